@@ -1,3 +1,6 @@
 //! Diffusion models trained and sampled by handwritten WGSL compute kernels.
 pub mod error;
 pub use error::{Error, Result};
+pub mod gpu;
+pub mod ops;
+pub mod tape;

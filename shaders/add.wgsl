@@ -1,0 +1,29 @@
+// y = a + b, elementwise.                      a, b, y  any shape, the same for all three
+// One invocation adds four elements. FLOPs n; bytes 12 n.
+// The gradient is dy for both operands: handed on without a copy where the tape can, else by `backward`.
+
+override ADD: bool;
+override LENGTH: u32;   // in vec4s
+
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(FLAT)
+fn forward(lane: Lane) {
+  let i = flat_index(lane);
+  if (i < LENGTH) {
+    y[i] = a[i] + b[i];
+  }
+}
+
+@group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> dx: array<vec4<f32>>;
+
+@compute @workgroup_size(FLAT)
+fn backward(lane: Lane) {
+  let i = flat_index(lane);
+  if (i < LENGTH) {
+    dx[i] = select(dy[i], dx[i] + dy[i], ADD);
+  }
+}

@@ -1,0 +1,79 @@
+// The random generator: Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed by the seed.
+// It has no state: the counter says what a number is for, so a sample depends on its own number and not on its batch, a resumed run goes on
+// bit for bit, and a mask is recomputed instead of stored.
+// Normal numbers by Box and Muller (1958) with polynomials of + and * for log, sin and cos (Cephes' single precision ones): the builtin
+// functions differ between drivers, and sin and cos are only specified near [-pi, pi].
+
+// First word of the counter: what a number is drawn for.
+const FOR_TIMESTEP = 0u;
+const FOR_NOISE = 1u;
+const FOR_LABEL = 2u;
+const FOR_SAMPLE = 3u;      // the noise a sample starts from
+const FOR_SAMPLER = 4u;     // the noise a sampler adds on its way
+const FOR_PERMUTATION = 5u;
+
+fn multiply_high(a: u32, b: u32) -> u32 {
+  let a0 = a & 0xffffu;
+  let a1 = a >> 16u;
+  let b0 = b & 0xffffu;
+  let b1 = b >> 16u;
+  let middle = a1 * b0 + ((a0 * b0) >> 16u);
+  let low = a0 * b1 + (middle & 0xffffu);
+  return a1 * b1 + (middle >> 16u) + (low >> 16u);
+}
+
+fn philox(counter: vec4<u32>, seed: vec2<u32>) -> vec4<u32> {
+  var c = counter;
+  var key = seed;
+  for (var round = 0u; round < 10u; round++) {
+    c = vec4<u32>(
+      multiply_high(0xCD9E8D57u, c.z) ^ c.y ^ key.x, 0xCD9E8D57u * c.z,
+      multiply_high(0xD2511F53u, c.x) ^ c.w ^ key.y, 0xD2511F53u * c.x,
+    );
+    key += vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
+  }
+  return c;
+}
+
+// Four random words for (purpose, step or zero, image, block of four elements), keyed by the run's seed.
+fn random_words(purpose: u32, at: u32, image: u32, block: u32) -> vec4<u32> {
+  return philox(vec4<u32>(purpose, at, image, block), vec2<u32>(step.seed_low, step.seed_high));
+}
+
+// ln(u) for u = (bits / 2^8 + 1) / 2^24 in (0, 1]: never zero.
+fn log_uniform(bits: u32) -> f32 {
+  let u = (f32(bits >> 8u) + 1.0) * 0x1p-24;
+  let raw = bitcast<u32>(u) - 0x3f3504f3u;                  // mantissa relative to sqrt(1/2)
+  let exponent = f32(i32(raw) >> 23u);
+  let f = bitcast<f32>((raw & 0x7fffffu) + 0x3f3504f3u) - 1.0;
+  let z = f * f;
+  var p = 7.0376836292e-2;
+  p = p * f - 1.1514610310e-1;
+  p = p * f + 1.1676998740e-1;
+  p = p * f - 1.2420140846e-1;
+  p = p * f + 1.4249322787e-1;
+  p = p * f - 1.6668057665e-1;
+  p = p * f + 2.0000714765e-1;
+  p = p * f - 2.4999993993e-1;
+  p = p * f + 3.3333331174e-1;
+  return (f + (p * f * z - 0.5 * z - exponent * 2.12194440e-4)) + exponent * 0.693359375;
+}
+
+// (cos, sin) of 2 pi bits / 2^32: the quadrant by integers, the rest in [-pi/4, pi/4].
+fn unit_circle(bits: u32) -> vec2<f32> {
+  let quadrant = (bits + 0x20000000u) >> 30u;
+  let a = f32(i32(bits - (quadrant << 30u))) * 1.4629180792671596e-9;   // (pi / 2) / 2^30
+  let z = a * a;
+  let s = ((-1.9515295891e-4 * z + 8.3321608736e-3) * z - 1.6666654611e-1) * z * a + a;
+  let c = ((2.443315711809948e-5 * z - 1.388731625493765e-3) * z + 4.166664568298827e-2) * z * z - 0.5 * z + 1.0;
+  let turned = select(vec2<f32>(c, s), vec2<f32>(-s, c), (quadrant & 1u) == 1u);
+  return select(turned, -turned, (quadrant & 2u) == 2u);
+}
+
+// Four independent normal numbers from four random words.
+fn normal(words: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(
+    sqrt(-2.0 * log_uniform(words.x)) * unit_circle(words.y),
+    sqrt(-2.0 * log_uniform(words.z)) * unit_circle(words.w),
+  );
+}

@@ -1,0 +1,83 @@
+//! Choice of the adapter: discrete before integrated before software, or the one the user names.
+
+use crate::{Error, Result};
+use std::fmt;
+
+/// An adapter as `--list-adapters` shows it.
+#[derive(Clone, Debug)]
+pub struct AdapterChoice {
+    /// Its number in the list: what `--adapter` takes, besides a part of the name.
+    pub number: usize,
+    /// Device name, as its driver gives it.
+    pub name: String,
+    /// Discrete, integrated, virtual, software or other.
+    pub kind: &'static str,
+    /// Vulkan, Metal or Dx12.
+    pub backend: String,
+    /// Driver name and version.
+    pub driver: String,
+}
+
+impl fmt::Display for AdapterChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({}, {}, {})", self.number, self.name, self.kind, self.backend, self.driver)
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    wgpu::Instance::new(descriptor)
+}
+
+fn kind(device_type: wgpu::DeviceType) -> (usize, &'static str) {
+    match device_type {
+        wgpu::DeviceType::DiscreteGpu => (0, "discrete"),
+        wgpu::DeviceType::IntegratedGpu => (1, "integrated"),
+        wgpu::DeviceType::VirtualGpu => (2, "virtual"),
+        wgpu::DeviceType::Other => (3, "other"),
+        wgpu::DeviceType::Cpu => (4, "software"),
+    }
+}
+
+fn ranked() -> Vec<(AdapterChoice, wgpu::Adapter)> {
+    let mut adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
+    adapters.sort_by_key(|adapter| kind(adapter.get_info().device_type).0);
+    let describe = |(number, adapter): (usize, wgpu::Adapter)| {
+        let info = adapter.get_info();
+        let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
+        let (_, kind) = kind(info.device_type);
+        (AdapterChoice { number, name: info.name, kind, backend: info.backend.to_string(), driver }, adapter)
+    };
+    adapters.into_iter().enumerate().map(describe).collect()
+}
+
+/// Every adapter that wgpu reaches, best first.
+pub fn list_adapters() -> Vec<AdapterChoice> {
+    ranked().into_iter().map(|(choice, _)| choice).collect()
+}
+
+/// The best adapter, or the one whose number or part of name is given.
+pub(super) fn choose(wanted: Option<&str>) -> Result<(AdapterChoice, wgpu::Adapter)> {
+    let mut all = ranked();
+    if all.is_empty() {
+        return Err(Error::Adapter(
+            "no GPU adapter was found. Install a driver for your GPU, or Mesa's software Vulkan driver \
+             (Debian, Ubuntu: apt-get install mesa-vulkan-drivers; Fedora: dnf install mesa-vulkan-drivers; \
+             Arch: pacman -S vulkan-swrast)"
+                .into(),
+        ));
+    }
+    let Some(wanted) = wanted else { return Ok(all.swap_remove(0)) };
+    let matches = |choice: &AdapterChoice| match wanted.parse::<usize>() {
+        Ok(number) => choice.number == number,
+        Err(_) => choice.name.to_lowercase().contains(&wanted.to_lowercase()),
+    };
+    match all.iter().position(|(choice, _)| matches(choice)) {
+        Some(found) => Ok(all.swap_remove(found)),
+        None => {
+            let list: Vec<String> = all.iter().map(|(choice, _)| format!("  {choice}")).collect();
+            Err(Error::Adapter(format!("no adapter matches `{wanted}`; there are:\n{}", list.join("\n"))))
+        }
+    }
+}

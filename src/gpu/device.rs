@@ -1,0 +1,131 @@
+//! One open device: its limits, its errors, its pipelines.
+
+use super::adapter::{self, AdapterChoice};
+use super::pipeline::PipelineCache;
+use super::target::Target;
+use crate::{Error, Result};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Whether kernels are compiled with naga's run-time checks (bounds of arrays, integer division, endless loops).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    /// As WebGPU demands.
+    On,
+    /// Left out: the tests prove that no kernel leaves its buffers, and run both ways.
+    Off,
+}
+
+/// An open GPU. One is made per process; programs and memory are made from it.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) pipelines: RefCell<PipelineCache>,
+    pub(super) checks: Checks,
+    adapter: AdapterChoice,
+    target: Target,
+    replaced: RefCell<HashMap<String, String>>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl Gpu {
+    /// Opens the best adapter, or the one whose number or part of name is given.
+    ///
+    /// # Errors
+    /// No adapter, none that matches, or a device that cannot be opened.
+    pub fn open(wanted: Option<&str>) -> Result<Gpu> {
+        Gpu::open_with(wanted, Checks::Off)
+    }
+
+    /// [`Gpu::open`], with the run-time checks named.
+    pub fn open_with(wanted: Option<&str>, checks: Checks) -> Result<Gpu> {
+        let (choice, adapter) = adapter::choose(wanted)?;
+        let info = adapter.get_info();
+        let wished = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let features = adapter.features() & wished;
+        let lanes = (features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size)
+            .then_some(info.subgroup_min_size);
+        let target = Target::choose(info.device_type == wgpu::DeviceType::Cpu, lanes);
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("degrain"),
+            required_features: features,
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|e| Error::Adapter(format!("{choice} cannot be opened: {e}. Choose another with --adapter")))?;
+
+        let failure = Arc::new(Mutex::new(None));
+        let note = |failure: &Arc<Mutex<Option<String>>>, message: String| {
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+        };
+        let uncaptured = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error| note(&uncaptured, error.to_string())));
+        let lost = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                note(&lost, format!("the device was lost ({message}); the last checkpoint is intact, resume from it"));
+            }
+        });
+        Ok(Gpu {
+            device,
+            queue,
+            pipelines: RefCell::default(),
+            checks,
+            adapter: choice,
+            target,
+            replaced: RefCell::default(),
+            failure,
+        })
+    }
+
+    /// The adapter that was taken.
+    pub fn adapter(&self) -> &AdapterChoice {
+        &self.adapter
+    }
+
+    /// What recordings for this device must know.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// Records for another form than the device's own from now on: tests and tile sweeps compare forms on one device.
+    pub fn set_target(&mut self, target: Target) {
+        self.pipelines.borrow_mut().clear();
+        self.target = target;
+    }
+
+    /// The largest binding in bytes; a tensor may not be larger.
+    pub fn max_binding(&self) -> u64 {
+        self.device.limits().max_storage_buffer_binding_size
+    }
+
+    /// Compiles another text for a shader from now on (its own again for `None`): how the mutation run reaches the device.
+    pub fn replace_shader(&self, name: &str, text: Option<String>) {
+        self.pipelines.borrow_mut().clear();
+        let mut replaced = self.replaced.borrow_mut();
+        match text {
+            Some(text) => replaced.insert(name.to_owned(), text),
+            None => replaced.remove(name),
+        };
+    }
+
+    pub(super) fn replacement(&self, name: &str) -> Option<String> {
+        self.replaced.borrow().get(name).cloned()
+    }
+
+    /// What the device has reported since it was opened, as an error.
+    pub fn check(&self) -> Result<()> {
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(message) => Err(Error::Device(message.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until everything submitted has run.
+    pub fn wait(&self) -> Result<()> {
+        self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| Error::Device(e.to_string()))?;
+        self.check()
+    }
+}

@@ -1,0 +1,71 @@
+//! What `build.rs` writes about each shader, and how a shader is linked with the prelude.
+
+use super::target::{Form, Target};
+
+/// One WGSL file, before linking.
+#[derive(Debug)]
+pub struct Shader {
+    /// Name of its file without extension.
+    pub name: &'static str,
+    /// Its text, without the prelude.
+    pub text: &'static str,
+}
+
+/// How an entry point uses a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Only read.
+    Read,
+    /// Only written.
+    Write,
+    /// Read and written.
+    ReadWrite,
+}
+
+/// A storage buffer of an entry point.
+#[derive(Debug)]
+pub struct Binding {
+    /// Its name in the shader.
+    pub name: &'static str,
+    /// Its number in group 0.
+    pub index: u32,
+    /// Whether it is read, written, or both.
+    pub access: Access,
+}
+
+/// A compute entry point, as read from the shader.
+#[derive(Debug)]
+pub struct Entry {
+    /// The file it stands in.
+    pub shader: &'static Shader,
+    /// Its name in the file.
+    pub name: &'static str,
+    /// `shader.entry`: the name in listings and profiles.
+    pub label: &'static str,
+    /// Its storage buffers by binding number.
+    pub bindings: &'static [Binding],
+    /// The overrides that must be given.
+    pub constants: &'static [&'static str],
+    /// Binding number and size in bytes of its uniform `dims`.
+    pub uniform: Option<(u32, u32)>,
+    /// Whether it reads the uniform `step`.
+    pub takes_step: bool,
+    /// Workgroup size, as linked for an 8-lane broadcast device (elementwise kernels have the same in every form).
+    pub workgroup_size: [u32; 3],
+}
+
+/// The WGSL that is compiled for a target: the shader's text, then the prelude (module scope is order-free, so line numbers stay true).
+pub fn link(text: &str, target: Target) -> String {
+    let common = include_str!("../../shaders/prelude/common.wgsl");
+    let random = include_str!("../../shaders/prelude/random.wgsl");
+    let reduce = match target.form {
+        Form::Broadcast => include_str!("../../shaders/prelude/reduce_subgroup.wgsl"),
+        Form::Tiles => include_str!("../../shaders/prelude/reduce_workgroup.wgsl"),
+    };
+    let lanes = match target.lanes {
+        4 => include_str!("../../shaders/prelude/lanes_4.wgsl"),
+        16 => include_str!("../../shaders/prelude/lanes_16.wgsl"),
+        _ => include_str!("../../shaders/prelude/lanes_8.wgsl"),
+    };
+    [text, common, random, reduce, lanes].join("\n")
+}

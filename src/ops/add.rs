@@ -1,0 +1,71 @@
+//! y = a + b, elementwise: residual connections.
+
+use super::faces::add::{Backward, Forward};
+use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Sum of two tensors of one shape.
+#[derive(Debug)]
+pub struct Add;
+
+/// y = a + b; `a`, `b` and y have one shape.
+#[track_caller]
+pub fn add(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
+    t.apply1(Add, &[a, b])
+}
+
+impl Op for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [a, b] if a == b => Ok(vec![a]),
+            _ => Err("takes two tensors of one shape".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let shape = t.shape(y[0]);
+        let length = shape.vec4s();
+        t.emit_flat(Forward { a: x[0], b: x[1], y: y[0], length }, length, shape.len() as u64);
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        for &x in &node.inputs {
+            if !t.pass_gradient(x, dy) {
+                let shape = t.shape(x);
+                let length = shape.vec4s();
+                t.grad(x, |t, dx, add| t.emit_flat(Backward { dy, dx, add, length }, length, shape.len() as u64));
+            }
+        }
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        vec![Array::from_fn(x[0].shape, |i| x[0].data[i] + x[1].data[i])]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        2
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        inputs[0].len() as u64
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "add",
+    formula: "y = a + b",
+    case: |draw: &mut Draw| {
+        let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
+        Case { op: Rc::new(Add), inputs: vec![(shape, Fill::Normal(1.0)); 2] }
+    },
+    bench: || {
+        let shape = Shape::f32([64, 32, 28, 28]);
+        vec![Case { op: Rc::new(Add), inputs: vec![(shape, Fill::Normal(1.0)); 2] }]
+    },
+};

@@ -1,0 +1,26 @@
+//! The operators. Each is a shader, a Rust file of the same name, and its name in the list below; tests, benches, profiler labels and the
+//! README's table follow from that line.
+//!
+//! To add one: write `shaders/NAME.wgsl` (formula, shapes, who computes what, FLOPs and bytes at the top; all entry points, forward and
+//! backward), write `src/ops/NAME.rs` (a struct that implements [`Op`](crate::tape::Op), a function that applies it, and `OPERATOR`), and
+//! put NAME into the list. `build.rs` makes `super::faces::NAME::{Forward, Backward, ...}`: one struct for each entry point, whose fields are
+//! its storage bindings (as `Tensor`), its overrides without default and the members of its uniform `dims`, in lower case.
+//!
+//! A second form of an operator's kernels (for another class of device) is a shader `NAME_FORM.wgsl`, used by the same Rust file.
+
+mod faces;
+
+macro_rules! operators {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name;)*
+
+        /// Every operator, in alphabetical order.
+        pub static ALL: &[&crate::tape::Operator] = &[$(&$name::OPERATOR),*];
+    };
+}
+
+operators! {
+    add,
+}
+
+pub use faces::SHADERS;

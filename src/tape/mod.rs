@@ -1,0 +1,26 @@
+//! Record once, differentiate, plan memory, replay.
+//!
+//! A [`Tape`] is a flat list of kernel calls over `Copy` ids. Applying an operator appends its forward calls; [`Tape::backward`] appends the
+//! calls of the gradients to the same list; a [`Program`] is that list compiled for a device. Recording, differentiating and planning need
+//! no GPU. The tape does not know which operators there are.
+
+mod array;
+mod case;
+mod check;
+mod gradient;
+mod op;
+mod plan;
+mod program;
+mod record;
+mod shape;
+mod step;
+
+pub use array::Array;
+pub use case::{check_case, words};
+pub use check::{Checker, Mismatch, POISON, tolerance};
+pub use op::{Case, Draw, Fill, Node, Op, Operator};
+pub use plan::{Plan, PlanOptions};
+pub use program::Program;
+pub use record::{Call, Dispatch, Kernel, Section, Tape, Tensor};
+pub use shape::{Dtype, Shape};
+pub use step::Step;

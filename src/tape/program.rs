@@ -1,0 +1,160 @@
+//! A record made ready to run on a device: compiled once, replayed every step.
+
+use super::array::Array;
+use super::plan::{Plan, PlanOptions};
+use super::record::{Storage, Tape, Tensor};
+use super::step::Step;
+use crate::gpu::{Gpu, Memory, OFFSET_ALIGNMENT, Passes, Place};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// A compiled tape: pipelines, slots and bind groups made once; a run is one small write, one pass, one submit, and no allocation.
+pub struct Program {
+    passes: Passes,
+    plan: Plan,
+    calls: usize,
+    guard: u64,
+}
+
+impl Program {
+    /// Plans memory, compiles the kernels and binds their operands. Named memory that `memory` lacks is made, filled with zeros.
+    ///
+    /// # Errors
+    /// A tensor larger than the device's bindings, out of memory, or named memory of another size.
+    pub fn compile(gpu: &Gpu, tape: &Tape, memory: &mut Memory) -> Result<Program> {
+        Program::compile_with(gpu, tape, memory, PlanOptions::default())
+    }
+
+    /// [`Program::compile`] with the sharing of storage named.
+    pub fn compile_with(gpu: &Gpu, tape: &Tape, memory: &mut Memory, options: PlanOptions) -> Result<Program> {
+        assert_eq!(tape.target(), gpu.target(), "the tape was recorded for another kind of device");
+        let limit = gpu.max_binding();
+        for call in tape.calls() {
+            for (&x, binding) in call.dispatch.operands.iter().zip(call.dispatch.entry.bindings) {
+                let bytes = tape.shape(x).bytes();
+                if bytes > limit {
+                    let what = format!("`{}` of {} ({})", binding.name, call.dispatch.entry.label, tape.shape(x));
+                    return Err(Error::TooLarge { what, bytes, limit, advice: "use a smaller --batch".into() });
+                }
+            }
+        }
+        for (name, bytes) in tape.memory_sizes() {
+            if !memory.contains(&name) || memory.bytes(&name) < bytes {
+                memory.require(gpu, &name, bytes)?;
+            }
+        }
+        let plan = tape.plan(options);
+        let uniforms = tape.calls().iter().filter(|call| call.dispatch.entry.uniform.is_some()).count() as u64;
+        let mut passes = Passes::new(gpu, &plan.slots, size_of::<Step>() as u64, uniforms * OFFSET_ALIGNMENT)?;
+        for call in tape.calls() {
+            let operands: Vec<(Place<'_>, u64)> = call
+                .dispatch
+                .operands
+                .iter()
+                .map(|&x| (tape.place(&plan, x, options.guard), tape.shape(x).bytes()))
+                .collect();
+            passes.bind(
+                gpu,
+                memory,
+                call.dispatch.entry,
+                &operands,
+                &call.dispatch.constants,
+                &call.dispatch.dims,
+                call.groups,
+            )?;
+        }
+        passes.finish(gpu)?;
+        Ok(Program { passes, plan, calls: tape.calls().len(), guard: options.guard })
+    }
+
+    /// Runs all calls; does not wait for the device.
+    pub fn run(&self, gpu: &Gpu, step: &Step) -> Result<()> {
+        self.run_calls(gpu, 0..self.calls, step)
+    }
+
+    /// Runs some of the calls.
+    pub fn run_calls(&self, gpu: &Gpu, calls: Range<usize>, step: &Step) -> Result<()> {
+        self.passes.run(gpu, calls, bytemuck::bytes_of(step))
+    }
+
+    /// Runs every call alone and returns its time on the device in nanoseconds.
+    pub fn run_timed(&self, gpu: &Gpu, step: &Step) -> Result<Vec<f64>> {
+        self.passes.run_timed(gpu, bytemuck::bytes_of(step))
+    }
+
+    /// Bytes of the slot buffers.
+    pub fn slot_bytes(&self) -> u64 {
+        self.plan.slots.iter().sum()
+    }
+
+    /// The memory plan it was compiled with.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Fills all slots, guards included, with one word.
+    pub fn fill_slots(&self, gpu: &Gpu, word: u32) {
+        (0..self.plan.slots.len()).for_each(|slot| self.passes.fill_slot(gpu, slot, word));
+    }
+
+    /// Whether every guard still holds `word`; `Err` is the tensor beside the broken one.
+    pub fn check_guards(&self, gpu: &Gpu, tape: &Tape, word: u32) -> Result<std::result::Result<(), Tensor>> {
+        for (&x, &slot) in &self.plan.slot_of {
+            let words = self.passes.read_slot(gpu, slot, self.plan.slots[slot] as usize / 4)?;
+            let (guard, data) = (self.guard as usize / 4, tape.shape(x).bytes() as usize / 4);
+            if words[..guard].iter().chain(&words[guard + data..]).any(|&w| w != word) {
+                return Ok(Err(x));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Reads a tensor: of named memory, or of a slot that no later tensor has taken.
+    pub fn read_words(&self, gpu: &Gpu, tape: &Tape, memory: &Memory, x: Tensor) -> Result<Vec<u32>> {
+        let count = tape.shape(x).len();
+        match tape.place(&self.plan, x, self.guard) {
+            Place::Memory(name, offset) => memory.read(gpu, name, offset, count),
+            Place::Slot(slot, offset) => {
+                let skip = offset as usize / 4;
+                Ok(self.passes.read_slot(gpu, slot, skip + count)?[skip..].to_vec())
+            }
+        }
+    }
+
+    /// [`Program::read_words`] as an array.
+    pub fn read(&self, gpu: &Gpu, tape: &Tape, memory: &Memory, x: Tensor) -> Result<Array> {
+        Ok(Array::from_words(tape.shape(x), &self.read_words(gpu, tape, memory, x)?))
+    }
+}
+
+impl Tape {
+    fn place<'a>(&'a self, plan: &Plan, x: Tensor, guard: u64) -> Place<'a> {
+        let root = self.root(x);
+        match &self.tensors[root.0 as usize].storage {
+            Storage::Memory { name, offset } => Place::Memory(name, *offset),
+            _ => match plan.slot_of.get(&root) {
+                Some(&slot) => Place::Slot(slot, guard),
+                None => panic!("a tensor of shape {} is named by no call", self.shape(x)),
+            },
+        }
+    }
+
+    /// Named memory and the bytes that its tensors reach to.
+    pub fn memory_sizes(&self) -> BTreeMap<String, u64> {
+        let mut sizes = BTreeMap::new();
+        let gradients = self
+            .tensors
+            .iter()
+            .filter_map(|info| info.gradient.as_ref().map(|(name, offset)| (name, *offset, info.shape)));
+        let views = self.tensors.iter().filter_map(|info| match &info.storage {
+            Storage::Memory { name, offset } => Some((name, *offset, info.shape)),
+            _ => None,
+        });
+        for (name, offset, shape) in views.chain(gradients) {
+            let size = sizes.entry(name.to_string()).or_insert(0);
+            *size = (offset + shape.bytes()).max(*size);
+        }
+        sizes
+    }
+}

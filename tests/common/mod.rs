@@ -1,0 +1,16 @@
+//! What the tests of kernels share: the device, and the check of one case.
+
+use degrain::gpu::{Checks, Gpu};
+use degrain::tape::Case;
+use std::rc::Rc;
+
+/// Opens the device, or fails with the message that says how to install a driver.
+pub fn gpu() -> Rc<Gpu> {
+    thread_local!(static GPU: Rc<Gpu> = Rc::new(Gpu::open_with(None, Checks::On).unwrap_or_else(|e| panic!("{e}"))));
+    GPU.with(Rc::clone)
+}
+
+/// Runs one case forward and backward, twice, and compares it with its reference and with itself.
+pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), String> {
+    degrain::tape::check_case(gpu, case).map_err(|e| e.to_string())?.map_err(|m| m.to_string())
+}
