@@ -20,7 +20,21 @@ macro_rules! operators {
 }
 
 operators! {
+    adam,
     add,
+    average,
+    batch,
+    choose,
+    denoise,
+    drop_label,
+    fill,
+    gradient_norm,
+    mix,
+    mse,
+    noise,
+    record,
+    repeat,
+    timesteps,
 }
 
 pub use faces::SHADERS;
