@@ -1,3 +1,4 @@
 //! Diffusion models trained and sampled by handwritten WGSL compute kernels.
 pub mod error;
+pub mod files;
 pub use error::{Error, Result};
