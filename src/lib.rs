@@ -1,4 +1,5 @@
 //! Diffusion models trained and sampled by handwritten WGSL compute kernels.
+pub mod data;
 pub mod error;
 pub mod files;
 pub use error::{Error, Result};
