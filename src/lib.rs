@@ -2,4 +2,5 @@
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod report;
 pub use error::{Error, Result};
