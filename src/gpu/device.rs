@@ -1,7 +1,7 @@
 //! One open device: its limits, its errors, its pipelines.
 
 use super::adapter::{self, AdapterChoice};
-use super::pipeline::PipelineCache;
+use super::pipeline::{PipelineCache, Ticket};
 use super::target::Target;
 use crate::{Error, Result};
 use std::cell::RefCell;
@@ -121,6 +121,13 @@ impl Gpu {
             Some(message) => Err(Error::Device(message.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Waits until a run is over.
+    pub fn wait_for(&self, ticket: &Ticket) -> Result<()> {
+        let submission = wgpu::PollType::Wait { submission_index: Some(ticket.0.clone()), timeout: None };
+        self.device.poll(submission).map_err(|e| Error::Device(e.to_string()))?;
+        self.check()
     }
 
     /// Waits until everything submitted has run.
