@@ -46,15 +46,16 @@ function directives(code) {
   return features.map((f) => `enable ${f};`).join(" ") + "\n";
 }
 
-// Made-up values: a whole small power of two fits sizes, counts and divisors; one half fits rates and epsilons.
-const MADE_UP = { u32: 64, i32: 64, f32: 0.5, f16: 0.5, bool: 1 };
+// Made-up values. 16 is a size, a count and a divisor, also of the largest subgroup, and 16 x 16 is a workgroup that every
+// browser takes; one half fits rates and epsilons. tests/shaders.rs has the same.
+const MADE_UP = { u32: 16, i32: 16, f32: 0.5, f16: 0.5, bool: 1 };
 
 function overrides(code, given) {
   const values = {};
   for (const [, id, name, type, init] of code.matchAll(/(@id\(\s*\d+\s*\)\s*)?\boverride\s+(\w+)\s*(?::\s*(\w+))?\s*(=)?/g)) {
     const key = id ? id.match(/\d+/)[0] : name;
     if (name in given) values[key] = given[name];
-    else if (!init) values[key] = MADE_UP[type] ?? 64;
+    else if (!init) values[key] = MADE_UP[type] ?? 16;
   }
   return values;
 }
