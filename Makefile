@@ -28,7 +28,7 @@ tint: $(TINT) ## compiles every linked shader with Tint, the WGSL compiler of Ch
 	cargo run --release --example shaders -- target/shaders
 	node tools/tint/check.mjs target/shaders
 
-swiftshader: ## the kernel tests on SwiftShader, whose subgroups have 4 lanes
+swiftshader: driver ## the kernel tests on SwiftShader, whose subgroups have 4 lanes
 	tools/swiftshader.sh cargo test --release --test kernels $(ARGS)
 
 lint: ## formatting, and clippy without a warning
