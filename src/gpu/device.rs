@@ -8,7 +8,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Whether kernels are compiled with naga's run-time checks (bounds of arrays, integer division, endless loops).
+/// Whether kernels are compiled with naga's run-time checks of array bounds and integer division. (Its third, a counter in every loop, stops
+/// drivers from unrolling the loops that kernels depend on.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checks {
     /// As WebGPU demands.
