@@ -21,6 +21,9 @@ macro_rules! operators {
 
 operators! {
     add,
+    conv2d,
+    linear,
+    matmul,
 }
 
 pub use faces::SHADERS;
