@@ -20,7 +20,7 @@ macro_rules! operators {
 }
 
 operators! {
-    add,
+    add, concat,
 }
 
 pub use faces::SHADERS;
