@@ -20,7 +20,7 @@ macro_rules! operators {
 }
 
 operators! {
-    add, concat,
+    add, concat, upsample,
 }
 
 pub use faces::SHADERS;
