@@ -20,7 +20,7 @@ macro_rules! operators {
 }
 
 operators! {
-    add, concat, upsample,
+    add, concat, embedding, upsample,
 }
 
 pub use faces::SHADERS;
