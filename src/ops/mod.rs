@@ -25,9 +25,11 @@ operators! {
     average,
     batch,
     choose,
+    concat,
     conv2d,
     denoise,
     drop_label,
+    embedding,
     fill,
     gradient_norm,
     linear,
@@ -38,6 +40,7 @@ operators! {
     record,
     repeat,
     timesteps,
+    upsample,
 }
 
 pub use faces::SHADERS;
