@@ -2,5 +2,6 @@
 pub mod error;
 pub use error::{Error, Result};
 pub mod gpu;
+pub mod nn;
 pub mod ops;
 pub mod tape;

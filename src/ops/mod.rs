@@ -21,6 +21,7 @@ macro_rules! operators {
 
 operators! {
     add,
+    affine,
 }
 
 pub use faces::SHADERS;

@@ -9,6 +9,7 @@ mod case;
 mod check;
 mod gradient;
 mod op;
+pub mod philox;
 mod plan;
 mod program;
 mod record;
