@@ -22,6 +22,7 @@ macro_rules! operators {
 operators! {
     adam,
     add,
+    affine,
     average,
     batch,
     choose,

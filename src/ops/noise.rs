@@ -1,7 +1,7 @@
 //! Normal noise by the counter-based generator.
 
 use super::faces::noise::Forward;
-use crate::tape::philox::{normal, philox};
+use crate::tape::philox::{normal4, philox};
 use crate::tape::{Array, Case, Draw, Op, Operator, Shape, Step, Tape, Tensor, purpose};
 use std::rc::Rc;
 
@@ -46,7 +46,7 @@ impl Op for Noise {
         vec![Array::from_fn(self.shape, |i| {
             let (b, k) = ((i / each) as u32, i % each);
             let counter = [self.purpose, step.index, step.first_image + b, k as u32 / 4];
-            normal(philox(counter, [step.seed_low, step.seed_high]))[k % 4]
+            normal4(philox(counter, [step.seed_low, step.seed_high]))[k % 4]
         })]
     }
 
