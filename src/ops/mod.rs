@@ -20,7 +20,7 @@ macro_rules! operators {
 }
 
 operators! {
-    add,
+    add, group_norm,
 }
 
 pub use faces::SHADERS;
