@@ -44,10 +44,20 @@ pub(super) fn map(x: Shape) -> [u32; 3] {
     [dims[0], dims[1], dims[2..].iter().product()]
 }
 
-/// How many lanes of a workgroup share a row when the workgroup does `rows` rows of `cells` cells: what leaves the fewest rounds.
-pub(super) fn span(target: Target, rows: u32, cells: u32) -> u32 {
-    let lanes = if target.form == Form::Broadcast { target.lanes } else { 256 };
-    let rounds = |&span: &u32| rows.div_ceil(lanes / span) * cells.div_ceil(span);
+/// Blocks of `span` lanes in a workgroup of the prelude's size WG.
+pub(super) fn spans(target: Target, span: u32) -> u32 {
+    if target.form == Form::Broadcast { target.lanes / span } else { 256 / span }
+}
+
+/// How many lanes share a row of `cells` vec4s where there are enough rows for many workgroups: neighbours read neighbours.
+pub(super) fn row_span(target: Target, cells: u32) -> u32 {
+    cells.next_power_of_two().min(32).min(spans(target, 1))
+}
+
+/// How many lanes share a channel where one workgroup does `channels` of `cells` vec4s: what leaves the fewest rounds.
+fn channel_span(target: Target, channels: u32, cells: u32) -> u32 {
+    let lanes = spans(target, 1);
+    let rounds = |&span: &u32| channels.div_ceil(lanes / span) * cells.div_ceil(span);
     (0..=lanes.ilog2()).map(|i| 1 << i).min_by_key(rounds).unwrap_or(lanes)
 }
 
@@ -75,7 +85,7 @@ impl Op for GroupNorm {
         let stats = t.transient(Shape::f32([batch, groups, 2]));
         let flops = self.flops(&[t.shape(x[0])]);
         let (x, w, b, y) = (x[0], x[1], x[2], y[0]);
-        let span = span(t.target(), d, hw.div_ceil(4));
+        let span = channel_span(t.target(), d, hw.div_ceil(4));
         if hw % 4 == 0 {
             let kernel = Forward { x, w, b, y, stats, groups, d, cells: hw / 4, eps, silu, span, blocks };
             t.emit(kernel, blocks, flops);
@@ -93,7 +103,7 @@ impl Op for GroupNorm {
         let blocks = batch * groups;
         let sums = t.transient(Shape::f32([batch, channels, 2]));
         let flops = 30 * t.shape(x).len() as u64;
-        let span = span(t.target(), d, hw.div_ceil(4));
+        let span = channel_span(t.target(), d, hw.div_ceil(4));
         let input = |t: &mut Tape, dx, add| {
             if hw % 4 == 0 {
                 let kernel = Backward { x, w, b, saved, dy, dx, sums, groups, d, cells: hw / 4, silu, span, add, blocks };

@@ -20,7 +20,7 @@ macro_rules! operators {
 }
 
 operators! {
-    add, group_norm, relu, silu,
+    add, add_channels, group_norm, relu, silu,
 }
 
 pub use faces::SHADERS;
