@@ -59,17 +59,13 @@ pub fn check_case(gpu: &Gpu, case: &Case) -> Result<std::result::Result<(), Mism
             let shape = tape.shape(outputs[0]);
             let dy = input(&mut tape, "dy".into(), shape, Fill::Normal(1.0), 77);
             tape.backward(outputs[0], dy);
-<<<<<<< HEAD
+            tape.backward(outputs[0], dy);
             for (number, &x) in watched.iter().enumerate() {
                 let Some(dx) = tape.gradient(x) else {
                     panic!("{:?} gives no gradient to its differentiable input {number}", case.op)
                 };
                 outputs.push(dx);
             }
-=======
-            tape.backward(outputs[0], dy);
-            outputs.extend(watched.iter().filter_map(|&x| tape.gradient(x)));
->>>>>>> norms
         }
         outputs.extend(case.op.updates().iter().map(|&i| inputs[i]));
         for (name, words) in &contents {
