@@ -20,7 +20,7 @@ macro_rules! operators {
 }
 
 operators! {
-    add, concat, embedding, upsample,
+    add, attention, concat, embedding, upsample,
 }
 
 pub use faces::SHADERS;
