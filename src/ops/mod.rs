@@ -20,10 +20,28 @@ macro_rules! operators {
 }
 
 operators! {
+    adam,
     add,
+    affine,
+    average,
+    batch,
+    choose,
+    concat,
     conv2d,
+    denoise,
+    drop_label,
+    embedding,
+    fill,
+    gradient_norm,
     linear,
     matmul,
+    mix,
+    mse,
+    noise,
+    record,
+    repeat,
+    timesteps,
+    upsample,
 }
 
 pub use faces::SHADERS;
