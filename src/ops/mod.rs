@@ -20,8 +20,33 @@ macro_rules! operators {
 }
 
 operators! {
+    adam,
     add,
+    add_channels,
     affine,
+    average,
+    batch,
+    choose,
+    concat,
+    conv2d,
+    denoise,
+    drop_label,
+    embedding,
+    fill,
+    gradient_norm,
+    group_norm,
+    linear,
+    matmul,
+    mix,
+    mse,
+    noise,
+    record,
+    relu,
+    repeat,
+    scale_shift,
+    silu,
+    timesteps,
+    upsample,
 }
 
 pub use faces::SHADERS;

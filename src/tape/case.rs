@@ -25,8 +25,8 @@ const STEP: Step = Step {
     reserved: 0.0,
 };
 
-/// Runs a case forward, and backward from a random gradient of its first output, on a device; checks it against its reference, and a second
-/// run against the first bit for bit.
+/// Runs a case forward, and twice backward from a random gradient of its first output (the first stores the gradients, the second adds to
+/// them), on a device; checks it against its reference, and a second run against the first bit for bit.
 ///
 /// # Errors
 /// The device's; a mismatch is in the inner result.
@@ -49,8 +49,9 @@ pub fn check_case(gpu: &Gpu, case: &Case) -> Result<std::result::Result<(), Mism
             .collect();
         let mut watched = Vec::new();
         if case.op.differentiable() {
-            let float = |&&x: &&Tensor| tape.shape(x).dtype == super::Dtype::F32;
-            watched = inputs.iter().filter(float).copied().collect();
+            let fixed = |i: &usize| case.op.constants().contains(i) || case.op.updates().contains(i);
+            let float = |&i: &usize| tape.shape(inputs[i]).dtype == super::Dtype::F32;
+            watched = (0..inputs.len()).filter(|i| !fixed(i)).filter(float).map(|i| inputs[i]).collect::<Vec<_>>();
             watched.iter().for_each(|&x| tape.watch(x));
         }
         let mut outputs = tape.apply_shared(case.op.clone(), &inputs);
@@ -58,7 +59,13 @@ pub fn check_case(gpu: &Gpu, case: &Case) -> Result<std::result::Result<(), Mism
             let shape = tape.shape(outputs[0]);
             let dy = input(&mut tape, "dy".into(), shape, Fill::Normal(1.0), 77);
             tape.backward(outputs[0], dy);
-            outputs.extend(watched.iter().filter_map(|&x| tape.gradient(x)));
+            tape.backward(outputs[0], dy);
+            for (number, &x) in watched.iter().enumerate() {
+                let Some(dx) = tape.gradient(x) else {
+                    panic!("{:?} gives no gradient to its differentiable input {number}", case.op)
+                };
+                outputs.push(dx);
+            }
         }
         outputs.extend(case.op.updates().iter().map(|&i| inputs[i]));
         for (name, words) in &contents {

@@ -24,4 +24,4 @@ pub use plan::{Plan, PlanOptions};
 pub use program::Program;
 pub use record::{Call, Dispatch, Kernel, Section, Tape, Tensor};
 pub use shape::{Dtype, Shape};
-pub use step::Step;
+pub use step::{Step, purpose};

@@ -25,16 +25,22 @@ pub fn key(seed: u64) -> [u32; 2] {
     [seed as u32, (seed >> 32) as u32]
 }
 
-/// A number in the open interval (0, 1): the middle of one of 2^32 equal pieces.
+/// A number in (0, 1] of 24 bits, as the shaders make it.
 pub fn uniform(word: u32) -> f64 {
-    (f64::from(word) + 0.5) / 4_294_967_296.0
+    (f64::from(word >> 8) + 1.0) / 16_777_216.0
 }
 
 /// Two independent normal numbers from two random words (Box and Muller 1958).
 pub fn normal(words: [u32; 2]) -> [f64; 2] {
     let radius = (-2.0 * uniform(words[0]).ln()).sqrt();
-    let (sin, cos) = (std::f64::consts::TAU * uniform(words[1])).sin_cos();
+    let (sin, cos) = (std::f64::consts::TAU * f64::from(words[1]) / 4_294_967_296.0).sin_cos();
     [radius * cos, radius * sin]
+}
+
+/// Four of them from four words, as the shaders draw a block of four elements.
+pub fn normal4([a, b, c, d]: [u32; 4]) -> [f64; 4] {
+    let ([x, y], [z, w]) = (normal([a, b]), normal([c, d]));
+    [x, y, z, w]
 }
 
 #[cfg(test)]
@@ -75,6 +81,6 @@ mod tests {
             let allowed = 5.0 * f64::sqrt(variance / f64::from(count));
             assert!((moment(power) - expected).abs() < allowed, "moment {power} is {}", moment(power));
         }
-        assert!(uniform(0) > 0.0 && uniform(u32::MAX) < 1.0);
+        assert!(uniform(0) > 0.0 && uniform(u32::MAX) <= 1.0);
     }
 }
