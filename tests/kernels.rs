@@ -26,7 +26,7 @@ fn try_operator(gpu: &Gpu, operator: &'static Operator, cases: u32) {
 fn try_all(gpu: &Gpu) {
     for operator in ALL {
         let started = std::time::Instant::now();
-        try_operator(gpu, operator, 12);
+        try_operator(gpu, operator, 48);
         println!("{} matches its reference ({:.1} s)", operator.name, started.elapsed().as_secs_f64());
     }
 }
