@@ -196,7 +196,9 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         let mut large = model();
-        (0..20).for_each(|i| drop(large.add(format!("layer.{i}"), Shape::f32([1]), Initial::Zeros)));
+        for i in 0..20 {
+            large.add(format!("layer.{i}"), Shape::f32([1]), Initial::Zeros);
+        }
         let error = from_bytes(&bytes, &large).unwrap_err();
         assert!(error.contains("and 14 more"), "{error}");
         let nan = f32::NAN.to_le_bytes();

@@ -134,13 +134,13 @@ impl UNet2d {
     #[track_caller]
     fn embed(&self, t: &mut Tape, w: &Weights, timesteps: Tensor, labels: Option<Tensor>) -> Tensor {
         let table = t.memory(TIME_TABLE, Shape::f32([self.timesteps, self.config.block_out_channels[0]]));
-        let mut e = embedding(t, table, timesteps);
+        let mut e = embedding(t, timesteps, table);
         e = self.time[0].rows(t, w, e);
         e = silu(t, e);
         e = self.time[1].rows(t, w, e);
         match (self.classes, labels) {
             (Some(table), Some(labels)) => {
-                let class = embedding(t, w.get(table), labels);
+                let class = embedding(t, labels, w.get(table));
                 e = add(t, e, class);
             }
             (None, None) => (),
