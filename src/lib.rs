@@ -1,5 +1,6 @@
 //! Diffusion models trained and sampled by handwritten WGSL compute kernels.
 pub mod data;
+pub mod diffusion;
 pub mod error;
 pub mod files;
 pub mod report;
