@@ -78,6 +78,10 @@ fn noise_is_drawn_where_it_should_be() {
         let ddpm = plan(SamplerName::Ddpm, options, Spacing::Leading, 1000);
         assert!(ddpm.table[..999].iter().all(|row| row[7] > 0.0) && ddpm.table[999][7] == 0.0);
     }
+    // In diffusers only time step 0 is without noise: a list that ends before it ends with noise.
+    let ends_at_19 = plan(SamplerName::Ddpm, large, Spacing::Trailing, 50);
+    let noise = SchedulerConfig::default().noise_schedule().unwrap();
+    assert_eq!(ends_at_19.table[49][7], (1.0 - noise.alphas_cumprod()[19]).sqrt() as f32);
     let ddim = plan(SamplerName::Ddim, SamplerOptions::default(), Spacing::Leading, 50);
     assert!(ddim.table.iter().all(|row| row[7] == 0.0));
     assert_eq!(ddim.table[49][4..], [1.0, 0.0, 0.0, 0.0]);

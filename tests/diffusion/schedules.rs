@@ -137,6 +137,13 @@ fn visited_time_steps_are_those_of_diffusers() {
 }
 
 #[test]
+fn halves_are_rounded_to_even() {
+    // 812.5 is 812 and 687.5 is 688, as numpy rounds.
+    let expected = [999, 937, 874, 811, 749, 687, 624, 561, 499, 437, 374, 311, 249, 187, 124, 61];
+    assert_eq!(Spacing::Trailing.timesteps(16, 1000, 0).unwrap(), expected);
+}
+
+#[test]
 fn every_number_of_steps_falls_from_end_to_start() {
     for spacing in [Spacing::Leading, Spacing::Trailing, Spacing::Linspace] {
         for of in [1, 2, 28, 200, 1000] {

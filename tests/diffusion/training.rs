@@ -38,6 +38,7 @@ fn weightings_weigh_the_same_error_alike() {
     assert!(weights(LossWeighting::Simple).iter().flatten().all(|&w| w == 1.0));
     let (min_snr, p2, snr_weights) =
         (weights("min_snr".parse().unwrap()), weights("p2".parse().unwrap()), weights("snr".parse().unwrap()));
+    let mild = weights(LossWeighting::P2 { k: 2.0, gamma: 0.5 });
     for t in [0, 10, 250, 500, 999] {
         let (bar, snr) = (noise.alphas_cumprod()[t], noise.snr()[t]);
         let expect = |found: &[Vec<f32>; 3], expected: [f64; 3]| {
@@ -47,6 +48,7 @@ fn weightings_weigh_the_same_error_alike() {
         let capped = snr.min(5.0);
         expect(&min_snr, [capped / snr, capped, capped / (snr + 1.0)]);
         expect(&p2, [1.0 / (1.0 + snr), snr / (1.0 + snr), bar / (1.0 + snr)]);
+        expect(&mild, [(2.0 + snr).powf(-0.5), snr * (2.0 + snr).powf(-0.5), bar * (2.0 + snr).powf(-0.5)]);
         expect(&snr_weights, [1.0, snr, bar]);
     }
     assert!(min_snr[0][0] < 0.01 && min_snr[0][999] == 1.0);
