@@ -1,6 +1,7 @@
 //! Diffusion models trained and sampled by handwritten WGSL compute kernels.
 
 pub mod data;
+pub mod diffusion;
 pub mod error;
 pub mod files;
 pub mod gpu;
