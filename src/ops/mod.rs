@@ -20,7 +20,7 @@ macro_rules! operators {
 }
 
 operators! {
-    add, add_channels, group_norm, relu, scale_shift, silu,
+    add, add_channels, batch_norm, group_norm, relu, scale_shift, silu,
 }
 
 pub use faces::SHADERS;
