@@ -227,8 +227,18 @@ fn write_step(module: &Module) -> Result<String, String> {
     }
     let declared: String =
         fields.iter().map(|(n, t)| format!("    #[allow(missing_docs)]\n    pub {n}: {t},\n")).collect();
+    let mut purposes = String::new();
+    for (_, constant) in module.constants.iter() {
+        let Some(name) = constant.name.as_deref().and_then(|name| name.strip_prefix("FOR_")) else { continue };
+        let naga::Expression::Literal(naga::Literal::U32(value)) = module.global_expressions[constant.init] else {
+            return Err(format!("FOR_{name} must be a plain number"));
+        };
+        purposes += &format!("    #[allow(missing_docs)]\n    pub const {name}: u32 = {value};\n");
+    }
     Ok(format!(
-        "/// What changes between two runs of a program; the members are explained in `shaders/prelude/common.wgsl`.\n\
+        "/// What a random number is drawn for: first word of the generator's counter (`shaders/prelude/random.wgsl`).\n\
+         pub mod purpose {{\n{purposes}}}\n\
+         /// What changes between two runs of a program; the members are explained in `shaders/prelude/common.wgsl`.\n\
          #[repr(C)]\n#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]\npub struct Step {{\n{declared}}}\n"
     ))
 }

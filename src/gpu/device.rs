@@ -1,14 +1,15 @@
 //! One open device: its limits, its errors, its pipelines.
 
 use super::adapter::{self, AdapterChoice};
-use super::pipeline::PipelineCache;
+use super::pipeline::{PipelineCache, Ticket};
 use super::target::Target;
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Whether kernels are compiled with naga's run-time checks (bounds of arrays, integer division, endless loops).
+/// Whether kernels are compiled with naga's run-time checks of array bounds and integer division. (Its third, a counter in every loop, stops
+/// drivers from unrolling the loops that kernels depend on.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checks {
     /// As WebGPU demands.
@@ -121,6 +122,13 @@ impl Gpu {
             Some(message) => Err(Error::Device(message.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Waits until a run is over.
+    pub fn wait_for(&self, ticket: &Ticket) -> Result<()> {
+        let submission = wgpu::PollType::Wait { submission_index: Some(ticket.0.clone()), timeout: None };
+        self.device.poll(submission).map_err(|e| Error::Device(e.to_string()))?;
+        self.check()
     }
 
     /// Waits until everything submitted has run.

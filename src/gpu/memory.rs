@@ -1,6 +1,7 @@
 //! Named persistent buffers, shared by the programs that name them, and reading back from them.
 
 use super::device::Gpu;
+use super::pipeline::Ticket;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
@@ -75,13 +76,14 @@ impl Memory {
 pub struct Readback {
     staging: wgpu::Buffer,
     mapped: Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    submitted: Ticket,
     bytes: usize,
 }
 
 impl Readback {
-    /// Waits for the device and returns the values.
+    /// Waits for what was submitted before the read began, and returns the values.
     pub fn wait<T: bytemuck::Pod>(self, gpu: &Gpu) -> Result<Vec<T>> {
-        gpu.wait()?;
+        gpu.wait_for(&self.submitted)?;
         let lost = || Error::Device("a read was abandoned: the device was lost".into());
         self.mapped.recv().map_err(|_| lost())?.map_err(|e| Error::Device(e.to_string()))?;
         let view = self.staging.slice(..).get_mapped_range().map_err(|e| Error::Device(e.to_string()))?;
@@ -121,12 +123,12 @@ impl Gpu {
         let staging = self.device.create_buffer(&descriptor);
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(source, offset, &staging, 0, descriptor.size);
-        self.queue.submit([encoder.finish()]);
+        let submitted = Ticket(self.queue.submit([encoder.finish()]));
         let (sender, mapped) = channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
             let _ = sender.send(result); // the receiver is gone only if nobody waits any more
         });
         self.check()?;
-        Ok(Readback { staging, mapped, bytes: bytes as usize })
+        Ok(Readback { staging, mapped, submitted, bytes: bytes as usize })
     }
 }

@@ -12,7 +12,7 @@ mod target;
 pub use adapter::{AdapterChoice, list_adapters};
 pub use device::{Checks, Gpu};
 pub use memory::{Memory, Readback};
-pub use pipeline::{Passes, Place};
+pub use pipeline::{Passes, Place, Ticket};
 pub use shader::{Access, Binding, Entry, Shader, link};
 pub use target::{Form, Target};
 

@@ -44,6 +44,9 @@ pub struct Passes {
     step_group: wgpu::BindGroup,
 }
 
+/// A run that was submitted: what to wait for.
+pub struct Ticket(pub(super) wgpu::SubmissionIndex);
+
 /// Where an operand of [`Passes::bind`] lies, in words of the caller: a slot, or named memory.
 pub enum Place<'a> {
     /// Slot buffer of this program, by number, at an offset in bytes.
@@ -61,7 +64,7 @@ impl Gpu {
         let source = wgpu::ShaderSource::Wgsl(link(&text, self.target()).into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(entry.shader.name), source };
         let checks = match self.checks {
-            Checks::On => wgpu::ShaderRuntimeChecks::checked(),
+            Checks::On => wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() },
             Checks::Off => wgpu::ShaderRuntimeChecks::unchecked(),
         };
         // SAFETY: without checks a kernel that left its buffers would be undefined behaviour. The kernel tests run with the
@@ -211,7 +214,7 @@ impl Passes {
     }
 
     /// Replays the kernels in `range`: one small write, one pass, one submit.
-    pub fn run(&self, gpu: &Gpu, range: std::ops::Range<usize>, step: &[u8]) -> Result<()> {
+    pub fn run(&self, gpu: &Gpu, range: std::ops::Range<usize>, step: &[u8]) -> Result<Ticket> {
         gpu.queue.write_buffer(&self.step, 0, step);
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         {
@@ -220,8 +223,9 @@ impl Passes {
                 self.encode(&mut pass, kernel);
             }
         }
-        gpu.queue.submit([encoder.finish()]);
-        gpu.check()
+        let submitted = gpu.queue.submit([encoder.finish()]);
+        gpu.check()?;
+        Ok(Ticket(submitted))
     }
 
     fn encode(&self, pass: &mut wgpu::ComputePass<'_>, kernel: &BoundKernel) {

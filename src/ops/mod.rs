@@ -20,7 +20,35 @@ macro_rules! operators {
 }
 
 operators! {
-    add, add_channels, batch_norm, group_norm, relu, scale_shift, silu,
+    adam,
+    add,
+    add_channels,
+    affine,
+    attention,
+    average,
+    batch,
+    batch_norm,
+    choose,
+    concat,
+    conv2d,
+    denoise,
+    drop_label,
+    embedding,
+    fill,
+    gradient_norm,
+    group_norm,
+    linear,
+    matmul,
+    mix,
+    mse,
+    noise,
+    record,
+    relu,
+    repeat,
+    scale_shift,
+    silu,
+    timesteps,
+    upsample,
 }
 
 pub use faces::SHADERS;

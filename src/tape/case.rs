@@ -49,8 +49,9 @@ pub fn check_case(gpu: &Gpu, case: &Case) -> Result<std::result::Result<(), Mism
             .collect();
         let mut watched = Vec::new();
         if case.op.differentiable() {
-            let float = |&&x: &&Tensor| tape.shape(x).dtype == super::Dtype::F32;
-            watched = inputs.iter().filter(float).copied().collect();
+            let fixed = |i: &usize| case.op.constants().contains(i) || case.op.updates().contains(i);
+            let float = |&i: &usize| tape.shape(inputs[i]).dtype == super::Dtype::F32;
+            watched = (0..inputs.len()).filter(|i| !fixed(i)).filter(float).map(|i| inputs[i]).collect::<Vec<_>>();
             watched.iter().for_each(|&x| tape.watch(x));
         }
         let mut outputs = tape.apply_shared(case.op.clone(), &inputs);
@@ -59,7 +60,12 @@ pub fn check_case(gpu: &Gpu, case: &Case) -> Result<std::result::Result<(), Mism
             let dy = input(&mut tape, "dy".into(), shape, Fill::Normal(1.0), 77);
             tape.backward(outputs[0], dy);
             tape.backward(outputs[0], dy);
-            outputs.extend(watched.iter().filter_map(|&x| tape.gradient(x)));
+            for (number, &x) in watched.iter().enumerate() {
+                let Some(dx) = tape.gradient(x) else {
+                    panic!("{:?} gives no gradient to its differentiable input {number}", case.op)
+                };
+                outputs.push(dx);
+            }
         }
         outputs.extend(case.op.updates().iter().map(|&i| inputs[i]));
         for (name, words) in &contents {

@@ -102,7 +102,7 @@ impl<'a> Checker<'a> {
     }
 
     fn run(&self, section: &Section) -> Result<()> {
-        self.program.run_calls(self.gpu, section.calls.clone(), &self.step)
+        self.program.run_calls(self.gpu, section.calls.clone(), &self.step).map(|_| ())
     }
 
     fn check_forward(&self, section: &Section) -> Result<Option<String>> {

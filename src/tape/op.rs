@@ -28,6 +28,11 @@ pub trait Op: Debug {
         true
     }
 
+    /// Numbers of the inputs that are constants of a differentiable operator: no gradient flows to them.
+    fn constants(&self) -> &'static [usize] {
+        &[]
+    }
+
     /// Emits the calls that turn `dy`, the gradient of the first output, into gradients of the inputs, each through [`Tape::grad`].
     fn backward(&self, _t: &mut Tape, _node: &Node, _dy: Tensor) {
         unreachable!("{} is not differentiable", self.name());

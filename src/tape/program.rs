@@ -4,7 +4,7 @@ use super::array::Array;
 use super::plan::{Plan, PlanOptions};
 use super::record::{Storage, Tape, Tensor};
 use super::step::Step;
-use crate::gpu::{Gpu, Memory, OFFSET_ALIGNMENT, Passes, Place};
+use crate::gpu::{Gpu, Memory, OFFSET_ALIGNMENT, Passes, Place, Ticket};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -69,12 +69,12 @@ impl Program {
     }
 
     /// Runs all calls; does not wait for the device.
-    pub fn run(&self, gpu: &Gpu, step: &Step) -> Result<()> {
+    pub fn run(&self, gpu: &Gpu, step: &Step) -> Result<Ticket> {
         self.run_calls(gpu, 0..self.calls, step)
     }
 
     /// Runs some of the calls.
-    pub fn run_calls(&self, gpu: &Gpu, calls: Range<usize>, step: &Step) -> Result<()> {
+    pub fn run_calls(&self, gpu: &Gpu, calls: Range<usize>, step: &Step) -> Result<Ticket> {
         self.passes.run(gpu, calls, bytemuck::bytes_of(step))
     }
 

@@ -1,12 +1,26 @@
 //! What the tests of kernels share: the device, and the check of one case.
 
-use degrain::gpu::{Checks, Gpu};
+use degrain::gpu::{Checks, Gpu, Target};
 use degrain::tape::Case;
 use std::rc::Rc;
 
+fn open() -> Gpu {
+    Gpu::open_with(None, Checks::On).unwrap_or_else(|e| panic!("{e}"))
+}
+
 /// Opens the device, or fails with the message that says how to install a driver.
 pub fn gpu() -> Rc<Gpu> {
-    thread_local!(static GPU: Rc<Gpu> = Rc::new(Gpu::open_with(None, Checks::On).unwrap_or_else(|e| panic!("{e}"))));
+    thread_local!(static GPU: Rc<Gpu> = Rc::new(open()));
+    GPU.with(Rc::clone)
+}
+
+/// The device, recorded for as any GPU would be, whatever form it would choose itself.
+pub fn gpu_with_tiles() -> Rc<Gpu> {
+    thread_local!(static GPU: Rc<Gpu> = {
+        let mut gpu = open();
+        gpu.set_target(Target::TILES);
+        Rc::new(gpu)
+    });
     GPU.with(Rc::clone)
 }
 

@@ -1,0 +1,33 @@
+// One step of AdamW (Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2), for the whole parameter slab in one call:
+//   g' = scale g;  m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2
+//   p = p - rate (c1 m / (sqrt(c2 v) + eps) + decay p)           c1 = 1 / (1 - b1^n), c2 = 1 / (1 - b2^n)
+// p, g, m, v  slabs in vec4s; norm = (|g|, scale, finite, 0): nothing changes in a step whose gradient is not finite.
+// One invocation four elements. FLOPs 15 n; bytes 28 n.
+
+override BETA1: f32;
+override BETA2: f32;
+override EPSILON: f32;
+override WEIGHT_DECAY: f32;
+
+struct Dims { length: u32 }
+
+@group(0) @binding(0) var<storage, read_write> p: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> g: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> m: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> v: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> norm: array<f32>;
+@group(0) @binding(5) var<uniform> dims: Dims;
+
+@compute @workgroup_size(FLAT)
+fn forward(lane: Lane) {
+  let i = flat_index(lane);
+  if (i < dims.length && norm[2] == 1.0) {
+    let slope = norm[1] * g[i];
+    let first = BETA1 * m[i] + (1.0 - BETA1) * slope;
+    let second = BETA2 * v[i] + (1.0 - BETA2) * slope * slope;
+    m[i] = first;
+    v[i] = second;
+    let update = step.first_correction * first / (sqrt(step.second_correction * second) + EPSILON);
+    p[i] -= step.learning_rate * (update + WEIGHT_DECAY * p[i]);
+  }
+}

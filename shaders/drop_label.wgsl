@@ -1,0 +1,19 @@
+// y[b] = NONE with probability RATE, else label[b]                label, y u32 [B]
+// The label dropout of classifier-free guidance (Ho and Salimans 2022, algorithm 1), drawn by step and place in the batch.
+// One invocation an image.
+
+override BATCH: u32;
+override NONE: u32;     // number of the null class
+override RATE: f32;
+
+@group(0) @binding(0) var<storage, read> label: array<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+
+@compute @workgroup_size(FLAT)
+fn forward(lane: Lane) {
+  let b = flat_index(lane);
+  if (b < BATCH) {
+    let u = f32(random_words(FOR_LABEL, step.index, step.first_image + b, 0u).x >> 8u) * 0x1p-24;
+    y[b] = select(label[b], NONE, u < RATE);
+  }
+}

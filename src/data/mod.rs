@@ -1,0 +1,149 @@
+//! Data sets as bytes: what was on the disk, checked, and nothing else done to it.
+//!
+//! Floor 0, host only: knows nothing of devices, tensors or training. A format is one file here and one line in [`FORMATS`].
+
+mod idx;
+mod known;
+mod source;
+
+use crate::error::{Error, Result};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The two parts in which data sets are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// The images to learn from.
+    Train,
+    /// The images that only the final measurement may see.
+    Test,
+}
+
+/// Images and labels of one split, in the order of their file.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// `MNIST`, `Fashion-MNIST`; the name of the format for files that are not known by their sums.
+    pub name: String,
+    /// `[count, channels, height, width]` bytes, row-major; colour images are planar.
+    pub images: Vec<u8>,
+    /// `[count]`, each below [`Dataset::classes`].
+    pub labels: Vec<u32>,
+    /// Number of images.
+    pub count: usize,
+    /// 1 for greyscale, 3 for colour.
+    pub channels: usize,
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+    /// Number of classes: the published one for a known set, otherwise the largest label plus one.
+    pub classes: usize,
+    /// One name a class; the number itself where nothing better is known.
+    pub class_names: Vec<String>,
+    /// What was read, for the run's record.
+    pub files: Vec<DataFile>,
+    /// Smallest, largest, mean and standard deviation of all pixels, scaled to [-1, 1].
+    pub statistics: Statistics,
+}
+
+/// One file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// SHA-256 of the decompressed content in lower-case hexadecimal: a recompressed copy is still the same file.
+    pub sha256: String,
+    /// What the published file with this sum is, such as `MNIST training images`; `None` for any other content.
+    pub known: Option<&'static str>,
+}
+
+/// Of all pixels, on the scale the models see: byte 0 is -1, byte 255 is 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Statistics {
+    /// -1 in a data set that uses its range.
+    pub min: f64,
+    /// 1 in a data set that uses its range.
+    pub max: f64,
+    /// MNIST: -0.7387.
+    pub mean: f64,
+    /// Standard deviation; MNIST: 0.6162.
+    pub std: f64,
+}
+
+/// One way in which data sets lie on a disk.
+struct Format {
+    /// The names it looks for in a folder.
+    names: fn(Split) -> Vec<String>,
+    load: fn(&Path, Split) -> Result<Dataset>,
+}
+
+/// The formats, in the order in which a folder is asked for them.
+const FORMATS: &[Format] = &[idx::FORMAT];
+
+/// Reads one split of the data set that lies in `folder`.
+///
+/// # Errors
+/// [`Error::Io`] for a folder or file that cannot be read; [`Error::File`] naming the file that is missing, damaged, or not
+/// what its name says.
+pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
+    // `read_dir` and not `exists`: it says why a folder cannot be read.
+    std::fs::read_dir(folder).map_err(Error::io(folder))?;
+    // Both splits' names: a folder that has only the other split is of this format, and its reader says what is missing.
+    let names = |format: &Format| [(format.names)(Split::Train), (format.names)(Split::Test)].concat();
+    match FORMATS.iter().find(|format| names(format).iter().any(|name| folder.join(name).is_file())) {
+        Some(format) => (format.load)(folder, split),
+        None => {
+            let wanted: Vec<String> = FORMATS.iter().flat_map(|format| (format.names)(split)).collect();
+            Err(Error::file(folder, format!("holds no data set; looked in this folder for {}", wanted.join(", "))))
+        }
+    }
+}
+
+impl Dataset {
+    /// The bytes of image `index`: `[channels, height, width]`.
+    pub fn image(&self, index: usize) -> &[u8] {
+        let pixels = self.pixels();
+        &self.images[index * pixels..][..pixels]
+    }
+
+    /// Values in one image: channels x height x width.
+    pub fn pixels(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Holds back the last `holdout` images for validation: the indices to train on, and those held back. The images stay
+    /// where they are, so one upload serves both.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when no image would be left to train on.
+    pub fn split_holdout(&self, holdout: usize) -> Result<(Range<usize>, Range<usize>)> {
+        if holdout >= self.count {
+            return Err(Error::Config(format!(
+                "holding back {holdout} images of {}'s {} leaves none to train on: hold back fewer",
+                self.name, self.count
+            )));
+        }
+        let training = self.count - holdout;
+        Ok((0..training, training..self.count))
+    }
+}
+
+impl Statistics {
+    /// Counts the 256 values first: exact for any number of pixels, and one pass.
+    fn of(images: &[u8]) -> Statistics {
+        let mut counts = [0u64; 256];
+        images.iter().for_each(|&byte| counts[byte as usize] += 1);
+        let scaled = |byte: usize| byte as f64 / 127.5 - 1.0;
+        let moment = |f: &dyn Fn(f64) -> f64| {
+            let sum: f64 = counts.iter().enumerate().map(|(byte, &n)| n as f64 * f(scaled(byte))).sum();
+            sum / images.len() as f64
+        };
+        let mean = moment(&|x| x);
+        Statistics {
+            min: counts.iter().position(|&n| n > 0).map_or(f64::NAN, scaled),
+            max: counts.iter().rposition(|&n| n > 0).map_or(f64::NAN, scaled),
+            mean,
+            std: moment(&|x| (x - mean).powi(2)).sqrt(),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! One file of a data set: its bytes, out of gzip where they are in it, and their sum.
+//!
+//! Must not know any format: it is told how many bytes are wanted.
+
+use super::{DataFile, known};
+use crate::error::{Error, Result};
+use flate2::bufread::GzDecoder;
+use sha2::{Digest, Sha256};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// A file as it lies on the disk, perhaps compressed.
+pub(super) struct Source {
+    pub path: PathBuf,
+    raw: Vec<u8>,
+}
+
+impl Source {
+    /// Opens the first of `names` that `folder` has.
+    pub fn find(folder: &Path, names: &[String]) -> Result<Source> {
+        let Some(name) = names.iter().find(|name| folder.join(name).is_file()) else {
+            let wanted = names.join(", ");
+            return Err(Error::file(folder, format!("a file is missing; looked in this folder for {wanted}")));
+        };
+        let path = folder.join(name);
+        let raw = std::fs::read(&path).map_err(Error::io(&path))?;
+        Ok(Source { path, raw })
+    }
+
+    /// The first `limit` bytes of the content, fewer if it is shorter. Never makes more than that, whatever the gzip stream
+    /// would unpack to.
+    ///
+    /// The content decides whether it is gzip, not the name: servers and browsers unpack and forget to rename.
+    pub fn content(&self, limit: usize) -> Result<Vec<u8>> {
+        if !self.raw.starts_with(&GZIP_MAGIC) {
+            return Ok(self.raw[..limit.min(self.raw.len())].to_vec());
+        }
+        let mut content = Vec::new();
+        let mut rest = self.raw.as_slice();
+        // gzip files may be several streams in a row. One by one, so that bytes behind the last are not mistaken for
+        // a damaged stream.
+        while !rest.is_empty() {
+            if !rest.starts_with(&GZIP_MAGIC) {
+                let extra = rest.len();
+                return Err(self.problem(format!("{extra} bytes follow the end of the gzip stream: download it again")));
+            }
+            let mut decoder = GzDecoder::new(rest);
+            let wanted = (limit - content.len()) as u64;
+            decoder.by_ref().take(wanted).read_to_end(&mut content).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => {
+                    self.problem("the gzip stream ends early, as after an interrupted download: download it again")
+                }
+                _ => self.problem(format!("the gzip stream is damaged ({error}): download it again")),
+            })?;
+            if content.len() == limit {
+                break;
+            }
+            rest = decoder.into_inner();
+        }
+        Ok(content)
+    }
+
+    /// For the run's record: where this content came from and whether it is a published file.
+    pub fn describe(&self, content: &[u8]) -> DataFile {
+        let sha256: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let known = known::find(&sha256).map(|file| file.what);
+        DataFile { path: self.path.clone(), sha256, known }
+    }
+
+    /// An error about this file.
+    pub fn problem(&self, problem: impl Into<String>) -> Error {
+        Error::file(&self.path, problem)
+    }
+}

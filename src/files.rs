@@ -1,0 +1,109 @@
+//! The only place that writes files: whole files atomically, growing files record by record.
+//!
+//! Floor 0, host only. A reader never meets half of a picture, a checkpoint or a record, whatever moment the disk fills up or
+//! the process is killed. It must not know what it writes.
+
+use crate::error::{Error, Result};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Puts `bytes` at `path`, replacing what was there, so that either the old or the new content is there, never a part.
+///
+/// # Errors
+/// [`Error::Io`] naming `path` (no such folder, no permission, disk full); nothing is left behind then.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// [`write_atomically`] for content that is made while it is written: `fill` gets a new, empty, seekable file.
+///
+/// # Errors
+/// [`Error::Io`] naming `path`, also for an error that `fill` returns; nothing is left behind then.
+pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+    let temporary = temporary_beside(path);
+    let written = (|| {
+        // `create_new`: never write through a link that somebody else put there.
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        fill(&mut file)?;
+        // Without this a power cut after the rename can leave the new name with empty content.
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&temporary, path)
+    })();
+    if let Err(error) = written {
+        // The first error is the one to report; the file may not exist if creating it was what failed.
+        let _ = fs::remove_file(&temporary);
+        return Err(Error::io(path)(error));
+    }
+    Ok(())
+}
+
+/// A name in the same folder (a rename across file systems is not atomic), unique among processes and threads.
+fn temporary_beside(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{name}.{}-{count}.tmp", std::process::id()))
+}
+
+/// A file that grows by whole records: a log, an event file.
+pub struct Appender {
+    path: PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl Appender {
+    /// Opens `path` at its end, or creates it (and the folders above it).
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming `path`.
+    pub fn open(path: &Path) -> Result<Appender> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
+        // Not `append(true)`: a failed record is taken back by seeking.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(Error::io(path))?;
+        let length = file.seek(SeekFrom::End(0)).map_err(Error::io(path))?;
+        Ok(Appender { path: path.to_path_buf(), file, length })
+    }
+
+    /// Adds one record, handed to the operating system before this returns. What could only be written in part is taken back.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn append(&mut self, record: &[u8]) -> Result<()> {
+        if let Err(error) = self.file.write_all(record) {
+            // Should taking back fail too, the first error still says what happened.
+            let _ = self.file.set_len(self.length);
+            let _ = self.file.seek(SeekFrom::Start(self.length));
+            return Err(Error::io(&self.path)(error));
+        }
+        self.length += record.len() as u64;
+        Ok(())
+    }
+
+    /// Cuts the file to its first `length` bytes: what a killed process left behind a record's end, or what a resumed run
+    /// will write again.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn cut(&mut self, length: u64) -> Result<()> {
+        self.file.set_len(length).map_err(Error::io(&self.path))?;
+        self.length = self.file.seek(SeekFrom::Start(length)).map_err(Error::io(&self.path))?;
+        Ok(())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,0 +1,154 @@
+//! Layers: parameters with names, and the operator they go into.
+//!
+//! A layer is made once, which adds its tensors to the model's list, and recorded on any number of tapes.
+
+use super::parameters::{Initial, ParameterId, Parameters, Weights};
+use super::unet_config::Activation;
+use crate::ops::conv2d::{Conv2d, Padding, conv2d};
+use crate::ops::group_norm::{self, GroupNorm, group_norm};
+use crate::ops::linear::linear;
+use crate::ops::relu::relu;
+use crate::ops::silu::silu;
+use crate::tape::{Shape, Tape, Tensor};
+
+/// y = W x + b, over the channels of a map or over rows.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: ParameterId,
+    bias: ParameterId,
+}
+
+impl Linear {
+    /// Adds `NAME.weight` [outputs, inputs] and `NAME.bias` [outputs].
+    pub fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32) -> Linear {
+        let initial = Initial::Uniform { fan_in: inputs };
+        Linear {
+            weight: p.add(format!("{name}.weight"), Shape::f32([outputs, inputs]), initial),
+            bias: p.add(format!("{name}.bias"), Shape::f32([outputs]), initial),
+        }
+    }
+
+    /// Marks it as the last layer of a branch.
+    pub fn last(self, p: &mut Parameters) -> Linear {
+        p.mark_last(self.weight);
+        p.mark_last(self.bias);
+        self
+    }
+
+    /// Of rows: x [B, inputs] to [B, outputs].
+    #[track_caller]
+    pub fn rows(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
+        linear(t, x, w.get(self.weight), w.get(self.bias))
+    }
+
+    /// Of every pixel's channels: x [B, inputs, H, W] to [B, outputs, H, W], a convolution of 1x1.
+    #[track_caller]
+    pub fn pixels(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
+        let [outputs, inputs] = t.shape(w.get(self.weight)).as_array();
+        let weight = t.reshape(w.get(self.weight), Shape::f32([outputs, inputs, 1, 1]));
+        conv2d(t, x, weight, w.get(self.bias), Conv2d { stride: 1, padding: Padding::None })
+    }
+}
+
+/// A convolution with bias.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    weight: ParameterId,
+    bias: ParameterId,
+    settings: Conv2d,
+}
+
+impl Conv {
+    /// Adds `NAME.weight` [outputs, inputs, 3, 3] and `NAME.bias` [outputs].
+    pub fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, settings: Conv2d) -> Conv {
+        Conv::sized(p, name, inputs, outputs, 3, settings)
+    }
+
+    /// A convolution of 3x3 that keeps the size of the map.
+    pub fn same(p: &mut Parameters, name: &str, inputs: u32, outputs: u32) -> Conv {
+        Conv::sized(p, name, inputs, outputs, 3, Conv2d { stride: 1, padding: Padding::Same })
+    }
+
+    /// A convolution of 1x1: `NAME.weight` [outputs, inputs, 1, 1].
+    pub fn pointwise(p: &mut Parameters, name: &str, inputs: u32, outputs: u32) -> Conv {
+        Conv::sized(p, name, inputs, outputs, 1, Conv2d { stride: 1, padding: Padding::None })
+    }
+
+    fn sized(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, size: u32, settings: Conv2d) -> Conv {
+        let initial = Initial::Uniform { fan_in: inputs * size * size };
+        Conv {
+            weight: p.add(format!("{name}.weight"), Shape::f32([outputs, inputs, size, size]), initial),
+            bias: p.add(format!("{name}.bias"), Shape::f32([outputs]), initial),
+            settings,
+        }
+    }
+
+    /// Marks it as the last layer of a branch.
+    pub fn last(self, p: &mut Parameters) -> Conv {
+        p.mark_last(self.weight);
+        p.mark_last(self.bias);
+        self
+    }
+
+    /// Of a map [B, inputs, H, W].
+    #[track_caller]
+    pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
+        conv2d(t, x, w.get(self.weight), w.get(self.bias), self.settings)
+    }
+}
+
+/// Group normalisation with a weight and a bias for each channel.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    weight: ParameterId,
+    bias: ParameterId,
+    groups: u32,
+    eps: f32,
+}
+
+impl Norm {
+    /// Adds `NAME.weight` and `NAME.bias`, both [channels].
+    pub fn new(p: &mut Parameters, name: &str, channels: u32, groups: u32, eps: f32) -> Norm {
+        Norm {
+            weight: p.add(format!("{name}.weight"), Shape::f32([channels]), Initial::Ones),
+            bias: p.add(format!("{name}.bias"), Shape::f32([channels]), Initial::Zeros),
+            groups,
+            eps,
+        }
+    }
+
+    /// Of a map [B, channels, H, W].
+    #[track_caller]
+    pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
+        self.with(t, w, x, group_norm::Activation::None)
+    }
+
+    /// Followed by a nonlinearity, in one kernel where there is one.
+    #[track_caller]
+    pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
+        match activation {
+            Activation::Silu => self.with(t, w, x, group_norm::Activation::Silu),
+            Activation::Relu => {
+                let y = self.forward(t, w, x);
+                relu(t, y)
+            }
+        }
+    }
+
+    #[track_caller]
+    fn with(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: group_norm::Activation) -> Tensor {
+        let settings = GroupNorm { groups: self.groups, eps: self.eps, activation };
+        group_norm(t, x, w.get(self.weight), w.get(self.bias), settings)
+    }
+}
+
+impl Activation {
+    /// Applies it elementwise.
+    #[track_caller]
+    pub fn apply(self, t: &mut Tape, x: Tensor) -> Tensor {
+        match self {
+            Activation::Silu => silu(t, x),
+            Activation::Relu => relu(t, x),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The residual block of the U-Net (diffusers: `ResnetBlock2D`).
+//!
+//!     h = conv1(act(norm1(x)))                              x [B, inputs, H, W]
+//!     h = norm2(h + time(e))                                e [B, E]: the activated time embedding
+//!         or norm2(h) · (1 + scale) + shift, (scale, shift) = time(e)
+//!     y = (shortcut(x) + conv2(act(h))) / divisor           shortcut: identity, or 1x1 where the channels differ
+
+use super::layers::{Conv, Linear, Norm};
+use super::parameters::{Parameters, Weights};
+use super::unet_config::{Activation, TimeShift};
+use crate::ops::add::add;
+use crate::ops::add_channels::add_channels;
+use crate::ops::affine::affine;
+use crate::ops::scale_shift::scale_shift;
+use crate::tape::{Tape, Tensor};
+
+/// What the residual blocks of a model have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct ResnetSettings {
+    /// Width of the time embedding.
+    pub time_width: u32,
+    /// How it is taken in.
+    pub time_shift: TimeShift,
+    /// Groups of the normalisations.
+    pub groups: u32,
+    /// Added to variances.
+    pub eps: f32,
+    /// The nonlinearity.
+    pub activation: Activation,
+    /// What the result is divided by.
+    pub divisor: f32,
+}
+
+/// A residual block.
+#[derive(Clone, Debug)]
+pub struct Resnet {
+    norm1: Norm,
+    conv1: Conv,
+    time: Linear,
+    norm2: Norm,
+    conv2: Conv,
+    shortcut: Option<Conv>,
+    settings: ResnetSettings,
+}
+
+impl Resnet {
+    /// Adds the tensors below `NAME.`.
+    pub fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, settings: ResnetSettings) -> Resnet {
+        let ResnetSettings { groups, eps, time_width, .. } = settings;
+        let named = |part: &str| format!("{name}.{part}");
+        let rows = match settings.time_shift {
+            TimeShift::Add => outputs,
+            TimeShift::ScaleShift => 2 * outputs,
+        };
+        Resnet {
+            norm1: Norm::new(p, &named("norm1"), inputs, groups, eps),
+            conv1: Conv::same(p, &named("conv1"), inputs, outputs),
+            time: Linear::new(p, &named("time_emb_proj"), time_width, rows),
+            norm2: Norm::new(p, &named("norm2"), outputs, groups, eps),
+            conv2: Conv::same(p, &named("conv2"), outputs, outputs).last(p),
+            shortcut: (inputs != outputs).then(|| Conv::pointwise(p, &named("conv_shortcut"), inputs, outputs)),
+            settings,
+        }
+    }
+
+    /// Of a map and the activated time embedding.
+    #[track_caller]
+    pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, e: Tensor) -> Tensor {
+        let ResnetSettings { activation, time_shift, divisor, .. } = self.settings;
+        let h = self.norm1.activated(t, w, x, activation);
+        let h = self.conv1.forward(t, w, h);
+        let e = self.time.rows(t, w, e);
+        let h = match time_shift {
+            TimeShift::Add => {
+                let h = add_channels(t, h, e);
+                self.norm2.activated(t, w, h, activation)
+            }
+            TimeShift::ScaleShift => {
+                let h = self.norm2.forward(t, w, h);
+                let h = scale_shift(t, h, e);
+                activation.apply(t, h)
+            }
+        };
+        let h = self.conv2.forward(t, w, h);
+        let x = self.shortcut.as_ref().map_or(x, |shortcut| shortcut.forward(t, w, x));
+        let y = add(t, x, h);
+        divide(t, y, divisor)
+    }
+}
+
+/// x / divisor.
+#[track_caller]
+pub(super) fn divide(t: &mut Tape, x: Tensor, divisor: f32) -> Tensor {
+    if divisor == 1.0 { x } else { affine(t, x, 1.0 / divisor, 0.0) }
+}

@@ -1,0 +1,78 @@
+//! The self-attention block of the U-Net (diffusers: `Attention` with a residual connection).
+//!
+//!     g = norm(x)                                       x [B, C, H, W]; the tokens are the H·W pixels
+//!     q, k, v = linear(g)                               [B, I, H·W], I = heads · head width
+//!     y = (x + linear(attention(q, k, v))) / divisor
+
+use super::layers::{Linear, Norm};
+use super::parameters::{Parameters, Weights};
+use super::resnet::divide;
+use crate::ops::add::add;
+use crate::ops::attention::attention;
+use crate::tape::{Shape, Tape, Tensor};
+
+/// What an attention block is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct SelfAttentionSettings {
+    /// Channels of a head; one head of all channels if not given. Where it does not divide the channels, the rest is left out.
+    pub head_width: Option<u32>,
+    /// Groups of the normalisation; none if not given.
+    pub groups: Option<u32>,
+    /// Added to variances.
+    pub eps: f32,
+    /// What the result is divided by.
+    pub divisor: f32,
+}
+
+/// A self-attention block.
+#[derive(Clone, Debug)]
+pub struct SelfAttention {
+    norm: Option<Norm>,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    head_width: u32,
+    divisor: f32,
+}
+
+impl SelfAttention {
+    /// Adds the tensors below `NAME.`.
+    ///
+    /// # Panics
+    /// If a head is wider than the channels.
+    #[track_caller]
+    pub fn new(p: &mut Parameters, name: &str, channels: u32, settings: SelfAttentionSettings) -> SelfAttention {
+        let head_width = settings.head_width.unwrap_or(channels);
+        assert!(head_width <= channels, "{name}: heads of {head_width} channels, but there are {channels}");
+        let inner = channels / head_width * head_width;
+        let named = |part: &str| format!("{name}.{part}");
+        SelfAttention {
+            norm: settings.groups.map(|groups| Norm::new(p, &named("group_norm"), channels, groups, settings.eps)),
+            query: Linear::new(p, &named("to_q"), channels, inner),
+            key: Linear::new(p, &named("to_k"), channels, inner),
+            value: Linear::new(p, &named("to_v"), channels, inner),
+            out: Linear::new(p, &named("to_out.0"), inner, channels).last(p),
+            head_width,
+            divisor: settings.divisor,
+        }
+    }
+
+    /// Of a map.
+    #[track_caller]
+    pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
+        let [batch, _, height, width] = t.shape(x).as_array();
+        let g = self.norm.as_ref().map_or(x, |norm| norm.forward(t, w, x));
+        let [q, k, v] = [&self.query, &self.key, &self.value].map(|layer| {
+            let map = layer.pixels(t, w, g);
+            let [_, inner, ..] = t.shape(map).as_array::<4>();
+            t.reshape(map, Shape::f32([batch, inner, height * width]))
+        });
+        let a = attention(t, q, k, v, self.head_width);
+        let [_, inner, _] = t.shape(a).as_array();
+        let a = t.reshape(a, Shape::f32([batch, inner, height, width]));
+        let a = self.out.pixels(t, w, a);
+        let y = add(t, x, a);
+        divide(t, y, self.divisor)
+    }
+}

@@ -1,0 +1,247 @@
+//! Model files: a state dict in safetensors, with the names of diffusers. Strict where diffusers warns: a tensor that is missing, unknown or
+//! misshapen is an error, because a model with a random tensor still draws pictures.
+
+use super::parameters::Parameters;
+use crate::{Error, Result};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// Problems of a file that are named before the rest is only counted.
+const NAMED: usize = 10;
+
+/// Attention layers had other names before diffusers 0.13; all google/ddpm-* files have them.
+const LEGACY: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
+
+/// Reads a state dict into a slab. Numbers of 16 bits are widened.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::File`] with what is wrong: every missing, unknown or misshapen tensor, up to ten.
+pub fn read(path: &Path, parameters: &Parameters) -> Result<Vec<f32>> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    from_bytes(&bytes, parameters).map_err(|problem| Error::file(path, problem))
+}
+
+/// Writes a slab as a state dict; the old file stays until the new one is complete.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write(path: &Path, parameters: &Parameters, slab: &[f32]) -> Result<()> {
+    crate::files::write_atomically(path, &to_bytes(parameters, slab))
+}
+
+/// [`read`] from memory; the error says what is wrong.
+pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<Vec<f32>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| explain(&error, bytes))?;
+    let mut tensors: BTreeMap<String, TensorView<'_>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, tensor) in file.iter() {
+        let name = current(name);
+        if tensors.contains_key(&name) {
+            problems.push(format!("`{name}` is there twice, under its old and its new name"));
+        }
+        tensors.insert(name, tensor);
+    }
+    let mut slab = vec![0.0; parameters.bytes() as usize / 4];
+    for parameter in parameters.iter() {
+        let name = &parameter.name;
+        let Some(tensor) = tensors.remove(name) else {
+            problems.push(format!("`{name}` is missing"));
+            continue;
+        };
+        let wanted: Vec<usize> = parameter.shape.dims().iter().map(|&d| d as usize).collect();
+        if tensor.shape() != wanted {
+            problems.push(format!("`{name}` has the shape {:?}, not {wanted:?}", tensor.shape()));
+            continue;
+        }
+        match widen(&tensor) {
+            None => problems.push(format!("`{name}` is of type {}, not F32, F16 or BF16", tensor.dtype())),
+            Some(values) if values.iter().any(|x| !x.is_finite()) => {
+                problems.push(format!("`{name}` holds numbers that are not finite"));
+            }
+            Some(values) => slab[parameter.range()].copy_from_slice(&values),
+        }
+    }
+    problems.extend(tensors.keys().map(|name| format!("`{name}` is not a tensor of this model")));
+    if problems.is_empty() { Ok(slab) } else { Err(list(&problems)) }
+}
+
+/// A slab as a file in memory.
+///
+/// # Panics
+/// If the slab has not the parameters' length.
+#[track_caller]
+pub fn to_bytes(parameters: &Parameters, slab: &[f32]) -> Vec<u8> {
+    assert_eq!(slab.len() as u64 * 4, parameters.bytes(), "the slab has another length than the parameters");
+    let view = |parameter: &super::Parameter| {
+        let shape = parameter.shape.dims().iter().map(|&d| d as usize).collect();
+        let data = bytemuck::cast_slice(&slab[parameter.range()]);
+        let view = TensorView::new(Dtype::F32, shape, data).expect("shape and data come from one parameter");
+        (parameter.name.clone(), view)
+    };
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(parameters.iter().map(view), Some(metadata)).expect("names and shapes have a form in JSON")
+}
+
+/// The present name of a tensor.
+fn current(name: &str) -> String {
+    let parts: Vec<&str> = name.split('.').collect();
+    let renamed = |(i, part): (usize, &&str)| {
+        let in_attention = i >= 2 && parts[i - 2] == "attentions";
+        LEGACY.iter().find(|(old, _)| in_attention && old == part).map_or(part.to_string(), |(_, new)| new.to_string())
+    };
+    parts.iter().enumerate().map(renamed).collect::<Vec<_>>().join(".")
+}
+
+fn widen(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
+    let data = tensor.data();
+    let words = || data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    match tensor.dtype() {
+        Dtype::F32 => Some(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
+        Dtype::BF16 => Some(words().map(|w| f32::from_bits(u32::from(w) << 16)).collect()),
+        Dtype::F16 => Some(words().map(widen_half).collect()),
+        _ => None,
+    }
+}
+
+/// IEEE 754 half precision: sign, 5 bits of exponent, 10 of mantissa.
+fn widen_half(word: u16) -> f32 {
+    let magnitude = u32::from(word & 0x7fff) << 13;
+    // As the bits of an f32 this is the number times 2^-112, subnormal numbers included.
+    let value = if magnitude >= 0x7c00 << 13 {
+        f32::from_bits(magnitude | 0x7f80_0000)
+    } else {
+        f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23)
+    };
+    if word >> 15 == 1 { -value } else { value }
+}
+
+fn list(problems: &[String]) -> String {
+    let named = problems[..problems.len().min(NAMED)].join("\n  ");
+    let more = problems.len().saturating_sub(NAMED);
+    let rest = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+    format!("this is not a state dict of this model:\n  {named}{rest}")
+}
+
+fn explain(error: &SafeTensorError, bytes: &[u8]) -> String {
+    use SafeTensorError as E;
+    if bytes.starts_with(b"PK") {
+        return "this is a zip archive, such as PyTorch's old .bin files: save the model as safetensors".into();
+    }
+    let length = bytes.len();
+    let header = || bytes.get(..8).map_or(0, |b| b.iter().rev().fold(0, |n, &x| n << 8 | u64::from(x)));
+    match error {
+        E::HeaderTooSmall => format!("no safetensors file: it has {length} bytes only"),
+        E::HeaderTooLarge | E::InvalidHeaderLength => {
+            format!("no safetensors file, or cut short: a header of {} bytes is announced, but the file has {length}", header())
+        }
+        E::MetadataIncompleteBuffer => {
+            format!("cut short, or something was appended: its {length} bytes are not as many as its header announces")
+        }
+        other => format!("a damaged safetensors file: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parameters::{Initial, Initialization};
+    use super::*;
+    use crate::tape::Shape;
+
+    fn model() -> Parameters {
+        let mut p = Parameters::new();
+        p.add("mid_block.attentions.0.to_q.weight".into(), Shape::f32([3, 5]), Initial::Normal);
+        p.add("mid_block.attentions.0.to_out.0.bias".into(), Shape::f32([3]), Initial::Normal);
+        p.add("conv.weight".into(), Shape::f32([2, 3, 3, 3]), Initial::Normal);
+        p
+    }
+
+    fn file(tensors: &[(&str, Dtype, &[usize], &[u8])]) -> Vec<u8> {
+        let views = tensors.iter().map(|&(name, dtype, shape, data)| {
+            (name.to_owned(), TensorView::new(dtype, shape.to_vec(), data).unwrap())
+        });
+        safetensors::serialize(views, None).unwrap()
+    }
+
+    #[test]
+    fn a_round_trip_is_exact() {
+        let slab = model().initialise(3, Initialization::PyTorch);
+        let bytes = to_bytes(&model(), &slab);
+        assert_eq!(from_bytes(&bytes, &model()).unwrap(), slab);
+        assert!(String::from_utf8_lossy(&bytes).contains(r#""__metadata__":{"format":"pt"}"#));
+    }
+
+    #[test]
+    fn old_names() {
+        assert_eq!(current("mid_block.attentions.0.query.weight"), "mid_block.attentions.0.to_q.weight");
+        assert_eq!(current("up_blocks.1.attentions.2.proj_attn.bias"), "up_blocks.1.attentions.2.to_out.0.bias");
+        assert_eq!(current("key.weight"), "key.weight");
+    }
+
+    #[test]
+    fn every_problem_is_named() {
+        let zeros = [0u8; 60];
+        let bytes = file(&[
+            ("mid_block.attentions.0.query.weight", Dtype::F32, &[5, 3], &zeros[..60]),
+            ("conv.weight", Dtype::U8, &[2, 3, 3, 3], &zeros[..54]),
+            ("stranger", Dtype::F32, &[1], &zeros[..4]),
+        ]);
+        let error = from_bytes(&bytes, &model()).unwrap_err();
+        for part in [
+            "`mid_block.attentions.0.to_q.weight` has the shape [5, 3], not [3, 5]",
+            "`mid_block.attentions.0.to_out.0.bias` is missing",
+            "`conv.weight` is of type U8",
+            "`stranger` is not a tensor of this model",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        let mut large = model();
+        for i in 0..20 {
+            large.add(format!("layer.{i}"), Shape::f32([1]), Initial::Zeros);
+        }
+        let error = from_bytes(&bytes, &large).unwrap_err();
+        assert!(error.contains("and 14 more"), "{error}");
+        let nan = f32::NAN.to_le_bytes();
+        let mut one = Parameters::new();
+        one.add("x".into(), Shape::f32([1]), Initial::Zeros);
+        assert!(from_bytes(&file(&[("x", Dtype::F32, &[1], &nan)]), &one).unwrap_err().contains("not finite"));
+    }
+
+    #[test]
+    fn damaged_files() {
+        let bytes = to_bytes(&model(), &model().initialise(3, Initialization::PyTorch));
+        let error = |bytes: &[u8]| from_bytes(bytes, &model()).unwrap_err();
+        assert!(error(&[]).contains("0 bytes only"));
+        assert!(error(&bytes[..100]).contains("but the file has 100"));
+        assert!(error(&bytes[..bytes.len() - 1]).contains("cut short"));
+        assert!(error(&[&bytes[..], &[0]].concat()).contains("appended"));
+        assert!(error(&[&u64::MAX.to_le_bytes()[..], &bytes[8..]].concat()).contains("18446744073709551615"));
+        let mut bad = bytes.clone();
+        bad[8] = b'!';
+        assert!(error(&bad).contains("damaged"), "{}", error(&bad));
+        assert!(error(b"PK\x03\x04 and so on").contains(".bin"));
+    }
+
+    #[test]
+    fn widening() {
+        let cases: [(u16, f32); 7] = [
+            (0x0000, 0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0400, 6.103_515_6e-5),
+            (0x0001, 5.960_464_5e-8),
+            (0x3555, 0.333_251_95),
+        ];
+        for (half, value) in cases {
+            assert_eq!(widen_half(half), value);
+        }
+        assert!(widen_half(0x7e00).is_nan());
+        assert_eq!(widen_half(0xfc00), f32::NEG_INFINITY);
+        let mut p = Parameters::new();
+        p.add("x".into(), Shape::f32([2]), Initial::Zeros);
+        let read = |dtype, data: &[u8]| from_bytes(&file(&[("x", dtype, &[2], data)]), &p).unwrap()[..2].to_vec();
+        assert_eq!(read(Dtype::BF16, &[0x80, 0x3f, 0x20, 0xc0]), [1.0, -2.5]);
+        assert_eq!(read(Dtype::F16, &[0x00, 0x3c, 0x00, 0xc1]), [1.0, -2.5]);
+    }
+}

@@ -1,0 +1,342 @@
+//! `unet/config.json` of a diffusers pipeline: every key of `UNet2DModel`, with its default.
+//!
+//! What this crate cannot compute is refused with the key, the value and what is supported; a key that `UNet2DModel` does not have is handed
+//! back, for the caller to print.
+
+use super::config_rules;
+use crate::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// A block of the way down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DownBlock {
+    /// Residual blocks.
+    #[serde(rename = "DownBlock2D", alias = "UNetResDownBlock2D")]
+    Plain,
+    /// Residual blocks, each followed by self-attention.
+    #[serde(rename = "AttnDownBlock2D", alias = "UNetResAttnDownBlock2D")]
+    Attention,
+}
+
+/// A block of the way up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpBlock {
+    /// Residual blocks.
+    #[serde(rename = "UpBlock2D", alias = "UNetResUpBlock2D")]
+    Plain,
+    /// Residual blocks, each followed by self-attention.
+    #[serde(rename = "AttnUpBlock2D", alias = "UNetResAttnUpBlock2D")]
+    Attention,
+}
+
+/// The block in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MidBlock {
+    /// Two residual blocks, with self-attention between them if `add_attention`.
+    #[serde(rename = "UNetMidBlock2D")]
+    Resnets,
+}
+
+/// The nonlinearity of the residual blocks; that of the time embedding and of the model's end is always SiLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// x · sigmoid(x)
+    #[serde(alias = "swish")]
+    Silu,
+    /// max(x, 0)
+    Relu,
+}
+
+/// How a residual block takes in the time embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeShift {
+    /// Added to the map.
+    #[serde(rename = "default")]
+    Add,
+    /// As a scale and a shift of the normalised map.
+    ScaleShift,
+}
+
+/// How the time step becomes a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeEmbedding {
+    /// Sines and cosines of falling frequencies.
+    Positional,
+}
+
+/// How maps are halved and doubled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resampling {
+    /// By a convolution.
+    Conv,
+}
+
+/// Height and width of the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SampleSize {
+    /// Both the same.
+    Square(u32),
+    /// Height, width.
+    Rectangle([u32; 2]),
+}
+
+impl SampleSize {
+    /// Height, width.
+    pub fn height_width(self) -> [u32; 2] {
+        match self {
+            SampleSize::Square(side) => [side; 2],
+            SampleSize::Rectangle(sides) => sides,
+        }
+    }
+}
+
+macro_rules! config {
+    ($($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:expr;)*) => {
+        /// The settings of a [`UNet2d`](super::UNet2d), under the names that diffusers gives them.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        pub struct UNet2dConfig {
+            $($(#[doc = $doc])* pub $key: $type,)*
+        }
+
+        impl Default for UNet2dConfig {
+            fn default() -> UNet2dConfig {
+                UNet2dConfig { $($key: $default,)* }
+            }
+        }
+
+        impl UNet2dConfig {
+            fn from_map(map: &mut Map<String, Value>) -> std::result::Result<UNet2dConfig, String> {
+                Ok(UNet2dConfig { $($key: take(map, stringify!($key))?.unwrap_or($default),)* })
+            }
+        }
+    };
+}
+
+config! {
+    /// Height and width of the samples; only pipelines use it.
+    sample_size: Option<SampleSize> = None;
+    /// Channels of the noisy picture.
+    in_channels: u32 = 3;
+    /// Channels of the prediction: as many, or twice as many with a learned variance.
+    out_channels: u32 = 3;
+    /// Whether the picture is mapped to 2x - 1 first.
+    center_input_sample: bool = false;
+    /// How the time step becomes a vector.
+    time_embedding_type: TimeEmbedding = TimeEmbedding::Positional;
+    /// Width of the time embedding; four times the first level's channels if not given.
+    time_embedding_dim: Option<u32> = None;
+    /// Subtracted from the number of frequencies in the exponents' denominator.
+    freq_shift: f64 = 0.0;
+    /// Whether cosines come before sines.
+    flip_sin_to_cos: bool = true;
+    /// Blocks from the finest level to the coarsest.
+    down_block_types: Vec<DownBlock> =
+        vec![DownBlock::Plain, DownBlock::Attention, DownBlock::Attention, DownBlock::Attention];
+    /// The block in the middle, if any.
+    mid_block_type: Option<MidBlock> = Some(MidBlock::Resnets);
+    /// Blocks from the coarsest level to the finest.
+    up_block_types: Vec<UpBlock> = vec![UpBlock::Attention, UpBlock::Attention, UpBlock::Attention, UpBlock::Plain];
+    /// Channels of each level, from the finest.
+    block_out_channels: Vec<u32> = vec![224, 448, 672, 896];
+    /// Residual blocks of a level on the way down; one more on the way up.
+    layers_per_block: u32 = 2;
+    /// What the results of the middle blocks are divided by.
+    mid_block_scale_factor: f64 = 1.0;
+    /// 1: halving pads symmetrically; 0: right and below.
+    downsample_padding: u32 = 1;
+    /// How maps are halved.
+    downsample_type: Resampling = Resampling::Conv;
+    /// How maps are doubled.
+    upsample_type: Resampling = Resampling::Conv;
+    /// Dropout of the residual blocks; only 0 is supported.
+    dropout: f64 = 0.0;
+    /// The nonlinearity of the residual blocks.
+    act_fn: Activation = Activation::Silu;
+    /// Channels of an attention head; one head of all channels if not given.
+    attention_head_dim: Option<u32> = Some(8);
+    /// Groups of the group normalisations.
+    norm_num_groups: u32 = 32;
+    /// Groups of the middle attention's normalisation, if another number.
+    attn_norm_num_groups: Option<u32> = None;
+    /// Added to variances.
+    norm_eps: f64 = 1e-5;
+    /// How residual blocks take in the time embedding.
+    resnet_time_scale_shift: TimeShift = TimeShift::Add;
+    /// Whether the middle block has attention.
+    add_attention: bool = true;
+    /// Only null is supported: classes, if any, are embedded by a table.
+    class_embed_type: Option<ClassEmbedding> = None;
+    /// Number of classes, a null class included.
+    num_class_embeds: Option<u32> = None;
+    /// Only used by a time embedding that is not supported.
+    num_train_timesteps: Option<u32> = None;
+}
+
+/// Ways to embed classes that have a name in diffusers; none is supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClassEmbedding {}
+
+/// Takes a key out of the map, if it is there.
+fn take<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str) -> std::result::Result<Option<T>, String> {
+    let Some(value) = map.remove(key) else { return Ok(None) };
+    let shown = value.to_string();
+    serde_json::from_value(value).map(Some).map_err(|e| format!("`{key}` = {shown} is not supported: {e}"))
+}
+
+impl UNet2dConfig {
+    /// Reads a config from JSON. Also returns the keys that `UNet2DModel` does not have.
+    ///
+    /// # Errors
+    /// What is wrong, in words: no JSON, a value that is not supported, or values that do not fit each other.
+    pub fn from_json(text: &str) -> std::result::Result<(UNet2dConfig, Vec<String>), String> {
+        let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("no JSON object: {e}"))?;
+        if let Some(class) = map.remove("_class_name").filter(|class| class != "UNet2DModel") {
+            return Err(format!("`_class_name` = {class} is not supported: it must be \"UNet2DModel\""));
+        }
+        let config = UNet2dConfig::from_map(&mut map)?;
+        config_rules::check(&config)?;
+        let informative = |key: &String| key.starts_with('_');
+        Ok((config, map.into_iter().map(|(key, _)| key).filter(|key| !informative(key)).collect()))
+    }
+
+    /// Reads a config file. Also returns the keys that `UNet2DModel` does not have, for the caller to print.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
+    pub fn read(path: &Path) -> Result<(UNet2dConfig, Vec<String>)> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        UNet2dConfig::from_json(&text).map_err(|problem| Error::file(path, problem))
+    }
+
+    /// The config as a file that diffusers loads.
+    pub fn to_json(&self) -> String {
+        let mut map = Map::new();
+        map.insert("_class_name".into(), "UNet2DModel".into());
+        map.insert("_diffusers_version".into(), "0.42.1".into());
+        let all = serde_json::to_value(self).expect("numbers, names and lists have a form in JSON");
+        map.extend(all.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), whole(value))));
+        format!("{:#}\n", Value::Object(map))
+    }
+
+    /// Whether the values can be computed and fit each other.
+    ///
+    /// # Errors
+    /// [`Error::Config`]: which do not, and what would.
+    pub fn validate(&self) -> Result<()> {
+        config_rules::check(self).map_err(Error::Config)
+    }
+
+    /// Whether pictures of a size can pass through: each level halves it.
+    ///
+    /// # Errors
+    /// [`Error::Config`]: which sizes can, and how many levels this size allows.
+    pub fn check_size(&self, height: u32, width: u32) -> Result<()> {
+        config_rules::check_size(self.levels(), height, width).map_err(Error::Config)
+    }
+
+    /// Number of levels.
+    pub fn levels(&self) -> usize {
+        self.block_out_channels.len()
+    }
+
+    /// Width of the time embedding.
+    pub fn time_width(&self) -> u32 {
+        self.time_embedding_dim.unwrap_or(4 * self.block_out_channels[0])
+    }
+}
+
+/// Whole numbers as such, as diffusers writes them.
+fn whole(value: &Value) -> Value {
+    match value.as_f64() {
+        Some(x) if x.fract() == 0.0 && x.abs() < 1e15 => Value::from(x as i64),
+        _ => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(json: &str) -> String {
+        UNet2dConfig::from_json(json).unwrap_err()
+    }
+
+    #[test]
+    fn defaults_and_unknown_keys() {
+        let (config, unknown) =
+            UNet2dConfig::from_json(r#"{"_diffusers_version": "0.11", "decay": 0.9999, "power": 0.75}"#).unwrap();
+        assert_eq!(config, UNet2dConfig::default());
+        assert_eq!(unknown, ["decay", "power"]);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let config = UNet2dConfig {
+            sample_size: Some(SampleSize::Rectangle([28, 32])),
+            act_fn: Activation::Relu,
+            resnet_time_scale_shift: TimeShift::ScaleShift,
+            mid_block_scale_factor: 1.5,
+            mid_block_type: None,
+            attention_head_dim: None,
+            norm_eps: 1e-6,
+            num_class_embeds: Some(11),
+            ..UNet2dConfig::default()
+        };
+        let text = config.to_json();
+        assert_eq!(UNet2dConfig::from_json(&text).unwrap(), (config, vec![]));
+        for part in [
+            r#""_class_name": "UNet2DModel""#,
+            r#""resnet_time_scale_shift": "scale_shift""#,
+            r#""mid_block_type": null"#,
+            r#""freq_shift": 0,"#,
+            r#""AttnDownBlock2D""#,
+            r#""act_fn": "relu""#,
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_key_value_and_what_would_do() {
+        for (json, parts) in [
+            (r#"[]"#, &["no JSON object"][..]),
+            (r#"{"act_fn": "mish"}"#, &["`act_fn`", "mish", "silu", "relu"]),
+            (r#"{"down_block_types": ["KDownBlock2D"]}"#, &["`down_block_types`", "KDownBlock2D", "AttnDownBlock2D"]),
+            (r#"{"time_embedding_type": "fourier"}"#, &["`time_embedding_type`", "fourier", "positional"]),
+            (r#"{"class_embed_type": "timestep"}"#, &["`class_embed_type`", "timestep"]),
+            (r#"{"downsample_type": "resnet"}"#, &["`downsample_type`", "resnet", "conv"]),
+            (r#"{"resnet_time_scale_shift": "spatial"}"#, &["spatial", "scale_shift"]),
+            (r#"{"_class_name": "UNet2DConditionModel"}"#, &["UNet2DConditionModel", "UNet2DModel"]),
+            (r#"{"in_channels": -1}"#, &["`in_channels` = -1"]),
+            (r#"{"layers_per_block": 0}"#, &["`layers_per_block` = 0", "at least 1"]),
+            (r#"{"dropout": 0.1}"#, &["`dropout` = 0.1"]),
+            (r#"{"norm_eps": 0}"#, &["`norm_eps`"]),
+            (r#"{"block_out_channels": [32, 64]}"#, &["`down_block_types` has 4", "2"]),
+            (r#"{"block_out_channels": [48, 96, 144, 192]}"#, &["= 32", "48 channels of level 0", "use 12"]),
+            (r#"{"attn_norm_num_groups": 5}"#, &["`attn_norm_num_groups` = 5", "896", "use 32"]),
+            (r#"{"attention_head_dim": 500}"#, &["= 500", "448 channels of level 1"]),
+        ] {
+            let error = error(json);
+            assert!(parts.iter().all(|part| error.contains(part)), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let config = UNet2dConfig::default();
+        assert!(config.check_size(32, 8).is_ok());
+        let error = config.check_size(32, 28).unwrap_err().to_string();
+        for part in ["32x28", "4 levels", "multiples of 8", "24 or 32", "3 levels at most"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(config.check_size(0, 0).is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! One step of AdamW for the whole parameter slab.
+
+use super::faces::adam::Forward;
+use crate::tape::{Array, Case, Draw, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Settings of AdamW; weight decay zero is Adam. Learning rate and bias corrections come with the step.
+#[derive(Clone, Debug)]
+pub struct Adam {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Decoupled weight decay (Loshchilov and Hutter 2019).
+    pub weight_decay: f32,
+}
+
+/// Updates the slabs `p`, `m` and `v` in place from the gradient slab `g`, scaled by `norm` ([`gradient_norm`](super::gradient_norm)).
+#[track_caller]
+pub fn adam(t: &mut Tape, [p, g, m, v]: [Tensor; 4], norm: Tensor, adam: Adam) {
+    t.apply(adam, &[p, g, m, v, norm]);
+}
+
+impl Op for Adam {
+    fn name(&self) -> &'static str {
+        "adam"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [p, g, m, v, norm] if p == g && p == m && p == v && norm == Shape::f32([4]) => Ok(vec![]),
+            _ => Err("takes four slabs of one length and the gradient's norm [4]".into()),
+        }
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[0, 2, 3]
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], _: &[Tensor]) -> Vec<Tensor> {
+        let shape = t.shape(x[0]);
+        let length = shape.vec4s();
+        let Adam { beta1, beta2, epsilon, weight_decay } = *self;
+        let kernel = Forward { p: x[0], g: x[1], m: x[2], v: x[3], norm: x[4], beta1, beta2, epsilon, weight_decay, length };
+        t.emit_flat(kernel, length, 15 * shape.len() as u64);
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
+        let [beta1, beta2, epsilon, decay] = [self.beta1, self.beta2, self.epsilon, self.weight_decay].map(f64::from);
+        let [rate, c1, c2] = [step.learning_rate, step.first_correction, step.second_correction].map(f64::from);
+        let mut updated = [x[0].clone(), x[2].clone(), x[3].clone()];
+        if x[4].data[2] == 1.0 {
+            for i in 0..x[0].data.len() {
+                let g = x[4].data[1] * x[1].data[i];
+                let m = beta1 * x[2].data[i] + (1.0 - beta1) * g;
+                let v = beta2 * x[3].data[i] + (1.0 - beta2) * g * g;
+                updated[0].data[i] -= rate * (c1 * m / ((c2 * v).sqrt() + epsilon) + decay * x[0].data[i]);
+                (updated[1].data[i], updated[2].data[i]) = (m, v);
+            }
+        }
+        updated.into()
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        16
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        15 * inputs[0].len() as u64
+    }
+}
+
+fn case(length: u32, weight_decay: f32, finite: bool) -> Case {
+    let slab = Shape::f32([length]);
+    let second = (slab, Fill::Uniform(0.1, 2.0));
+    // Uniform over one number: the flag `finite` must be exactly one, or anything else.
+    let norm = (Shape::f32([4]), if finite { Fill::Uniform(1.0, 1.0) } else { Fill::Uniform(0.0, 0.0) });
+    let op = Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay };
+    Case { op: Rc::new(op), inputs: vec![(slab, Fill::Normal(1.0)), (slab, Fill::Normal(1.0)), (slab, Fill::Normal(1.0)), second, norm] }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "adam",
+    formula: "AdamW on the whole slab",
+    case: |draw: &mut Draw| case(draw.range(1, 999), draw.one_of(&[0.1, 0.0]), !draw.flag()),
+    bench: || vec![case(1_707_009, 1e-6, true)],
+};

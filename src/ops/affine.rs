@@ -1,0 +1,73 @@
+//! y = scale·x + shift, elementwise with two constants: centring of the input, division by a constant.
+
+use super::faces::affine::{Backward, Forward};
+use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Multiplication by a constant and addition of another.
+#[derive(Debug)]
+pub struct Affine {
+    /// Multiplied.
+    pub scale: f32,
+    /// Added.
+    pub shift: f32,
+}
+
+/// y = scale·x + shift; y has the shape of `x`.
+#[track_caller]
+pub fn affine(t: &mut Tape, x: Tensor, scale: f32, shift: f32) -> Tensor {
+    t.apply1(Affine { scale, shift }, &[x])
+}
+
+impl Op for Affine {
+    fn name(&self) -> &'static str {
+        "affine"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [x] if x.dtype == crate::tape::Dtype::F32 => Ok(vec![x]),
+            _ => Err("takes one tensor of f32".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (shape, &Affine { scale, shift }) = (t.shape(y[0]), self);
+        let length = shape.vec4s();
+        t.emit_flat(Forward { x: x[0], y: y[0], length, scale, shift }, length, 2 * shape.len() as u64);
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let (shape, scale) = (t.shape(dy), self.scale);
+        let (length, flops) = (shape.vec4s(), shape.len() as u64);
+        t.grad(node.inputs[0], |t, dx, add| t.emit_flat(Backward { dy, dx, add, length, scale }, length, flops));
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        vec![x[0].map(|x| f64::from(self.scale) * x + f64::from(self.shift))]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        2
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        2 * inputs[0].len() as u64
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "affine",
+    formula: "y = scale·x + shift",
+    case: |draw: &mut Draw| {
+        let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
+        let op = Affine { scale: draw.one_of(&[2.0, 0.625, -3.0]), shift: draw.one_of(&[-1.0, 0.0, 0.375]) };
+        Case { op: Rc::new(op), inputs: vec![(shape, Fill::Normal(1.0))] }
+    },
+    bench: || {
+        let op = Affine { scale: 0.5, shift: 0.0 };
+        vec![Case { op: Rc::new(op), inputs: vec![(Shape::f32([64, 32, 28, 28]), Fill::Normal(1.0))] }]
+    },
+};

@@ -1,0 +1,115 @@
+//! Channels of two tensors one after the other: skip connections.
+
+use super::faces::concat::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Concatenation along the second dimension.
+#[derive(Debug)]
+pub struct Concat;
+
+/// y[b] = a[b] then b[b] along the channels: a [B, Ca, ...], b [B, Cb, ...] -> [B, Ca + Cb, ...].
+#[track_caller]
+pub fn concat(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
+    t.apply1(Concat, &[a, b])
+}
+
+/// Elements of one image.
+fn length(shape: Shape) -> u32 {
+    shape.dims()[1..].iter().product()
+}
+
+/// Grid of a copy of pieces of `length` units: (workgroups of a piece, images, operands).
+fn grid(length: u32, shape: Shape, operands: u32) -> [u32; 3] {
+    [length.div_ceil(FORWARD.workgroup_size[0]), shape.dims()[0], operands]
+}
+
+impl Op for Concat {
+    fn name(&self) -> &'static str {
+        "concat"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let rule = "takes two f32 tensors [B, C, ...] of at least two dimensions that differ at most in C";
+        let [a, b] = *inputs else { return Err(rule.into()) };
+        let (left, right) = (a.dims(), b.dims());
+        let fits = left.len() >= 2 && left.len() == right.len() && left[0] == right[0] && left[2..] == right[2..];
+        if !fits || a.dtype != Dtype::F32 || b.dtype != Dtype::F32 {
+            return Err(rule.into());
+        }
+        let mut dims = left.to_vec();
+        dims[1] += right[1];
+        Ok(vec![Shape::new(&dims, Dtype::F32)])
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (length_a, length_b) = (length(t.shape(x[0])), length(t.shape(x[1])));
+        let (a, b, y, shape) = (x[0], x[1], y[0], t.shape(y[0]));
+        if length_a % 4 == 0 && length_b % 4 == 0 {
+            let (length_a, length_b) = (length_a / 4, length_b / 4);
+            let groups = grid(length_a.max(length_b), shape, 2);
+            t.emit_grid(Forward { a, b, y, length_a, length_b }, groups, 0);
+        } else {
+            let groups = grid(length_a.max(length_b), shape, 2);
+            let (a_scalar, b_scalar, y_scalar) = (a, b, y);
+            t.emit_grid(ForwardScalar { a_scalar, b_scalar, y_scalar, length_a, length_b }, groups, 0);
+        }
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let stride = length(t.shape(dy));
+        let lengths: Vec<u32> = node.inputs.iter().map(|&x| length(t.shape(x))).collect();
+        let vectors = lengths.iter().all(|n| n % 4 == 0);
+        for (&x, (length, offset)) in node.inputs.iter().zip([(lengths[0], 0), (lengths[1], lengths[0])]) {
+            let shape = t.shape(x);
+            t.grad(x, |t, dx, add| {
+                if vectors {
+                    let (length, offset, stride) = (length / 4, offset / 4, stride / 4);
+                    t.emit_grid(Backward { dy, dx, add, length, offset, stride }, grid(length, shape, 1), 0);
+                } else {
+                    let (dy_scalar, dx_scalar) = (dy, dx);
+                    let kernel = BackwardScalar { dy_scalar, dx_scalar, add, length, offset, stride };
+                    t.emit_grid(kernel, grid(length, shape, 1), 0);
+                }
+            });
+        }
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let shapes: Vec<Shape> = x.iter().map(|x| x.shape).collect();
+        let shape = self.outputs(&shapes).unwrap_or_else(|rule| panic!("{rule}"))[0];
+        let (a, b) = (length(shapes[0]) as usize, length(shapes[1]) as usize);
+        vec![Array::from_fn(shape, |i| {
+            let (image, at) = (i / (a + b), i % (a + b));
+            if at < a { x[0].data[image * a + at] } else { x[1].data[image * b + at - a] }
+        })]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        1
+    }
+
+    fn flops(&self, _: &[Shape]) -> u64 {
+        0
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "concat",
+    formula: "y[b] = a[b], then b[b], along the channels",
+    case: |draw: &mut Draw| {
+        let (batch, a, b) = (draw.range(1, 4), draw.range(1, 12), draw.range(1, 12));
+        let (h, w, images) = (draw.range(1, 9), draw.range(1, 9), draw.range(0, 3) > 0);
+        let shape = |c| if images { Shape::f32([batch, c, h, w]) } else { Shape::f32([batch, c * w]) };
+        Case { op: Rc::new(Concat), inputs: vec![(shape(a), Fill::Normal(1.0)), (shape(b), Fill::Normal(1.0))] }
+    },
+    bench: || {
+        let case = |channels, side| {
+            let shape = Shape::f32([64, channels, side, side]);
+            Case { op: Rc::new(Concat), inputs: vec![(shape, Fill::Normal(1.0)); 2] }
+        };
+        vec![case(32, 28), case(64, 14), case(64, 7)]
+    },
+};

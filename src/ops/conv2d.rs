@@ -1,0 +1,299 @@
+//! y = conv(x, w) + b: convolution of images, kernels 1x1 and 3x3, strides 1 and 2.
+
+use super::faces::{conv2d, conv2d_sum, conv2d_weight};
+use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Zeros around the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// None: the result is smaller than the image.
+    None,
+    /// (k - 1) / 2 on every side: with stride 1 the result has the image's size.
+    Same,
+    /// One row below and one column to the right, for kernels of 3: with stride 2 the result has floor(half) the image's size.
+    RightBottom,
+}
+
+/// Convolution with a square kernel; weights as PyTorch stores them.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv2d {
+    /// Pixels from one place of the kernel to the next: 1 or 2.
+    pub stride: u32,
+    /// Zeros around the image.
+    pub padding: Padding,
+}
+
+/// y [B,Co,H',W'] = conv(x, w) + b for x [B,Ci,H,W], w [Co,Ci,k,k] with k = 1 or 3, b [Co].
+#[track_caller]
+pub fn conv2d(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, settings: Conv2d) -> Tensor {
+    t.apply1(settings, &[x, w, b])
+}
+
+/// All sizes of one convolution.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: u32,
+    channels_in: u32,
+    height_in: u32,
+    width_in: u32,
+    channels_out: u32,
+    height: u32,
+    width: u32,
+    kernel: u32,
+    /// Zeros above and to the left; those below and to the right follow from the size of the result.
+    pad: u32,
+}
+
+impl Sizes {
+    fn weights(&self) -> u32 {
+        self.channels_out * self.channels_in * self.kernel * self.kernel
+    }
+
+    fn flops(&self) -> u64 {
+        2 * u64::from(self.batch * self.height * self.width) * u64::from(self.weights())
+    }
+}
+
+impl Conv2d {
+    fn sizes(&self, x: Shape, w: Shape) -> Result<Sizes, String> {
+        let (&[batch, channels_in, height_in, width_in], &[channels_out, channels, kernel, columns]) =
+            (x.dims(), w.dims())
+        else {
+            return Err("takes x [B,Ci,H,W] and w [Co,Ci,k,k]".into());
+        };
+        if channels != channels_in || kernel != columns || ![1, 3].contains(&kernel) {
+            return Err("takes w [Co,Ci,k,k] with the channels of x and k = 1 or 3".into());
+        }
+        if ![1, 2].contains(&self.stride) {
+            return Err("the stride is 1 or 2".into());
+        }
+        let (pad, around) = match self.padding {
+            Padding::None => (0, 0),
+            Padding::Same => (kernel / 2, kernel - 1),
+            Padding::RightBottom if kernel == 1 => return Err("RightBottom is for kernels of 3".into()),
+            Padding::RightBottom => (0, 1),
+        };
+        if height_in + around < kernel || width_in + around < kernel {
+            return Err("the image is smaller than the kernel".into());
+        }
+        let size = |size: u32| (size + around - kernel) / self.stride + 1;
+        let (height, width) = (size(height_in), size(width_in));
+        Ok(Sizes { batch, channels_in, height_in, width_in, channels_out, height, width, kernel, pad })
+    }
+
+    fn known(&self, t: &Tape, x: Tensor, w: Tensor) -> Sizes {
+        self.sizes(t.shape(x), t.shape(w)).unwrap_or_else(|rule| panic!("{rule}"))
+    }
+}
+
+impl Op for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let [x, w, b] = *inputs else { return Err("takes x, w and b".into()) };
+        let s = self.sizes(x, w)?;
+        if b.dims() != [s.channels_out] {
+            return Err("takes b [Co]".into());
+        }
+        Ok(vec![Shape::f32([s.batch, s.channels_out, s.height, s.width])])
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let s = self.known(t, x[0], x[1]);
+        self.tiled_forward(t, s, x[0], x[1], x[2], y[0]);
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let (x, w, b) = (node.inputs[0], node.inputs[1], node.inputs[2]);
+        let s = self.known(t, x, w);
+        t.grad(x, |t, dx, add| self.tiled_backward_input(t, s, dy, w, dx, add));
+        t.grad2(w, b, |t, dw, db, add| self.tiled_backward_weight(t, s, x, dy, dw, db, add));
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let s = self.sizes(x[0].shape, x[1].shape).unwrap_or_else(|rule| panic!("{rule}"));
+        let stride = self.stride;
+        let mut y = Vec::new();
+        for (n, o) in (0..s.batch).flat_map(|n| (0..s.channels_out).map(move |o| (n, o))) {
+            for (i, j) in (0..s.height).flat_map(|i| (0..s.width).map(move |j| (i, j))) {
+                let mut sum = x[2].data[o as usize];
+                for c in 0..s.channels_in {
+                    for (r, q) in (0..s.kernel).flat_map(|r| (0..s.kernel).map(move |q| (r, q))) {
+                        let (row, column) = ((stride * i + r).wrapping_sub(s.pad), (stride * j + q).wrapping_sub(s.pad));
+                        if row < s.height_in && column < s.width_in {
+                            let at = ((n * s.channels_in + c) * s.height_in + row) * s.width_in + column;
+                            let weight = ((o * s.channels_in + c) * s.kernel + r) * s.kernel + q;
+                            sum += x[0].data[at as usize] * x[1].data[weight as usize];
+                        }
+                    }
+                }
+                y.push(sum);
+            }
+        }
+        vec![Array { shape: Shape::f32([s.batch, s.channels_out, s.height, s.width]), data: y }]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        let area = inputs[1].dims()[2..].iter().product::<u32>() as usize;
+        let channels = inputs[1].dims()[..2].iter().copied().max().unwrap_or(1) as usize;
+        let pixels = inputs[0].len() / inputs[0].dims()[1] as usize;
+        1 + pixels.max(channels * area)
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        self.sizes(inputs[0], inputs[1]).map_or(0, |s| s.flops())
+    }
+}
+
+/// Pixels and channels of a workgroup's tile (shaders/conv2d.wgsl): the higher one for many channels.
+fn tile(channels: u32) -> (u32, u32) {
+    if channels > 32 { (64, 64) } else { (32, 128) }
+}
+
+/// A grid of `columns` workgroups, folded into two dimensions, times `depth`.
+fn grid(columns: u32, depth: u32) -> [u32; 3] {
+    let across = columns.min(crate::gpu::MAX_WORKGROUPS);
+    [across, columns.div_ceil(across), depth]
+}
+
+/// The form for real GPUs.
+impl Conv2d {
+    fn tiled_forward(&self, t: &mut Tape, s: Sizes, source: Tensor, w: Tensor, b: Tensor, result: Tensor) {
+        let (tile_m, tile_n) = tile(s.channels_out);
+        let groups = grid((s.batch * s.height * s.width).div_ceil(tile_n), s.channels_out.div_ceil(tile_m));
+        let kernel = conv2d::Forward {
+            source,
+            w,
+            b,
+            result,
+            add: false,
+            tile_m,
+            batch: s.batch,
+            channels_source: s.channels_in,
+            height_source: s.height_in,
+            width_source: s.width_in,
+            channels_result: s.channels_out,
+            height_result: s.height,
+            width_result: s.width,
+            kernel: s.kernel,
+            stride: self.stride,
+            pad: s.pad,
+        };
+        t.emit_grid(kernel, groups, s.flops());
+    }
+
+    fn tiled_backward_input(&self, t: &mut Tape, s: Sizes, source: Tensor, w: Tensor, result: Tensor, add: bool) {
+        let (tile_m, tile_n) = tile(s.channels_in);
+        let pixels = s.batch * s.height_in.div_ceil(self.stride) * s.width_in.div_ceil(self.stride);
+        let groups = grid(pixels.div_ceil(tile_n), s.channels_in.div_ceil(tile_m) * self.stride * self.stride);
+        let kernel = conv2d::BackwardInput {
+            source,
+            w,
+            result,
+            add,
+            tile_m,
+            batch: s.batch,
+            channels_source: s.channels_out,
+            height_source: s.height,
+            width_source: s.width,
+            channels_result: s.channels_in,
+            height_result: s.height_in,
+            width_result: s.width_in,
+            kernel: s.kernel,
+            stride: self.stride,
+            pad: s.pad,
+        };
+        t.emit_grid(kernel, groups, s.flops());
+    }
+
+    fn tiled_backward_weight(
+        &self, t: &mut Tape, s: Sizes, x: Tensor, dy: Tensor, dw: Tensor, db: Tensor, add: bool,
+    ) {
+        let (tile_m, tile_n) = tile(s.channels_out);
+        let columns = (s.weights() / s.channels_out + 1).div_ceil(tile_n);
+        let rows = s.channels_out.div_ceil(tile_m);
+        // Enough workgroups to fill a large device, and at least 256 pixels for each.
+        let pixels = s.batch * s.height * s.width;
+        let wanted = (512 / (columns * rows)).clamp(1, pixels.div_ceil(256));
+        let chunk = pixels.div_ceil(wanted).next_multiple_of(16);
+        let splits = pixels.div_ceil(chunk);
+        let partial_w = t.transient(Shape::f32([splits, s.weights()]));
+        let partial_b = t.transient(Shape::f32([splits, s.channels_out]));
+        let kernel = conv2d_weight::Partial {
+            x,
+            dy,
+            partial_w,
+            partial_b,
+            tile_m,
+            batch: s.batch,
+            channels_in: s.channels_in,
+            height_in: s.height_in,
+            width_in: s.width_in,
+            channels_out: s.channels_out,
+            height: s.height,
+            width: s.width,
+            kernel: s.kernel,
+            stride: self.stride,
+            pad: s.pad,
+            chunk,
+        };
+        t.emit_grid(kernel, [columns, rows, splits], s.flops());
+        sum_splits(t, s, splits, [partial_w, partial_b], [dw, db], add);
+    }
+}
+
+/// Second step of the weights' gradient, for both forms.
+fn sum_splits(t: &mut Tape, s: Sizes, splits: u32, from: [Tensor; 2], to: [Tensor; 2], add: bool) {
+    let (size_w, size_b) = (s.weights(), s.channels_out);
+    let [partial_w, partial_b] = from;
+    let [dw, db] = to;
+    let kernel = conv2d_sum::Sum { partial_w, partial_b, dw, db, add, splits, size_w, size_b };
+    t.emit_flat(kernel, size_w + size_b, u64::from(splits) * u64::from(size_w + size_b));
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "conv2d",
+    formula: "y = conv(x, w) + b",
+    case: |draw: &mut Draw| {
+        let kernel = draw.one_of(&[3, 1]);
+        let stride = draw.range(1, 2);
+        let padding = match kernel {
+            1 => draw.one_of(&[Padding::Same, Padding::None]),
+            _ => draw.one_of(&[Padding::Same, Padding::None, Padding::RightBottom]),
+        };
+        let least = if padding == Padding::Same { 1 } else { kernel };
+        let image = [draw.range(1, 5), draw.range(1, 20), draw.range(least, 11), draw.range(least, 11)];
+        case(Conv2d { stride, padding }, image, draw.range(1, 20), kernel)
+    },
+    bench: || {
+        let same = |ci, co, side| case(Conv2d { stride: 1, padding: Padding::Same }, [64, ci, side, side], co, 3);
+        let point = |ci, co, side| case(Conv2d { stride: 1, padding: Padding::None }, [64, ci, side, side], co, 1);
+        let half = |c, side| case(Conv2d { stride: 2, padding: Padding::RightBottom }, [64, c, side, side], c, 3);
+        let mut all = vec![same(64, 64, 28)];
+        all.extend([1, 32, 64, 96].map(|ci| same(ci, 32, 28)));
+        all.push(same(32, 1, 28));
+        all.extend([32, 64, 128, 96].map(|ci| same(ci, 64, 14)));
+        all.extend([64, 128].map(|ci| same(ci, 64, 7)));
+        all.extend([half(32, 28), half(64, 14)]);
+        all.extend([point(64, 64, 14), point(64, 64, 7), point(64, 32, 28), point(128, 64, 14), point(128, 64, 7)]);
+        all.extend([1, 16, 32, 48].map(|ci| same(ci, 16, 28)));
+        all.extend([16, 32, 48, 64].map(|ci| same(ci, 32, 14)));
+        all.extend([32, 64].map(|ci| same(ci, 32, 7)));
+        all
+    },
+};
+
+fn case(settings: Conv2d, image: [u32; 4], channels_out: u32, kernel: u32) -> Case {
+    let scale = 1.0 / ((image[1] * kernel * kernel) as f32).sqrt();
+    let inputs = vec![
+        (Shape::f32(image), Fill::Normal(1.0)),
+        (Shape::f32([channels_out, image[1], kernel, kernel]), Fill::Normal(scale)),
+        (Shape::f32([channels_out]), Fill::Normal(1.0)),
+    ];
+    Case { op: Rc::new(settings), inputs }
+}

@@ -1,0 +1,83 @@
+//! Rows of a table chosen by number: embeddings of class labels and of time steps.
+
+use super::faces::embedding::{BACKWARD, Backward, Forward};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Rows of a table.
+#[derive(Debug)]
+pub struct Embedding;
+
+/// y[b] = table[index[b]]: index u32 [B], table [N, E] -> [B, E]. An index past the end takes the last row.
+#[track_caller]
+pub fn embedding(t: &mut Tape, index: Tensor, table: Tensor) -> Tensor {
+    t.apply1(Embedding, &[index, table])
+}
+
+impl Op for Embedding {
+    fn name(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let rule = "takes an index u32[B] and a table [N, E]";
+        let [index, table] = inputs else { return Err(rule.into()) };
+        match (index.dims(), index.dtype, table.dims(), table.dtype) {
+            (&[batch], Dtype::U32, &[_, width], Dtype::F32) => Ok(vec![Shape::f32([batch, width])]),
+            _ => Err(rule.into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let [rows, width] = t.shape(x[1]).as_array();
+        let [batch] = t.shape(x[0]).as_array();
+        t.emit_flat(Forward { index: x[0], table: x[1], y: y[0], rows, width, batch }, batch * width, 0);
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let (index, table) = (node.inputs[0], node.inputs[1]);
+        let [rows, width] = t.shape(table).as_array();
+        let [batch] = t.shape(index).as_array();
+        let groups = rows * width.div_ceil(BACKWARD.workgroup_size[0]);
+        t.grad(table, |t, dtable, add| {
+            let kernel = Backward { index, dy, dtable, add, rows, width, batch };
+            t.emit(kernel, groups, u64::from(batch) * u64::from(width));
+        });
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let ([batch], [rows, width]) = (x[0].shape.as_array(), x[1].shape.as_array());
+        let width_of_row = width as usize;
+        vec![Array::from_fn(Shape::f32([batch, width]), |i| {
+            let row = (x[0].data[i / width_of_row] as usize).min(rows as usize - 1);
+            x[1].data[row * width_of_row + i % width_of_row]
+        })]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        inputs[0].len()
+    }
+
+    fn flops(&self, _: &[Shape]) -> u64 {
+        0
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "embedding",
+    formula: "y[b] = table[index[b]]",
+    case: |draw: &mut Draw| {
+        let (batch, rows, width) = (draw.range(1, 40), draw.range(1, 14), draw.range(1, 140));
+        let index = (Shape::u32([batch]), Fill::Below(rows + 2)); // two past the end
+        Case { op: Rc::new(Embedding), inputs: vec![index, (Shape::f32([rows, width]), Fill::Normal(1.0))] }
+    },
+    bench: || {
+        let case = |rows| {
+            let inputs = vec![(Shape::u32([64]), Fill::Below(rows)), (Shape::f32([rows, 128]), Fill::Normal(1.0))];
+            Case { op: Rc::new(Embedding), inputs }
+        };
+        vec![case(11), case(1000)]
+    },
+};

@@ -1,0 +1,63 @@
+//! A constant tensor: where differentiation starts.
+
+use super::faces::fill::Forward;
+use crate::tape::{Array, Case, Draw, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// A tensor of one value.
+#[derive(Debug)]
+pub struct Fill {
+    /// The value.
+    pub value: f32,
+    /// The shape.
+    pub shape: Shape,
+}
+
+/// A tensor of the given shape whose elements all are `value`.
+#[track_caller]
+pub fn fill(t: &mut Tape, value: f32, shape: Shape) -> Tensor {
+    t.apply1(Fill { value, shape }, &[])
+}
+
+impl Op for Fill {
+    fn name(&self) -> &'static str {
+        "fill"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        if inputs.is_empty() { Ok(vec![self.shape]) } else { Err("takes no tensor".into()) }
+    }
+
+    fn forward(&self, t: &mut Tape, _: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let length = self.shape.vec4s();
+        t.emit_flat(Forward { y: y[0], value: self.value, length }, length, 0);
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, _: &[Array], _: &Step) -> Vec<Array> {
+        vec![Array::from_fn(self.shape, |_| f64::from(self.value))]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        1
+    }
+
+    fn flops(&self, _: &[Shape]) -> u64 {
+        0
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "fill",
+    formula: "y = value",
+    case: |draw: &mut Draw| {
+        let shape = Shape::f32([draw.range(1, 30), draw.range(1, 9)]);
+        Case { op: Rc::new(Fill { value: draw.one_of(&[1.0, 0.0, -2.5]), shape }), inputs: vec![] }
+    },
+    bench: || vec![Case { op: Rc::new(Fill { value: 1.0, shape: Shape::f32([64]) }), inputs: vec![] }],
+};

@@ -1,0 +1,85 @@
+//! y = x w^T + b: a layer of neurons.
+
+use super::faces::linear::BackwardBias;
+use super::matmul::Factor::{Plain, Transposed};
+use super::matmul::product;
+use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// A layer of neurons; weights as PyTorch stores them.
+#[derive(Debug)]
+pub struct Linear;
+
+/// y = x w^T + b for x [batch,I], w [O,I] and b [O].
+#[track_caller]
+pub fn linear(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor) -> Tensor {
+    t.apply1(Linear, &[x, w, b])
+}
+
+impl Op for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match inputs {
+            [x, w, b] => match (x.dims(), w.dims(), b.dims()) {
+                (&[batch, i], &[o, columns], &[biases]) if i == columns && o == biases => {
+                    Ok(vec![Shape::f32([batch, o])])
+                }
+                _ => Err("takes x [batch,I], w [O,I] and b [O]".into()),
+            },
+            _ => Err("takes x, w and b".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        product(t, Plain(x[0]), Transposed(x[1]), Some(x[2]), y[0], false);
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let (x, w, b) = (node.inputs[0], node.inputs[1], node.inputs[2]);
+        t.grad(x, |t, dx, add| product(t, Plain(dy), Plain(w), None, dx, add));
+        t.grad(w, |t, dw, add| product(t, Transposed(dy), Plain(x), None, dw, add));
+        let [batch, channels] = t.shape(dy).as_array();
+        t.grad(b, |t, db, add| {
+            let flops = u64::from(batch) * u64::from(channels);
+            t.emit_flat(BackwardBias { dy, db, add, batch, channels }, channels, flops);
+        });
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let [batch, width] = x[0].shape.as_array();
+        let (width, rows) = (width as usize, x[2].data.len());
+        vec![Array::from_fn(Shape::f32([batch, rows as u32]), |n| {
+            let (row, o) = (n / rows * width, n % rows);
+            x[2].data[o] + (0..width).map(|i| x[0].data[row + i] * x[1].data[o * width + i]).sum::<f64>()
+        })]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        1 + inputs.iter().flat_map(|s| s.dims()).copied().max().unwrap_or(1) as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        2 * inputs[0].len() as u64 * u64::from(inputs[1].dims()[0])
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "linear",
+    formula: "y = x w^T + b",
+    case: |draw: &mut Draw| case(draw.range(1, 70), draw.range(1, 40), draw.range(1, 70)),
+    bench: || vec![case(64, 32, 128), case(64, 128, 128), case(64, 128, 64), case(64, 128, 32)],
+};
+
+fn case(batch: u32, i: u32, o: u32) -> Case {
+    let inputs = vec![
+        (Shape::f32([batch, i]), Fill::Normal(1.0)),
+        (Shape::f32([o, i]), Fill::Normal((1.0 / i as f32).sqrt())),
+        (Shape::f32([o]), Fill::Normal(1.0)),
+    ];
+    Case { op: Rc::new(Linear), inputs }
+}

@@ -1,0 +1,116 @@
+//! c = a b: the matrix product, and the products with transposed factors that [`linear`](super::linear) is made of.
+
+use super::faces::matmul::{Product, ProductShifted};
+use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Matrix product.
+#[derive(Debug)]
+pub struct Matmul;
+
+/// c = a b for a [M,K] and b [K,N].
+#[track_caller]
+pub fn matmul(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
+    t.apply1(Matmul, &[a, b])
+}
+
+/// A factor of a product: a matrix in row-major storage, or its transpose.
+#[derive(Clone, Copy)]
+pub(super) enum Factor {
+    /// As it is stored.
+    Plain(Tensor),
+    /// Rows and columns exchanged.
+    Transposed(Tensor),
+}
+
+impl Factor {
+    /// The tensor, rows and columns of the matrix, and the strides from one row and one column to the next.
+    fn layout(self, t: &Tape) -> (Tensor, [u32; 2], [u32; 2]) {
+        match self {
+            Factor::Plain(x) => {
+                let [rows, columns] = t.shape(x).as_array();
+                (x, [rows, columns], [columns, 1])
+            }
+            Factor::Transposed(x) => {
+                let [columns, rows] = t.shape(x).as_array();
+                (x, [rows, columns], [1, rows])
+            }
+        }
+    }
+}
+
+/// Emits c (+)= a b, plus `shift` in each row.
+pub(super) fn product(t: &mut Tape, a: Factor, b: Factor, shift: Option<Tensor>, c: Tensor, add: bool) {
+    let (a, [m, k], [a_row, a_column]) = a.layout(t);
+    let (b, [_, n], [b_row, b_column]) = b.layout(t);
+    let flops = 2 * u64::from(m) * u64::from(n) * u64::from(k);
+    let groups = [n.div_ceil(64), m.div_ceil(64), 1];
+    match shift {
+        Some(shift) => t.emit_grid(
+            ProductShifted { a, b, shift, c, add, m, n, k, a_row, a_column, b_row, b_column },
+            groups,
+            flops,
+        ),
+        None => t.emit_grid(Product { a, b, c, add, m, n, k, a_row, a_column, b_row, b_column }, groups, flops),
+    }
+}
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match inputs {
+            [a, b] => match (a.dims(), b.dims()) {
+                (&[m, k], &[rows, n]) if k == rows => Ok(vec![Shape::f32([m, n])]),
+                _ => Err("takes matrices [M,K] and [K,N]".into()),
+            },
+            _ => Err("takes two matrices".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        product(t, Factor::Plain(x[0]), Factor::Plain(x[1]), None, y[0], false);
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let (a, b) = (node.inputs[0], node.inputs[1]);
+        t.grad(a, |t, da, add| product(t, Factor::Plain(dy), Factor::Transposed(b), None, da, add));
+        t.grad(b, |t, db, add| product(t, Factor::Transposed(a), Factor::Plain(dy), None, db, add));
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let [m, k] = x[0].shape.as_array();
+        let [_, n] = x[1].shape.as_array();
+        let (n, k) = (n as usize, k as usize);
+        vec![Array::from_fn(Shape::f32([m, n as u32]), |i| {
+            (0..k).map(|j| x[0].data[i / n * k + j] * x[1].data[j * n + i % n]).sum()
+        })]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        inputs.iter().flat_map(|s| s.dims()).copied().max().unwrap_or(1) as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        2 * inputs[0].len() as u64 * u64::from(inputs[1].dims()[1])
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "matmul",
+    formula: "c = a b",
+    case: |draw: &mut Draw| {
+        let [m, n, k] = [draw.range(1, 80), draw.range(1, 80), draw.range(1, 40)];
+        case(m, k, n)
+    },
+    bench: || vec![case(1024, 1024, 1024), case(64, 128, 512)],
+};
+
+fn case(m: u32, k: u32, n: u32) -> Case {
+    let inputs = vec![(Shape::f32([m, k]), Fill::Normal(1.0)), (Shape::f32([k, n]), Fill::Normal(1.0))];
+    Case { op: Rc::new(Matmul), inputs }
+}

@@ -1,0 +1,61 @@
+//! `log.jsonl`: one JSON object a line, written as training goes.
+
+use crate::error::{Error, Result};
+use crate::files::Appender;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// A log that is being written. A killed process loses at most the record it was writing.
+pub struct JsonLines {
+    file: Appender,
+}
+
+impl JsonLines {
+    /// Opens `path` at its end, or creates it. A last line without its end, left by a killed process, is cut off.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming `path`.
+    pub fn open(path: &Path) -> Result<JsonLines> {
+        let mut file = Appender::open(path)?;
+        let content = std::fs::read(path).map_err(Error::io(path))?;
+        let whole = content.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        if whole < content.len() {
+            file.cut(whole as u64)?;
+        }
+        Ok(JsonLines { file })
+    }
+
+    /// Adds one record as one line. Numbers that are not finite become `null`, as JSON has none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    ///
+    /// # Panics
+    /// When `record` cannot be JSON, such as a map whose keys are not strings.
+    #[track_caller]
+    pub fn append(&mut self, record: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_vec(record).unwrap_or_else(|error| panic!("a log record is no JSON: {error}"));
+        line.push(b'\n');
+        self.file.append(&line)
+    }
+
+    /// Reads the records from the first on, and cuts the file before the first that `keep` refuses or that is no such record: what a resumed
+    /// run will write again. Returns those kept.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn keep_while<T: DeserializeOwned>(&mut self, keep: impl Fn(&T) -> bool) -> Result<Vec<T>> {
+        let text = std::fs::read_to_string(self.file.path()).map_err(Error::io(self.file.path()))?;
+        let (mut kept, mut length) = (Vec::new(), 0);
+        for line in text.split_inclusive('\n') {
+            match serde_json::from_str(line) {
+                Ok(record) if keep(&record) => kept.push(record),
+                _ => break,
+            }
+            length += line.len();
+        }
+        self.file.cut(length as u64)?;
+        Ok(kept)
+    }
+}

@@ -1,0 +1,156 @@
+//! Images as a model makes them, and pictures as a file holds them.
+
+use crate::error::{Error, Result};
+use crate::files;
+use std::borrow::Cow;
+use std::path::Path;
+
+/// From a model's range to bytes: `round(255 clamp(x/2 + 1/2, 0, 1))` with ties to even, in f32.
+///
+/// That is what diffusers does (`VaeImageProcessor.denormalize`, then `numpy_to_pil`), so equal samples give equal bytes.
+/// Not a number becomes 0.
+pub fn to_bytes(images: &[f32]) -> Vec<u8> {
+    images.iter().map(|&x| ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8).collect()
+}
+
+/// A batch of images: `[count, channels, height, width]` bytes, row-major, as models and data sets hold them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images<'a> {
+    pub(super) bytes: Cow<'a, [u8]>,
+    pub(super) count: usize,
+    pub(super) channels: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+}
+
+impl<'a> Images<'a> {
+    /// Bytes of the shape `[count, channels, height, width]`.
+    ///
+    /// # Panics
+    /// When the shape does not fit the length, is empty, or has other than 1 (grey) or 3 (red, green, blue) channels.
+    #[track_caller]
+    pub fn new(bytes: impl Into<Cow<'a, [u8]>>, shape: [usize; 4]) -> Images<'a> {
+        let bytes = bytes.into();
+        let [count, channels, height, width] = shape;
+        assert!(channels == 1 || channels == 3, "Images: {channels} channels in {shape:?}; a picture has 1 or 3");
+        assert!(!shape.contains(&0), "Images: nothing to show in the shape {shape:?}");
+        let length: usize = shape.iter().product();
+        assert!(bytes.len() == length, "Images: {} bytes for the shape {shape:?} of {length}", bytes.len());
+        Images { bytes, count, channels, height, width }
+    }
+
+    /// Values around [-1, 1] of the shape `[count, channels, height, width]`, by [`to_bytes`].
+    ///
+    /// # Panics
+    /// As [`Images::new`].
+    #[track_caller]
+    pub fn from_f32(values: &[f32], shape: [usize; 4]) -> Images<'static> {
+        Images::new(to_bytes(values), shape)
+    }
+
+    /// `[count, channels, height, width]`.
+    pub fn shape(&self) -> [usize; 4] {
+        [self.count, self.channels, self.height, self.width]
+    }
+
+    /// The same images as `[count, height, width, channels]`: the order of picture files and of numpy's world.
+    pub fn interleaved(&self) -> Vec<u8> {
+        let plane = self.height * self.width;
+        let image = self.channels * plane;
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        for start in (0..self.bytes.len()).step_by(image) {
+            for pixel in 0..plane {
+                bytes.extend((0..self.channels).map(|channel| self.bytes[start + channel * plane + pixel]));
+            }
+        }
+        bytes
+    }
+}
+
+/// One picture: `[height, width, channels]` bytes; 1 channel is grey, 3 are red, green, blue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+    /// 1 or 3.
+    pub channels: usize,
+    /// `[height, width, channels]`, row-major.
+    pub bytes: Vec<u8>,
+}
+
+impl Picture {
+    /// As a PNG file in memory, with `text` (keyword, value) in text chunks: how the picture was made.
+    ///
+    /// # Panics
+    /// For a keyword that PNG does not allow: 1 to 79 characters of Latin-1.
+    #[track_caller]
+    pub fn to_png(&self, text: &[(&str, &str)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut writer = header(&mut bytes, self, text, None);
+        writer.write_image_data(&self.bytes).expect("a picture holds as many bytes as its size needs");
+        writer.finish().expect("memory takes all bytes");
+        bytes
+    }
+
+    /// Writes a PNG file with `text` (keyword, value) in text chunks.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming `path`.
+    ///
+    /// # Panics
+    /// As [`Picture::to_png`].
+    #[track_caller]
+    pub fn save_png(&self, path: &Path, text: &[(&str, &str)]) -> Result<()> {
+        files::write_atomically(path, &self.to_png(text))
+    }
+
+    /// Reads a PNG file of 8 bits a channel, grey or RGB: what [`Picture::save_png`] wrote, or a user's own image to start from.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::File`] when it is no such PNG.
+    pub fn load_png(path: &Path) -> Result<Picture> {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let damaged = |error| Error::file(path, format!("is no readable PNG ({error})"));
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().map_err(damaged)?;
+        let channels = match reader.output_color_type() {
+            (png::ColorType::Grayscale, png::BitDepth::Eight) => 1,
+            (png::ColorType::Rgb, png::BitDepth::Eight) => 3,
+            (color, depth) => {
+                let problem = format!("is a PNG of {color:?} at {depth:?} bits: convert it to 8-bit greyscale or RGB");
+                return Err(Error::file(path, problem));
+            }
+        };
+        let Some(size) = reader.output_buffer_size() else {
+            return Err(Error::file(path, "is a PNG too large for this machine's memory"));
+        };
+        let mut bytes = vec![0; size];
+        let frame = reader.next_frame(&mut bytes).map_err(damaged)?;
+        Ok(Picture { height: frame.height as usize, width: frame.width as usize, channels, bytes })
+    }
+}
+
+/// Starts a PNG in memory: size, colour, text, and the number of frames when it moves.
+#[track_caller]
+pub(super) fn header<'a>(
+    bytes: &'a mut Vec<u8>,
+    picture: &Picture,
+    text: &[(&str, &str)],
+    frames: Option<u32>,
+) -> png::Writer<&'a mut Vec<u8>> {
+    let size = |n: usize| u32::try_from(n).expect("a picture's side fits in 32 bits");
+    let mut encoder = png::Encoder::new(bytes, size(picture.width), size(picture.height));
+    // Mode L, not three equal channels: readers of greyscale data sets expect one.
+    encoder.set_color(if picture.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+    encoder.set_depth(png::BitDepth::Eight);
+    if let Some(frames) = frames {
+        encoder.set_animated(frames, 0).expect("an animation has at least one frame");
+    }
+    for &(keyword, value) in text {
+        // tEXt is read everywhere but holds Latin-1 only; iTXt is UTF-8. Pillow shows both as `image.text[keyword]`.
+        let add = if value.is_ascii() { png::Encoder::add_text_chunk } else { png::Encoder::add_itxt_chunk };
+        add(&mut encoder, keyword.to_string(), value.to_string()).expect("the encoder only stores it");
+    }
+    encoder.write_header().unwrap_or_else(|error| panic!("Picture: PNG refuses size or text keywords: {error}"))
+}

@@ -1,0 +1,221 @@
+//! Curves over training steps: loss, validation loss, loss by quarter of the time steps.
+
+use super::picture::Picture;
+use crate::error::Result;
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::prelude::*;
+use plotters::style::FontStyle;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// The name under which the font is registered. It comes with a crate: a picture must not depend on the fonts of a machine.
+const FONT: &str = "Ubuntu Light";
+const SIZE: (u32, u32) = (1000, 600);
+const INK: RGBColor = RGBColor(60, 60, 60);
+/// Okabe and Ito's colours, told apart with any kind of colour blindness.
+const COLORS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+];
+
+/// A plot in the making: `Plot::new("Loss", "step", "loss").smoothed("training", &points, 100.0).save(path)`.
+///
+/// Points that are not finite, or not positive on a logarithmic axis, are left out.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    title: String,
+    x_label: String,
+    y_label: String,
+    logarithmic: bool,
+    series: Vec<Series>,
+}
+
+#[derive(Clone, Debug)]
+struct Series {
+    name: String,
+    points: Vec<(f64, f64)>,
+    /// The same colour, pale, behind the line.
+    raw: Vec<(f64, f64)>,
+}
+
+impl Plot {
+    /// An empty plot with its title and the names of its axes.
+    pub fn new(title: &str, x_label: &str, y_label: &str) -> Plot {
+        let [title, x_label, y_label] = [title, x_label, y_label].map(str::to_string);
+        Plot { title, x_label, y_label, logarithmic: false, series: Vec::new() }
+    }
+
+    /// A logarithmic vertical axis.
+    pub fn logarithmic(mut self) -> Plot {
+        self.logarithmic = true;
+        self
+    }
+
+    /// Adds a line through `points` (x, y), in the order given.
+    pub fn line(mut self, name: &str, points: &[(f64, f64)]) -> Plot {
+        self.series.push(Series { name: name.to_string(), points: points.to_vec(), raw: Vec::new() });
+        self
+    }
+
+    /// Adds a noisy line: `points` pale, and over them their [`smooth`]ed form.
+    pub fn smoothed(mut self, name: &str, points: &[(f64, f64)], span: f64) -> Plot {
+        self.series.push(Series { name: name.to_string(), points: smooth(points, span), raw: points.to_vec() });
+        self
+    }
+
+    /// Writes the plot as a PNG of 1000 x 600 pixels. Without a point to show, it shows empty axes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] naming `path`.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        self.draw().save_png(path, &[("Title", &self.title)])
+    }
+
+    /// The plot as a picture of 1000 x 600 pixels, 3 channels.
+    pub fn draw(&self) -> Picture {
+        register_font();
+        let (width, height) = (SIZE.0 as usize, SIZE.1 as usize);
+        let mut bytes = vec![255; width * height * 3];
+        let root = BitMapBackend::with_buffer(&mut bytes, SIZE).into_drawing_area();
+        let (x, y) = self.ranges();
+        if self.logarithmic {
+            self.draw_on(&root, x, y.log_scale());
+        } else {
+            self.draw_on(&root, x, y);
+        }
+        drop(root);
+        Picture { height, width, channels: 3, bytes }
+    }
+
+    fn draw_on<Y>(&self, root: &DrawingArea<BitMapBackend, Shift>, x: std::ops::Range<f64>, y: Y)
+    where
+        Y: AsRangedCoord<Value = f64>,
+        Y::CoordDescType: ValueFormatter<f64>,
+    {
+        // A bitmap in memory cannot fail; the font is there. What remains is a mistake in this file.
+        const SURE: &str = "drawing into memory with a registered font";
+        let text = |size: u32| (FONT, size).into_font().color(&INK);
+        let mut chart = ChartBuilder::on(root)
+            .caption(&self.title, text(26))
+            .margin(16)
+            .x_label_area_size(48)
+            .y_label_area_size(72)
+            .build_cartesian_2d(x, y)
+            .expect(SURE);
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(INK.mix(0.15))
+            .axis_style(INK)
+            .x_desc(&self.x_label)
+            .y_desc(&self.y_label)
+            .label_style(text(16))
+            .axis_desc_style(text(18))
+            .x_label_formatter(&|x| tidy(*x))
+            .y_label_formatter(&|y| tidy(*y))
+            .draw()
+            .expect(SURE);
+        let shown = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
+            points.iter().copied().filter(|&point| self.can_show(point)).collect()
+        };
+        // All pale lines first: none may hide another series' line.
+        for (n, series) in self.series.iter().enumerate() {
+            chart.draw_series(LineSeries::new(shown(&series.raw), color(n).mix(0.25))).expect(SURE);
+        }
+        for (n, series) in self.series.iter().enumerate() {
+            let points = shown(&series.points);
+            // A line through one point is invisible.
+            let single = if points.len() == 1 { points.clone() } else { Vec::new() };
+            chart.draw_series(single.into_iter().map(|point| Circle::new(point, 4, color(n).filled()))).expect(SURE);
+            chart
+                .draw_series(LineSeries::new(points, color(n).stroke_width(2)))
+                .expect(SURE)
+                .label(&series.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], color(n).stroke_width(3)));
+        }
+        if !self.series.is_empty() {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperRight)
+                .legend_area_size(32)
+                .margin(12)
+                .label_font(text(17))
+                .background_style(WHITE.mix(0.85))
+                .border_style(INK.mix(0.3))
+                .draw()
+                .expect(SURE);
+        }
+        root.present().expect(SURE);
+    }
+
+    fn can_show(&self, (x, y): (f64, f64)) -> bool {
+        x.is_finite() && y.is_finite() && (!self.logarithmic || y > 0.0)
+    }
+
+    /// What the axes must span: never empty, with a little air above and below.
+    fn ranges(&self) -> (std::ops::Range<f64>, std::ops::Range<f64>) {
+        let points = self.series.iter().flat_map(|series| series.raw.iter().chain(&series.points));
+        let none = [f64::INFINITY, f64::NEG_INFINITY];
+        let mut bounds = [none, none];
+        for &(x, y) in points.filter(|&&point| self.can_show(point)) {
+            // In powers of ten, air is the same on both kinds of axis.
+            for (bound, value) in bounds.iter_mut().zip([x, if self.logarithmic { y.log10() } else { y }]) {
+                *bound = [bound[0].min(value), bound[1].max(value)];
+            }
+        }
+        let [x, y] = bounds.map(|[low, high]| match () {
+            _ if low > high => [0.0, 1.0],
+            // One point, or a flat line.
+            _ if low == high => [low - 0.5, high + 0.5],
+            _ => [low, high],
+        });
+        let air = (y[1] - y[0]) * 0.05;
+        let y = [y[0] - air, y[1] + air].map(|y| if self.logarithmic { 10f64.powf(y) } else { y });
+        (x[0]..x[1], y[0]..y[1])
+    }
+}
+
+fn color(series: usize) -> RGBColor {
+    COLORS[series % COLORS.len()]
+}
+
+/// Tick labels without the noise of binary fractions: `0.3`, not `0.30000000000000004`.
+fn tidy(value: f64) -> String {
+    let rounded = format!("{value:.9e}").parse::<f64>().unwrap_or(value);
+    if rounded == 0.0 || (1e-3..1e6).contains(&rounded.abs()) { format!("{rounded}") } else { format!("{rounded:e}") }
+}
+
+fn register_font() {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let registered = plotters::style::register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
+        assert!(registered.is_ok(), "the font that is compiled in is a font");
+    });
+}
+
+/// The mean around each point, with weights that fall exponentially to both sides over about `span` points; the x are kept.
+///
+/// To both sides, because an average of the past alone lags: a falling training loss would seem to lie above the validation
+/// loss. Points that are not finite are left out: one of them would spoil all others.
+pub fn smooth(points: &[(f64, f64)], span: f64) -> Vec<(f64, f64)> {
+    // The weights of both sides, 1 + 2 (k + k^2 + ...), sum to `span`.
+    let keep = 1.0 - 2.0 / (span.max(1.0) + 1.0);
+    let finite: Vec<(f64, f64)> = points.iter().copied().filter(|(_, y)| y.is_finite()).collect();
+    // (sum, weight) of everything up to and including each point.
+    let decay = |state: &mut (f64, f64), &(_, y): &(f64, f64)| {
+        *state = (state.0 * keep + y, state.1 * keep + 1.0);
+        Some(*state)
+    };
+    let past = finite.iter().scan((0.0, 0.0), decay);
+    let mut future: Vec<(f64, f64)> = finite.iter().rev().scan((0.0, 0.0), decay).collect();
+    future.reverse();
+    // Each point itself is in both.
+    let both = finite.iter().zip(past.zip(future));
+    both.map(|(&(x, y), (past, future))| (x, (past.0 + future.0 - y) / (past.1 + future.1 - 1.0))).collect()
+}

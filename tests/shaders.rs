@@ -1,0 +1,132 @@
+//! Every linked shader, written out for the other drivers: Metal, DirectX 12 and Vulkan.
+//!
+//! The kernels run on Vulkan here. That naga can say them in the languages of the other two is no proof that they run there, but
+//! what it cannot say (a feature, a type, a name) shows up without owning such a machine.
+
+use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{Module, ScalarKind, ShaderStage, TypeInner};
+
+/// Beyond the core of WGSL, what the kernels may use where the device has it. Vulkan has more, which the other two have not.
+const PORTABLE: Capabilities =
+    Capabilities::SHADER_FLOAT16.union(Capabilities::SUBGROUP).union(Capabilities::SUBGROUP_BARRIER);
+
+#[test]
+fn every_shader_can_be_said_for_every_driver() {
+    let shaders = degrain::gpu::linked_shaders();
+    assert!(!shaders.is_empty(), "no shader was found");
+    let problems: Vec<_> = shaders.iter().flat_map(|(name, text)| problems_of(name, text)).collect();
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+/// What is wrong with a linked text, for each of its entry points and each language.
+fn problems_of(name: &str, text: &str) -> Vec<String> {
+    let module = match naga::front::wgsl::parse_str(text) {
+        Ok(module) => module,
+        Err(e) => return vec![format!("{name}: {}", e.emit_to_string(text))],
+    };
+    let info = match Validator::new(ValidationFlags::all(), PORTABLE).validate(&module) {
+        Ok(info) => info,
+        Err(e) => return vec![format!("{name}: {}", e.emit_to_string(text))],
+    };
+    let constants = made_up_values(&module);
+    let mut problems = Vec::new();
+    for entry in &module.entry_points {
+        let (stage, label) = ((entry.stage, &entry.name[..]), format!("{name}, {}", entry.name));
+        match process_overrides(&module, &info, Some(stage), &constants) {
+            Ok((module, info)) => {
+                let outcomes = [
+                    ("Metal", metal(&module, &info)),
+                    ("HLSL", direct_x(&module, &info)),
+                    ("SPIR-V", vulkan(&module, &info, stage)),
+                ];
+                let failed = outcomes.into_iter().filter_map(|(language, outcome)| Some((language, outcome.err()?)));
+                problems.extend(failed.map(|(language, e)| format!("{label}: no {language} can be written: {e}")));
+            }
+            Err(e) => problems.push(format!("{label}: with made-up constants: {e}")),
+        }
+    }
+    if module.entry_points.is_empty() {
+        problems.push(format!("{name}: no entry point"));
+    }
+    problems
+}
+
+/// 16 is a size, a count and a divisor, also of the largest subgroup; one half fits rates and epsilons. The Tint check has the same.
+fn made_up_values(module: &Module) -> PipelineConstants {
+    let missing = module.overrides.iter().filter(|(_, o)| o.init.is_none());
+    missing
+        .map(|(_, o)| {
+            let name = o.id.map_or_else(|| o.name.clone().expect("an override has a name"), |id| id.to_string());
+            let value = match module.types[o.ty].inner {
+                TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Float => 0.5,
+                TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Bool => 1.0,
+                _ => 16.0,
+            };
+            (name, value)
+        })
+        .collect()
+}
+
+fn metal(module: &Module, info: &ModuleInfo) -> Result<(), String> {
+    // Version 2.4 is what every Mac of the last years has.
+    let options = msl::Options { lang_version: (2, 4), ..Default::default() };
+    let (_, info) = msl::write_string(module, info, &options, &Default::default()).map_err(|e| e.to_string())?;
+    info.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
+}
+
+fn direct_x(module: &Module, info: &ModuleInfo) -> Result<(), String> {
+    // Subgroups need shader model 6.0, and f16 needs 6.2.
+    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
+    let (mut out, pipeline) = (String::new(), Default::default());
+    let written =
+        hlsl::Writer::new(&mut out, &options, &pipeline).write(module, info, None).map_err(|e| e.to_string())?;
+    written.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
+}
+
+fn vulkan(module: &Module, info: &ModuleInfo, (shader_stage, name): (ShaderStage, &str)) -> Result<(), String> {
+    let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+    let pipeline = spv::PipelineOptions { shader_stage, entry_point: name.to_string() };
+    let words = spv::write_vec(module, info, &options, Some(&pipeline)).map_err(|e| e.to_string())?;
+    if words.first() == Some(&0x0723_0203) { Ok(()) } else { Err("the magic number is missing".into()) }
+}
+
+mod made_up_shaders {
+    use super::*;
+
+    #[test]
+    fn a_good_one_passes() {
+        let text = "override N: u32; override WG: u32; override EPS: f32; override QUICK: bool; override TWO: u32 = 2u;
+            @group(0) @binding(0) var<storage, read> x: array<f32>;
+            @group(0) @binding(1) var<storage, read_write> y: array<f32>;
+            var<workgroup> part: array<f32, WG / 2u>;
+            @compute @workgroup_size(WG) fn forward(@builtin(local_invocation_index) i: u32) {
+                if (QUICK) { part[i % TWO] = x[i] + EPS; } workgroupBarrier(); y[i] = subgroupAdd(part[i / N]);
+            }
+            @compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) at: vec3<u32>) { y[at.x] = 1.0; }";
+        assert_eq!(problems_of("good", text), Vec::<String>::new());
+        let text = "enable f16; alias Elem = f16; @group(0) @binding(0) var<storage, read_write> y: array<Elem>;
+            @compute @workgroup_size(64) fn forward(@builtin(global_invocation_id) at: vec3<u32>) { y[at.x] = 1h; }";
+        assert_eq!(problems_of("good in f16", text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn bad_ones_fail() {
+        let fails = |text: &str, with: &str| {
+            let problems = problems_of("bad", text);
+            assert!(
+                problems.len() == 1 && problems[0].contains(with),
+                "one problem with '{with}' was expected: {problems:?}"
+            );
+        };
+        fails("fn f() { x = 1.0; }", "no definition in scope");
+        fails("fn f() -> f32 { return 1.0; }", "no entry point");
+        fails("override N: u32; @compute @workgroup_size(N - 16u) fn forward() {}", "with made-up constants");
+        // What naga knows and Metal has not.
+        fails(
+            "@group(0) @binding(0) var<storage, read_write> y: f64;
+            @compute @workgroup_size(1) fn forward() { y = y + 1lf; }",
+            "FLOAT64",
+        );
+    }
+}
