@@ -54,6 +54,10 @@ impl Op for BatchNorm {
         if self.training { &[3, 4] } else { &[] }
     }
 
+    fn constants(&self) -> &'static [usize] {
+        &[3, 4]
+    }
+
     fn forward(&self, t: &mut Tape, inputs: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (x, w, b, mean, variance) = (inputs[0], inputs[1], inputs[2], inputs[3], inputs[4]);
         let shape = t.shape(x);
