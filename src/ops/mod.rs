@@ -27,6 +27,7 @@ operators! {
     attention,
     average,
     batch,
+    batch_norm,
     choose,
     concat,
     conv2d,
