@@ -20,7 +20,7 @@ macro_rules! operators {
 }
 
 operators! {
-    add, attention, concat, embedding, upsample,
+    add, attention, concat, downsample, embedding, upsample,
 }
 
 pub use faces::SHADERS;
