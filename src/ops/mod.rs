@@ -32,6 +32,7 @@ operators! {
     concat,
     conv2d,
     denoise,
+    downsample,
     drop_label,
     embedding,
     fill,
