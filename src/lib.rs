@@ -5,5 +5,6 @@ pub mod files;
 pub mod report;
 pub use error::{Error, Result};
 pub mod gpu;
+pub mod nn;
 pub mod ops;
 pub mod tape;

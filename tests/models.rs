@@ -1,8 +1,10 @@
 //! Blocks and whole models against what diffusers computes in float64: results, and gradients of every parameter and input.
 
 mod common;
+#[path = "common/golden.rs"]
+mod golden;
 
-use common::golden::{Golden, Run, distance, largest, path};
+use golden::{Golden, Run, distance, largest, path};
 use degrain::nn::UNet2d;
 use degrain::nn::{UNet2dConfig, state_dict};
 
