@@ -24,6 +24,7 @@ operators! {
     add,
     add_channels,
     affine,
+    attention,
     average,
     batch,
     choose,
