@@ -133,7 +133,10 @@ fn explain(error: &SafeTensorError, bytes: &[u8]) -> String {
     match error {
         E::HeaderTooSmall => format!("no safetensors file: it has {length} bytes only"),
         E::HeaderTooLarge | E::InvalidHeaderLength => {
-            format!("no safetensors file, or cut short: a header of {} bytes is announced, but the file has {length}", header())
+            format!(
+                "no safetensors file, or cut short: a header of {} bytes is announced, but the file has {length}",
+                header()
+            )
         }
         E::MetadataIncompleteBuffer => {
             format!("cut short, or something was appended: its {length} bytes are not as many as its header announces")

@@ -146,7 +146,11 @@ pub fn nudge(slab: &[f32]) -> Vec<f32> {
 pub fn compare(what: &str, got: &[f32], moved: &[f32], expected: &[f32]) -> f64 {
     let allowed = 16.0 * distance(got, moved) + tolerance(1, largest(expected));
     let difference = distance(got, expected);
-    assert!(difference <= allowed, "{what}: off by {difference:.3e}, allowed {allowed:.3e}, |max| {:.3e}", largest(expected));
+    assert!(
+        difference <= allowed,
+        "{what}: off by {difference:.3e}, allowed {allowed:.3e}, |max| {:.3e}",
+        largest(expected)
+    );
     difference / allowed
 }
 
