@@ -15,7 +15,7 @@ use degrain::nn::{
 use degrain::ops::conv2d::{Conv2d, Padding};
 use degrain::ops::upsample::upsample;
 use degrain::tape::{Program, Step, Tape, Tensor};
-use golden::{Golden, Run, compare, nudge, path};
+use golden::{Golden, Run, compare, excess, nudge, path};
 
 /// The model of a golden, with its parameters: as a directory that diffusers wrote.
 fn model(name: &str) -> (UNet2d, Vec<f32>) {
@@ -94,6 +94,38 @@ models! {
 #[test]
 fn in_tiles() {
     check_model(&gpu_with_tiles(), "unet_scale_shift");
+}
+
+/// The goldens are sharp enough to find any flag that is not obeyed.
+#[test]
+fn wrong_flags_are_found() {
+    let gpu = gpu();
+    let (right, slab) = model("unet_center_input");
+    let golden = Golden::open("unet_center_input/golden.safetensors");
+    let inputs = [("x", golden.words("x")), ("timesteps", golden.words("timesteps"))];
+    let wrong: [(&str, fn(&mut UNet2dConfig)); 7] = [
+        ("norm_eps", |c| c.norm_eps = 1e-6),
+        ("flip_sin_to_cos", |c| c.flip_sin_to_cos = false),
+        ("freq_shift", |c| c.freq_shift = 1.0),
+        ("downsample_padding", |c| c.downsample_padding = 0),
+        ("attention_head_dim", |c| c.attention_head_dim = None),
+        ("mid_block_scale_factor", |c| c.mid_block_scale_factor = 1.01),
+        ("center_input_sample", |c| c.center_input_sample = false),
+    ];
+    for (flag, change) in wrong {
+        let mut config = right.config().clone();
+        change(&mut config);
+        let model = UNet2d::new(config, 1000).unwrap();
+        let run = Run::new(&gpu, model.parameters(), &inputs, &model.time_table(), |t, w, x| {
+            model.forward(t, w, x[0], x[1], None)
+        });
+        run.write(PARAMETERS, &slab);
+        let got = run.run().out;
+        run.write(PARAMETERS, &nudge(&slab));
+        let excess = excess(&got, &run.run().out, &golden.floats("out"));
+        assert!(excess > 1.0, "a wrong {flag} differs by {excess:.2} of what is allowed only");
+        println!("a wrong {flag} differs by {excess:.1} times what is allowed");
+    }
 }
 
 /// What is written has the tensors that were read, and diffusers' names for them.

@@ -137,21 +137,22 @@ pub fn nudge(slab: &[f32]) -> Vec<f32> {
     slab.iter().enumerate().map(|(i, &x)| x * (1.0 + sign(i) * f32::EPSILON)).collect()
 }
 
-/// Demands that two results are equal up to rounding, and says how much of the allowed difference is used.
+/// The difference of two results, relative to what rounding may cause: at most one, if they are equal up to rounding.
 ///
 /// How much rounding changes a result is measured: `moved` is the result from parameters that were rounded another way, which is one rounding
 /// of each, where a forward and backward pass has a few. Sixteen times that is allowed, and the tolerance of a single operation. (A gradient
 /// that is zero only because its terms cancel, like that of the keys' bias, is so allowed what its terms' rounding amounts to.)
+pub fn excess(got: &[f32], moved: &[f32], expected: &[f32]) -> f64 {
+    distance(got, expected) / (16.0 * distance(got, moved) + tolerance(1, largest(expected)))
+}
+
+/// Demands that two results are equal up to rounding; returns how much of the allowed difference is used.
 #[track_caller]
 pub fn compare(what: &str, got: &[f32], moved: &[f32], expected: &[f32]) -> f64 {
-    let allowed = 16.0 * distance(got, moved) + tolerance(1, largest(expected));
-    let difference = distance(got, expected);
-    assert!(
-        difference <= allowed,
-        "{what}: off by {difference:.3e}, allowed {allowed:.3e}, |max| {:.3e}",
-        largest(expected)
-    );
-    difference / allowed
+    let excess = excess(got, moved, expected);
+    let (difference, scale) = (distance(got, expected), largest(expected));
+    assert!(excess <= 1.0, "{what}: off by {difference:.3e} of {scale:.3e}, {excess:.1} times what is allowed");
+    excess
 }
 
 fn largest(x: &[f32]) -> f64 {
