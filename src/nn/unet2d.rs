@@ -231,7 +231,7 @@ mod tests {
             ..config(&[32, 64, 64], 1)
         };
         let model = UNet2d::new(classes, 1000).unwrap();
-        assert_eq!((model.parameters().count(), model.parameters().iter().len()), (1_624_577, 270));
+        assert_eq!((model.parameters().count(), model.parameters().iter().len()), (1_624_577, 269));
 
         let cifar = UNet2dConfig {
             in_channels: 3,

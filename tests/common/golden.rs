@@ -2,7 +2,7 @@
 
 use degrain::gpu::{Gpu, Memory};
 use degrain::nn::{GRADIENTS, PARAMETERS, Parameters, TIME_TABLE, Weights};
-use degrain::tape::{Dtype, Program, Shape, Step, Tape, Tensor};
+use degrain::tape::{Dtype, Program, Shape, Step, Tape, Tensor, tolerance};
 use safetensors::tensor::SafeTensors;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,18 @@ pub struct Golden(Vec<u8>);
 impl Golden {
     pub fn open(name: &str) -> Golden {
         Golden(std::fs::read(path(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
+    }
+
+    pub fn new(bytes: Vec<u8>) -> Golden {
+        Golden(bytes)
+    }
+
+    /// Names of the tensors, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            SafeTensors::deserialize(&self.0).unwrap().names().into_iter().map(str::to_owned).collect();
+        names.sort();
+        names
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -119,11 +131,35 @@ pub struct Outcome {
     pub inputs: Vec<(String, Vec<f32>)>,
 }
 
-pub fn largest(x: &[f32]) -> f64 {
-    x.iter().fold(0.0, |m: f64, &x| if x.is_nan() { f64::NAN } else { m.max(f64::from(x).abs()) })
+/// Parameters rounded another way: each moved by about one unit in its last place, some up and some down.
+pub fn nudge(slab: &[f32]) -> Vec<f32> {
+    let sign = |i: usize| if (i as u32).wrapping_mul(0x9e37_79b9) >> 31 == 0 { 1.0 } else { -1.0 };
+    slab.iter().enumerate().map(|(i, &x)| x * (1.0 + sign(i) * f32::EPSILON)).collect()
 }
 
-pub fn distance(a: &[f32], b: &[f32]) -> f64 {
+/// The difference of two results, relative to what rounding may cause: at most one, if they are equal up to rounding.
+///
+/// How much rounding changes a result is measured: `moved` is the result from parameters that were rounded another way, which is one rounding
+/// of each, where a forward and backward pass has a few. Sixteen times that is allowed, and the tolerance of a single operation. (A gradient
+/// that is zero only because its terms cancel, like that of the keys' bias, is so allowed what its terms' rounding amounts to.)
+pub fn excess(got: &[f32], moved: &[f32], expected: &[f32]) -> f64 {
+    distance(got, expected) / (16.0 * distance(got, moved) + tolerance(1, largest(expected)))
+}
+
+/// Demands that two results are equal up to rounding; returns how much of the allowed difference is used.
+#[track_caller]
+pub fn compare(what: &str, got: &[f32], moved: &[f32], expected: &[f32]) -> f64 {
+    let excess = excess(got, moved, expected);
+    let (difference, scale) = (distance(got, expected), largest(expected));
+    assert!(excess <= 1.0, "{what}: off by {difference:.3e} of {scale:.3e}, {excess:.1} times what is allowed");
+    excess
+}
+
+fn largest(x: &[f32]) -> f64 {
+    x.iter().fold(0.0, |m: f64, &x| if x.is_nan() || m.is_nan() { f64::NAN } else { m.max(f64::from(x).abs()) })
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).fold(0.0, |m: f64, (&a, &b)| {
         let d = (f64::from(a) - f64::from(b)).abs();

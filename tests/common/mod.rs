@@ -1,4 +1,6 @@
-//! What the tests of kernels share: the device, and the check of one case.
+//! What the tests of kernels and models share: the device, and the check of one case.
+
+#![allow(dead_code)] // not every test uses all of it
 
 use degrain::gpu::{Checks, Gpu, Target};
 use degrain::tape::Case;
@@ -8,9 +10,16 @@ fn open() -> Gpu {
     Gpu::open_with(None, Checks::On).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// Keeps a thread's device from being dropped at the thread's end: wgpu needs thread-local storage for it, which may be gone by then.
+fn keep(gpu: Gpu) -> Rc<Gpu> {
+    let gpu = Rc::new(gpu);
+    std::mem::forget(Rc::clone(&gpu));
+    gpu
+}
+
 /// Opens the device, or fails with the message that says how to install a driver.
 pub fn gpu() -> Rc<Gpu> {
-    thread_local!(static GPU: Rc<Gpu> = Rc::new(open()));
+    thread_local!(static GPU: Rc<Gpu> = keep(open()));
     GPU.with(Rc::clone)
 }
 
@@ -19,7 +28,7 @@ pub fn gpu_with_tiles() -> Rc<Gpu> {
     thread_local!(static GPU: Rc<Gpu> = {
         let mut gpu = open();
         gpu.set_target(Target::TILES);
-        Rc::new(gpu)
+        keep(gpu)
     });
     GPU.with(Rc::clone)
 }
