@@ -47,13 +47,21 @@ fn convolve(lane: Lane) {
     outer(&tile, weights[w], vec4<f32>(source[at.x], source[at.y], source[at.z], source[at.w]));
     at += dims.pixels;
   }
-  let first = lane.workgroup.z * 4u * GROUPS;
+  store_rows(lane, columns, &tile, 0u);
+  store_rows(lane, columns, &tile, 1u);
+  store_rows(lane, columns, &tile, 2u);
+  store_rows(lane, columns, &tile, 3u);
+}
+
+// Rows 4 l + k of the tile.
+fn store_rows(lane: Lane, columns: vec4<u32>, tile: ptr<function, Tile>, k: u32) {
+  let first = lane.workgroup.z * 4u * GROUPS + k;
   let to = spot(columns, dims.channels_out) + first * dims.pixels;
   let room = max(dims.batch * dims.pixels, columns.x) - columns.x;
-  for (var m = 0u; m < 4u * GROUPS; m++) {
-    let v = tile[m];
-    let i = to + m * dims.pixels;
-    let live = first + m < dims.channels_out;
+  for (var l = 0u; l < GROUPS; l++) {
+    let v = (*tile)[4u * l + k];
+    let i = to + 4u * l * dims.pixels;
+    let live = first + 4u * l < dims.channels_out;
     put(i.x, v.x, live && room > 0u);
     put(i.y, v.y, live && room > 1u);
     put(i.z, v.z, live && room > 2u);
@@ -93,14 +101,25 @@ fn partial(lane: Lane) {
       partial_b[split * dims.channels_out + mine + k] = bias[k];
     }
   }
+  save_rows(lane, &tile, 0u);
+  save_rows(lane, &tile, 1u);
+  save_rows(lane, &tile, 2u);
+  save_rows(lane, &tile, 3u);
+}
+
+// Rows 4 l + k of the tile of partial sums.
+fn save_rows(lane: Lane, tile: ptr<function, Tile>, k: u32) {
+  let first = lane.workgroup.y * 4u * GROUPS + k;
+  let channel = 4u * (lane.workgroup.x * L + lane.index);
   let room = max(dims.channels_in, channel) - channel;
-  for (var m = 0u; m < 4u * GROUPS; m++) {
-    let at = (split * dims.channels_out + first + m) * dims.channels_in + channel;
-    let live = first + m < dims.channels_out;
-    put_partial(at, tile[m].x, live && room > 0u);
-    put_partial(at + 1u, tile[m].y, live && room > 1u);
-    put_partial(at + 2u, tile[m].z, live && room > 2u);
-    put_partial(at + 3u, tile[m].w, live && room > 3u);
+  for (var l = 0u; l < GROUPS; l++) {
+    let v = (*tile)[4u * l + k];
+    let at = (lane.workgroup.z * dims.channels_out + first + 4u * l) * dims.channels_in + channel;
+    let live = first + 4u * l < dims.channels_out;
+    put_partial(at, v.x, live && room > 0u);
+    put_partial(at + 1u, v.y, live && room > 1u);
+    put_partial(at + 2u, v.z, live && room > 2u);
+    put_partial(at + 3u, v.w, live && room > 3u);
   }
 }
 

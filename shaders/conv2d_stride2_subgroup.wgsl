@@ -56,21 +56,28 @@ fn put(at: u32, v: f32, live: bool) {
   }
 }
 
-// A tile's columns x, x + every, .. as far as they exist. No loop inside: the driver would not unroll this one, which must be.
-fn store(at: Patch, x: u32, every: u32, tile: ptr<function, Tile>) {
+// Rows 4 l + k of a tile: columns x, x + every, .. as far as they exist.
+fn store_rows(at: Patch, x: u32, every: u32, tile: ptr<function, Tile>, k: u32) {
   let plane = dims.height * dims.width;
-  let first = at.tile * 4u * GROUPS;
+  let first = at.tile * 4u * GROUPS + k;
   let spot = (at.image * dims.channels_result + first) * plane + at.y * dims.width + x;
   let room = select(0u, (max(dims.width, x) - x + every - 1u) / every, at.live);
-  for (var m = 0u; m < 4u * GROUPS; m++) {
-    let v = (*tile)[m];
-    let i = spot + m * plane;
-    let live = first + m < dims.channels_result;
+  for (var l = 0u; l < GROUPS; l++) {
+    let v = (*tile)[4u * l + k];
+    let i = spot + 4u * l * plane;
+    let live = first + 4u * l < dims.channels_result;
     put(i, v.x, live && room > 0u);
     put(i + every, v.y, live && room > 1u);
     put(i + 2u * every, v.z, live && room > 2u);
     put(i + 3u * every, v.w, live && room > 3u);
   }
+}
+
+fn store(at: Patch, x: u32, every: u32, tile: ptr<function, Tile>) {
+  store_rows(at, x, every, tile, 0u);
+  store_rows(at, x, every, tile, 1u);
+  store_rows(at, x, every, tile, 2u);
+  store_rows(at, x, every, tile, 3u);
 }
 
 @compute @workgroup_size(L)

@@ -92,22 +92,29 @@ fn put(at: u32, v: f32, live: bool) {
   }
 }
 
-// One row of the patch. A loop for each row and no loop inside: the driver unrolls no larger one, and the tile must stay in registers.
-fn store(lane: Lane, at: Patch, row: u32, tile: ptr<function, Tile>) {
+// Rows 4 l + k of a tile: one row of the patch in as many channels.
+fn store_rows(lane: Lane, at: Patch, row: u32, tile: ptr<function, Tile>, k: u32) {
   let plane = dims.height * dims.width;
   let y = at.y + row;
-  let first = lane.workgroup.z * 4u * GROUPS;
+  let first = lane.workgroup.z * 4u * GROUPS + k;
   let spot = (at.image * dims.channels_result + first) * plane + y * dims.width + at.x;
   let room = select(0u, dims.width - at.x, at.live && y < dims.height);
-  for (var m = 0u; m < 4u * GROUPS; m++) {
-    let v = (*tile)[m];
-    let i = spot + m * plane;
-    let live = first + m < dims.channels_result;
+  for (var l = 0u; l < GROUPS; l++) {
+    let v = (*tile)[4u * l + k];
+    let i = spot + 4u * l * plane;
+    let live = first + 4u * l < dims.channels_result;
     put(i, v.x, live && room > 0u);
     put(i + 1u, v.y, live && room > 1u);
     put(i + 2u, v.z, live && room > 2u);
     put(i + 3u, v.w, live && room > 3u);
   }
+}
+
+fn store(lane: Lane, at: Patch, row: u32, tile: ptr<function, Tile>) {
+  store_rows(lane, at, row, tile, 0u);
+  store_rows(lane, at, row, tile, 1u);
+  store_rows(lane, at, row, tile, 2u);
+  store_rows(lane, at, row, tile, 3u);
 }
 
 @compute @workgroup_size(L)

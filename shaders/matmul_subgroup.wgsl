@@ -53,13 +53,15 @@ fn multiply(lane: Lane, tile: ptr<function, Tile>) {
   }
 }
 
-fn store(lane: Lane, tile: ptr<function, Tile>, shift: vec4<f32>) {
+// Rows 4 l + k of the tile.
+fn store_rows(lane: Lane, tile: ptr<function, Tile>, shift: vec4<f32>, k: u32) {
   let n = lane.workgroup.x * L + lane.index;
-  let first = lane.workgroup.y * 4u * GROUPS;
-  for (var r = 0u; r < 4u * GROUPS; r++) {
-    if (n < dims.n / 4u && first + r < dims.m) {
-      let at = (first + r) * (dims.n / 4u) + n;
-      let v = (*tile)[r] + shift;
+  let first = lane.workgroup.y * 4u * GROUPS + k;
+  for (var l = 0u; l < GROUPS; l++) {
+    let row = first + 4u * l;
+    if (n < dims.n / 4u && row < dims.m) {
+      let at = row * (dims.n / 4u) + n;
+      let v = (*tile)[4u * l + k] + shift;
       if (ADD) {
         c[at] += v;
       } else {
@@ -67,6 +69,13 @@ fn store(lane: Lane, tile: ptr<function, Tile>, shift: vec4<f32>) {
       }
     }
   }
+}
+
+fn store(lane: Lane, tile: ptr<function, Tile>, shift: vec4<f32>) {
+  store_rows(lane, tile, shift, 0u);
+  store_rows(lane, tile, shift, 1u);
+  store_rows(lane, tile, shift, 2u);
+  store_rows(lane, tile, shift, 3u);
 }
 
 @compute @workgroup_size(L)
