@@ -1,6 +1,7 @@
 //! Diffusion models trained and sampled by handwritten WGSL compute kernels.
 
 pub mod data;
+pub mod diffusion;
 pub mod error;
 pub mod files;
 pub mod gpu;
@@ -8,5 +9,6 @@ pub mod nn;
 pub mod ops;
 pub mod report;
 pub mod tape;
+pub mod train;
 
 pub use error::{Error, Result};

@@ -59,7 +59,11 @@ pub fn link(text: &str, target: Target) -> String {
     let common = include_str!("../../shaders/prelude/common.wgsl");
     let random = include_str!("../../shaders/prelude/random.wgsl");
     let reduce = match target.form {
-        Form::Broadcast => include_str!("../../shaders/prelude/reduce_subgroup.wgsl"),
+        Form::Broadcast => concat!(
+            include_str!("../../shaders/prelude/reduce_subgroup.wgsl"),
+            "\n",
+            include_str!("../../shaders/prelude/outer_subgroup.wgsl")
+        ),
         Form::Tiles => include_str!("../../shaders/prelude/reduce_workgroup.wgsl"),
     };
     let lanes = match target.lanes {

@@ -8,6 +8,8 @@ use std::rc::Rc;
 
 /// Channels of a result that one invocation owns: `CHUNK` in the shaders.
 const CHUNK: u32 = 8;
+/// Tokens of a lane in the broadcast form: `OWN` in the shader.
+const OWN: u32 = 2;
 
 /// Softmax attention; each head owns `head_width` neighbouring channels.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ struct Sizes {
     heads: u32,
     width: u32,
     scale: f32,
-    /// Multiply-adds of one product of the token matrix with a head's channels, over all heads, as FLOPs.
+    /// FLOPs of one product of the token matrix with the channels, over all heads.
     product: u64,
     grid: [u32; 3],
 }
@@ -37,13 +39,13 @@ impl Attention {
     fn sizes(&self, tape: &Tape, x: Tensor) -> Sizes {
         let [batch, channels, t] = tape.shape(x).as_array();
         let (width, heads) = (self.head_width, channels / self.head_width);
-        let lanes = match tape.target().form {
-            Form::Broadcast => tape.target().lanes,
+        let tokens = match tape.target().form {
+            Form::Broadcast => OWN * tape.target().lanes,
             Form::Tiles => attention::FORWARD.workgroup_size[0],
         };
         let scale = (LOG2_E / f64::from(width).sqrt()) as f32;
         let product = 2 * u64::from(batch) * u64::from(channels) * u64::from(t) * u64::from(t);
-        Sizes { t, heads, width, scale, product, grid: [t.div_ceil(lanes), heads * width.div_ceil(CHUNK), batch] }
+        Sizes { t, heads, width, scale, product, grid: [t.div_ceil(tokens), heads * width.div_ceil(CHUNK), batch] }
     }
 }
 
