@@ -34,6 +34,9 @@ struct Arguments {
     /// DDIM's share of noise: 0 none, 1 as much as DDPM
     #[arg(long)]
     eta: Option<f64>,
+    /// DDIM: compute the noise anew from the clipped image (use_clipped_model_output in diffusers, whose default is false)
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    recompute_noise: bool,
     /// Spacing of the time steps; the checkpoint's unless given
     #[arg(long, value_enum)]
     spacing: Option<Spacing>,
@@ -203,6 +206,9 @@ fn scheduler(pipeline: &Pipeline, arguments: &Arguments) -> SchedulerConfig {
         scheduler.options = Default::default();
     }
     scheduler.sampler = arguments.sampler;
+    if arguments.sampler == SamplerName::Ddim {
+        scheduler.options.use_clipped_model_output = Some(arguments.recompute_noise);
+    }
     scheduler.spacing = arguments.spacing.unwrap_or(scheduler.spacing);
     scheduler.options.eta = arguments.eta.or(scheduler.options.eta);
     scheduler.options.variance_type = arguments.variance.or(scheduler.options.variance_type);

@@ -2,7 +2,7 @@
 
 use super::settings::Config;
 use crate::data::Dataset;
-use crate::diffusion::{Labels, NoiseSchedule, SamplerOptions, SchedulerConfig, Target as Goal};
+use crate::diffusion::{Labels, NoiseSchedule, SamplerName, SamplerOptions, SchedulerConfig, Target as Goal};
 use crate::gpu::{Gpu, Memory, Target};
 use crate::nn::{PARAMETERS, TIME_TABLE, UNet2d};
 use crate::ops::{adam, average, batch, choose, drop_label, fill, gradient_norm, mix, mse, noise, record, timesteps};
@@ -49,7 +49,10 @@ impl Job<'_> {
             spacing: config.spacing,
             steps_offset: 0,
             sampler: config.sampler,
-            options: SamplerOptions::default(),
+            options: match config.sampler {
+                SamplerName::Ddim => SamplerOptions { use_clipped_model_output: Some(true), ..SamplerOptions::default() },
+                SamplerName::Ddpm => SamplerOptions::default(),
+            },
         }
     }
 
