@@ -2,7 +2,7 @@
 
 use super::device::{Checks, Gpu};
 use super::memory::Memory;
-use super::shader::{Access, Entry, link};
+use super::shader::{Access, Entry, link_with};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -61,7 +61,7 @@ impl Gpu {
             return module.clone();
         }
         let text = self.replacement(entry.shader.name).unwrap_or_else(|| entry.shader.text.to_owned());
-        let source = wgpu::ShaderSource::Wgsl(link(&text, self.target()).into());
+        let source = wgpu::ShaderSource::Wgsl(link_with(&text, self.target(), |name| self.replacement(name)).into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(entry.shader.name), source };
         let checks = match self.checks {
             Checks::On => wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() },

@@ -9,6 +9,7 @@
 //! A second form of an operator's kernels (for another class of device) is a shader `NAME_FORM.wgsl`, used by the same Rust file.
 
 mod faces;
+mod linked;
 
 macro_rules! operators {
     ($($name:ident),* $(,)?) => {
@@ -38,10 +39,13 @@ operators! {
     mix,
     mse,
     noise,
+    philox,
     record,
     repeat,
+    roofline,
     timesteps,
     upsample,
 }
 
 pub use faces::SHADERS;
+pub use linked::{Linked, linked};
