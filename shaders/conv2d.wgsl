@@ -44,12 +44,12 @@ struct Taps { count_y: u32, count_x: u32, step: i32, first: u32, per_result: u32
 fn pixels_at(group: vec3<u32>, groups: vec3<u32>, index: u32, every: u32, first_y: u32, first_x: u32) -> Pixels {
   let number = (group.y * groups.x + group.x) * TILE_N + index % RIGHT_ROW * 4u + vec4<u32>(0u, 1u, 2u, 3u);
   let lines = (dims.height_result + every - 1u - first_y) / every;
-  let columns = max((dims.width_result + every - 1u - first_x) / every, 1u);
+  let columns = (dims.width_result + every - 1u - first_x) / every;    // none in an image of one column, from the second on
   let live = number < vec4<u32>(dims.batch * lines * columns);
-  let line = number / columns;
+  let line = number / max(columns, 1u);
   let image = line / max(lines, 1u);
   let y = line % max(lines, 1u);
-  let x = number % columns;
+  let x = number % max(columns, 1u);
   let plane = dims.height_result * dims.width_result;
   let at = image * dims.channels_result * plane + (every * y + first_y) * dims.width_result + every * x + first_x;
   let origin = image * dims.channels_source * dims.height_source * dims.width_source;

@@ -64,7 +64,9 @@ impl Gpu {
         let source = wgpu::ShaderSource::Wgsl(link_with(&text, self.target(), |name| self.replacement(name)).into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(entry.shader.name), source };
         let checks = match self.checks {
-            Checks::On => wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() },
+            Checks::On => {
+                wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() }
+            }
             Checks::Off => wgpu::ShaderRuntimeChecks::unchecked(),
         };
         // SAFETY: without checks a kernel that left its buffers would be undefined behaviour. The kernel tests run with the

@@ -33,7 +33,10 @@ pub(super) fn check(config: &UNet2dConfig) -> Rule {
         return Err(format!("`dropout` = {} is not supported: set it to 0 (sampling never uses it)", config.dropout));
     }
     if config.downsample_padding > 1 {
-        return Err(format!("`downsample_padding` = {} is not supported: it must be 0 or 1", config.downsample_padding));
+        return Err(format!(
+            "`downsample_padding` = {} is not supported: it must be 0 or 1",
+            config.downsample_padding
+        ));
     }
     for (key, value) in [("norm_eps", config.norm_eps), ("mid_block_scale_factor", config.mid_block_scale_factor)] {
         if !(value > 0.0 && value.is_finite()) {

@@ -75,8 +75,8 @@ impl Trial {
     }
 }
 
-/// Runs a case forward, and backward from a random gradient of its first output, on a device; checks it against its reference, and a second
-/// run against the first bit for bit. The gradients are stored once and added to once.
+/// Runs a case forward, and twice backward from a random gradient of its first output (the first stores the gradients, the second adds to
+/// them), on a device; checks it against its reference, and a second run against the first bit for bit.
 ///
 /// # Errors
 /// The device's; a mismatch is in the inner result.

@@ -1,4 +1,4 @@
-//! What the tests of kernels share: the device, and the check of one case.
+//! What the tests of kernels and models share: the device, and the check of one case.
 
 #![allow(dead_code)] // not every test uses all of it
 
@@ -37,8 +37,11 @@ pub fn gpu_for(setup: Setup) -> Rc<Gpu> {
         if setup.tiles {
             gpu.set_target(Target::TILES);
         }
-        open.push((setup, Rc::new(gpu)));
-        open[open.len() - 1].1.clone()
+        let gpu = Rc::new(gpu);
+        // Not to be dropped at the thread's end: wgpu needs thread-local storage for that, which may be gone by then.
+        std::mem::forget(Rc::clone(&gpu));
+        open.push((setup, Rc::clone(&gpu)));
+        gpu
     })
 }
 
