@@ -30,7 +30,7 @@ fn try_operator(operator: &'static Operator, setup: Setup, name: &str) -> Result
     let gpu = common::gpu_for(setup);
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
     // Another seed for each test, the same in every run.
-    let mut seed = [0; 32];
+    let mut seed = [0u8; 32];
     name.bytes().zip((0..32).cycle()).for_each(|(byte, i)| seed[i] = byte.wrapping_add(seed[i].rotate_left(3)));
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
     let choices = proptest::collection::vec(proptest::num::u32::ANY, 24);

@@ -90,7 +90,8 @@ fn an_images_noise_does_not_depend_on_its_batch() {
 #[test]
 fn seeds_steps_and_images_have_their_own_noise() {
     let gpu = common::gpu();
-    let draws = [(7, 3, 5), (8, 3, 5), (7, 4, 5), (7, 3, 6)].map(|(seed, index, first)| draw(&gpu, seed, index, first, 1, 64));
+    let draws =
+        [(7, 3, 5), (8, 3, 5), (7, 4, 5), (7, 3, 6)].map(|(seed, index, first)| draw(&gpu, seed, index, first, 1, 64));
     for (i, a) in draws.iter().enumerate() {
         for b in &draws[..i] {
             assert!(a.iter().zip(b).all(|(a, b)| a != b), "two draws share numbers");

@@ -97,8 +97,7 @@ impl run::Kernels for Shaders {
         let (form, rest) = ("prelude/reduce_workgroup.wgsl", "prelude/reduce_subgroup.wgsl");
         let left_out = if name == form { rest } else { form };
         let left_out = [left_out, "prelude/lanes_4.wgsl", "prelude/lanes_16.wgsl", name];
-        let prelude =
-            files().into_iter().filter(|(n, _)| n.starts_with("prelude/") && !left_out.contains(&n.as_str()));
+        let prelude = files().into_iter().filter(|(n, _)| n.starts_with("prelude/") && !left_out.contains(&n.as_str()));
         prelude.fold(text.to_string(), |linked, (_, text)| linked + "\n" + &text)
     }
 

@@ -5,7 +5,7 @@
 
 use super::{ALL, SHADERS};
 use crate::gpu::{Target, link};
-use crate::tape::{Call, Case, Draw};
+use crate::tape::{Call, Draw};
 use std::collections::BTreeMap;
 
 /// A shader linked for a target.

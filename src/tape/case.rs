@@ -44,9 +44,8 @@ impl Case {
         let given: Vec<Tensor> = inputs.iter().map(|(name, shape, ..)| tape.memory(name, *shape)).collect();
         let differentiable = self.op.differentiable();
         let fixed = |i: &usize| self.op.constants().contains(i) || self.op.updates().contains(i);
-        let watched: Vec<usize> = (0..given.len())
-            .filter(|i| differentiable && !fixed(i) && self.inputs[*i].0.dtype == Dtype::F32)
-            .collect();
+        let watched: Vec<usize> =
+            (0..given.len()).filter(|i| differentiable && !fixed(i) && self.inputs[*i].0.dtype == Dtype::F32).collect();
         watched.iter().for_each(|&i| tape.watch(given[i]));
         let mut results = tape.apply_shared(self.op.clone(), &given);
         if differentiable {

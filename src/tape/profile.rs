@@ -88,7 +88,14 @@ impl Profile {
     ///
     /// # Errors
     /// The device's, or it has no time stamps.
-    pub fn measure(gpu: &Gpu, tape: &Tape, program: &Program, step: &Step, runs: usize, peaks: Peaks) -> Result<Profile> {
+    pub fn measure(
+        gpu: &Gpu,
+        tape: &Tape,
+        program: &Program,
+        step: &Step,
+        runs: usize,
+        peaks: Peaks,
+    ) -> Result<Profile> {
         Ok(Profile::from_times(tape, &call_times(gpu, program, step, runs)?, peaks))
     }
 

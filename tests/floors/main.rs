@@ -77,9 +77,8 @@ fn check(sources: &Sources) -> Vec<String> {
 /// `conv2d.wgsl` belongs to src/ops/conv2d.rs, and so does `conv2d_weight.wgsl` if that file uses it.
 fn belongs_to_an_operator(shader: &str, sources: &Sources) -> bool {
     let file = |name: &str| sources.get(&format!("src/ops/{name}.rs"));
-    let uses = |(at, _): (usize, &str)| {
-        file(&shader[..at]).is_some_and(|text| words(&code_of(text), shader).next().is_some())
-    };
+    let uses =
+        |(at, _): (usize, &str)| file(&shader[..at]).is_some_and(|text| words(&code_of(text), shader).next().is_some());
     file(shader).is_some() || shader.match_indices('_').any(uses)
 }
 
