@@ -28,7 +28,7 @@ fn generate() -> Result<(), String> {
     let prelude = |name: &str| read(&root.join("shaders/prelude").join(name));
     let common = prelude("common.wgsl")? + &prelude("random.wgsl")?;
     let forms = [
-        ("broadcast", prelude("reduce_subgroup.wgsl")? + &prelude("lanes_8.wgsl")?),
+        ("broadcast", prelude("reduce_subgroup.wgsl")? + &prelude("outer_subgroup.wgsl")? + &prelude("lanes_8.wgsl")?),
         ("workgroup", prelude("reduce_workgroup.wgsl")? + &prelude("lanes_8.wgsl")?),
     ];
 

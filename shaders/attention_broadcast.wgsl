@@ -61,7 +61,7 @@ fn own_dy(row: u32, p: Place) -> Own {
 }
 
 // sum += own * (the value of each lane)
-fn outer(sum: ptr<function, array<Own, L>>, own: Own, value: f32) {
+fn accumulate(sum: ptr<function, array<Own, L>>, own: Own, value: f32) {
   for (var l = 0u; l < L; l++) {
     (*sum)[l] += own * subgroupShuffle(value, l);
   }
@@ -78,6 +78,12 @@ fn weighted(weight: ptr<function, array<Own, L>>, value: f32) -> Own {
 
 fn in_head(channel: u32) -> bool {
   return WIDTH % CHUNK == 0u || channel < WIDTH;
+}
+
+// A channel of the result, or the last one: subgroup functions may not stand in a branch on a chunk's number, which compilers take for
+// different from lane to lane.
+fn channel_row(p: Place, c: u32) -> u32 {
+  return p.base + select(min(p.first + c, WIDTH - 1u), p.first + c, WIDTH % CHUNK == 0u) * T;
 }
 
 fn exists(token: u32) -> bool {
@@ -101,11 +107,11 @@ fn forward(lane: Lane) {
     var s: array<Own, L>;
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        outer(&s, mine[c], k[p.base + c * T + other]);
+        accumulate(&s, mine[c], k[p.base + c * T + other]);
       }
     }
     for (var c = CHUNK; c < WIDTH; c++) {
-      outer(&s, own_q(p.base + c * T, p) * SCALE, k[p.base + c * T + other]);
+      accumulate(&s, own_q(p.base + c * T, p) * SCALE, k[p.base + c * T + other]);
     }
     var top = largest;
     for (var l = 0u; l < L; l++) {
@@ -120,8 +126,8 @@ fn forward(lane: Lane) {
       total += s[l];
     }
     for (var c = 0u; c < CHUNK; c++) {
-      if (in_head(p.first + c)) {
-        sum[c] = sum[c] * kept + weighted(&s, v[p.base + (p.first + c) * T + other]);
+      if (c < WIDTH) {
+        sum[c] = sum[c] * kept + weighted(&s, v[channel_row(p, c) + other]);
       }
     }
   }
@@ -168,20 +174,20 @@ fn backward_query(lane: Lane) {
     var dp: array<Own, L>;
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        outer(&s, mine[c], k[p.base + c * T + other]);
-        outer(&dp, mine_dy[c], v[p.base + c * T + other]);
+        accumulate(&s, mine[c], k[p.base + c * T + other]);
+        accumulate(&dp, mine_dy[c], v[p.base + c * T + other]);
       }
     }
     for (var c = CHUNK; c < WIDTH; c++) {
-      outer(&s, own_q(p.base + c * T, p) * SCALE, k[p.base + c * T + other]);
-      outer(&dp, own_dy(p.base + c * T, p), v[p.base + c * T + other]);
+      accumulate(&s, own_q(p.base + c * T, p) * SCALE, k[p.base + c * T + other]);
+      accumulate(&dp, own_dy(p.base + c * T, p), v[p.base + c * T + other]);
     }
     for (var l = 0u; l < L; l++) {
       s[l] = select(Own(), exp2(s[l] - largest) * (dp[l] - own_delta), exists(j + l));
     }
     for (var c = 0u; c < CHUNK; c++) {
-      if (in_head(p.first + c)) {
-        sum[c] += weighted(&s, k[p.base + (p.first + c) * T + other]);
+      if (c < WIDTH) {
+        sum[c] += weighted(&s, k[channel_row(p, c) + other]);
       }
     }
   }
@@ -227,13 +233,13 @@ fn backward_key_value(lane: Lane) {
     var ds: array<Own, L>;
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        outer(&s, mine[c], q[p.base + c * T + other]);
-        outer(&ds, mine_v[c], dy[p.base + c * T + other]);
+        accumulate(&s, mine[c], q[p.base + c * T + other]);
+        accumulate(&ds, mine_v[c], dy[p.base + c * T + other]);
       }
     }
     for (var c = CHUNK; c < WIDTH; c++) {
-      outer(&s, own_k(p.base + c * T, p) * SCALE, q[p.base + c * T + other]);
-      outer(&ds, own_v(p.base + c * T, p), dy[p.base + c * T + other]);
+      accumulate(&s, own_k(p.base + c * T, p) * SCALE, q[p.base + c * T + other]);
+      accumulate(&ds, own_v(p.base + c * T, p), dy[p.base + c * T + other]);
     }
     let largest = saved[p.head * 2u * T + other];
     let share = saved[p.head * 2u * T + T + other];
@@ -244,9 +250,9 @@ fn backward_key_value(lane: Lane) {
       ds[l] = s[l] * (ds[l] - subgroupShuffle(its_delta, l));
     }
     for (var c = 0u; c < CHUNK; c++) {
-      if (in_head(p.first + c)) {
-        sum_v[c] += weighted(&s, dy[p.base + (p.first + c) * T + other]);
-        sum_k[c] += weighted(&ds, q[p.base + (p.first + c) * T + other]);
+      if (c < WIDTH) {
+        sum_v[c] += weighted(&s, dy[channel_row(p, c) + other]);
+        sum_k[c] += weighted(&ds, q[channel_row(p, c) + other]);
       }
     }
   }

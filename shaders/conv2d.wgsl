@@ -32,7 +32,7 @@ override RIGHT_ROW = TILE_N / 4u;
 var<workgroup> left: array<vec4<f32>, LEFT_ROW * TILE_K>;      // [channel of the source][channel of the result]
 var<workgroup> right: array<vec4<f32>, RIGHT_ROW * TILE_K>;    // [channel of the source][pixel]
 
-struct Tile { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
+struct Block { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
 
 // Four pixels of the result: where channel 0 of each stands, and the pixel of the source that its first tap meets.
 struct Pixels { result: vec4<u32>, live: vec4<bool>, origin: vec4<u32>, y: vec4<i32>, x: vec4<i32> }
@@ -56,7 +56,7 @@ fn pixels_at(group: vec3<u32>, groups: vec3<u32>, index: u32, every: u32, first_
   return Pixels(at, live, origin, vec4<i32>(y), vec4<i32>(x));
 }
 
-fn multiply(pixels: Pixels, taps: Taps, tile_m: u32, index: u32) -> Tile {
+fn multiply(pixels: Pixels, taps: Taps, tile_m: u32, index: u32) -> Block {
   let plane = dims.height_source * dims.width_source;
   let last_source = dims.channels_source - 1u;
   // The part of the two tiles that this invocation loads.
@@ -66,7 +66,7 @@ fn multiply(pixels: Pixels, taps: Taps, tile_m: u32, index: u32) -> Tile {
   let right_n = index % RIGHT_ROW;
   let right_k = index / RIGHT_ROW;
   let right_step = 256u / RIGHT_ROW;
-  var tile: Tile;
+  var tile: Block;
   for (var tap_y = 0u; tap_y < taps.count_y; tap_y++) {
     for (var tap_x = 0u; tap_x < taps.count_x; tap_x++) {
       let y = pixels.y + taps.step * i32(tap_y);
@@ -120,7 +120,7 @@ fn put_row(pixels: Pixels, channel: u32, v: vec4<f32>) {
   put(at.w, v.w, live && pixels.live.w);
 }
 
-fn store(pixels: Pixels, channel: u32, tile: Tile, shift: vec4<f32>) {
+fn store(pixels: Pixels, channel: u32, tile: Block, shift: vec4<f32>) {
   put_row(pixels, channel, tile.r0 + shift.x);
   put_row(pixels, channel + 1u, tile.r1 + shift.y);
   put_row(pixels, channel + 2u, tile.r2 + shift.z);

@@ -20,9 +20,9 @@ const ROW = TILE / 4u + 1u;    // one more than needed: lanes that store a colum
 var<workgroup> left: array<vec4<f32>, ROW * TILE_K>;     // [k][m]
 var<workgroup> right: array<vec4<f32>, ROW * TILE_K>;    // [k][n]
 
-struct Tile { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
+struct Block { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
 
-fn multiply(group: vec3<u32>, index: u32) -> Tile {
+fn multiply(group: vec3<u32>, index: u32) -> Block {
   let four = vec4<u32>(0u, 1u, 2u, 3u);
   // (k, part of the row) that this invocation loads of each factor: k runs fastest where the factor is contiguous along it.
   let fast = vec2<u32>(index % TILE_K, index / TILE_K);
@@ -33,7 +33,7 @@ fn multiply(group: vec3<u32>, index: u32) -> Tile {
   let n = min(group.x * TILE + 4u * from_b.y + four, vec4<u32>(dims.n - 1u)) * dims.b_column;
   let row = index / (TILE / 4u);
   let column = index % (TILE / 4u);
-  var tile: Tile;
+  var tile: Block;
   for (var first = 0u; first < dims.k; first += TILE_K) {
     let i = m + min(first + from_a.x, dims.k - 1u) * dims.a_column;
     let j = n + min(first + from_b.x, dims.k - 1u) * dims.b_row;
@@ -72,7 +72,7 @@ fn put_row(m: u32, n: u32, v: vec4<f32>) {
   put(m, n + 3u, v.w);
 }
 
-fn store(group: vec3<u32>, index: u32, tile: Tile, shift: vec4<f32>) {
+fn store(group: vec3<u32>, index: u32, tile: Block, shift: vec4<f32>) {
   let m = group.y * TILE + 4u * (index / (TILE / 4u));
   let n = group.x * TILE + 4u * (index % (TILE / 4u));
   put_row(m, n, tile.r0 + shift);

@@ -1,9 +1,11 @@
 //! The arithmetic of diffusion: noise schedules, what the model predicts, time steps, samplers, guidance.
 //!
-//! Floor 3, host only: everything is computed in f64 and handed down as small f32 tables for the operators `mix`, `mse` and `denoise`.
-//! It must not know how a model computes, nor what a GPU is.
+//! Floor 3: everything is computed on the host in f64 and handed down as small f32 tables for the operators `mix`, `mse` and `denoise`.
+//! Only `generator` runs something on a device; the rest must not know how a model computes, nor what a GPU is.
 
+mod generator;
 pub mod guidance;
+pub mod pipeline;
 pub mod prediction;
 pub mod sampler;
 pub mod samplers;
@@ -12,6 +14,7 @@ pub mod scheduler_config;
 pub mod spacing;
 pub mod weighting;
 
+pub use generator::{Generator, Request};
 pub use guidance::Labels;
 pub use prediction::{Prediction, Target};
 pub use sampler::{Place, Sampler, SamplerOptions, SamplingPlan, Variance};

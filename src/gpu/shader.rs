@@ -70,22 +70,23 @@ pub(super) fn link_with(text: &str, target: Target, replacement: impl Fn(&str) -
 }
 
 /// Files of the prelude for a target: names below `shaders/` without extension, and texts.
-fn prelude(target: Target) -> [(&'static str, &'static str); 4] {
+fn prelude(target: Target) -> Vec<(&'static str, &'static str)> {
     macro_rules! file {
         ($name:literal) => {
             (concat!("prelude/", $name), include_str!(concat!("../../shaders/prelude/", $name, ".wgsl")))
         };
     }
-    let reduce = match target.form {
-        Form::Broadcast => file!("reduce_subgroup"),
-        Form::Tiles => file!("reduce_workgroup"),
-    };
-    let lanes = match target.lanes {
+    let mut files = vec![file!("common"), file!("random")];
+    match target.form {
+        Form::Broadcast => files.extend([file!("reduce_subgroup"), file!("outer_subgroup")]),
+        Form::Tiles => files.push(file!("reduce_workgroup")),
+    }
+    files.push(match target.lanes {
         4 => file!("lanes_4"),
         16 => file!("lanes_16"),
         _ => file!("lanes_8"),
-    };
-    [file!("common"), file!("random"), reduce, lanes]
+    });
+    files
 }
 
 impl Shader {

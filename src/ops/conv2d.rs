@@ -1,6 +1,12 @@
 //! y = conv(x, w) + b: convolution of images, kernels 1x1 and 3x3, strides 1 and 2.
 
-use super::faces::{conv2d, conv2d_sum, conv2d_weight};
+mod broadcast;
+mod tiles;
+
+pub(in crate::ops) use broadcast::groups;
+
+use super::faces::conv2d_sum;
+use crate::gpu::{Form, MAX_WORKGROUPS};
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
@@ -103,15 +109,28 @@ impl Op for Conv2d {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let s = self.known(t, x[0], x[1]);
-        self.tiled_forward(t, s, x[0], x[1], x[2], y[0]);
+        match t.target().form {
+            Form::Broadcast if self.broadcasts(s) => self.broadcast_forward(t, s, x, y[0]),
+            _ => self.tiled_forward(t, s, x, y[0]),
+        }
         vec![]
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let (x, w, b) = (node.inputs[0], node.inputs[1], node.inputs[2]);
         let s = self.known(t, x, w);
-        t.grad(x, |t, dx, add| self.tiled_backward_input(t, s, dy, w, dx, add));
-        t.grad2(w, b, |t, dw, db, add| self.tiled_backward_weight(t, s, x, dy, dw, db, add));
+        let broadcast = t.target().form == Form::Broadcast && self.broadcasts(s);
+        t.grad(x, |t, dx, add| match broadcast {
+            true => self.broadcast_backward_input(t, s, dy, w, dx, add),
+            false => self.tiled_backward_input(t, s, dy, w, dx, add),
+        });
+        t.grad2(w, b, |t, dw, db, add| {
+            let partial = match broadcast {
+                true => self.broadcast_backward_weight(t, s, x, dy),
+                false => self.tiled_backward_weight(t, s, x, dy),
+            };
+            sum_splits(t, s, partial, [dw, db], add);
+        });
     }
 
     fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
@@ -149,110 +168,32 @@ impl Op for Conv2d {
     }
 }
 
-/// Pixels and channels of a workgroup's tile (shaders/conv2d.wgsl): the higher one for many channels.
-fn tile(channels: u32) -> (u32, u32) {
-    if channels > 32 { (64, 64) } else { (32, 128) }
+/// Partial sums of the gradients of weights and bias, one for each split of the batch.
+struct Partial {
+    splits: u32,
+    w: Tensor,
+    b: Tensor,
 }
 
-/// A grid of `columns` workgroups, folded into two dimensions, times `depth`.
-fn grid(columns: u32, depth: u32) -> [u32; 3] {
-    let across = columns.min(crate::gpu::MAX_WORKGROUPS);
-    [across, columns.div_ceil(across), depth]
-}
-
-/// The form for real GPUs.
-impl Conv2d {
-    fn tiled_forward(&self, t: &mut Tape, s: Sizes, source: Tensor, w: Tensor, b: Tensor, result: Tensor) {
-        let (tile_m, tile_n) = tile(s.channels_out);
-        let groups = grid((s.batch * s.height * s.width).div_ceil(tile_n), s.channels_out.div_ceil(tile_m));
-        let kernel = conv2d::Forward {
-            source,
-            w,
-            b,
-            result,
-            add: false,
-            tile_m,
-            batch: s.batch,
-            channels_source: s.channels_in,
-            height_source: s.height_in,
-            width_source: s.width_in,
-            channels_result: s.channels_out,
-            height_result: s.height,
-            width_result: s.width,
-            kernel: s.kernel,
-            stride: self.stride,
-            pad: s.pad,
-        };
-        t.emit_grid(kernel, groups, s.flops());
-    }
-
-    fn tiled_backward_input(&self, t: &mut Tape, s: Sizes, source: Tensor, w: Tensor, result: Tensor, add: bool) {
-        let (tile_m, tile_n) = tile(s.channels_in);
-        let pixels = s.batch * s.height_in.div_ceil(self.stride) * s.width_in.div_ceil(self.stride);
-        let groups = grid(pixels.div_ceil(tile_n), s.channels_in.div_ceil(tile_m) * self.stride * self.stride);
-        let kernel = conv2d::BackwardInput {
-            source,
-            w,
-            result,
-            add,
-            tile_m,
-            batch: s.batch,
-            channels_source: s.channels_out,
-            height_source: s.height,
-            width_source: s.width,
-            channels_result: s.channels_in,
-            height_result: s.height_in,
-            width_result: s.width_in,
-            kernel: s.kernel,
-            stride: self.stride,
-            pad: s.pad,
-        };
-        t.emit_grid(kernel, groups, s.flops());
-    }
-
-    fn tiled_backward_weight(
-        &self, t: &mut Tape, s: Sizes, x: Tensor, dy: Tensor, dw: Tensor, db: Tensor, add: bool,
-    ) {
-        let (tile_m, tile_n) = tile(s.channels_out);
-        let columns = (s.weights() / s.channels_out + 1).div_ceil(tile_n);
-        let rows = s.channels_out.div_ceil(tile_m);
-        // Enough workgroups to fill a large device, and at least 256 pixels for each.
-        let pixels = s.batch * s.height * s.width;
-        let wanted = (512 / (columns * rows)).clamp(1, pixels.div_ceil(256));
-        let chunk = pixels.div_ceil(wanted).next_multiple_of(16);
-        let splits = pixels.div_ceil(chunk);
-        let partial_w = t.transient(Shape::f32([splits, s.weights()]));
-        let partial_b = t.transient(Shape::f32([splits, s.channels_out]));
-        let kernel = conv2d_weight::Partial {
-            x,
-            dy,
-            partial_w,
-            partial_b,
-            tile_m,
-            batch: s.batch,
-            channels_in: s.channels_in,
-            height_in: s.height_in,
-            width_in: s.width_in,
-            channels_out: s.channels_out,
-            height: s.height,
-            width: s.width,
-            kernel: s.kernel,
-            stride: self.stride,
-            pad: s.pad,
-            chunk,
-        };
-        t.emit_grid(kernel, [columns, rows, splits], s.flops());
-        sum_splits(t, s, splits, [partial_w, partial_b], [dw, db], add);
+impl Partial {
+    fn new(t: &mut Tape, s: Sizes, splits: u32) -> Partial {
+        let w = t.transient(Shape::f32([splits, s.weights()]));
+        let b = t.transient(Shape::f32([splits, s.channels_out]));
+        Partial { splits, w, b }
     }
 }
 
 /// Second step of the weights' gradient, for both forms.
-fn sum_splits(t: &mut Tape, s: Sizes, splits: u32, from: [Tensor; 2], to: [Tensor; 2], add: bool) {
-    let (size_w, size_b) = (s.weights(), s.channels_out);
-    let [partial_w, partial_b] = from;
-    let [dw, db] = to;
-    let kernel = conv2d_sum::Sum { partial_w, partial_b, dw, db, add, splits, size_w, size_b };
+fn sum_splits(t: &mut Tape, s: Sizes, partial: Partial, [dw, db]: [Tensor; 2], add: bool) {
+    let (splits, size_w, size_b) = (partial.splits, s.weights(), s.channels_out);
+    let kernel = conv2d_sum::Sum { partial_w: partial.w, partial_b: partial.b, dw, db, add, splits, size_w, size_b };
     t.emit_flat(kernel, size_w + size_b, u64::from(splits) * u64::from(size_w + size_b));
+}
+
+/// A grid of `columns` workgroups, folded into two dimensions, times `depth`.
+fn grid(columns: u32, depth: u32) -> [u32; 3] {
+    let across = columns.min(MAX_WORKGROUPS);
+    [across, columns.div_ceil(across), depth]
 }
 
 /// What tests and benches try.

@@ -71,7 +71,10 @@ impl Op for Linear {
 pub const OPERATOR: Operator = Operator {
     name: "linear",
     formula: "y = x w^T + b",
-    case: |draw: &mut Draw| case(draw.range(1, 70), draw.range(1, 40), draw.range(1, 70)),
+    case: |draw: &mut Draw| {
+        let unit = draw.one_of(&[1, 4]); // multiples of 4 have a kernel of their own
+        case(unit * draw.range(1, 20), unit * draw.range(1, 20), unit * draw.range(1, 20))
+    },
     bench: || vec![case(64, 32, 128), case(64, 128, 128), case(64, 128, 64), case(64, 128, 32)],
 };
 

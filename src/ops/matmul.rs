@@ -1,6 +1,8 @@
 //! c = a b: the matrix product, and the products with transposed factors that [`linear`](super::linear) is made of.
 
-use super::faces::matmul::{Product, ProductShifted};
+use super::conv2d::groups;
+use super::faces::{matmul, matmul_subgroup};
+use crate::gpu::Form;
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
@@ -41,17 +43,37 @@ impl Factor {
 
 /// Emits c (+)= a b, plus `shift` in each row.
 pub(super) fn product(t: &mut Tape, a: Factor, b: Factor, shift: Option<Tensor>, c: Tensor, add: bool) {
+    let (a_along_k, b_along_k) = (matches!(a, Factor::Plain(_)), matches!(b, Factor::Transposed(_)));
     let (a, [m, k], [a_row, a_column]) = a.layout(t);
     let (b, [_, n], [b_row, b_column]) = b.layout(t);
     let flops = 2 * u64::from(m) * u64::from(n) * u64::from(k);
-    let groups = [n.div_ceil(64), m.div_ceil(64), 1];
+    let lanes = t.target().lanes;
+    if t.target().form == Form::Broadcast && [m, n, k].iter().all(|size| size % 4 == 0) {
+        let groups = groups(m, lanes);
+        let grid = [n.div_ceil(4 * lanes), m.div_ceil(4 * groups), 1];
+        match shift {
+            Some(shift) => {
+                let kernel =
+                    matmul_subgroup::ProductShifted { a, b, shift, c, groups, add, a_along_k, b_along_k, m, n, k };
+                t.emit_grid(kernel, grid, flops);
+            }
+            None => {
+                let kernel = matmul_subgroup::Product { a, b, c, groups, add, a_along_k, b_along_k, m, n, k };
+                t.emit_grid(kernel, grid, flops);
+            }
+        }
+        return;
+    }
+    let grid = [n.div_ceil(64), m.div_ceil(64), 1];
     match shift {
-        Some(shift) => t.emit_grid(
-            ProductShifted { a, b, shift, c, add, m, n, k, a_row, a_column, b_row, b_column },
-            groups,
-            flops,
-        ),
-        None => t.emit_grid(Product { a, b, c, add, m, n, k, a_row, a_column, b_row, b_column }, groups, flops),
+        Some(shift) => {
+            let kernel = matmul::ProductShifted { a, b, shift, c, add, m, n, k, a_row, a_column, b_row, b_column };
+            t.emit_grid(kernel, grid, flops);
+        }
+        None => {
+            let kernel = matmul::Product { a, b, c, add, m, n, k, a_row, a_column, b_row, b_column };
+            t.emit_grid(kernel, grid, flops);
+        }
     }
 }
 
@@ -104,8 +126,8 @@ pub const OPERATOR: Operator = Operator {
     name: "matmul",
     formula: "c = a b",
     case: |draw: &mut Draw| {
-        let [m, n, k] = [draw.range(1, 80), draw.range(1, 80), draw.range(1, 40)];
-        case(m, k, n)
+        let unit = draw.one_of(&[1, 4]); // multiples of 4 have a kernel of their own
+        case(unit * draw.range(1, 20), unit * draw.range(1, 20), unit * draw.range(1, 20))
     },
     bench: || vec![case(1024, 1024, 1024), case(64, 128, 512)],
 };

@@ -1,0 +1,111 @@
+// Convolution 1x1 for software Vulkan: a matrix product over channels, pixels numbered through the images.
+//
+//   convolve   result[n,m,p] (+)= bias[m] + sum_k weight(m,k) source[n,k,p]      forward, and the gradient of x with the weights transposed
+//   partial    partial_w[split,o,c] = sum_{n,p} dy[n,o,p] x[n,c,p]               partial_b[split,o] = sum_{n,p} dy[n,o,p]
+//
+// convolve: workgroup (x, y: columns, z: tile) = one subgroup; a lane owns 4 columns (n,p) of the batch and 4 GROUPS channels; `weights` are
+// packed by conv2d_pack.wgsl. partial: workgroup (c tile, o tile, split); a lane owns 4 input channels; a split sums the images split,
+// split + splits, ...; conv2d_sum.wgsl adds the splits.
+// FLOPs 2 batch pixels Ci Co each. For each channel (or pixel) 8 loads for 16 GROUPS multiply-adds: bound by loads.
+
+struct Dims { batch: u32, channels_in: u32, channels_out: u32, pixels: u32, splits: u32 }   // "in" is the source, x or dy
+
+override ADD: bool;
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> source: array<f32>;
+@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> result: array<f32>;
+
+const STEPS = vec4<u32>(0u, 1u, 2u, 3u);
+
+// Where columns of the batch start in a tensor of this many channels; beyond the end, the last column.
+fn spot(columns: vec4<u32>, channels: u32) -> vec4<u32> {
+  let at = min(columns, vec4<u32>(dims.batch * dims.pixels - 1u));
+  return at / dims.pixels * channels * dims.pixels + at % dims.pixels;
+}
+
+fn put(at: u32, v: f32, live: bool) {
+  if (live) {
+    if (ADD) {
+      result[at] += v;
+    } else {
+      result[at] = v;
+    }
+  }
+}
+
+@compute @workgroup_size(L)
+fn convolve(lane: Lane) {
+  let columns = 4u * (workgroup_index(lane) * L + lane.index) + STEPS;
+  var tile: Tile;
+  var at = spot(columns, dims.channels_in);
+  var w = lane.workgroup.z * (1u + dims.channels_in) * GROUPS + min(lane.index, GROUPS - 1u);
+  outer(&tile, weights[w], vec4<f32>(1.0));
+  for (var c = 0u; c < dims.channels_in; c++) {
+    w += GROUPS;
+    outer(&tile, weights[w], vec4<f32>(source[at.x], source[at.y], source[at.z], source[at.w]));
+    at += dims.pixels;
+  }
+  let first = lane.workgroup.z * 4u * GROUPS;
+  let to = spot(columns, dims.channels_out) + first * dims.pixels;
+  let room = max(dims.batch * dims.pixels, columns.x) - columns.x;
+  for (var m = 0u; m < 4u * GROUPS; m++) {
+    let v = tile[m];
+    let i = to + m * dims.pixels;
+    let live = first + m < dims.channels_out;
+    put(i.x, v.x, live && room > 0u);
+    put(i.y, v.y, live && room > 1u);
+    put(i.z, v.z, live && room > 2u);
+    put(i.w, v.w, live && room > 3u);
+  }
+}
+
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> partial_w: array<f32>;
+@group(0) @binding(4) var<storage, read_write> partial_b: array<f32>;
+
+@compute @workgroup_size(L)
+fn partial(lane: Lane) {
+  let first = lane.workgroup.y * 4u * GROUPS;
+  let mine = first + 4u * min(lane.index, GROUPS - 1u);         // this lane's rows of dy
+  let channel = 4u * (lane.workgroup.x * L + lane.index);
+  let split = lane.workgroup.z;
+  // Where the planes of this lane's rows and columns start.
+  let row = min(mine + STEPS, vec4<u32>(dims.channels_out - 1u)) * dims.pixels;
+  let column = min(channel + STEPS, vec4<u32>(dims.channels_in - 1u)) * dims.pixels;
+  var tile: Tile;
+  var bias: vec4<f32>;
+  for (var n = split; n < dims.batch; n += dims.splits) {
+    var i = row + n * dims.channels_out * dims.pixels;
+    var j = column + n * dims.channels_in * dims.pixels;
+    for (var p = 0u; p < dims.pixels; p++) {
+      let d = vec4<f32>(dy[i.x], dy[i.y], dy[i.z], dy[i.w]);
+      bias += d;
+      outer(&tile, d, vec4<f32>(x[j.x], x[j.y], x[j.z], x[j.w]));
+      i += 1u;
+      j += 1u;
+    }
+  }
+  for (var k = 0u; k < 4u; k++) {
+    if (lane.workgroup.x == 0u && lane.index < GROUPS && mine + k < dims.channels_out) {
+      partial_b[split * dims.channels_out + mine + k] = bias[k];
+    }
+  }
+  let room = max(dims.channels_in, channel) - channel;
+  for (var m = 0u; m < 4u * GROUPS; m++) {
+    let at = (split * dims.channels_out + first + m) * dims.channels_in + channel;
+    let live = first + m < dims.channels_out;
+    put_partial(at, tile[m].x, live && room > 0u);
+    put_partial(at + 1u, tile[m].y, live && room > 1u);
+    put_partial(at + 2u, tile[m].z, live && room > 2u);
+    put_partial(at + 3u, tile[m].w, live && room > 3u);
+  }
+}
+
+fn put_partial(at: u32, v: f32, live: bool) {
+  if (live) {
+    partial_w[at] = v;
+  }
+}

@@ -1,0 +1,133 @@
+// Convolution 3x3 with stride 2 for software Vulkan; the scheme of conv2d_subgroup.wgsl with patches of one row.
+//
+//   forward          y[n,o,i,j]  = b[o] + sum_{c,r,s} x[n,c,2i+r-pad,2j+s-pad] w[o,c,r,s]
+//   backward_input   dx[n,c,i,j] (+)= sum_{o,r,s} dy[n,o,(i+pad-2+r)/2,(j+pad-2+s)/2] w'[c,o,r,s]   where both halves are whole numbers;
+//                    w' the weights turned by 180 degrees, pad the forward one
+//
+// pad 0 or 1, zeros everywhere outside. `weights` are packed by conv2d_pack.wgsl for either. Workgroup z is a tile of 4 GROUPS channels.
+// forward: a lane owns 4 columns of y. backward_input: a lane owns 8 columns of dx, of which taps 0 and 2 meet every second and tap 1 the
+// others; rows are sorted by parity (workgroup z = 2 tile + parity), so a workgroup visits only the kernel rows that hit.
+// FLOPs 18 batch H' W' Ci Co for either. Loads for each (channel, kernel row): 9 pixels forward, 5 backward, and 3 vec4 of weights.
+
+struct Dims {
+  batch: u32, channels_source: u32, channels_result: u32, height_source: u32, width_source: u32, height: u32, width: u32, pad: u32,
+}
+
+override ADD: bool;
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> source: array<f32>;
+@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> result: array<f32>;
+
+struct Patch { tile: u32, image: u32, y: u32, x: u32, live: bool }
+
+// A patch spans `4 every` columns; `every`: 1 = all rows, 2 = the rows of parity z % 2.
+fn patch_of(lane: Lane, every: u32) -> Patch {
+  let columns = (dims.width + 4u * every - 1u) / (4u * every);
+  let lines = (dims.height + every - 1u) / every;
+  let total = dims.batch * lines * columns;
+  let number = workgroup_index(lane) * L + lane.index;
+  let at = min(number, total - 1u);        // lanes beyond the end repeat the last patch and store nothing
+  let line = at / columns;
+  let y = every * (line % lines) + lane.workgroup.z % every;
+  return Patch(lane.workgroup.z / every, line / lines, y, 4u * every * (at % columns), (number < total) && (y < dims.height));
+}
+
+// The pixel (row, column) of the plane at `origin`, 0 outside.
+fn pixel(origin: u32, row: i32, column: i32) -> f32 {
+  let y = clamp(row, 0, i32(dims.height_source) - 1);
+  let x = clamp(column, 0, i32(dims.width_source) - 1);
+  return select(0.0, source[origin + u32(y) * dims.width_source + u32(x)], y == row && x == column);
+}
+
+// Where this lane's first weights of the tile stand: the bias.
+fn weights_of(at: Patch, lane: Lane) -> u32 {
+  return at.tile * (1u + 9u * dims.channels_source) * GROUPS + min(lane.index, GROUPS - 1u);
+}
+
+fn put(at: u32, v: f32, live: bool) {
+  if (live) {
+    if (ADD) {
+      result[at] += v;
+    } else {
+      result[at] = v;
+    }
+  }
+}
+
+// A tile's columns x, x + every, .. as far as they exist. No loop inside: the driver would not unroll this one, which must be.
+fn store(at: Patch, x: u32, every: u32, tile: ptr<function, Tile>) {
+  let plane = dims.height * dims.width;
+  let first = at.tile * 4u * GROUPS;
+  let spot = (at.image * dims.channels_result + first) * plane + at.y * dims.width + x;
+  let room = select(0u, (max(dims.width, x) - x + every - 1u) / every, at.live);
+  for (var m = 0u; m < 4u * GROUPS; m++) {
+    let v = (*tile)[m];
+    let i = spot + m * plane;
+    let live = first + m < dims.channels_result;
+    put(i, v.x, live && room > 0u);
+    put(i + every, v.y, live && room > 1u);
+    put(i + 2u * every, v.z, live && room > 2u);
+    put(i + 3u * every, v.w, live && room > 3u);
+  }
+}
+
+@compute @workgroup_size(L)
+fn forward(lane: Lane) {
+  let at = patch_of(lane, 1u);
+  var tile: Tile;
+  let left = 2 * i32(at.x) - i32(dims.pad);
+  let top = 2 * i32(at.y) - i32(dims.pad);
+  let plane = dims.height_source * dims.width_source;
+  var origin = at.image * dims.channels_source * plane;
+  var w = weights_of(at, lane);
+  outer(&tile, weights[w], vec4<f32>(1.0));
+  w += GROUPS;
+  for (var c = 0u; c < dims.channels_source; c++) {
+    for (var r = 0; r < 3; r++) {
+      var v: array<f32, 9>;
+      for (var i = 0; i < 9; i++) {
+        v[i] = pixel(origin, top + r, left + i);
+      }
+      outer(&tile, weights[w], vec4<f32>(v[0], v[2], v[4], v[6]));
+      outer(&tile, weights[w + GROUPS], vec4<f32>(v[1], v[3], v[5], v[7]));
+      outer(&tile, weights[w + 2u * GROUPS], vec4<f32>(v[2], v[4], v[6], v[8]));
+      w += 3u * GROUPS;
+    }
+    origin += plane;
+  }
+  store(at, at.x, 1u, &tile);
+}
+
+@compute @workgroup_size(L)
+fn backward_input(lane: Lane) {
+  let at = patch_of(lane, 2u);
+  var outer_taps: Tile;                    // columns of dx that taps 0 and 2 meet: the odd ones when pad is 1, the even ones when it is 0
+  var middle_tap: Tile;                    // the others
+  let left = i32(at.x / 2u) - 1 + i32(dims.pad);
+  let shifted = dims.pad == 0u;
+  let parity = (lane.workgroup.z + dims.pad) % 2u;
+  let plane = dims.height_source * dims.width_source;
+  var origin = at.image * dims.channels_source * plane;
+  var w = weights_of(at, lane) + GROUPS;
+  for (var c = 0u; c < dims.channels_source; c++) {
+    for (var r = parity; r < 3u; r += 2u) {
+      let row = (i32(at.y + dims.pad + r) - 2) / 2;   // the numerator is even, and -2 at least
+      var v: array<f32, 5>;
+      for (var i = 0; i < 5; i++) {
+        v[i] = pixel(origin, row, left + i);
+      }
+      let near = vec4<f32>(v[0], v[1], v[2], v[3]);
+      let far = vec4<f32>(v[1], v[2], v[3], v[4]);
+      let a = w + 3u * GROUPS * r;
+      outer(&outer_taps, weights[a], near);
+      outer(&middle_tap, weights[a + GROUPS], select(near, far, shifted));
+      outer(&outer_taps, weights[a + 2u * GROUPS], far);
+    }
+    w += 9u * GROUPS;
+    origin += plane;
+  }
+  store(at, at.x + dims.pad, 2u, &outer_taps);
+  store(at, at.x + 1u - dims.pad, 2u, &middle_tap);
+}

@@ -1,0 +1,121 @@
+// Convolution 3x3 with stride 1 for software Vulkan: no workgroup memory, no barrier, weights broadcast between lanes.
+//
+//   result[n,m,i,j] (+)= bias[m] + sum_{k,r,s} weight(m,k,r,s) source[n,k,i+r-pad,j+s-pad]      zeros outside of the source
+//
+// Forward: source x, result y. Gradient of x: source dy, result dx, pad' = 2 - pad. weights: packed by conv2d_pack.wgsl for either.
+// One workgroup = one subgroup of L lanes computes a tile of 4 GROUPS channels (workgroup z) of L patches. A lane owns a patch of 2 rows and 4
+// columns; patches are numbered through images, rows and columns, so that small images fill the lanes. For every (channel, kernel row) a lane
+// loads 6 pixels, used by 3 taps of 2 output rows, and 3 vec4 of weights, which `outer` broadcasts.
+// FLOPs 18 batch height width channels_source channels_result. Loads for each source channel and patch: 24 pixels + 9 vec4 of weights for
+// 288 GROUPS multiply-adds: loads (scalar loops over the lanes in this driver) and arithmetic cost about the same.
+
+struct Dims {
+  batch: u32, channels_source: u32, channels_result: u32, height_source: u32, width_source: u32, height: u32, width: u32, pad: u32,
+}
+
+override ADD: bool;
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> source: array<f32>;
+@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> result: array<f32>;
+
+struct Patch { image: u32, y: u32, x: u32, live: bool }
+
+fn patch_of(lane: Lane) -> Patch {
+  let columns = (dims.width + 3u) / 4u;
+  let lines = (dims.height + 1u) / 2u;
+  let total = dims.batch * lines * columns;
+  let number = workgroup_index(lane) * L + lane.index;
+  let at = min(number, total - 1u);        // lanes beyond the end repeat the last patch and store nothing
+  let line = at / columns;
+  return Patch(line / lines, 2u * (line % lines), 4u * (at % columns), number < total);
+}
+
+alias Window = array<f32, 6>;
+
+// Six pixels of a row. Outside of the image an index is clamped and the value replaced by 0.
+fn load(row: i32, origin: u32, column: array<u32, 6>, inside: array<bool, 6>) -> Window {
+  let base = origin + u32(clamp(row, 0, i32(dims.height_source) - 1)) * dims.width_source;
+  let in_row = row >= 0 && row < i32(dims.height_source);
+  var v: Window;
+  for (var i = 0u; i < 6u; i++) {
+    v[i] = select(0.0, source[base + column[i]], in_row && inside[i]);
+  }
+  return v;
+}
+
+// The sums of a patch: `upper` its first row, `lower` its second.
+fn gather(lane: Lane, at: Patch, upper: ptr<function, Tile>, lower: ptr<function, Tile>) {
+  var column: array<u32, 6>;
+  var inside: array<bool, 6>;
+  for (var i = 0u; i < 6u; i++) {
+    let x = i32(at.x + i) - i32(dims.pad);
+    inside[i] = x >= 0 && x < i32(dims.width_source);
+    column[i] = u32(clamp(x, 0, i32(dims.width_source) - 1));
+  }
+  let plane = dims.height_source * dims.width_source;
+  let top = i32(at.y) - i32(dims.pad);
+  var origin = at.image * dims.channels_source * plane;
+  var w = lane.workgroup.z * (1u + 9u * dims.channels_source) * GROUPS + min(lane.index, GROUPS - 1u);
+  let bias = weights[w];
+  outer(upper, bias, vec4<f32>(1.0));
+  outer(lower, bias, vec4<f32>(1.0));
+  w += GROUPS;
+  for (var c = 0u; c < dims.channels_source; c++) {
+    var p = load(top, origin, column, inside);
+    for (var r = 0; r < 3; r++) {          // kernel row r meets source row r for `upper`, r + 1 for `lower`
+      let q = load(top + r + 1, origin, column, inside);
+      let w0 = weights[w];
+      outer(upper, w0, vec4<f32>(p[0], p[1], p[2], p[3]));
+      outer(lower, w0, vec4<f32>(q[0], q[1], q[2], q[3]));
+      let w1 = weights[w + GROUPS];
+      outer(upper, w1, vec4<f32>(p[1], p[2], p[3], p[4]));
+      outer(lower, w1, vec4<f32>(q[1], q[2], q[3], q[4]));
+      let w2 = weights[w + 2u * GROUPS];
+      outer(upper, w2, vec4<f32>(p[2], p[3], p[4], p[5]));
+      outer(lower, w2, vec4<f32>(q[2], q[3], q[4], q[5]));
+      w += 3u * GROUPS;
+      p = q;
+    }
+    origin += plane;
+  }
+}
+
+fn put(at: u32, v: f32, live: bool) {
+  if (live) {
+    if (ADD) {
+      result[at] += v;
+    } else {
+      result[at] = v;
+    }
+  }
+}
+
+// One row of the patch. A loop for each row and no loop inside: the driver unrolls no larger one, and the tile must stay in registers.
+fn store(lane: Lane, at: Patch, row: u32, tile: ptr<function, Tile>) {
+  let plane = dims.height * dims.width;
+  let y = at.y + row;
+  let first = lane.workgroup.z * 4u * GROUPS;
+  let spot = (at.image * dims.channels_result + first) * plane + y * dims.width + at.x;
+  let room = select(0u, dims.width - at.x, at.live && y < dims.height);
+  for (var m = 0u; m < 4u * GROUPS; m++) {
+    let v = (*tile)[m];
+    let i = spot + m * plane;
+    let live = first + m < dims.channels_result;
+    put(i, v.x, live && room > 0u);
+    put(i + 1u, v.y, live && room > 1u);
+    put(i + 2u, v.z, live && room > 2u);
+    put(i + 3u, v.w, live && room > 3u);
+  }
+}
+
+@compute @workgroup_size(L)
+fn convolve(lane: Lane) {
+  let at = patch_of(lane);
+  var upper: Tile;
+  var lower: Tile;
+  gather(lane, at, &upper, &lower);
+  store(lane, at, 0u, &upper);
+  store(lane, at, 1u, &lower);
+}

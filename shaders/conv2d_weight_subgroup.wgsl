@@ -1,0 +1,150 @@
+// Gradients of a 3x3 convolution's weights and bias, stride 1 or 2, for software Vulkan.
+//
+//   partial_w[split,o,c,r,s] = sum_{n,i,j} dy[n,o,i,j] x[n,c,STRIDE i+r-pad,STRIDE j+s-pad]       partial_b[split,o] = sum_{n,i,j} dy[n,o,i,j]
+//
+// x [batch,Ci,H,W], dy [batch,Co,H',W']. Workgroup (c tile, o tile, split) sums the images split, split + splits, ...; conv2d_sum.wgsl adds
+// the splits: all sums have a fixed order.
+// One workgroup = one subgroup. A lane owns one input channel and 9 sums for each of ROWS L output channels. It walks down columns of 4
+// outputs with a sliding window of three rows of x; a lane loads dy of ROWS output channels and broadcasts them.
+// FLOPs 18 batch H' W' Ci Co. For each 4 outputs: 6 (stride 2: 18) loads of x and 4 ROWS of dy for 36 ROWS L multiply-adds.
+
+struct Dims { batch: u32, channels_in: u32, channels_out: u32, height_in: u32, width_in: u32, height: u32, width: u32, pad: u32, splits: u32 }
+
+override STRIDE: u32;
+override ROWS: u32;     // 1, 2 or 4
+
+@group(0) @binding(0) var<uniform> dims: Dims;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> partial_w: array<f32>;
+@group(0) @binding(4) var<storage, read_write> partial_b: array<f32>;
+
+alias Window = array<f32, 9>;              // stride 1 uses the first six
+alias Sums = array<f32, 36u * L>;          // those beyond 9 ROWS L are never touched
+
+fn load(row: i32, origin: u32, column: array<u32, 9>, inside: array<bool, 9>) -> Window {
+  let base = origin + u32(clamp(row, 0, i32(dims.height_in) - 1)) * dims.width_in;
+  let in_row = row >= 0 && row < i32(dims.height_in);
+  var v: Window;
+  for (var i = 0u; i < 3u * STRIDE + 3u; i++) {
+    v[i] = select(0.0, x[base + column[i]], in_row && inside[i]);
+  }
+  return v;
+}
+
+// Four neighbouring outputs meet the s-th tap at these pixels.
+fn reach(v: Window, s: u32) -> vec4<f32> {
+  return vec4<f32>(v[s], v[STRIDE + s], v[2u * STRIDE + s], v[3u * STRIDE + s]);
+}
+
+fn along(sum: f32, d: vec4<f32>, p: vec4<f32>) -> f32 {
+  return fma(d.w, p.w, fma(d.z, p.z, fma(d.y, p.y, fma(d.x, p.x, sum))));
+}
+
+// The three taps of kernel row r for the t-th row of every lane. The body is kept small: the driver unrolls no larger loop.
+fn accumulate(sums: ptr<function, Sums>, first: u32, mine: vec4<f32>, p0: vec4<f32>, p1: vec4<f32>, p2: vec4<f32>) {
+  for (var l = 0u; l < L; l++) {
+    let d = subgroupShuffle(mine, l);
+    let i = 9u * ROWS * l + first;
+    (*sums)[i] = along((*sums)[i], d, p0);
+    (*sums)[i + 1u] = along((*sums)[i + 1u], d, p1);
+    (*sums)[i + 2u] = along((*sums)[i + 2u], d, p2);
+  }
+}
+
+struct Outputs { image: u32, channel: u32, y: u32, x: u32 }   // four neighbours, from x on
+
+// The t-th row of every lane meets the window p, q, r.
+fn meet(sums: ptr<function, Sums>, bias: ptr<function, vec4<f32>>, t: u32, at: Outputs, p: Window, q: Window, r: Window) {
+  let channel = min(at.channel + t, dims.channels_out - 1u);
+  let base = ((at.image * dims.channels_out + channel) * dims.height + at.y) * dims.width;
+  let end = dims.width - 1u;
+  let d = vec4<f32>(
+    dy[base + at.x],
+    select(0.0, dy[base + min(at.x + 1u, end)], at.x < end),
+    select(0.0, dy[base + min(at.x + 2u, end)], at.x + 1u < end),
+    select(0.0, dy[base + min(at.x + 3u, end)], at.x + 2u < end),
+  );
+  (*bias)[t] += d.x + d.y + d.z + d.w;
+  accumulate(sums, 9u * t, d, reach(p, 0u), reach(p, 1u), reach(p, 2u));
+  accumulate(sums, 9u * t + 3u, d, reach(q, 0u), reach(q, 1u), reach(q, 2u));
+  accumulate(sums, 9u * t + 6u, d, reach(r, 0u), reach(r, 1u), reach(r, 2u));
+}
+
+// Tap k of the tile's rows.
+fn save(sums: ptr<function, Sums>, k: u32, at: u32, first: u32, live: bool) {
+  for (var m = 0u; m < ROWS * L; m++) {
+    if (live && first + m < dims.channels_out) {
+      partial_w[at + k + 9u * m * dims.channels_in] = (*sums)[9u * m + k];
+    }
+  }
+}
+
+@compute @workgroup_size(L)
+fn partial(lane: Lane) {
+  let channel = lane.workgroup.x * L + lane.index;
+  let first = lane.workgroup.y * ROWS * L;
+  let split = lane.workgroup.z;
+  let plane_in = dims.height_in * dims.width_in;
+  var sums: Sums;
+  var bias: vec4<f32>;                     // of this lane's rows
+  for (var n = split; n < dims.batch; n += dims.splits) {
+    let origin = (n * dims.channels_in + min(channel, dims.channels_in - 1u)) * plane_in;
+    for (var j = 0u; j < dims.width; j += 4u) {
+      var column: array<u32, 9>;
+      var inside: array<bool, 9>;
+      for (var i = 0u; i < 3u * STRIDE + 3u; i++) {
+        let at = i32(STRIDE * j + i) - i32(dims.pad);
+        inside[i] = at >= 0 && at < i32(dims.width_in);
+        column[i] = u32(clamp(at, 0, i32(dims.width_in) - 1));
+      }
+      var p: Window;
+      var q: Window;
+      var r: Window;
+      let top = -i32(dims.pad);
+      if (STRIDE == 1u) {
+        q = load(top, origin, column, inside);
+        r = load(top + 1, origin, column, inside);
+      } else {
+        r = load(top, origin, column, inside);
+      }
+      for (var i = 0u; i < dims.height; i++) {
+        let row = top + i32(STRIDE * i);
+        if (STRIDE == 1u) {
+          p = q;
+          q = r;
+        } else {
+          p = r;
+          q = load(row + 1, origin, column, inside);
+        }
+        r = load(row + 2, origin, column, inside);
+        let d = Outputs(n, first + ROWS * lane.index, i, j);
+        meet(&sums, &bias, 0u, d, p, q, r);   // not a loop over the rows: the driver would not unroll it
+        if (ROWS > 1u) {
+          meet(&sums, &bias, 1u, d, p, q, r);
+        }
+        if (ROWS > 2u) {
+          meet(&sums, &bias, 2u, d, p, q, r);
+          meet(&sums, &bias, 3u, d, p, q, r);
+        }
+      }
+    }
+  }
+  for (var t = 0u; t < ROWS; t++) {
+    let o = first + ROWS * lane.index + t;
+    if (lane.workgroup.x == 0u && o < dims.channels_out) {
+      partial_b[split * dims.channels_out + o] = bias[t];
+    }
+  }
+  let live = channel < dims.channels_in;
+  let at = 9u * ((split * dims.channels_out + first) * dims.channels_in + channel);
+  save(&sums, 0u, at, first, live);
+  save(&sums, 1u, at, first, live);
+  save(&sums, 2u, at, first, live);
+  save(&sums, 3u, at, first, live);
+  save(&sums, 4u, at, first, live);
+  save(&sums, 5u, at, first, live);
+  save(&sums, 6u, at, first, live);
+  save(&sums, 7u, at, first, live);
+  save(&sums, 8u, at, first, live);
+}

@@ -1,0 +1,198 @@
+//! The form of [`Conv2d`] for software Vulkan: one subgroup, weights packed first and broadcast between lanes.
+//!
+//! Kernels of 3 with both strides and kernels of 1 with stride 1; the rest takes tiles.
+
+use super::{Conv2d, Partial, Sizes, grid};
+use crate::ops::faces::{conv2d_pack, conv2d_point_subgroup, conv2d_stride2_subgroup, conv2d_subgroup, conv2d_weight_subgroup};
+use crate::tape::{Shape, Tape, Tensor};
+
+/// Rows of a tile in groups of four: all 8 that registers hold if the channels fill them, else as many as are needed.
+/// Few values, because each is a compilation.
+pub(in crate::ops) fn groups(rows: u32, lanes: u32) -> u32 {
+    let most = lanes.min(8);
+    match rows.div_ceil(4) {
+        1 => 1,
+        2 => 2,
+        needed if needed <= most / 2 || (needed > most && needed % most > 0 && needed % most <= most / 2 && needed < 2 * most) => most / 2,
+        _ => most,
+    }
+}
+
+impl Conv2d {
+    /// Whether this form has a kernel for it.
+    pub(super) fn broadcasts(&self, s: Sizes) -> bool {
+        s.kernel == 3 || self.stride == 1
+    }
+
+    pub(super) fn broadcast_forward(&self, t: &mut Tape, s: Sizes, x: &[Tensor], y: Tensor) {
+        let (source, w, b) = (x[0], x[1], x[2]);
+        let groups = groups(s.channels_out, t.target().lanes);
+        let (inputs, outputs, taps, tile) = (s.channels_in, s.channels_out, s.kernel * s.kernel, 4 * groups);
+        let (packed, size) = packed(t, outputs, inputs, taps, tile);
+        t.emit_flat(conv2d_pack::PackForward { w, b, packed, outputs, inputs, taps, tile }, size, 0);
+        self.broadcast(t, s, source, packed, y, groups, false);
+    }
+
+    pub(super) fn broadcast_backward_input(&self, t: &mut Tape, s: Sizes, dy: Tensor, w: Tensor, dx: Tensor, add: bool) {
+        let groups = groups(s.channels_in, t.target().lanes);
+        let (inputs, outputs, taps, tile) = (s.channels_out, s.channels_in, s.kernel * s.kernel, 4 * groups);
+        let (weights, size) = packed(t, outputs, inputs, taps, tile);
+        t.emit_flat(conv2d_pack::PackBackward { w, packed: weights, outputs, inputs, taps, tile }, size, 0);
+        let depth = outputs.div_ceil(tile);
+        if self.stride == 1 {
+            let turned = Sizes {
+                channels_in: s.channels_out,
+                height_in: s.height,
+                width_in: s.width,
+                channels_out: s.channels_in,
+                height: s.height_in,
+                width: s.width_in,
+                pad: s.kernel - 1 - s.pad,
+                ..s
+            };
+            return self.broadcast(t, turned, dy, weights, dx, groups, add);
+        }
+        let lanes = t.target().lanes;
+        let patches = s.batch * s.height_in.div_ceil(2) * s.width_in.div_ceil(8);
+        let kernel = conv2d_stride2_subgroup::BackwardInput {
+            source: dy,
+            weights,
+            result: dx,
+            groups,
+            add,
+            batch: s.batch,
+            channels_source: s.channels_out,
+            channels_result: s.channels_in,
+            height_source: s.height,
+            width_source: s.width,
+            height: s.height_in,
+            width: s.width_in,
+            pad: s.pad,
+        };
+        t.emit_grid(kernel, grid(patches.div_ceil(lanes), 2 * depth), s.flops());
+    }
+
+    /// The forward computation, which is also the gradient of x if the stride is 1.
+    fn broadcast(&self, t: &mut Tape, s: Sizes, source: Tensor, weights: Tensor, result: Tensor, groups: u32, add: bool) {
+        let lanes = t.target().lanes;
+        let depth = s.channels_out.div_ceil(4 * groups);
+        let (batch, channels_source, channels_result) = (s.batch, s.channels_in, s.channels_out);
+        let (height_source, width_source, height, width, pad) = (s.height_in, s.width_in, s.height, s.width, s.pad);
+        if s.kernel == 1 {
+            let pixels = height * width;
+            let (channels_in, channels_out) = (channels_source, channels_result);
+            let kernel = conv2d_point_subgroup::Convolve {
+                source,
+                weights,
+                result,
+                groups,
+                add,
+                batch,
+                channels_in,
+                channels_out,
+                pixels,
+                splits: 1,
+            };
+            t.emit_grid(kernel, grid((batch * pixels).div_ceil(4 * lanes), depth), s.flops());
+        } else if self.stride == 1 {
+            let patches = batch * height.div_ceil(2) * width.div_ceil(4);
+            let kernel = conv2d_subgroup::Convolve {
+                source,
+                weights,
+                result,
+                groups,
+                add,
+                batch,
+                channels_source,
+                channels_result,
+                height_source,
+                width_source,
+                height,
+                width,
+                pad,
+            };
+            t.emit_grid(kernel, grid(patches.div_ceil(lanes), depth), s.flops());
+        } else {
+            let patches = batch * height * width.div_ceil(4);
+            let kernel = conv2d_stride2_subgroup::Forward {
+                source,
+                weights,
+                result,
+                groups,
+                add,
+                batch,
+                channels_source,
+                channels_result,
+                height_source,
+                width_source,
+                height,
+                width,
+                pad,
+            };
+            t.emit_grid(kernel, grid(patches.div_ceil(lanes), depth), s.flops());
+        }
+    }
+
+    pub(super) fn broadcast_backward_weight(&self, t: &mut Tape, s: Sizes, x: Tensor, dy: Tensor) -> Partial {
+        let lanes = t.target().lanes;
+        let groups = groups(s.channels_out, lanes);
+        // Sums held for each lane: more of them are faster, and slower to compile.
+        let rows = match s.channels_out.div_ceil(lanes) {
+            1 => 1,
+            2..=4 => 2,
+            _ => 4,
+        }
+        .min(32 / lanes);
+        let (across, down) = match s.kernel {
+            1 => (s.channels_in.div_ceil(4 * lanes), s.channels_out.div_ceil(4 * groups)),
+            _ => (s.channels_in.div_ceil(lanes), s.channels_out.div_ceil(rows * lanes)),
+        };
+        let splits = 64u32.div_ceil(across * down).clamp(1, s.batch);
+        let partial = Partial::new(t, s, splits);
+        let (partial_w, partial_b) = (partial.w, partial.b);
+        let (batch, channels_in, channels_out) = (s.batch, s.channels_in, s.channels_out);
+        let size = [across, down, splits];
+        if s.kernel == 1 {
+            let pixels = s.height * s.width;
+            let kernel = conv2d_point_subgroup::Partial {
+                x,
+                dy,
+                partial_w,
+                partial_b,
+                groups,
+                batch,
+                channels_in,
+                channels_out,
+                pixels,
+                splits,
+            };
+            t.emit_grid(kernel, size, s.flops());
+        } else {
+            let kernel = conv2d_weight_subgroup::Partial {
+                x,
+                dy,
+                partial_w,
+                partial_b,
+                stride: self.stride,
+                rows,
+                batch,
+                channels_in,
+                channels_out,
+                height_in: s.height_in,
+                width_in: s.width_in,
+                height: s.height,
+                width: s.width,
+                pad: s.pad,
+                splits,
+            };
+            t.emit_grid(kernel, size, s.flops());
+        }
+        partial
+    }
+}
+
+/// A tensor for packed weights and bias, and its number of elements.
+fn packed(t: &mut Tape, outputs: u32, inputs: u32, taps: u32, tile: u32) -> (Tensor, u32) {
+    let size = outputs.div_ceil(tile) * tile * (1 + inputs * taps);
+    (t.transient(Shape::f32([size])), size)
+}

@@ -1,0 +1,93 @@
+//! The form of [`Conv2d`] for real GPUs: tiles in workgroup memory.
+
+use super::{Conv2d, Partial, Sizes, grid};
+use crate::ops::faces::{conv2d, conv2d_weight};
+use crate::tape::{Tape, Tensor};
+
+/// Pixels and channels of a workgroup's tile (shaders/conv2d.wgsl): the higher one for many channels.
+fn tile(channels: u32) -> (u32, u32) {
+    if channels > 32 { (64, 64) } else { (32, 128) }
+}
+
+impl Conv2d {
+    pub(super) fn tiled_forward(&self, t: &mut Tape, s: Sizes, x: &[Tensor], result: Tensor) {
+        let (source, w, b) = (x[0], x[1], x[2]);
+        let (tile_m, tile_n) = tile(s.channels_out);
+        let groups = grid((s.batch * s.height * s.width).div_ceil(tile_n), s.channels_out.div_ceil(tile_m));
+        let kernel = conv2d::Forward {
+            source,
+            w,
+            b,
+            result,
+            add: false,
+            tile_m,
+            batch: s.batch,
+            channels_source: s.channels_in,
+            height_source: s.height_in,
+            width_source: s.width_in,
+            channels_result: s.channels_out,
+            height_result: s.height,
+            width_result: s.width,
+            kernel: s.kernel,
+            stride: self.stride,
+            pad: s.pad,
+        };
+        t.emit_grid(kernel, groups, s.flops());
+    }
+
+    pub(super) fn tiled_backward_input(&self, t: &mut Tape, s: Sizes, source: Tensor, w: Tensor, result: Tensor, add: bool) {
+        let (tile_m, tile_n) = tile(s.channels_in);
+        let pixels = s.batch * s.height_in.div_ceil(self.stride) * s.width_in.div_ceil(self.stride);
+        let groups = grid(pixels.div_ceil(tile_n), s.channels_in.div_ceil(tile_m) * self.stride * self.stride);
+        let kernel = conv2d::BackwardInput {
+            source,
+            w,
+            result,
+            add,
+            tile_m,
+            batch: s.batch,
+            channels_source: s.channels_out,
+            height_source: s.height,
+            width_source: s.width,
+            channels_result: s.channels_in,
+            height_result: s.height_in,
+            width_result: s.width_in,
+            kernel: s.kernel,
+            stride: self.stride,
+            pad: s.pad,
+        };
+        t.emit_grid(kernel, groups, s.flops());
+    }
+
+    pub(super) fn tiled_backward_weight(&self, t: &mut Tape, s: Sizes, x: Tensor, dy: Tensor) -> Partial {
+        let (tile_m, tile_n) = tile(s.channels_out);
+        let columns = (s.weights() / s.channels_out + 1).div_ceil(tile_n);
+        let rows = s.channels_out.div_ceil(tile_m);
+        // Enough workgroups to fill a large device, and at least 256 pixels for each.
+        let pixels = s.batch * s.height * s.width;
+        let wanted = (512 / (columns * rows)).clamp(1, pixels.div_ceil(256));
+        let chunk = pixels.div_ceil(wanted).next_multiple_of(16);
+        let splits = pixels.div_ceil(chunk);
+        let partial = Partial::new(t, s, splits);
+        let kernel = conv2d_weight::Partial {
+            x,
+            dy,
+            partial_w: partial.w,
+            partial_b: partial.b,
+            tile_m,
+            batch: s.batch,
+            channels_in: s.channels_in,
+            height_in: s.height_in,
+            width_in: s.width_in,
+            channels_out: s.channels_out,
+            height: s.height,
+            width: s.width,
+            kernel: s.kernel,
+            stride: self.stride,
+            pad: s.pad,
+            chunk,
+        };
+        t.emit_grid(kernel, [columns, rows, splits], s.flops());
+        partial
+    }
+}
