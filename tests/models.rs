@@ -89,6 +89,7 @@ models! {
     unet_no_attention,
     unet_no_mid,
     unet_center_input,
+    unet_relu,
 }
 
 #[test]

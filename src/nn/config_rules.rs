@@ -1,5 +1,6 @@
 //! Which values of a [`UNet2dConfig`] can be computed and fit each other. Every refusal says what would fit.
 
+use super::unet_choices::{DownBlock, UpBlock};
 use super::unet_config::UNet2dConfig;
 
 type Rule = std::result::Result<(), String>;
@@ -81,7 +82,6 @@ pub fn suggest_groups(channels: &[u32]) -> Option<u32> {
 }
 
 fn heads(config: &UNet2dConfig) -> Rule {
-    use super::unet_config::{DownBlock, UpBlock};
     let Some(width) = config.attention_head_dim else { return Ok(()) };
     let last = config.levels() - 1;
     for (level, &channels) in config.block_out_channels.iter().enumerate() {

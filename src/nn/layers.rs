@@ -3,7 +3,7 @@
 //! A layer is made once, which adds its tensors to the model's list, and recorded on any number of tapes.
 
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
-use super::unet_config::Activation;
+use super::unet_choices::Activation;
 use crate::ops::conv2d::{Conv2d, Padding, conv2d};
 use crate::ops::group_norm::{self, GroupNorm, group_norm};
 use crate::ops::linear::linear;

@@ -147,8 +147,8 @@ fn explain(error: &SafeTensorError, bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parameters::{Initial, Initialization};
     use super::*;
+    use crate::nn::{Initial, Initialization};
     use crate::tape::Shape;
 
     fn model() -> Parameters {

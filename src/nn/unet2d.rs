@@ -9,7 +9,8 @@
 
 use super::layers::{Conv, Linear, Norm};
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
-use super::unet_config::{Activation, UNet2dConfig};
+use super::unet_choices::Activation;
+use super::unet_config::UNet2dConfig;
 use super::unet_levels::{Level, Mid, down, mid, up};
 use crate::Result;
 use crate::gpu::Target;

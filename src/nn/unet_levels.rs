@@ -4,7 +4,8 @@ use super::layers::Conv;
 use super::parameters::{Parameters, Weights};
 use super::resnet::{Resnet, ResnetSettings};
 use super::self_attention::{SelfAttention, SelfAttentionSettings};
-use super::unet_config::{DownBlock, TimeShift, UNet2dConfig, UpBlock};
+use super::unet_choices::{DownBlock, TimeShift, UpBlock};
+use super::unet_config::UNet2dConfig;
 use crate::ops::conv2d::{Conv2d, Padding};
 use crate::tape::{Tape, Tensor};
 
