@@ -13,7 +13,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 /// Draws for each test; every operator has four tests.
-const CASES: u32 = 6;
+const CASES: u32 = 12;
 
 fn main() {
     let operators = ALL.iter().flat_map(|&operator| Setup::ALL.map(|setup| (operator, setup)));

@@ -94,10 +94,11 @@ impl run::Kernels for Shaders {
     }
 
     fn link(&self, name: &str, text: &str) -> String {
-        let (form, rest) = ("prelude/reduce_workgroup.wgsl", "prelude/reduce_subgroup.wgsl");
-        let left_out = if name == form { rest } else { form };
-        let left_out = [left_out, "prelude/lanes_4.wgsl", "prelude/lanes_16.wgsl", name];
-        let prelude = files().into_iter().filter(|(n, _)| n.starts_with("prelude/") && !left_out.contains(&n.as_str()));
+        let other_form = if name == "prelude/reduce_workgroup.wgsl" { "_subgroup.wgsl" } else { "_workgroup.wgsl" };
+        let left_out = |file: &str| {
+            ["prelude/lanes_4.wgsl", "prelude/lanes_16.wgsl", name].contains(&file) || file.ends_with(other_form)
+        };
+        let prelude = files().into_iter().filter(|(file, _)| file.starts_with("prelude/") && !left_out(file));
         prelude.fold(text.to_string(), |linked, (_, text)| linked + "\n" + &text)
     }
 
@@ -137,7 +138,6 @@ impl run::Kernels for Shaders {
 /// The kinds of device for which a text is linked in another way, or is used for other calls.
 fn targets(name: &str, text: &str, own: Target) -> Vec<Target> {
     match name {
-        "prelude/reduce_subgroup.wgsl" => vec![own],
         "prelude/reduce_workgroup.wgsl" => vec![Target::TILES],
         _ if own == Target::TILES || name.starts_with("prelude/") || text.contains("subgroup") => vec![own],
         _ => vec![own, Target::TILES],
