@@ -4,7 +4,7 @@
 //   backward_input   dx[n,c,i,j] (+)= sum_{o,r,s} dy[n,o,(i+pad-2+r)/2,(j+pad-2+s)/2] w'[c,o,r,s]   where both halves are whole numbers;
 //                    w' the weights turned by 180 degrees, pad the forward one
 //
-// pad 0 or 1, zeros everywhere outside. `weights` are packed by conv2d_pack.wgsl for either. Workgroup z is a tile of 4 GROUPS channels.
+// pad 0 or 1, zeros everywhere outside. `weights` are packed by conv2d_pack.wgsl for either. Workgroup z is a tile of 4 QUADS channels.
 // forward: a lane owns 4 columns of y. backward_input: a lane owns 8 columns of dx, of which taps 0 and 2 meet every second and tap 1 the
 // others; rows are sorted by parity (workgroup z = 2 tile + parity), so a workgroup visits only the kernel rows that hit.
 // FLOPs 18 batch H' W' Ci Co for either. Loads for each (channel, kernel row): 9 pixels forward, 5 backward, and 3 vec4 of weights.
@@ -43,7 +43,7 @@ fn pixel(origin: u32, row: i32, column: i32) -> f32 {
 
 // Where this lane's first weights of the tile stand: the bias.
 fn weights_of(at: Patch, lane: Lane) -> u32 {
-  return at.tile * (1u + 9u * dims.channels_source) * GROUPS + min(lane.index, GROUPS - 1u);
+  return at.tile * (1u + 9u * dims.channels_source) * QUADS + min(lane.index, QUADS - 1u);
 }
 
 fn put(at: u32, v: f32, live: bool) {
@@ -59,10 +59,10 @@ fn put(at: u32, v: f32, live: bool) {
 // A tile's columns x, x + every, .. as far as they exist. No loop inside: the driver would not unroll this one, which must be.
 fn store(at: Patch, x: u32, every: u32, tile: ptr<function, Tile>) {
   let plane = dims.height * dims.width;
-  let first = at.tile * 4u * GROUPS;
+  let first = at.tile * 4u * QUADS;
   let spot = (at.image * dims.channels_result + first) * plane + at.y * dims.width + x;
   let room = select(0u, (max(dims.width, x) - x + every - 1u) / every, at.live);
-  for (var m = 0u; m < 4u * GROUPS; m++) {
+  for (var m = 0u; m < 4u * QUADS; m++) {
     let v = (*tile)[m];
     let i = spot + m * plane;
     let live = first + m < dims.channels_result;
@@ -83,7 +83,7 @@ fn forward(lane: Lane) {
   var origin = at.image * dims.channels_source * plane;
   var w = weights_of(at, lane);
   outer(&tile, weights[w], vec4<f32>(1.0));
-  w += GROUPS;
+  w += QUADS;
   for (var c = 0u; c < dims.channels_source; c++) {
     for (var r = 0; r < 3; r++) {
       var v: array<f32, 9>;
@@ -91,9 +91,9 @@ fn forward(lane: Lane) {
         v[i] = pixel(origin, top + r, left + i);
       }
       outer(&tile, weights[w], vec4<f32>(v[0], v[2], v[4], v[6]));
-      outer(&tile, weights[w + GROUPS], vec4<f32>(v[1], v[3], v[5], v[7]));
-      outer(&tile, weights[w + 2u * GROUPS], vec4<f32>(v[2], v[4], v[6], v[8]));
-      w += 3u * GROUPS;
+      outer(&tile, weights[w + QUADS], vec4<f32>(v[1], v[3], v[5], v[7]));
+      outer(&tile, weights[w + 2u * QUADS], vec4<f32>(v[2], v[4], v[6], v[8]));
+      w += 3u * QUADS;
     }
     origin += plane;
   }
@@ -110,7 +110,7 @@ fn backward_input(lane: Lane) {
   let parity = (lane.workgroup.z + dims.pad) % 2u;
   let plane = dims.height_source * dims.width_source;
   var origin = at.image * dims.channels_source * plane;
-  var w = weights_of(at, lane) + GROUPS;
+  var w = weights_of(at, lane) + QUADS;
   for (var c = 0u; c < dims.channels_source; c++) {
     for (var r = parity; r < 3u; r += 2u) {
       let row = (i32(at.y + dims.pad + r) - 2) / 2;   // the numerator is even, and -2 at least
@@ -120,12 +120,12 @@ fn backward_input(lane: Lane) {
       }
       let near = vec4<f32>(v[0], v[1], v[2], v[3]);
       let far = vec4<f32>(v[1], v[2], v[3], v[4]);
-      let a = w + 3u * GROUPS * r;
+      let a = w + 3u * QUADS * r;
       outer(&outer_taps, weights[a], near);
-      outer(&middle_tap, weights[a + GROUPS], select(near, far, shifted));
-      outer(&outer_taps, weights[a + 2u * GROUPS], far);
+      outer(&middle_tap, weights[a + QUADS], select(near, far, shifted));
+      outer(&outer_taps, weights[a + 2u * QUADS], far);
     }
-    w += 9u * GROUPS;
+    w += 9u * QUADS;
     origin += plane;
   }
   store(at, at.x + dims.pad, 2u, &outer_taps);

@@ -3,11 +3,11 @@
 //   result[n,m,i,j] (+)= bias[m] + sum_{k,r,s} weight(m,k,r,s) source[n,k,i+r-pad,j+s-pad]      zeros outside of the source
 //
 // Forward: source x, result y. Gradient of x: source dy, result dx, pad' = 2 - pad. weights: packed by conv2d_pack.wgsl for either.
-// One workgroup = one subgroup of L lanes computes a tile of 4 GROUPS channels (workgroup z) of L patches. A lane owns a patch of 2 rows and 4
+// One workgroup = one subgroup of L lanes computes a tile of 4 QUADS channels (workgroup z) of L patches. A lane owns a patch of 2 rows and 4
 // columns; patches are numbered through images, rows and columns, so that small images fill the lanes. For every (channel, kernel row) a lane
 // loads 6 pixels, used by 3 taps of 2 output rows, and 3 vec4 of weights, which `outer` broadcasts.
 // FLOPs 18 batch height width channels_source channels_result. Loads for each source channel and patch: 24 pixels + 9 vec4 of weights for
-// 288 GROUPS multiply-adds: loads (scalar loops over the lanes in this driver) and arithmetic cost about the same.
+// 288 QUADS multiply-adds: loads (scalar loops over the lanes in this driver) and arithmetic cost about the same.
 
 struct Dims {
   batch: u32, channels_source: u32, channels_result: u32, height_source: u32, width_source: u32, height: u32, width: u32, pad: u32,
@@ -57,11 +57,11 @@ fn gather(lane: Lane, at: Patch, upper: ptr<function, Tile>, lower: ptr<function
   let plane = dims.height_source * dims.width_source;
   let top = i32(at.y) - i32(dims.pad);
   var origin = at.image * dims.channels_source * plane;
-  var w = lane.workgroup.z * (1u + 9u * dims.channels_source) * GROUPS + min(lane.index, GROUPS - 1u);
+  var w = lane.workgroup.z * (1u + 9u * dims.channels_source) * QUADS + min(lane.index, QUADS - 1u);
   let bias = weights[w];
   outer(upper, bias, vec4<f32>(1.0));
   outer(lower, bias, vec4<f32>(1.0));
-  w += GROUPS;
+  w += QUADS;
   for (var c = 0u; c < dims.channels_source; c++) {
     var p = load(top, origin, column, inside);
     for (var r = 0; r < 3; r++) {          // kernel row r meets source row r for `upper`, r + 1 for `lower`
@@ -69,13 +69,13 @@ fn gather(lane: Lane, at: Patch, upper: ptr<function, Tile>, lower: ptr<function
       let w0 = weights[w];
       outer(upper, w0, vec4<f32>(p[0], p[1], p[2], p[3]));
       outer(lower, w0, vec4<f32>(q[0], q[1], q[2], q[3]));
-      let w1 = weights[w + GROUPS];
+      let w1 = weights[w + QUADS];
       outer(upper, w1, vec4<f32>(p[1], p[2], p[3], p[4]));
       outer(lower, w1, vec4<f32>(q[1], q[2], q[3], q[4]));
-      let w2 = weights[w + 2u * GROUPS];
+      let w2 = weights[w + 2u * QUADS];
       outer(upper, w2, vec4<f32>(p[2], p[3], p[4], p[5]));
       outer(lower, w2, vec4<f32>(q[2], q[3], q[4], q[5]));
-      w += 3u * GROUPS;
+      w += 3u * QUADS;
       p = q;
     }
     origin += plane;
@@ -96,10 +96,10 @@ fn put(at: u32, v: f32, live: bool) {
 fn store(lane: Lane, at: Patch, row: u32, tile: ptr<function, Tile>) {
   let plane = dims.height * dims.width;
   let y = at.y + row;
-  let first = lane.workgroup.z * 4u * GROUPS;
+  let first = lane.workgroup.z * 4u * QUADS;
   let spot = (at.image * dims.channels_result + first) * plane + y * dims.width + at.x;
   let room = select(0u, dims.width - at.x, at.live && y < dims.height);
-  for (var m = 0u; m < 4u * GROUPS; m++) {
+  for (var m = 0u; m < 4u * QUADS; m++) {
     let v = (*tile)[m];
     let i = spot + m * plane;
     let live = first + m < dims.channels_result;
