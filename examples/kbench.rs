@@ -7,13 +7,13 @@ fn cpu() -> f64 {
 }
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let mut gpu = Gpu::open_with(None, Checks::Off).unwrap();
+    let mut gpu = Gpu::open_with(None, if args.iter().any(|a| a == "checks") { Checks::On } else { Checks::Off }).unwrap();
     if args.iter().any(|a| a == "tiles") { gpu.set_target(Target::TILES); }
     for s in degrain::ops::SHADERS { gpu.replace_shader(s.name, Some(std::fs::read_to_string(format!("shaders/{}.wgsl", s.name)).unwrap())); }
     let filter = args.get(1).cloned().unwrap_or_default();
     let only: Vec<usize> = args.iter().skip(2).filter_map(|a| a.parse().ok()).collect();
     for op in ALL.iter().filter(|o| filter.split(',').any(|f| f == o.name)) {
-        for (number, case) in (op.bench)().into_iter().enumerate() {
+        for (number, case) in (if let Some(n) = args.iter().find_map(|a| a.strip_prefix("mm").and_then(|n| n.parse::<u32>().ok())) { vec![Case { op: std::rc::Rc::new(degrain::ops::matmul::Matmul), inputs: vec![(Shape::f32([n, n]), Fill::Normal(1.0)); 2] }] } else { (op.bench)() }).into_iter().enumerate() {
             if !only.is_empty() && !only.contains(&number) { continue; }
             let mut tape = Tape::new(gpu.target());
             let mut memory = Memory::new();

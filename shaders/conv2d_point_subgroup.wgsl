@@ -3,10 +3,10 @@
 //   convolve   result[n,m,p] (+)= bias[m] + sum_k weight(m,k) source[n,k,p]      forward, and the gradient of x with the weights transposed
 //   partial    partial_w[split,o,c] = sum_{n,p} dy[n,o,p] x[n,c,p]               partial_b[split,o] = sum_{n,p} dy[n,o,p]
 //
-// convolve: workgroup (x, y: columns, z: tile) = one subgroup; a lane owns 4 columns (n,p) of the batch and 4 QUADS channels; `weights` are
+// convolve: workgroup (x, y: columns, z: tile) = one subgroup; a lane owns 4 columns (n,p) of the batch and 4 GROUPS channels; `weights` are
 // packed by conv2d_pack.wgsl. partial: workgroup (c tile, o tile, split); a lane owns 4 input channels; a split sums the images split,
 // split + splits, ...; conv2d_sum.wgsl adds the splits.
-// FLOPs 2 batch pixels Ci Co each. For each channel (or pixel) 8 loads for 16 QUADS multiply-adds: bound by loads.
+// FLOPs 2 batch pixels Ci Co each. For each channel (or pixel) 8 loads for 16 GROUPS multiply-adds: bound by loads.
 
 struct Dims { batch: u32, channels_in: u32, channels_out: u32, pixels: u32, splits: u32 }   // "in" is the source, x or dy
 
@@ -40,20 +40,28 @@ fn convolve(lane: Lane) {
   let columns = 4u * (workgroup_index(lane) * L + lane.index) + STEPS;
   var tile: Tile;
   var at = spot(columns, dims.channels_in);
-  var w = lane.workgroup.z * (1u + dims.channels_in) * QUADS + min(lane.index, QUADS - 1u);
+  var w = lane.workgroup.z * (1u + dims.channels_in) * GROUPS + min(lane.index, GROUPS - 1u);
   outer(&tile, weights[w], vec4<f32>(1.0));
   for (var c = 0u; c < dims.channels_in; c++) {
-    w += QUADS;
+    w += GROUPS;
     outer(&tile, weights[w], vec4<f32>(source[at.x], source[at.y], source[at.z], source[at.w]));
     at += dims.pixels;
   }
-  let first = lane.workgroup.z * 4u * QUADS;
+  store_rows(lane, columns, &tile, 0u);
+  store_rows(lane, columns, &tile, 1u);
+  store_rows(lane, columns, &tile, 2u);
+  store_rows(lane, columns, &tile, 3u);
+}
+
+// Rows 4 l + k of the tile.
+fn store_rows(lane: Lane, columns: vec4<u32>, tile: ptr<function, Tile>, k: u32) {
+  let first = lane.workgroup.z * 4u * GROUPS + k;
   let to = spot(columns, dims.channels_out) + first * dims.pixels;
   let room = max(dims.batch * dims.pixels, columns.x) - columns.x;
-  for (var m = 0u; m < 4u * QUADS; m++) {
-    let v = tile[m];
-    let i = to + m * dims.pixels;
-    let live = first + m < dims.channels_out;
+  for (var l = 0u; l < GROUPS; l++) {
+    let v = (*tile)[4u * l + k];
+    let i = to + 4u * l * dims.pixels;
+    let live = first + 4u * l < dims.channels_out;
     put(i.x, v.x, live && room > 0u);
     put(i.y, v.y, live && room > 1u);
     put(i.z, v.z, live && room > 2u);
@@ -68,8 +76,8 @@ fn convolve(lane: Lane) {
 
 @compute @workgroup_size(L)
 fn partial(lane: Lane) {
-  let first = lane.workgroup.y * 4u * QUADS;
-  let mine = first + 4u * min(lane.index, QUADS - 1u);         // this lane's rows of dy
+  let first = lane.workgroup.y * 4u * GROUPS;
+  let mine = first + 4u * min(lane.index, GROUPS - 1u);         // this lane's rows of dy
   let channel = 4u * (lane.workgroup.x * L + lane.index);
   let split = lane.workgroup.z;
   // Where the planes of this lane's rows and columns start.
@@ -89,18 +97,29 @@ fn partial(lane: Lane) {
     }
   }
   for (var k = 0u; k < 4u; k++) {
-    if (lane.workgroup.x == 0u && lane.index < QUADS && mine + k < dims.channels_out) {
+    if (lane.workgroup.x == 0u && lane.index < GROUPS && mine + k < dims.channels_out) {
       partial_b[split * dims.channels_out + mine + k] = bias[k];
     }
   }
+  save_rows(lane, &tile, 0u);
+  save_rows(lane, &tile, 1u);
+  save_rows(lane, &tile, 2u);
+  save_rows(lane, &tile, 3u);
+}
+
+// Rows 4 l + k of the tile of partial sums.
+fn save_rows(lane: Lane, tile: ptr<function, Tile>, k: u32) {
+  let first = lane.workgroup.y * 4u * GROUPS + k;
+  let channel = 4u * (lane.workgroup.x * L + lane.index);
   let room = max(dims.channels_in, channel) - channel;
-  for (var m = 0u; m < 4u * QUADS; m++) {
-    let at = (split * dims.channels_out + first + m) * dims.channels_in + channel;
-    let live = first + m < dims.channels_out;
-    put_partial(at, tile[m].x, live && room > 0u);
-    put_partial(at + 1u, tile[m].y, live && room > 1u);
-    put_partial(at + 2u, tile[m].z, live && room > 2u);
-    put_partial(at + 3u, tile[m].w, live && room > 3u);
+  for (var l = 0u; l < GROUPS; l++) {
+    let v = (*tile)[4u * l + k];
+    let at = (lane.workgroup.z * dims.channels_out + first + 4u * l) * dims.channels_in + channel;
+    let live = first + 4u * l < dims.channels_out;
+    put_partial(at, v.x, live && room > 0u);
+    put_partial(at + 1u, v.y, live && room > 1u);
+    put_partial(at + 2u, v.z, live && room > 2u);
+    put_partial(at + 3u, v.w, live && room > 3u);
   }
 }
 

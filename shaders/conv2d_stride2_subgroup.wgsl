@@ -4,7 +4,7 @@
 //   backward_input   dx[n,c,i,j] (+)= sum_{o,r,s} dy[n,o,(i+pad-2+r)/2,(j+pad-2+s)/2] w'[c,o,r,s]   where both halves are whole numbers;
 //                    w' the weights turned by 180 degrees, pad the forward one
 //
-// pad 0 or 1, zeros everywhere outside. `weights` are packed by conv2d_pack.wgsl for either. Workgroup z is a tile of 4 QUADS channels.
+// pad 0 or 1, zeros everywhere outside. `weights` are packed by conv2d_pack.wgsl for either. Workgroup z is a tile of 4 GROUPS channels.
 // forward: a lane owns 4 columns of y. backward_input: a lane owns 8 columns of dx, of which taps 0 and 2 meet every second and tap 1 the
 // others; rows are sorted by parity (workgroup z = 2 tile + parity), so a workgroup visits only the kernel rows that hit.
 // FLOPs 18 batch H' W' Ci Co for either. Loads for each (channel, kernel row): 9 pixels forward, 5 backward, and 3 vec4 of weights.
@@ -43,7 +43,7 @@ fn pixel(origin: u32, row: i32, column: i32) -> f32 {
 
 // Where this lane's first weights of the tile stand: the bias.
 fn weights_of(at: Patch, lane: Lane) -> u32 {
-  return at.tile * (1u + 9u * dims.channels_source) * QUADS + min(lane.index, QUADS - 1u);
+  return at.tile * (1u + 9u * dims.channels_source) * GROUPS + min(lane.index, GROUPS - 1u);
 }
 
 fn put(at: u32, v: f32, live: bool) {
@@ -56,21 +56,28 @@ fn put(at: u32, v: f32, live: bool) {
   }
 }
 
-// A tile's columns x, x + every, .. as far as they exist. No loop inside: the driver would not unroll this one, which must be.
-fn store(at: Patch, x: u32, every: u32, tile: ptr<function, Tile>) {
+// Rows 4 l + k of a tile: columns x, x + every, .. as far as they exist.
+fn store_rows(at: Patch, x: u32, every: u32, tile: ptr<function, Tile>, k: u32) {
   let plane = dims.height * dims.width;
-  let first = at.tile * 4u * QUADS;
+  let first = at.tile * 4u * GROUPS + k;
   let spot = (at.image * dims.channels_result + first) * plane + at.y * dims.width + x;
   let room = select(0u, (max(dims.width, x) - x + every - 1u) / every, at.live);
-  for (var m = 0u; m < 4u * QUADS; m++) {
-    let v = (*tile)[m];
-    let i = spot + m * plane;
-    let live = first + m < dims.channels_result;
+  for (var l = 0u; l < GROUPS; l++) {
+    let v = (*tile)[4u * l + k];
+    let i = spot + 4u * l * plane;
+    let live = first + 4u * l < dims.channels_result;
     put(i, v.x, live && room > 0u);
     put(i + every, v.y, live && room > 1u);
     put(i + 2u * every, v.z, live && room > 2u);
     put(i + 3u * every, v.w, live && room > 3u);
   }
+}
+
+fn store(at: Patch, x: u32, every: u32, tile: ptr<function, Tile>) {
+  store_rows(at, x, every, tile, 0u);
+  store_rows(at, x, every, tile, 1u);
+  store_rows(at, x, every, tile, 2u);
+  store_rows(at, x, every, tile, 3u);
 }
 
 @compute @workgroup_size(L)
@@ -83,7 +90,7 @@ fn forward(lane: Lane) {
   var origin = at.image * dims.channels_source * plane;
   var w = weights_of(at, lane);
   outer(&tile, weights[w], vec4<f32>(1.0));
-  w += QUADS;
+  w += GROUPS;
   for (var c = 0u; c < dims.channels_source; c++) {
     for (var r = 0; r < 3; r++) {
       var v: array<f32, 9>;
@@ -91,9 +98,9 @@ fn forward(lane: Lane) {
         v[i] = pixel(origin, top + r, left + i);
       }
       outer(&tile, weights[w], vec4<f32>(v[0], v[2], v[4], v[6]));
-      outer(&tile, weights[w + QUADS], vec4<f32>(v[1], v[3], v[5], v[7]));
-      outer(&tile, weights[w + 2u * QUADS], vec4<f32>(v[2], v[4], v[6], v[8]));
-      w += 3u * QUADS;
+      outer(&tile, weights[w + GROUPS], vec4<f32>(v[1], v[3], v[5], v[7]));
+      outer(&tile, weights[w + 2u * GROUPS], vec4<f32>(v[2], v[4], v[6], v[8]));
+      w += 3u * GROUPS;
     }
     origin += plane;
   }
@@ -110,7 +117,7 @@ fn backward_input(lane: Lane) {
   let parity = (lane.workgroup.z + dims.pad) % 2u;
   let plane = dims.height_source * dims.width_source;
   var origin = at.image * dims.channels_source * plane;
-  var w = weights_of(at, lane) + QUADS;
+  var w = weights_of(at, lane) + GROUPS;
   for (var c = 0u; c < dims.channels_source; c++) {
     for (var r = parity; r < 3u; r += 2u) {
       let row = (i32(at.y + dims.pad + r) - 2) / 2;   // the numerator is even, and -2 at least
@@ -120,12 +127,12 @@ fn backward_input(lane: Lane) {
       }
       let near = vec4<f32>(v[0], v[1], v[2], v[3]);
       let far = vec4<f32>(v[1], v[2], v[3], v[4]);
-      let a = w + 3u * QUADS * r;
+      let a = w + 3u * GROUPS * r;
       outer(&outer_taps, weights[a], near);
-      outer(&middle_tap, weights[a + QUADS], select(near, far, shifted));
-      outer(&outer_taps, weights[a + 2u * QUADS], far);
+      outer(&middle_tap, weights[a + GROUPS], select(near, far, shifted));
+      outer(&outer_taps, weights[a + 2u * GROUPS], far);
     }
-    w += 9u * QUADS;
+    w += 9u * GROUPS;
     origin += plane;
   }
   store(at, at.x + dims.pad, 2u, &outer_taps);

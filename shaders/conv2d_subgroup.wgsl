@@ -3,11 +3,11 @@
 //   result[n,m,i,j] (+)= bias[m] + sum_{k,r,s} weight(m,k,r,s) source[n,k,i+r-pad,j+s-pad]      zeros outside of the source
 //
 // Forward: source x, result y. Gradient of x: source dy, result dx, pad' = 2 - pad. weights: packed by conv2d_pack.wgsl for either.
-// One workgroup = one subgroup of L lanes computes a tile of 4 QUADS channels (workgroup z) of L patches. A lane owns a patch of 2 rows and 4
+// One workgroup = one subgroup of L lanes computes a tile of 4 GROUPS channels (workgroup z) of L patches. A lane owns a patch of 2 rows and 4
 // columns; patches are numbered through images, rows and columns, so that small images fill the lanes. For every (channel, kernel row) a lane
 // loads 6 pixels, used by 3 taps of 2 output rows, and 3 vec4 of weights, which `outer` broadcasts.
 // FLOPs 18 batch height width channels_source channels_result. Loads for each source channel and patch: 24 pixels + 9 vec4 of weights for
-// 288 QUADS multiply-adds: loads (scalar loops over the lanes in this driver) and arithmetic cost about the same.
+// 288 GROUPS multiply-adds: loads (scalar loops over the lanes in this driver) and arithmetic cost about the same.
 
 struct Dims {
   batch: u32, channels_source: u32, channels_result: u32, height_source: u32, width_source: u32, height: u32, width: u32, pad: u32,
@@ -57,11 +57,11 @@ fn gather(lane: Lane, at: Patch, upper: ptr<function, Tile>, lower: ptr<function
   let plane = dims.height_source * dims.width_source;
   let top = i32(at.y) - i32(dims.pad);
   var origin = at.image * dims.channels_source * plane;
-  var w = lane.workgroup.z * (1u + 9u * dims.channels_source) * QUADS + min(lane.index, QUADS - 1u);
+  var w = lane.workgroup.z * (1u + 9u * dims.channels_source) * GROUPS + min(lane.index, GROUPS - 1u);
   let bias = weights[w];
   outer(upper, bias, vec4<f32>(1.0));
   outer(lower, bias, vec4<f32>(1.0));
-  w += QUADS;
+  w += GROUPS;
   for (var c = 0u; c < dims.channels_source; c++) {
     var p = load(top, origin, column, inside);
     for (var r = 0; r < 3; r++) {          // kernel row r meets source row r for `upper`, r + 1 for `lower`
@@ -69,13 +69,13 @@ fn gather(lane: Lane, at: Patch, upper: ptr<function, Tile>, lower: ptr<function
       let w0 = weights[w];
       outer(upper, w0, vec4<f32>(p[0], p[1], p[2], p[3]));
       outer(lower, w0, vec4<f32>(q[0], q[1], q[2], q[3]));
-      let w1 = weights[w + QUADS];
+      let w1 = weights[w + GROUPS];
       outer(upper, w1, vec4<f32>(p[1], p[2], p[3], p[4]));
       outer(lower, w1, vec4<f32>(q[1], q[2], q[3], q[4]));
-      let w2 = weights[w + 2u * QUADS];
+      let w2 = weights[w + 2u * GROUPS];
       outer(upper, w2, vec4<f32>(p[2], p[3], p[4], p[5]));
       outer(lower, w2, vec4<f32>(q[2], q[3], q[4], q[5]));
-      w += 3u * QUADS;
+      w += 3u * GROUPS;
       p = q;
     }
     origin += plane;
@@ -92,22 +92,29 @@ fn put(at: u32, v: f32, live: bool) {
   }
 }
 
-// One row of the patch. A loop for each row and no loop inside: the driver unrolls no larger one, and the tile must stay in registers.
-fn store(lane: Lane, at: Patch, row: u32, tile: ptr<function, Tile>) {
+// Rows 4 l + k of a tile: one row of the patch in as many channels.
+fn store_rows(lane: Lane, at: Patch, row: u32, tile: ptr<function, Tile>, k: u32) {
   let plane = dims.height * dims.width;
   let y = at.y + row;
-  let first = lane.workgroup.z * 4u * QUADS;
+  let first = lane.workgroup.z * 4u * GROUPS + k;
   let spot = (at.image * dims.channels_result + first) * plane + y * dims.width + at.x;
   let room = select(0u, dims.width - at.x, at.live && y < dims.height);
-  for (var m = 0u; m < 4u * QUADS; m++) {
-    let v = (*tile)[m];
-    let i = spot + m * plane;
-    let live = first + m < dims.channels_result;
+  for (var l = 0u; l < GROUPS; l++) {
+    let v = (*tile)[4u * l + k];
+    let i = spot + 4u * l * plane;
+    let live = first + 4u * l < dims.channels_result;
     put(i, v.x, live && room > 0u);
     put(i + 1u, v.y, live && room > 1u);
     put(i + 2u, v.z, live && room > 2u);
     put(i + 3u, v.w, live && room > 3u);
   }
+}
+
+fn store(lane: Lane, at: Patch, row: u32, tile: ptr<function, Tile>) {
+  store_rows(lane, at, row, tile, 0u);
+  store_rows(lane, at, row, tile, 1u);
+  store_rows(lane, at, row, tile, 2u);
+  store_rows(lane, at, row, tile, 3u);
 }
 
 @compute @workgroup_size(L)

@@ -1,9 +1,9 @@
 // y = act((x - mean) * rstd * w + b), act(z) = z or z sigmoid(z).      x, y [B, C, HW]   w, b [C]   for maps with HW a multiple of 4
-// (group_norm_unaligned.wgsl does the others). mean and variance (biased) are of the D = C / GROUPS channels of a group, rstd = 1 / sqrt(var + EPS).
+// (group_norm_unaligned.wgsl does the others). mean and variance (biased) are of the D = C / NORM_GROUPS channels of a group, rstd = 1 / sqrt(var + EPS).
 //
 // One workgroup does one group of one image: reads it for the statistics, reads it again (from a near cache) to normalise.
 // In the second reading SPAN lanes share a channel, and WG / SPAN channels go at once, so w and b are loaded once a channel.
-// stats [B, GROUPS, 2] holds (mean - k, rstd), where k is the first element of the group: distances from k are exact where the mean is large
+// stats [B, NORM_GROUPS, 2] holds (mean - k, rstd), where k is the first element of the group: distances from k are exact where the mean is large
 // against the deviation, so nothing is lost there. The statistics are Welford's, four to a lane, merged as Chan, Golub and LeVeque (1979) do.
 // FLOPs about 12 n; bytes 8 n (12 n without the cache).
 //
@@ -11,7 +11,7 @@
 // dx = rstd (w g - (sum of w g + h * sum of w g h over the group) / N); dw = sum(g h) and db = sum(g) over the batch, by backward_weight.
 // FLOPs about 30 n; bytes 12 n (20 n without the cache).
 
-override GROUPS: u32;
+override NORM_GROUPS: u32;
 override D: u32;      // channels a group
 override CELLS: u32;  // vec4s a channel: HW / 4
 override EPS: f32;
@@ -19,7 +19,7 @@ override SILU: bool;
 override SPAN: u32;   // lanes a channel, a power of two
 override ADD: bool;
 
-struct Dims { blocks: u32 }   // B GROUPS, or B
+struct Dims { blocks: u32 }   // B NORM_GROUPS, or B
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
@@ -56,7 +56,7 @@ fn forward(lane: Lane) {
   }
 
   for (var c = lane.index / SPAN; live && c < D; c += WG / SPAN) {
-    let channel = group % GROUPS * D + c;
+    let channel = group % NORM_GROUPS * D + c;
     let scale = rstd * w[channel];
     let offset = b[channel] - shift * scale;
     let row = first + c * CELLS;
@@ -99,7 +99,7 @@ fn backward(lane: Lane) {
   var weighted = vec2<f32>();   // of this lane's channels: sum of w g, of w g h
   for (var block = 0u; block < D; block += WG / SPAN) {
     let c = block + lane.index / SPAN;
-    let channel = group % GROUPS * D + min(c, D - 1u);
+    let channel = group % NORM_GROUPS * D + min(c, D - 1u);
     let weight = w[channel];
     let bias = b[channel];
     let row = first + c * CELLS;
@@ -120,7 +120,7 @@ fn backward(lane: Lane) {
   let all = span_sum(weighted, lane, WG) / f32(4u * D * CELLS);
 
   for (var c = lane.index / SPAN; live && c < D; c += WG / SPAN) {
-    let channel = group % GROUPS * D + c;
+    let channel = group % NORM_GROUPS * D + c;
     let weight = w[channel];
     let bias = b[channel];
     let row = first + c * CELLS;

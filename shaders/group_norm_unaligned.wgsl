@@ -2,7 +2,7 @@
 // A channel begins anywhere within a vec4, so it is read in the aligned vec4s that cover it, with what lies outside masked, and written
 // one element at a time.
 
-override GROUPS: u32;
+override NORM_GROUPS: u32;
 override D: u32;      // channels a group
 override HW: u32;
 override EPS: f32;
@@ -10,7 +10,7 @@ override SILU: bool;
 override SPAN: u32;   // lanes a channel, a power of two
 override ADD: bool;
 
-struct Dims { blocks: u32 }   // B GROUPS
+struct Dims { blocks: u32 }   // B NORM_GROUPS
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
@@ -52,7 +52,7 @@ fn forward(lane: Lane) {
   }
 
   for (var c = lane.index / SPAN; live && c < D; c += WG / SPAN) {
-    let channel = group % GROUPS * D + c;
+    let channel = group % NORM_GROUPS * D + c;
     let scale = rstd * w[channel];
     let offset = b[channel] - shift * scale;
     let start = first + c * HW;
@@ -102,7 +102,7 @@ fn backward(lane: Lane) {
   var weighted = vec2<f32>();   // of this lane's channels: sum of w g, of w g h
   for (var block = 0u; block < D; block += WG / SPAN) {
     let c = block + lane.index / SPAN;
-    let channel = group % GROUPS * D + min(c, D - 1u);
+    let channel = group % NORM_GROUPS * D + min(c, D - 1u);
     let weight = w[channel];
     let bias = b[channel];
     let start = first + c * HW;
@@ -124,7 +124,7 @@ fn backward(lane: Lane) {
   let all = span_sum(weighted, lane, WG) / f32(D * HW);
 
   for (var c = lane.index / SPAN; live && c < D; c += WG / SPAN) {
-    let channel = group % GROUPS * D + c;
+    let channel = group % NORM_GROUPS * D + c;
     let weight = w[channel];
     let bias = b[channel];
     let start = first + c * HW;

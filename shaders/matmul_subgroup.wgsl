@@ -4,7 +4,7 @@
 //   product_shifted   the same + shift[n]
 //
 // A_ALONG_K: a is stored [M,K] (its k are neighbours), else [K,M].  B_ALONG_K: b is stored [N,K], else [K,N].  c is [M,N].
-// One workgroup = one subgroup computes 4 QUADS rows by 4 L columns, four k at a time: 8 vec4 loads for 64 QUADS multiply-adds a lane (a
+// One workgroup = one subgroup computes 4 GROUPS rows by 4 L columns, four k at a time: 8 vec4 loads for 64 GROUPS multiply-adds a lane (a
 // vec4 load costs this driver about two scalar ones). Rows and columns beyond the end repeat the last four; they are not stored.
 // FLOPs 2 M N K.
 
@@ -32,7 +32,7 @@ fn block(v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>, along_k: bo
 }
 
 fn multiply(lane: Lane, tile: ptr<function, Tile>) {
-  let m = min(lane.workgroup.y * QUADS + min(lane.index, QUADS - 1u), dims.m / 4u - 1u);      // in fours
+  let m = min(lane.workgroup.y * GROUPS + min(lane.index, GROUPS - 1u), dims.m / 4u - 1u);      // in fours
   let n = min(lane.workgroup.x * L + lane.index, dims.n / 4u - 1u);
   let k4 = dims.k / 4u;
   var i = select(m, 4u * m * k4, A_ALONG_K);
@@ -53,13 +53,15 @@ fn multiply(lane: Lane, tile: ptr<function, Tile>) {
   }
 }
 
-fn store(lane: Lane, tile: ptr<function, Tile>, shift: vec4<f32>) {
+// Rows 4 l + k of the tile.
+fn store_rows(lane: Lane, tile: ptr<function, Tile>, shift: vec4<f32>, k: u32) {
   let n = lane.workgroup.x * L + lane.index;
-  let first = lane.workgroup.y * 4u * QUADS;
-  for (var r = 0u; r < 4u * QUADS; r++) {
-    if (n < dims.n / 4u && first + r < dims.m) {
-      let at = (first + r) * (dims.n / 4u) + n;
-      let v = (*tile)[r] + shift;
+  let first = lane.workgroup.y * 4u * GROUPS + k;
+  for (var l = 0u; l < GROUPS; l++) {
+    let row = first + 4u * l;
+    if (n < dims.n / 4u && row < dims.m) {
+      let at = row * (dims.n / 4u) + n;
+      let v = (*tile)[4u * l + k] + shift;
       if (ADD) {
         c[at] += v;
       } else {
@@ -67,6 +69,13 @@ fn store(lane: Lane, tile: ptr<function, Tile>, shift: vec4<f32>) {
       }
     }
   }
+}
+
+fn store(lane: Lane, tile: ptr<function, Tile>, shift: vec4<f32>) {
+  store_rows(lane, tile, shift, 0u);
+  store_rows(lane, tile, shift, 1u);
+  store_rows(lane, tile, shift, 2u);
+  store_rows(lane, tile, shift, 3u);
 }
 
 @compute @workgroup_size(L)

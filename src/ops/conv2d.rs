@@ -3,7 +3,7 @@
 mod broadcast;
 mod tiles;
 
-pub(in crate::ops) use broadcast::quads;
+pub(in crate::ops) use broadcast::groups;
 
 use super::faces::conv2d_sum;
 use crate::gpu::{Form, MAX_WORKGROUPS};

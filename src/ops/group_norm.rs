@@ -87,10 +87,10 @@ impl Op for GroupNorm {
         let (x, w, b, y) = (x[0], x[1], x[2], y[0]);
         let span = channel_span(t.target(), d, hw.div_ceil(4));
         if hw % 4 == 0 {
-            let kernel = Forward { x, w, b, y, stats, groups, d, cells: hw / 4, eps, silu, span, blocks };
+            let kernel = Forward { x, w, b, y, stats, norm_groups: groups, d, cells: hw / 4, eps, silu, span, blocks };
             t.emit(kernel, blocks, flops);
         } else {
-            let kernel = unaligned::Forward { x, w, b, y, stats, groups, d, hw, eps, silu, span, blocks };
+            let kernel = unaligned::Forward { x, w, b, y, stats, norm_groups: groups, d, hw, eps, silu, span, blocks };
             t.emit(kernel, blocks, flops);
         }
         vec![stats]
@@ -106,10 +106,10 @@ impl Op for GroupNorm {
         let span = channel_span(t.target(), d, hw.div_ceil(4));
         let input = |t: &mut Tape, dx, add| {
             if hw % 4 == 0 {
-                let kernel = Backward { x, w, b, saved, dy, dx, sums, groups, d, cells: hw / 4, silu, span, add, blocks };
+                let kernel = Backward { x, w, b, saved, dy, dx, sums, norm_groups: groups, d, cells: hw / 4, silu, span, add, blocks };
                 t.emit(kernel, blocks, flops);
             } else {
-                let kernel = unaligned::Backward { x, w, b, saved, dy, dx, sums, groups, d, hw, silu, span, add, blocks };
+                let kernel = unaligned::Backward { x, w, b, saved, dy, dx, sums, norm_groups: groups, d, hw, silu, span, add, blocks };
                 t.emit(kernel, blocks, flops);
             }
         };

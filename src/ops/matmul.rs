@@ -1,6 +1,6 @@
 //! c = a b: the matrix product, and the products with transposed factors that [`linear`](super::linear) is made of.
 
-use super::conv2d::quads;
+use super::conv2d::groups;
 use super::faces::{matmul, matmul_subgroup};
 use crate::gpu::Form;
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
@@ -49,16 +49,16 @@ pub(super) fn product(t: &mut Tape, a: Factor, b: Factor, shift: Option<Tensor>,
     let flops = 2 * u64::from(m) * u64::from(n) * u64::from(k);
     let lanes = t.target().lanes;
     if t.target().form == Form::Broadcast && [m, n, k].iter().all(|size| size % 4 == 0) {
-        let quads = quads(m, lanes);
-        let grid = [n.div_ceil(4 * lanes), m.div_ceil(4 * quads), 1];
+        let groups = groups(m, lanes);
+        let grid = [n.div_ceil(4 * lanes), m.div_ceil(4 * groups), 1];
         match shift {
             Some(shift) => {
                 let kernel =
-                    matmul_subgroup::ProductShifted { a, b, shift, c, quads, add, a_along_k, b_along_k, m, n, k };
+                    matmul_subgroup::ProductShifted { a, b, shift, c, groups, add, a_along_k, b_along_k, m, n, k };
                 t.emit_grid(kernel, grid, flops);
             }
             None => {
-                let kernel = matmul_subgroup::Product { a, b, c, quads, add, a_along_k, b_along_k, m, n, k };
+                let kernel = matmul_subgroup::Product { a, b, c, groups, add, a_along_k, b_along_k, m, n, k };
                 t.emit_grid(kernel, grid, flops);
             }
         }

@@ -8,7 +8,7 @@ use crate::tape::{Shape, Tape, Tensor};
 
 /// Rows of a tile in groups of four: all 8 that registers hold if the channels fill them, else as many as are needed.
 /// Few values, because each is a compilation.
-pub(in crate::ops) fn quads(rows: u32, lanes: u32) -> u32 {
+pub(in crate::ops) fn groups(rows: u32, lanes: u32) -> u32 {
     let most = lanes.min(8);
     match rows.div_ceil(4) {
         1 => 1,
@@ -26,16 +26,16 @@ impl Conv2d {
 
     pub(super) fn broadcast_forward(&self, t: &mut Tape, s: Sizes, x: &[Tensor], y: Tensor) {
         let (source, w, b) = (x[0], x[1], x[2]);
-        let quads = quads(s.channels_out, t.target().lanes);
-        let (inputs, outputs, taps, tile) = (s.channels_in, s.channels_out, s.kernel * s.kernel, 4 * quads);
+        let groups = groups(s.channels_out, t.target().lanes);
+        let (inputs, outputs, taps, tile) = (s.channels_in, s.channels_out, s.kernel * s.kernel, 4 * groups);
         let (packed, size) = packed(t, outputs, inputs, taps, tile);
         t.emit_flat(conv2d_pack::PackForward { w, b, packed, outputs, inputs, taps, tile }, size, 0);
-        self.broadcast(t, s, source, packed, y, quads, false);
+        self.broadcast(t, s, source, packed, y, groups, false);
     }
 
     pub(super) fn broadcast_backward_input(&self, t: &mut Tape, s: Sizes, dy: Tensor, w: Tensor, dx: Tensor, add: bool) {
-        let quads = quads(s.channels_in, t.target().lanes);
-        let (inputs, outputs, taps, tile) = (s.channels_out, s.channels_in, s.kernel * s.kernel, 4 * quads);
+        let groups = groups(s.channels_in, t.target().lanes);
+        let (inputs, outputs, taps, tile) = (s.channels_out, s.channels_in, s.kernel * s.kernel, 4 * groups);
         let (weights, size) = packed(t, outputs, inputs, taps, tile);
         t.emit_flat(conv2d_pack::PackBackward { w, packed: weights, outputs, inputs, taps, tile }, size, 0);
         let depth = outputs.div_ceil(tile);
@@ -50,7 +50,7 @@ impl Conv2d {
                 pad: s.kernel - 1 - s.pad,
                 ..s
             };
-            return self.broadcast(t, turned, dy, weights, dx, quads, add);
+            return self.broadcast(t, turned, dy, weights, dx, groups, add);
         }
         let lanes = t.target().lanes;
         let patches = s.batch * s.height_in.div_ceil(2) * s.width_in.div_ceil(8);
@@ -58,7 +58,7 @@ impl Conv2d {
             source: dy,
             weights,
             result: dx,
-            quads,
+            groups,
             add,
             batch: s.batch,
             channels_source: s.channels_out,
@@ -73,9 +73,9 @@ impl Conv2d {
     }
 
     /// The forward computation, which is also the gradient of x if the stride is 1.
-    fn broadcast(&self, t: &mut Tape, s: Sizes, source: Tensor, weights: Tensor, result: Tensor, quads: u32, add: bool) {
+    fn broadcast(&self, t: &mut Tape, s: Sizes, source: Tensor, weights: Tensor, result: Tensor, groups: u32, add: bool) {
         let lanes = t.target().lanes;
-        let depth = s.channels_out.div_ceil(4 * quads);
+        let depth = s.channels_out.div_ceil(4 * groups);
         let (batch, channels_source, channels_result) = (s.batch, s.channels_in, s.channels_out);
         let (height_source, width_source, height, width, pad) = (s.height_in, s.width_in, s.height, s.width, s.pad);
         if s.kernel == 1 {
@@ -85,7 +85,7 @@ impl Conv2d {
                 source,
                 weights,
                 result,
-                quads,
+                groups,
                 add,
                 batch,
                 channels_in,
@@ -100,7 +100,7 @@ impl Conv2d {
                 source,
                 weights,
                 result,
-                quads,
+                groups,
                 add,
                 batch,
                 channels_source,
@@ -118,7 +118,7 @@ impl Conv2d {
                 source,
                 weights,
                 result,
-                quads,
+                groups,
                 add,
                 batch,
                 channels_source,
@@ -135,7 +135,7 @@ impl Conv2d {
 
     pub(super) fn broadcast_backward_weight(&self, t: &mut Tape, s: Sizes, x: Tensor, dy: Tensor) -> Partial {
         let lanes = t.target().lanes;
-        let quads = quads(s.channels_out, lanes);
+        let groups = groups(s.channels_out, lanes);
         // Sums held for each lane: more of them are faster, and slower to compile.
         let rows = match s.channels_out.div_ceil(lanes) {
             1 => 1,
@@ -144,7 +144,7 @@ impl Conv2d {
         }
         .min(32 / lanes);
         let (across, down) = match s.kernel {
-            1 => (s.channels_in.div_ceil(4 * lanes), s.channels_out.div_ceil(4 * quads)),
+            1 => (s.channels_in.div_ceil(4 * lanes), s.channels_out.div_ceil(4 * groups)),
             _ => (s.channels_in.div_ceil(lanes), s.channels_out.div_ceil(rows * lanes)),
         };
         let splits = 64u32.div_ceil(across * down).clamp(1, s.batch);
@@ -159,7 +159,7 @@ impl Conv2d {
                 dy,
                 partial_w,
                 partial_b,
-                quads,
+                groups,
                 batch,
                 channels_in,
                 channels_out,
