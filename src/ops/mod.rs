@@ -9,6 +9,7 @@
 //! A second form of an operator's kernels (for another class of device) is a shader `NAME_FORM.wgsl`, used by the same Rust file.
 
 mod faces;
+mod linked;
 
 macro_rules! operators {
     ($($name:ident),* $(,)?) => {
@@ -43,9 +44,11 @@ operators! {
     mix,
     mse,
     noise,
+    philox,
     record,
     relu,
     repeat,
+    roofline,
     scale_shift,
     silu,
     timesteps,
@@ -53,3 +56,4 @@ operators! {
 }
 
 pub use faces::SHADERS;
+pub use linked::{Linked, linked};
