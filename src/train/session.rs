@@ -6,10 +6,14 @@ use crate::data::{Dataset, Split, load};
 use crate::diffusion::{NoiseSchedule, pipeline};
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{DownBlock, SampleSize, TimeShift, UNet2d, UNet2dConfig, UpBlock};
-use crate::tape::{Checker, Step};
+use crate::ops::roofline::measure_peaks;
+use crate::tape::{Checker, Profile, Program, Step};
 use crate::{Error, Result};
 use std::fmt::Write;
 use std::path::Path;
+
+/// Runs of which `--profile` takes the median.
+const PROFILED: usize = 3;
 
 /// Everything that a run is about, before it touches the device.
 pub struct Session {
@@ -81,7 +85,18 @@ impl Session {
     pub fn inspect(&self, gpu: &Gpu, memory: &mut Memory, listing: bool, profile: bool, verify: bool) -> Result<()> {
         let job = self.job();
         let tape = job.training(gpu.target())?;
-        let _ = (listing, profile, &tape);
+        match listing {
+            true => print!("{}", tape.listing()),
+            false => print!("{}", tape.summary()),
+        }
+        if profile {
+            job.load(gpu, memory)?;
+            let peaks = measure_peaks(gpu)?;
+            let program = Program::compile(gpu, &tape, memory)?;
+            let step = super::rates::step(&self.config, job.training_images(), 0);
+            println!("{peaks}");
+            print!("{}", Profile::measure(gpu, &tape, &program, &step, PROFILED, peaks)?);
+        }
         if verify {
             self.verify(gpu)?;
         }
