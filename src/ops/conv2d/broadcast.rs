@@ -6,14 +6,15 @@ use super::{Conv2d, Partial, Sizes, grid};
 use crate::ops::faces::{conv2d_pack, conv2d_point_subgroup, conv2d_stride2_subgroup, conv2d_subgroup, conv2d_weight_subgroup};
 use crate::tape::{Shape, Tape, Tensor};
 
-/// Rows of a tile in groups of four: all 8 that registers hold if the channels fill them, else as many as are needed.
+/// Groups of four rows in a tile: as many as registers hold, or half as many where that leaves clearly fewer rows empty.
 /// Few values, because each is a compilation.
 pub(in crate::ops) fn groups(rows: u32, lanes: u32) -> u32 {
+    let needed = rows.div_ceil(4);
     let most = lanes.min(8);
-    match rows.div_ceil(4) {
-        1 => 1,
-        2 => 2,
-        needed if needed <= most / 2 || (needed > most && needed % most > 0 && needed % most <= most / 2 && needed < 2 * most) => most / 2,
+    let half = most / 2;
+    match needed {
+        1 | 2 => needed,
+        _ if 5 * needed.next_multiple_of(half) < 4 * needed.next_multiple_of(most) => half,
         _ => most,
     }
 }
