@@ -26,10 +26,10 @@ fn permuted(start: u32, epoch: u32) -> u32 {
     }
     value = (left << half) | right;
     if (value < COUNT) {
-      return value;
+      break;
     }
   }
-  return 0u;
+  return value;
 }
 
 @compute @workgroup_size(FLAT)

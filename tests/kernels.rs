@@ -1,42 +1,42 @@
 //! Every operator against its f64 reference, forward and backward, over shapes drawn by proptest; twice, bit for bit.
+//!
+//! One test for each operator, kind of device and mode of compiling: `conv2d.tiles.checked`. They follow from the list of operators, so
+//! this test has a `main` of its own; names and options on the command line are those of any other test.
 
 mod common;
 
-use common::{gpu, gpu_with_tiles};
-use degrain::gpu::Gpu;
+use common::Setup;
+use degrain::gpu::Checks;
 use degrain::ops::ALL;
 use degrain::tape::{Draw, Operator};
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use libtest_mimic::{Arguments, Failed, Trial};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-/// Tries `cases` draws of an operator and panics with the smallest that fails.
-fn try_operator(gpu: &Gpu, operator: &'static Operator, cases: u32) {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
-    let mut runner =
-        TestRunner::new_with_rng(config, proptest::test_runner::TestRng::deterministic_rng(Default::default()));
+/// Draws for each test; every operator has four tests.
+const CASES: u32 = 12;
+
+fn main() {
+    let operators = ALL.iter().flat_map(|&operator| Setup::ALL.map(|setup| (operator, setup)));
+    let trials = operators.map(|(operator, setup)| {
+        let checks = if setup.checks == Checks::On { "checked" } else { "unchecked" };
+        let name = format!("{}.{}.{checks}", operator.name, if setup.tiles { "tiles" } else { "native" });
+        Trial::test(name.clone(), move || try_operator(operator, setup, &name))
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
+
+/// Tries draws of an operator; the smallest that fails is the failure.
+fn try_operator(operator: &'static Operator, setup: Setup, name: &str) -> Result<(), Failed> {
+    let gpu = common::gpu_for(setup);
+    let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
+    // Another seed for each test, the same in every run.
+    let mut seed = [0u8; 32];
+    name.bytes().zip((0..32).cycle()).for_each(|(byte, i)| seed[i] = byte.wrapping_add(seed[i].rotate_left(3)));
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
     let choices = proptest::collection::vec(proptest::num::u32::ANY, 24);
     let outcome = runner.run(&choices, |choices| {
         let case = (operator.case)(&mut Draw::new(choices));
-        common::check_case(gpu, &case).map_err(TestCaseError::fail)
+        common::check_case(&gpu, &case).map_err(TestCaseError::fail)
     });
-    if let Err(error) = outcome {
-        panic!("{}: {error}", operator.name);
-    }
-}
-
-fn try_all(gpu: &Gpu) {
-    for operator in ALL {
-        let started = std::time::Instant::now();
-        try_operator(gpu, operator, 48);
-        println!("{} matches its reference ({:.1} s)", operator.name, started.elapsed().as_secs_f64());
-    }
-}
-
-#[test]
-fn every_operator_matches_its_reference() {
-    try_all(&gpu());
-}
-
-#[test]
-fn every_operator_matches_its_reference_in_tiles() {
-    try_all(&gpu_with_tiles());
+    outcome.map_err(|error| Failed::from(error.to_string()))
 }

@@ -6,6 +6,7 @@
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{Module, ScalarKind, ShaderStage, TypeInner};
+use std::collections::BTreeMap;
 
 /// Beyond the core of WGSL, what the kernels may use where the device has it. Vulkan has more, which the other two have not.
 const PORTABLE: Capabilities =
@@ -13,14 +14,18 @@ const PORTABLE: Capabilities =
 
 #[test]
 fn every_shader_can_be_said_for_every_driver() {
-    let shaders = degrain::gpu::linked_shaders();
-    assert!(!shaders.is_empty(), "no shader was found");
-    let problems: Vec<_> = shaders.iter().flat_map(|(name, text)| problems_of(name, text)).collect();
+    let shaders = degrain::ops::linked();
+    let problems: Vec<_> = shaders.iter().flat_map(|s| problems_of(&s.name, &s.text, &s.constants)).collect();
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+    // Every shader in every form: none is lost on the way.
+    for shader in degrain::ops::SHADERS {
+        let forms = shaders.iter().filter(|s| s.name.split('.').next() == Some(shader.name)).count();
+        assert!(forms == 4 || forms == 3 && shader.text.contains("subgroup"), "{} in {forms} forms", shader.name);
+    }
 }
 
 /// What is wrong with a linked text, for each of its entry points and each language.
-fn problems_of(name: &str, text: &str) -> Vec<String> {
+fn problems_of(name: &str, text: &str, given: &BTreeMap<&str, f64>) -> Vec<String> {
     let module = match naga::front::wgsl::parse_str(text) {
         Ok(module) => module,
         Err(e) => return vec![format!("{name}: {}", e.emit_to_string(text))],
@@ -29,7 +34,7 @@ fn problems_of(name: &str, text: &str) -> Vec<String> {
         Ok(info) => info,
         Err(e) => return vec![format!("{name}: {}", e.emit_to_string(text))],
     };
-    let constants = made_up_values(&module);
+    let constants = values(&module, given);
     let mut problems = Vec::new();
     for entry in &module.entry_points {
         let (stage, label) = ((entry.stage, &entry.name[..]), format!("{name}, {}", entry.name));
@@ -43,7 +48,7 @@ fn problems_of(name: &str, text: &str) -> Vec<String> {
                 let failed = outcomes.into_iter().filter_map(|(language, outcome)| Some((language, outcome.err()?)));
                 problems.extend(failed.map(|(language, e)| format!("{label}: no {language} can be written: {e}")));
             }
-            Err(e) => problems.push(format!("{label}: with made-up constants: {e}")),
+            Err(e) => problems.push(format!("{label}: with constants {constants:?}: {e}")),
         }
     }
     if module.entry_points.is_empty() {
@@ -52,8 +57,9 @@ fn problems_of(name: &str, text: &str) -> Vec<String> {
     problems
 }
 
-/// 16 is a size, a count and a divisor, also of the largest subgroup; one half fits rates and epsilons. The Tint check has the same.
-fn made_up_values(module: &Module) -> PipelineConstants {
+/// What an operator's call gives, else made-up values: 16 is a size, a count and a divisor, also of the largest subgroup; one half fits
+/// rates and epsilons. The Tint check has the same.
+fn values(module: &Module, given: &BTreeMap<&str, f64>) -> PipelineConstants {
     let missing = module.overrides.iter().filter(|(_, o)| o.init.is_none());
     missing
         .map(|(_, o)| {
@@ -63,7 +69,8 @@ fn made_up_values(module: &Module) -> PipelineConstants {
                 TypeInner::Scalar(scalar) if scalar.kind == ScalarKind::Bool => 1.0,
                 _ => 16.0,
             };
-            (name, value)
+            let given = o.name.as_deref().and_then(|name| given.get(name));
+            (name, given.copied().unwrap_or(value))
         })
         .collect()
 }
@@ -104,16 +111,16 @@ mod made_up_shaders {
                 if (QUICK) { part[i % TWO] = x[i] + EPS; } workgroupBarrier(); y[i] = subgroupAdd(part[i / N]);
             }
             @compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) at: vec3<u32>) { y[at.x] = 1.0; }";
-        assert_eq!(problems_of("good", text), Vec::<String>::new());
+        assert_eq!(problems_of("good", text, &BTreeMap::new()), Vec::<String>::new());
         let text = "enable f16; alias Elem = f16; @group(0) @binding(0) var<storage, read_write> y: array<Elem>;
             @compute @workgroup_size(64) fn forward(@builtin(global_invocation_id) at: vec3<u32>) { y[at.x] = 1h; }";
-        assert_eq!(problems_of("good in f16", text), Vec::<String>::new());
+        assert_eq!(problems_of("good in f16", text, &BTreeMap::new()), Vec::<String>::new());
     }
 
     #[test]
     fn bad_ones_fail() {
         let fails = |text: &str, with: &str| {
-            let problems = problems_of("bad", text);
+            let problems = problems_of("bad", text, &BTreeMap::new());
             assert!(
                 problems.len() == 1 && problems[0].contains(with),
                 "one problem with '{with}' was expected: {problems:?}"
@@ -121,7 +128,7 @@ mod made_up_shaders {
         };
         fails("fn f() { x = 1.0; }", "no definition in scope");
         fails("fn f() -> f32 { return 1.0; }", "no entry point");
-        fails("override N: u32; @compute @workgroup_size(N - 16u) fn forward() {}", "with made-up constants");
+        fails("override N: u32; @compute @workgroup_size(N - 16u) fn forward() {}", "with constants");
         // What naga knows and Metal has not.
         fails(
             "@group(0) @binding(0) var<storage, read_write> y: f64;

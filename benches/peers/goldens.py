@@ -155,6 +155,7 @@ MODELS = {
     "unet_no_attention": dict(SMALL, add_attention=False, down_block_types=(DOWN, DOWN), up_block_types=(UP, UP)),
     "unet_no_mid": dict(SMALL, mid_block_type=None),
     "unet_center_input": dict(SMALL, center_input_sample=True),
+    "unet_relu": dict(SMALL, act_fn="relu"),
 }
 LEGACY = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 TIMES, OTHER_TIMES = torch.tensor([17, 500, 999]), torch.tensor([0, 999, 0])

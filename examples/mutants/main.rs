@@ -10,50 +10,146 @@ mod run;
 mod tests;
 mod tokens;
 
+use degrain::gpu::{Gpu, Shader, Target};
+use degrain::ops;
+use degrain::tape::{Case, Draw, check_case};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    run::main(|| Shaders, include_str!("equivalent.toml"))
+    run::main(Shaders::default, include_str!("equivalent.toml"))
 }
 
-/// The shaders of this repository.
-struct Shaders;
+/// The shaders of this repository, and the device that their mutants run on.
+#[derive(Default)]
+struct Shaders {
+    gpu: Option<Gpu>,
+    /// Draws for the operators' cases, the same for every mutant.
+    draws: Vec<Vec<u32>>,
+}
+
+/// Draws of each operator that a mutant must pass.
+const DRAWS: usize = 6;
 
 fn shaders() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders")
 }
 
-/// The WGSL files of a folder: names and texts, in the order of the names.
-fn files(folder: &Path) -> Vec<(String, String)> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let paths = entries
-        .map(|entry| entry.expect("a folder entry").path())
-        .filter(|p| p.extension().is_some_and(|e| e == "wgsl"));
-    let mut files: Vec<_> = paths
-        .map(|path| {
+/// The WGSL files of shaders/ and of its prelude: names and texts, in the order of the names.
+fn files() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for folder in ["", "prelude/"] {
+        let place = shaders().join(folder);
+        let entries = fs::read_dir(&place).unwrap_or_else(|e| panic!("{}: {e}", place.display()));
+        let names = entries.map(|entry| entry.expect("a folder entry").file_name().to_string_lossy().into_owned());
+        for name in names.filter(|name| name.ends_with(".wgsl")) {
+            let path = place.join(&name);
             let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            (path.file_name().expect("a file").to_string_lossy().into_owned(), text)
-        })
-        .collect();
+            files.push((format!("{folder}{name}"), text));
+        }
+    }
     files.sort();
     files
 }
 
+/// `prelude/common` of `prelude/common.wgsl`.
+fn stem(name: &str) -> &str {
+    name.trim_end_matches(".wgsl")
+}
+
+/// The functions that a file of the prelude declares.
+fn functions(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("fn ")?.split('(').next()).collect()
+}
+
+impl Shaders {
+    /// The cases that run a shader, or, for a file of the prelude, a shader that calls one of its functions.
+    fn cases(&self, name: &str, text: &str, target: Target) -> Vec<Case> {
+        let called = functions(text);
+        let prelude = name.starts_with("prelude/");
+        let concerned = |shader: &Shader| match prelude {
+            true => called.iter().any(|function| shader.text.contains(&format!("{function}("))),
+            false => shader.name == stem(name),
+        };
+        let mut cases = Vec::new();
+        // A file of the prelude has many users, and two draws of each are enough.
+        for draw in &self.draws[..if prelude { 2 } else { DRAWS }] {
+            for operator in ops::ALL {
+                let case = (operator.case)(&mut Draw::new(draw.clone()));
+                let trial = case.record(target, 1);
+                if trial.tape.calls().iter().any(|call| concerned(call.dispatch.entry.shader)) {
+                    cases.push(case);
+                }
+            }
+        }
+        cases
+    }
+}
+
 impl run::Kernels for Shaders {
     fn sources(&self) -> Vec<(String, String)> {
-        files(&shaders())
+        // The lanes are a constant, and half of what they could be belongs to other devices.
+        files().into_iter().filter(|(name, _)| !name.starts_with("prelude/lanes")).collect()
     }
 
-    fn link(&self, _: &str, text: &str) -> String {
-        // One of the hardware forms is enough to see whether a mutant is valid WGSL.
-        let forms = ["lanes_4.wgsl", "lanes_16.wgsl", "reduce_workgroup.wgsl"];
-        let prelude = files(&shaders().join("prelude")).into_iter().filter(|(name, _)| !forms.contains(&&name[..]));
+    fn link(&self, name: &str, text: &str) -> String {
+        let other_form = if name == "prelude/reduce_workgroup.wgsl" { "_subgroup.wgsl" } else { "_workgroup.wgsl" };
+        let left_out = |file: &str| {
+            ["prelude/lanes_4.wgsl", "prelude/lanes_16.wgsl", name].contains(&file) || file.ends_with(other_form)
+        };
+        let prelude = files().into_iter().filter(|(file, _)| file.starts_with("prelude/") && !left_out(file));
         prelude.fold(text.to_string(), |linked, (_, text)| linked + "\n" + &text)
     }
 
-    fn check(&mut self, name: &str, _: &str) -> Result<(), String> {
-        Err(format!("the operators' tests are not plugged in yet, so nothing checks {name}"))
+    fn check(&mut self, name: &str, text: &str) -> Result<(), String> {
+        if self.gpu.is_none() {
+            self.gpu = Some(Gpu::open(None).map_err(|e| e.to_string())?);
+            self.draws = draws();
+        }
+        let Some(mut gpu) = self.gpu.take() else { unreachable!("just opened") };
+        let own = gpu.target();
+        gpu.replace_shader(stem(name), Some(text.to_owned()));
+        let mut checked = 0;
+        let mut outcome = Ok(());
+        for target in targets(name, text, own) {
+            gpu.set_target(target);
+            for case in self.cases(name, text, target) {
+                checked += 1;
+                outcome = match check_case(&gpu, &case) {
+                    Ok(checked) => checked.map_err(|mismatch| mismatch.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                if outcome.is_err() {
+                    break;
+                }
+            }
+            if outcome.is_err() {
+                break;
+            }
+        }
+        gpu.set_target(own);
+        gpu.replace_shader(stem(name), None);
+        self.gpu = Some(gpu);
+        if checked == 0 { Err(format!("no operator's case runs {name}")) } else { outcome }
     }
+}
+
+/// The kinds of device for which a text is linked in another way, or is used for other calls.
+fn targets(name: &str, text: &str, own: Target) -> Vec<Target> {
+    match name {
+        "prelude/reduce_workgroup.wgsl" => vec![Target::TILES],
+        _ if own == Target::TILES || name.starts_with("prelude/") || text.contains("subgroup") => vec![own],
+        _ => vec![own, Target::TILES],
+    }
+}
+
+/// Choices for the operators' cases: any numbers, the same in every run.
+fn draws() -> Vec<Vec<u32>> {
+    let mut state = 1u64;
+    let mut word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u32
+    };
+    (0..DRAWS).map(|_| (0..24).map(|_| word()).collect()).collect()
 }

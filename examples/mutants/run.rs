@@ -91,7 +91,7 @@ struct Options {
 
 impl Options {
     fn parse(args: &[String]) -> Result<Self, String> {
-        let mut options = Self { list: false, every: 1, limit: Duration::from_secs(20), names: Vec::new() };
+        let mut options = Self { list: false, every: 1, limit: Duration::from_secs(60), names: Vec::new() };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut number = || match args.next().and_then(|n| n.parse().ok()) {

@@ -10,3 +10,15 @@ fn workgroup_sum(value: f32, lane: Lane) -> f32 {
 fn workgroup_max(value: f32, lane: Lane) -> f32 {
   return subgroupMax(value);
 }
+
+// Sums over each aligned block of `span` lanes (a power of two, at most WG); all lanes of a block get its result.
+fn span_sum(value: vec2<f32>, lane: Lane, span: u32) -> vec2<f32> {
+  if (span == L) {
+    return subgroupAdd(value);
+  }
+  var total = value;
+  for (var width = span / 2u; width > 0u; width = width / 2u) {
+    total += subgroupShuffleXor(total, width);
+  }
+  return total;
+}

@@ -32,3 +32,20 @@ fn workgroup_max(value: f32, lane: Lane) -> f32 {
   workgroupBarrier();
   return largest;
 }
+
+var<workgroup> scratch_pairs: array<vec2<f32>, WG>;
+
+// Sums over each aligned block of `span` lanes (a power of two, at most WG); all lanes of a block get its result.
+fn span_sum(value: vec2<f32>, lane: Lane, span: u32) -> vec2<f32> {
+  scratch_pairs[lane.index] = value;
+  workgroupBarrier();
+  for (var width = span / 2u; width > 0u; width = width / 2u) {
+    if (lane.index % span < width) {
+      scratch_pairs[lane.index] += scratch_pairs[lane.index + width];
+    }
+    workgroupBarrier();
+  }
+  let total = scratch_pairs[lane.index - lane.index % span];
+  workgroupBarrier();
+  return total;
+}

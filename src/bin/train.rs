@@ -1,1 +1,103 @@
-fn main() {}
+//! Trains a diffusion model: `train` alone trains a class-conditional DDPM on the bundled MNIST.
+
+use clap::Parser;
+use degrain::gpu::{Gpu, Memory, list_adapters};
+use degrain::train::{self, Outcome, Session, Settings, Start};
+use degrain::{Error, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Trains a diffusion model; without options, a class-conditional DDPM on the bundled MNIST
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(flatten, next_help_heading = "Settings (over --config, over the preset)")]
+    settings: Settings,
+    /// Settings from a TOML file
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Go on with the last checkpoint of this run folder
+    #[arg(long, conflicts_with_all = ["out", "preset", "size", "config"])]
+    resume: Option<PathBuf>,
+    /// Save and stop after this many steps in all
+    #[arg(long)]
+    stop_after: Option<u32>,
+    /// Adapter, by number or part of its name
+    #[arg(long)]
+    adapter: Option<String>,
+    /// List the adapters and stop
+    #[arg(long)]
+    list_adapters: bool,
+    /// Print model, parameters, planned memory, pipelines and FLOPs of a step, and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// Print every kernel call of a step, and stop
+    #[arg(long)]
+    listing: bool,
+    /// Measure every kernel call of a step on the device, and stop
+    #[arg(long)]
+    profile: bool,
+    /// Check every kernel call of a step against its reference, and stop
+    #[arg(long)]
+    verify: bool,
+}
+
+fn main() {
+    match run(Arguments::parse()) {
+        Ok(()) => (),
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::exit(1);
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    if arguments.list_adapters {
+        list_adapters().iter().for_each(|adapter| println!("{adapter}"));
+        return Ok(());
+    }
+    let gpu = Gpu::open(arguments.adapter.as_deref())?;
+    let settings = match (&arguments.resume, &arguments.config) {
+        (Some(run), _) => arguments.settings.or(Settings::from(train::read_config(run)?)),
+        (None, Some(file)) => arguments.settings.or(Settings::read(file)?),
+        (None, None) => arguments.settings,
+    };
+    let session = Session::open(&gpu, settings)?;
+    print!("{}", session.describe(&gpu));
+    let mut memory = Memory::new();
+    if arguments.dry_run || arguments.listing || arguments.profile || arguments.verify {
+        return session.inspect(&gpu, &mut memory, arguments.listing, arguments.profile, arguments.verify);
+    }
+
+    let folder = session.config.out.clone();
+    let resume = match &arguments.resume {
+        Some(run) => Some(degrain::diffusion::pipeline::locate(run)?),
+        None => {
+            train::refuse_to_overwrite(&folder)?;
+            None
+        }
+    };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = interrupted.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130); // asked twice: do not even finish the step; the last checkpoint is complete
+        }
+        eprintln!("\nfinishing the step and saving; once more to stop at once");
+    })
+    .map_err(|e| Error::Config(format!("Ctrl-C cannot be caught: {e}")))?;
+    let start = Start { folder: &folder, resume: resume.as_deref(), stop_after: arguments.stop_after, interrupted: &interrupted };
+    match train::run(&gpu, &mut memory, &session.job(), &start)? {
+        Outcome::Finished => println!(
+            "finished: {0}. Look at {0}/samples, {0}/loss.png, {0}/reverse.png, or draw more:\n  cargo run --release --bin sample -- --checkpoint {0}",
+            folder.display()
+        ),
+        Outcome::Stopped(step) => println!(
+            "stopped after step {step} and saved. Go on with:\n  cargo run --release --bin train -- --resume {}",
+            folder.display()
+        ),
+    }
+    Ok(())
+}

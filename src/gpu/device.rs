@@ -102,7 +102,8 @@ impl Gpu {
         self.device.limits().max_storage_buffer_binding_size
     }
 
-    /// Compiles another text for a shader from now on (its own again for `None`): how the mutation run reaches the device.
+    /// Compiles another text for a shader, or for a file of the prelude (`prelude/common`), from now on (its own again for `None`): how the
+    /// mutation run reaches the device.
     pub fn replace_shader(&self, name: &str, text: Option<String>) {
         self.pipelines.borrow_mut().clear();
         let mut replaced = self.replaced.borrow_mut();

@@ -8,6 +8,7 @@ mod memory;
 mod pipeline;
 mod shader;
 mod target;
+mod timing;
 
 pub use adapter::{AdapterChoice, list_adapters};
 pub use device::{Checks, Gpu};

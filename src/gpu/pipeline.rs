@@ -2,7 +2,7 @@
 
 use super::device::{Checks, Gpu};
 use super::memory::Memory;
-use super::shader::{Access, Entry, link};
+use super::shader::{Access, Entry, link_with};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ struct Pipeline {
 }
 
 /// A kernel with its operands: what a dispatch needs, made once.
-struct BoundKernel {
+pub(super) struct BoundKernel {
     pipeline: Rc<Pipeline>,
     operands: wgpu::BindGroup,
     takes_step: bool,
@@ -36,11 +36,11 @@ struct BoundKernel {
 
 /// The kernels of a program, its slot buffers, and the uniforms they share.
 pub struct Passes {
-    kernels: Vec<BoundKernel>,
+    pub(super) kernels: Vec<BoundKernel>,
     slots: Vec<wgpu::Buffer>,
     dims: Option<wgpu::Buffer>,
     dims_words: Vec<u32>,
-    step: wgpu::Buffer,
+    pub(super) step: wgpu::Buffer,
     step_group: wgpu::BindGroup,
 }
 
@@ -61,7 +61,7 @@ impl Gpu {
             return module.clone();
         }
         let text = self.replacement(entry.shader.name).unwrap_or_else(|| entry.shader.text.to_owned());
-        let source = wgpu::ShaderSource::Wgsl(link(&text, self.target()).into());
+        let source = wgpu::ShaderSource::Wgsl(link_with(&text, self.target(), |name| self.replacement(name)).into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(entry.shader.name), source };
         let checks = match self.checks {
             Checks::On => {
@@ -230,7 +230,7 @@ impl Passes {
         Ok(Ticket(submitted))
     }
 
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, kernel: &BoundKernel) {
+    pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, kernel: &BoundKernel) {
         pass.set_pipeline(&kernel.pipeline.compute);
         pass.set_bind_group(0, &kernel.operands, &[]);
         if kernel.takes_step {
@@ -238,51 +238,6 @@ impl Passes {
         }
         let [x, y, z] = kernel.groups;
         pass.dispatch_workgroups(x, y, z);
-    }
-
-    /// Runs every kernel once in a pass of its own and returns its time on the device, in nanoseconds.
-    ///
-    /// # Errors
-    /// The device has no time stamps.
-    pub fn run_timed(&self, gpu: &Gpu, step: &[u8]) -> Result<Vec<f64>> {
-        if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(Error::Device(format!("{} has no time stamps, so --profile cannot measure it", gpu.adapter())));
-        }
-        gpu.queue.write_buffer(&self.step, 0, step);
-        let mut times = Vec::with_capacity(self.kernels.len());
-        for chunk in self.kernels.chunks(wgpu::QUERY_SET_MAX_QUERIES as usize / 2) {
-            let count = 2 * chunk.len() as u32;
-            let set = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
-                label: None,
-                ty: wgpu::QueryType::Timestamp,
-                count,
-            });
-            let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-            let size = u64::from(count) * 8;
-            let resolved = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size,
-                usage,
-                mapped_at_creation: false,
-            });
-            let mut encoder = gpu.device.create_command_encoder(&Default::default());
-            for (kernel, number) in chunk.iter().zip(0..) {
-                let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
-                    query_set: &set,
-                    beginning_of_pass_write_index: Some(2 * number),
-                    end_of_pass_write_index: Some(2 * number + 1),
-                });
-                let mut pass =
-                    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-                self.encode(&mut pass, kernel);
-            }
-            encoder.resolve_query_set(&set, 0..count, &resolved, 0);
-            gpu.queue.submit([encoder.finish()]);
-            let stamps: Vec<u64> = gpu.start_read(&resolved, 0, size)?.wait(gpu)?;
-            let period = f64::from(gpu.queue.get_timestamp_period());
-            times.extend(stamps.chunks(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period));
-        }
-        Ok(times)
     }
 
     /// Fills a slot with a bit pattern: tests start from NaN.

@@ -56,20 +56,42 @@ pub struct Entry {
 
 /// The WGSL that is compiled for a target: the shader's text, then the prelude (module scope is order-free, so line numbers stay true).
 pub fn link(text: &str, target: Target) -> String {
-    let common = include_str!("../../shaders/prelude/common.wgsl");
-    let random = include_str!("../../shaders/prelude/random.wgsl");
-    let reduce = match target.form {
-        Form::Broadcast => concat!(
-            include_str!("../../shaders/prelude/reduce_subgroup.wgsl"),
-            "\n",
-            include_str!("../../shaders/prelude/outer_subgroup.wgsl")
-        ),
-        Form::Tiles => include_str!("../../shaders/prelude/reduce_workgroup.wgsl"),
-    };
-    let lanes = match target.lanes {
-        4 => include_str!("../../shaders/prelude/lanes_4.wgsl"),
-        16 => include_str!("../../shaders/prelude/lanes_16.wgsl"),
-        _ => include_str!("../../shaders/prelude/lanes_8.wgsl"),
-    };
-    [text, common, random, reduce, lanes].join("\n")
+    link_with(text, target, |_| None)
+}
+
+/// [`link`], with another text for the prelude files (by name, with their folder) for which `replacement` has one.
+pub(super) fn link_with(text: &str, target: Target, replacement: impl Fn(&str) -> Option<String>) -> String {
+    let mut linked = text.to_owned();
+    for (name, text) in prelude(target) {
+        linked.push('\n');
+        linked.push_str(&replacement(name).unwrap_or_else(|| text.to_owned()));
+    }
+    linked
+}
+
+/// Files of the prelude for a target: names below `shaders/` without extension, and texts.
+fn prelude(target: Target) -> Vec<(&'static str, &'static str)> {
+    macro_rules! file {
+        ($name:literal) => {
+            (concat!("prelude/", $name), include_str!(concat!("../../shaders/prelude/", $name, ".wgsl")))
+        };
+    }
+    let mut files = vec![file!("common"), file!("random")];
+    match target.form {
+        Form::Broadcast => files.extend([file!("reduce_subgroup"), file!("outer_subgroup")]),
+        Form::Tiles => files.push(file!("reduce_workgroup")),
+    }
+    files.push(match target.lanes {
+        4 => file!("lanes_4"),
+        16 => file!("lanes_16"),
+        _ => file!("lanes_8"),
+    });
+    files
+}
+
+impl Shader {
+    /// Whether the shader may be linked for a target: one that names subgroups is only written for their broadcasts.
+    pub fn fits(&self, target: Target) -> bool {
+        target.form == Form::Broadcast || !self.text.contains("subgroup")
+    }
 }

@@ -1,5 +1,7 @@
 //! What a recording must know of the device it will run on: plain data, so that recording needs no GPU.
 
+use std::fmt;
+
 /// The form of the kernels that have two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -24,11 +26,28 @@ impl Target {
     /// A GPU of any vendor, nothing assumed about its subgroups.
     pub const TILES: Target = Target { form: Form::Tiles, lanes: 8 };
 
+    /// Every target that a shader can be linked for.
+    pub const ALL: [Target; 4] = [
+        Target { form: Form::Broadcast, lanes: 4 },
+        Target::SOFTWARE,
+        Target { form: Form::Broadcast, lanes: 16 },
+        Target::TILES,
+    ];
+
     /// The target for a device: software drivers with a fixed subgroup of 4, 8 or 16 lanes broadcast, everything else uses tiles.
     pub fn choose(is_software: bool, subgroup_lanes: Option<u32>) -> Target {
         match subgroup_lanes {
             Some(lanes @ (4 | 8 | 16)) if is_software => Target { form: Form::Broadcast, lanes },
             _ => Target::TILES,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.form {
+            Form::Tiles => f.write_str("tiles"),
+            Form::Broadcast => write!(f, "broadcast_{}", self.lanes),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which values of a [`UNet2dConfig`] can be computed and fit each other. Every refusal says what would fit.
 
+use super::unet_choices::{DownBlock, UpBlock};
 use super::unet_config::UNet2dConfig;
 
 type Rule = std::result::Result<(), String>;
@@ -33,7 +34,10 @@ pub(super) fn check(config: &UNet2dConfig) -> Rule {
         return Err(format!("`dropout` = {} is not supported: set it to 0 (sampling never uses it)", config.dropout));
     }
     if config.downsample_padding > 1 {
-        return Err(format!("`downsample_padding` = {} is not supported: it must be 0 or 1", config.downsample_padding));
+        return Err(format!(
+            "`downsample_padding` = {} is not supported: it must be 0 or 1",
+            config.downsample_padding
+        ));
     }
     for (key, value) in [("norm_eps", config.norm_eps), ("mid_block_scale_factor", config.mid_block_scale_factor)] {
         if !(value > 0.0 && value.is_finite()) {
@@ -78,7 +82,6 @@ pub fn suggest_groups(channels: &[u32]) -> Option<u32> {
 }
 
 fn heads(config: &UNet2dConfig) -> Rule {
-    use super::unet_config::{DownBlock, UpBlock};
     let Some(width) = config.attention_head_dim else { return Ok(()) };
     let last = config.levels() - 1;
     for (level, &channels) in config.block_out_channels.iter().enumerate() {

@@ -3,9 +3,9 @@
 //! A layer is made once, which adds its tensors to the model's list, and recorded on any number of tapes.
 
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
-use super::unet_config::Activation;
+use super::unet_choices::Activation;
 use crate::ops::conv2d::{Conv2d, Padding, conv2d};
-use crate::ops::group_norm::{GroupNorm, group_norm};
+use crate::ops::group_norm::{self, GroupNorm, group_norm};
 use crate::ops::linear::linear;
 use crate::ops::relu::relu;
 use crate::ops::silu::silu;
@@ -120,24 +120,24 @@ impl Norm {
     /// Of a map [B, channels, H, W].
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
-        self.with(t, w, x, false)
+        self.with(t, w, x, group_norm::Activation::None)
     }
 
     /// Followed by a nonlinearity, in one kernel where there is one.
     #[track_caller]
     pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
         match activation {
-            Activation::Silu => self.with(t, w, x, true),
+            Activation::Silu => self.with(t, w, x, group_norm::Activation::Silu),
             Activation::Relu => {
-                let y = self.with(t, w, x, false);
+                let y = self.forward(t, w, x);
                 relu(t, y)
             }
         }
     }
 
     #[track_caller]
-    fn with(&self, t: &mut Tape, w: &Weights, x: Tensor, silu: bool) -> Tensor {
-        let settings = GroupNorm { groups: self.groups, eps: self.eps, silu };
+    fn with(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: group_norm::Activation) -> Tensor {
+        let settings = GroupNorm { groups: self.groups, eps: self.eps, activation };
         group_norm(t, x, w.get(self.weight), w.get(self.bias), settings)
     }
 }

@@ -7,13 +7,14 @@ pub mod resnet;
 pub mod self_attention;
 pub mod state_dict;
 mod unet2d;
+mod unet_choices;
 mod unet_config;
 mod unet_levels;
 
 pub use config_rules::suggest_groups;
 pub use parameters::{GRADIENTS, Initial, Initialization, PARAMETERS, Parameter, ParameterId, Parameters, Weights};
-pub use unet_config::{
-    Activation, ClassEmbedding, DownBlock, MidBlock, Resampling, SampleSize, TimeEmbedding, TimeShift, UNet2dConfig,
-    UpBlock,
+pub use unet_choices::{
+    Activation, ClassEmbedding, DownBlock, MidBlock, Resampling, SampleSize, TimeEmbedding, TimeShift, UpBlock,
 };
+pub use unet_config::UNet2dConfig;
 pub use unet2d::{TIME_TABLE, UNet2d, sinusoid};

@@ -5,6 +5,8 @@
 
 use crate::tape::philox::{key, normal, philox, uniform};
 use crate::tape::{Shape, Tape, Tensor};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// Name of the memory that training updates.
 pub const PARAMETERS: &str = "parameters";
@@ -38,9 +40,13 @@ pub enum Initial {
 }
 
 /// What a fresh model starts from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Initialization {
     /// Every layer as PyTorch draws it.
+    #[serde(rename = "pytorch")]
+    #[value(name = "pytorch")]
     PyTorch,
     /// The same, but the last layer of every residual branch and of the model is zero, so that blocks start as the identity and the model
     /// as zero (Ho et al. 2020).

@@ -7,7 +7,7 @@
 
 use super::layers::{Conv, Linear, Norm};
 use super::parameters::{Parameters, Weights};
-use super::unet_config::{Activation, TimeShift};
+use super::unet_choices::{Activation, TimeShift};
 use crate::ops::add::add;
 use crate::ops::add_channels::add_channels;
 use crate::ops::affine::affine;

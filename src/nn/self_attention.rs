@@ -8,7 +8,7 @@ use super::layers::{Linear, Norm};
 use super::parameters::{Parameters, Weights};
 use super::resnet::divide;
 use crate::ops::add::add;
-use crate::ops::attention::{Attention, attention};
+use crate::ops::attention::attention;
 use crate::tape::{Shape, Tape, Tensor};
 
 /// What an attention block is made from.
@@ -68,7 +68,7 @@ impl SelfAttention {
             let [_, inner, ..] = t.shape(map).as_array::<4>();
             t.reshape(map, Shape::f32([batch, inner, height * width]))
         });
-        let a = attention(t, q, k, v, Attention { head_width: self.head_width });
+        let a = attention(t, q, k, v, self.head_width);
         let [_, inner, _] = t.shape(a).as_array();
         let a = t.reshape(a, Shape::f32([batch, inner, height, width]));
         let a = self.out.pixels(t, w, a);

@@ -133,7 +133,10 @@ fn explain(error: &SafeTensorError, bytes: &[u8]) -> String {
     match error {
         E::HeaderTooSmall => format!("no safetensors file: it has {length} bytes only"),
         E::HeaderTooLarge | E::InvalidHeaderLength => {
-            format!("no safetensors file, or cut short: a header of {} bytes is announced, but the file has {length}", header())
+            format!(
+                "no safetensors file, or cut short: a header of {} bytes is announced, but the file has {length}",
+                header()
+            )
         }
         E::MetadataIncompleteBuffer => {
             format!("cut short, or something was appended: its {length} bytes are not as many as its header announces")
@@ -144,8 +147,8 @@ fn explain(error: &SafeTensorError, bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parameters::{Initial, Initialization};
     use super::*;
+    use crate::nn::{Initial, Initialization};
     use crate::tape::Shape;
 
     fn model() -> Parameters {
@@ -196,7 +199,9 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         let mut large = model();
-        (0..20).for_each(|i| drop(large.add(format!("layer.{i}"), Shape::f32([1]), Initial::Zeros)));
+        for i in 0..20 {
+            large.add(format!("layer.{i}"), Shape::f32([1]), Initial::Zeros);
+        }
         let error = from_bytes(&bytes, &large).unwrap_err();
         assert!(error.contains("and 14 more"), "{error}");
         let nan = f32::NAN.to_le_bytes();

@@ -9,7 +9,8 @@
 
 use super::layers::{Conv, Linear, Norm};
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
-use super::unet_config::{Activation, UNet2dConfig};
+use super::unet_choices::Activation;
+use super::unet_config::UNet2dConfig;
 use super::unet_levels::{Level, Mid, down, mid, up};
 use crate::Result;
 use crate::gpu::Target;
@@ -57,9 +58,9 @@ impl UNet2d {
                 Linear::new(p, "time_embedding.linear_1", first, time_width),
                 Linear::new(p, "time_embedding.linear_2", time_width, time_width),
             ],
-            classes: config.num_class_embeds.map(|count| {
-                p.add("class_embedding.weight".into(), Shape::f32([count, time_width]), Initial::Normal)
-            }),
+            classes: config
+                .num_class_embeds
+                .map(|count| p.add("class_embedding.weight".into(), Shape::f32([count, time_width]), Initial::Normal)),
             down: down(p, &config),
             mid: config.mid_block_type.map(|_| mid(p, &config)),
             up: up(p, &config),
@@ -134,13 +135,13 @@ impl UNet2d {
     #[track_caller]
     fn embed(&self, t: &mut Tape, w: &Weights, timesteps: Tensor, labels: Option<Tensor>) -> Tensor {
         let table = t.memory(TIME_TABLE, Shape::f32([self.timesteps, self.config.block_out_channels[0]]));
-        let mut e = embedding(t, table, timesteps);
+        let mut e = embedding(t, timesteps, table);
         e = self.time[0].rows(t, w, e);
         e = silu(t, e);
         e = self.time[1].rows(t, w, e);
         match (self.classes, labels) {
             (Some(table), Some(labels)) => {
-                let class = embedding(t, w.get(table), labels);
+                let class = embedding(t, labels, w.get(table));
                 e = add(t, e, class);
             }
             (None, None) => (),
@@ -220,7 +221,9 @@ mod tests {
         assert_eq!(count(config(&[64, 128, 128], 1)), 6_801_409);
         assert_eq!(count(config(&[64, 128, 256], 1)), 16_054_145);
 
-        use {DownBlock::Attention as ADown, DownBlock::Plain as Down, UpBlock::Attention as AUp, UpBlock::Plain as Up};
+        use {
+            DownBlock::Attention as ADown, DownBlock::Plain as Down, UpBlock::Attention as AUp, UpBlock::Plain as Up,
+        };
         let classes = UNet2dConfig {
             norm_num_groups: 8,
             num_class_embeds: Some(11),
@@ -229,7 +232,7 @@ mod tests {
             ..config(&[32, 64, 64], 1)
         };
         let model = UNet2d::new(classes, 1000).unwrap();
-        assert_eq!((model.parameters().count(), model.parameters().iter().len()), (1_624_577, 270));
+        assert_eq!((model.parameters().count(), model.parameters().iter().len()), (1_624_577, 269));
 
         let cifar = UNet2dConfig {
             in_channels: 3,
@@ -257,7 +260,10 @@ mod tests {
         let close = |row: Vec<f64>, expected: [f64; 8]| {
             row.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 6e-8 + 1e-7 * 999.0, "{a} {b}"));
         };
-        close(sinusoid(1.0, 8, true, 0.0), [0.5403023, 0.9950042, 0.99995, 0.9999995, 0.841471, 0.0998334, 0.0099998, 0.001]);
+        close(
+            sinusoid(1.0, 8, true, 0.0),
+            [0.5403023, 0.9950042, 0.99995, 0.9999995, 0.841471, 0.0998334, 0.0099998, 0.001],
+        );
         close(
             sinusoid(999.0, 8, true, 0.0),
             [0.9996498, 0.8074551, -0.8444698, 0.5411435, -0.0264608, -0.5899291, -0.5356032, 0.8409302],

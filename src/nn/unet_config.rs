@@ -4,99 +4,14 @@
 //! back, for the caller to print.
 
 use super::config_rules;
+use super::unet_choices::{
+    Activation, ClassEmbedding, DownBlock, MidBlock, Resampling, SampleSize, TimeEmbedding, TimeShift, UpBlock,
+};
 use crate::{Error, Result};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::Path;
-
-/// A block of the way down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DownBlock {
-    /// Residual blocks.
-    #[serde(rename = "DownBlock2D", alias = "UNetResDownBlock2D")]
-    Plain,
-    /// Residual blocks, each followed by self-attention.
-    #[serde(rename = "AttnDownBlock2D", alias = "UNetResAttnDownBlock2D")]
-    Attention,
-}
-
-/// A block of the way up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum UpBlock {
-    /// Residual blocks.
-    #[serde(rename = "UpBlock2D", alias = "UNetResUpBlock2D")]
-    Plain,
-    /// Residual blocks, each followed by self-attention.
-    #[serde(rename = "AttnUpBlock2D", alias = "UNetResAttnUpBlock2D")]
-    Attention,
-}
-
-/// The block in the middle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MidBlock {
-    /// Two residual blocks, with self-attention between them if `add_attention`.
-    #[serde(rename = "UNetMidBlock2D")]
-    Resnets,
-}
-
-/// The nonlinearity of the residual blocks; that of the time embedding and of the model's end is always SiLU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
-    /// x · sigmoid(x)
-    #[serde(alias = "swish")]
-    Silu,
-    /// max(x, 0)
-    Relu,
-}
-
-/// How a residual block takes in the time embedding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TimeShift {
-    /// Added to the map.
-    #[serde(rename = "default")]
-    Add,
-    /// As a scale and a shift of the normalised map.
-    ScaleShift,
-}
-
-/// How the time step becomes a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TimeEmbedding {
-    /// Sines and cosines of falling frequencies.
-    Positional,
-}
-
-/// How maps are halved and doubled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Resampling {
-    /// By a convolution.
-    Conv,
-}
-
-/// Height and width of the samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum SampleSize {
-    /// Both the same.
-    Square(u32),
-    /// Height, width.
-    Rectangle([u32; 2]),
-}
-
-impl SampleSize {
-    /// Height, width.
-    pub fn height_width(self) -> [u32; 2] {
-        match self {
-            SampleSize::Square(side) => [side; 2],
-            SampleSize::Rectangle(sides) => sides,
-        }
-    }
-}
 
 macro_rules! config {
     ($($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:expr;)*) => {
@@ -179,10 +94,6 @@ config! {
     /// Only used by a time embedding that is not supported.
     num_train_timesteps: Option<u32> = None;
 }
-
-/// Ways to embed classes that have a name in diffusers; none is supported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ClassEmbedding {}
 
 /// Takes a key out of the map, if it is there.
 fn take<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str) -> std::result::Result<Option<T>, String> {

@@ -4,7 +4,8 @@ use super::layers::Conv;
 use super::parameters::{Parameters, Weights};
 use super::resnet::{Resnet, ResnetSettings};
 use super::self_attention::{SelfAttention, SelfAttentionSettings};
-use super::unet_config::{DownBlock, TimeShift, UNet2dConfig, UpBlock};
+use super::unet_choices::{DownBlock, TimeShift, UpBlock};
+use super::unet_config::UNet2dConfig;
 use crate::ops::conv2d::{Conv2d, Padding};
 use crate::tape::{Tape, Tensor};
 
@@ -64,9 +65,8 @@ pub(super) fn down(p: &mut Parameters, config: &UNet2dConfig) -> Vec<Level> {
         let layer = |p: &mut Parameters, j: u32| {
             let inputs = if j == 0 { channels[i.saturating_sub(1)] } else { outputs };
             let resnet = Resnet::new(p, &format!("{name}.resnets.{j}"), inputs, outputs, resnet_settings(config));
-            let attention = (config.down_block_types[i] == DownBlock::Attention).then(|| {
-                SelfAttention::new(p, &format!("{name}.attentions.{j}"), outputs, attention_settings(config))
-            });
+            let attention = (config.down_block_types[i] == DownBlock::Attention)
+                .then(|| SelfAttention::new(p, &format!("{name}.attentions.{j}"), outputs, attention_settings(config)));
             Layer { resnet, attention }
         };
         let layers = (0..config.layers_per_block).map(|j| layer(p, j)).collect();
@@ -91,8 +91,7 @@ pub(super) fn mid(p: &mut Parameters, config: &UNet2dConfig) -> Mid {
     let attention = SelfAttentionSettings { groups, divisor, ..attention_settings(config) };
     let block = |p: &mut Parameters, name: &str| Resnet::new(p, name, channels, channels, settings);
     let first = block(p, "mid_block.resnets.0");
-    let attention =
-        config.add_attention.then(|| SelfAttention::new(p, "mid_block.attentions.0", channels, attention));
+    let attention = config.add_attention.then(|| SelfAttention::new(p, "mid_block.attentions.0", channels, attention));
     let second = block(p, "mid_block.resnets.1");
     Mid { first: Layer { resnet: first, attention }, second: Layer { resnet: second, attention: None } }
 }
@@ -108,14 +107,12 @@ pub(super) fn up(p: &mut Parameters, config: &UNet2dConfig) -> Vec<Level> {
             let kept = if j == config.layers_per_block { next } else { outputs };
             let resnet =
                 Resnet::new(p, &format!("{name}.resnets.{j}"), hidden + kept, outputs, resnet_settings(config));
-            let attention = (config.up_block_types[i] == UpBlock::Attention).then(|| {
-                SelfAttention::new(p, &format!("{name}.attentions.{j}"), outputs, attention_settings(config))
-            });
+            let attention = (config.up_block_types[i] == UpBlock::Attention)
+                .then(|| SelfAttention::new(p, &format!("{name}.attentions.{j}"), outputs, attention_settings(config)));
             Layer { resnet, attention }
         };
         let layers = (0..=config.layers_per_block).map(|j| layer(p, j)).collect();
-        let resample =
-            (i < last).then(|| Conv::same(p, &format!("{name}.upsamplers.0.conv"), outputs, outputs));
+        let resample = (i < last).then(|| Conv::same(p, &format!("{name}.upsamplers.0.conv"), outputs, outputs));
         Level { layers, resample }
     };
     channels.iter().enumerate().map(level).collect()

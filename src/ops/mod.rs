@@ -9,6 +9,7 @@
 //! A second form of an operator's kernels (for another class of device) is a shader `NAME_FORM.wgsl`, used by the same Rust file.
 
 mod faces;
+mod linked;
 
 macro_rules! operators {
     ($($name:ident),* $(,)?) => {
@@ -22,26 +23,37 @@ macro_rules! operators {
 operators! {
     adam,
     add,
+    add_channels,
     affine,
+    attention,
     average,
     batch,
+    batch_norm,
     choose,
     concat,
     conv2d,
     denoise,
+    downsample,
     drop_label,
     embedding,
     fill,
     gradient_norm,
+    group_norm,
     linear,
     matmul,
     mix,
     mse,
     noise,
+    philox,
     record,
+    relu,
     repeat,
+    roofline,
+    scale_shift,
+    silu,
     timesteps,
     upsample,
 }
 
 pub use faces::SHADERS;
+pub use linked::{Linked, linked};

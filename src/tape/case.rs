@@ -3,14 +3,14 @@
 use super::check::{Checker, Mismatch};
 use super::op::{Case, Fill};
 use super::record::{Tape, Tensor};
-use super::shape::Shape;
+use super::shape::{Dtype, Shape};
 use super::step::Step;
 use crate::Result;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::{Gpu, Memory, Target};
 use std::f64::consts::TAU;
 
 /// The step that cases run with.
-const STEP: Step = Step {
+pub const STEP: Step = Step {
     seed_low: 1234,
     seed_high: 99,
     index: 3,
@@ -25,59 +25,73 @@ const STEP: Step = Step {
     reserved: 0.0,
 };
 
-/// Runs a case forward, and backward from a random gradient of its first output, on a device; checks it against its reference, and a second
-/// run against the first bit for bit.
+/// A case on a tape: forward, and backward from a random gradient of its first output if it has gradients.
+pub struct Trial {
+    /// The record.
+    pub tape: Tape,
+    /// What the operator computes: its outputs, the gradients of its inputs, and the inputs it updates.
+    pub results: Vec<Tensor>,
+    /// Name of the memory, shape, content and seed of each input.
+    inputs: Vec<(String, Shape, Fill, u64)>,
+}
+
+impl Case {
+    /// Records the case for a kind of device, with `passes` backward passes: the first stores the gradients, later ones add to them.
+    pub fn record(&self, target: Target, passes: usize) -> Trial {
+        let mut tape = Tape::new(target);
+        let mut inputs: Vec<_> =
+            self.inputs.iter().zip(0u64..).map(|(&(s, fill), i)| (format!("input {i}"), s, fill, i)).collect();
+        let given: Vec<Tensor> = inputs.iter().map(|(name, shape, ..)| tape.memory(name, *shape)).collect();
+        let differentiable = self.op.differentiable();
+        let fixed = |i: &usize| self.op.constants().contains(i) || self.op.updates().contains(i);
+        let watched: Vec<usize> =
+            (0..given.len()).filter(|i| differentiable && !fixed(i) && self.inputs[*i].0.dtype == Dtype::F32).collect();
+        watched.iter().for_each(|&i| tape.watch(given[i]));
+        let mut results = tape.apply_shared(self.op.clone(), &given);
+        if differentiable {
+            let y = results[0];
+            inputs.push(("dy".into(), tape.shape(y), Fill::Normal(1.0), 77));
+            let dy = tape.memory("dy", tape.shape(y));
+            (0..passes).for_each(|_| tape.backward(y, dy));
+            results.extend(watched.iter().map(|&i| match tape.gradient(given[i]) {
+                Some(dx) => dx,
+                None => panic!("{:?} gives no gradient to its differentiable input {i}", self.op),
+            }));
+        }
+        results.extend(self.op.updates().iter().map(|&i| given[i]));
+        Trial { tape, results, inputs }
+    }
+}
+
+impl Trial {
+    /// Makes the memory of the inputs and fills it.
+    pub fn fill(&self, gpu: &Gpu, memory: &mut Memory) -> Result<()> {
+        for (name, shape, fill, seed) in &self.inputs {
+            memory.require(gpu, name, shape.bytes())?;
+            memory.write(gpu, name, 0, &words(*shape, *fill, *seed))?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a case forward, and twice backward from a random gradient of its first output (the first stores the gradients, the second adds to
+/// them), on a device; checks it against its reference, and a second run against the first bit for bit.
 ///
 /// # Errors
 /// The device's; a mismatch is in the inner result.
 pub fn check_case(gpu: &Gpu, case: &Case) -> Result<std::result::Result<(), Mismatch>> {
-    let mut results: Vec<Vec<Vec<u32>>> = Vec::new();
+    let mut bits: Vec<Vec<Vec<u32>>> = Vec::new();
     for _ in 0..2 {
-        let mut tape = Tape::new(gpu.target());
+        let trial = case.record(gpu.target(), 2);
         let mut memory = Memory::new();
-        let mut contents = Vec::new();
-        let mut input = |tape: &mut Tape, name: String, shape: Shape, fill: Fill, seed: usize| {
-            let x = tape.memory(&name, shape);
-            contents.push((name, words(shape, fill, seed as u64)));
-            x
-        };
-        let inputs: Vec<Tensor> = case
-            .inputs
-            .iter()
-            .enumerate()
-            .map(|(i, &(shape, fill))| input(&mut tape, format!("input {i}"), shape, fill, i))
-            .collect();
-        let mut watched = Vec::new();
-        if case.op.differentiable() {
-            let fixed = |i: &usize| case.op.constants().contains(i) || case.op.updates().contains(i);
-            let float = |&i: &usize| tape.shape(inputs[i]).dtype == super::Dtype::F32;
-            watched = (0..inputs.len()).filter(|i| !fixed(i)).filter(float).map(|i| inputs[i]).collect::<Vec<_>>();
-            watched.iter().for_each(|&x| tape.watch(x));
-        }
-        let mut outputs = tape.apply_shared(case.op.clone(), &inputs);
-        if case.op.differentiable() {
-            let shape = tape.shape(outputs[0]);
-            let dy = input(&mut tape, "dy".into(), shape, Fill::Normal(1.0), 77);
-            tape.backward(outputs[0], dy);
-            for (number, &x) in watched.iter().enumerate() {
-                let Some(dx) = tape.gradient(x) else {
-                    panic!("{:?} gives no gradient to its differentiable input {number}", case.op)
-                };
-                outputs.push(dx);
-            }
-        }
-        outputs.extend(case.op.updates().iter().map(|&i| inputs[i]));
-        for (name, words) in &contents {
-            memory.require(gpu, name, (words.len() as u64 * 4).next_multiple_of(16))?;
-            memory.write(gpu, name, 0, words)?;
-        }
-        let checker = Checker::new(gpu, &tape, &mut memory, STEP)?;
+        trial.fill(gpu, &mut memory)?;
+        let checker = Checker::new(gpu, &trial.tape, &mut memory, STEP)?;
         if let Err(mismatch) = checker.check(|_, _| ())? {
             return Ok(Err(mismatch));
         }
-        results.push(outputs.iter().map(|&x| checker.bits(x)).collect::<Result<_>>()?);
+        bits.push(trial.results.iter().map(|&x| checker.bits(x)).collect::<Result<_>>()?);
     }
-    if results[0] != results[1] {
+    if bits[0] != bits[1] {
         let what = "two runs differ in their bits".into();
         let operator = format!("{:?} of {:?}", case.op, case.inputs);
         return Ok(Err(Mismatch { operator, kernels: case.op.name().into(), what }));

@@ -1,0 +1,266 @@
+// y = softmax(q k^T / sqrt(d)) v in each head: the portable form, without subgroup functions and without barriers.
+// q, k, v, y [B, I, T]; head h owns the d = WIDTH channels from h d; tokens lie side by side, so lanes load neighbours.
+// stats [B, heads, 2, T] holds the largest score of each query, in units of log 2, and the reciprocal of the sum of the exponentials
+// relative to it: more exact than their logarithm. The T x T matrix is never stored (Dao 2023, "FlashAttention-2").
+//
+// A lane owns one token (a query in `forward` and `backward_query`, a key in `backward_key_value`) and CHUNK channels of the result. Tokens
+// of the other side come in fours; all lanes load the same ones, which caches serve well. The first CHUNK channels of the own
+// token stay in registers, the rest (wide heads) is loaded again, and for each chunk of the result the scores are computed again.
+// Grid (T / GROUP, heads * chunks, B). FLOPs 4 T^2 I B forward, 6 for dq, 8 for dk and dv (d <= CHUNK).
+//
+// Backward, with p recomputed from stats and delta = rowsum(dy * y):   dv = p^T dy   ds = p * (dy v^T - delta)   dq = ds k   dk = ds^T q
+
+override T: u32;
+override HEADS: u32;
+override WIDTH: u32;
+override SCALE: f32;        // log2(e) / sqrt(d): scores are in units of log 2
+override ADD: bool;
+
+const GROUP = 64u;
+const CHUNK = 8u;
+const LOWEST = -1e38;       // score of a key that does not exist
+
+@group(0) @binding(0) var<storage, read> q: array<f32>;
+@group(0) @binding(1) var<storage, read> k: array<f32>;
+@group(0) @binding(2) var<storage, read> v: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read_write> stats: array<f32>;
+
+struct Place {
+  token: u32,     // may lie past the end
+  clamped: u32,
+  head: u32,      // counted over the batch
+  base: u32,      // of the head's channels
+  first: u32,     // channel of the chunk
+}
+
+fn place(lane: Lane) -> Place {
+  let chunks = (WIDTH + CHUNK - 1u) / CHUNK;
+  let token = lane.workgroup.x * GROUP + lane.index;
+  let head = lane.workgroup.z * HEADS + lane.workgroup.y / chunks;
+  return Place(token, min(token, T - 1u), head, head * WIDTH * T, lane.workgroup.y % chunks * CHUNK);
+}
+
+// Four tokens of the other side from j on; past the end the last one again.
+fn four(j: u32) -> vec4<u32> {
+  return min(vec4<u32>(j, j + 1u, j + 2u, j + 3u), vec4<u32>(T - 1u));
+}
+
+fn q4(row: u32, o: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(q[row + o.x], q[row + o.y], q[row + o.z], q[row + o.w]);
+}
+
+fn k4(row: u32, o: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(k[row + o.x], k[row + o.y], k[row + o.z], k[row + o.w]);
+}
+
+fn v4(row: u32, o: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(v[row + o.x], v[row + o.y], v[row + o.z], v[row + o.w]);
+}
+
+fn dy4(row: u32, o: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(dy[row + o.x], dy[row + o.y], dy[row + o.z], dy[row + o.w]);
+}
+
+fn in_head(channel: u32) -> bool {
+  return WIDTH % CHUNK == 0u || channel < WIDTH;
+}
+
+fn exist(j: u32) -> vec4<bool> {
+  return vec4<u32>(j, j + 1u, j + 2u, j + 3u) < vec4<u32>(T);
+}
+
+@compute @workgroup_size(GROUP)
+fn forward(lane: Lane) {
+  let p = place(lane);
+  var own: array<f32, CHUNK>;
+  var sum: array<f32, CHUNK>;
+  for (var c = 0u; c < CHUNK; c++) {
+    if (c < WIDTH) {
+      own[c] = q[p.base + c * T + p.clamped] * SCALE;
+    }
+  }
+  var largest = LOWEST;
+  var total = 0.0;
+  for (var j = 0u; j < T; j += 4u) {
+    let other = four(j);
+    var s: vec4<f32>;
+    for (var c = 0u; c < CHUNK; c++) {
+      if (c < WIDTH) {
+        s += own[c] * k4(p.base + c * T, other);
+      }
+    }
+    for (var c = CHUNK; c < WIDTH; c++) {
+      s += q[p.base + c * T + p.clamped] * SCALE * k4(p.base + c * T, other);
+    }
+    s = select(vec4<f32>(LOWEST), s, exist(j));
+    let top = max(max(largest, max(s.x, s.y)), max(s.z, s.w));
+    let kept = exp2(largest - top);
+    largest = top;
+    s = exp2(s - top);
+    total = total * kept + s.x + s.y + s.z + s.w;
+    for (var c = 0u; c < CHUNK; c++) {
+      if (in_head(p.first + c)) {
+        sum[c] = sum[c] * kept + dot(s, v4(p.base + (p.first + c) * T, other));
+      }
+    }
+  }
+  let share = 1.0 / total;
+  if (p.token < T) {
+    for (var c = 0u; c < CHUNK; c++) {
+      if (in_head(p.first + c)) {
+        y[p.base + (p.first + c) * T + p.token] = sum[c] * share;
+      }
+    }
+    if (p.first == 0u) {
+      stats[p.head * 2u * T + p.token] = largest;
+      stats[p.head * 2u * T + T + p.token] = share;
+    }
+  }
+}
+
+@group(0) @binding(3) var<storage, read> saved: array<f32>;
+@group(0) @binding(4) var<storage, read> dy: array<f32>;
+@group(0) @binding(5) var<storage, read> delta: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dq: array<f32>;
+
+@compute @workgroup_size(GROUP)
+fn backward_query(lane: Lane) {
+  let p = place(lane);
+  var own: array<f32, CHUNK>;
+  var own_dy: array<f32, CHUNK>;
+  var sum: array<f32, CHUNK>;
+  for (var c = 0u; c < CHUNK; c++) {
+    if (c < WIDTH) {
+      own[c] = q[p.base + c * T + p.clamped] * SCALE;
+      own_dy[c] = dy[p.base + c * T + p.clamped];
+    }
+  }
+  let largest = saved[p.head * 2u * T + p.clamped];
+  let share = saved[p.head * 2u * T + T + p.clamped];
+  let own_delta = delta[p.head * T + p.clamped];
+  for (var j = 0u; j < T; j += 4u) {
+    let other = four(j);
+    var s: vec4<f32>;
+    var dp: vec4<f32>;
+    for (var c = 0u; c < CHUNK; c++) {
+      if (c < WIDTH) {
+        s += own[c] * k4(p.base + c * T, other);
+        dp += own_dy[c] * v4(p.base + c * T, other);
+      }
+    }
+    for (var c = CHUNK; c < WIDTH; c++) {
+      s += q[p.base + c * T + p.clamped] * SCALE * k4(p.base + c * T, other);
+      dp += dy[p.base + c * T + p.clamped] * v4(p.base + c * T, other);
+    }
+    s = select(vec4<f32>(), exp2(s - largest) * (dp - own_delta), exist(j));
+    for (var c = 0u; c < CHUNK; c++) {
+      if (in_head(p.first + c)) {
+        sum[c] += dot(s, k4(p.base + (p.first + c) * T, other));
+      }
+    }
+  }
+  if (p.token < T) {
+    for (var c = 0u; c < CHUNK; c++) {
+      if (in_head(p.first + c)) {
+        let to = p.base + (p.first + c) * T + p.token;
+        let gradient = sum[c] * share * SCALE * LN_2;
+        if (ADD) {
+          dq[to] += gradient;
+        } else {
+          dq[to] = gradient;
+        }
+      }
+    }
+  }
+}
+
+fn stat4(row: u32, o: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(saved[row + o.x], saved[row + o.y], saved[row + o.z], saved[row + o.w]);
+}
+
+fn delta4(row: u32, o: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(delta[row + o.x], delta[row + o.y], delta[row + o.z], delta[row + o.w]);
+}
+
+const LN_2 = 0.6931471805599453;   // SCALE * LN_2 = 1 / sqrt(d)
+
+@group(0) @binding(6) var<storage, read_write> dk: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dv: array<f32>;
+
+@compute @workgroup_size(GROUP)
+fn backward_key_value(lane: Lane) {
+  let p = place(lane);
+  var own: array<f32, CHUNK>;
+  var own_v: array<f32, CHUNK>;
+  var sum_k: array<f32, CHUNK>;
+  var sum_v: array<f32, CHUNK>;
+  for (var c = 0u; c < CHUNK; c++) {
+    if (c < WIDTH) {
+      own[c] = k[p.base + c * T + p.clamped] * SCALE;
+      own_v[c] = v[p.base + c * T + p.clamped];
+    }
+  }
+  for (var j = 0u; j < T; j += 4u) {
+    let other = four(j);
+    var s: vec4<f32>;
+    var ds: vec4<f32>;
+    for (var c = 0u; c < CHUNK; c++) {
+      if (c < WIDTH) {
+        s += own[c] * q4(p.base + c * T, other);
+        ds += own_v[c] * dy4(p.base + c * T, other);
+      }
+    }
+    for (var c = CHUNK; c < WIDTH; c++) {
+      s += k[p.base + c * T + p.clamped] * SCALE * q4(p.base + c * T, other);
+      ds += v[p.base + c * T + p.clamped] * dy4(p.base + c * T, other);
+    }
+    let weights = exp2(s - stat4(p.head * 2u * T, other)) * stat4(p.head * 2u * T + T, other);
+    s = select(vec4<f32>(), weights, exist(j));
+    ds = s * (ds - delta4(p.head * T, other));
+    for (var c = 0u; c < CHUNK; c++) {
+      if (in_head(p.first + c)) {
+        sum_v[c] += dot(s, dy4(p.base + (p.first + c) * T, other));
+        sum_k[c] += dot(ds, q4(p.base + (p.first + c) * T, other));
+      }
+    }
+  }
+  if (p.token < T) {
+    for (var c = 0u; c < CHUNK; c++) {
+      if (in_head(p.first + c)) {
+        let to = p.base + (p.first + c) * T + p.token;
+        let gradient = sum_k[c] * SCALE * LN_2;
+        if (ADD) {
+          dk[to] += gradient;
+          dv[to] += sum_v[c];
+        } else {
+          dk[to] = gradient;
+          dv[to] = sum_v[c];
+        }
+      }
+    }
+  }
+}
+
+struct Dims {
+  length: u32,    // B * heads * T
+}
+
+@group(0) @binding(0) var<storage, read> result: array<f32>;
+@group(0) @binding(1) var<storage, read> dresult: array<f32>;
+@group(0) @binding(2) var<storage, read_write> delta_out: array<f32>;
+@group(0) @binding(3) var<uniform> dims: Dims;
+
+// delta = rowsum(dy * y), one query an invocation; both forms use it.
+@compute @workgroup_size(FLAT)
+fn backward_delta(lane: Lane) {
+  let i = flat_index(lane);
+  if (i < dims.length) {
+    let source = i / T * WIDTH * T + i % T;
+    var sum = 0.0;
+    for (var c = 0u; c < WIDTH; c++) {
+      sum += dresult[source + c * T] * result[source + c * T];
+    }
+    delta_out[i] = sum;
+  }
+}

@@ -1,0 +1,142 @@
+// group_norm.wgsl for maps whose HW is not a multiple of 4 (7 x 7): the same formulas and the same division of work.
+// A channel begins anywhere within a vec4, so it is read in the aligned vec4s that cover it, with what lies outside masked, and written
+// one element at a time.
+
+override NORM_GROUPS: u32;
+override D: u32;      // channels a group
+override HW: u32;
+override EPS: f32;
+override SILU: bool;
+override SPAN: u32;   // lanes a channel, a power of two
+override ADD: bool;
+
+struct Dims { blocks: u32 }   // B NORM_GROUPS
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> w: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read_write> stats: array<vec2<f32>>;
+@group(0) @binding(7) var<uniform> dims: Dims;
+
+// Which elements of vec4 number i are among `length` elements from `start` on.
+fn inside(i: u32, start: u32, length: u32) -> vec4<bool> {
+  return vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) - start < vec4<u32>(length);   // below start: wraps to large numbers
+}
+
+@compute @workgroup_size(WG)
+fn forward(lane: Lane) {
+  let live = workgroup_index(lane) < dims.blocks;
+  let group = min(workgroup_index(lane), dims.blocks - 1u);
+  let first = group * D * HW;
+  let k = x[first / 4u][first % 4u];
+
+  var n = vec4<f32>();
+  var mean = vec4<f32>();
+  var squares = vec4<f32>();
+  for (var i = first / 4u + lane.index; 4u * i < first + D * HW; i += WG) {
+    let mask = inside(i, first, D * HW);
+    n += select(vec4<f32>(), vec4<f32>(1.0), mask);
+    let v = select(mean, x[i] - k, mask);   // what lies outside changes nothing
+    let d = v - mean;
+    mean += d / max(n, vec4<f32>(1.0));
+    squares += d * (v - mean);
+  }
+  let count = f32(D * HW);
+  let shift = workgroup_sum(dot(n, mean), lane) / count;
+  let apart = mean - shift;
+  let variance = workgroup_sum(dot(squares, vec4<f32>(1.0)) + dot(n, apart * apart), lane) / count;
+  let rstd = 1.0 / sqrt(variance + EPS);
+  if (live && lane.index == 0u) {
+    stats[group] = vec2<f32>(shift, rstd);
+  }
+
+  for (var c = lane.index / SPAN; live && c < D; c += WG / SPAN) {
+    let channel = group % NORM_GROUPS * D + c;
+    let scale = rstd * w[channel];
+    let offset = b[channel] - shift * scale;
+    let start = first + c * HW;
+    for (var i = start / 4u + lane.index % SPAN; 4u * i < start + HW; i += SPAN) {
+      var z = (x[i] - k) * scale + offset;
+      if (SILU) {
+        z = z / (1.0 + exp(-z));
+      }
+      let mask = inside(i, start, HW);
+      if (mask.x) { y[4u * i] = z.x; }
+      if (mask.y) { y[4u * i + 1u] = z.y; }
+      if (mask.z) { y[4u * i + 2u] = z.z; }
+      if (mask.w) { y[4u * i + 3u] = z.w; }
+    }
+  }
+}
+
+@group(0) @binding(3) var<storage, read> saved: array<vec2<f32>>;
+@group(0) @binding(4) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(6) var<storage, read_write> sums: array<vec2<f32>>;
+
+// act'(z)
+fn slope(z: vec4<f32>) -> vec4<f32> {
+  if (SILU) {
+    let s = 1.0 / (1.0 + exp(-z));
+    return s * (1.0 + z * (1.0 - s));
+  }
+  return vec4<f32>(1.0);
+}
+
+fn put(i: u32, value: f32) {
+  dx[i] = select(value, dx[i] + value, ADD);
+}
+
+@compute @workgroup_size(WG)
+fn backward(lane: Lane) {
+  let live = workgroup_index(lane) < dims.blocks;
+  let group = min(workgroup_index(lane), dims.blocks - 1u);
+  let first = group * D * HW;
+  let k = x[first / 4u][first % 4u];
+  let shift = saved[group].x;
+  let rstd = saved[group].y;
+  let column = lane.index % SPAN;
+  let one = vec4<f32>(1.0);
+
+  var weighted = vec2<f32>();   // of this lane's channels: sum of w g, of w g h
+  for (var block = 0u; block < D; block += WG / SPAN) {
+    let c = block + lane.index / SPAN;
+    let channel = group % NORM_GROUPS * D + min(c, D - 1u);
+    let weight = w[channel];
+    let bias = b[channel];
+    let start = first + c * HW;
+    var g_sum = vec4<f32>();
+    var gh_sum = vec4<f32>();
+    for (var i = start / 4u + column; c < D && 4u * i < start + HW; i += SPAN) {
+      let mask = inside(i, start, HW);
+      let h = (x[i] - k - shift) * rstd;
+      let g = dy[i] * slope(h * weight + bias);
+      g_sum += select(vec4<f32>(), g, mask);
+      gh_sum += select(vec4<f32>(), g * h, mask);
+    }
+    let total = span_sum(vec2<f32>(dot(g_sum, one), dot(gh_sum, one)), lane, SPAN);
+    if (live && c < D && column == 0u) {
+      sums[group * D + c] = total;
+      weighted += weight * total;
+    }
+  }
+  let all = span_sum(weighted, lane, WG) / f32(D * HW);
+
+  for (var c = lane.index / SPAN; live && c < D; c += WG / SPAN) {
+    let channel = group % NORM_GROUPS * D + c;
+    let weight = w[channel];
+    let bias = b[channel];
+    let start = first + c * HW;
+    for (var i = start / 4u + column; 4u * i < start + HW; i += SPAN) {
+      let mask = inside(i, start, HW);
+      let h = (x[i] - k - shift) * rstd;
+      let g = dy[i] * slope(h * weight + bias);
+      let value = rstd * (weight * g - (all.x + h * all.y));
+      if (mask.x) { put(4u * i, value.x); }
+      if (mask.y) { put(4u * i + 1u, value.y); }
+      if (mask.z) { put(4u * i + 2u, value.z); }
+      if (mask.w) { put(4u * i + 3u, value.w); }
+    }
+  }
+}

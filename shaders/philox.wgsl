@@ -1,0 +1,17 @@
+// The random generator laid bare.                          counters, y  u32 [N, 4]
+// y[n] = Philox4x32-10(counters[n]) keyed by the run's seed: so that its words can be compared bit for bit with those that the
+// generator's authors publish. One invocation a counter. No FLOPs; bytes 32 N.
+
+override COUNT: u32;   // N
+
+@group(0) @binding(0) var<storage, read> counters: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4<u32>>;
+
+@compute @workgroup_size(FLAT)
+fn forward(lane: Lane) {
+  let n = flat_index(lane);
+  if (n < COUNT) {
+    let c = counters[n];
+    y[n] = random_words(c.x, c.y, c.z, c.w);
+  }
+}

@@ -1,0 +1,88 @@
+// y[b, c, :] = x[b, c, :] * (1 + e[b, c]) + e[b, C + c]            x, y [B, C, HW]   e [B, 2 C]: first scales, then shifts (FiLM)
+// Forward: one invocation does four elements. FLOPs 3 n; bytes 8 n.
+// dx = dy (1 + e[b, c]), likewise: FLOPs 2 n; bytes 8 n.
+// de[b, c] = the sum of dy x over the row, de[b, C + c] = the sum of dy: SPAN lanes share a row, WG / SPAN rows a workgroup, in a fixed
+// order. FLOPs 3 n; bytes 8 n.
+
+override C: u32;
+override HW: u32;
+override ALIGNED: bool;   // HW is a multiple of 4
+override SPAN: u32;       // lanes a row, a power of two
+override ADD: bool;
+
+struct Dims { rows: u32, length: u32 }   // B C; B C HW in vec4s
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> e: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(7) var<uniform> dims: Dims;
+
+// Where the scale of row b C + c stands; its shift is C further on.
+fn place(row: u32) -> u32 {
+  return row + row / C * C;
+}
+
+// The row of element number i; the last one for what pads the storage.
+fn row_of(i: u32) -> u32 {
+  return min(i / HW, dims.rows - 1u);
+}
+
+// Scales of the four elements of vec4 number i, plus `further` for their shifts.
+fn embedding(i: u32, further: u32) -> vec4<f32> {
+  if (ALIGNED) {
+    return vec4<f32>(e[place(row_of(4u * i)) + further]);
+  }
+  return vec4<f32>(
+    e[place(row_of(4u * i)) + further], e[place(row_of(4u * i + 1u)) + further],
+    e[place(row_of(4u * i + 2u)) + further], e[place(row_of(4u * i + 3u)) + further],
+  );
+}
+
+@compute @workgroup_size(FLAT)
+fn forward(lane: Lane) {
+  let i = flat_index(lane);
+  if (i < dims.length) {
+    y[i] = x[i] * (1.0 + embedding(i, 0u)) + embedding(i, C);
+  }
+}
+
+@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> de: array<f32>;
+
+@compute @workgroup_size(FLAT)
+fn backward(lane: Lane) {
+  let i = flat_index(lane);
+  if (i < dims.length) {
+    let value = dy[i] * (1.0 + embedding(i, 0u));
+    dx[i] = select(value, dx[i] + value, ADD);
+  }
+}
+
+// Elements of vec4 number i that are not among the HW from `start` on become zero.
+fn within(value: vec4<f32>, i: u32, start: u32) -> vec4<f32> {
+  if (ALIGNED) {
+    return value;
+  }
+  let from_start = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) - start;   // below start: wraps to large numbers
+  return select(vec4<f32>(), value, from_start < vec4<u32>(HW));
+}
+
+@compute @workgroup_size(WG)
+fn backward_embedding(lane: Lane) {
+  let row = workgroup_index(lane) * (WG / SPAN) + lane.index / SPAN;
+  let start = row * HW;
+  var scales = vec4<f32>();
+  var shifts = vec4<f32>();
+  for (var i = start / 4u + lane.index % SPAN; row < dims.rows && 4u * i < start + HW; i += SPAN) {
+    scales += within(dy[i] * x[i], i, start);
+    shifts += within(dy[i], i, start);
+  }
+  let one = vec4<f32>(1.0);
+  let total = span_sum(vec2<f32>(dot(scales, one), dot(shifts, one)), lane, SPAN);
+  if (row < dims.rows && lane.index % SPAN == 0u) {
+    let at = place(row);
+    de[at] = select(total.x, de[at] + total.x, ADD);
+    de[at + C] = select(total.y, de[at + C] + total.y, ADD);
+  }
+}

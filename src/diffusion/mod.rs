@@ -1,0 +1,31 @@
+//! The arithmetic of diffusion: noise schedules, what the model predicts, time steps, samplers, guidance.
+//!
+//! Floor 3: everything is computed on the host in f64 and handed down as small f32 tables for the operators `mix`, `mse` and `denoise`.
+//! Only `generator` runs something on a device; the rest must not know how a model computes, nor what a GPU is.
+
+mod generator;
+pub mod guidance;
+pub mod pipeline;
+pub mod prediction;
+pub mod sampler;
+pub mod samplers;
+pub mod schedule;
+pub mod scheduler_config;
+pub mod spacing;
+pub mod weighting;
+
+pub use generator::{Generator, Request};
+pub use guidance::Labels;
+pub use prediction::{Prediction, Target};
+pub use sampler::{Place, Sampler, SamplerOptions, SamplingPlan, Variance};
+pub use samplers::SamplerName;
+pub use schedule::{BetaRange, NoiseSchedule, Schedule};
+pub use scheduler_config::SchedulerConfig;
+pub use spacing::Spacing;
+pub use weighting::LossWeighting;
+
+/// A setting from its bare name, all its numbers at their defaults: `"cosine"`, `"min_snr"`.
+fn from_name<T: serde::de::DeserializeOwned>(what: &str, name: &str) -> crate::Result<T> {
+    serde_json::from_value(serde_json::json!({ "name": name }))
+        .map_err(|problem| crate::Error::Config(format!("{what} `{name}`: {problem}")))
+}

@@ -1,0 +1,142 @@
+//! A trained model with its process, as a folder in diffusers' layout:
+//!
+//!     model_index.json
+//!     unet/config.json, diffusion_pytorch_model.safetensors
+//!     scheduler/scheduler_config.json
+//!     degrain.json            what diffusers has no place for: classes, the null class, steps trained (absent in folders of other makers)
+
+use super::guidance::Labels;
+use super::scheduler_config::SchedulerConfig;
+use crate::files::write_atomically;
+use crate::nn::{UNet2d, UNet2dConfig, state_dict};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CARD: &str = "degrain.json";
+const MODEL: &str = "unet/diffusion_pytorch_model.safetensors";
+
+/// What diffusers' files have no place for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// Steps trained.
+    pub step: u32,
+    /// Seconds trained.
+    pub seconds: f64,
+    /// Name of the data set.
+    pub dataset: String,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+    /// What the model knows of labels: what guidance needs.
+    pub labels: Option<Labels>,
+}
+
+/// A trained model and its process.
+pub struct Pipeline {
+    /// The model.
+    pub unet: UNet2d,
+    /// Its weights: a slab.
+    pub weights: Vec<f32>,
+    /// Schedule, prediction and variance.
+    pub scheduler: SchedulerConfig,
+    /// The rest.
+    pub card: Card,
+    /// What the files say that was passed over, for the caller to print.
+    pub warnings: Vec<String>,
+}
+
+/// The pipeline folder that a path means: itself, or the last checkpoint of a run folder.
+///
+/// # Errors
+/// Neither of the two.
+pub fn locate(path: &Path) -> Result<PathBuf> {
+    if path.join("unet").is_dir() {
+        return Ok(path.into());
+    }
+    let nothing = || Error::file(path, "neither a diffusers folder (with unet/config.json) nor a run folder (with checkpoint-STEP folders)");
+    if !path.is_dir() {
+        return Err(nothing());
+    }
+    checkpoints(path)?.pop().map(|(_, folder)| folder).ok_or_else(nothing)
+}
+
+/// The complete checkpoints of a run folder with their steps, oldest first.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn checkpoints(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(run).map_err(Error::io(run))? {
+        let path = entry.map_err(Error::io(run))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if let Some(step) = name.strip_prefix("checkpoint-").and_then(|step| step.parse().ok()) {
+            all.push((step, path));
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// Reads what a pipeline folder has beyond diffusers' files; nothing, if it was made by others.
+///
+/// # Errors
+/// A damaged file.
+pub fn read_card(folder: &Path) -> Result<Option<Card>> {
+    let path = folder.join(CARD);
+    match fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| Error::file(&path, e.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(&path)(error)),
+    }
+}
+
+impl Pipeline {
+    /// Reads a pipeline folder.
+    ///
+    /// # Errors
+    /// A missing or damaged file; a model or scheduler that cannot be computed; a tensor that is missing, unknown or misshapen.
+    pub fn read(folder: &Path) -> Result<Pipeline> {
+        let (config, unknown) = UNet2dConfig::read(&folder.join("unet/config.json"))?;
+        let path = folder.join("scheduler/scheduler_config.json");
+        let (scheduler, passed_over) = SchedulerConfig::read(&path)?;
+        let pickled = folder.join("unet/diffusion_pytorch_model.bin");
+        if !folder.join(MODEL).exists() && pickled.exists() {
+            return Err(Error::file(pickled, "a pickle can run code and is not read: save the model with safe_serialization=True"));
+        }
+        let unet = UNet2d::new(config, scheduler.steps)?;
+        let weights = state_dict::read(&folder.join(MODEL), unet.parameters())?;
+        let known = read_card(folder)?;
+        let classes = unet.config().num_class_embeds.unwrap_or(0);
+        // A folder of other makers does not say whether the last class stands for none, so all of them are classes.
+        let card = known.unwrap_or_else(|| Card {
+            class_names: (0..classes).map(|class| class.to_string()).collect(),
+            labels: (classes > 0).then_some(Labels { classes, dropout: 0.0 }),
+            ..Card::default()
+        });
+        let warn = |file: &str, keys: Vec<String>| keys.into_iter().map(move |key| format!("{file}: the key `{key}` is not known and was passed over")).collect::<Vec<_>>();
+        let warnings = [warn("unet/config.json", unknown), warn("scheduler_config.json", passed_over)].concat();
+        Ok(Pipeline { unet, weights, scheduler, card, warnings })
+    }
+}
+
+/// Writes a pipeline folder file by file; the caller renames the whole.
+///
+/// # Errors
+/// A full disk, or a folder that cannot be written.
+pub fn write(folder: &Path, unet: &UNet2d, weights: &[f32], scheduler: &SchedulerConfig, card: &Card) -> Result<()> {
+    for part in ["unet", "scheduler"] {
+        let part = folder.join(part);
+        fs::create_dir_all(&part).map_err(Error::io(&part))?;
+    }
+    let index = serde_json::json!({
+        "_class_name": "DDPMPipeline", "_diffusers_version": "0.42.1",
+        "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"],
+    });
+    let card = serde_json::to_value(card).map_err(|e| Error::Config(e.to_string()))?;
+    write_atomically(&folder.join("model_index.json"), format!("{index:#}\n").as_bytes())?;
+    write_atomically(&folder.join("unet/config.json"), unet.config().to_json().as_bytes())?;
+    write_atomically(&folder.join("scheduler/scheduler_config.json"), scheduler.to_json().as_bytes())?;
+    write_atomically(&folder.join(CARD), format!("{card:#}\n").as_bytes())?;
+    state_dict::write(&folder.join(MODEL), unet.parameters(), weights)
+}

@@ -1,0 +1,50 @@
+//! Implicit sampling (Song et al. 2021, eq. 12), as diffusers' DDIMScheduler.
+//!
+//! x' = sqrt(abar_p) x_0 + sqrt(1 - abar_p - sigma²) e + sigma z, sigma = eta · the posterior's standard deviation (eq. 16).
+//! p = t - T/n (rounded down), whatever the spacing: so diffusers has it. The image is clipped and the noise is not computed anew, unless
+//! asked for.
+
+use crate::diffusion::sampler::{Place, Sampler, SamplerOptions, bar_at, posterior_variance};
+use crate::diffusion::schedule::NoiseSchedule;
+use crate::{Error, Result};
+
+/// Implicit sampling.
+#[derive(Clone, Copy, Debug)]
+pub struct Ddim {
+    eta: f64,
+    to_image: bool,
+    from_clipped: bool,
+}
+
+impl Ddim {
+    pub(super) const KEYS: &[&str] = &["set_alpha_to_one"];
+    pub(super) const OPTIONS: &[&str] = &["eta", "set_alpha_to_one", "use_clipped_model_output"];
+
+    pub(super) fn new(options: &SamplerOptions) -> Result<Ddim> {
+        let eta = options.eta.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&eta) {
+            return Err(Error::Config(format!("eta = {eta}: use 0 (no noise) to 1 (as much as DDPM)")));
+        }
+        Ok(Ddim {
+            eta,
+            to_image: options.set_alpha_to_one.unwrap_or(true),
+            from_clipped: options.use_clipped_model_output.unwrap_or(false),
+        })
+    }
+}
+
+impl Sampler for Ddim {
+    fn update(&self, noise: &NoiseSchedule, place: Place) -> [f64; 4] {
+        let next = place.t.checked_sub(noise.steps() / place.visits);
+        let next = if self.to_image { next } else { next.or(Some(0)) };
+        let (bar, bar_next) = (bar_at(noise, Some(place.t)), bar_at(noise, next));
+        let sigma = self.eta * posterior_variance(bar, bar_next).max(0.0).sqrt();
+        let (image, direction) = (bar_next.sqrt(), (1.0 - bar_next - sigma * sigma).max(0.0).sqrt());
+        if self.from_clipped {
+            // e = (x - sqrt(abar_t) x_0) / sqrt(1 - abar_t) of the clipped x_0, put in.
+            let current = direction / (1.0 - bar).sqrt();
+            return [image - current * bar.sqrt(), current, 0.0, sigma];
+        }
+        [image, 0.0, direction, sigma]
+    }
+}

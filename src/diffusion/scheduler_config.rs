@@ -1,0 +1,232 @@
+//! `scheduler/scheduler_config.json` of a diffusers pipeline: the schedule, what the model predicts, and a sampler.
+//!
+//! What this crate cannot compute is refused with the key, the value and what is supported; a key that the scheduler does not have is handed
+//! back, for the caller to print.
+
+use super::prediction::Prediction;
+use super::sampler::{SamplerOptions, SamplingPlan};
+use super::samplers::SamplerName;
+use super::schedule::{BetaRange, NoiseSchedule, Schedule};
+use super::spacing::Spacing;
+use crate::files::write_atomically;
+use crate::{Error, Result};
+use clap::ValueEnum;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+type Rule<T> = std::result::Result<T, String>;
+
+/// All that a scheduler of diffusers is configured with. The defaults are those of its `DDPMScheduler`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SchedulerConfig {
+    /// How the betas are chosen.
+    pub schedule: Schedule,
+    /// T, the number of time steps of training.
+    pub steps: u32,
+    /// Whether the schedule is changed to end in pure noise.
+    pub zero_terminal_snr: bool,
+    /// What the model predicts.
+    pub prediction: Prediction,
+    /// Bound on the predicted image, if any.
+    pub clip: Option<f32>,
+    /// How visited time steps are chosen.
+    pub spacing: Spacing,
+    /// Added to the time steps of [`Spacing::Leading`].
+    pub steps_offset: u32,
+    /// The sampler.
+    pub sampler: SamplerName,
+    /// Its options.
+    pub options: SamplerOptions,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> SchedulerConfig {
+        SchedulerConfig {
+            schedule: Schedule::default(),
+            steps: 1000,
+            zero_terminal_snr: false,
+            prediction: Prediction::Epsilon,
+            clip: Some(1.0),
+            spacing: Spacing::Leading,
+            steps_offset: 0,
+            sampler: SamplerName::Ddpm,
+            options: SamplerOptions::default(),
+        }
+    }
+}
+
+/// Takes a key out of the map, if it is there.
+fn take<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str) -> Rule<Option<T>> {
+    let Some(value) = map.remove(key) else { return Ok(None) };
+    let shown = value.to_string();
+    serde_json::from_value(value).map(Some).map_err(|problem| format!("`{key}` = {shown} is not supported: {problem}"))
+}
+
+/// Takes a key that has a meaning here only at one value.
+fn expect(map: &mut Map<String, Value>, key: &str, only: bool, advice: &str) -> Rule<()> {
+    match take(map, key)?.unwrap_or(only) {
+        value if value == only => Ok(()),
+        value => Err(format!("`{key}` = {value} is not supported: {advice}")),
+    }
+}
+
+impl SchedulerConfig {
+    /// Reads a config from JSON. Also returns the keys that the scheduler does not have.
+    ///
+    /// # Errors
+    /// What is wrong, in words: no JSON, a value that is not supported, or values that do not fit each other.
+    pub fn from_json(text: &str) -> Rule<(SchedulerConfig, Vec<String>)> {
+        let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("no JSON object: {e}"))?;
+        let config = SchedulerConfig::from_map(&mut map)?;
+        config.noise_schedule().map_err(|problem| problem.to_string())?;
+        Ok((config, map.into_iter().map(|(key, _)| key).filter(|key| !key.starts_with('_')).collect()))
+    }
+
+    fn from_map(map: &mut Map<String, Value>) -> Rule<SchedulerConfig> {
+        let class = map.remove("_class_name").unwrap_or_else(|| "DDPMScheduler".into());
+        let sampler = SamplerName::ALL.iter().copied().find(|sampler| class == sampler.class());
+        let sampler = sampler.ok_or_else(|| {
+            let classes: Vec<&str> = SamplerName::ALL.iter().map(|sampler| sampler.class()).collect();
+            format!("`_class_name` = {class} is not supported: it must be one of {}", classes.join(", "))
+        })?;
+        expect(map, "thresholding", false, "it must be false; clip_sample bounds the image too")?;
+        expect(map, "predict_epsilon", true, "set `prediction_type` to \"sample\" instead")?;
+        map.retain(|key, _| !["dynamic_thresholding_ratio", "sample_max_value"].contains(&key.as_str()));
+
+        let own =
+            sampler.keys().iter().filter_map(|&key| Some((key.to_string(), map.remove(key)?))).collect::<Map<_, _>>();
+        let shown = Value::Object(own.clone()).to_string();
+        let options =
+            serde_json::from_value(Value::Object(own)).map_err(|e| format!("{shown} is not supported: {e}"))?;
+
+        let default = SchedulerConfig::default();
+        let clips = take(map, "clip_sample")?.unwrap_or(true);
+        let range = take(map, "clip_sample_range")?.unwrap_or(1.0);
+        Ok(SchedulerConfig {
+            schedule: schedule(map)?,
+            steps: take(map, "num_train_timesteps")?.unwrap_or(default.steps),
+            zero_terminal_snr: take(map, "rescale_betas_zero_snr")?.unwrap_or(false),
+            prediction: take(map, "prediction_type")?.unwrap_or_default(),
+            clip: clips.then_some(range),
+            spacing: take(map, "timestep_spacing")?.unwrap_or_default(),
+            steps_offset: take(map, "steps_offset")?.unwrap_or(0),
+            sampler,
+            options,
+        })
+    }
+
+    /// Reads a config file. Also returns the keys that the scheduler does not have, for the caller to print.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
+    pub fn read(path: &Path) -> Result<(SchedulerConfig, Vec<String>)> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        SchedulerConfig::from_json(&text).map_err(|problem| Error::file(path, problem))
+    }
+
+    /// Writes the config as a file that diffusers loads.
+    ///
+    /// # Errors
+    /// [`Error::Io`], with the path.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_atomically(path, self.to_json().as_bytes())
+    }
+
+    /// The config as diffusers reads it. What a step of its sampler takes as an argument (eta) has no key.
+    pub fn to_json(&self) -> String {
+        let spelled =
+            |value: Option<clap::builder::PossibleValue>| value.map_or(Value::Null, |value| value.get_name().into());
+        let mut map = Map::new();
+        let mut put = |key: &str, value: Value| map.insert(key.into(), value);
+        put("_class_name", self.sampler.class().into());
+        put("_diffusers_version", "0.42.1".into());
+        put("num_train_timesteps", self.steps.into());
+        put("prediction_type", spelled(self.prediction.to_possible_value()));
+        put("timestep_spacing", spelled(self.spacing.to_possible_value()));
+        put("steps_offset", self.steps_offset.into());
+        put("clip_sample", self.clip.is_some().into());
+        put("clip_sample_range", short(self.clip.unwrap_or(1.0)));
+        put("thresholding", false.into());
+        put("rescale_betas_zero_snr", self.zero_terminal_snr.into());
+        let options = serde_json::to_value(self.options).expect("numbers and names have a form in JSON");
+        for (key, value) in
+            options.as_object().into_iter().flatten().filter(|(key, _)| self.sampler.keys().contains(&key.as_str()))
+        {
+            put(key, value.clone());
+        }
+        for (key, value) in beta_keys(&self.schedule, self.steps, self.sampler) {
+            put(key, value);
+        }
+        format!("{:#}\n", Value::Object(map))
+    }
+
+    /// The noise schedule, checked against what the model predicts.
+    ///
+    /// # Errors
+    /// Those of [`NoiseSchedule::new`] and [`Prediction::check`].
+    pub fn noise_schedule(&self) -> Result<NoiseSchedule> {
+        let noise = NoiseSchedule::new(&self.schedule, self.steps, self.zero_terminal_snr)?;
+        self.prediction.check(&noise)?;
+        Ok(noise)
+    }
+
+    /// The plan for `visits` sampling steps, and what the user should know about it.
+    ///
+    /// # Errors
+    /// Those of [`NoiseSchedule::new`], [`Spacing::timesteps`], [`SamplerName::build`] and [`Sampler::plan`](super::Sampler::plan).
+    pub fn plan(&self, visits: u32) -> Result<(SamplingPlan, Vec<String>)> {
+        let noise = self.noise_schedule()?;
+        let timesteps = self.spacing.timesteps(visits, self.steps, self.steps_offset)?;
+        let sampler = self.sampler.build(&self.options)?;
+        let plan = sampler.plan(&noise, self.prediction, &timesteps, self.clip.unwrap_or(f32::INFINITY))?;
+        Ok((plan, noise.warning().into_iter().chain(sampler.warnings(&noise, &timesteps)).collect()))
+    }
+}
+
+/// A bound as its own shortest decimal: 0.1f32 is 0.1, not 0.10000000149.
+fn short(clip: f32) -> Value {
+    clip.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+fn schedule(map: &mut Map<String, Value>) -> Rule<Schedule> {
+    let default = BetaRange::default();
+    let beta_start = take(map, "beta_start")?.unwrap_or(default.beta_start);
+    let beta_end = take(map, "beta_end")?.unwrap_or(default.beta_end);
+    let name = map.remove("beta_schedule").unwrap_or_else(|| "linear".into());
+    if let Some(betas) = take::<Option<Vec<f64>>>(map, "trained_betas")?.flatten() {
+        return Ok(Schedule::Given { betas });
+    }
+    // Diffusers takes the betas as they stand, for any number of time steps.
+    let range = BetaRange { beta_start, beta_end, rescale: false };
+    match name.as_str() {
+        Some("linear") => Ok(Schedule::Linear(range)),
+        Some("scaled_linear") => Ok(Schedule::ScaledLinear(range)),
+        Some("squaredcos_cap_v2") => Ok(Schedule::Cosine),
+        Some("sigmoid") => Ok(Schedule::Sigmoid(range)),
+        _ => Err(format!(
+            "`beta_schedule` = {name} is not supported: it must be linear, scaled_linear, squaredcos_cap_v2 or sigmoid"
+        )),
+    }
+}
+
+/// The keys that say how the betas are chosen; rescaled betas are multiplied out, and betas without a name in diffusers are written one by one.
+fn beta_keys(schedule: &Schedule, steps: u32, sampler: SamplerName) -> Vec<(&'static str, Value)> {
+    let (name, range) = match schedule {
+        Schedule::Linear(range) => ("linear", *range),
+        Schedule::ScaledLinear(range) => ("scaled_linear", *range),
+        Schedule::Sigmoid(range) if sampler == SamplerName::Ddpm => ("sigmoid", *range),
+        Schedule::Cosine => ("squaredcos_cap_v2", BetaRange::default()),
+        Schedule::Sigmoid(_) | Schedule::Given { .. } => {
+            return vec![("beta_schedule", "linear".into()), ("trained_betas", json!(schedule.betas(steps)))];
+        }
+    };
+    let [start, end] =
+        if *schedule == Schedule::Cosine { [range.beta_start, range.beta_end] } else { range.for_steps(steps) };
+    vec![
+        ("beta_schedule", name.into()),
+        ("beta_start", start.into()),
+        ("beta_end", end.into()),
+        ("trained_betas", Value::Null),
+    ]
+}

@@ -1,0 +1,57 @@
+//! Which time steps a sampler visits when it takes fewer than the model was trained with.
+
+use crate::{Error, Result};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// How the visited time steps are spread over 0 .. T-1 (Lin et al. 2023, table 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Spacing {
+    /// Multiples of T/n (rounded down), plus an offset: 50 of 1000 are 980, 960 .. 0.
+    #[default]
+    Leading,
+    /// Counted back from the last: 50 of 1000 are 999, 979 .. 19.
+    Trailing,
+    /// From the last to 0, equally spaced: 50 of 1000 are 999, 979, 958 .. 0.
+    Linspace,
+}
+
+impl Spacing {
+    /// The `n` time steps to visit of `of` (T), largest first, as diffusers chooses them, its rounding (half to even) included.
+    ///
+    /// `offset` moves those of [`Spacing::Leading`] up (`steps_offset`); the others ignore it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for `n` outside 1..=T, and for an offset that leads past the last time step.
+    pub fn timesteps(self, n: u32, of: u32, offset: u32) -> Result<Vec<u32>> {
+        if n == 0 || n > of {
+            return Err(Error::Config(format!("{n} sampling steps with a model of {of} time steps: use 1 to {of}")));
+        }
+        let (last, count) = (f64::from(of) - 1.0, f64::from(n));
+        match self {
+            Spacing::Leading => {
+                let first = u64::from(of / n) * u64::from(n - 1) + u64::from(offset);
+                if first >= u64::from(of) {
+                    return Err(Error::Config(format!(
+                        "`steps_offset` = {offset} moves the first of {n} steps to {first}, past the last of {of} time steps: \
+                         use a smaller offset or fewer steps"
+                    )));
+                }
+                Ok((0..n).rev().map(|k| k * (of / n) + offset).collect())
+            }
+            Spacing::Trailing => {
+                // The step as numpy.arange takes it, the difference of its first two values, since rounding can tell. Where numpy then
+                // counts one step too many (a time step of -1, at 61 of 1000), there are n here.
+                let start = f64::from(of);
+                let step = (start - start / count) - start;
+                Ok((0..n).map(|k| (start + f64::from(k) * step).round_ties_even() as u32 - 1).collect())
+            }
+            Spacing::Linspace => {
+                let step = last / (count - 1.0).max(1.0);
+                Ok((0..n).rev().map(|k| (f64::from(k) * step).round_ties_even() as u32).collect())
+            }
+        }
+    }
+}

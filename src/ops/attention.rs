@@ -1,0 +1,171 @@
+//! Attention of every token to every token, in heads.
+
+use super::faces::{attention, attention_broadcast};
+use crate::gpu::Form;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::f64::consts::LOG2_E;
+use std::rc::Rc;
+
+/// Channels of a result that one invocation owns: `CHUNK` in the shaders.
+const CHUNK: u32 = 8;
+/// Tokens of a lane in the broadcast form: `OWN` in the shader.
+const OWN: u32 = 2;
+
+/// Softmax attention; each head owns `head_width` neighbouring channels.
+#[derive(Debug)]
+pub struct Attention {
+    /// Channels of a head.
+    pub head_width: u32,
+}
+
+/// y = softmax(q k^T / sqrt(d)) v in each head of d = `head_width` channels: q, k, v [B, I, T] (T tokens side by side) -> [B, I, T].
+#[track_caller]
+pub fn attention(t: &mut Tape, q: Tensor, k: Tensor, v: Tensor, head_width: u32) -> Tensor {
+    t.apply1(Attention { head_width }, &[q, k, v])
+}
+
+/// What the kernels' constants and grids are made from.
+struct Sizes {
+    t: u32,
+    heads: u32,
+    width: u32,
+    scale: f32,
+    /// FLOPs of one product of the token matrix with the channels, over all heads.
+    product: u64,
+    grid: [u32; 3],
+}
+
+impl Attention {
+    fn sizes(&self, tape: &Tape, x: Tensor) -> Sizes {
+        let [batch, channels, t] = tape.shape(x).as_array();
+        let (width, heads) = (self.head_width, channels / self.head_width);
+        let tokens = match tape.target().form {
+            Form::Broadcast => OWN * tape.target().lanes,
+            Form::Tiles => attention::FORWARD.workgroup_size[0],
+        };
+        let scale = (LOG2_E / f64::from(width).sqrt()) as f32;
+        let product = 2 * u64::from(batch) * u64::from(channels) * u64::from(t) * u64::from(t);
+        Sizes { t, heads, width, scale, product, grid: [t.div_ceil(tokens), heads * width.div_ceil(CHUNK), batch] }
+    }
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let width = self.head_width;
+        match inputs {
+            [q, k, v] if q == k && k == v && q.dtype == Dtype::F32 => match *q.dims() {
+                [_, channels, _] if width > 0 && channels % width == 0 => Ok(vec![*q]),
+                _ => Err(format!("the channels of [B, I, T] must be a multiple of the head's width {width}")),
+            },
+            _ => Err("takes q, k and v of one shape [B, I, T]".into()),
+        }
+    }
+
+    fn forward(&self, tape: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let Sizes { t, heads, width, scale, product, grid } = self.sizes(tape, y[0]);
+        let [batch, ..] = tape.shape(y[0]).as_array::<3>();
+        let stats = tape.transient(Shape::f32([batch, heads, 2, t]));
+        let (q, k, v, y) = (x[0], x[1], x[2], y[0]);
+        let flops = 2 * product;
+        match tape.target().form {
+            Form::Broadcast => {
+                tape.emit_grid(attention_broadcast::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops);
+            }
+            Form::Tiles => tape.emit_grid(attention::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops),
+        }
+        vec![stats]
+    }
+
+    fn backward(&self, tape: &mut Tape, node: &Node, dy: Tensor) {
+        let Sizes { t, heads, width, scale, product, grid } = self.sizes(tape, dy);
+        let (q, k, v, y, saved) = (node.inputs[0], node.inputs[1], node.inputs[2], node.outputs[0], node.saved[0]);
+        let [batch, ..] = tape.shape(dy).as_array::<3>();
+        let delta = tape.transient(Shape::f32([batch, heads, t]));
+        let length = batch * heads * t;
+        let kernel = attention::BackwardDelta { result: y, dresult: dy, delta_out: delta, t, width, length };
+        tape.emit_flat(kernel, length, 2 * u64::from(length) * u64::from(width));
+        let form = tape.target().form;
+        tape.grad(q, |tape, dq, add| match form {
+            Form::Broadcast => {
+                use attention_broadcast::BackwardQuery;
+                let kernel = BackwardQuery { q, k, v, saved, dy, delta, dq, t, heads, width, scale, add };
+                tape.emit_grid(kernel, grid, 3 * product);
+            }
+            Form::Tiles => {
+                use attention::BackwardQuery;
+                let kernel = BackwardQuery { q, k, v, saved, dy, delta, dq, t, heads, width, scale, add };
+                tape.emit_grid(kernel, grid, 3 * product);
+            }
+        });
+        tape.grad2(k, v, |tape, dk, dv, add| match form {
+            Form::Broadcast => {
+                use attention_broadcast::BackwardKeyValue;
+                let kernel = BackwardKeyValue { q, k, v, saved, dy, delta, dk, dv, t, heads, width, scale, add };
+                tape.emit_grid(kernel, grid, 4 * product);
+            }
+            Form::Tiles => {
+                use attention::BackwardKeyValue;
+                let kernel = BackwardKeyValue { q, k, v, saved, dy, delta, dk, dv, t, heads, width, scale, add };
+                tape.emit_grid(kernel, grid, 4 * product);
+            }
+        });
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let [batch, channels, tokens] = x[0].shape.as_array::<3>().map(|n| n as usize);
+        let width = self.head_width as usize;
+        let mut y = Array::zeros(x[0].shape);
+        for head in 0..batch * channels / width {
+            let at = |channel: usize, token: usize| (head * width + channel) * tokens + token;
+            for query in 0..tokens {
+                let score = |key| {
+                    let dot: f64 = (0..width).map(|c| x[0].data[at(c, query)] * x[1].data[at(c, key)]).sum();
+                    dot / (width as f64).sqrt()
+                };
+                let scores: Vec<f64> = (0..tokens).map(score).collect();
+                let largest = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+                let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for c in 0..width {
+                    let sum: f64 = (0..tokens).map(|key| weights[key] * x[2].data[at(c, key)]).sum();
+                    y.data[at(c, query)] = sum / total;
+                }
+            }
+        }
+        vec![y]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        // A sum over the tokens of products of sums over the head's channels.
+        inputs[0].dims()[2] as usize * self.head_width as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        4 * inputs[0].len() as u64 * u64::from(inputs[0].dims()[2])
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "attention",
+    formula: "y = softmax(q k^T / sqrt(d)) v in each head",
+    case: |draw: &mut Draw| {
+        let head_width = draw.one_of(&[8, 1, 3, 8, 12, 16, 33]);
+        let tokens = draw.one_of(&[1, 7, 8, 49, 20, 70]);
+        let shape = Shape::f32([draw.range(1, 2), head_width * draw.range(1, 3), tokens]);
+        let fill = Fill::Normal(draw.one_of(&[1.0, 3.0]));
+        let inputs = vec![(shape, fill), (shape, fill), (shape, Fill::Normal(1.0))];
+        Case { op: Rc::new(Attention { head_width }), inputs }
+    },
+    bench: || {
+        let case = |channels, tokens| {
+            let shape = Shape::f32([64, channels, tokens]);
+            Case { op: Rc::new(Attention { head_width: 8 }), inputs: vec![(shape, Fill::Normal(1.0)); 3] }
+        };
+        vec![case(64, 196), case(64, 49), case(32, 49)]
+    },
+};

@@ -1,0 +1,178 @@
+//! Batch normalisation (Ioffe and Szegedy 2015), for classifiers; the settings mean what they mean in PyTorch.
+
+use super::faces::batch_norm::{
+    BackwardInput, BackwardTable, BackwardWeight, ChannelMoments, ChannelRunning, Normalise, RowGradients, RowMoments,
+};
+use super::group_norm::{map, row_span, spans};
+use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// y = (x - mean) / sqrt(var + eps) * w + b, with each channel's mean and variance over the batch, or the running ones.
+#[derive(Debug)]
+pub struct BatchNorm {
+    /// Normalise by the batch's own statistics and update the running ones; otherwise use those.
+    pub training: bool,
+    /// Weight of the batch in the running statistics.
+    pub momentum: f32,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+impl BatchNorm {
+    /// Momentum 0.1 and eps 1e-5.
+    pub fn new(training: bool) -> BatchNorm {
+        BatchNorm { training, momentum: 0.1, eps: 1e-5 }
+    }
+}
+
+/// Normalises each channel of `x` [B, C, ...], scales by `w` [C] and shifts by `b` [C]. `running` are the running mean and variance [C], in
+/// named memory; in training they are updated in place (the variance with N - 1).
+#[track_caller]
+pub fn batch_norm(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, running: [Tensor; 2], settings: BatchNorm) -> Tensor {
+    t.apply1(settings, &[x, w, b, running[0], running[1]])
+}
+
+impl Op for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [x, w, b, mean, variance] if x.dims().len() >= 3 && [w, b, mean, variance] == [Shape::f32([x.dims()[1]]); 4] => {
+                let [batch, _, hw] = map(x);
+                if self.training && batch * hw == 1 {
+                    return Err("training needs more than one value a channel".into());
+                }
+                Ok(vec![x])
+            }
+            _ => Err("takes x [B, C, ...], and w, b, running mean and running variance [C]".into()),
+        }
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        if self.training { &[3, 4] } else { &[] }
+    }
+
+    fn constants(&self) -> &'static [usize] {
+        &[3, 4]
+    }
+
+    fn forward(&self, t: &mut Tape, inputs: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (x, w, b, mean, variance) = (inputs[0], inputs[1], inputs[2], inputs[3], inputs[4]);
+        let shape = t.shape(x);
+        let [batch, c, hw] = map(shape);
+        let (length, eps, aligned, elements) = (shape.vec4s(), self.eps, hw % 4 == 0, shape.len() as u64);
+        let saved = t.transient(Shape::f32([c, 4]));
+        let table = t.transient(Shape::f32([c, 4]));
+        if self.training {
+            let moments = t.transient(Shape::f32([batch, c, 2]));
+            let span = row_span(t.target(), hw.div_ceil(4));
+            let groups = (batch * c).div_ceil(spans(t.target(), span));
+            t.emit(RowMoments { x, moments, c, hw, aligned, span, batch, length }, groups, 6 * elements);
+            let kernel = ChannelMoments {
+                x,
+                rows: moments,
+                w,
+                b,
+                running_mean: mean,
+                running_variance: variance,
+                saved,
+                table,
+                c,
+                hw,
+                eps,
+                momentum: self.momentum,
+                batch,
+                length,
+            };
+            t.emit(kernel, c, 6 * u64::from(batch * c));
+        } else {
+            t.emit_flat(ChannelRunning { w, b, mean, variance, saved, table, c, eps }, c, 4 * u64::from(c));
+        }
+        let kernel = Normalise { x, coefficients: table, y: y[0], c, hw, aligned, batch, length };
+        t.emit_flat(kernel, length, 3 * elements);
+        vec![saved]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let (x, w, b, saved) = (node.inputs[0], node.inputs[1], node.inputs[2], node.saved[0]);
+        let shape = t.shape(x);
+        let [batch, c, hw] = map(shape);
+        let (length, aligned, elements) = (shape.vec4s(), hw % 4 == 0, shape.len() as u64);
+        let parts = t.transient(Shape::f32([batch, c, 2]));
+        let span = row_span(t.target(), hw.div_ceil(4));
+        let groups = (batch * c).div_ceil(spans(t.target(), span));
+        let kernel = RowGradients { x, statistics: saved, dy, parts, c, hw, aligned, span, batch, length };
+        t.emit(kernel, groups, 6 * elements);
+        let sums = 2 * u64::from(batch * c);
+        t.grad2(w, b, |t, dw, db, add| {
+            t.emit(BackwardWeight { rows: parts, dw, db, c, add, batch, length }, c, sums);
+        });
+        t.grad(x, |t, dx, add| {
+            let table = t.transient(Shape::f32([c, 4]));
+            let training = self.training;
+            let kernel = BackwardTable { rows: parts, w, forward_saved: saved, table, c, hw, training, batch, length };
+            t.emit(kernel, c, sums);
+            let kernel = BackwardInput { x, coefficients: table, dy, dx, c, hw, aligned, add, batch, length };
+            t.emit_flat(kernel, length, 5 * elements);
+        });
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let [batch, channels, hw] = map(x[0].shape).map(|n| n as usize);
+        let count = (batch * hw) as f64;
+        let momentum = f64::from(self.momentum);
+        let (mut y, mut mean, mut variance) = (Array::zeros(x[0].shape), x[3].clone(), x[4].clone());
+        for c in 0..channels {
+            let places = || (0..batch).flat_map(|n| (0..hw).map(move |i| (n * channels + c) * hw + i));
+            let (mut m, mut v) = (x[3].data[c], x[4].data[c]);
+            if self.training {
+                m = places().map(|i| x[0].data[i]).sum::<f64>() / count;
+                let squares = places().map(|i| (x[0].data[i] - m).powi(2)).sum::<f64>();
+                v = squares / count;
+                mean.data[c] += momentum * (m - mean.data[c]);
+                variance.data[c] += momentum * (squares / (count - 1.0) - variance.data[c]);
+            }
+            let rstd = 1.0 / (v + f64::from(self.eps)).sqrt();
+            places().for_each(|i| y.data[i] = (x[0].data[i] - m) * rstd * x[1].data[c] + x[2].data[c]);
+        }
+        if self.training { vec![y, mean, variance] } else { vec![y] }
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        let [batch, _, hw] = map(inputs[0]);
+        (batch * hw) as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        (if self.training { 9 } else { 3 }) * inputs[0].len() as u64
+    }
+}
+
+fn case(x: Shape, fill: Fill, training: bool) -> Case {
+    let c = Shape::f32([x.dims()[1]]);
+    let (normal, positive) = (Fill::Normal(1.0), Fill::Uniform(0.5, 2.0));
+    let inputs = vec![(x, fill), (c, normal), (c, normal), (c, normal), (c, positive)];
+    Case { op: Rc::new(BatchNorm::new(training)), inputs }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "batch_norm",
+    formula: "y = (x - mean) / sqrt(var + eps) w + b, over the batch",
+    case: |draw: &mut Draw| {
+        let (training, batch, channels) = (!draw.flag(), draw.range(1, 6), draw.range(1, 20));
+        // At least eight elements a channel: among two or three the gradient cancels almost wholly.
+        let low = 8u32.div_ceil(batch);
+        let x = Shape::f32([batch, channels, draw.range(1, 8), draw.range(low, low + 12)]);
+        // Far from zero against its deviation, or around it.
+        let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(15.0, 17.0)]);
+        case(x, if training { fill } else { Fill::Normal(1.0) }, training)
+    },
+    bench: || {
+        [[64, 32, 28, 28], [64, 64, 14, 14], [64, 64, 7, 7]]
+            .map(|x| case(Shape::f32(x), Fill::Normal(1.0), true))
+            .into()
+    },
+};

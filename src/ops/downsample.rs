@@ -1,0 +1,102 @@
+//! Mean of blocks of 2 x 2: half as high and wide.
+
+use super::faces::downsample::{Backward, BackwardScalar, Forward, ForwardScalar};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Every block of 2 x 2 becomes a pixel.
+#[derive(Debug)]
+pub struct Downsample;
+
+/// y[.., h, w] = mean of x[.., 2h + i, 2w + j]: x [B, C, H, W] -> [B, C, H / 2, W / 2], rounded down (a last odd row or column is left out).
+#[track_caller]
+pub fn downsample(t: &mut Tape, x: Tensor) -> Tensor {
+    t.apply1(Downsample, &[x])
+}
+
+/// Whether the kernels with vec4s fit.
+fn in_vectors(height: u32, width: u32) -> bool {
+    height % 2 == 0 && width % 4 == 0
+}
+
+impl Op for Downsample {
+    fn name(&self) -> &'static str {
+        "downsample"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match inputs.first().map(|x| (x.dims(), x.dtype)) {
+            Some((&[b, c, h, w], Dtype::F32)) if inputs.len() == 1 && h > 1 && w > 1 => {
+                Ok(vec![Shape::f32([b, c, h / 2, w / 2])])
+            }
+            _ => Err("takes one f32 tensor [B, C, H, W] of at least 2 x 2 pixels".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (x, y) = (x[0], y[0]);
+        let [_, _, height, width] = t.shape(x).as_array();
+        let length = t.shape(y).len() as u32;
+        let flops = 4 * u64::from(length);
+        if in_vectors(height, width) {
+            t.emit_flat(Forward { x, y, width, length: length / 2 }, length / 2, flops);
+        } else {
+            t.emit_flat(ForwardScalar { x_scalar: x, y_scalar: y, width, height, length }, length, flops);
+        }
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let shape = t.shape(node.inputs[0]);
+        let [_, _, height, width] = shape.as_array();
+        let flops = t.shape(dy).len() as u64;
+        t.grad(node.inputs[0], |t, dx, add| {
+            if in_vectors(height, width) {
+                let length = shape.len() as u32 / 8;
+                t.emit_flat(Backward { dy, dx, add, width, length }, length, flops);
+            } else {
+                let length = shape.len() as u32;
+                let kernel = BackwardScalar { dy_scalar: dy, dx_scalar: dx, add, width, height, length };
+                t.emit_flat(kernel, length, flops);
+            }
+        });
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let [b, c, height, width] = x[0].shape.as_array();
+        let shape = Shape::f32([b, c, height / 2, width / 2]);
+        let (h, w) = (height as usize, width as usize);
+        vec![Array::from_fn(shape, |i| {
+            let (plane, row, column) = (i / (h / 2) / (w / 2), i / (w / 2) % (h / 2), i % (w / 2));
+            let at = |down: usize, right: usize| x[0].data[(plane * h + 2 * row + down) * w + 2 * column + right];
+            (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4.0
+        })]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        4
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        let [b, c, h, w] = inputs[0].as_array();
+        4 * Shape::f32([b, c, h / 2, w / 2]).len() as u64
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "downsample",
+    formula: "y[h, w] = mean of x[2h + i, 2w + j]",
+    case: |draw: &mut Draw| {
+        let width = draw.one_of(&[4, 2, 8, 3, 12, 13, 5]);
+        let shape = Shape::f32([draw.range(1, 3), draw.range(1, 5), draw.range(2, 9), width]);
+        Case { op: Rc::new(Downsample), inputs: vec![(shape, Fill::Normal(1.0))] }
+    },
+    bench: || {
+        let case = |channels, side| Case {
+            op: Rc::new(Downsample),
+            inputs: vec![(Shape::f32([64, channels, side, side]), Fill::Normal(1.0))],
+        };
+        vec![case(32, 28), case(64, 14)]
+    },
+};

@@ -1,0 +1,186 @@
+//! Group normalisation (Wu and He 2018), with SiLU on the result where a network has one.
+
+use super::faces::group_norm::{Backward, BackwardWeight, Forward};
+use super::faces::group_norm_unaligned as unaligned;
+use crate::gpu::{Form, Target};
+use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// What is applied to a normalised value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    None,
+    /// z sigmoid(z).
+    Silu,
+}
+
+impl Activation {
+    fn apply(self, z: f64) -> f64 {
+        if self == Activation::Silu { z / (1.0 + (-z).exp()) } else { z }
+    }
+}
+
+/// y = act((x - mean) / sqrt(var + eps) * w + b), mean and variance of each image's channels in contiguous groups.
+#[derive(Debug)]
+pub struct GroupNorm {
+    /// Number of groups; it divides the number of channels.
+    pub groups: u32,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Applied to the result.
+    pub activation: Activation,
+}
+
+/// Normalises `x` [B, C, ...] in groups of channels, scales by `w` [C], shifts by `b` [C], and applies the activation.
+#[track_caller]
+pub fn group_norm(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, settings: GroupNorm) -> Tensor {
+    t.apply1(settings, &[x, w, b])
+}
+
+/// Batch, channels and elements a channel.
+pub(super) fn map(x: Shape) -> [u32; 3] {
+    let dims = x.dims();
+    [dims[0], dims[1], dims[2..].iter().product()]
+}
+
+/// Blocks of `span` lanes in a workgroup of the prelude's size WG.
+pub(super) fn spans(target: Target, span: u32) -> u32 {
+    if target.form == Form::Broadcast { target.lanes / span } else { 256 / span }
+}
+
+/// How many lanes share a row of `cells` vec4s where there are enough rows for many workgroups: neighbours read neighbours.
+pub(super) fn row_span(target: Target, cells: u32) -> u32 {
+    cells.next_power_of_two().min(32).min(spans(target, 1))
+}
+
+/// How many lanes share a channel where one workgroup does `channels` of `cells` vec4s: what leaves the fewest rounds.
+fn channel_span(target: Target, channels: u32, cells: u32) -> u32 {
+    let lanes = spans(target, 1);
+    let rounds = |&span: &u32| channels.div_ceil(lanes / span) * cells.div_ceil(span);
+    (0..=lanes.ilog2()).map(|i| 1 << i).min_by_key(rounds).unwrap_or(lanes)
+}
+
+impl Op for GroupNorm {
+    fn name(&self) -> &'static str {
+        "group_norm"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [x, w, b] if x.dims().len() >= 3 && w == Shape::f32([x.dims()[1]]) && b == w => {
+                if self.groups == 0 || !x.dims()[1].is_multiple_of(self.groups) {
+                    return Err(format!("{} groups do not divide {} channels", self.groups, x.dims()[1]));
+                }
+                Ok(vec![x])
+            }
+            _ => Err("takes x [B, C, ...], w [C] and b [C]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let [batch, channels, hw] = map(t.shape(x[0]));
+        let (groups, d, eps, silu) = (self.groups, channels / self.groups, self.eps, self.activation == Activation::Silu);
+        let blocks = batch * groups;
+        let stats = t.transient(Shape::f32([batch, groups, 2]));
+        let flops = self.flops(&[t.shape(x[0])]);
+        let (x, w, b, y) = (x[0], x[1], x[2], y[0]);
+        let span = channel_span(t.target(), d, hw.div_ceil(4));
+        if hw % 4 == 0 {
+            let kernel = Forward { x, w, b, y, stats, norm_groups: groups, d, cells: hw / 4, eps, silu, span, blocks };
+            t.emit(kernel, blocks, flops);
+        } else {
+            let kernel = unaligned::Forward { x, w, b, y, stats, norm_groups: groups, d, hw, eps, silu, span, blocks };
+            t.emit(kernel, blocks, flops);
+        }
+        vec![stats]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let (x, w, b, saved) = (node.inputs[0], node.inputs[1], node.inputs[2], node.saved[0]);
+        let [batch, channels, hw] = map(t.shape(x));
+        let (groups, d, silu) = (self.groups, channels / self.groups, self.activation == Activation::Silu);
+        let blocks = batch * groups;
+        let sums = t.transient(Shape::f32([batch, channels, 2]));
+        let flops = 30 * t.shape(x).len() as u64;
+        let span = channel_span(t.target(), d, hw.div_ceil(4));
+        let input = |t: &mut Tape, dx, add| {
+            if hw % 4 == 0 {
+                let kernel = Backward { x, w, b, saved, dy, dx, sums, norm_groups: groups, d, cells: hw / 4, silu, span, add, blocks };
+                t.emit(kernel, blocks, flops);
+            } else {
+                let kernel = unaligned::Backward { x, w, b, saved, dy, dx, sums, norm_groups: groups, d, hw, silu, span, add, blocks };
+                t.emit(kernel, blocks, flops);
+            }
+        };
+        if t.needs_gradient(x) {
+            t.grad(x, input);
+        } else {
+            let unwanted = t.transient(t.shape(x));
+            input(t, unwanted, false);
+        }
+        t.grad2(w, b, |t, dw, db, add| {
+            let kernel = BackwardWeight { parts: sums, dw, db, channels, add, blocks: batch };
+            t.emit(kernel, channels, 2 * u64::from(batch * channels));
+        });
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let [_, channels, hw] = map(x[0].shape).map(|n| n as usize);
+        let size = channels / self.groups as usize * hw;
+        let mut y = Array::zeros(x[0].shape);
+        for (group, values) in x[0].data.chunks(size).enumerate() {
+            let mean = values.iter().sum::<f64>() / size as f64;
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / size as f64;
+            let rstd = 1.0 / (variance + f64::from(self.eps)).sqrt();
+            for (i, v) in values.iter().enumerate() {
+                let channel = (group * size + i) / hw % channels;
+                let z = (v - mean) * rstd * x[1].data[channel] + x[2].data[channel];
+                y.data[group * size + i] = self.activation.apply(z);
+            }
+        }
+        vec![y]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        let [batch, channels, hw] = map(inputs[0]);
+        (channels / self.groups * hw).max(batch * hw) as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        12 * inputs[0].len() as u64
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "group_norm",
+    formula: "y = act((x - mean) / sqrt(var + eps) w + b), over groups of channels",
+    case: |draw: &mut Draw| {
+        let activation = draw.one_of(&[Activation::None, Activation::Silu]);
+        let (batch, groups, per_group) = (draw.range(1, 3), draw.range(1, 4), draw.range(1, 9));
+        let channels = groups * per_group;
+        // At least eight elements a group: among two or three the gradient cancels almost wholly.
+        let low = 8u32.div_ceil(per_group);
+        let (height, width) = (draw.range(1, 8), draw.range(low, low + 12));
+        let x = if draw.flag() {
+            Shape::f32([batch, channels, height * width])
+        } else {
+            Shape::f32([batch, channels, height, width])
+        };
+        // Far from zero against its deviation, or around it.
+        let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(15.0, 17.0)]);
+        let parameter = (Shape::f32([channels]), Fill::Normal(1.0));
+        let op = Rc::new(GroupNorm { groups, eps: 1e-5, activation });
+        Case { op, inputs: vec![(x, fill), parameter, parameter] }
+    },
+    bench: || {
+        [[64, 32, 28, 28], [64, 64, 14, 14], [64, 64, 7, 7], [64, 96, 28, 28], [64, 16, 28, 28]]
+            .map(|x| {
+                let parameter = (Shape::f32([x[1]]), Fill::Normal(1.0));
+                let op = Rc::new(GroupNorm { groups: 8, eps: 1e-5, activation: Activation::Silu });
+                Case { op, inputs: vec![(Shape::f32(x), Fill::Normal(1.0)), parameter, parameter] }
+            })
+            .into()
+    },
+};

@@ -1,0 +1,64 @@
+//! The words of the counter-based generator, for given counters.
+
+use super::faces::philox::Forward;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, philox};
+use std::rc::Rc;
+
+/// Words of the generator.
+#[derive(Debug)]
+pub struct Philox;
+
+/// u32 [N,4]: the generator's words for `counters` u32 [N,4], keyed by the seed.
+#[track_caller]
+pub fn philox(t: &mut Tape, counters: Tensor) -> Tensor {
+    t.apply1(Philox, &[counters])
+}
+
+impl Op for Philox {
+    fn name(&self) -> &'static str {
+        "philox"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [c] if matches!(c.dims(), [_, 4]) && c.dtype == Dtype::U32 => Ok(vec![c]),
+            _ => Err("takes counters u32 [N,4]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let count = t.shape(y[0]).dims()[0];
+        t.emit_flat(Forward { counters: x[0], y: y[0], count }, count, 0);
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
+        let words = |c: &[f64]| philox::philox([0, 1, 2, 3].map(|i| c[i] as u32), [step.seed_low, step.seed_high]);
+        let data = x[0].data.chunks(4).flat_map(words).map(f64::from).collect();
+        vec![Array { shape: x[0].shape, data }]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        1
+    }
+
+    fn flops(&self, _: &[Shape]) -> u64 {
+        0
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "philox",
+    formula: "y = Philox 4x32-10(counter)",
+    case: |draw: &mut Draw| case(draw.range(1, 200)),
+    bench: || vec![case(1 << 16)],
+};
+
+fn case(count: u32) -> Case {
+    Case { op: Rc::new(Philox), inputs: vec![(Shape::u32([count, 4]), Fill::Words)] }
+}

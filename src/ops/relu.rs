@@ -1,0 +1,67 @@
+//! y = max(x, 0), elementwise.
+
+use super::faces::relu::{Backward, Forward};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// The rectified linear unit; its gradient at zero is zero.
+#[derive(Debug)]
+pub struct Relu;
+
+/// y = max(x, 0); y has the shape of `x`.
+#[track_caller]
+pub fn relu(t: &mut Tape, x: Tensor) -> Tensor {
+    t.apply1(Relu, &[x])
+}
+
+impl Op for Relu {
+    fn name(&self) -> &'static str {
+        "relu"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [x] if x.dtype == Dtype::F32 => Ok(vec![x]),
+            _ => Err("takes one tensor of floating-point numbers".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let shape = t.shape(x[0]);
+        let length = shape.vec4s();
+        t.emit_flat(Forward { x: x[0], y: y[0], length }, length, self.flops(&[shape]));
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let x = node.inputs[0];
+        let (length, flops) = (t.shape(x).vec4s(), t.shape(x).len() as u64);
+        t.grad(x, |t, dx, add| t.emit_flat(Backward { x, dy, dx, add, length }, length, flops));
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        vec![x[0].map(|x| x.max(0.0))]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        1
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        inputs[0].len() as u64
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "relu",
+    formula: "y = max(x, 0)",
+    case: |draw: &mut Draw| {
+        let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
+        Case { op: Rc::new(Relu), inputs: vec![(shape, Fill::Kinked)] }
+    },
+    bench: || {
+        let shape = Shape::f32([64, 32, 28, 28]);
+        vec![Case { op: Rc::new(Relu), inputs: vec![(shape, Fill::Kinked)] }]
+    },
+};

@@ -1,0 +1,116 @@
+//! The device's peaks, measured on the spot: what profiles and benches hold their kernels against.
+
+use super::faces::roofline::{Copy, MultiplyAdd};
+use crate::Result;
+use crate::gpu::{Gpu, Memory};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Peaks, Program, STEP, Shape, Step, Tape, Tensor, call_times};
+use std::rc::Rc;
+
+/// Multiply-adds of a chain in one round, and chains (shaders/roofline.wgsl).
+const UNROLLED: u32 = 16;
+const CHAINS: u32 = 12;
+
+/// One line of the roofline.
+#[derive(Clone, Copy, Debug)]
+pub enum Roofline {
+    /// y = x.
+    Copy,
+    /// y = the sum of twelve chains of multiply-adds, each `rounds` times sixteen long.
+    MultiplyAdd {
+        /// What the length of the run is set by.
+        rounds: u32,
+    },
+}
+
+impl Op for Roofline {
+    fn name(&self) -> &'static str {
+        "roofline"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> std::result::Result<Vec<Shape>, String> {
+        match *inputs {
+            [x] if x.dtype == Dtype::F32 => Ok(vec![x]),
+            _ => Err("takes one tensor".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let shape = t.shape(x[0]);
+        match *self {
+            Roofline::Copy => {
+                let length = shape.vec4s();
+                t.emit_flat(Copy { x: x[0], y: y[0], length }, length, 0);
+            }
+            Roofline::MultiplyAdd { rounds } => {
+                let length = shape.len() as u32;
+                t.emit_flat(MultiplyAdd { a: x[0], sums: y[0], length, rounds }, length, self.flops(&[shape]));
+            }
+        }
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let Roofline::MultiplyAdd { rounds } = *self else { return vec![x[0].clone()] };
+        let chain = |start: u32, v: f64| (0..rounds * UNROLLED).fold(f64::from(start), |c, _| 0.5 * c + v);
+        vec![x[0].map(|v| (0..CHAINS).map(|start| chain(start, v)).sum())]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        CHAINS as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        match *self {
+            Roofline::Copy => 0,
+            Roofline::MultiplyAdd { rounds } => {
+                inputs[0].len() as u64 * u64::from(2 * CHAINS * UNROLLED * rounds + CHAINS - 1)
+            }
+        }
+    }
+}
+
+/// Measures the peaks of a device: a copy of 128 MiB (or the largest binding), which no cache holds, and multiply-adds for about 20 ms.
+///
+/// # Errors
+/// The device's, or it has no time stamps.
+pub fn measure_peaks(gpu: &Gpu) -> Result<Peaks> {
+    let largest = gpu.max_binding().min(128 << 20) as u32 / 4;
+    let bytes = 8.0 * f64::from(largest) / time(gpu, Roofline::Copy, largest)?;
+    let (count, mut rounds) = (1 << 17, 1);
+    loop {
+        let op = Roofline::MultiplyAdd { rounds };
+        let seconds = time(gpu, op, count)?;
+        if seconds > 0.01 || rounds > 4096 {
+            return Ok(Peaks { flops: op.flops(&[Shape::f32([count])]) as f64 / seconds, bytes });
+        }
+        rounds = (f64::from(rounds) * (0.02 / seconds).clamp(2.0, 64.0)) as u32;
+    }
+}
+
+fn time(gpu: &Gpu, op: Roofline, count: u32) -> Result<f64> {
+    let mut tape = Tape::new(gpu.target());
+    let x = tape.memory("x", Shape::f32([count]));
+    tape.apply(op, &[x]);
+    let program = Program::compile(gpu, &tape, &mut Memory::new())?;
+    let times: Vec<f64> = (0..3).map(|_| Ok(call_times(gpu, &program, &STEP, 3)?[0])).collect::<Result<_>>()?;
+    Ok(times.into_iter().fold(f64::INFINITY, f64::min))
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "roofline",
+    formula: "y = x; y = sum of chains c / 2 + x",
+    case: |draw: &mut Draw| {
+        let op = if draw.flag() { Roofline::MultiplyAdd { rounds: draw.range(0, 2) } } else { Roofline::Copy };
+        case(op, draw.range(1, 500))
+    },
+    bench: || vec![case(Roofline::Copy, 1 << 22), case(Roofline::MultiplyAdd { rounds: 64 }, 1 << 16)],
+};
+
+fn case(op: Roofline, count: u32) -> Case {
+    Case { op: Rc::new(op), inputs: vec![(Shape::f32([count]), Fill::Normal(1.0))] }
+}

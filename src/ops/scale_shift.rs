@@ -1,0 +1,94 @@
+//! y[b, c, :] = x[b, c, :] (1 + s[b, c]) + t[b, c]: an embedding that modulates a map (FiLM, Perez et al. 2018).
+
+use super::faces::scale_shift::{Backward, BackwardEmbedding, Forward};
+use super::group_norm::{map, row_span, spans};
+use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Scale and shift of each channel of a map by an embedding.
+#[derive(Debug)]
+pub struct ScaleShift;
+
+/// y[b, c, ...] = x[b, c, ...] (1 + e[b, c]) + e[b, C + c]; `x` is [B, C, ...], `e` [B, 2 C]: first all scales, then all shifts.
+#[track_caller]
+pub fn scale_shift(t: &mut Tape, x: Tensor, e: Tensor) -> Tensor {
+    t.apply1(ScaleShift, &[x, e])
+}
+
+impl Op for ScaleShift {
+    fn name(&self) -> &'static str {
+        "scale_shift"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [x, e] if x.dims().len() >= 3 && e == Shape::f32([x.dims()[0], 2 * x.dims()[1]]) => Ok(vec![x]),
+            _ => Err("takes x [B, C, ...] and e [B, 2 C]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let shape = t.shape(x[0]);
+        let [batch, c, hw] = map(shape);
+        let (rows, length) = (batch * c, shape.vec4s());
+        let kernel = Forward { x: x[0], e: x[1], y: y[0], c, hw, aligned: hw % 4 == 0, rows, length };
+        t.emit_flat(kernel, length, self.flops(&[shape]));
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let (x, e) = (node.inputs[0], node.inputs[1]);
+        let shape = t.shape(x);
+        let [batch, c, hw] = map(shape);
+        let (rows, length, elements) = (batch * c, shape.vec4s(), shape.len() as u64);
+        let aligned = hw % 4 == 0;
+        t.grad(e, |t, de, add| {
+            let span = row_span(t.target(), hw.div_ceil(4));
+            let groups = rows.div_ceil(spans(t.target(), span));
+            let kernel = BackwardEmbedding { x, dy, de, c, hw, aligned, span, add, rows, length };
+            t.emit(kernel, groups, 3 * elements);
+        });
+        t.grad(x, |t, dx, add| {
+            t.emit_flat(Backward { e, dy, dx, c, hw, aligned, add, rows, length }, length, 2 * elements);
+        });
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let [_, channels, hw] = map(x[0].shape).map(|n| n as usize);
+        let y = |i: usize| {
+            let (image, channel) = (i / hw / channels, i / hw % channels);
+            let at = image * 2 * channels + channel;
+            x[0].data[i] * (1.0 + x[1].data[at]) + x[1].data[at + channels]
+        };
+        vec![Array::from_fn(x[0].shape, y)]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        map(inputs[0])[2].max(2) as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        3 * inputs[0].len() as u64
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "scale_shift",
+    formula: "y[b, c, :] = x[b, c, :] (1 + e[b, c]) + e[b, C + c]",
+    case: |draw: &mut Draw| {
+        let (batch, channels) = (draw.range(1, 5), draw.range(1, 20));
+        let x = Shape::f32([batch, channels, draw.range(1, 9), draw.range(1, 9)]);
+        let e = Shape::f32([batch, 2 * channels]);
+        Case { op: Rc::new(ScaleShift), inputs: vec![(x, Fill::Normal(1.0)), (e, Fill::Normal(1.0))] }
+    },
+    bench: || {
+        [[64, 32, 28, 28], [64, 64, 14, 14], [64, 64, 7, 7]]
+            .map(|x| {
+                let e = Shape::f32([x[0], 2 * x[1]]);
+                let inputs = vec![(Shape::f32(x), Fill::Normal(1.0)), (e, Fill::Normal(1.0))];
+                Case { op: Rc::new(ScaleShift), inputs }
+            })
+            .into()
+    },
+};

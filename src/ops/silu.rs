@@ -1,0 +1,69 @@
+//! y = x sigmoid(x), elementwise: SiLU, also called Swish.
+
+use super::faces::silu::{Backward, Forward};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// The sigmoid linear unit.
+#[derive(Debug)]
+pub struct Silu;
+
+/// y = x sigmoid(x); y has the shape of `x`.
+#[track_caller]
+pub fn silu(t: &mut Tape, x: Tensor) -> Tensor {
+    t.apply1(Silu, &[x])
+}
+
+impl Op for Silu {
+    fn name(&self) -> &'static str {
+        "silu"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [x] if x.dtype == Dtype::F32 => Ok(vec![x]),
+            _ => Err("takes one tensor of floating-point numbers".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let shape = t.shape(x[0]);
+        let length = shape.vec4s();
+        t.emit_flat(Forward { x: x[0], y: y[0], length }, length, self.flops(&[shape]));
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let x = node.inputs[0];
+        let (length, flops) = (t.shape(x).vec4s(), 14 * t.shape(x).len() as u64);
+        t.grad(x, |t, dx, add| t.emit_flat(Backward { x, dy, dx, add, length }, length, flops));
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        vec![x[0].map(|x| x / (1.0 + (-x).exp()))]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        1
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        10 * inputs[0].len() as u64
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "silu",
+    formula: "y = x sigmoid(x)",
+    case: |draw: &mut Draw| {
+        let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
+        // The wide one reaches where exp overflows.
+        let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(-120.0, 120.0)]);
+        Case { op: Rc::new(Silu), inputs: vec![(shape, fill)] }
+    },
+    bench: || {
+        let shape = Shape::f32([64, 32, 28, 28]);
+        vec![Case { op: Rc::new(Silu), inputs: vec![(shape, Fill::Normal(1.0))] }]
+    },
+};

@@ -1,0 +1,174 @@
+//! A record in words and numbers, before anything runs: what `--listing` and `--dry-run` print. Needs no GPU.
+
+use super::plan::{Plan, PlanOptions};
+use super::record::{Call, Storage, Tape, Tensor};
+use crate::gpu::Access;
+use std::collections::HashSet;
+use std::fmt::{self, Write};
+
+/// What a record will need and do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Kernel calls.
+    pub calls: usize,
+    /// Distinct pipelines: kernels with their constants, each of which is compiled once.
+    pub pipelines: usize,
+    /// Floating-point operations, as the field counts them.
+    pub flops: u64,
+    /// Bytes that the calls read and write.
+    pub bytes: u64,
+    /// Slot buffers, and their bytes.
+    pub slots: usize,
+    /// Bytes of the slot buffers.
+    pub slot_bytes: u64,
+    /// Bytes that the slots' tenants would need if they shared nothing.
+    pub unshared_bytes: u64,
+    /// Bytes of named memory: parameters, optimizer state, data.
+    pub memory_bytes: u64,
+}
+
+impl Tape {
+    /// Bytes that a call moves if each operand is read or written once; what is read and written counts twice.
+    pub fn bytes(&self, call: &Call) -> u64 {
+        let operands = call.dispatch.operands.iter().zip(call.dispatch.entry.bindings);
+        operands.map(|(&x, b)| self.shape(x).bytes() * if b.access == Access::ReadWrite { 2 } else { 1 }).sum()
+    }
+
+    /// The record in numbers.
+    pub fn summary(&self) -> Summary {
+        let plan = self.plan(PlanOptions::default());
+        let constants = |call: &Call| call.dispatch.constants.iter().map(|c| c.to_bits()).collect::<Vec<_>>();
+        let pipelines: HashSet<_> =
+            self.calls.iter().map(|call| (call.dispatch.entry.label, constants(call))).collect();
+        Summary {
+            calls: self.calls.len(),
+            pipelines: pipelines.len(),
+            flops: self.calls.iter().map(|call| call.flops).sum(),
+            bytes: self.calls.iter().map(|call| self.bytes(call)).sum(),
+            slots: plan.slots.len(),
+            slot_bytes: plan.slots.iter().sum(),
+            unshared_bytes: plan.unshared,
+            memory_bytes: self.memory_sizes().values().sum(),
+        }
+    }
+
+    /// The record call by call (number, kernel, workgroups, FLOPs, bytes, operands with shape and place), and its summary.
+    pub fn listing(&self) -> String {
+        let plan = self.plan(PlanOptions::default());
+        let width = self.calls.iter().map(|call| call.dispatch.entry.label.len()).max().unwrap_or(0);
+        let mut text = String::new();
+        for (number, call) in self.calls.iter().enumerate() {
+            let [x, y, z] = call.groups;
+            let grid = if (y, z) == (1, 1) { x.to_string() } else { format!("{x}x{y}x{z}") };
+            let operands: Vec<String> = call
+                .dispatch
+                .operands
+                .iter()
+                .zip(call.dispatch.entry.bindings)
+                .map(|(&operand, binding)| {
+                    let sign = if binding.access == Access::Read { "" } else { ">" };
+                    format!("{sign}{} {} {}", binding.name, self.shape(operand), self.where_is(&plan, operand))
+                })
+                .collect();
+            let (flops, bytes) = (scaled(call.flops as f64, "FLOP"), scaled(self.bytes(call) as f64, "B"));
+            let (label, operands) = (call.dispatch.entry.label, operands.join(", "));
+            let line = writeln!(text, "{number:5}  {label:width$} {grid:>12} {flops:>12} {bytes:>10}   {operands}");
+            line.expect("writing to a string does not fail");
+        }
+        text + &self.summary().to_string()
+    }
+
+    fn where_is(&self, plan: &Plan, x: Tensor) -> String {
+        let root = self.root(x);
+        match &self.tensors[root.0 as usize].storage {
+            Storage::Memory { name, offset: 0 } => name.to_string(),
+            Storage::Memory { name, offset } => format!("{name}+{offset}"),
+            _ => plan.slot_of.get(&root).map_or("nowhere".into(), |slot| format!("#{slot}")),
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { calls, pipelines, slots, .. } = self;
+        let bytes = |bytes: u64| scaled(bytes as f64, "B");
+        let flops = scaled(self.flops as f64, "FLOP");
+        writeln!(f, "{calls} calls of {pipelines} pipelines: {flops}, {} read and written", bytes(self.bytes))?;
+        let (shared, unshared) = (bytes(self.slot_bytes), bytes(self.unshared_bytes));
+        writeln!(f, "{slots} slots of {shared} together (unshared: {unshared})")?;
+        writeln!(f, "{} of named memory", bytes(self.memory_bytes))
+    }
+}
+
+/// A number with three digits and a unit: `3.70 GFLOP`.
+pub(super) fn scaled(value: f64, unit: &str) -> String {
+    let steps = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let (size, prefix) = steps.into_iter().find(|(size, _)| value.abs() >= *size * 0.9995).unwrap_or((1.0, ""));
+    let value = value / size;
+    let digits = match value.abs() {
+        v if v >= 99.95 || prefix.is_empty() && v.fract() == 0.0 => 0,
+        v if v >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{value:.digits$} {prefix}{unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Binding, Entry, Shader, Target};
+    use crate::tape::{Dispatch, Kernel, Shape};
+
+    static SHADER: Shader = Shader { name: "made_up", text: "" };
+    static ENTRY: Entry = Entry {
+        shader: &SHADER,
+        name: "forward",
+        label: "made_up.forward",
+        bindings: &[
+            Binding { name: "x", index: 0, access: Access::Read },
+            Binding { name: "y", index: 1, access: Access::Write },
+            Binding { name: "sum", index: 2, access: Access::ReadWrite },
+        ],
+        constants: &["N"],
+        uniform: None,
+        takes_step: false,
+        workgroup_size: [64, 1, 1],
+    };
+
+    struct MadeUp([Tensor; 3], f64);
+
+    impl Kernel for MadeUp {
+        fn call(&self) -> Dispatch {
+            Dispatch { entry: &ENTRY, operands: self.0.to_vec(), constants: vec![self.1], dims: vec![] }
+        }
+    }
+
+    #[test]
+    fn a_listing_names_every_operand_with_its_place() {
+        let mut t = Tape::new(Target::TILES);
+        let shape = Shape::f32([1000]);
+        let (x, a, b) = (t.view("data", 256, shape), t.transient(shape), t.transient(shape));
+        let sum = t.memory("sums", Shape::f32([2, 2]));
+        t.emit(MadeUp([x, a, sum], 1.0), 3, 1500);
+        t.emit(MadeUp([a, b, sum], 1.0), 70_000, 0);
+        t.emit(MadeUp([x, a, sum], 2.0), 3, 2_500_000);
+        let expected = "    0  made_up.forward            3   1.50 kFLOP    8.03 kB   \
+            x [1000] data+256, >y [1000] #0, >sum [2, 2] sums\n    \
+            1  made_up.forward    65535x2x1       0 FLOP    8.03 kB   \
+            x [1000] #0, >y [1000] #1, >sum [2, 2] sums\n    \
+            2  made_up.forward            3   2.50 MFLOP    8.03 kB   \
+            x [1000] data+256, >y [1000] #0, >sum [2, 2] sums\n\
+            3 calls of 2 pipelines: 2.50 MFLOP, 24.1 kB read and written\n\
+            2 slots of 8.00 kB together (unshared: 8.00 kB)\n\
+            4.27 kB of named memory\n";
+        assert_eq!(t.listing(), expected);
+    }
+
+    #[test]
+    fn numbers_keep_three_digits() {
+        let said = |v| scaled(v, "B");
+        assert_eq!([0.0, 7.0, 999.0].map(said), ["0 B", "7 B", "999 B"]);
+        assert_eq!([999.9, 1234.0, 56_789.0, 999_960.0].map(said), ["1.00 kB", "1.23 kB", "56.8 kB", "1.00 MB"]);
+        assert_eq!([123.4e9, 2e15].map(said), ["123 GB", "2000 TB"]);
+    }
+}

@@ -1,0 +1,93 @@
+//! Checkpoints: a pipeline folder with the averaged weights, and beside it all that a resumed run needs to go on bit for bit
+//! (`training_state.safetensors`: parameters, moments and average as they lie in memory).
+//!
+//! A folder is written under a temporary name and renamed when it is complete, so an interrupted save leaves the last checkpoint intact.
+
+use super::programs::{AVERAGE, Job, MOMENTS};
+use crate::diffusion::pipeline::{self, Card};
+use crate::files::write_atomically;
+use crate::gpu::{Gpu, Memory};
+use crate::nn::PARAMETERS;
+use crate::{Error, Result};
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensorError, SafeTensors};
+use std::fs;
+use std::path::Path;
+
+/// The slabs of the training state; the last is what is sampled from.
+const STATE: [&str; 4] = [PARAMETERS, MOMENTS[0], MOMENTS[1], AVERAGE];
+const STATE_FILE: &str = "training_state.safetensors";
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Steps made.
+    pub step: u32,
+    /// Seconds trained.
+    pub seconds: f64,
+}
+
+/// Saves the run into its folder, and removes all but the last checkpoints that the settings keep.
+///
+/// # Errors
+/// The device's; a full disk, named with the file.
+pub fn save(gpu: &Gpu, memory: &Memory, job: &Job<'_>, run: &Path, progress: &Progress) -> Result<()> {
+    let length = job.unet.parameters().slab().len();
+    let slabs: Vec<Vec<f32>> = STATE.iter().map(|name| memory.read(gpu, name, 0, length)).collect::<Result<_>>()?;
+    let card = Card {
+        step: progress.step,
+        seconds: progress.seconds,
+        dataset: job.dataset.name.clone(),
+        class_names: job.dataset.class_names.clone(),
+        labels: job.labels(),
+    };
+    let partial = run.join(format!(".checkpoint-{}.partial", progress.step));
+    remove(&partial)?;
+    pipeline::write(&partial, job.unet, &slabs[3], &job.scheduler(), &card)?;
+    let path = partial.join(STATE_FILE);
+    write_atomically(&path, &serialize(&slabs).map_err(|e| Error::file(&path, e.to_string()))?)?;
+
+    let complete = run.join(format!("checkpoint-{}", progress.step));
+    remove(&complete)?;
+    fs::rename(&partial, &complete).map_err(Error::io(&complete))?;
+    let all = pipeline::checkpoints(run)?;
+    let superfluous = all.len().saturating_sub(job.config.keep as usize);
+    all[..superfluous].iter().try_for_each(|(_, path)| remove(path))
+}
+
+fn serialize(slabs: &[Vec<f32>]) -> std::result::Result<Vec<u8>, SafeTensorError> {
+    let mut views = Vec::new();
+    for (name, slab) in STATE.into_iter().zip(slabs) {
+        views.push((name, TensorView::new(Dtype::F32, vec![slab.len()], bytemuck::cast_slice(slab))?));
+    }
+    safetensors::serialize(views, None)
+}
+
+/// Puts the state of a checkpoint into memory, and says how far it had come.
+///
+/// # Errors
+/// A missing, damaged or foreign file.
+pub fn restore(gpu: &Gpu, memory: &Memory, job: &Job<'_>, checkpoint: &Path) -> Result<Progress> {
+    let path = checkpoint.join(STATE_FILE);
+    let bytes = fs::read(&path).map_err(Error::io(&path))?;
+    let length = job.unet.parameters().slab().len();
+    let state = SafeTensors::deserialize(&bytes).map_err(|e| Error::file(&path, format!("damaged: {e}")))?;
+    for name in STATE {
+        let tensor = state.tensor(name).map_err(|e| Error::file(&path, e.to_string()))?;
+        if tensor.dtype() != Dtype::F32 || tensor.shape() != [length] {
+            let problem = format!("`{name}` has the shape {:?}, but this model needs [{length}] of F32", tensor.shape());
+            return Err(Error::file(&path, problem));
+        }
+        memory.write(gpu, name, 0, tensor.data())?;
+    }
+    let missing = || Error::file(checkpoint, "has no degrain.json: it was made by others, and cannot be resumed");
+    let card = pipeline::read_card(checkpoint)?.ok_or_else(missing)?;
+    Ok(Progress { step: card.step, seconds: card.seconds })
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder)(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,201 @@
+//! What a run says while it goes on: the progress bar, `log.jsonl`, TensorBoard's event file, and the loss curve at its end.
+
+use super::settings::Config;
+use crate::report::{EventWriter, JsonLines, Picture, Plot};
+use crate::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Smoothing of the loss in the progress line: the share of the past in an exponential average.
+const SMOOTHING: f64 = 0.98;
+
+/// One line of `log.jsonl`.
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// A training step.
+    Step {
+        /// Number of the step, from 1.
+        step: u32,
+        /// Mean loss of the batch.
+        loss: f64,
+        /// Norm of the whole gradient before clipping.
+        gradient_norm: f64,
+        /// Learning rate.
+        learning_rate: f64,
+        /// Images a second, over the last steps.
+        images_per_second: f64,
+        /// Mean loss of the images of this batch in each quarter of the time steps; null where there was none.
+        loss_by_quarter: [Option<f64>; 4],
+    },
+    /// A validation.
+    Validation {
+        /// Number of the step, from 1.
+        step: u32,
+        /// Mean loss of the held-back images with the averaged weights and fixed noise.
+        validation_loss: f64,
+        /// The same by quarter of the time steps.
+        validation_by_quarter: [Option<f64>; 4],
+    },
+}
+
+/// The records of a run.
+pub struct Journal {
+    folder: PathBuf,
+    bar: ProgressBar,
+    lines: JsonLines,
+    events: EventWriter,
+    smoothed: Option<f64>,
+    batch: f64,
+    times: VecDeque<Instant>,
+    losses: Vec<(f64, f64)>,
+    quarters: [Vec<(f64, f64)>; 4],
+    validations: Vec<(f64, f64)>,
+}
+
+impl Journal {
+    /// Opens the records of a run in its folder, from `step` on: later lines of an interrupted run are cut off.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
+    pub fn open(folder: &Path, config: &Config, step: u32) -> Result<Journal> {
+        let path = folder.join("log.jsonl");
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {msg}  {eta_precise} left");
+        let bar = ProgressBar::new(u64::from(config.steps)).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_position(u64::from(step));
+        bar.reset_eta();
+        let mut journal = Journal {
+            folder: folder.into(),
+            bar,
+            lines: JsonLines::open(&path)?,
+            events: EventWriter::create(folder)?,
+            smoothed: None,
+            batch: f64::from(config.batch),
+            times: VecDeque::new(),
+            losses: vec![],
+            quarters: Default::default(),
+            validations: vec![],
+        };
+        for line in journal.lines.keep_while(|line: &Line| line.number() <= step)? {
+            journal.remember(&line);
+        }
+        Ok(journal)
+    }
+
+    /// A step's losses came back from the device: `row` is a row of the log.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn step(&mut self, n: u32, row: &[f32], learning_rate: f64, timesteps: u32) -> Result<()> {
+        let batch = (row.len() - 4) / 2;
+        let (losses, times) = row[4..].split_at(batch);
+        self.times.push_back(Instant::now());
+        if self.times.len() > 33 {
+            self.times.pop_front();
+        }
+        let seconds = self.times.front().map_or(0.0, |first| first.elapsed().as_secs_f64());
+        let images_per_second = if seconds > 0.0 { self.batch * (self.times.len() - 1) as f64 / seconds } else { 0.0 };
+        let line = Line::Step {
+            step: n + 1,
+            loss: f64::from(row[0]),
+            gradient_norm: f64::from(row[1]),
+            learning_rate,
+            images_per_second,
+            loss_by_quarter: by_quarter(losses, times, timesteps),
+        };
+        let loss = f64::from(row[0]);
+        let smoothed = self.smoothed.map_or(loss, |past| SMOOTHING * past + (1.0 - SMOOTHING) * loss);
+        self.smoothed = Some(smoothed);
+        self.bar.set_position(u64::from(n + 1));
+        self.bar.set_message(format!("loss {smoothed:.4}  {images_per_second:.1} images/s"));
+        for (tag, value) in [("loss", loss), ("gradient_norm", f64::from(row[1])), ("learning_rate", learning_rate)] {
+            self.events.scalar(u64::from(n + 1), tag, value as f32)?;
+        }
+        self.write(&line)
+    }
+
+    /// A validation after step `n`: losses and time steps of the held-back images.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn validation(&mut self, n: u32, losses: &[f32], times: &[f32], timesteps: u32) -> Result<()> {
+        let mean = losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
+        let validation_by_quarter = by_quarter(losses, times, timesteps);
+        self.events.scalar(u64::from(n + 1), "validation_loss", mean as f32)?;
+        self.say(&format!("step {}: validation loss {mean:.4} (averaged weights)", n + 1));
+        self.write(&Line::Validation { step: n + 1, validation_loss: mean, validation_by_quarter })
+    }
+
+    /// Samples after step `n`, as a picture.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn picture(&mut self, n: u32, tag: &str, picture: &Picture, text: &[(&str, &str)]) -> Result<()> {
+        let folder = self.folder.join("samples");
+        std::fs::create_dir_all(&folder).map_err(crate::Error::io(&folder))?;
+        picture.save_png(&folder.join(format!("{tag}-{:06}.png", n + 1)), text)?;
+        self.events.image(u64::from(n + 1), tag, picture)
+    }
+
+    /// A line for the user, above the progress bar.
+    pub fn say(&self, message: &str) {
+        if self.bar.is_hidden() {
+            println!("{message}");
+        } else {
+            self.bar.println(message);
+        }
+    }
+
+    /// Draws `loss.png` and ends the progress bar.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn finish(self) -> Result<()> {
+        self.bar.abandon();
+        let span = (self.losses.len() as f64 / 50.0).max(1.0);
+        let mut plot = Plot::new("Loss", "step", "mean squared error").logarithmic().smoothed("training", &self.losses, span);
+        for (number, quarter) in self.quarters.iter().enumerate() {
+            plot = plot.smoothed(&format!("t in quarter {}", number + 1), quarter, span);
+        }
+        plot.line("validation", &self.validations).save(&self.folder.join("loss.png"))
+    }
+
+    fn write(&mut self, line: &Line) -> Result<()> {
+        self.remember(line);
+        self.lines.append(line)
+    }
+
+    fn remember(&mut self, line: &Line) {
+        match *line {
+            Line::Step { step, loss, loss_by_quarter, .. } => {
+                self.losses.push((f64::from(step), loss));
+                for (series, value) in self.quarters.iter_mut().zip(loss_by_quarter) {
+                    series.extend(value.map(|value| (f64::from(step), value)));
+                }
+            }
+            Line::Validation { step, validation_loss, .. } => self.validations.push((f64::from(step), validation_loss)),
+        }
+    }
+}
+
+impl Line {
+    fn number(&self) -> u32 {
+        match *self {
+            Line::Step { step, .. } | Line::Validation { step, .. } => step,
+        }
+    }
+}
+
+/// Mean loss of the images whose time step lies in each quarter of 0..T.
+pub fn by_quarter(losses: &[f32], times: &[f32], timesteps: u32) -> [Option<f64>; 4] {
+    let mut sums = [(0.0, 0u32); 4];
+    for (&loss, &time) in losses.iter().zip(times) {
+        let quarter = (4.0 * time / timesteps as f32) as usize;
+        let sum = &mut sums[quarter.min(3)];
+        *sum = (sum.0 + f64::from(loss), sum.1 + 1);
+    }
+    sums.map(|(sum, count)| (count > 0).then(|| sum / f64::from(count)))
+}

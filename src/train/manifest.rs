@@ -1,0 +1,42 @@
+//! `manifest.json` and `config.toml` of a run folder: what it was run with, so that it can be run again.
+
+use super::programs::Job;
+use super::settings::Config;
+use crate::files::write_atomically;
+use crate::gpu::Gpu;
+use crate::{Error, Result};
+use std::path::Path;
+
+/// Writes the resolved settings, and the version, device, kernel choices, data hashes and model size.
+///
+/// # Errors
+/// A full disk, or a folder that cannot be written.
+pub fn write(gpu: &Gpu, job: &Job<'_>, folder: &Path) -> Result<()> {
+    let text = toml::to_string(job.config).map_err(|e| Error::Config(format!("the settings have no form in TOML: {e}")))?;
+    write_atomically(&folder.join("config.toml"), text.as_bytes())?;
+    let adapter = gpu.adapter();
+    let files = job.dataset.files.iter().map(|file| {
+        serde_json::json!({ "path": file.path, "sha256": file.sha256, "known_as": file.known })
+    });
+    let manifest = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "adapter": adapter.name,
+        "class": adapter.kind,
+        "backend": adapter.backend,
+        "driver": adapter.driver,
+        "kernels": format!("{:?}", gpu.target()),
+        "data": { "name": job.dataset.name, "images": job.dataset.count, "files": files.collect::<Vec<_>>() },
+        "parameters": job.unet.parameters().count(),
+    });
+    write_atomically(&folder.join("manifest.json"), format!("{manifest:#}\n").as_bytes())
+}
+
+/// Reads the settings of a run folder.
+///
+/// # Errors
+/// No run folder, or a damaged one.
+pub fn read_config(folder: &Path) -> Result<Config> {
+    let path = folder.join("config.toml");
+    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    toml::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))
+}

@@ -1,0 +1,34 @@
+//! The presets: a TOML file each, compiled in. A file sets what its sizes share, then a table for each size.
+
+use super::settings::{Settings, Size};
+use crate::{Error, Result};
+use serde::Deserialize;
+
+/// Name and text of every preset.
+const ALL: &[(&str, &str)] = &[("ddpm", include_str!("presets/ddpm.toml"))];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Preset {
+    common: Settings,
+    tiny: Settings,
+    small: Settings,
+    base: Settings,
+}
+
+/// What a preset sets for a size.
+///
+/// # Errors
+/// There is no preset of this name.
+pub fn settings(name: &str, size: Size) -> Result<Settings> {
+    let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
+    let unknown = || Error::Config(format!("there is no preset `{name}`; there are: {}", names.join(", ")));
+    let (_, text) = ALL.iter().find(|(known, _)| *known == name).ok_or_else(unknown)?;
+    let preset: Preset = toml::from_str(text).map_err(|e| Error::Config(format!("preset {name}: {e}")))?;
+    let sized = match size {
+        Size::Tiny => preset.tiny,
+        Size::Small => preset.small,
+        Size::Base => preset.base,
+    };
+    Ok(sized.or(preset.common))
+}

@@ -1,0 +1,190 @@
+//! The loop: runs the training program step after step, and between steps validates, draws samples and saves.
+
+use super::checkpoint::{self, Progress};
+use super::journal::Journal;
+use super::pictures;
+use super::programs::{AVERAGE, Job, LOG, LOG_ROWS, VALIDATION};
+use super::{manifest, rates};
+use crate::gpu::{Gpu, Memory, Readback, Ticket};
+use crate::nn::{GRADIENTS, PARAMETERS};
+use crate::tape::{Program, Step};
+use crate::{Error, Result};
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Steps that may wait in the device's queue: enough to hide the host, few enough to stop soon.
+const IN_FLIGHT: usize = 2;
+/// How often the log is read back from the device, at most.
+const LOOK: Duration = Duration::from_millis(300);
+/// What validation's noise is keyed with, so that it is none of training's.
+const VALIDATION_SEED: u32 = 0x7a11_da7e;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps were made.
+    Finished,
+    /// It was asked to stop after this many steps, and saved.
+    Stopped(u32),
+}
+
+/// Where a run begins and when it pauses.
+pub struct Start<'a> {
+    /// Folder of the run.
+    pub folder: &'a Path,
+    /// The checkpoint to go on from, or `None` for fresh parameters.
+    pub resume: Option<&'a Path>,
+    /// Pause after this many steps in all, as if asked to stop.
+    pub stop_after: Option<u32>,
+    /// Set by Ctrl-C: finish the step, save, and return.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// Trains from `start` to the last step of the settings.
+///
+/// # Errors
+/// The device's and the disk's; a loss or gradient that is not finite, with its step and the first tensor concerned.
+pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> Result<Outcome> {
+    let (config, folder) = (job.config, start.folder);
+    job.load(gpu, memory)?;
+    let training = Program::compile(gpu, &job.training(gpu.target())?, memory)?;
+    let validation = match config.holdout {
+        0 => None,
+        _ => Some(Program::compile(gpu, &job.validation(gpu.target())?, memory)?),
+    };
+    let mut progress = match start.resume {
+        Some(checkpoint) => checkpoint::restore(gpu, memory, job, checkpoint)?,
+        None => {
+            let fresh = job.unet.parameters().initialise(config.seed, config.initialization);
+            memory.write(gpu, PARAMETERS, 0, &fresh)?;
+            memory.write(gpu, AVERAGE, 0, &fresh)?;
+            Progress::default()
+        }
+    };
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    manifest::write(gpu, job, folder)?;
+    let mut journal = Journal::open(folder, config, progress.step)?;
+    let mut log = LogReader { read: progress.step, looked: Instant::now(), pending: None };
+    let mut queue: VecDeque<Ticket> = VecDeque::new();
+    let last = start.stop_after.map_or(config.steps, |stop| stop.min(config.steps));
+    let (before, began) = (progress.seconds, Instant::now());
+
+    while progress.step < last && !start.interrupted.load(Ordering::Relaxed) {
+        let n = progress.step;
+        queue.push_back(training.run(gpu, &rates::step(config, job.training_images(), n))?);
+        if queue.len() > IN_FLIGHT {
+            queue.pop_front().map_or(Ok(()), |ticket| gpu.wait_for(&ticket))?;
+        }
+        progress.step = n + 1;
+        let due = |every: u32| progress.step.is_multiple_of(every) || progress.step == config.steps;
+        let pause = due(config.validate_every) || due(config.sample_every) || due(config.checkpoint_every);
+        match pause {
+            true => log.finish(gpu, memory, job, &mut journal, progress.step)?,
+            false => log.follow(gpu, memory, job, &mut journal, progress.step)?,
+        }
+        if let Some(validation) = validation.as_ref().filter(|_| due(config.validate_every)) {
+            validate(gpu, memory, job, validation, &mut journal, n)?;
+        }
+        if due(config.sample_every) {
+            pictures::samples(gpu, memory, job, &mut journal, n)?;
+        }
+        if due(config.checkpoint_every) {
+            progress.seconds = before + began.elapsed().as_secs_f64();
+            checkpoint::save(gpu, memory, job, folder, &progress)?;
+        }
+    }
+    log.finish(gpu, memory, job, &mut journal, progress.step)?;
+    if progress.step < config.steps {
+        checkpoint::save(gpu, memory, job, folder, &progress)?;
+        journal.finish()?;
+        return Ok(Outcome::Stopped(progress.step));
+    }
+    journal.finish()?;
+    pictures::strips(gpu, memory, job, folder)?;
+    Ok(Outcome::Finished)
+}
+
+/// Reads the rows of the device's log that the journal lacks, without holding up the steps.
+struct LogReader {
+    read: u32,
+    looked: Instant,
+    pending: Option<(Readback, u32)>,
+}
+
+impl LogReader {
+    /// Takes up what was asked for some steps ago, and asks for more when it is time.
+    fn follow(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, journal: &mut Journal, step: u32) -> Result<()> {
+        if self.pending.as_ref().is_some_and(|(_, asked)| step > asked + IN_FLIGHT as u32) {
+            self.take(gpu, memory, job, journal)?;
+        }
+        if self.pending.is_none() && (step - self.read >= LOG_ROWS / 4 || self.looked.elapsed() > LOOK) {
+            self.ask(gpu, memory, job, step)?;
+        }
+        Ok(())
+    }
+
+    /// Reads everything up to `step`, and waits for it.
+    fn finish(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, journal: &mut Journal, step: u32) -> Result<()> {
+        self.take(gpu, memory, job, journal)?;
+        self.ask(gpu, memory, job, step)?;
+        self.take(gpu, memory, job, journal)
+    }
+
+    fn ask(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, step: u32) -> Result<()> {
+        let bytes = u64::from(LOG_ROWS * (4 + 2 * job.config.batch)) * 4;
+        self.pending = Some((memory.start_read(gpu, LOG, 0, bytes)?, step));
+        self.looked = Instant::now();
+        Ok(())
+    }
+
+    fn take(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, journal: &mut Journal) -> Result<()> {
+        let Some((readback, step)) = self.pending.take() else { return Ok(()) };
+        let rows: Vec<f32> = readback.wait(gpu)?;
+        let width = 4 + 2 * job.config.batch as usize;
+        for n in self.read..step {
+            let row = &rows[(n % LOG_ROWS) as usize * width..][..width];
+            if row[2] != 1.0 || !row[0].is_finite() {
+                return Err(not_finite(gpu, memory, job, n, row)?);
+            }
+            journal.step(n, row, rates::learning_rate(job.config, n), job.config.timesteps)?;
+        }
+        self.read = step;
+        Ok(())
+    }
+}
+
+/// Says which step went wrong, and in the gradient of which tensor it is seen first.
+fn not_finite(gpu: &Gpu, memory: &Memory, job: &Job<'_>, n: u32, row: &[f32]) -> Result<Error> {
+    let parameters = job.unet.parameters();
+    let slab: Vec<f32> = memory.read(gpu, GRADIENTS, 0, parameters.slab().len())?;
+    let broken = |range: std::ops::Range<usize>| slab[range].iter().any(|g| !g.is_finite());
+    let place = match parameters.iter().find(|p| broken(p.range())) {
+        Some(parameter) => format!(", seen first in the gradient of `{}`", parameter.name),
+        None => String::new(),
+    };
+    Ok(Error::NonFinite(format!(
+        "step {}: loss {} and gradient norm {} are not both finite{place}. The parameters were not touched by that step, and the last \
+         checkpoint is intact. Lower --lr or --clip, or raise --warmup, and go on with --resume",
+        n + 1,
+        row[0],
+        row[1]
+    )))
+}
+
+fn validate(gpu: &Gpu, memory: &Memory, job: &Job<'_>, program: &Program, journal: &mut Journal, n: u32) -> Result<()> {
+    let config = job.config;
+    let (mut losses, mut times): (Vec<f32>, Vec<f32>) = (vec![], vec![]);
+    let batch = config.batch as usize;
+    for first in (0..config.holdout).step_by(batch) {
+        let step = Step { seed_low: VALIDATION_SEED, first_image: first, ..Step::default() };
+        program.run(gpu, &step)?;
+        let count = batch.min((config.holdout - first) as usize);
+        let values: Vec<f32> = memory.read(gpu, VALIDATION[0], 0, batch)?;
+        let drawn: Vec<u32> = memory.read(gpu, VALIDATION[1], 0, batch)?;
+        losses.extend(&values[..count]);
+        times.extend(drawn[..count].iter().map(|&t| t as f32));
+    }
+    journal.validation(n, &losses, &times, config.timesteps)
+}

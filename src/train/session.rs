@@ -1,0 +1,153 @@
+//! From settings to a job: the data set, the model and the process that they name, and what there is to say of them.
+
+use super::programs::Job;
+use super::settings::{Config, Settings};
+use crate::data::{Dataset, Split, load};
+use crate::diffusion::{NoiseSchedule, pipeline};
+use crate::gpu::{Gpu, Memory};
+use crate::nn::{DownBlock, SampleSize, TimeShift, UNet2d, UNet2dConfig, UpBlock};
+use crate::tape::{Checker, Step};
+use crate::{Error, Result};
+use std::fmt::Write;
+use std::path::Path;
+
+/// Everything that a run is about, before it touches the device.
+pub struct Session {
+    /// The settings.
+    pub config: Config,
+    /// The images.
+    pub dataset: Dataset,
+    /// The model.
+    pub unet: UNet2d,
+    /// The noise.
+    pub schedule: NoiseSchedule,
+}
+
+impl Session {
+    /// Completes the settings for a device, reads the data set and makes the model.
+    ///
+    /// # Errors
+    /// Settings that do not fit each other or the data; a data set that is missing or damaged.
+    pub fn open(gpu: &Gpu, settings: Settings) -> Result<Session> {
+        let config = settings.resolve(gpu.target().form)?;
+        let dataset = load(&config.data, Split::Train)?;
+        let (held_back, count) = (config.holdout as usize, dataset.count);
+        if held_back >= count {
+            return Err(Error::Config(format!("--holdout {held_back} leaves none of the {count} images of {} to train on", config.data.display())));
+        }
+        let unet_config = unet_config(&config, &dataset);
+        unet_config.check_size(dataset.height as u32, dataset.width as u32)?;
+        let unet = UNet2d::new(unet_config, config.timesteps)?;
+        let schedule = NoiseSchedule::new(&config.noise(), config.timesteps, false)?;
+        Ok(Session { config, dataset, unet, schedule })
+    }
+
+    /// What the programs are recorded for.
+    pub fn job(&self) -> Job<'_> {
+        Job { config: &self.config, unet: &self.unet, dataset: &self.dataset, schedule: &self.schedule }
+    }
+
+    /// What is going to be trained on what, with warnings.
+    pub fn describe(&self, gpu: &Gpu) -> String {
+        let (config, data) = (&self.config, &self.dataset);
+        let mut text = String::new();
+        let mut line = |what: std::fmt::Arguments<'_>| text.write_fmt(format_args!("{what}\n")).unwrap_or_default();
+        line(format_args!("adapter   {} -> {:?} kernels", gpu.adapter(), gpu.target().form));
+        line(format_args!("data      {}: {} images of {}x{}x{}, {} classes ({})", data.name, data.count, data.channels, data.height, data.width, data.classes, config.data.display()));
+        for file in &data.files {
+            let known = file.known.map_or("unknown".into(), |name| format!("known: {name}"));
+            line(format_args!("          {} sha256 {}… ({known})", file.path.display(), &file.sha256[..16]));
+        }
+        line(format_args!(
+            "model     preset {}, size {:?}: {:?} channels, {} parameters, {} classes",
+            config.preset,
+            config.size,
+            config.block_out_channels,
+            self.unet.parameters().count(),
+            if config.unconditional { "no".into() } else { data.classes.to_string() },
+        ));
+        line(format_args!("process   {} schedule, T = {}, predicts {}", config.schedule, config.timesteps, config.prediction));
+        line(format_args!("training  {} steps of {} images, seed {}, into {}", config.steps, config.batch, config.seed, config.out.display()));
+        if let Some(warning) = self.schedule.warning() {
+            line(format_args!("warning: {warning}"));
+        }
+        text
+    }
+
+    /// What `--dry-run`, `--listing`, `--profile` and `--verify` print of a training step.
+    ///
+    /// # Errors
+    /// The device's; a kernel that `--verify` finds wrong.
+    pub fn inspect(&self, gpu: &Gpu, memory: &mut Memory, listing: bool, profile: bool, verify: bool) -> Result<()> {
+        let job = self.job();
+        let tape = job.training(gpu.target())?;
+        let _ = (listing, profile, &tape);
+        if verify {
+            self.verify(gpu)?;
+        }
+        Ok(())
+    }
+
+    /// Checks a step of a batch of two: the references are slow.
+    fn verify(&self, gpu: &Gpu) -> Result<()> {
+        let config = Config { batch: 2, ..self.config.clone() };
+        let job = Job { config: &config, ..self.job() };
+        let tape = job.training(gpu.target())?;
+        let mut memory = Memory::new();
+        job.load(gpu, &mut memory)?;
+        for (name, bytes) in tape.memory_sizes() {
+            memory.require(gpu, &name, bytes.max(memory.bytes(&name)))?;
+        }
+        let fresh = self.unet.parameters().initialise(config.seed, crate::nn::Initialization::PyTorch);
+        memory.write(gpu, crate::nn::PARAMETERS, 0, &fresh)?;
+        let step: Step = super::rates::step(&config, job.training_images(), 1);
+        let checker = Checker::new(gpu, &tape, &mut memory, step)?;
+        let bar = indicatif::ProgressBar::new(tape.sections().len() as u64);
+        let outcome = checker.check(|done, _| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        match outcome {
+            Ok(()) => {
+                println!("verified: {} kernel calls of {} operators agree with their references", tape.calls().len(), tape.sections().len());
+                Ok(())
+            }
+            Err(mismatch) => Err(Error::Device(format!("a kernel computes something else than its reference on {}:\n{mismatch}", gpu.adapter()))),
+        }
+    }
+}
+
+fn unet_config(config: &Config, data: &Dataset) -> UNet2dConfig {
+    let down = |&attention: &bool| if attention { DownBlock::Attention } else { DownBlock::Plain };
+    let up = |&attention: &bool| if attention { UpBlock::Attention } else { UpBlock::Plain };
+    let [channels, height, width] = [data.channels, data.height, data.width].map(|n| n as u32);
+    UNet2dConfig {
+        sample_size: Some(if height == width { SampleSize::Square(height) } else { SampleSize::Rectangle([height, width]) }),
+        in_channels: channels,
+        out_channels: channels,
+        down_block_types: config.attention.iter().map(down).collect(),
+        up_block_types: config.attention.iter().rev().map(up).collect(),
+        block_out_channels: config.block_out_channels.clone(),
+        layers_per_block: config.layers_per_block,
+        attention_head_dim: Some(config.attention_head_dim),
+        norm_num_groups: config.norm_num_groups,
+        resnet_time_scale_shift: if config.scale_shift { TimeShift::ScaleShift } else { TimeShift::Add },
+        num_class_embeds: (!config.unconditional).then_some(data.classes as u32 + 1),
+        ..UNet2dConfig::default()
+    }
+}
+
+/// Nothing is overwritten unsaid: a folder that holds a run is resumed, or another is chosen.
+///
+/// # Errors
+/// The folder holds checkpoints.
+pub fn refuse_to_overwrite(folder: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    match pipeline::checkpoints(folder)?.pop() {
+        None => Ok(()),
+        Some((step, _)) => Err(Error::Config(format!(
+            "{0} already holds a run of {step} steps. Go on with --resume {0}, choose another --out, or remove it",
+            folder.display()
+        ))),
+    }
+}

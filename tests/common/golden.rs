@@ -1,0 +1,168 @@
+//! Reading goldens, and running a model or a block on the device to compare with one.
+
+use degrain::gpu::{Gpu, Memory};
+use degrain::nn::{GRADIENTS, PARAMETERS, Parameters, TIME_TABLE, Weights};
+use degrain::tape::{Dtype, Program, Shape, Step, Tape, Tensor, tolerance};
+use safetensors::tensor::SafeTensors;
+use std::path::{Path, PathBuf};
+
+/// A file below `tests/goldens`.
+pub fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
+}
+
+/// A file of named tensors.
+pub struct Golden(Vec<u8>);
+
+impl Golden {
+    pub fn open(name: &str) -> Golden {
+        Golden(std::fs::read(path(name)).unwrap_or_else(|e| panic!("{name}: {e}")))
+    }
+
+    pub fn new(bytes: Vec<u8>) -> Golden {
+        Golden(bytes)
+    }
+
+    /// Names of the tensors, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            SafeTensors::deserialize(&self.0).unwrap().names().into_iter().map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        SafeTensors::deserialize(&self.0).unwrap().tensor(name).is_ok()
+    }
+
+    /// Shape and words of a tensor.
+    pub fn words(&self, name: &str) -> (Shape, Vec<u32>) {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = file.tensor(name).unwrap_or_else(|e| panic!("{e}"));
+        let dims: Vec<u32> = tensor.shape().iter().map(|&d| d as u32).collect();
+        let dtype = if tensor.dtype() == safetensors::Dtype::F32 { Dtype::F32 } else { Dtype::U32 };
+        let words = tensor.data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect();
+        (Shape::new(&dims, dtype), words)
+    }
+
+    pub fn floats(&self, name: &str) -> Vec<f32> {
+        self.words(name).1.into_iter().map(f32::from_bits).collect()
+    }
+
+    /// The tensors of a model that has the names of the file.
+    pub fn slab(&self, parameters: &Parameters) -> Vec<f32> {
+        let mut slab = vec![0.0; parameters.bytes() as usize / 4];
+        parameters.iter().for_each(|p| slab[p.range()].copy_from_slice(&self.floats(&p.name)));
+        slab
+    }
+}
+
+/// A compiled forward and backward pass.
+pub struct Run<'a> {
+    gpu: &'a Gpu,
+    program: Program,
+    memory: Memory,
+    inputs: Vec<(String, Shape)>,
+    slab: usize,
+    output: Shape,
+}
+
+impl<'a> Run<'a> {
+    /// Records `forward` of the named inputs, and backward from a gradient of its result, to the inputs and the parameters.
+    pub fn new(
+        gpu: &'a Gpu,
+        parameters: &Parameters,
+        inputs: &[(&str, (Shape, Vec<u32>))],
+        time_table: &[f32],
+        forward: impl FnOnce(&mut Tape, &Weights, &[Tensor]) -> Tensor,
+    ) -> Run<'a> {
+        let mut t = Tape::new(gpu.target());
+        let w = parameters.trained(&mut t);
+        let mut tensors = Vec::new();
+        for (name, (shape, _)) in inputs {
+            let x = t.memory(name, *shape);
+            if shape.dtype == Dtype::F32 {
+                t.watch_into(x, &format!("grad.{name}"), 0);
+            }
+            tensors.push(x);
+        }
+        let out = forward(&mut t, &w, &tensors);
+        t.keep(out, "out");
+        let output = t.shape(out);
+        let dout = t.memory("dout", output);
+        t.backward(out, dout);
+        let mut memory = Memory::new();
+        for name in [PARAMETERS, GRADIENTS] {
+            memory.require(gpu, name, parameters.bytes()).unwrap();
+        }
+        let program = Program::compile(gpu, &t, &mut memory).unwrap_or_else(|e| panic!("{e}"));
+        if !time_table.is_empty() {
+            memory.write(gpu, TIME_TABLE, 0, time_table).unwrap();
+        }
+        for (name, (_, words)) in inputs {
+            memory.write(gpu, name, 0, words).unwrap();
+        }
+        let slab = parameters.bytes() as usize / 4;
+        let inputs = inputs.iter().map(|(name, (shape, _))| (name.to_string(), *shape)).collect();
+        Run { gpu, program, memory, inputs, slab, output }
+    }
+
+    pub fn write<T: bytemuck::NoUninit>(&self, name: &str, values: &[T]) {
+        self.memory.write(self.gpu, name, 0, values).unwrap();
+    }
+
+    pub fn run(&self) -> Outcome {
+        self.write(GRADIENTS, &vec![f32::NAN; self.slab]);
+        self.program.run(self.gpu, &Step::default()).unwrap();
+        let read = |name: &str, count: usize| self.memory.read(self.gpu, name, 0, count).unwrap();
+        let floats = self.inputs.iter().filter(|(_, shape)| shape.dtype == Dtype::F32);
+        Outcome {
+            out: read("out", self.output.len()),
+            parameters: read(GRADIENTS, self.slab),
+            inputs: floats.map(|(name, shape)| (name.clone(), read(&format!("grad.{name}"), shape.len()))).collect(),
+        }
+    }
+}
+
+/// What a run computes: the result, and gradients of the parameters (as a slab) and of the inputs.
+pub struct Outcome {
+    pub out: Vec<f32>,
+    pub parameters: Vec<f32>,
+    pub inputs: Vec<(String, Vec<f32>)>,
+}
+
+/// Parameters rounded another way: each moved by about one unit in its last place, some up and some down.
+pub fn nudge(slab: &[f32]) -> Vec<f32> {
+    let sign = |i: usize| if (i as u32).wrapping_mul(0x9e37_79b9) >> 31 == 0 { 1.0 } else { -1.0 };
+    slab.iter().enumerate().map(|(i, &x)| x * (1.0 + sign(i) * f32::EPSILON)).collect()
+}
+
+/// The difference of two results, relative to what rounding may cause: at most one, if they are equal up to rounding.
+///
+/// How much rounding changes a result is measured: `moved` is the result from parameters that were rounded another way, which is one rounding
+/// of each, where a forward and backward pass has a few. Sixteen times that is allowed, and the tolerance of a single operation. (A gradient
+/// that is zero only because its terms cancel, like that of the keys' bias, is so allowed what its terms' rounding amounts to.)
+pub fn excess(got: &[f32], moved: &[f32], expected: &[f32]) -> f64 {
+    distance(got, expected) / (16.0 * distance(got, moved) + tolerance(1, largest(expected)))
+}
+
+/// Demands that two results are equal up to rounding; returns how much of the allowed difference is used.
+#[track_caller]
+pub fn compare(what: &str, got: &[f32], moved: &[f32], expected: &[f32]) -> f64 {
+    let excess = excess(got, moved, expected);
+    let (difference, scale) = (distance(got, expected), largest(expected));
+    assert!(excess <= 1.0, "{what}: off by {difference:.3e} of {scale:.3e}, {excess:.1} times what is allowed");
+    excess
+}
+
+fn largest(x: &[f32]) -> f64 {
+    x.iter().fold(0.0, |m: f64, &x| if x.is_nan() || m.is_nan() { f64::NAN } else { m.max(f64::from(x).abs()) })
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).fold(0.0, |m: f64, (&a, &b)| {
+        let d = (f64::from(a) - f64::from(b)).abs();
+        if d.is_nan() || m.is_nan() { f64::NAN } else { m.max(d) }
+    })
+}

@@ -1,0 +1,121 @@
+use super::goldens;
+use degrain::diffusion::{
+    BetaRange, Prediction, SamplerName, SamplerOptions, Schedule, SchedulerConfig, Spacing, Variance,
+};
+use serde_json::{Value, json};
+
+fn read(value: Value) -> Result<(SchedulerConfig, Vec<String>), String> {
+    SchedulerConfig::from_json(&value.to_string())
+}
+
+fn written(config: &SchedulerConfig) -> Value {
+    serde_json::from_str(&config.to_json()).unwrap()
+}
+
+#[test]
+fn what_diffusers_writes_is_read() {
+    let path = goldens().join("unet_class/scheduler/scheduler_config.json");
+    let (config, unknown) = SchedulerConfig::read(&path).unwrap();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    let range = BetaRange { rescale: false, ..BetaRange::default() };
+    let options = SamplerOptions { variance_type: Some(Variance::FixedSmall), ..SamplerOptions::default() };
+    assert_eq!(config, SchedulerConfig { schedule: Schedule::Linear(range), options, ..SchedulerConfig::default() });
+    // And written again it is the same, but for keys that stand at their defaults.
+    let (ours, theirs) =
+        (written(&config), serde_json::from_str::<Value>(&std::fs::read_to_string(path).unwrap()).unwrap());
+    ours.as_object().unwrap().iter().for_each(|(key, value)| assert_eq!(*value, theirs[key], "{key}"));
+}
+
+#[test]
+fn defaults_are_those_of_diffusers() {
+    let (config, _) = read(json!({})).unwrap();
+    assert_eq!(config.noise_schedule().unwrap().betas(), SchedulerConfig::default().noise_schedule().unwrap().betas());
+    assert_eq!(SchedulerConfig { schedule: Schedule::default(), ..config }, SchedulerConfig::default());
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let range = BetaRange { beta_start: 2e-4, beta_end: 0.03, rescale: true };
+    let given = Schedule::Given { betas: (1..=200).map(|t| f64::from(t) * 1e-3).collect() };
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("scheduler_config.json");
+    for schedule in
+        [Schedule::Linear(range), Schedule::ScaledLinear(range), Schedule::Cosine, Schedule::Sigmoid(range), given]
+    {
+        for sampler in SamplerName::ALL {
+            let config = SchedulerConfig {
+                schedule: schedule.clone(),
+                steps: 200,
+                zero_terminal_snr: true,
+                prediction: Prediction::VPrediction,
+                clip: Some(1.1),
+                spacing: Spacing::Trailing,
+                steps_offset: 3,
+                sampler: *sampler,
+                options: match sampler {
+                    SamplerName::Ddpm => {
+                        SamplerOptions { variance_type: Some(Variance::FixedLarge), ..Default::default() }
+                    }
+                    SamplerName::Ddim => SamplerOptions { set_alpha_to_one: Some(false), ..Default::default() },
+                },
+            };
+            config.write(&path).unwrap();
+            let (again, unknown) = SchedulerConfig::read(&path).unwrap();
+            assert!(unknown.is_empty());
+            assert_eq!(again.plan(50).unwrap().0, config.plan(50).unwrap().0);
+            assert_eq!(SchedulerConfig { schedule: schedule.clone(), ..again }, config);
+        }
+    }
+}
+
+#[test]
+fn rescaled_betas_are_multiplied_out() {
+    let config = SchedulerConfig { steps: 200, ..SchedulerConfig::default() };
+    let json = written(&config);
+    assert_eq!((&json["beta_schedule"], &json["trained_betas"]), (&json!("linear"), &Value::Null));
+    assert_eq!((json["beta_start"].as_f64().unwrap(), json["beta_end"].as_f64().unwrap()), (5e-4, 0.1));
+    // DDIM has no sigmoid in diffusers.
+    let sigmoid = SchedulerConfig { schedule: "sigmoid".parse().unwrap(), ..config };
+    assert_eq!(written(&sigmoid)["beta_schedule"], "sigmoid");
+    let ddim = written(&SchedulerConfig { sampler: SamplerName::Ddim, ..sigmoid });
+    assert_eq!(ddim["trained_betas"].as_array().unwrap().len(), 200);
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_key_and_value() {
+    for (key, value) in [
+        ("_class_name", json!("PNDMScheduler")),
+        ("beta_schedule", json!("laplace")),
+        ("variance_type", json!("learned_range")),
+        ("variance_type", json!("fixed_large_log")),
+        ("prediction_type", json!("flow")),
+        ("timestep_spacing", json!("karras")),
+        ("thresholding", json!(true)),
+        ("predict_epsilon", json!(false)),
+        ("num_train_timesteps", json!(-1)),
+        ("clip_sample", json!("yes")),
+        ("trained_betas", json!("x")),
+    ] {
+        let problem = read(json!({ key: value })).unwrap_err();
+        assert!(problem.contains(key) && problem.contains(&value.to_string()), "{key}: {problem}");
+        assert!(problem.contains("not supported"), "{key}: {problem}");
+    }
+    assert!(read(json!({"rescale_betas_zero_snr": true})).unwrap_err().contains("epsilon"));
+    assert!(read(json!({"num_train_timesteps": 0})).unwrap_err().contains("0 time steps"));
+    assert!(SchedulerConfig::from_json("[1]").unwrap_err().contains("no JSON object"));
+}
+
+#[test]
+fn foreign_keys_are_handed_back() {
+    let (_, unknown) =
+        read(json!({"_class_name": "DDIMScheduler", "variance_type": "fixed_small", "skip_prk_steps": true,
+        "thresholding": false, "sample_max_value": 1.0, "dynamic_thresholding_ratio": 0.995}))
+        .unwrap();
+    assert_eq!(unknown, ["skip_prk_steps", "variance_type"]);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let problem = SchedulerConfig::read(&goldens().join("nowhere.json")).unwrap_err().to_string();
+    assert!(problem.contains("nowhere.json"));
+}

@@ -1,0 +1,33 @@
+//! Schedules, samplers and configs against what diffusers computes, and against data for which everything is known in closed form.
+
+mod configs;
+mod gaussian;
+mod plans;
+mod schedules;
+mod training;
+
+use std::path::PathBuf;
+
+/// A JSON file of tests/goldens.
+fn golden(name: &str) -> serde_json::Value {
+    let path = goldens().join(name);
+    serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap()
+}
+
+fn goldens() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")
+}
+
+/// The message of the error that this must be.
+#[track_caller]
+fn refusal<T: std::fmt::Debug>(result: degrain::Result<T>) -> String {
+    match result {
+        Err(degrain::Error::Config(message)) => message,
+        other => panic!("a refused setting was expected, not {other:?}"),
+    }
+}
+
+#[track_caller]
+fn close(found: f64, expected: f64, relative: f64) {
+    assert!((found - expected).abs() <= relative * expected.abs(), "{found:e} is not {expected:e}");
+}

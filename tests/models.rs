@@ -1,0 +1,304 @@
+//! Blocks and whole models against what diffusers computes in float64: results, and gradients of every parameter and input.
+
+mod common;
+#[path = "common/golden.rs"]
+mod golden;
+
+use common::{gpu, gpu_with_tiles};
+use degrain::gpu::{Gpu, Memory};
+use degrain::nn::layers::{Conv, Norm};
+use degrain::nn::resnet::{Resnet, ResnetSettings};
+use degrain::nn::self_attention::{SelfAttention, SelfAttentionSettings};
+use degrain::nn::{
+    Activation, PARAMETERS, Parameters, TIME_TABLE, TimeShift, UNet2d, UNet2dConfig, Weights, sinusoid, state_dict,
+};
+use degrain::ops::conv2d::{Conv2d, Padding};
+use degrain::ops::upsample::upsample;
+use degrain::tape::{Program, Step, Tape, Tensor};
+use golden::{Golden, Run, compare, excess, nudge, path};
+
+/// The model of a golden, with its parameters: as a directory that diffusers wrote.
+fn model(name: &str) -> (UNet2d, Vec<f32>) {
+    let (config, unknown) = UNet2dConfig::read(&path(&format!("{name}/unet/config.json"))).unwrap();
+    assert_eq!(unknown, [""; 0]);
+    assert_eq!(UNet2dConfig::from_json(&config.to_json()).unwrap().0, config);
+    let model = UNet2d::new(config, 1000).unwrap();
+    let file = path(&format!("{name}/unet/diffusion_pytorch_model.safetensors"));
+    let slab = state_dict::read(&file, model.parameters()).unwrap();
+    (model, slab)
+}
+
+fn check_model(gpu: &Gpu, name: &str) {
+    let (model, slab) = model(name);
+    let golden = Golden::open(&format!("{name}/golden.safetensors"));
+    let inputs: Vec<_> = ["x", "timesteps", "class_labels"].into_iter().filter(|name| golden.has(name)).collect();
+    let inputs: Vec<_> = inputs.into_iter().map(|name| (name, golden.words(name))).collect();
+    let run = Run::new(gpu, model.parameters(), &inputs, &model.time_table(), |t, w, x| {
+        model.forward(t, w, x[0], x[1], x.get(2).copied())
+    });
+    // The gradient of loss = mean((out - target)^2).
+    let (out, target) = (golden.floats("out"), golden.floats("target"));
+    let twice = 2.0 / out.len() as f64;
+    let dout = |(a, b): (&f32, &f32)| (twice * (f64::from(*a) - f64::from(*b))) as f32;
+    run.write("dout", &out.iter().zip(&target).map(dout).collect::<Vec<f32>>());
+
+    run.write(PARAMETERS, &slab);
+    let got = run.run();
+    run.write(PARAMETERS, &nudge(&slab));
+    let moved = run.run();
+    let mut worst = compare(&format!("{name}: out"), &got.out, &moved.out, &out);
+    for p in model.parameters().iter() {
+        let gradient = golden.floats(&format!("grad.{}", p.name));
+        let (got, moved) = (&got.parameters[p.range()], &moved.parameters[p.range()]);
+        worst = worst.max(compare(&format!("{name}: gradient of {}", p.name), got, moved, &gradient));
+    }
+    let gradient = golden.floats("grad.x");
+    worst = worst.max(compare(&format!("{name}: gradient of x"), &got.inputs[0].1, &moved.inputs[0].1, &gradient));
+
+    run.write("timesteps", &golden.words("other_timesteps").1);
+    let moved = run.run();
+    run.write(PARAMETERS, &slab);
+    let other = run.run();
+    worst = worst.max(compare(&format!("{name}: other_out"), &other.out, &moved.out, &golden.floats("other_out")));
+    println!("{name}: at worst {worst:.2} of what is allowed");
+
+    run.write("timesteps", &golden.words("timesteps").1);
+    let again = run.run();
+    let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+    assert_eq!(bits(&again.out), bits(&got.out), "{name}: two runs differ");
+    assert_eq!(bits(&again.parameters), bits(&got.parameters), "{name}: gradients of two runs differ");
+}
+
+macro_rules! models {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                check_model(&gpu(), stringify!($name));
+            }
+        )*
+    };
+}
+
+models! {
+    unet_class,
+    unet_plain,
+    unet_scale_shift,
+    unet_attn_norm,
+    unet_legacy,
+    unet_no_attention,
+    unet_no_mid,
+    unet_center_input,
+    unet_relu,
+}
+
+#[test]
+fn in_tiles() {
+    check_model(&gpu_with_tiles(), "unet_scale_shift");
+}
+
+/// The goldens are sharp enough to find any flag that is not obeyed.
+#[test]
+fn wrong_flags_are_found() {
+    let gpu = gpu();
+    let (right, slab) = model("unet_center_input");
+    let golden = Golden::open("unet_center_input/golden.safetensors");
+    let inputs = [("x", golden.words("x")), ("timesteps", golden.words("timesteps"))];
+    let wrong: [(&str, fn(&mut UNet2dConfig)); 7] = [
+        ("norm_eps", |c| c.norm_eps = 1e-6),
+        ("flip_sin_to_cos", |c| c.flip_sin_to_cos = false),
+        ("freq_shift", |c| c.freq_shift = 1.0),
+        ("downsample_padding", |c| c.downsample_padding = 0),
+        ("attention_head_dim", |c| c.attention_head_dim = None),
+        ("mid_block_scale_factor", |c| c.mid_block_scale_factor = 1.01),
+        ("center_input_sample", |c| c.center_input_sample = false),
+    ];
+    for (flag, change) in wrong {
+        let mut config = right.config().clone();
+        change(&mut config);
+        let model = UNet2d::new(config, 1000).unwrap();
+        let run = Run::new(&gpu, model.parameters(), &inputs, &model.time_table(), |t, w, x| {
+            model.forward(t, w, x[0], x[1], None)
+        });
+        run.write(PARAMETERS, &slab);
+        let got = run.run().out;
+        run.write(PARAMETERS, &nudge(&slab));
+        let excess = excess(&got, &run.run().out, &golden.floats("out"));
+        assert!(excess > 1.0, "a wrong {flag} differs by {excess:.2} of what is allowed only");
+        println!("a wrong {flag} differs by {excess:.1} times what is allowed");
+    }
+}
+
+/// What is written has the tensors that were read, and diffusers' names for them.
+#[test]
+fn files_written_again() {
+    let (model, slab) = model("unet_class");
+    let theirs = Golden::open("unet_class/unet/diffusion_pytorch_model.safetensors");
+    let ours = Golden::new(state_dict::to_bytes(model.parameters(), &slab));
+    assert_eq!(ours.names(), theirs.names());
+    for name in theirs.names() {
+        assert_eq!(ours.words(&name), theirs.words(&name), "{name}");
+    }
+}
+
+/// A model computes the same from any slab, whether it is trained or not.
+#[test]
+fn from_another_slab() {
+    let gpu = gpu();
+    let (model, slab) = model("unet_no_attention");
+    let golden = Golden::open("unet_no_attention/golden.safetensors");
+    let inputs = [("x", golden.words("x")), ("timesteps", golden.words("timesteps"))];
+    let trained = Run::new(&gpu, model.parameters(), &inputs, &model.time_table(), |t, w, x| {
+        model.forward(t, w, x[0], x[1], None)
+    });
+    trained.write(PARAMETERS, &slab);
+
+    let mut t = Tape::new(gpu.target());
+    let w = model.parameters().fixed(&mut t, "average");
+    let [x, time] = [&inputs[0], &inputs[1]].map(|(name, (shape, _))| t.memory(name, *shape));
+    let out = model.forward(&mut t, &w, x, time, None);
+    assert!(!t.needs_gradient(out));
+    let mut memory = Memory::new();
+    let program = Program::compile(&gpu, &t, &mut memory).unwrap();
+    memory.write(&gpu, "average", 0, &slab).unwrap();
+    memory.write(&gpu, TIME_TABLE, 0, &model.time_table()).unwrap();
+    inputs.iter().for_each(|(name, (_, words))| memory.write(&gpu, name, 0, words).unwrap());
+    program.run(&gpu, &Step::default()).unwrap();
+    let words = program.read_words(&gpu, &t, &memory, out).unwrap();
+    assert_eq!(words, trained.run().out.iter().map(|x| x.to_bits()).collect::<Vec<u32>>());
+}
+
+#[test]
+fn flops_follow_the_size() {
+    let (model, _) = model("unet_no_attention");
+    let [small, large] = [16, 32].map(|side| model.flops(side, side).unwrap() as f64);
+    assert!((3.9..4.0).contains(&(large / small)), "{small} {large}");
+    assert!(model.flops(16, 15).is_err());
+}
+
+/// The sines and cosines of time steps.
+#[test]
+fn embeddings() {
+    let golden = Golden::open("blocks.safetensors");
+    let times = golden.words("embedding.t").1;
+    for width in [8, 9, 32] {
+        for (order, cosines_first) in [("flip", true), ("plain", false)] {
+            for shift in [0, 1] {
+                let expected = golden.floats(&format!("embedding.dim{width}.{order}.shift{shift}.out"));
+                let row = |&time: &u32| sinusoid(f64::from(time), width, cosines_first, f64::from(shift));
+                let got: Vec<f32> = times.iter().flat_map(row).map(|x| x as f32).collect();
+                compare(&format!("width {width}, {order}, shift {shift}"), &got, &got, &expected);
+            }
+        }
+    }
+}
+
+/// A block: its golden, what it is made of, and how it is recorded from its inputs.
+fn check_block<T>(
+    name: &str,
+    inputs: &[&str],
+    make: impl FnOnce(&mut Parameters, &str) -> T,
+    forward: impl FnOnce(&T, &mut Tape, &Weights, &[Tensor]) -> Tensor,
+) {
+    let golden = Golden::open("blocks.safetensors");
+    let mut parameters = Parameters::new();
+    let block = make(&mut parameters, &format!("{name}.w"));
+    let slab = golden.slab(&parameters);
+    let inputs: Vec<_> = inputs.iter().map(|&input| (input, golden.words(&format!("{name}.in.{input}")))).collect();
+    let gpu = gpu();
+    let run = Run::new(&gpu, &parameters, &inputs, &[], |t, w, x| forward(&block, t, w, x));
+    run.write("dout", &golden.floats(&format!("{name}.dout")));
+    run.write(PARAMETERS, &slab);
+    let got = run.run();
+    run.write(PARAMETERS, &nudge(&slab));
+    let moved = run.run();
+    let mut worst = compare(&format!("{name}: out"), &got.out, &moved.out, &golden.floats(&format!("{name}.out")));
+    for p in parameters.iter() {
+        let gradient = golden.floats(&p.name.replace(".w.", ".grad.w."));
+        let (got, moved) = (&got.parameters[p.range()], &moved.parameters[p.range()]);
+        worst = worst.max(compare(&format!("gradient of {}", p.name), got, moved, &gradient));
+    }
+    for ((input, got), (_, moved)) in got.inputs.iter().zip(&moved.inputs) {
+        let gradient = golden.floats(&format!("{name}.grad.in.{input}"));
+        worst = worst.max(compare(&format!("{name}: gradient of {input}"), got, moved, &gradient));
+    }
+    println!("{name}: at worst {worst:.2} of what is allowed");
+}
+
+#[test]
+fn resnets() {
+    for (name, inputs, outputs, time_shift) in [
+        ("resnet", 8, 8, TimeShift::Add),
+        ("resnet_shortcut", 8, 12, TimeShift::Add),
+        ("resnet_scale_shift", 12, 8, TimeShift::ScaleShift),
+    ] {
+        let activation = Activation::Silu;
+        let settings = ResnetSettings { time_width: 12, time_shift, groups: 4, eps: 1e-5, activation, divisor: 1.0 };
+        check_block(
+            name,
+            &["x", "temb"],
+            |p, prefix| Resnet::new(p, prefix, inputs, outputs, settings),
+            |block, t, w, x| {
+                let e = activation.apply(t, x[1]);
+                block.forward(t, w, x[0], e)
+            },
+        );
+    }
+}
+
+#[test]
+fn attentions() {
+    for (name, width) in [("attention_1_head", 16), ("attention_8_heads", 2), ("attention_5_heads_of_3", 3)] {
+        let settings = SelfAttentionSettings { head_width: Some(width), groups: Some(4), eps: 1e-5, divisor: 1.0 };
+        check_block(
+            name,
+            &["x"],
+            |p, prefix| SelfAttention::new(p, prefix, 16, settings),
+            |block, t, w, x| block.forward(t, w, x[0]),
+        );
+    }
+}
+
+#[test]
+fn norms() {
+    for (name, eps) in [("group_norm", 1e-5), ("group_norm_eps", 1e-2)] {
+        check_block(
+            name,
+            &["x"],
+            |p, prefix| Norm::new(p, prefix, 12, 3, eps),
+            |norm, t, w, x| norm.forward(t, w, x[0]),
+        );
+    }
+    check_block(
+        "group_norm_silu",
+        &["x"],
+        |p, prefix| Norm::new(p, &format!("{prefix}.norm"), 12, 3, 1e-6),
+        |norm, t, w, x| norm.activated(t, w, x[0], Activation::Silu),
+    );
+}
+
+#[test]
+fn halving_and_doubling() {
+    for (name, padding) in [
+        ("down_p1_odd", Padding::Same),
+        ("down_p1_even", Padding::Same),
+        ("down_p0_odd", Padding::RightBottom),
+        ("down_p0_even", Padding::RightBottom),
+    ] {
+        check_block(
+            name,
+            &["x"],
+            |p, prefix| Conv::new(p, &format!("{prefix}.conv"), 6, 6, Conv2d { stride: 2, padding }),
+            |conv, t, w, x| conv.forward(t, w, x[0]),
+        );
+    }
+    check_block(
+        "up",
+        &["x"],
+        |p, prefix| Conv::same(p, &format!("{prefix}.conv"), 6, 6),
+        |conv, t, w, x| {
+            let x = upsample(t, x[0]);
+            conv.forward(t, w, x)
+        },
+    );
+}

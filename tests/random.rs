@@ -1,0 +1,100 @@
+//! The random generator on the device: its authors' known answers, the moments of its normal numbers, and independence of the batch.
+
+mod common;
+
+use common::Setup;
+use degrain::gpu::{Gpu, Memory};
+use degrain::ops::noise::noise;
+use degrain::ops::philox::philox;
+use degrain::tape::{Program, Shape, Step, Tape, Tensor, purpose};
+
+/// Runs a tape of one result, and returns the result's words.
+fn words(gpu: &Gpu, tape: &Tape, memory: &mut Memory, result: Tensor, step: &Step) -> Vec<u32> {
+    let program = Program::compile(gpu, tape, memory).expect("compiles");
+    program.run(gpu, step).expect("runs");
+    program.read_words(gpu, tape, memory, result).expect("reads")
+}
+
+/// Normal noise of `images` images of `size` numbers, from image `first` on, in training step `index`.
+fn draw(gpu: &Gpu, seed: u32, index: u32, first: u32, images: u32, size: u32) -> Vec<f32> {
+    let mut tape = Tape::new(gpu.target());
+    let z = noise(&mut tape, purpose::NOISE, Shape::f32([images, size]));
+    let step = Step { seed_low: seed, index, first_image: first, ..Step::default() };
+    words(gpu, &tape, &mut Memory::new(), z, &step).into_iter().map(f32::from_bits).collect()
+}
+
+/// The known answers published with Random123 (kat_vectors, philox4x32 10), in every way of compiling.
+#[test]
+fn the_authors_answers() {
+    let ones = u32::MAX;
+    let known: [([u32; 4], [u32; 2], [u32; 4]); 3] = [
+        ([0; 4], [0; 2], [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]),
+        ([ones; 4], [ones; 2], [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]),
+        (
+            [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344],
+            [0xa4093822, 0x299f31d0],
+            [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
+        ),
+    ];
+    for setup in Setup::ALL {
+        let gpu = common::gpu_for(setup);
+        for (counter, [seed_low, seed_high], answer) in known {
+            let mut tape = Tape::new(gpu.target());
+            let counters = tape.memory("counters", Shape::u32([1, 4]));
+            let y = philox(&mut tape, counters);
+            let mut memory = Memory::new();
+            memory.require(&gpu, "counters", 16).expect("memory");
+            memory.write(&gpu, "counters", 0, &counter).expect("writes");
+            let step = Step { seed_low, seed_high, ..Step::default() };
+            assert_eq!(words(&gpu, &tape, &mut memory, y, &step), answer, "{setup:?}");
+        }
+    }
+}
+
+/// Mean, variance, skewness and kurtosis lie within five standard deviations of their estimators; the far tail is there.
+#[test]
+fn noise_is_normal() {
+    let gpu = common::gpu();
+    let z: Vec<f64> = draw(&gpu, 1, 0, 0, 64, 4096).into_iter().map(f64::from).collect();
+    let n = z.len() as f64;
+    assert_eq!(z.len(), 262_144);
+    let moment = |power: i32| z.iter().map(|z| z.powi(power)).sum::<f64>() / n;
+    // Variances of the sample moments of a normal variable: E z^2k - (E z^k)^2 = 1, 2, 15, 96.
+    for (power, expected, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0f64)] {
+        let (found, allowed) = (moment(power), 5.0 * (variance / n).sqrt());
+        assert!((found - expected).abs() < allowed, "moment {power} is {found}, not {expected} within {allowed}");
+    }
+    // P(|z| > 4) = 6.334e-5: a Poisson number of them.
+    let (far, expected) = (z.iter().filter(|z| z.abs() > 4.0).count() as f64, 6.334e-5 * n);
+    assert!((far - expected).abs() < 5.0 * expected.sqrt(), "{far} numbers beyond 4, not {expected}");
+    // Neighbours, the pairs of Box and Muller among them, are not correlated.
+    for distance in 1..=4 {
+        let correlation = z.iter().zip(&z[distance..]).map(|(a, b)| a * b).sum::<f64>() / n;
+        assert!(correlation.abs() < 5.0 / n.sqrt(), "correlation {correlation} at distance {distance}");
+    }
+}
+
+#[test]
+fn an_images_noise_does_not_depend_on_its_batch() {
+    let gpu = common::gpu();
+    // A size that is no multiple of four: the images do not begin at blocks of the generator.
+    let (size, first) = (1 * 27 * 29, 1000);
+    let batch = draw(&gpu, 7, 3, first, 64, size);
+    for k in [0, 1, 30, 63] {
+        let alone = draw(&gpu, 7, 3, first + k, 1, size);
+        let within = &batch[(k * size) as usize..][..size as usize];
+        assert!(alone.iter().map(|z| z.to_bits()).eq(within.iter().map(|z| z.to_bits())), "image {k}");
+    }
+}
+
+#[test]
+fn seeds_steps_and_images_have_their_own_noise() {
+    let gpu = common::gpu();
+    let draws =
+        [(7, 3, 5), (8, 3, 5), (7, 4, 5), (7, 3, 6)].map(|(seed, index, first)| draw(&gpu, seed, index, first, 1, 64));
+    for (i, a) in draws.iter().enumerate() {
+        for b in &draws[..i] {
+            assert!(a.iter().zip(b).all(|(a, b)| a != b), "two draws share numbers");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Recording, differentiation and the memory plan, without a device.
+
+use degrain::gpu::Target;
+use degrain::ops::{add::add, attention::attention, concat::concat, downsample::downsample, upsample::upsample};
+use degrain::tape::{PlanOptions, Shape, Tape, Tensor};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const IMAGE: [u32; 4] = [2, 4, 8, 8];
+
+fn tape() -> Tape {
+    Tape::new(Target::SOFTWARE)
+}
+
+fn image(t: &mut Tape, name: &str) -> Tensor {
+    t.memory(name, Shape::f32(IMAGE))
+}
+
+/// A tensor that operators produced, of the shape of an image.
+fn produced(t: &mut Tape, x: Tensor) -> Tensor {
+    let small = downsample(t, x);
+    upsample(t, small)
+}
+
+fn differentiate(t: &mut Tape, y: Tensor) -> Tensor {
+    let shape = t.shape(y);
+    let dy = t.memory("dy", shape);
+    t.backward(y, dy);
+    dy
+}
+
+fn labels(t: &Tape) -> Vec<&'static str> {
+    t.calls().iter().map(|call| call.dispatch.entry.label).collect()
+}
+
+/// (label, whether it adds) of each call that has the constant ADD.
+fn writers(t: &Tape) -> Vec<(&'static str, bool)> {
+    let adds = |call: &degrain::tape::Call| {
+        let at = call.dispatch.entry.constants.iter().position(|&name| name == "ADD")?;
+        Some((call.dispatch.entry.label, call.dispatch.constants[at] != 0.0))
+    };
+    t.calls().iter().filter_map(adds).collect()
+}
+
+/// First and last call of every planned tensor, computed apart from the plan.
+fn lives(t: &Tape, slot_of: &BTreeMap<Tensor, usize>) -> Vec<(Tensor, usize, usize)> {
+    let named = |x: Tensor| {
+        let calls = t.calls().iter().enumerate().filter(move |(_, call)| call.dispatch.operands.contains(&x));
+        calls.map(|(number, _)| number).collect::<Vec<_>>()
+    };
+    let life = |&x: &Tensor| named(x).first().map(|&first| (x, first, *named(x).last().unwrap_or(&first)));
+    slot_of.keys().filter_map(life).collect()
+}
+
+/// A chain with skips, concatenation and attention, differentiated.
+fn network() -> Tape {
+    let mut t = tape();
+    let x = image(&mut t, "x");
+    t.watch(x);
+    let mut h = x;
+    for _ in 0..4 {
+        let block = produced(&mut t, h);
+        h = add(&mut t, h, block);
+    }
+    let both = concat(&mut t, h, x);
+    let y = upsample(&mut t, both);
+    differentiate(&mut t, y);
+    t
+}
+
+#[test]
+fn an_operator_is_recorded_with_its_shape_its_grid_and_its_section() {
+    let mut t = tape();
+    let x = image(&mut t, "x");
+    let y = upsample(&mut t, x);
+    assert_eq!(t.shape(y).dims(), [2, 4, 16, 16]);
+    assert_eq!(labels(&t), ["upsample.forward"]);
+    assert_eq!(t.calls()[0].dispatch.operands, [x, y]);
+    assert_eq!(t.calls()[0].groups, [(2 * 4 * 8 * 8 / 2u32).div_ceil(64), 1, 1]);
+    assert_eq!(t.sections().len(), 1);
+    assert_eq!((t.sections()[0].calls.clone(), t.sections()[0].backward), (0..1, false));
+}
+
+#[test]
+fn a_grid_of_more_than_65535_workgroups_is_folded() {
+    let mut t = tape();
+    let x = t.memory("x", Shape::f32([65536, 1, 8, 32]));
+    let y = add(&mut t, x, x);
+    let groups = t.calls()[0].groups;
+    let wanted = t.shape(y).vec4s() / 64;
+    assert_eq!(groups[0], 65_535);
+    assert!(groups[0] * groups[1] >= wanted && groups[0] * (groups[1] - 1) < wanted, "{groups:?} for {wanted}");
+}
+
+#[test]
+fn a_broken_shape_rule_names_operator_shapes_and_rule_at_the_callers_line() {
+    let mut t = tape();
+    let a = t.memory("a", Shape::f32([1, 2, 3, 3]));
+    let b = t.memory("b", Shape::f32([2, 2, 3, 3]));
+    let place = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let (seen, here) = (place.clone(), std::thread::current().id());
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let other_test = std::thread::current().id() != here;
+        if let (false, Ok(mut seen), Some(location)) = (other_test, seen.lock(), info.location()) {
+            location.file().clone_into(&mut seen);
+        }
+    }));
+    let outcome = catch_unwind(AssertUnwindSafe(|| concat(&mut t, a, b)));
+    std::panic::set_hook(usual);
+    let message = *outcome.expect_err("a broken rule must panic").downcast::<String>().expect("a message");
+    assert!(message.starts_with("Concat of [[1, 2, 3, 3], [2, 2, 3, 3]]: takes two f32 tensors"), "{message}");
+    assert!(place.lock().expect("no other panic").ends_with("tape.rs"), "the panic is not at the caller's line");
+}
+
+#[test]
+#[should_panic(expected = "must be a multiple of the head's width 3")]
+fn attention_refuses_channels_that_are_no_whole_heads() {
+    let mut t = tape();
+    let [q, k, v] = ["q", "k", "v"].map(|name| t.memory(name, Shape::f32([1, 8, 5])));
+    attention(&mut t, q, k, v, 3);
+}
+
+#[test]
+#[should_panic(expected = "lie in one buffer")]
+fn a_call_that_reads_and_writes_one_buffer_is_refused() {
+    let mut t = tape();
+    let x = image(&mut t, "x");
+    let bytes = t.shape(x).bytes();
+    t.watch_into(x, "dy", bytes.next_multiple_of(256) * 4);
+    let y = upsample(&mut t, x);
+    differentiate(&mut t, y);
+}
+
+#[test]
+fn the_first_writer_of_a_gradient_stores_and_later_ones_add() {
+    let mut t = tape();
+    let x = image(&mut t, "x");
+    t.watch(x);
+    let half = downsample(&mut t, x);
+    let again = upsample(&mut t, half);
+    let y = concat(&mut t, again, x);
+    differentiate(&mut t, y);
+    let expected = [
+        ("concat.backward", false),
+        ("concat.backward", false),
+        ("upsample.backward", false),
+        ("downsample.backward", true),
+    ];
+    assert_eq!(writers(&t), expected);
+    let dx = t.gradient(x).expect("x is watched");
+    let written: Vec<bool> = t
+        .sections()
+        .iter()
+        .flat_map(|section| &section.gradients)
+        .filter(|(input, _, _)| *input == x)
+        .map(|&(_, gradient, adds)| {
+            assert_eq!(gradient, dx);
+            adds
+        })
+        .collect();
+    assert_eq!(written, [false, true]);
+}
+
+#[test]
+fn nothing_is_recorded_for_what_nobody_asked() {
+    let mut t = tape();
+    let (x, constant) = (image(&mut t, "x"), image(&mut t, "constant"));
+    t.watch(x);
+    let other = produced(&mut t, constant);
+    let y = concat(&mut t, x, other);
+    let forward = t.calls().len();
+    differentiate(&mut t, y);
+    assert_eq!(labels(&t)[forward..], ["concat.backward"]);
+    assert_eq!((t.gradient(constant), t.gradient(other)), (None, None));
+}
+
+#[test]
+fn a_sum_hands_its_gradient_on_without_a_copy_when_that_is_safe() {
+    let mut t = tape();
+    let x = image(&mut t, "x");
+    t.watch(x);
+    let (a, b) = (produced(&mut t, x), produced(&mut t, x));
+    let y = add(&mut t, a, b);
+    let dy = differentiate(&mut t, y);
+    assert!(!labels(&t).contains(&"add.backward"));
+    assert_eq!((t.gradient(a), t.gradient(b)), (Some(dy), Some(dy)));
+}
+
+#[test]
+fn a_sum_copies_its_gradient_where_others_would_write_to_it() {
+    // Two consumers: the gradient is added to.
+    let mut t = tape();
+    let x = image(&mut t, "x");
+    t.watch(x);
+    let a = produced(&mut t, x);
+    let b = produced(&mut t, a);
+    let y = add(&mut t, a, b);
+    let dy = differentiate(&mut t, y);
+    assert!(t.gradient(a).is_some_and(|da| da != dy));
+    assert_eq!(t.gradient(b), Some(dy));
+
+    // Both operands are one tensor.
+    let mut t = tape();
+    let x = image(&mut t, "x");
+    t.watch(x);
+    let a = produced(&mut t, x);
+    let y = add(&mut t, a, a);
+    differentiate(&mut t, y);
+    assert_eq!(writers(&t)[..2], [("add.backward", false), ("add.backward", true)]);
+
+    // The gradient is wanted elsewhere: of an input of the program, or in named memory.
+    let mut t = tape();
+    let x = image(&mut t, "x");
+    t.watch(x);
+    let a = produced(&mut t, x);
+    t.watch_into(a, "gradients", 0);
+    let y = add(&mut t, a, x);
+    let dy = differentiate(&mut t, y);
+    assert!(t.gradient(a).is_some_and(|da| da != dy) && t.gradient(x).is_some_and(|dx| dx != dy));
+    assert!(t.memory_sizes().contains_key("gradients"));
+}
+
+#[test]
+fn a_reshaped_tensor_shares_storage_and_gradient() {
+    let mut t = tape();
+    let x = image(&mut t, "x");
+    t.watch(x);
+    let flat = t.reshape(x, Shape::f32([2, 256]));
+    let y = concat(&mut t, flat, flat);
+    differentiate(&mut t, y);
+    assert_eq!(writers(&t), [("concat.backward", false), ("concat.backward", true)]);
+    let (dx, dflat) = (t.gradient(x).expect("watched"), t.gradient(flat).expect("watched"));
+    assert_eq!((t.shape(dx).dims(), t.shape(dflat).dims()), (&IMAGE[..], &[2, 256][..]));
+}
+
+#[test]
+fn parameters_and_their_gradients_are_not_planned() {
+    let mut t = tape();
+    let w = t.parameter("parameters", 256, Shape::f32(IMAGE), "gradients", 512);
+    let y = upsample(&mut t, w);
+    differentiate(&mut t, y);
+    let dw = t.gradient(w).expect("a parameter has a gradient");
+    let slots = t.plan(PlanOptions::default()).slot_of;
+    assert_eq!(slots.keys().copied().collect::<Vec<_>>(), [y]);
+    assert!(!slots.contains_key(&dw));
+    let bytes = Shape::f32(IMAGE).bytes();
+    let sizes = t.memory_sizes();
+    assert_eq!((sizes["parameters"], sizes["gradients"]), (256 + bytes, 512 + bytes));
+}
+
+#[test]
+fn no_two_tensors_alive_at_once_share_a_slot() {
+    let t = network();
+    let plan = t.plan(PlanOptions::default());
+    let lives = lives(&t, &plan.slot_of);
+    assert_eq!(lives.len(), plan.slot_of.len(), "a planned tensor is named by no call");
+    for (i, &(a, first, last)) in lives.iter().enumerate() {
+        assert!(plan.slots[plan.slot_of[&a]] >= t.shape(a).bytes(), "{a:?} is larger than its slot");
+        for &(b, other_first, other_last) in &lives[i + 1..] {
+            let meet = first <= other_last && other_first <= last;
+            assert!(!meet || plan.slot_of[&a] != plan.slot_of[&b], "{a:?} and {b:?} are alive at once in one slot");
+        }
+    }
+    assert!(plan.slots.iter().sum::<u64>() < plan.unshared, "nothing is shared");
+}
+
+#[test]
+fn separate_slots_are_shared_by_none_and_guarded() {
+    let t = network();
+    let (shared, plan) = (t.plan(PlanOptions::default()), t.plan(PlanOptions { separate: true, guard: 256 }));
+    assert_eq!(plan.slots.len(), plan.slot_of.len());
+    assert!(shared.slots.len() < plan.slots.len());
+    assert!(plan.slot_of.iter().all(|(&x, &slot)| plan.slots[slot] == t.shape(x).bytes() + 512));
+}
+
+#[test]
+fn what_backward_needs_is_alive_because_a_backward_call_names_it() {
+    let record = |backward: bool| {
+        let mut t = tape();
+        let [q, k, v] = ["q", "k", "v"].map(|name| t.memory(name, Shape::f32([2, 8, 49])));
+        t.watch(q);
+        let y = attention(&mut t, q, k, v, 8);
+        if backward {
+            differentiate(&mut t, y);
+        }
+        t
+    };
+    let saved = |t: &Tape| t.nodes()[0].saved[0];
+    let life = |t: &Tape| {
+        let all = lives(t, &t.plan(PlanOptions::default()).slot_of);
+        all.into_iter().find(|&(x, _, _)| x == saved(t)).map(|(_, first, last)| (first, last))
+    };
+    assert_eq!(life(&record(false)), Some((0, 0)));
+    let t = record(true);
+    assert_eq!(
+        labels(&t),
+        ["attention_broadcast.forward", "attention.backward_delta", "attention_broadcast.backward_query"]
+    );
+    assert_eq!(life(&t), Some((0, 2)));
+}
