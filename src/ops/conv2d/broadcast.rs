@@ -31,7 +31,7 @@ impl Conv2d {
         let (inputs, outputs, taps, tile) = (s.channels_in, s.channels_out, s.kernel * s.kernel, 4 * groups);
         let (packed, size) = packed(t, outputs, inputs, taps, tile);
         t.emit_flat(conv2d_pack::PackForward { w, b, packed, outputs, inputs, taps, tile }, size, 0);
-        self.broadcast(t, s, source, packed, y, groups, false);
+        self.broadcast(t, s, [source, packed, y], groups, false);
     }
 
     pub(super) fn broadcast_backward_input(&self, t: &mut Tape, s: Sizes, dy: Tensor, w: Tensor, dx: Tensor, add: bool) {
@@ -51,7 +51,7 @@ impl Conv2d {
                 pad: s.kernel - 1 - s.pad,
                 ..s
             };
-            return self.broadcast(t, turned, dy, weights, dx, groups, add);
+            return self.broadcast(t, turned, [dy, weights, dx], groups, add);
         }
         let lanes = t.target().lanes;
         let patches = s.batch * s.height_in.div_ceil(2) * s.width_in.div_ceil(8);
@@ -73,8 +73,9 @@ impl Conv2d {
         t.emit_grid(kernel, grid(patches.div_ceil(lanes), 2 * depth), s.flops());
     }
 
-    /// The forward computation, which is also the gradient of x if the stride is 1.
-    fn broadcast(&self, t: &mut Tape, s: Sizes, source: Tensor, weights: Tensor, result: Tensor, groups: u32, add: bool) {
+    /// The forward computation, which is also the gradient of x if the stride is 1: source, packed weights, result.
+    fn broadcast(&self, t: &mut Tape, s: Sizes, operands: [Tensor; 3], groups: u32, add: bool) {
+        let [source, weights, result] = operands;
         let lanes = t.target().lanes;
         let depth = s.channels_out.div_ceil(4 * groups);
         let (batch, channels_source, channels_result) = (s.batch, s.channels_in, s.channels_out);
