@@ -24,7 +24,7 @@ struct Arguments {
     #[arg(long)]
     class: Option<String>,
     /// Scale of classifier-free guidance; 1 is none. 2 unless given, where the model has a null class
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     guidance: Option<f32>,
     /// How noise becomes an image
     #[arg(long, value_enum, default_value = "ddim")]
@@ -33,7 +33,7 @@ struct Arguments {
     #[arg(long, default_value_t = 50)]
     steps: u32,
     /// DDIM's share of noise: 0 none, 1 as much as DDPM
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     eta: Option<f64>,
     /// DDIM: compute the noise anew from the clipped image (use_clipped_model_output in diffusers, whose default is false)
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]

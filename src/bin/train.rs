@@ -1,6 +1,7 @@
 //! Trains a diffusion model: `train` alone trains a class-conditional DDPM on the bundled MNIST.
 
 use clap::Parser;
+use degrain::diffusion::pipeline::checkpoints;
 use degrain::files::print;
 use degrain::gpu::{Gpu, Memory, list_adapters};
 use degrain::train::{self, Outcome, Session, Settings, Start};
@@ -77,7 +78,13 @@ fn run(arguments: Arguments) -> Result<()> {
 
     let folder = session.config.out.clone();
     let resume = match &arguments.resume {
-        Some(run) => Some(degrain::diffusion::pipeline::locate(run)?),
+        Some(run) => {
+            let none = || {
+                let file = run.join("config.toml");
+                Error::file(run, format!("holds no checkpoint yet: start it again with --config {}", file.display()))
+            };
+            Some(checkpoints(run)?.pop().map(|(_, folder)| folder).ok_or_else(none)?)
+        }
         None => {
             train::refuse_to_overwrite(&folder)?;
             None

@@ -24,15 +24,17 @@ pub fn save_npz(path: &Path, images: &Images, labels: Option<&[u32]>) -> Result<
     if let Some(labels) = labels {
         assert!(labels.len() == count, "save_npz: {} labels for {count} images", labels.len());
     }
-    files::write_atomically_with(path, |file| {
-        let mut zip = ZipWriter::new(io::BufWriter::new(file));
+    let archive = || -> io::Result<Vec<u8>> {
+        // In memory: on a file that cannot be written `ZipWriter` prints a complaint of its own.
+        let mut zip = ZipWriter::new(io::Cursor::new(Vec::new()));
         write_npy(&mut zip, "arr_0.npy", "|u1", &[count, height, width, channels], &images.interleaved())?;
         if let Some(labels) = labels {
             let bytes: Vec<u8> = labels.iter().flat_map(|&label| i64::from(label).to_le_bytes()).collect();
             write_npy(&mut zip, "arr_1.npy", "<i8", &[count], &bytes)?;
         }
-        zip.finish()?.flush()
-    })
+        Ok(zip.finish()?.into_inner())
+    };
+    files::write_atomically(path, &archive().map_err(crate::Error::io(path))?)
 }
 
 /// One array of the archive; `element` is numpy's name for the element type.

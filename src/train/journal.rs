@@ -3,7 +3,7 @@
 use super::settings::Config;
 use crate::Result;
 use crate::report::{EventWriter, JsonLines, Picture, Plot};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::io::Write;
@@ -70,11 +70,11 @@ impl Journal {
     /// A file that cannot be read or written.
     pub fn open(folder: &Path, config: &Config, step: u32) -> Result<Journal> {
         let path = folder.join("log.jsonl");
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {msg}  {eta_precise} left");
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {msg}");
         let bar = ProgressBar::new(u64::from(config.steps))
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_position(u64::from(step));
-        bar.reset_eta();
+        bar.set_message("the first step takes longest");
         let mut journal = Journal {
             folder: folder.into(),
             bar,
@@ -133,7 +133,9 @@ impl Journal {
         let smoothed = self.smoothed.map_or(loss, |past| SMOOTHING * past + (1.0 - SMOOTHING) * loss);
         self.smoothed = Some(smoothed);
         self.bar.set_position(u64::from(n + 1));
-        let message = format!("loss {smoothed:.4}  {images_per_second:.1} images/s");
+        let rest = self.bar.length().unwrap_or(0).saturating_sub(u64::from(n + 1)) as f64 * self.batch;
+        let left = FormattedDuration(Duration::from_secs((rest / images_per_second.max(1e-3)) as u64));
+        let message = format!("loss {smoothed:.4}  {images_per_second:.1} images/s  {left} left");
         if self.bar.is_hidden() && self.said.elapsed() > SILENCE {
             self.say(&format!("step {} of {}: {message}", n + 1, self.bar.length().unwrap_or(0)));
             self.said = Instant::now();

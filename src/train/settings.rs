@@ -84,6 +84,7 @@ settings! {
     /// Images in a step
     batch: u32,
     /// Learning rate after the warm-up
+    #[arg(allow_negative_numbers = true)]
     lr: f64,
     /// Steps over which the learning rate rises
     warmup: u32,
@@ -154,6 +155,7 @@ settings! {
     /// Spacing of their time steps
     spacing: Spacing,
     /// Scale of classifier-free guidance in the grids; 1 is none
+    #[arg(allow_negative_numbers = true)]
     guidance: f32,
 }
 
