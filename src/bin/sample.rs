@@ -34,6 +34,9 @@ struct Arguments {
     /// DDIM's share of noise: 0 none, 1 as much as DDPM
     #[arg(long)]
     eta: Option<f64>,
+    /// DDIM: compute the noise anew from the clipped image (use_clipped_model_output in diffusers, whose default is false)
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    recompute_noise: bool,
     /// Spacing of the time steps; the checkpoint's unless given
     #[arg(long, value_enum)]
     spacing: Option<Spacing>,
@@ -105,7 +108,9 @@ fn draw(arguments: &Arguments) -> Result<()> {
     let size = match (arguments.image_size, config.sample_size) {
         (Some(side), _) => [side; 2],
         (None, Some(size)) => size.height_width(),
-        (None, None) => return Err(Error::Config("the checkpoint does not say how large its images are: give --image-size".into())),
+        (None, None) => {
+            return Err(Error::Config("the checkpoint does not say how large its images are: give --image-size".into()));
+        }
     };
     config.check_size(size[0], size[1])?;
     let scheduler = scheduler(&pipeline, arguments);
@@ -121,7 +126,11 @@ fn draw(arguments: &Arguments) -> Result<()> {
     let generator = Generator::new(&gpu, &mut memory, &pipeline.unet, weights, &plan, request, "sample")?;
     let [_, channels, height, width]: [u32; 4] = generator.shape().as_array();
     let each = (channels * height * width) as usize;
-    let noise = arguments.noise.as_deref().map(|path| read_noise(path, [arguments.count, channels, height, width])).transpose()?;
+    let noise = arguments
+        .noise
+        .as_deref()
+        .map(|path| read_noise(path, [arguments.count, channels, height, width]))
+        .transpose()?;
 
     eprintln!("{}: {} on {}", folder.display(), describe(arguments, guidance), gpu.adapter());
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} image-steps  {per_sec}  {eta_precise} left");
@@ -133,7 +142,9 @@ fn draw(arguments: &Arguments) -> Result<()> {
     for first in (0..arguments.count).step_by(batch as usize) {
         let count = batch.min(arguments.count - first);
         let chosen = &labels[first as usize..(first + count) as usize];
-        let start = noise.as_ref().map(|noise| padded(&noise[first as usize * each..][..count as usize * each], batch as usize * each));
+        let start = noise
+            .as_ref()
+            .map(|noise| padded(&noise[first as usize * each..][..count as usize * each], batch as usize * each));
         generator.begin(&gpu, &memory, first, chosen, start.as_deref())?;
         let mut keep = |frame: u32, memory: &Memory| -> Result<()> {
             if output == Output::Animation {
@@ -173,16 +184,25 @@ fn write(
 ) -> Result<()> {
     let shape = [arguments.count, channels, height, width].map(|n| n as usize);
     let classes = pipeline.card.class_names.len().clamp(1, 10);
-    let columns = if arguments.class.is_none() && classes > 1 { classes } else { (arguments.count as f64).sqrt().ceil() as usize };
+    let columns = if arguments.class.is_none() && classes > 1 {
+        classes
+    } else {
+        (arguments.count as f64).sqrt().ceil() as usize
+    };
     let layout = Layout { columns, scale: if height < 64 { 2 } else { 1 }, ..Layout::default() };
     let (description, source) = (describe(arguments, guidance), arguments.checkpoint.display().to_string());
-    let text = [("Software", concat!("degrain ", env!("CARGO_PKG_VERSION"))), ("Description", &description), ("Source", &source)];
+    let text = [
+        ("Software", concat!("degrain ", env!("CARGO_PKG_VERSION"))),
+        ("Description", &description),
+        ("Source", &source),
+    ];
     let images = Images::from_f32(images, shape);
     match output {
         Output::Grid => grid::grid(&images, layout).save_png(&arguments.out, &text),
         Output::Archive => npz::save_npz(&arguments.out, &images, (!labels.is_empty()).then_some(labels)),
         Output::Animation => {
-            let pictures: Vec<_> = frames.iter().map(|frame| grid::grid(&Images::from_f32(frame, shape), layout)).collect();
+            let pictures: Vec<_> =
+                frames.iter().map(|frame| grid::grid(&Images::from_f32(frame, shape), layout)).collect();
             apng::save_apng(&arguments.out, &pictures, 60, 2000, &text)
         }
     }
@@ -203,6 +223,9 @@ fn scheduler(pipeline: &Pipeline, arguments: &Arguments) -> SchedulerConfig {
         scheduler.options = Default::default();
     }
     scheduler.sampler = arguments.sampler;
+    if arguments.sampler == SamplerName::Ddim {
+        scheduler.options.use_clipped_model_output = Some(arguments.recompute_noise);
+    }
     scheduler.spacing = arguments.spacing.unwrap_or(scheduler.spacing);
     scheduler.options.eta = arguments.eta.or(scheduler.options.eta);
     scheduler.options.variance_type = arguments.variance.or(scheduler.options.variance_type);
@@ -224,7 +247,8 @@ fn labels(pipeline: &Pipeline, arguments: &Arguments) -> Result<Vec<u32>> {
         Some(wanted) => {
             let by_name = names.iter().position(|name| name == wanted).map(|class| class as u32);
             let class = by_name.or(wanted.parse().ok().filter(|&class| class < count));
-            let unknown = || Error::Config(format!("--class {wanted}: there is no such class; there are: {}", names.join(", ")));
+            let unknown =
+                || Error::Config(format!("--class {wanted}: there is no such class; there are: {}", names.join(", ")));
             Ok(vec![class.ok_or_else(unknown)?; arguments.count as usize])
         }
     }
@@ -236,18 +260,30 @@ fn guidance(pipeline: &Pipeline, wanted: Option<f32>) -> Result<f32> {
     match pipeline.card.labels {
         Some(labels) => labels.guided(scale).map(|_| scale),
         None if scale == 1.0 => Ok(scale),
-        None => Err(Error::Config(format!("--guidance {scale}: the model was trained without classes, so there is nothing to guide by"))),
+        None => Err(Error::Config(format!(
+            "--guidance {scale}: the model was trained without classes, so there is nothing to guide by"
+        ))),
     }
 }
 
 fn read_noise(path: &Path, wanted: [u32; 4]) -> Result<Vec<f32>> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| Error::file(path, format!("no safetensors file: {e}")))?;
+    let file = safetensors::SafeTensors::deserialize(&bytes)
+        .map_err(|e| Error::file(path, format!("no safetensors file: {e}")))?;
     let wanted = wanted.map(|n| n as usize);
-    let fits = |tensor: &safetensors::tensor::TensorView<'_>| tensor.shape() == wanted && tensor.dtype() == safetensors::Dtype::F32;
+    let fits = |tensor: &safetensors::tensor::TensorView<'_>| {
+        tensor.shape() == wanted && tensor.dtype() == safetensors::Dtype::F32
+    };
     match file.tensors().as_slice() {
         [(_, tensor)] if fits(tensor) => Ok(bytemuck::pod_collect_to_vec(tensor.data())),
-        [(name, tensor)] => Err(Error::file(path, format!("`{name}` is {:?} {:?}, not {wanted:?} of F32 (--count and the model's size)", tensor.dtype(), tensor.shape()))),
+        [(name, tensor)] => Err(Error::file(
+            path,
+            format!(
+                "`{name}` is {:?} {:?}, not {wanted:?} of F32 (--count and the model's size)",
+                tensor.dtype(),
+                tensor.shape()
+            ),
+        )),
         tensors => Err(Error::file(path, format!("holds {} tensors, not one", tensors.len()))),
     }
 }

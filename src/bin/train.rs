@@ -88,7 +88,12 @@ fn run(arguments: Arguments) -> Result<()> {
         eprintln!("\nfinishing the step and saving; once more to stop at once");
     })
     .map_err(|e| Error::Config(format!("Ctrl-C cannot be caught: {e}")))?;
-    let start = Start { folder: &folder, resume: resume.as_deref(), stop_after: arguments.stop_after, interrupted: &interrupted };
+    let start = Start {
+        folder: &folder,
+        resume: resume.as_deref(),
+        stop_after: arguments.stop_after,
+        interrupted: &interrupted,
+    };
     match train::run(&gpu, &mut memory, &session.job(), &start)? {
         Outcome::Finished => println!(
             "finished: {0}. Look at {0}/samples, {0}/loss.png, {0}/reverse.png, or draw more:\n  cargo run --release --bin sample -- --checkpoint {0}",

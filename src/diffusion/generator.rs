@@ -92,7 +92,14 @@ impl Generator {
     }
 
     /// Sets x to the noise that images `first_image ..` start from, or to the given one (as many images as the batch has).
-    pub fn begin(&self, gpu: &Gpu, memory: &Memory, first_image: u32, labels: &[u32], noise: Option<&[f32]>) -> Result<()> {
+    pub fn begin(
+        &self,
+        gpu: &Gpu,
+        memory: &Memory,
+        first_image: u32,
+        labels: &[u32],
+        noise: Option<&[f32]>,
+    ) -> Result<()> {
         if self.has_classes {
             let mut all = labels.to_vec();
             all.resize(self.request.batch as usize, labels.last().copied().unwrap_or(0));
@@ -117,7 +124,14 @@ impl Generator {
     }
 
     /// Draws one batch from noise to image; `progress(step)` is called after each denoising step.
-    pub fn draw(&self, gpu: &Gpu, memory: &Memory, first_image: u32, labels: &[u32], mut progress: impl FnMut(u32)) -> Result<Vec<f32>> {
+    pub fn draw(
+        &self,
+        gpu: &Gpu,
+        memory: &Memory,
+        first_image: u32,
+        labels: &[u32],
+        mut progress: impl FnMut(u32),
+    ) -> Result<Vec<f32>> {
         self.begin(gpu, memory, first_image, labels, None)?;
         for index in 0..self.steps {
             self.denoise(gpu, index, first_image)?;

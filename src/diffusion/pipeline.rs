@@ -54,7 +54,12 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
     if path.join("unet").is_dir() {
         return Ok(path.into());
     }
-    let nothing = || Error::file(path, "neither a diffusers folder (with unet/config.json) nor a run folder (with checkpoint-STEP folders)");
+    let nothing = || {
+        Error::file(
+            path,
+            "neither a diffusers folder (with unet/config.json) nor a run folder (with checkpoint-STEP folders)",
+        )
+    };
     if !path.is_dir() {
         return Err(nothing());
     }
@@ -102,7 +107,10 @@ impl Pipeline {
         let (scheduler, passed_over) = SchedulerConfig::read(&path)?;
         let pickled = folder.join("unet/diffusion_pytorch_model.bin");
         if !folder.join(MODEL).exists() && pickled.exists() {
-            return Err(Error::file(pickled, "a pickle can run code and is not read: save the model with safe_serialization=True"));
+            return Err(Error::file(
+                pickled,
+                "a pickle can run code and is not read: save the model with safe_serialization=True",
+            ));
         }
         let unet = UNet2d::new(config, scheduler.steps)?;
         let weights = state_dict::read(&folder.join(MODEL), unet.parameters())?;
@@ -114,7 +122,11 @@ impl Pipeline {
             labels: (classes > 0).then_some(Labels { classes, dropout: 0.0 }),
             ..Card::default()
         });
-        let warn = |file: &str, keys: Vec<String>| keys.into_iter().map(move |key| format!("{file}: the key `{key}` is not known and was passed over")).collect::<Vec<_>>();
+        let warn = |file: &str, keys: Vec<String>| {
+            keys.into_iter()
+                .map(move |key| format!("{file}: the key `{key}` is not known and was passed over"))
+                .collect::<Vec<_>>()
+        };
         let warnings = [warn("unet/config.json", unknown), warn("scheduler_config.json", passed_over)].concat();
         Ok(Pipeline { unet, weights, scheduler, card, warnings })
     }

@@ -75,7 +75,8 @@ pub fn restore(gpu: &Gpu, memory: &Memory, job: &Job<'_>, checkpoint: &Path) -> 
     for name in STATE {
         let tensor = state.tensor(name).map_err(|e| Error::file(&path, e.to_string()))?;
         if tensor.dtype() != Dtype::F32 || tensor.shape() != [length] {
-            let problem = format!("`{name}` has the shape {:?}, but this model needs [{length}] of F32", tensor.shape());
+            let problem =
+                format!("`{name}` has the shape {:?}, but this model needs [{length}] of F32", tensor.shape());
             return Err(Error::file(&path, problem));
         }
         memory.write(gpu, name, 0, tensor.data())?;

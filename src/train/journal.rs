@@ -1,8 +1,8 @@
 //! What a run says while it goes on: the progress bar, `log.jsonl`, TensorBoard's event file, and the loss curve at its end.
 
 use super::settings::Config;
-use crate::report::{EventWriter, JsonLines, Picture, Plot};
 use crate::Result;
+use crate::report::{EventWriter, JsonLines, Picture, Plot};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -64,7 +64,8 @@ impl Journal {
     pub fn open(folder: &Path, config: &Config, step: u32) -> Result<Journal> {
         let path = folder.join("log.jsonl");
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {msg}  {eta_precise} left");
-        let bar = ProgressBar::new(u64::from(config.steps)).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = ProgressBar::new(u64::from(config.steps))
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_position(u64::from(step));
         bar.reset_eta();
         let mut journal = Journal {
@@ -156,7 +157,8 @@ impl Journal {
     pub fn finish(self) -> Result<()> {
         self.bar.abandon();
         let span = (self.losses.len() as f64 / 50.0).max(1.0);
-        let mut plot = Plot::new("Loss", "step", "mean squared error").logarithmic().smoothed("training", &self.losses, span);
+        let mut plot =
+            Plot::new("Loss", "step", "mean squared error").logarithmic().smoothed("training", &self.losses, span);
         for (number, quarter) in self.quarters.iter().enumerate() {
             plot = plot.smoothed(&format!("t in quarter {}", number + 1), quarter, span);
         }

@@ -12,12 +12,15 @@ use std::path::Path;
 /// # Errors
 /// A full disk, or a folder that cannot be written.
 pub fn write(gpu: &Gpu, job: &Job<'_>, folder: &Path) -> Result<()> {
-    let text = toml::to_string(job.config).map_err(|e| Error::Config(format!("the settings have no form in TOML: {e}")))?;
+    let text =
+        toml::to_string(job.config).map_err(|e| Error::Config(format!("the settings have no form in TOML: {e}")))?;
     write_atomically(&folder.join("config.toml"), text.as_bytes())?;
     let adapter = gpu.adapter();
-    let files = job.dataset.files.iter().map(|file| {
-        serde_json::json!({ "path": file.path, "sha256": file.sha256, "known_as": file.known })
-    });
+    let files = job
+        .dataset
+        .files
+        .iter()
+        .map(|file| serde_json::json!({ "path": file.path, "sha256": file.sha256, "known_as": file.known }));
     let manifest = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "adapter": adapter.name,

@@ -1,13 +1,13 @@
 //! The programs of training: one step, and the validation loss.
 
 use super::settings::Config;
+use crate::Result;
 use crate::data::Dataset;
-use crate::diffusion::{Labels, NoiseSchedule, SamplerOptions, SchedulerConfig, Target as Goal};
+use crate::diffusion::{Labels, NoiseSchedule, SamplerName, SamplerOptions, SchedulerConfig, Target as Goal};
 use crate::gpu::{Gpu, Memory, Target};
 use crate::nn::{PARAMETERS, TIME_TABLE, UNet2d};
 use crate::ops::{adam, average, batch, choose, drop_label, fill, gradient_norm, mix, mse, noise, record, timesteps};
 use crate::tape::{Shape, Tape, Tensor, purpose};
-use crate::Result;
 
 /// Rows of the log on the device: how far the host may lag behind.
 pub const LOG_ROWS: u32 = 64;
@@ -49,7 +49,12 @@ impl Job<'_> {
             spacing: config.spacing,
             steps_offset: 0,
             sampler: config.sampler,
-            options: SamplerOptions::default(),
+            options: match config.sampler {
+                SamplerName::Ddim => {
+                    SamplerOptions { use_clipped_model_output: Some(true), ..SamplerOptions::default() }
+                }
+                SamplerName::Ddpm => SamplerOptions::default(),
+            },
         }
     }
 
@@ -60,7 +65,8 @@ impl Job<'_> {
 
     /// What the model knows of labels; `None` for one without.
     pub fn labels(&self) -> Option<Labels> {
-        (!self.config.unconditional).then_some(Labels { classes: self.dataset.classes as u32, dropout: self.config.label_dropout })
+        (!self.config.unconditional)
+            .then_some(Labels { classes: self.dataset.classes as u32, dropout: self.config.label_dropout })
     }
 
     /// Writes what never changes: the data set, the tables of schedule and time embedding.
@@ -100,7 +106,8 @@ impl Job<'_> {
         t.backward(loss, dloss);
 
         let slab = parameters.slab();
-        let [p, g, m, v, a] = [PARAMETERS, crate::nn::GRADIENTS, MOMENTS[0], MOMENTS[1], AVERAGE].map(|name| t.memory(name, slab));
+        let [p, g, m, v, a] =
+            [PARAMETERS, crate::nn::GRADIENTS, MOMENTS[0], MOMENTS[1], AVERAGE].map(|name| t.memory(name, slab));
         let norm = gradient_norm::gradient_norm(t, g, config.clip);
         let Config { beta1, beta2, epsilon, weight_decay, .. } = *config;
         adam::adam(t, [p, g, m, v], norm, adam::Adam { beta1, beta2, epsilon, weight_decay });

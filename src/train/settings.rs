@@ -204,16 +204,32 @@ impl Config {
         rule(self.batch > 0, "--batch must be at least 1".into())?;
         rule(self.timesteps > 1, "--timesteps must be at least 2".into())?;
         rule(self.lr.is_finite() && self.lr > 0.0, format!("--lr {} must be positive", self.lr))?;
-        rule((0.0..=1.0).contains(&self.label_dropout), format!("--label-dropout {} is no probability", self.label_dropout))?;
-        rule((0.0..1.0).contains(&self.average_decay), format!("--average-decay {} must be in [0, 1)", self.average_decay))?;
-        rule((0.0..1.0).contains(&self.beta1) && (0.0..1.0).contains(&self.beta2), "--beta1 and --beta2 must be in [0, 1)".into())?;
+        rule(
+            (0.0..=1.0).contains(&self.label_dropout),
+            format!("--label-dropout {} is no probability", self.label_dropout),
+        )?;
+        rule(
+            (0.0..1.0).contains(&self.average_decay),
+            format!("--average-decay {} must be in [0, 1)", self.average_decay),
+        )?;
+        rule(
+            (0.0..1.0).contains(&self.beta1) && (0.0..1.0).contains(&self.beta2),
+            "--beta1 and --beta2 must be in [0, 1)".into(),
+        )?;
         rule(self.clip > 0.0, format!("--clip {} must be positive", self.clip))?;
         rule(self.keep > 0, "--keep must be at least 1".into())?;
         let each = [self.validate_every, self.sample_every, self.checkpoint_every];
-        rule(each.iter().all(|&n| n > 0), "--validate-every, --sample-every and --checkpoint-every must be at least 1".into())?;
+        rule(
+            each.iter().all(|&n| n > 0),
+            "--validate-every, --sample-every and --checkpoint-every must be at least 1".into(),
+        )?;
         rule(
             self.attention.len() == self.block_out_channels.len(),
-            format!("--attention has {} values for {} levels of --block-out-channels", self.attention.len(), self.block_out_channels.len()),
+            format!(
+                "--attention has {} values for {} levels of --block-out-channels",
+                self.attention.len(),
+                self.block_out_channels.len()
+            ),
         )?;
         let unguided = self.guidance == 1.0 || self.unconditional;
         rule(
