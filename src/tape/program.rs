@@ -52,7 +52,11 @@ impl Program {
                 .dispatch
                 .operands
                 .iter()
-                .map(|&x| (tape.place(&plan, x, options.guard), tape.shape(x).bytes()))
+                .map(|&x| match tape.place(&plan, x, options.guard) {
+                    // The guard behind a tensor is bound with it: else drivers drop writes there, and no test would see them.
+                    place @ Place::Slot(..) => (place, tape.shape(x).bytes() + options.guard),
+                    place => (place, tape.shape(x).bytes()),
+                })
                 .collect();
             passes.bind(
                 gpu,
