@@ -109,7 +109,9 @@ fn draw(arguments: &Arguments) -> Result<()> {
         (Some(side), _) => [side; 2],
         (None, Some(size)) => size.height_width(),
         (None, None) => {
-            return Err(Error::Config("the checkpoint does not say how large its images are: give --image-size".into()));
+            return Err(Error::Config(
+                "the checkpoint does not say how large its images are: give --image-size".into(),
+            ));
         }
     };
     config.check_size(size[0], size[1])?;

@@ -1,9 +1,11 @@
 //! A trained model with its process, as a folder in diffusers' layout:
 //!
-//!     model_index.json
-//!     unet/config.json, diffusion_pytorch_model.safetensors
-//!     scheduler/scheduler_config.json
-//!     degrain.json            what diffusers has no place for: classes, the null class, steps trained (absent in folders of other makers)
+//! ```text
+//! model_index.json
+//! unet/config.json, diffusion_pytorch_model.safetensors
+//! scheduler/scheduler_config.json
+//! degrain.json            what diffusers has no place for: classes, the null class, steps trained (absent in folders of other makers)
+//! ```
 
 use super::guidance::Labels;
 use super::scheduler_config::SchedulerConfig;

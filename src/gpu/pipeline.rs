@@ -34,6 +34,21 @@ pub(super) struct BoundKernel {
     groups: [u32; 3],
 }
 
+/// What [`Passes::bind`] makes ready.
+#[derive(Clone, Copy)]
+pub struct BoundCall<'a> {
+    /// The entry point.
+    pub entry: &'static Entry,
+    /// Place and bytes of each of its bindings, in their order.
+    pub operands: &'a [(Place<'a>, u64)],
+    /// A value for each of its constants.
+    pub constants: &'a [f64],
+    /// The words of its uniform `dims`.
+    pub dims: &'a [u32],
+    /// Workgroups in each dimension.
+    pub groups: [u32; 3],
+}
+
 /// The kernels of a program, its slot buffers, and the uniforms they share.
 pub struct Passes {
     pub(super) kernels: Vec<BoundKernel>,
@@ -170,17 +185,9 @@ impl Passes {
         Ok(Passes { kernels: Vec::new(), slots, dims, dims_words: Vec::new(), step, step_group })
     }
 
-    /// Compiles a kernel and binds its operands: one (place, bytes) for each of the entry's bindings, in their order.
-    pub fn bind(
-        &mut self,
-        gpu: &Gpu,
-        memory: &Memory,
-        entry: &'static Entry,
-        operands: &[(Place<'_>, u64)],
-        constants: &[f64],
-        dims: &[u32],
-        groups: [u32; 3],
-    ) -> Result<()> {
+    /// Compiles a kernel and binds its operands.
+    pub fn bind(&mut self, gpu: &Gpu, memory: &Memory, call: &BoundCall<'_>) -> Result<()> {
+        let BoundCall { entry, operands, constants, dims, groups } = *call;
         let pipeline = gpu.pipeline(entry, constants);
         let mut entries = Vec::with_capacity(operands.len() + 1);
         for (binding, (place, bytes)) in entry.bindings.iter().zip(operands) {

@@ -2,9 +2,9 @@
 
 use super::array::Array;
 use super::plan::{Plan, PlanOptions};
-use super::record::{Storage, Tape, Tensor};
+use super::record::{Dispatch, Storage, Tape, Tensor};
 use super::step::Step;
-use crate::gpu::{Gpu, Memory, OFFSET_ALIGNMENT, Passes, Place, Ticket};
+use crate::gpu::{BoundCall, Gpu, Memory, OFFSET_ALIGNMENT, Passes, Place, Ticket};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -58,17 +58,15 @@ impl Program {
                 .dispatch
                 .operands
                 .iter()
-                .map(|&x| (tape.place(&plan, x, options.guard), tape.shape(x).bytes()))
+                .map(|&x| match tape.place(&plan, x, options.guard) {
+                    // The guard behind a tensor is bound with it: else drivers drop writes there, and no test would see them.
+                    place @ Place::Slot(..) => (place, tape.shape(x).bytes() + options.guard),
+                    place => (place, tape.shape(x).bytes()),
+                })
                 .collect();
-            passes.bind(
-                gpu,
-                memory,
-                call.dispatch.entry,
-                &operands,
-                &call.dispatch.constants,
-                &call.dispatch.dims,
-                call.groups,
-            )?;
+            let Dispatch { entry, constants, dims, .. } = &call.dispatch;
+            let bound = BoundCall { entry, operands: &operands, constants, dims, groups: call.groups };
+            passes.bind(gpu, memory, &bound)?;
         }
         passes.finish(gpu)?;
         Ok(Program { passes, plan, calls: tape.calls().len(), guard: options.guard })
