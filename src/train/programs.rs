@@ -120,7 +120,7 @@ impl Job<'_> {
         Ok(tape)
     }
 
-    /// The losses of a batch of held-back images with the averaged weights, put into [`VALIDATION`].
+    /// The losses of a batch of held-back images with the averaged weights, put into the memories `validation.loss` and `validation.timesteps`.
     ///
     /// # Errors
     /// As [`Job::training`].
