@@ -89,7 +89,7 @@ impl UNet2d {
         self.timesteps
     }
 
-    /// Records the prediction for pictures x [B, in_channels, H, W] at `timesteps` (u32 [B]), of classes `labels` (u32 [B], for models with
+    /// Records the prediction for pictures x `[B, in_channels, H, W]` at `timesteps` (u32 `[B]`), of classes `labels` (u32 `[B]`, for models with
     /// classes). [`TIME_TABLE`] must be written before the tape is run.
     ///
     /// # Panics

@@ -135,6 +135,9 @@ impl Tape {
     }
 
     /// A tensor in named memory at `offset` bytes (a multiple of 256).
+    ///
+    /// # Panics
+    /// If the offset is no multiple of 256.
     #[track_caller]
     pub fn view(&mut self, name: &str, offset: u64, shape: Shape) -> Tensor {
         assert_eq!(
@@ -146,6 +149,9 @@ impl Tape {
     }
 
     /// A tensor in named memory whose gradient is wanted in other named memory.
+    ///
+    /// # Panics
+    /// As [`Tape::view`].
     #[track_caller]
     pub fn parameter(&mut self, name: &str, offset: u64, shape: Shape, gradient: &str, gradient_offset: u64) -> Tensor {
         let x = self.view(name, offset, shape);
@@ -168,6 +174,9 @@ impl Tape {
     }
 
     /// The same elements under another shape, without a copy.
+    ///
+    /// # Panics
+    /// If the number of elements or their type is another.
     #[track_caller]
     pub fn reshape(&mut self, x: Tensor, shape: Shape) -> Tensor {
         let from = self.shape(x);
@@ -178,6 +187,9 @@ impl Tape {
     }
 
     /// Puts a tensor that is not written yet by another program into named memory, so that it outlives the run.
+    ///
+    /// # Panics
+    /// If the tensor lies in named memory already.
     #[track_caller]
     pub fn keep(&mut self, x: Tensor, name: &str) {
         let root = self.root(x);
@@ -209,12 +221,18 @@ impl Tape {
     }
 
     /// [`Tape::apply`] for operators with one result.
+    ///
+    /// # Panics
+    /// As [`Tape::apply`].
     #[track_caller]
     pub fn apply1(&mut self, op: impl Op + 'static, inputs: &[Tensor]) -> Tensor {
         self.apply(op, inputs)[0]
     }
 
     /// [`Tape::apply`] for an operator that is known only at run time.
+    ///
+    /// # Panics
+    /// As [`Tape::apply`].
     #[track_caller]
     pub fn apply_shared(&mut self, op: Rc<dyn Op>, inputs: &[Tensor]) -> Vec<Tensor> {
         let shapes: Vec<Shape> = inputs.iter().map(|&x| self.shape(x)).collect();
@@ -235,6 +253,9 @@ impl Tape {
     }
 
     /// Records a call of `groups` workgroups (folded into two dimensions if more than 65,535) that does `flops` operations.
+    ///
+    /// # Panics
+    /// If an operand that is written lies in one buffer with one that is read: devices refuse to bind that.
     #[track_caller]
     pub fn emit(&mut self, kernel: impl Kernel, groups: u32, flops: u64) {
         let folded = if groups <= MAX_WORKGROUPS {
@@ -246,6 +267,9 @@ impl Tape {
     }
 
     /// [`Tape::emit`] for elementwise kernels: as many workgroups as cover `invocations`.
+    ///
+    /// # Panics
+    /// As [`Tape::emit`].
     #[track_caller]
     pub fn emit_flat(&mut self, kernel: impl Kernel, invocations: u32, flops: u64) {
         let size = kernel.call().entry.workgroup_size[0];
@@ -253,6 +277,9 @@ impl Tape {
     }
 
     /// [`Tape::emit`] with a grid of three dimensions, none over 65,535.
+    ///
+    /// # Panics
+    /// As [`Tape::emit`], and for a dimension that is zero or over 65,535.
     #[track_caller]
     pub fn emit_grid(&mut self, kernel: impl Kernel, groups: [u32; 3], flops: u64) {
         let dispatch = kernel.call();
