@@ -3,6 +3,7 @@
 use clap::Parser;
 use degrain::diffusion::pipeline::{self, Pipeline};
 use degrain::diffusion::{Generator, Request, SamplerName, SchedulerConfig, Spacing, Variance};
+use degrain::files::print;
 use degrain::gpu::{Gpu, Memory};
 use degrain::report::{Images, Layout, apng, grid, npz};
 use degrain::{Error, Result};
@@ -94,6 +95,9 @@ impl Output {
 
 fn draw(arguments: &Arguments) -> Result<()> {
     let output = Output::of(&arguments.out)?;
+    if let Some(folder) = arguments.out.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
     if arguments.count == 0 || arguments.batch == 0 {
         return Err(Error::Config("--count and --batch must be at least 1".into()));
     }
@@ -169,8 +173,7 @@ fn draw(arguments: &Arguments) -> Result<()> {
         return Err(Error::NonFinite("the samples hold numbers that are not finite: the checkpoint may be damaged, or was trained in a way that diverged".into()));
     }
     write(arguments, output, &pipeline, &images, &frames, [channels, height, width], &labels, guidance)?;
-    println!("{}", arguments.out.display());
-    Ok(())
+    print(format!("{}\n", arguments.out.display()))
 }
 
 #[allow(clippy::too_many_arguments)] // all that a sample is made of goes into its file
@@ -213,8 +216,11 @@ fn write(
 fn describe(arguments: &Arguments, guidance: f32) -> String {
     let class = arguments.class.as_ref().map_or("all classes in turn".into(), |class| format!("class {class}"));
     format!(
-        "{} images, {class}, guidance {guidance}, {} {:?} steps, seed {}",
-        arguments.count, arguments.steps, arguments.sampler, arguments.seed
+        "{} images, {class}, guidance {guidance}, {} steps of {}, seed {}",
+        arguments.count,
+        arguments.steps,
+        arguments.sampler.class().trim_end_matches("Scheduler"),
+        arguments.seed
     )
 }
 
@@ -277,7 +283,13 @@ fn read_noise(path: &Path, wanted: [u32; 4]) -> Result<Vec<f32>> {
         tensor.shape() == wanted && tensor.dtype() == safetensors::Dtype::F32
     };
     match file.tensors().as_slice() {
-        [(_, tensor)] if fits(tensor) => Ok(bytemuck::pod_collect_to_vec(tensor.data())),
+        [(name, tensor)] if fits(tensor) => {
+            let noise: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
+            match noise.iter().all(|x| x.is_finite()) {
+                true => Ok(noise),
+                false => Err(Error::file(path, format!("`{name}` holds numbers that are not finite"))),
+            }
+        }
         [(name, tensor)] => Err(Error::file(
             path,
             format!(

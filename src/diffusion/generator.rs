@@ -2,11 +2,11 @@
 
 use super::guidance::Labels;
 use super::sampler::SamplingPlan;
-use crate::Result;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory};
 use crate::nn::{TIME_TABLE, UNet2d};
 use crate::ops::{denoise, noise, repeat, timesteps};
 use crate::tape::{Program, Shape, Step, Tape, purpose};
+use crate::{Error, Result};
 
 /// What samples are drawn.
 #[derive(Clone, Debug)]
@@ -52,6 +52,11 @@ impl Generator {
         let steps = plan.timesteps.len() as u32;
         let has_classes = unet.config().num_class_embeds.is_some();
         let guided = request.labels.map_or(Ok(false), |labels| labels.guided(request.guidance))?;
+        // Kernels count images along one dimension of their grid.
+        let most = MAX_WORKGROUPS / if guided { 2 } else { 1 };
+        if request.batch == 0 || request.batch > most {
+            return Err(Error::Config(format!("a batch of {} images: draw 1 to {most} at once", request.batch)));
+        }
         let [height, width] = request.height_width;
         let shape = Shape::f32([request.batch, unet.config().in_channels, height, width]);
         let named = |part: &str| format!("{name}.{part}");

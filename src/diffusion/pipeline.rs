@@ -114,6 +114,13 @@ impl Pipeline {
                 "a pickle can run code and is not read: save the model with safe_serialization=True",
             ));
         }
+        let (taken, given) = (config.in_channels, config.out_channels);
+        if taken != given || ![1, 3].contains(&taken) {
+            let problem = format!(
+                "`in_channels` = {taken} and `out_channels` = {given} are not supported: both must be 1 (grey) or both 3 (colour)"
+            );
+            return Err(Error::file(folder.join("unet/config.json"), problem));
+        }
         let unet = UNet2d::new(config, scheduler.steps)?;
         let weights = state_dict::read(&folder.join(MODEL), unet.parameters())?;
         let known = read_card(folder)?;
@@ -124,6 +131,17 @@ impl Pipeline {
             labels: (classes > 0).then_some(Labels { classes, dropout: 0.0 }),
             ..Card::default()
         });
+        let (rows, named) = (card.labels.map_or(0, |labels| labels.embeddings()), card.class_names.len());
+        let belongs = match card.labels {
+            Some(labels) => rows <= classes && named == labels.classes as usize && named > 0,
+            None => classes == 0,
+        };
+        if !belongs {
+            let problem = format!(
+                "{named} classes and {rows} labels do not fit the model's table of {classes}: it belongs to another model, or is damaged"
+            );
+            return Err(Error::file(folder.join(CARD), problem));
+        }
         let warn = |file: &str, keys: Vec<String>| {
             keys.into_iter()
                 .map(move |key| format!("{file}: the key `{key}` is not known and was passed over"))

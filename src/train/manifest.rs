@@ -40,6 +40,10 @@ pub fn write(gpu: &Gpu, job: &Job<'_>, folder: &Path) -> Result<()> {
 /// No run folder, or a damaged one.
 pub fn read_config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.toml");
+    if !path.is_file() {
+        let problem = "not the folder of a run: that has config.toml and checkpoint-STEP folders";
+        return Err(Error::file(folder, problem));
+    }
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
     toml::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))
 }

@@ -4,6 +4,7 @@ use super::programs::Job;
 use super::settings::{Config, Settings};
 use crate::data::{Dataset, Split, load};
 use crate::diffusion::{NoiseSchedule, pipeline};
+use crate::files::print;
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{DownBlock, SampleSize, TimeShift, UNet2d, UNet2dConfig, UpBlock};
 use crate::ops::roofline::measure_peaks;
@@ -42,11 +43,16 @@ impl Session {
                 config.data.display()
             )));
         }
-        let unet_config = unet_config(&config, &dataset);
-        unet_config.check_size(dataset.height as u32, dataset.width as u32)?;
-        let unet = UNet2d::new(unet_config, config.timesteps)?;
         let schedule = NoiseSchedule::new(&config.noise(), config.timesteps, false)?;
-        Ok(Session { config, dataset, unet, schedule })
+        let unet = UNet2d::new(unet_config(&config, &dataset), config.timesteps)?;
+        unet.config().check_size(dataset.height as u32, dataset.width as u32)?;
+        let session = Session { config, dataset, unet, schedule };
+        // What the pictures will need, before hours of training lead there.
+        let within = |option: &str, problem: Error| Error::Config(format!("--{option}: {problem}"));
+        session.job().scheduler().plan(session.config.sampling_steps).map_err(|e| within("sampling-steps", e))?;
+        let guided = session.job().labels().map_or(Ok(false), |labels| labels.guided(session.config.guidance));
+        guided.map_err(|e| within("guidance", e))?;
+        Ok(session)
     }
 
     /// What the programs are recorded for.
@@ -107,16 +113,15 @@ impl Session {
         let job = self.job();
         let tape = job.training(gpu.target())?;
         match listing {
-            true => print!("{}", tape.listing()),
-            false => print!("{}", tape.summary()),
+            true => print(tape.listing())?,
+            false => print(tape.summary())?,
         }
         if profile {
             job.load(gpu, memory)?;
             let peaks = measure_peaks(gpu)?;
             let program = Program::compile(gpu, &tape, memory)?;
             let step = super::rates::step(&self.config, job.training_images(), 0);
-            println!("{peaks}");
-            print!("{}", Profile::measure(gpu, &tape, &program, &step, PROFILED, peaks)?);
+            print(format!("{peaks}\n{}", Profile::measure(gpu, &tape, &program, &step, PROFILED, peaks)?))?;
         }
         if verify {
             self.verify(gpu)?;
@@ -143,12 +148,11 @@ impl Session {
         bar.finish_and_clear();
         match outcome {
             Ok(()) => {
-                println!(
-                    "verified: {} kernel calls of {} operators agree with their references",
+                print(format!(
+                    "verified: {} kernel calls of {} operators agree with their references\n",
                     tape.calls().len(),
                     tape.sections().len()
-                );
-                Ok(())
+                ))
             }
             Err(mismatch) => Err(Error::Device(format!(
                 "a kernel computes something else than its reference on {}:\n{mismatch}",
