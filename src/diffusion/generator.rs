@@ -2,7 +2,12 @@
 
 use super::guidance::Labels;
 use super::sampler::SamplingPlan;
+<<<<<<< HEAD
 use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory};
+=======
+use crate::Result;
+use crate::gpu::{Gpu, Memory, Ticket};
+>>>>>>> speed
 use crate::nn::{TIME_TABLE, UNet2d};
 use crate::ops::{denoise, noise, repeat, timesteps};
 use crate::tape::{Program, Shape, Step, Tape, purpose};
@@ -125,8 +130,12 @@ impl Generator {
     /// # Errors
     /// The device's.
     pub fn denoise(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<()> {
-        let ticket = self.denoise.run(gpu, &self.step(index, first_image))?;
-        gpu.wait_for(&ticket)
+        gpu.wait_for(&self.submit(gpu, index, first_image)?)
+    }
+
+    /// [`Generator::denoise`] without waiting.
+    pub fn submit(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<Ticket> {
+        self.denoise.run(gpu, &self.step(index, first_image))
     }
 
     /// The images as they are now: [B, C, H, W] in about [-1, 1].
