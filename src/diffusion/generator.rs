@@ -2,12 +2,7 @@
 
 use super::guidance::Labels;
 use super::sampler::SamplingPlan;
-<<<<<<< HEAD
-use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory};
-=======
-use crate::Result;
-use crate::gpu::{Gpu, Memory, Ticket};
->>>>>>> speed
+use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory, Ticket};
 use crate::nn::{TIME_TABLE, UNet2d};
 use crate::ops::{denoise, noise, repeat, timesteps};
 use crate::tape::{Program, Shape, Step, Tape, purpose};

@@ -147,13 +147,11 @@ impl Session {
         let outcome = checker.check(|done, _| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         match outcome {
-            Ok(()) => {
-                print(format!(
-                    "verified: {} kernel calls of {} operators agree with their references\n",
-                    tape.calls().len(),
-                    tape.sections().len()
-                ))
-            }
+            Ok(()) => print(format!(
+                "verified: {} kernel calls of {} operators agree with their references\n",
+                tape.calls().len(),
+                tape.sections().len()
+            )),
             Err(mismatch) => Err(Error::Device(format!(
                 "a kernel computes something else than its reference on {}:\n{mismatch}",
                 gpu.adapter()
