@@ -1,8 +1,9 @@
 //! A record made ready to run on a device: compiled once, replayed every step.
 
 use super::array::Array;
+use super::emit::Dispatch;
 use super::plan::{Plan, PlanOptions};
-use super::record::{Dispatch, Storage, Tape, Tensor};
+use super::record::{Storage, Tape, Tensor};
 use super::step::Step;
 use crate::gpu::{BoundCall, Gpu, Memory, OFFSET_ALIGNMENT, Passes, Place, Ticket};
 use crate::{Error, Result};
