@@ -3,7 +3,7 @@
 use super::guidance::Labels;
 use super::sampler::SamplingPlan;
 use crate::Result;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::{Gpu, Memory, Ticket};
 use crate::nn::{TIME_TABLE, UNet2d};
 use crate::ops::{denoise, noise, repeat, timesteps};
 use crate::tape::{Program, Shape, Step, Tape, purpose};
@@ -107,8 +107,12 @@ impl Generator {
 
     /// Runs denoising step `index` (from 0) on the batch, and waits for it.
     pub fn denoise(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<()> {
-        let ticket = self.denoise.run(gpu, &self.step(index, first_image))?;
-        gpu.wait_for(&ticket)
+        gpu.wait_for(&self.submit(gpu, index, first_image)?)
+    }
+
+    /// [`Generator::denoise`] without waiting.
+    pub fn submit(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<Ticket> {
+        self.denoise.run(gpu, &self.step(index, first_image))
     }
 
     /// The images as they are now: [B, C, H, W] in about [-1, 1].
