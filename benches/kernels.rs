@@ -5,13 +5,17 @@
 //! A FILTER is a part of a kernel's name (`conv2d`, `attention.backward`). Times are medians of the device's own time stamps, each call
 //! alone. It measures, and asserts nothing.
 
+#[path = "common/clock.rs"]
+mod clock;
+
 use clap::{Parser, ValueEnum};
+use clock::today;
 use degrain::gpu::{Form, Gpu, Memory, Target};
 use degrain::ops::{ALL, roofline::measure_peaks};
 use degrain::tape::{Case, Peaks, Profile, Program, STEP, call_times};
 use degrain::{Error, Result};
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 #[derive(Parser)]
 struct Options {
@@ -92,17 +96,4 @@ fn measure_case(gpu: &Gpu, case: &Case, peaks: Peaks, options: &Options) -> Resu
         println!("  {:42} {ms:9.3} {gflops:9.1} {gbytes:9.2} {share:8.1}%", row.label);
     }
     Ok(())
-}
-
-/// The date in UTC (H. Hinnant's days_to_civil).
-fn today() -> String {
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let days = seconds / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = (year + era * 400 + u64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
-    format!("{year}-{month:02}-{day:02}")
 }

@@ -1,6 +1,6 @@
 //! Data sets as bytes: what was on the disk, checked, and nothing else done to it.
 //!
-//! Floor 0, host only: knows nothing of devices, tensors or training. A format is one file here and one line in [`FORMATS`].
+//! Floor 0, host only: knows nothing of devices, tensors or training. A format is one file here and one line in `FORMATS`.
 
 mod idx;
 mod known;

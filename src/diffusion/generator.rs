@@ -2,7 +2,7 @@
 
 use super::guidance::Labels;
 use super::sampler::SamplingPlan;
-use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory};
+use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory, Ticket};
 use crate::nn::{TIME_TABLE, UNet2d};
 use crate::ops::{denoise, noise, repeat, timesteps};
 use crate::tape::{Program, Shape, Step, Tape, purpose};
@@ -97,6 +97,9 @@ impl Generator {
     }
 
     /// Sets x to the noise that images `first_image ..` start from, or to the given one (as many images as the batch has).
+    ///
+    /// # Errors
+    /// A label that is no class, a guidance that the model cannot follow (see [`Labels::batch`]), and the device's.
     pub fn begin(
         &self,
         gpu: &Gpu,
@@ -118,17 +121,30 @@ impl Generator {
     }
 
     /// Runs denoising step `index` (from 0) on the batch, and waits for it.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn denoise(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<()> {
-        let ticket = self.denoise.run(gpu, &self.step(index, first_image))?;
-        gpu.wait_for(&ticket)
+        gpu.wait_for(&self.submit(gpu, index, first_image)?)
+    }
+
+    /// [`Generator::denoise`] without waiting.
+    pub fn submit(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<Ticket> {
+        self.denoise.run(gpu, &self.step(index, first_image))
     }
 
     /// The images as they are now: [B, C, H, W] in about [-1, 1].
+    ///
+    /// # Errors
+    /// The device's.
     pub fn images(&self, gpu: &Gpu, memory: &Memory) -> Result<Vec<f32>> {
         memory.read(gpu, &format!("{}.x", self.name), 0, self.shape.len())
     }
 
     /// Draws one batch from noise to image; `progress(step)` is called after each denoising step.
+    ///
+    /// # Errors
+    /// As [`Generator::begin`].
     pub fn draw(
         &self,
         gpu: &Gpu,

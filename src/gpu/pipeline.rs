@@ -152,6 +152,9 @@ impl Gpu {
 
 impl Passes {
     /// No kernels yet; slot buffers of the given sizes (bytes), and a uniform of `step_bytes` that changes each run.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for a slot larger than one binding, [`Error::Device`] when the device is out of memory.
     pub fn new(gpu: &Gpu, slots: &[u64], step_bytes: u64, dims_bytes: u64) -> Result<Passes> {
         let limit = gpu.max_binding();
         if let Some(&bytes) = slots.iter().find(|&&bytes| bytes > limit) {
@@ -215,6 +218,9 @@ impl Passes {
     }
 
     /// Writes the uniform `dims` of all kernels; once, after the last `bind`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a kernel that the driver did not compile or an operand that it did not bind.
     pub fn finish(&self, gpu: &Gpu) -> Result<()> {
         if let Some(buffer) = &self.dims {
             gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&self.dims_words));
@@ -223,6 +229,9 @@ impl Passes {
     }
 
     /// Replays the kernels in `range`: one small write, one pass, one submit.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
     pub fn run(&self, gpu: &Gpu, range: std::ops::Range<usize>, step: &[u8]) -> Result<Ticket> {
         gpu.queue.write_buffer(&self.step, 0, step);
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -254,6 +263,9 @@ impl Passes {
     }
 
     /// Reads `count` words of a slot.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
     pub fn read_slot(&self, gpu: &Gpu, slot: usize, count: usize) -> Result<Vec<u32>> {
         gpu.start_read(&self.slots[slot], 0, count as u64 * 4)?.wait(gpu)
     }

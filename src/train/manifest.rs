@@ -27,7 +27,7 @@ pub fn write(gpu: &Gpu, job: &Job<'_>, folder: &Path) -> Result<()> {
         "class": adapter.kind,
         "backend": adapter.backend,
         "driver": adapter.driver,
-        "kernels": format!("{:?}", gpu.target()),
+        "kernels": gpu.target().to_string(),
         "data": { "name": job.dataset.name, "images": job.dataset.count, "files": files.collect::<Vec<_>>() },
         "parameters": job.unet.parameters().count(),
     });

@@ -8,6 +8,7 @@ use crate::gpu::{Gpu, Memory};
 use crate::nn::PARAMETERS;
 use crate::report::{Images, Layout, grid, strip};
 use crate::tape::philox::{normal4, philox};
+use crate::tape::purpose;
 use std::path::Path;
 
 /// Rows of a grid of samples.
@@ -87,7 +88,7 @@ fn forward(job: &Job<'_>) -> Vec<Images<'static>> {
     let column = |column: u32| {
         let [signal, noise] = table[(last * column / (COLUMNS - 1)) as usize];
         let pixel = |i: usize| {
-            let z = normal4(philox([u32::MAX, 0, 0, i as u32 / 4], seed))[i % 4] as f32;
+            let z = normal4(philox([purpose::PICTURE, 0, 0, i as u32 / 4], seed))[i % 4] as f32;
             signal * (f32::from(data.images[i]) / 127.5 - 1.0) + noise * z
         };
         let pixels: Vec<f32> = (0..count).map(pixel).collect();

@@ -95,6 +95,9 @@ impl Job<'_> {
     }
 
     /// One training step: batch, noise, network, loss, gradients, clipping, AdamW, average, log.
+    ///
+    /// # Errors
+    /// A prediction that does not go with the schedule (see [`crate::diffusion::Prediction::check`]).
     pub fn training(&self, target: Target) -> Result<Tape> {
         let (config, parameters) = (self.config, self.unet.parameters());
         let mut tape = Tape::new(target);
@@ -117,7 +120,10 @@ impl Job<'_> {
         Ok(tape)
     }
 
-    /// The losses of a batch of held-back images with the averaged weights, put into [`VALIDATION`].
+    /// The losses of a batch of held-back images with the averaged weights, put into the memories `validation.loss` and `validation.timesteps`.
+    ///
+    /// # Errors
+    /// As [`Job::training`].
     pub fn validation(&self, target: Target) -> Result<Tape> {
         let config = self.config;
         let mut tape = Tape::new(target);

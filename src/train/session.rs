@@ -65,7 +65,7 @@ impl Session {
         let (config, data) = (&self.config, &self.dataset);
         let mut text = String::new();
         let mut line = |what: std::fmt::Arguments<'_>| text.write_fmt(format_args!("{what}\n")).unwrap_or_default();
-        line(format_args!("adapter   {} -> {:?} kernels", gpu.adapter(), gpu.target().form));
+        line(format_args!("adapter   {} , kernels {}", gpu.adapter(), gpu.target()));
         line(format_args!(
             "data      {}: {} images of {}x{}x{}, {} classes ({})",
             data.name,

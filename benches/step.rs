@@ -1,0 +1,250 @@
+//! Times whole steps, as a user meets them:
+//!
+//!     cargo bench --bench step -- [--size tiny|small|base] [--batch N] [--steps N] [--guidance W] [--adapter A]
+//!
+//! - training: images a second, all of a step (batch, noise, network, gradients, clipping, AdamW, average);
+//! - sampling: image-steps a second (one image moved by one DDIM step; with guidance it costs two evaluations of the network);
+//! - the host's part of a replayed step: CPU time that the calling thread spends in `Program::run`: our own code, wgpu's, and what the
+//!   driver does on that thread while commands are recorded, but not what it does on threads of its own;
+//! - memory: planned, and the peak of the process after training (where the system tells it);
+//! - the first training step, from the start of a process of its own to the end of the step: once with Mesa's cache of compiled kernels
+//!   empty, once with what the first left there. Other drivers keep caches elsewhere, which are not emptied.
+//!
+//! Times are medians; on a machine that does other work too, the CPU time of all threads tells more. It measures, and asserts nothing.
+
+#[path = "common/clock.rs"]
+mod clock;
+
+use clap::Parser;
+use clock::{peak_memory, process_time, thread_time, today};
+use degrain::diffusion::{Generator, Request};
+use degrain::gpu::{Gpu, Memory, Ticket};
+use degrain::nn::PARAMETERS;
+use degrain::tape::{Program, Summary};
+use degrain::train::{self, Session, Settings, Size};
+use degrain::{Error, Result};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// Steps before the first that counts.
+const WARM_UP: usize = 2;
+/// What a child process says when its first step is over.
+const DONE: &str = "first step done";
+
+#[derive(Parser)]
+struct Options {
+    /// Width of the model; by the adapter's class unless given
+    #[arg(long, value_enum)]
+    size: Option<Size>,
+    /// Images in a step; the preset's unless given
+    #[arg(long)]
+    batch: Option<u32>,
+    /// Steps of training and of sampling that are timed
+    #[arg(long, default_value_t = 10)]
+    steps: usize,
+    /// Scale of guidance in sampling; 1 is none
+    #[arg(long, default_value_t = 1.0)]
+    guidance: f32,
+    /// Number of an adapter, or a part of its name
+    #[arg(long)]
+    adapter: Option<String>,
+    /// Make one training step in this process and say so
+    #[arg(long, hide = true)]
+    first_step: bool,
+    /// Said by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let outcome = if options.first_step { first_step(&options) } else { measure(&options) };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Result<()> {
+    let [cold, warm] = first_steps()?;
+    let gpu = Gpu::open(options.adapter.as_deref())?;
+    let session = open(&gpu, options)?;
+    let (config, unet) = (&session.config, &session.unet);
+    println!("{}, {}, {}", gpu.adapter(), gpu.target(), today());
+    println!(
+        "{:?}: {} parameters, batches of {}, medians of {} steps after {WARM_UP}",
+        config.size,
+        unet.parameters().count(),
+        config.batch,
+        options.steps
+    );
+    row("first step, cache empty", &cold.to_string());
+    row("first step, cache warm", &warm.to_string());
+
+    let mut memory = Memory::new();
+    let training = Training::new(&gpu, &session, &mut memory)?;
+    let times = Times::of(&gpu, options.steps, |n| training.step(&gpu, &session, n))?;
+    let Summary { calls, pipelines, slots, slot_bytes, unshared_bytes, memory_bytes, flops, .. } = training.summary;
+    row("training", &times.rate(config.batch, "images/s"));
+    row("  a step", &times.to_string());
+    row("  work", &format!("{:.1} GFLOP, {:.1} GFLOP/s", flops as f64 * 1e-9, flops as f64 * 1e-9 / times.wall));
+    row(
+        "  host",
+        &format!("{:.3} ms of CPU in Program::run, for {calls} calls of {pipelines} pipelines", times.host * 1e3),
+    );
+    let mb = |bytes: u64| bytes as f64 * 1e-6;
+    row("  slots", &format!("{:.1} MB in {slots} buffers ({:.1} MB unshared)", mb(slot_bytes), mb(unshared_bytes)));
+    row("  named memory", &format!("{:.1} MB", mb(memory_bytes)));
+    row(
+        "  peak of the process",
+        &peak_memory().map_or("not told by this system".into(), |bytes| format!("{:.1} MB", mb(bytes))),
+    );
+
+    let (plan, _) = session.job().scheduler().plan(50)?;
+    let request = Request {
+        batch: config.batch,
+        height_width: [session.dataset.height as u32, session.dataset.width as u32],
+        guidance: options.guidance,
+        labels: session.job().labels(),
+        seed: 0,
+    };
+    let generator = Generator::new(&gpu, &mut memory, unet, PARAMETERS, &plan, request, "bench")?;
+    generator.begin(&gpu, &memory, 0, &vec![0; config.batch as usize], None)?;
+    let times = Times::of(&gpu, options.steps, |n| generator.submit(&gpu, n % generator.steps(), 0))?;
+    row(&format!("sampling, guidance {}", options.guidance), &times.rate(config.batch, "image-steps/s"));
+    row("  a step", &times.to_string());
+    Ok(())
+}
+
+fn row(name: &str, value: &str) {
+    println!("{name:26} {value}");
+}
+
+fn open(gpu: &Gpu, options: &Options) -> Result<Session> {
+    Session::open(gpu, Settings { size: options.size, batch: options.batch, ..Settings::default() })
+}
+
+/// The training program with fresh parameters.
+struct Training {
+    program: Program,
+    summary: Summary,
+}
+
+impl Training {
+    fn new(gpu: &Gpu, session: &Session, memory: &mut Memory) -> Result<Training> {
+        let (job, config) = (session.job(), &session.config);
+        job.load(gpu, memory)?;
+        let tape = job.training(gpu.target())?;
+        let program = Program::compile(gpu, &tape, memory)?;
+        let fresh = session.unet.parameters().initialise(config.seed, config.initialization);
+        memory.write(gpu, PARAMETERS, 0, &fresh)?;
+        Ok(Training { program, summary: tape.summary() })
+    }
+
+    fn step(&self, gpu: &Gpu, session: &Session, n: u32) -> Result<Ticket> {
+        self.program.run(gpu, &train::step(&session.config, session.job().training_images(), n))
+    }
+}
+
+/// Medians over steps, in seconds.
+struct Times {
+    wall: f64,
+    fastest: f64,
+    /// CPU time of all threads.
+    cpu: f64,
+    /// CPU time of the calling thread until the step was submitted.
+    host: f64,
+}
+
+impl Times {
+    fn of(gpu: &Gpu, steps: usize, run: impl Fn(u32) -> Result<Ticket>) -> Result<Times> {
+        let [mut wall, mut cpu, mut host] = [(); 3].map(|()| Vec::new());
+        for n in 0..WARM_UP + steps.max(1) {
+            let (start, all, own) = (Instant::now(), process_time(), thread_time());
+            let ticket = run(n as u32)?;
+            let submitted = thread_time();
+            gpu.wait_for(&ticket)?;
+            if n >= WARM_UP {
+                wall.push(start.elapsed());
+                cpu.push(process_time() - all);
+                host.push(submitted - own);
+            }
+        }
+        let fastest = wall.iter().min().map_or(0.0, Duration::as_secs_f64);
+        Ok(Times { wall: median(wall), fastest, cpu: median(cpu), host: median(host) })
+    }
+
+    fn rate(&self, images: u32, unit: &str) -> String {
+        let images = f64::from(images);
+        format!("{:.1} {unit} (fastest step {:.1})", images / self.wall, images / self.fastest)
+    }
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Times { wall, fastest, cpu, .. } = self;
+        write!(f, "{:.1} ms (fastest {:.1} ms), {:.1} ms of CPU over all threads", wall * 1e3, fastest * 1e3, cpu * 1e3)
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64()
+}
+
+/// One training step in this process.
+fn first_step(options: &Options) -> Result<()> {
+    let gpu = Gpu::open(options.adapter.as_deref())?;
+    let session = open(&gpu, options)?;
+    let mut memory = Memory::new();
+    let training = Training::new(&gpu, &session, &mut memory)?;
+    let ticket = training.step(&gpu, &session, 0)?;
+    gpu.wait_for(&ticket)?;
+    println!("{DONE} {}", process_time().as_secs_f64());
+    Ok(())
+}
+
+/// What a first step took.
+struct First {
+    wall: f64,
+    cpu: f64,
+}
+
+impl std::fmt::Display for First {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} s from the start of a process, {:.2} s of CPU", self.wall, self.cpu)
+    }
+}
+
+/// The first step with an empty cache, and with the cache that it leaves.
+fn first_steps() -> Result<[First; 2]> {
+    let cache =
+        tempfile::tempdir().map_err(|e| Error::Config(format!("no temporary folder for an empty cache: {e}")))?;
+    Ok([child(cache.path())?, child(cache.path())?])
+}
+
+fn child(cache: &Path) -> Result<First> {
+    let failed = |what: String| Error::Config(format!("the process that makes a first step: {what}"));
+    let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
+    let started = Instant::now();
+    let mut child = Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .arg("--first-step")
+        .env("MESA_SHADER_CACHE_DIR", cache)
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| failed(e.to_string()))?;
+    let mut first = None;
+    for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+        let line = line.map_err(|e| failed(e.to_string()))?;
+        let cpu = line.strip_prefix(DONE).and_then(|seconds| seconds.trim().parse().ok());
+        first = cpu.map(|cpu| First { wall: started.elapsed().as_secs_f64(), cpu });
+    }
+    let status = child.wait().map_err(|e| failed(e.to_string()))?;
+    first.filter(|_| status.success()).ok_or_else(|| failed(format!("ended with {status}")))
+}
