@@ -157,8 +157,8 @@ fn backward_input(
   let count_y = (dims.kernel + every - 1u - tap_y) / every;
   let count_x = (dims.kernel + every - 1u - tap_x) / every;
   var pixels = pixels_at(group, groups, index, every, first_y, first_x);
-  pixels.y += i32((first_y + dims.pad - tap_y) / every);
-  pixels.x += i32((first_x + dims.pad - tap_x) / every);
+  pixels.y += i32((first_y + dims.pad) / every);
+  pixels.x += i32((first_x + dims.pad) / every);
   let taps = Taps(
     count_y, count_x, -1, tap_y * dims.kernel + tap_x, area, dims.channels_result * area, every * dims.kernel, every,
   );

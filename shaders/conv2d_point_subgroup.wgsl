@@ -75,11 +75,18 @@ fn store_rows(lane: Lane, columns: vec4<u32>, tile: ptr<function, Tile>, k: u32)
 @group(0) @binding(4) var<storage, read_write> partial_b: array<f32>;
 
 @compute @workgroup_size(L)
-fn partial(lane: Lane) {
+fn partial(
+  // Apart, not as a Lane: Tint takes a struct for different from lane to lane if one of its members is, and no subgroup function may stand
+  // in a loop on such a value.
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let lane = Lane(group, groups, index);
   let first = lane.workgroup.y * 4u * GROUPS;
   let mine = first + 4u * min(lane.index, GROUPS - 1u);         // this lane's rows of dy
   let channel = 4u * (lane.workgroup.x * L + lane.index);
-  let split = lane.workgroup.z;
+  let split = group.z;
   // Where the planes of this lane's rows and columns start.
   let row = min(mine + STEPS, vec4<u32>(dims.channels_out - 1u)) * dims.pixels;
   let column = min(channel + STEPS, vec4<u32>(dims.channels_in - 1u)) * dims.pixels;

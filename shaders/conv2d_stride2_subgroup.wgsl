@@ -108,13 +108,20 @@ fn forward(lane: Lane) {
 }
 
 @compute @workgroup_size(L)
-fn backward_input(lane: Lane) {
+fn backward_input(
+  // Apart, not as a Lane: Tint takes a struct for different from lane to lane if one of its members is, and no subgroup function may stand
+  // in a loop on such a value.
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let lane = Lane(group, groups, index);
   let at = patch_of(lane, 2u);
   var outer_taps: Tile;                    // columns of dx that taps 0 and 2 meet: the odd ones when pad is 1, the even ones when it is 0
   var middle_tap: Tile;                    // the others
   let left = i32(at.x / 2u) - 1 + i32(dims.pad);
   let shifted = dims.pad == 0u;
-  let parity = (lane.workgroup.z + dims.pad) % 2u;
+  let parity = (group.z + dims.pad) % 2u;
   let plane = dims.height_source * dims.width_source;
   var origin = at.image * dims.channels_source * plane;
   var w = weights_of(at, lane) + GROUPS;

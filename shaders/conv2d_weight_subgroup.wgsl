@@ -81,10 +81,17 @@ fn save(sums: ptr<function, Sums>, k: u32, at: u32, first: u32, live: bool) {
 }
 
 @compute @workgroup_size(L)
-fn partial(lane: Lane) {
+fn partial(
+  // Apart, not as a Lane: Tint takes a struct for different from lane to lane if one of its members is, and no subgroup function may stand
+  // in a loop on such a value.
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let lane = Lane(group, groups, index);
   let channel = lane.workgroup.x * L + lane.index;
   let first = lane.workgroup.y * ROWS * L;
-  let split = lane.workgroup.z;
+  let split = group.z;
   let plane_in = dims.height_in * dims.width_in;
   var sums: Sums;
   var bias: vec4<f32>;                     // of this lane's rows

@@ -16,13 +16,32 @@ pub enum Error {
     Device(String),
     /// Something would be larger than the device allows.
     #[error("{what} needs {bytes} bytes, but this device allows {limit}: {advice}")]
-    TooLarge { what: String, bytes: u64, limit: u64, advice: String },
+    TooLarge {
+        /// The buffer or tensor.
+        what: String,
+        /// What it needs.
+        bytes: u64,
+        /// What the device allows.
+        limit: u64,
+        /// What to do.
+        advice: String,
+    },
     /// A file that cannot be read or written.
     #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// A file whose content is not what it should be.
     #[error("{}: {problem}", path.display())]
-    File { path: PathBuf, problem: String },
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
     /// A setting that cannot be, or does not fit another.
     #[error("{0}")]
     Config(String),

@@ -40,6 +40,15 @@ pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Re
     Ok(())
 }
 
+/// Prints `text` as it stands. Unlike `print!` it does not panic when the reader has gone, as `| head` does.
+///
+/// # Errors
+/// [`Error::Io`] naming the standard output.
+pub fn print(text: impl std::fmt::Display) -> Result<()> {
+    let mut out = io::stdout().lock();
+    write!(out, "{text}").and_then(|()| out.flush()).map_err(Error::io("standard output"))
+}
+
 /// A name in the same folder (a rename across file systems is not atomic), unique among processes and threads.
 fn temporary_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);

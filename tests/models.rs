@@ -104,7 +104,8 @@ fn wrong_flags_are_found() {
     let (right, slab) = model("unet_center_input");
     let golden = Golden::open("unet_center_input/golden.safetensors");
     let inputs = [("x", golden.words("x")), ("timesteps", golden.words("timesteps"))];
-    let wrong: [(&str, fn(&mut UNet2dConfig)); 7] = [
+    type Change = fn(&mut UNet2dConfig);
+    let wrong: [(&str, Change); 7] = [
         ("norm_eps", |c| c.norm_eps = 1e-6),
         ("flip_sin_to_cos", |c| c.flip_sin_to_cos = false),
         ("freq_shift", |c| c.freq_shift = 1.0),

@@ -17,10 +17,10 @@ fn every_shader_can_be_said_for_every_driver() {
     let shaders = degrain::ops::linked();
     let problems: Vec<_> = shaders.iter().flat_map(|s| problems_of(&s.name, &s.text, &s.constants)).collect();
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
-    // Every shader in every form: none is lost on the way.
+    // None is lost on the way.
     for shader in degrain::ops::SHADERS {
-        let forms = shaders.iter().filter(|s| s.name.split('.').next() == Some(shader.name)).count();
-        assert!(forms == 4 || forms == 3 && shader.text.contains("subgroup"), "{} in {forms} forms", shader.name);
+        let found = shaders.iter().any(|s| s.name.split('.').next() == Some(shader.name));
+        assert!(found, "no case of any operator calls shaders/{}.wgsl", shader.name);
     }
 }
 

@@ -11,7 +11,8 @@ const FOR_LABEL = 2u;
 const FOR_SAMPLE = 3u;      // the noise a sample starts from
 const FOR_SAMPLER = 4u;     // the noise a sampler adds on its way
 const FOR_PERMUTATION = 5u;
-// FOR_PARAMETER = 6 is drawn on the host: src/nn/parameters.rs
+const FOR_PARAMETER = 6u;   // drawn on the host, like the next
+const FOR_PICTURE = 7u;
 
 fn multiply_high(a: u32, b: u32) -> u32 {
   let a0 = a & 0xffffu;

@@ -1,6 +1,7 @@
 //! Trains a diffusion model: `train` alone trains a class-conditional DDPM on the bundled MNIST.
 
 use clap::Parser;
+use degrain::files::print;
 use degrain::gpu::{Gpu, Memory, list_adapters};
 use degrain::train::{self, Outcome, Session, Settings, Start};
 use degrain::{Error, Result};
@@ -12,16 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    #[command(flatten, next_help_heading = "Settings (over --config, over the preset)")]
-    settings: Settings,
-    /// Settings from a TOML file
-    #[arg(long)]
+    /// Settings from a TOML file, such as a run's config.toml
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Go on with the last checkpoint of this run folder
-    #[arg(long, conflicts_with_all = ["out", "preset", "size", "config"])]
+    /// Go on with the last checkpoint of this run folder, with its settings; others may be given anew
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "preset", "size", "config"])]
     resume: Option<PathBuf>,
     /// Save and stop after this many steps in all
-    #[arg(long)]
+    #[arg(long, value_name = "STEPS")]
     stop_after: Option<u32>,
     /// Adapter, by number or part of its name
     #[arg(long)]
@@ -41,6 +40,8 @@ struct Arguments {
     /// Check every kernel call of a step against its reference, and stop
     #[arg(long)]
     verify: bool,
+    #[command(flatten, next_help_heading = "Settings (over those of --config, which are over the preset's)")]
+    settings: Settings,
 }
 
 fn main() {
@@ -55,17 +56,20 @@ fn main() {
 
 fn run(arguments: Arguments) -> Result<()> {
     if arguments.list_adapters {
-        list_adapters().iter().for_each(|adapter| println!("{adapter}"));
-        return Ok(());
+        return list_adapters().iter().try_for_each(|adapter| print(format!("{adapter}\n")));
     }
     let gpu = Gpu::open(arguments.adapter.as_deref())?;
     let settings = match (&arguments.resume, &arguments.config) {
-        (Some(run), _) => arguments.settings.or(Settings::from(train::read_config(run)?)),
+        (Some(run), _) => {
+            // The folder may have been moved since.
+            let here = Settings { out: Some(run.clone()), ..arguments.settings };
+            here.or(Settings::from(train::read_config(run)?))
+        }
         (None, Some(file)) => arguments.settings.or(Settings::read(file)?),
         (None, None) => arguments.settings,
     };
     let session = Session::open(&gpu, settings)?;
-    print!("{}", session.describe(&gpu));
+    print(session.describe(&gpu))?;
     let mut memory = Memory::new();
     if arguments.dry_run || arguments.listing || arguments.profile || arguments.verify {
         return session.inspect(&gpu, &mut memory, arguments.listing, arguments.profile, arguments.verify);
@@ -88,16 +92,20 @@ fn run(arguments: Arguments) -> Result<()> {
         eprintln!("\nfinishing the step and saving; once more to stop at once");
     })
     .map_err(|e| Error::Config(format!("Ctrl-C cannot be caught: {e}")))?;
-    let start = Start { folder: &folder, resume: resume.as_deref(), stop_after: arguments.stop_after, interrupted: &interrupted };
+    let start = Start {
+        folder: &folder,
+        resume: resume.as_deref(),
+        stop_after: arguments.stop_after,
+        interrupted: &interrupted,
+    };
     match train::run(&gpu, &mut memory, &session.job(), &start)? {
-        Outcome::Finished => println!(
-            "finished: {0}. Look at {0}/samples, {0}/loss.png, {0}/reverse.png, or draw more:\n  cargo run --release --bin sample -- --checkpoint {0}",
+        Outcome::Finished => print(format!(
+            "finished: {0}. Look at {0}/samples, {0}/loss.png, {0}/reverse.png, or draw more:\n  cargo run --release --bin sample -- --checkpoint {0}\n",
             folder.display()
-        ),
-        Outcome::Stopped(step) => println!(
-            "stopped after step {step} and saved. Go on with:\n  cargo run --release --bin train -- --resume {}",
+        )),
+        Outcome::Stopped(step) => print(format!(
+            "stopped after step {step} and saved. Go on with:\n  cargo run --release --bin train -- --resume {}\n",
             folder.display()
-        ),
+        )),
     }
-    Ok(())
 }

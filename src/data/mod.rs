@@ -1,6 +1,6 @@
 //! Data sets as bytes: what was on the disk, checked, and nothing else done to it.
 //!
-//! Floor 0, host only: knows nothing of devices, tensors or training. A format is one file here and one line in [`FORMATS`].
+//! Floor 0, host only: knows nothing of devices, tensors or training. A format is one file here and one line in `FORMATS`.
 
 mod idx;
 mod known;
@@ -87,7 +87,12 @@ const FORMATS: &[Format] = &[idx::FORMAT];
 /// what its name says.
 pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
     // `read_dir` and not `exists`: it says why a folder cannot be read.
-    std::fs::read_dir(folder).map_err(Error::io(folder))?;
+    std::fs::read_dir(folder).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::file(folder, "there is no such folder; name the one that holds the data set's files")
+        }
+        _ => Error::io(folder)(error),
+    })?;
     // Both splits' names: a folder that has only the other split is of this format, and its reader says what is missing.
     let names = |format: &Format| [(format.names)(Split::Train), (format.names)(Split::Test)].concat();
     match FORMATS.iter().find(|format| names(format).iter().any(|name| folder.join(name).is_file())) {

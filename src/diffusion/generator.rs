@@ -2,11 +2,11 @@
 
 use super::guidance::Labels;
 use super::sampler::SamplingPlan;
-use crate::Result;
-use crate::gpu::{Gpu, Memory, Ticket};
+use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory, Ticket};
 use crate::nn::{TIME_TABLE, UNet2d};
 use crate::ops::{denoise, noise, repeat, timesteps};
 use crate::tape::{Program, Shape, Step, Tape, purpose};
+use crate::{Error, Result};
 
 /// What samples are drawn.
 #[derive(Clone, Debug)]
@@ -52,6 +52,11 @@ impl Generator {
         let steps = plan.timesteps.len() as u32;
         let has_classes = unet.config().num_class_embeds.is_some();
         let guided = request.labels.map_or(Ok(false), |labels| labels.guided(request.guidance))?;
+        // Kernels count images along one dimension of their grid.
+        let most = MAX_WORKGROUPS / if guided { 2 } else { 1 };
+        if request.batch == 0 || request.batch > most {
+            return Err(Error::Config(format!("a batch of {} images: draw 1 to {most} at once", request.batch)));
+        }
         let [height, width] = request.height_width;
         let shape = Shape::f32([request.batch, unet.config().in_channels, height, width]);
         let named = |part: &str| format!("{name}.{part}");
@@ -92,7 +97,17 @@ impl Generator {
     }
 
     /// Sets x to the noise that images `first_image ..` start from, or to the given one (as many images as the batch has).
-    pub fn begin(&self, gpu: &Gpu, memory: &Memory, first_image: u32, labels: &[u32], noise: Option<&[f32]>) -> Result<()> {
+    ///
+    /// # Errors
+    /// A label that is no class, a guidance that the model cannot follow (see [`Labels::batch`]), and the device's.
+    pub fn begin(
+        &self,
+        gpu: &Gpu,
+        memory: &Memory,
+        first_image: u32,
+        labels: &[u32],
+        noise: Option<&[f32]>,
+    ) -> Result<()> {
         if self.has_classes {
             let mut all = labels.to_vec();
             all.resize(self.request.batch as usize, labels.last().copied().unwrap_or(0));
@@ -106,6 +121,9 @@ impl Generator {
     }
 
     /// Runs denoising step `index` (from 0) on the batch, and waits for it.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn denoise(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<()> {
         gpu.wait_for(&self.submit(gpu, index, first_image)?)
     }
@@ -116,12 +134,25 @@ impl Generator {
     }
 
     /// The images as they are now: [B, C, H, W] in about [-1, 1].
+    ///
+    /// # Errors
+    /// The device's.
     pub fn images(&self, gpu: &Gpu, memory: &Memory) -> Result<Vec<f32>> {
         memory.read(gpu, &format!("{}.x", self.name), 0, self.shape.len())
     }
 
     /// Draws one batch from noise to image; `progress(step)` is called after each denoising step.
-    pub fn draw(&self, gpu: &Gpu, memory: &Memory, first_image: u32, labels: &[u32], mut progress: impl FnMut(u32)) -> Result<Vec<f32>> {
+    ///
+    /// # Errors
+    /// As [`Generator::begin`].
+    pub fn draw(
+        &self,
+        gpu: &Gpu,
+        memory: &Memory,
+        first_image: u32,
+        labels: &[u32],
+        mut progress: impl FnMut(u32),
+    ) -> Result<Vec<f32>> {
         self.begin(gpu, memory, first_image, labels, None)?;
         for index in 0..self.steps {
             self.denoise(gpu, index, first_image)?;

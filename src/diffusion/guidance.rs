@@ -23,7 +23,7 @@ impl Labels {
         self.null_class().map_or(self.classes, |null| null + 1)
     }
 
-    /// Labels for the model's batch: `labels` [B] for a scale of 1, else [2B], the null class in the first half and `labels` in the second,
+    /// Labels for the model's batch: `labels` `[B]` for a scale of 1, else `[2B]`, the null class in the first half and `labels` in the second,
     /// whose outputs u and c `denoise` turns into u + scale (c - u).
     ///
     /// # Errors

@@ -1,9 +1,11 @@
 //! A trained model with its process, as a folder in diffusers' layout:
 //!
-//!     model_index.json
-//!     unet/config.json, diffusion_pytorch_model.safetensors
-//!     scheduler/scheduler_config.json
-//!     degrain.json            what diffusers has no place for: classes, the null class, steps trained (absent in folders of other makers)
+//! ```text
+//! model_index.json
+//! unet/config.json, diffusion_pytorch_model.safetensors
+//! scheduler/scheduler_config.json
+//! degrain.json            what diffusers has no place for: classes, the null class, steps trained (absent in folders of other makers)
+//! ```
 
 use super::guidance::Labels;
 use super::scheduler_config::SchedulerConfig;
@@ -15,7 +17,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const CARD: &str = "degrain.json";
-const MODEL: &str = "unet/diffusion_pytorch_model.safetensors";
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
 /// What diffusers' files have no place for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,14 +54,28 @@ pub struct Pipeline {
 /// # Errors
 /// Neither of the two.
 pub fn locate(path: &Path) -> Result<PathBuf> {
-    if path.join("unet").is_dir() {
+    if model_folder(path).is_some() {
         return Ok(path.into());
     }
-    let nothing = || Error::file(path, "neither a diffusers folder (with unet/config.json) nor a run folder (with checkpoint-STEP folders)");
+    let nothing = || {
+        Error::file(
+            path,
+            "neither a diffusers folder (with unet/config.json) nor a run folder (with checkpoint-STEP folders)",
+        )
+    };
     if !path.is_dir() {
         return Err(nothing());
     }
     checkpoints(path)?.pop().map(|(_, folder)| folder).ok_or_else(nothing)
+}
+
+/// Where the model lies: in `unet/` of a pipeline, or in the folder itself, as a model saved alone.
+fn model_folder(folder: &Path) -> Option<PathBuf> {
+    let alone = folder.join(CONFIG).is_file() && !folder.join("config.toml").exists();
+    [folder.join("unet").is_dir().then(|| folder.join("unet")), alone.then(|| folder.into())]
+        .into_iter()
+        .flatten()
+        .next()
 }
 
 /// The complete checkpoints of a run folder with their steps, oldest first.
@@ -97,15 +114,27 @@ impl Pipeline {
     /// # Errors
     /// A missing or damaged file; a model or scheduler that cannot be computed; a tensor that is missing, unknown or misshapen.
     pub fn read(folder: &Path) -> Result<Pipeline> {
-        let (config, unknown) = UNet2dConfig::read(&folder.join("unet/config.json"))?;
+        let model = model_folder(folder).unwrap_or_else(|| folder.join("unet"));
+        let (config, unknown) = UNet2dConfig::read(&model.join(CONFIG))?;
         let path = folder.join("scheduler/scheduler_config.json");
-        let (scheduler, passed_over) = SchedulerConfig::read(&path)?;
-        let pickled = folder.join("unet/diffusion_pytorch_model.bin");
-        if !folder.join(MODEL).exists() && pickled.exists() {
-            return Err(Error::file(pickled, "a pickle can run code and is not read: save the model with safe_serialization=True"));
+        let alone = model == folder && !path.exists();
+        let (scheduler, passed_over) = if alone { Default::default() } else { SchedulerConfig::read(&path)? };
+        let pickled = model.join("diffusion_pytorch_model.bin");
+        if !model.join(WEIGHTS).exists() && pickled.exists() {
+            return Err(Error::file(
+                pickled,
+                "a pickle can run code and is not read: save the model with safe_serialization=True",
+            ));
+        }
+        let (taken, given) = (config.in_channels, config.out_channels);
+        if taken != given || ![1, 3].contains(&taken) {
+            let problem = format!(
+                "`in_channels` = {taken} and `out_channels` = {given} are not supported: both must be 1 (grey) or both 3 (colour)"
+            );
+            return Err(Error::file(model.join(CONFIG), problem));
         }
         let unet = UNet2d::new(config, scheduler.steps)?;
-        let weights = state_dict::read(&folder.join(MODEL), unet.parameters())?;
+        let weights = state_dict::read(&model.join(WEIGHTS), unet.parameters())?;
         let known = read_card(folder)?;
         let classes = unet.config().num_class_embeds.unwrap_or(0);
         // A folder of other makers does not say whether the last class stands for none, so all of them are classes.
@@ -114,8 +143,27 @@ impl Pipeline {
             labels: (classes > 0).then_some(Labels { classes, dropout: 0.0 }),
             ..Card::default()
         });
-        let warn = |file: &str, keys: Vec<String>| keys.into_iter().map(move |key| format!("{file}: the key `{key}` is not known and was passed over")).collect::<Vec<_>>();
-        let warnings = [warn("unet/config.json", unknown), warn("scheduler_config.json", passed_over)].concat();
+        let (rows, named) = (card.labels.map_or(0, |labels| labels.embeddings()), card.class_names.len());
+        let belongs = match card.labels {
+            Some(labels) => rows <= classes && named == labels.classes as usize && named > 0,
+            None => classes == 0,
+        };
+        if !belongs {
+            let problem = format!(
+                "{named} classes and {rows} labels do not fit the model's table of {classes}: it belongs to another model, or is damaged"
+            );
+            return Err(Error::file(folder.join(CARD), problem));
+        }
+        let warn = |file: &str, keys: Vec<String>| {
+            keys.into_iter()
+                .map(move |key| format!("{file}: the key `{key}` is not known and was passed over"))
+                .collect::<Vec<_>>()
+        };
+        let guessed = alone.then(|| {
+            "a model without a scheduler: it is sampled as trained with a linear schedule of 1000 time steps".into()
+        });
+        let unknown = [warn(CONFIG, unknown), warn("scheduler_config.json", passed_over)].concat();
+        let warnings = guessed.into_iter().chain(unknown).collect();
         Ok(Pipeline { unet, weights, scheduler, card, warnings })
     }
 }
@@ -129,14 +177,15 @@ pub fn write(folder: &Path, unet: &UNet2d, weights: &[f32], scheduler: &Schedule
         let part = folder.join(part);
         fs::create_dir_all(&part).map_err(Error::io(&part))?;
     }
+    let class = scheduler.sampler.class();
     let index = serde_json::json!({
-        "_class_name": "DDPMPipeline", "_diffusers_version": "0.42.1",
-        "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"],
+        "_class_name": class.replace("Scheduler", "Pipeline"), "_diffusers_version": "0.42.1",
+        "scheduler": ["diffusers", class], "unet": ["diffusers", "UNet2DModel"],
     });
-    let card = serde_json::to_value(card).map_err(|e| Error::Config(e.to_string()))?;
+    let card = serde_json::to_string_pretty(card).map_err(|e| Error::Config(e.to_string()))?;
     write_atomically(&folder.join("model_index.json"), format!("{index:#}\n").as_bytes())?;
-    write_atomically(&folder.join("unet/config.json"), unet.config().to_json().as_bytes())?;
+    write_atomically(&folder.join("unet").join(CONFIG), unet.config().to_json().as_bytes())?;
     write_atomically(&folder.join("scheduler/scheduler_config.json"), scheduler.to_json().as_bytes())?;
-    write_atomically(&folder.join(CARD), format!("{card:#}\n").as_bytes())?;
-    state_dict::write(&folder.join(MODEL), unet.parameters(), weights)
+    write_atomically(&folder.join(CARD), format!("{card}\n").as_bytes())?;
+    state_dict::write(&folder.join("unet").join(WEIGHTS), unet.parameters(), weights)
 }

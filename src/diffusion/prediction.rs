@@ -57,7 +57,7 @@ impl Prediction {
         Ok(())
     }
 
-    /// [T] of (c0, c1, c2, c3) such that x_0 = c0 x + c1 m and eps = c2 x + c3 m, for the noised image x and the model's output m.
+    /// `[T]` of (c0, c1, c2, c3) such that x_0 = c0 x + c1 m and eps = c2 x + c3 m, for the noised image x and the model's output m.
     ///
     /// # Errors
     /// Those of [`Prediction::check`].

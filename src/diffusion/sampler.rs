@@ -63,7 +63,7 @@ pub struct Place {
 /// All that the operator `denoise` needs: for visit k, the model runs at `timesteps[k]` and its output is used with row k.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingPlan {
-    /// [S], falling.
+    /// `[S]`, falling.
     pub timesteps: Vec<u32>,
     /// [S, 8] = (c0 .. c7): x_0 = clip(c0 x + c1 m), e = c2 x + c3 m, x' = c4 x_0 + c5 x + c6 e + c7 z, for the model's output m and
     /// z ~ N(0, 1).

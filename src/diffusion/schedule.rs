@@ -58,7 +58,7 @@ pub enum Schedule {
     Cosine,
     /// Betas along a sigmoid from -6 to 6 (GeoDiff, Xu et al. 2022).
     Sigmoid(BetaRange),
-    /// Betas given one by one, [T].
+    /// Betas given one by one, `[T]`.
     Given {
         /// Each in (0, 1); the last may be 1.
         betas: Vec<f64>,
@@ -201,17 +201,17 @@ impl NoiseSchedule {
         self.betas.len() as u32
     }
 
-    /// beta_t, [T]: the variance of the noise that step t adds.
+    /// beta_t, `[T]`: the variance of the noise that step t adds.
     pub fn betas(&self) -> &[f64] {
         &self.betas
     }
 
-    /// abar_t, [T]: the part of x_t's variance that is still image (of unit variance).
+    /// abar_t, `[T]`: the part of x_t's variance that is still image (of unit variance).
     pub fn alphas_cumprod(&self) -> &[f64] {
         &self.alphas_cumprod
     }
 
-    /// abar_t / (1 - abar_t), [T]: the signal-to-noise ratio.
+    /// abar_t / (1 - abar_t), `[T]`: the signal-to-noise ratio.
     pub fn snr(&self) -> Vec<f64> {
         self.alphas_cumprod.iter().map(|bar| bar / (1.0 - bar)).collect()
     }

@@ -49,7 +49,7 @@ impl FromStr for LossWeighting {
 }
 
 impl LossWeighting {
-    /// [T]: the weight of the squared error in the model's output at each time step.
+    /// `[T]`: the weight of the squared error in the model's output at each time step.
     ///
     /// # Errors
     /// [`Error::Config`] for a parameter that is no positive number (gamma of P2 may be 0), and those of [`Prediction::check`].

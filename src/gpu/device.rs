@@ -40,6 +40,9 @@ impl Gpu {
     }
 
     /// [`Gpu::open`], with the run-time checks named.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
     pub fn open_with(wanted: Option<&str>, checks: Checks) -> Result<Gpu> {
         let (choice, adapter) = adapter::choose(wanted)?;
         let info = adapter.get_info();
@@ -118,6 +121,9 @@ impl Gpu {
     }
 
     /// What the device has reported since it was opened, as an error.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the first report: the device was lost, or refused a command.
     pub fn check(&self) -> Result<()> {
         match self.failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             Some(message) => Err(Error::Device(message.clone())),
@@ -126,6 +132,9 @@ impl Gpu {
     }
 
     /// Waits until a run is over.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost before the run was over, or has reported anything else.
     pub fn wait_for(&self, ticket: &Ticket) -> Result<()> {
         let submission = wgpu::PollType::Wait { submission_index: Some(ticket.0.clone()), timeout: None };
         self.device.poll(submission).map_err(|e| Error::Device(e.to_string()))?;
@@ -133,6 +142,9 @@ impl Gpu {
     }
 
     /// Waits until everything submitted has run.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait_for`].
     pub fn wait(&self) -> Result<()> {
         self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| Error::Device(e.to_string()))?;
         self.check()

@@ -55,18 +55,27 @@ impl Memory {
     }
 
     /// Writes `data` at `offset` bytes, before anything that is submitted later.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no memory of this name. Data that does not fit is reported by [`Gpu::check`].
     pub fn write<T: bytemuck::NoUninit>(&self, gpu: &Gpu, name: &str, offset: u64, data: &[T]) -> Result<()> {
         gpu.queue.write_buffer(self.buffer(name)?, offset, bytemuck::cast_slice(data));
         Ok(())
     }
 
     /// Reads `count` values at `offset` bytes; waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no memory of this name, [`Error::Device`] if the device was lost.
     pub fn read<T: bytemuck::Pod>(&self, gpu: &Gpu, name: &str, offset: u64, count: usize) -> Result<Vec<T>> {
         let bytes = (count * size_of::<T>()) as u64;
         self.start_read(gpu, name, offset, bytes)?.wait(gpu)
     }
 
     /// Starts to read `bytes` at `offset` as they are after everything submitted so far, without waiting.
+    ///
+    /// # Errors
+    /// As [`Memory::read`].
     pub fn start_read(&self, gpu: &Gpu, name: &str, offset: u64, bytes: u64) -> Result<Readback> {
         gpu.start_read(self.buffer(name)?, offset, bytes)
     }
@@ -82,6 +91,9 @@ pub struct Readback {
 
 impl Readback {
     /// Waits for what was submitted before the read began, and returns the values.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
     pub fn wait<T: bytemuck::Pod>(self, gpu: &Gpu) -> Result<Vec<T>> {
         gpu.wait_for(&self.submitted)?;
         let lost = || Error::Device("a read was abandoned: the device was lost".into());

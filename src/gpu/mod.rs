@@ -13,7 +13,7 @@ mod timing;
 pub use adapter::{AdapterChoice, list_adapters};
 pub use device::{Checks, Gpu};
 pub use memory::{Memory, Readback};
-pub use pipeline::{Passes, Place, Ticket};
+pub use pipeline::{BoundCall, Passes, Place, Ticket};
 pub use shader::{Access, Binding, Entry, Shader, link};
 pub use target::{Form, Target};
 

@@ -34,6 +34,21 @@ pub(super) struct BoundKernel {
     groups: [u32; 3],
 }
 
+/// What [`Passes::bind`] makes ready.
+#[derive(Clone, Copy)]
+pub struct BoundCall<'a> {
+    /// The entry point.
+    pub entry: &'static Entry,
+    /// Place and bytes of each of its bindings, in their order.
+    pub operands: &'a [(Place<'a>, u64)],
+    /// A value for each of its constants.
+    pub constants: &'a [f64],
+    /// The words of its uniform `dims`.
+    pub dims: &'a [u32],
+    /// Workgroups in each dimension.
+    pub groups: [u32; 3],
+}
+
 /// The kernels of a program, its slot buffers, and the uniforms they share.
 pub struct Passes {
     pub(super) kernels: Vec<BoundKernel>,
@@ -137,6 +152,9 @@ impl Gpu {
 
 impl Passes {
     /// No kernels yet; slot buffers of the given sizes (bytes), and a uniform of `step_bytes` that changes each run.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for a slot larger than one binding, [`Error::Device`] when the device is out of memory.
     pub fn new(gpu: &Gpu, slots: &[u64], step_bytes: u64, dims_bytes: u64) -> Result<Passes> {
         let limit = gpu.max_binding();
         if let Some(&bytes) = slots.iter().find(|&&bytes| bytes > limit) {
@@ -167,17 +185,9 @@ impl Passes {
         Ok(Passes { kernels: Vec::new(), slots, dims, dims_words: Vec::new(), step, step_group })
     }
 
-    /// Compiles a kernel and binds its operands: one (place, bytes) for each of the entry's bindings, in their order.
-    pub fn bind(
-        &mut self,
-        gpu: &Gpu,
-        memory: &Memory,
-        entry: &'static Entry,
-        operands: &[(Place<'_>, u64)],
-        constants: &[f64],
-        dims: &[u32],
-        groups: [u32; 3],
-    ) -> Result<()> {
+    /// Compiles a kernel and binds its operands.
+    pub fn bind(&mut self, gpu: &Gpu, memory: &Memory, call: &BoundCall<'_>) -> Result<()> {
+        let BoundCall { entry, operands, constants, dims, groups } = *call;
         let pipeline = gpu.pipeline(entry, constants);
         let mut entries = Vec::with_capacity(operands.len() + 1);
         for (binding, (place, bytes)) in entry.bindings.iter().zip(operands) {
@@ -208,6 +218,9 @@ impl Passes {
     }
 
     /// Writes the uniform `dims` of all kernels; once, after the last `bind`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a kernel that the driver did not compile or an operand that it did not bind.
     pub fn finish(&self, gpu: &Gpu) -> Result<()> {
         if let Some(buffer) = &self.dims {
             gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&self.dims_words));
@@ -216,6 +229,9 @@ impl Passes {
     }
 
     /// Replays the kernels in `range`: one small write, one pass, one submit.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
     pub fn run(&self, gpu: &Gpu, range: std::ops::Range<usize>, step: &[u8]) -> Result<Ticket> {
         gpu.queue.write_buffer(&self.step, 0, step);
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
@@ -247,6 +263,9 @@ impl Passes {
     }
 
     /// Reads `count` words of a slot.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
     pub fn read_slot(&self, gpu: &Gpu, slot: usize, count: usize) -> Result<Vec<u32>> {
         gpu.start_read(&self.slots[slot], 0, count as u64 * 4)?.wait(gpu)
     }

@@ -88,10 +88,3 @@ fn prelude(target: Target) -> Vec<(&'static str, &'static str)> {
     });
     files
 }
-
-impl Shader {
-    /// Whether the shader may be linked for a target: one that names subgroups is only written for their broadcasts.
-    pub fn fits(&self, target: Target) -> bool {
-        target.form == Form::Broadcast || !self.text.contains("subgroup")
-    }
-}

@@ -19,7 +19,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Adds `NAME.weight` [outputs, inputs] and `NAME.bias` [outputs].
+    /// Adds `NAME.weight` `[outputs, inputs]` and `NAME.bias` `[outputs]`.
     pub fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32) -> Linear {
         let initial = Initial::Uniform { fan_in: inputs };
         Linear {
@@ -59,7 +59,7 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// Adds `NAME.weight` [outputs, inputs, 3, 3] and `NAME.bias` [outputs].
+    /// Adds `NAME.weight` `[outputs, inputs, 3, 3]` and `NAME.bias` `[outputs]`.
     pub fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, settings: Conv2d) -> Conv {
         Conv::sized(p, name, inputs, outputs, 3, settings)
     }
@@ -107,7 +107,7 @@ pub struct Norm {
 }
 
 impl Norm {
-    /// Adds `NAME.weight` and `NAME.bias`, both [channels].
+    /// Adds `NAME.weight` and `NAME.bias`, both `[channels]`.
     pub fn new(p: &mut Parameters, name: &str, channels: u32, groups: u32, eps: f32) -> Norm {
         Norm {
             weight: p.add(format!("{name}.weight"), Shape::f32([channels]), Initial::Ones),

@@ -4,7 +4,7 @@
 //! (Adam, clipping, averaging) is one kernel call over a slab, and a model can be sampled from any of them.
 
 use crate::tape::philox::{key, normal, philox, uniform};
-use crate::tape::{Shape, Tape, Tensor};
+use crate::tape::{Shape, Tape, Tensor, purpose};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +15,6 @@ pub const GRADIENTS: &str = "gradients";
 
 /// Where a tensor begins in a slab: a multiple of this many bytes, so that a kernel can bind it.
 const ALIGNMENT: u64 = 256;
-/// First word of the random generator's counter; the purposes are listed in `shaders/prelude/random.wgsl`.
-const FOR_PARAMETER: u32 = 6;
 
 /// A tensor of a model, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +167,7 @@ impl Weights {
 
 fn draw(values: &mut [f32], initial: Initial, seed: u64, number: u32) {
     for (block, values) in values.chunks_mut(4).enumerate() {
-        let words = || philox([FOR_PARAMETER, number, block as u32, 0], key(seed));
+        let words = || philox([purpose::PARAMETER, number, block as u32, 0], key(seed));
         let drawn = match initial {
             Initial::Zeros => [0.0; 4],
             Initial::Ones => [1.0; 4],

@@ -1,9 +1,11 @@
 //! The residual block of the U-Net (diffusers: `ResnetBlock2D`).
 //!
-//!     h = conv1(act(norm1(x)))                              x [B, inputs, H, W]
-//!     h = norm2(h + time(e))                                e [B, E]: the activated time embedding
-//!         or norm2(h) · (1 + scale) + shift, (scale, shift) = time(e)
-//!     y = (shortcut(x) + conv2(act(h))) / divisor           shortcut: identity, or 1x1 where the channels differ
+//! ```text
+//! h = conv1(act(norm1(x)))                              x [B, inputs, H, W]
+//! h = norm2(h + time(e))                                e [B, E]: the activated time embedding
+//!     or norm2(h) · (1 + scale) + shift, (scale, shift) = time(e)
+//! y = (shortcut(x) + conv2(act(h))) / divisor           shortcut: identity, or 1x1 where the channels differ
+//! ```
 
 use super::layers::{Conv, Linear, Norm};
 use super::parameters::{Parameters, Weights};

@@ -1,8 +1,10 @@
 //! The self-attention block of the U-Net (diffusers: `Attention` with a residual connection).
 //!
-//!     g = norm(x)                                       x [B, C, H, W]; the tokens are the H·W pixels
-//!     q, k, v = linear(g)                               [B, I, H·W], I = heads · head width
-//!     y = (x + linear(attention(q, k, v))) / divisor
+//! ```text
+//! g = norm(x)                                       x [B, C, H, W]; the tokens are the H·W pixels
+//! q, k, v = linear(g)                               [B, I, H·W], I = heads · head width
+//! y = (x + linear(attention(q, k, v))) / divisor
+//! ```
 
 use super::layers::{Linear, Norm};
 use super::parameters::{Parameters, Weights};

@@ -31,6 +31,9 @@ pub fn write(path: &Path, parameters: &Parameters, slab: &[f32]) -> Result<()> {
 }
 
 /// [`read`] from memory; the error says what is wrong.
+///
+/// # Errors
+/// Every missing, unknown, misshapen or non-finite tensor by name, or how the file is damaged.
 pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<Vec<f32>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| explain(&error, bytes))?;
     let mut tensors: BTreeMap<String, TensorView<'_>> = BTreeMap::new();

@@ -1,11 +1,13 @@
 //! The U-Net of denoising diffusion (Ho et al. 2020), as diffusers' `UNet2DModel` computes it from the same `config.json` and state dict.
 //!
-//!     e = linear_2(silu(linear_1(sinusoid(timestep)))) + class embedding
-//!     h = conv_in(x)                            every h on the way down is kept
-//!     each level down: residual block, [attention], ... ; halve, except in the last
-//!     residual block, [attention], residual block
-//!     each level up: concat with the last kept h, residual block, [attention], ... ; double, except in the last
-//!     y = conv_out(silu(norm(h)))
+//! ```text
+//! e = linear_2(silu(linear_1(sinusoid(timestep)))) + class embedding
+//! h = conv_in(x)                            every h on the way down is kept
+//! each level down: residual block, [attention], ... ; halve, except in the last
+//! residual block, [attention], residual block
+//! each level up: concat with the last kept h, residual block, [attention], ... ; double, except in the last
+//! y = conv_out(silu(norm(h)))
+//! ```
 
 use super::layers::{Conv, Linear, Norm};
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
@@ -87,7 +89,7 @@ impl UNet2d {
         self.timesteps
     }
 
-    /// Records the prediction for pictures x [B, in_channels, H, W] at `timesteps` (u32 [B]), of classes `labels` (u32 [B], for models with
+    /// Records the prediction for pictures x `[B, in_channels, H, W]` at `timesteps` (u32 `[B]`), of classes `labels` (u32 `[B]`, for models with
     /// classes). [`TIME_TABLE`] must be written before the tape is run.
     ///
     /// # Panics

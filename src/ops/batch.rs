@@ -15,8 +15,8 @@ pub struct Batch {
     pub width: u32,
 }
 
-/// Images [B, C, H, W] in [-1, 1] and labels u32 [B], from `pixels` (u8 [N, C, H, W], four to a word), `labels` u32 [N] and image numbers
-/// `image` u32 [B].
+/// Images `[B, C, H, W]` in `[-1, 1]` and labels u32 `[B]`, from `pixels` (u8 `[N, C, H, W]`, four to a word), `labels` u32 `[N]` and image numbers
+/// `image` u32 `[B]`.
 #[track_caller]
 pub fn batch(t: &mut Tape, pixels: Tensor, labels: Tensor, image: Tensor, batch: Batch) -> (Tensor, Tensor) {
     let outputs = t.apply(batch, &[pixels, labels, image]);

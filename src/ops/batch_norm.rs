@@ -25,7 +25,7 @@ impl BatchNorm {
     }
 }
 
-/// Normalises each channel of `x` [B, C, ...], scales by `w` [C] and shifts by `b` [C]. `running` are the running mean and variance [C], in
+/// Normalises each channel of `x` `[B, C, ...]`, scales by `w` `[C]` and shifts by `b` `[C]`. `running` are the running mean and variance `[C]`, in
 /// named memory; in training they are updated in place (the variance with N - 1).
 #[track_caller]
 pub fn batch_norm(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, running: [Tensor; 2], settings: BatchNorm) -> Tensor {

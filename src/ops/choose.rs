@@ -16,7 +16,7 @@ pub struct Choose {
     pub consecutive_from: Option<u32>,
 }
 
-/// u32 [batch]: image numbers by `step.epoch` and `step.position` (permuted), or by `step.first_image` (consecutive).
+/// u32 `[batch]`: image numbers by `step.epoch` and `step.position` (permuted), or by `step.first_image` (consecutive).
 #[track_caller]
 pub fn choose(t: &mut Tape, choose: Choose) -> Tensor {
     t.apply1(choose, &[])

@@ -8,7 +8,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Concat;
 
-/// y[b] = a[b] then b[b] along the channels: a [B, Ca, ...], b [B, Cb, ...] -> [B, Ca + Cb, ...].
+/// `y[b] = a[b]` then `b[b]`, along the channels: a `[B, Ca, ...]`, b `[B, Cb, ...]` -> `[B, Ca + Cb, ...]`.
 #[track_caller]
 pub fn concat(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
     t.apply1(Concat, &[a, b])

@@ -30,7 +30,7 @@ pub struct Conv2d {
     pub padding: Padding,
 }
 
-/// y [B,Co,H',W'] = conv(x, w) + b for x [B,Ci,H,W], w [Co,Ci,k,k] with k = 1 or 3, b [Co].
+/// y `[B,Co,H',W']` = conv(x, w) + b for x `[B,Ci,H,W]`, w `[Co,Ci,k,k]` with k = 1 or 3, b `[Co]`.
 #[track_caller]
 pub fn conv2d(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, settings: Conv2d) -> Tensor {
     t.apply1(settings, &[x, w, b])

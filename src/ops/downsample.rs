@@ -16,7 +16,7 @@ pub fn downsample(t: &mut Tape, x: Tensor) -> Tensor {
 
 /// Whether the kernels with vec4s fit.
 fn in_vectors(height: u32, width: u32) -> bool {
-    height % 2 == 0 && width % 4 == 0
+    height.is_multiple_of(2) && width.is_multiple_of(4)
 }
 
 impl Op for Downsample {

@@ -14,7 +14,7 @@ pub struct DropLabel {
     pub rate: f32,
 }
 
-/// u32 [B]: `label` u32 [B] with some replaced.
+/// u32 `[B]`: `label` u32 `[B]` with some replaced.
 #[track_caller]
 pub fn drop_label(t: &mut Tape, label: Tensor, drop: DropLabel) -> Tensor {
     t.apply1(drop, &[label])

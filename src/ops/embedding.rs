@@ -8,7 +8,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Embedding;
 
-/// y[b] = table[index[b]]: index u32 [B], table [N, E] -> [B, E]. An index past the end takes the last row.
+/// `y[b] = table[index[b]]`: index u32 `[B]`, table `[N, E]` -> `[B, E]`. An index past the end takes the last row.
 #[track_caller]
 pub fn embedding(t: &mut Tape, index: Tensor, table: Tensor) -> Tensor {
     t.apply1(Embedding, &[index, table])

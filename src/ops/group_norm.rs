@@ -32,7 +32,7 @@ pub struct GroupNorm {
     pub activation: Activation,
 }
 
-/// Normalises `x` [B, C, ...] in groups of channels, scales by `w` [C], shifts by `b` [C], and applies the activation.
+/// Normalises `x` `[B, C, ...]` in groups of channels, scales by `w` `[C]`, shifts by `b` `[C]`, and applies the activation.
 #[track_caller]
 pub fn group_norm(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, settings: GroupNorm) -> Tensor {
     t.apply1(settings, &[x, w, b])

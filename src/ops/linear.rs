@@ -10,7 +10,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Linear;
 
-/// y = x w^T + b for x [batch,I], w [O,I] and b [O].
+/// y = x w^T + b for x `[batch,I]`, w `[O,I]` and b `[O]`.
 #[track_caller]
 pub fn linear(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor) -> Tensor {
     t.apply1(Linear, &[x, w, b])

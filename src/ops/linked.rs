@@ -1,11 +1,11 @@
 //! Every shader as it is compiled: linked for each target that it is written for, with values for its constants.
 //!
-//! Compilers other than the one at hand (Tint, Metal's, DirectX's) are shown these texts. Constants get the values of the operators' own
-//! calls, because made-up ones may break what a shader demands of them.
+//! Compilers other than the one at hand (Tint, Metal's, DirectX's) are shown these texts. Which shaders a target has, and the values of their
+//! constants, are taken from the operators' own calls: made-up values may break what a shader demands of them.
 
 use super::{ALL, SHADERS};
 use crate::gpu::{Target, link};
-use crate::tape::{Call, Draw};
+use crate::tape::{Call, Draw, philox::philox};
 use std::collections::BTreeMap;
 
 /// A shader linked for a target.
@@ -19,7 +19,10 @@ pub struct Linked {
     pub constants: BTreeMap<&'static str, f64>,
 }
 
-/// Every shader in every form in which it may be linked.
+/// Draws of each operator's cases besides its benches: enough to reach every kernel.
+const DRAWS: u32 = 32;
+
+/// Every shader in every form in which some operator calls it.
 pub fn linked() -> Vec<Linked> {
     Target::ALL.into_iter().flat_map(linked_for).collect()
 }
@@ -27,8 +30,9 @@ pub fn linked() -> Vec<Linked> {
 fn linked_for(target: Target) -> Vec<Linked> {
     let mut constants: BTreeMap<&str, BTreeMap<&str, f64>> = BTreeMap::new();
     for operator in ALL {
-        let smallest = (operator.case)(&mut Draw::new(vec![]));
-        for case in (operator.bench)().into_iter().chain([smallest]) {
+        let draw = |seed: u32| (0..24).map(|i| philox([seed, i, 0, 0], [0, 0])[0]).collect();
+        let cases = (0..DRAWS).map(|seed| (operator.case)(&mut Draw::new(draw(seed))));
+        for case in (operator.bench)().into_iter().chain(cases) {
             for Call { dispatch, .. } in case.record(target, 1).tape.calls() {
                 let of = constants.entry(dispatch.entry.shader.name).or_default();
                 for (&name, &value) in dispatch.entry.constants.iter().zip(&dispatch.constants) {
@@ -37,11 +41,12 @@ fn linked_for(target: Target) -> Vec<Linked> {
             }
         }
     }
-    let fitting = SHADERS.iter().filter(|shader| shader.fits(target));
-    let linked = fitting.map(|shader| Linked {
-        name: format!("{}.{target}", shader.name),
-        text: link(shader.text, target),
-        constants: constants.get(shader.name).cloned().unwrap_or_default(),
-    });
-    linked.collect()
+    let called = SHADERS.iter().filter_map(|shader| Some((shader, constants.remove(shader.name)?)));
+    called
+        .map(|(shader, constants)| Linked {
+            name: format!("{}.{target}", shader.name),
+            text: link(shader.text, target),
+            constants,
+        })
+        .collect()
 }

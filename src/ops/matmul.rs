@@ -10,7 +10,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Matmul;
 
-/// c = a b for a [M,K] and b [K,N].
+/// c = a b for a `[M,K]` and b `[K,N]`.
 #[track_caller]
 pub fn matmul(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
     t.apply1(Matmul, &[a, b])

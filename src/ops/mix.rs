@@ -8,7 +8,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Mix;
 
-/// y[b] = c[t_b, 0] a[b] + c[t_b, 1] e[b]: `a`, `e` and y [B, ...], `c` [T, 2], `timesteps` u32 [B].
+/// `y[b] = c[t_b, 0] a[b] + c[t_b, 1] e[b]`: `a`, `e` and y `[B, ...]`, `c` `[T, 2]`, `timesteps` u32 `[B]`.
 #[track_caller]
 pub fn mix(t: &mut Tape, a: Tensor, e: Tensor, c: Tensor, timesteps: Tensor) -> Tensor {
     t.apply1(Mix, &[a, e, c, timesteps])

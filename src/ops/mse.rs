@@ -8,7 +8,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Mse;
 
-/// loss[b] = w[t_b] mean((x[b] - goal[b])²): `x` and `goal` [B, ...], `weights` [T], `timesteps` u32 [B], loss [B]. Differentiable in `x`.
+/// `loss[b] = w[t_b] mean((x[b] - goal[b])²)`: `x` and `goal` `[B, ...]`, `weights` `[T]`, `timesteps` u32 `[B]`, loss `[B]`. Differentiable in `x`.
 #[track_caller]
 pub fn mse(t: &mut Tape, x: Tensor, goal: Tensor, weights: Tensor, timesteps: Tensor) -> Tensor {
     t.apply1(Mse, &[x, goal, weights, timesteps])

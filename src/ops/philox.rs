@@ -8,7 +8,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Philox;
 
-/// u32 [N,4]: the generator's words for `counters` u32 [N,4], keyed by the seed.
+/// u32 `[N,4]`: the generator's words for `counters` u32 `[N,4]`, keyed by the seed.
 #[track_caller]
 pub fn philox(t: &mut Tape, counters: Tensor) -> Tensor {
     t.apply1(Philox, &[counters])

@@ -8,8 +8,8 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Record;
 
-/// Row (step.index mod rows) of `log` [rows, 4 + 2B] becomes (mean loss, gradient norm, finite, 0, loss [B], timesteps [B]), from `loss` [B],
-/// `timesteps` u32 [B] and `norm` [4].
+/// Row (step.index mod rows) of `log` `[rows, 4 + 2B]` becomes (mean loss, gradient norm, finite, 0, loss `[B]`, timesteps `[B]`), from `loss` `[B]`,
+/// `timesteps` u32 `[B]` and `norm` `[4]`.
 #[track_caller]
 pub fn record(t: &mut Tape, loss: Tensor, timesteps: Tensor, norm: Tensor, log: Tensor) {
     t.apply(Record, &[loss, timesteps, norm, log]);

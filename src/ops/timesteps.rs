@@ -14,13 +14,13 @@ pub struct Timesteps {
     pub timesteps: u32,
 }
 
-/// u32 [batch], uniform in 0..timesteps, by the step and the image's number.
+/// u32 `[batch]`, uniform in 0..timesteps, by the step and the image's number.
 #[track_caller]
 pub fn random_timesteps(t: &mut Tape, batch: u32, timesteps: u32) -> Tensor {
     t.apply1(Timesteps { batch, timesteps }, &[])
 }
 
-/// u32 [batch], all equal to entry `step.index` of `list` u32 [S].
+/// u32 `[batch]`, all equal to entry `step.index` of `list` u32 `[S]`.
 #[track_caller]
 pub fn scheduled_timesteps(t: &mut Tape, list: Tensor, batch: u32) -> Tensor {
     t.apply1(Timesteps { batch, timesteps: 0 }, &[list])

@@ -65,6 +65,9 @@ impl Case {
 
 impl Trial {
     /// Makes the memory of the inputs and fills it.
+    ///
+    /// # Errors
+    /// Out of memory.
     pub fn fill(&self, gpu: &Gpu, memory: &mut Memory) -> Result<()> {
         for (name, shape, fill, seed) in &self.inputs {
             memory.require(gpu, name, shape.bytes())?;

@@ -52,6 +52,9 @@ pub struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     /// Compiles the tape with a guarded slot for each tensor, all filled with NaN.
+    ///
+    /// # Errors
+    /// As [`Program::compile`]; without sharing of slots a program needs far more memory.
     pub fn new(gpu: &'a Gpu, tape: &'a Tape, memory: &'a mut Memory, step: Step) -> Result<Checker<'a>> {
         let options = PlanOptions { separate: true, guard: GUARD };
         let program = Program::compile_with(gpu, tape, memory, options)?;
@@ -61,6 +64,9 @@ impl<'a> Checker<'a> {
 
     /// Runs the sections one after another, comparing each with its reference; the first mismatch ends the check.
     /// `progress(done, all)` is called after each.
+    ///
+    /// # Errors
+    /// The device's. A kernel that differs from its reference is the inner `Err`.
     pub fn check(&self, mut progress: impl FnMut(usize, usize)) -> Result<std::result::Result<(), Mismatch>> {
         let sections = self.tape.sections();
         for (number, section) in sections.iter().enumerate() {
@@ -81,6 +87,9 @@ impl<'a> Checker<'a> {
     }
 
     /// Bits of a tensor after the check, to compare two runs.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn bits(&self, x: Tensor) -> Result<Vec<u32>> {
         self.program.read_words(self.gpu, self.tape, self.memory, x)
     }

@@ -20,6 +20,9 @@ pub struct Gradients {
 impl Tape {
     /// Appends the gradients of everything watched with respect to the sum of all elements of `loss`, given the tensor that holds d loss
     /// (ones, or weights of the elements).
+    ///
+    /// # Panics
+    /// If `dloss` has another number of elements than `loss`.
     pub fn backward(&mut self, loss: Tensor, dloss: Tensor) {
         assert_eq!(self.shape(loss).len(), self.shape(dloss).len(), "the gradient of the loss has its shape");
         let root = self.root(loss);
@@ -59,6 +62,9 @@ impl Tape {
     }
 
     /// [`Tape::grad`] for two inputs whose gradients one kernel writes: called if either is asked for; both must be stored or both added.
+    ///
+    /// # Panics
+    /// If one of the two gradients was written before and the other was not.
     pub fn grad2(&mut self, a: Tensor, b: Tensor, write: impl FnOnce(&mut Tape, Tensor, Tensor, bool)) {
         if self.needs_gradient(a) || self.needs_gradient(b) {
             let (da, add) = self.gradient_slot(a);

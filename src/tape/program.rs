@@ -1,10 +1,11 @@
 //! A record made ready to run on a device: compiled once, replayed every step.
 
 use super::array::Array;
+use super::emit::Dispatch;
 use super::plan::{Plan, PlanOptions};
 use super::record::{Storage, Tape, Tensor};
 use super::step::Step;
-use crate::gpu::{Gpu, Memory, OFFSET_ALIGNMENT, Passes, Place, Ticket};
+use crate::gpu::{BoundCall, Gpu, Memory, OFFSET_ALIGNMENT, Passes, Place, Ticket};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,6 +28,12 @@ impl Program {
     }
 
     /// [`Program::compile`] with the sharing of storage named.
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    ///
+    /// # Panics
+    /// If the tape was recorded for another target than the device is opened for.
     pub fn compile_with(gpu: &Gpu, tape: &Tape, memory: &mut Memory, options: PlanOptions) -> Result<Program> {
         assert_eq!(tape.target(), gpu.target(), "the tape was recorded for another kind of device");
         let limit = gpu.max_binding();
@@ -52,33 +59,40 @@ impl Program {
                 .dispatch
                 .operands
                 .iter()
-                .map(|&x| (tape.place(&plan, x, options.guard), tape.shape(x).bytes()))
+                .map(|&x| match tape.place(&plan, x, options.guard) {
+                    // The guard behind a tensor is bound with it: else drivers drop writes there, and no test would see them.
+                    place @ Place::Slot(..) => (place, tape.shape(x).bytes() + options.guard),
+                    place => (place, tape.shape(x).bytes()),
+                })
                 .collect();
-            passes.bind(
-                gpu,
-                memory,
-                call.dispatch.entry,
-                &operands,
-                &call.dispatch.constants,
-                &call.dispatch.dims,
-                call.groups,
-            )?;
+            let Dispatch { entry, constants, dims, .. } = &call.dispatch;
+            let bound = BoundCall { entry, operands: &operands, constants, dims, groups: call.groups };
+            passes.bind(gpu, memory, &bound)?;
         }
         passes.finish(gpu)?;
         Ok(Program { passes, plan, calls: tape.calls().len(), guard: options.guard })
     }
 
     /// Runs all calls; does not wait for the device.
+    ///
+    /// # Errors
+    /// The device was lost.
     pub fn run(&self, gpu: &Gpu, step: &Step) -> Result<Ticket> {
         self.run_calls(gpu, 0..self.calls, step)
     }
 
     /// Runs some of the calls.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
     pub fn run_calls(&self, gpu: &Gpu, calls: Range<usize>, step: &Step) -> Result<Ticket> {
         self.passes.run(gpu, calls, bytemuck::bytes_of(step))
     }
 
     /// Runs every call alone and returns its time on the device in nanoseconds.
+    ///
+    /// # Errors
+    /// The device was lost, or has no time stamps.
     pub fn run_timed(&self, gpu: &Gpu, step: &Step) -> Result<Vec<f64>> {
         self.passes.run_timed(gpu, bytemuck::bytes_of(step))
     }
@@ -99,6 +113,9 @@ impl Program {
     }
 
     /// Whether every guard still holds `word`; `Err` is the tensor beside the broken one.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn check_guards(&self, gpu: &Gpu, tape: &Tape, word: u32) -> Result<std::result::Result<(), Tensor>> {
         for (&x, &slot) in &self.plan.slot_of {
             let words = self.passes.read_slot(gpu, slot, self.plan.slots[slot] as usize / 4)?;
@@ -111,6 +128,12 @@ impl Program {
     }
 
     /// Reads a tensor: of named memory, or of a slot that no later tensor has taken.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// # Panics
+    /// If no call names the tensor: it has no storage then.
     pub fn read_words(&self, gpu: &Gpu, tape: &Tape, memory: &Memory, x: Tensor) -> Result<Vec<u32>> {
         let count = tape.shape(x).len();
         match tape.place(&self.plan, x, self.guard) {
@@ -123,6 +146,9 @@ impl Program {
     }
 
     /// [`Program::read_words`] as an array.
+    ///
+    /// # Errors
+    /// As [`Program::read_words`].
     pub fn read(&self, gpu: &Gpu, tape: &Tape, memory: &Memory, x: Tensor) -> Result<Array> {
         Ok(Array::from_words(tape.shape(x), &self.read_words(gpu, tape, memory, x)?))
     }

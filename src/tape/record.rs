@@ -1,8 +1,9 @@
 //! The record: tensors, nodes and kernel calls, over `Copy` ids. Needs no GPU.
 
+use super::emit::Dispatch;
 use super::op::{Node, Op};
 use super::shape::Shape;
-use crate::gpu::{Access, Entry, MAX_WORKGROUPS, Target};
+use crate::gpu::Target;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -29,24 +30,6 @@ pub(super) struct TensorInfo {
     pub needs_gradient: bool,
     /// Where its gradient goes, if that is named memory.
     pub gradient: Option<(Rc<str>, u64)>,
-}
-
-/// A kernel with its operands and constants, before it has a place in a grid: what the faces of `build.rs` make.
-pub struct Dispatch {
-    /// The entry point.
-    pub entry: &'static Entry,
-    /// One tensor for each of its bindings.
-    pub operands: Vec<Tensor>,
-    /// One value for each of its constants.
-    pub constants: Vec<f64>,
-    /// The words of its uniform `dims`.
-    pub dims: Vec<u32>,
-}
-
-/// The face of an entry point.
-pub trait Kernel {
-    /// The call that the face describes.
-    fn call(&self) -> Dispatch;
 }
 
 /// A kernel call of the record.
@@ -135,6 +118,9 @@ impl Tape {
     }
 
     /// A tensor in named memory at `offset` bytes (a multiple of 256).
+    ///
+    /// # Panics
+    /// If the offset is no multiple of 256.
     #[track_caller]
     pub fn view(&mut self, name: &str, offset: u64, shape: Shape) -> Tensor {
         assert_eq!(
@@ -146,6 +132,9 @@ impl Tape {
     }
 
     /// A tensor in named memory whose gradient is wanted in other named memory.
+    ///
+    /// # Panics
+    /// As [`Tape::view`].
     #[track_caller]
     pub fn parameter(&mut self, name: &str, offset: u64, shape: Shape, gradient: &str, gradient_offset: u64) -> Tensor {
         let x = self.view(name, offset, shape);
@@ -168,6 +157,9 @@ impl Tape {
     }
 
     /// The same elements under another shape, without a copy.
+    ///
+    /// # Panics
+    /// If the number of elements or their type is another.
     #[track_caller]
     pub fn reshape(&mut self, x: Tensor, shape: Shape) -> Tensor {
         let from = self.shape(x);
@@ -178,6 +170,9 @@ impl Tape {
     }
 
     /// Puts a tensor that is not written yet by another program into named memory, so that it outlives the run.
+    ///
+    /// # Panics
+    /// If the tensor lies in named memory already.
     #[track_caller]
     pub fn keep(&mut self, x: Tensor, name: &str) {
         let root = self.root(x);
@@ -209,12 +204,18 @@ impl Tape {
     }
 
     /// [`Tape::apply`] for operators with one result.
+    ///
+    /// # Panics
+    /// As [`Tape::apply`].
     #[track_caller]
     pub fn apply1(&mut self, op: impl Op + 'static, inputs: &[Tensor]) -> Tensor {
         self.apply(op, inputs)[0]
     }
 
     /// [`Tape::apply`] for an operator that is known only at run time.
+    ///
+    /// # Panics
+    /// As [`Tape::apply`].
     #[track_caller]
     pub fn apply_shared(&mut self, op: Rc<dyn Op>, inputs: &[Tensor]) -> Vec<Tensor> {
         let shapes: Vec<Shape> = inputs.iter().map(|&x| self.shape(x)).collect();
@@ -232,60 +233,5 @@ impl Tape {
         let calls = first..self.calls.len();
         self.sections.push(Section { node, backward: false, calls, gradients: vec![], dy: None });
         outputs
-    }
-
-    /// Records a call of `groups` workgroups (folded into two dimensions if more than 65,535) that does `flops` operations.
-    #[track_caller]
-    pub fn emit(&mut self, kernel: impl Kernel, groups: u32, flops: u64) {
-        let folded = if groups <= MAX_WORKGROUPS {
-            [groups, 1, 1]
-        } else {
-            [MAX_WORKGROUPS, groups.div_ceil(MAX_WORKGROUPS), 1]
-        };
-        self.emit_grid(kernel, folded, flops);
-    }
-
-    /// [`Tape::emit`] for elementwise kernels: as many workgroups as cover `invocations`.
-    #[track_caller]
-    pub fn emit_flat(&mut self, kernel: impl Kernel, invocations: u32, flops: u64) {
-        let size = kernel.call().entry.workgroup_size[0];
-        self.emit(kernel, invocations.div_ceil(size), flops);
-    }
-
-    /// [`Tape::emit`] with a grid of three dimensions, none over 65,535.
-    #[track_caller]
-    pub fn emit_grid(&mut self, kernel: impl Kernel, groups: [u32; 3], flops: u64) {
-        let dispatch = kernel.call();
-        let label = dispatch.entry.label;
-        assert!(groups.iter().all(|g| (1..=MAX_WORKGROUPS).contains(g)), "{label}: a grid of {groups:?} workgroups");
-        self.assert_hazard_free(&dispatch);
-        let backward = self.gradients.active;
-        let node = self.gradients.node.unwrap_or(self.nodes.len().saturating_sub(1));
-        self.calls.push(Call { dispatch, groups, flops, node, backward });
-    }
-
-    /// A device refuses to bind a buffer as read and as written in one call; named memory at different offsets is one buffer.
-    #[track_caller]
-    fn assert_hazard_free(&self, dispatch: &Dispatch) {
-        let operands: Vec<_> = dispatch.operands.iter().zip(dispatch.entry.bindings).collect();
-        for (a, written) in operands.iter().filter(|(_, b)| b.access != Access::Read) {
-            for (b, read) in operands.iter().filter(|(_, b)| b.access == Access::Read) {
-                let label = dispatch.entry.label;
-                assert!(
-                    !self.same_buffer(**a, **b),
-                    "{label}: `{}` and `{}` lie in one buffer",
-                    written.name,
-                    read.name
-                );
-            }
-        }
-    }
-
-    fn same_buffer(&self, a: Tensor, b: Tensor) -> bool {
-        let (a, b) = (self.root(a), self.root(b));
-        match (&self.tensors[a.0 as usize].storage, &self.tensors[b.0 as usize].storage) {
-            (Storage::Memory { name: a, .. }, Storage::Memory { name: b, .. }) => a == b,
-            _ => a == b,
-        }
     }
 }

@@ -22,18 +22,27 @@ pub struct Shape {
 
 impl Shape {
     /// A tensor of floating-point numbers, e.g. `Shape::f32([batch, channels, height, width])`.
+    ///
+    /// # Panics
+    /// As [`Shape::new`].
     #[track_caller]
     pub fn f32<const N: usize>(dims: [u32; N]) -> Shape {
         Shape::new(&dims, Dtype::F32)
     }
 
     /// A tensor of unsigned integers.
+    ///
+    /// # Panics
+    /// As [`Shape::new`].
     #[track_caller]
     pub fn u32<const N: usize>(dims: [u32; N]) -> Shape {
         Shape::new(&dims, Dtype::U32)
     }
 
     /// A tensor of the given dimensions and type.
+    ///
+    /// # Panics
+    /// For more than four dimensions, or one that is zero.
     #[track_caller]
     pub fn new(given: &[u32], dtype: Dtype) -> Shape {
         assert!(given.len() <= 4, "a tensor has at most four dimensions, not {given:?}");
@@ -49,6 +58,9 @@ impl Shape {
     }
 
     /// The dimensions of a tensor known to have `N` of them.
+    ///
+    /// # Panics
+    /// If it has another number of dimensions.
     #[track_caller]
     pub fn as_array<const N: usize>(&self) -> [u32; N] {
         match self.dims().try_into() {

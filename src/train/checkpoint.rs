@@ -17,6 +17,8 @@ use std::path::Path;
 /// The slabs of the training state; the last is what is sampled from.
 const STATE: [&str; 4] = [PARAMETERS, MOMENTS[0], MOMENTS[1], AVERAGE];
 const STATE_FILE: &str = "training_state.safetensors";
+/// Beginning and end of the name of a checkpoint that is not complete.
+const PARTIAL: [&str; 2] = [".checkpoint-", ".partial"];
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,18 +43,40 @@ pub fn save(gpu: &Gpu, memory: &Memory, job: &Job<'_>, run: &Path, progress: &Pr
         class_names: job.dataset.class_names.clone(),
         labels: job.labels(),
     };
-    let partial = run.join(format!(".checkpoint-{}.partial", progress.step));
-    remove(&partial)?;
-    pipeline::write(&partial, job.unet, &slabs[3], &job.scheduler(), &card)?;
-    let path = partial.join(STATE_FILE);
-    write_atomically(&path, &serialize(&slabs).map_err(|e| Error::file(&path, e.to_string()))?)?;
-
+    let partial = run.join(format!("{}{}{}", PARTIAL[0], progress.step, PARTIAL[1]));
+    let written = (|| {
+        remove(&partial)?;
+        pipeline::write(&partial, job.unet, &slabs[3], &job.scheduler(), &card)?;
+        let path = partial.join(STATE_FILE);
+        write_atomically(&path, &serialize(&slabs).map_err(|e| Error::file(&path, e.to_string()))?)
+    })();
+    if let Err(error) = written {
+        // The first error is the one to report; on a full disk the space is given back.
+        let _ = remove(&partial);
+        return Err(error);
+    }
     let complete = run.join(format!("checkpoint-{}", progress.step));
     remove(&complete)?;
     fs::rename(&partial, &complete).map_err(Error::io(&complete))?;
     let all = pipeline::checkpoints(run)?;
     let superfluous = all.len().saturating_sub(job.config.keep as usize);
     all[..superfluous].iter().try_for_each(|(_, path)| remove(path))
+}
+
+/// Removes what a killed process left half-written.
+///
+/// # Errors
+/// A folder that cannot be read or changed.
+pub fn clear_partial(run: &Path) -> Result<()> {
+    for entry in fs::read_dir(run).map_err(Error::io(run))? {
+        let entry = entry.map_err(Error::io(run))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PARTIAL[0]) && name.ends_with(PARTIAL[1]) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn serialize(slabs: &[Vec<f32>]) -> std::result::Result<Vec<u8>, SafeTensorError> {
@@ -75,7 +99,8 @@ pub fn restore(gpu: &Gpu, memory: &Memory, job: &Job<'_>, checkpoint: &Path) -> 
     for name in STATE {
         let tensor = state.tensor(name).map_err(|e| Error::file(&path, e.to_string()))?;
         if tensor.dtype() != Dtype::F32 || tensor.shape() != [length] {
-            let problem = format!("`{name}` has the shape {:?}, but this model needs [{length}] of F32", tensor.shape());
+            let problem =
+                format!("`{name}` has the shape {:?}, but this model needs [{length}] of F32", tensor.shape());
             return Err(Error::file(&path, problem));
         }
         memory.write(gpu, name, 0, tensor.data())?;

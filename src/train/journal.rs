@@ -1,16 +1,21 @@
 //! What a run says while it goes on: the progress bar, `log.jsonl`, TensorBoard's event file, and the loss curve at its end.
 
 use super::settings::Config;
-use crate::report::{EventWriter, JsonLines, Picture, Plot};
 use crate::Result;
+use crate::report::{EventWriter, JsonLines, Picture, Plot};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Smoothing of the loss in the progress line: the share of the past in an exponential average.
 const SMOOTHING: f64 = 0.98;
+/// Over how long the images a second are averaged.
+const PACE: Duration = Duration::from_secs(10);
+/// How often a line says how far the run is, where there is no terminal for a progress bar.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// One line of `log.jsonl`.
 #[derive(Clone, Debug, Serialize, serde::Deserialize)]
@@ -50,7 +55,9 @@ pub struct Journal {
     events: EventWriter,
     smoothed: Option<f64>,
     batch: f64,
-    times: VecDeque<Instant>,
+    arrivals: VecDeque<(Instant, u32)>,
+    images_per_second: f64,
+    said: Instant,
     losses: Vec<(f64, f64)>,
     quarters: [Vec<(f64, f64)>; 4],
     validations: Vec<(f64, f64)>,
@@ -64,7 +71,8 @@ impl Journal {
     pub fn open(folder: &Path, config: &Config, step: u32) -> Result<Journal> {
         let path = folder.join("log.jsonl");
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {msg}  {eta_precise} left");
-        let bar = ProgressBar::new(u64::from(config.steps)).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = ProgressBar::new(u64::from(config.steps))
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_position(u64::from(step));
         bar.reset_eta();
         let mut journal = Journal {
@@ -74,7 +82,9 @@ impl Journal {
             events: EventWriter::create(folder)?,
             smoothed: None,
             batch: f64::from(config.batch),
-            times: VecDeque::new(),
+            arrivals: VecDeque::from([(Instant::now(), step)]),
+            images_per_second: 0.0,
+            said: Instant::now(),
             losses: vec![],
             quarters: Default::default(),
             validations: vec![],
@@ -85,6 +95,24 @@ impl Journal {
         Ok(journal)
     }
 
+    /// The log came back from the device, of all steps before `step`: they come in bunches, so their pace is taken once for each.
+    pub fn arrived(&mut self, step: u32) {
+        let now = Instant::now();
+        while self.arrivals.len() > 1 && now - self.arrivals[0].0 > PACE {
+            self.arrivals.pop_front();
+        }
+        let (first, steps) = self.arrivals.front().map_or((now, 0), |&(time, first)| (time, step - first));
+        if steps > 0 && now > first {
+            self.images_per_second = self.batch * f64::from(steps) / (now - first).as_secs_f64();
+        }
+        self.arrivals.push_back((now, step));
+    }
+
+    /// Folder of the run.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A step's losses came back from the device: `row` is a row of the log.
     ///
     /// # Errors
@@ -92,12 +120,7 @@ impl Journal {
     pub fn step(&mut self, n: u32, row: &[f32], learning_rate: f64, timesteps: u32) -> Result<()> {
         let batch = (row.len() - 4) / 2;
         let (losses, times) = row[4..].split_at(batch);
-        self.times.push_back(Instant::now());
-        if self.times.len() > 33 {
-            self.times.pop_front();
-        }
-        let seconds = self.times.front().map_or(0.0, |first| first.elapsed().as_secs_f64());
-        let images_per_second = if seconds > 0.0 { self.batch * (self.times.len() - 1) as f64 / seconds } else { 0.0 };
+        let images_per_second = self.images_per_second;
         let line = Line::Step {
             step: n + 1,
             loss: f64::from(row[0]),
@@ -110,7 +133,12 @@ impl Journal {
         let smoothed = self.smoothed.map_or(loss, |past| SMOOTHING * past + (1.0 - SMOOTHING) * loss);
         self.smoothed = Some(smoothed);
         self.bar.set_position(u64::from(n + 1));
-        self.bar.set_message(format!("loss {smoothed:.4}  {images_per_second:.1} images/s"));
+        let message = format!("loss {smoothed:.4}  {images_per_second:.1} images/s");
+        if self.bar.is_hidden() && self.said.elapsed() > SILENCE {
+            self.say(&format!("step {} of {}: {message}", n + 1, self.bar.length().unwrap_or(0)));
+            self.said = Instant::now();
+        }
+        self.bar.set_message(message);
         for (tag, value) in [("loss", loss), ("gradient_norm", f64::from(row[1])), ("learning_rate", learning_rate)] {
             self.events.scalar(u64::from(n + 1), tag, value as f32)?;
         }
@@ -143,7 +171,8 @@ impl Journal {
     /// A line for the user, above the progress bar.
     pub fn say(&self, message: &str) {
         if self.bar.is_hidden() {
-            println!("{message}");
+            // That nobody reads any more is no reason to stop training.
+            let _ = writeln!(std::io::stdout(), "{message}");
         } else {
             self.bar.println(message);
         }
@@ -156,7 +185,8 @@ impl Journal {
     pub fn finish(self) -> Result<()> {
         self.bar.abandon();
         let span = (self.losses.len() as f64 / 50.0).max(1.0);
-        let mut plot = Plot::new("Loss", "step", "mean squared error").logarithmic().smoothed("training", &self.losses, span);
+        let mut plot =
+            Plot::new("Loss", "step", "mean squared error").logarithmic().smoothed("training", &self.losses, span);
         for (number, quarter) in self.quarters.iter().enumerate() {
             plot = plot.smoothed(&format!("t in quarter {}", number + 1), quarter, span);
         }

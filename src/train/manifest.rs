@@ -12,19 +12,22 @@ use std::path::Path;
 /// # Errors
 /// A full disk, or a folder that cannot be written.
 pub fn write(gpu: &Gpu, job: &Job<'_>, folder: &Path) -> Result<()> {
-    let text = toml::to_string(job.config).map_err(|e| Error::Config(format!("the settings have no form in TOML: {e}")))?;
+    let text =
+        toml::to_string(job.config).map_err(|e| Error::Config(format!("the settings have no form in TOML: {e}")))?;
     write_atomically(&folder.join("config.toml"), text.as_bytes())?;
     let adapter = gpu.adapter();
-    let files = job.dataset.files.iter().map(|file| {
-        serde_json::json!({ "path": file.path, "sha256": file.sha256, "known_as": file.known })
-    });
+    let files = job
+        .dataset
+        .files
+        .iter()
+        .map(|file| serde_json::json!({ "path": file.path, "sha256": file.sha256, "known_as": file.known }));
     let manifest = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "adapter": adapter.name,
         "class": adapter.kind,
         "backend": adapter.backend,
         "driver": adapter.driver,
-        "kernels": format!("{:?}", gpu.target()),
+        "kernels": gpu.target().to_string(),
         "data": { "name": job.dataset.name, "images": job.dataset.count, "files": files.collect::<Vec<_>>() },
         "parameters": job.unet.parameters().count(),
     });
@@ -37,6 +40,10 @@ pub fn write(gpu: &Gpu, job: &Job<'_>, folder: &Path) -> Result<()> {
 /// No run folder, or a damaged one.
 pub fn read_config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.toml");
+    if !path.is_file() {
+        let problem = "not the folder of a run: that has config.toml and checkpoint-STEP folders";
+        return Err(Error::file(folder, problem));
+    }
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
     toml::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))
 }

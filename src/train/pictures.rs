@@ -2,12 +2,13 @@
 
 use super::journal::Journal;
 use super::programs::{AVERAGE, Job};
+use crate::Result;
 use crate::diffusion::{Generator, Request};
 use crate::gpu::{Gpu, Memory};
 use crate::nn::PARAMETERS;
 use crate::report::{Images, Layout, grid, strip};
 use crate::tape::philox::{normal4, philox};
-use crate::Result;
+use crate::tape::purpose;
 use std::path::Path;
 
 /// Rows of a grid of samples.
@@ -66,7 +67,8 @@ pub fn strips(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, folder: &Path) -> R
     let generator = generator(gpu, memory, job, AVERAGE, STRIPS)?;
     let labels: Vec<u32> = (0..STRIPS).map(|k| k % job.labels().map_or(1, |labels| labels.classes)).collect();
     generator.begin(gpu, memory, 0, &labels, None)?;
-    let look = |index: u32| (index * (COLUMNS - 1)) / generator.steps() != ((index + 1) * (COLUMNS - 1)) / generator.steps();
+    let look =
+        |index: u32| (index * (COLUMNS - 1)) / generator.steps() != ((index + 1) * (COLUMNS - 1)) / generator.steps();
     let mut columns = vec![Images::from_f32(&generator.images(gpu, memory)?, shape(&generator))];
     for index in 0..generator.steps() {
         generator.denoise(gpu, index, 0)?;
@@ -86,7 +88,7 @@ fn forward(job: &Job<'_>) -> Vec<Images<'static>> {
     let column = |column: u32| {
         let [signal, noise] = table[(last * column / (COLUMNS - 1)) as usize];
         let pixel = |i: usize| {
-            let z = normal4(philox([u32::MAX, 0, 0, i as u32 / 4], seed))[i % 4] as f32;
+            let z = normal4(philox([purpose::PICTURE, 0, 0, i as u32 / 4], seed))[i % 4] as f32;
             signal * (f32::from(data.images[i]) / 127.5 - 1.0) + noise * z
         };
         let pixels: Vec<f32> = (0..count).map(pixel).collect();

@@ -1,13 +1,13 @@
 //! The programs of training: one step, and the validation loss.
 
 use super::settings::Config;
+use crate::Result;
 use crate::data::Dataset;
 use crate::diffusion::{Labels, NoiseSchedule, SamplerName, SamplerOptions, SchedulerConfig, Target as Goal};
 use crate::gpu::{Gpu, Memory, Target};
 use crate::nn::{PARAMETERS, TIME_TABLE, UNet2d};
 use crate::ops::{adam, average, batch, choose, drop_label, fill, gradient_norm, mix, mse, noise, record, timesteps};
 use crate::tape::{Shape, Tape, Tensor, purpose};
-use crate::Result;
 
 /// Rows of the log on the device: how far the host may lag behind.
 pub const LOG_ROWS: u32 = 64;
@@ -50,7 +50,9 @@ impl Job<'_> {
             steps_offset: 0,
             sampler: config.sampler,
             options: match config.sampler {
-                SamplerName::Ddim => SamplerOptions { use_clipped_model_output: Some(true), ..SamplerOptions::default() },
+                SamplerName::Ddim => {
+                    SamplerOptions { use_clipped_model_output: Some(true), ..SamplerOptions::default() }
+                }
                 SamplerName::Ddpm => SamplerOptions::default(),
             },
         }
@@ -63,7 +65,8 @@ impl Job<'_> {
 
     /// What the model knows of labels; `None` for one without.
     pub fn labels(&self) -> Option<Labels> {
-        (!self.config.unconditional).then_some(Labels { classes: self.dataset.classes as u32, dropout: self.config.label_dropout })
+        (!self.config.unconditional)
+            .then_some(Labels { classes: self.dataset.classes as u32, dropout: self.config.label_dropout })
     }
 
     /// Writes what never changes: the data set, the tables of schedule and time embedding.
@@ -92,6 +95,9 @@ impl Job<'_> {
     }
 
     /// One training step: batch, noise, network, loss, gradients, clipping, AdamW, average, log.
+    ///
+    /// # Errors
+    /// A prediction that does not go with the schedule (see [`crate::diffusion::Prediction::check`]).
     pub fn training(&self, target: Target) -> Result<Tape> {
         let (config, parameters) = (self.config, self.unet.parameters());
         let mut tape = Tape::new(target);
@@ -103,7 +109,8 @@ impl Job<'_> {
         t.backward(loss, dloss);
 
         let slab = parameters.slab();
-        let [p, g, m, v, a] = [PARAMETERS, crate::nn::GRADIENTS, MOMENTS[0], MOMENTS[1], AVERAGE].map(|name| t.memory(name, slab));
+        let [p, g, m, v, a] =
+            [PARAMETERS, crate::nn::GRADIENTS, MOMENTS[0], MOMENTS[1], AVERAGE].map(|name| t.memory(name, slab));
         let norm = gradient_norm::gradient_norm(t, g, config.clip);
         let Config { beta1, beta2, epsilon, weight_decay, .. } = *config;
         adam::adam(t, [p, g, m, v], norm, adam::Adam { beta1, beta2, epsilon, weight_decay });
@@ -113,7 +120,10 @@ impl Job<'_> {
         Ok(tape)
     }
 
-    /// The losses of a batch of held-back images with the averaged weights, put into [`VALIDATION`].
+    /// The losses of a batch of held-back images with the averaged weights, put into the memories `validation.loss` and `validation.timesteps`.
+    ///
+    /// # Errors
+    /// As [`Job::training`].
     pub fn validation(&self, target: Target) -> Result<Tape> {
         let config = self.config;
         let mut tape = Tape::new(target);

@@ -5,6 +5,7 @@ use super::journal::Journal;
 use super::pictures;
 use super::programs::{AVERAGE, Job, LOG, LOG_ROWS, VALIDATION};
 use super::{manifest, rates};
+use crate::diffusion::pipeline;
 use crate::gpu::{Gpu, Memory, Readback, Ticket};
 use crate::nn::{GRADIENTS, PARAMETERS};
 use crate::tape::{Program, Step};
@@ -64,6 +65,8 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
         }
     };
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    checkpoint::clear_partial(folder)?;
+    let mut saved = start.resume.map(|_| progress.step);
     manifest::write(gpu, job, folder)?;
     let mut journal = Journal::open(folder, config, progress.step)?;
     let mut log = LogReader { read: progress.step, looked: Instant::now(), pending: None };
@@ -93,11 +96,16 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
         if due(config.checkpoint_every) {
             progress.seconds = before + began.elapsed().as_secs_f64();
             checkpoint::save(gpu, memory, job, folder, &progress)?;
+            saved = Some(progress.step);
         }
     }
     log.finish(gpu, memory, job, &mut journal, progress.step)?;
     if progress.step < config.steps {
-        checkpoint::save(gpu, memory, job, folder, &progress)?;
+        // A checkpoint that is there is not replaced by itself.
+        if saved != Some(progress.step) {
+            progress.seconds = before + began.elapsed().as_secs_f64();
+            checkpoint::save(gpu, memory, job, folder, &progress)?;
+        }
         journal.finish()?;
         return Ok(Outcome::Stopped(progress.step));
     }
@@ -142,11 +150,12 @@ impl LogReader {
     fn take(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, journal: &mut Journal) -> Result<()> {
         let Some((readback, step)) = self.pending.take() else { return Ok(()) };
         let rows: Vec<f32> = readback.wait(gpu)?;
+        journal.arrived(step);
         let width = 4 + 2 * job.config.batch as usize;
         for n in self.read..step {
             let row = &rows[(n % LOG_ROWS) as usize * width..][..width];
             if row[2] != 1.0 || !row[0].is_finite() {
-                return Err(not_finite(gpu, memory, job, n, row)?);
+                return Err(not_finite(gpu, memory, job, journal.folder(), n, row)?);
             }
             journal.step(n, row, rates::learning_rate(job.config, n), job.config.timesteps)?;
         }
@@ -156,7 +165,7 @@ impl LogReader {
 }
 
 /// Says which step went wrong, and in the gradient of which tensor it is seen first.
-fn not_finite(gpu: &Gpu, memory: &Memory, job: &Job<'_>, n: u32, row: &[f32]) -> Result<Error> {
+fn not_finite(gpu: &Gpu, memory: &Memory, job: &Job<'_>, folder: &Path, n: u32, row: &[f32]) -> Result<Error> {
     let parameters = job.unet.parameters();
     let slab: Vec<f32> = memory.read(gpu, GRADIENTS, 0, parameters.slab().len())?;
     let broken = |range: std::ops::Range<usize>| slab[range].iter().any(|g| !g.is_finite());
@@ -164,9 +173,15 @@ fn not_finite(gpu: &Gpu, memory: &Memory, job: &Job<'_>, n: u32, row: &[f32]) ->
         Some(parameter) => format!(", seen first in the gradient of `{}`", parameter.name),
         None => String::new(),
     };
+    let advice = "Lower --lr or --clip, or raise --warmup";
+    let rest = match pipeline::checkpoints(folder)?.pop() {
+        Some((step, _)) => {
+            format!("The checkpoint of step {step} is intact. {advice}, and go on with --resume {}", folder.display())
+        }
+        None => format!("There is no checkpoint yet. {advice}, and start again"),
+    };
     Ok(Error::NonFinite(format!(
-        "step {}: loss {} and gradient norm {} are not both finite{place}. The parameters were not touched by that step, and the last \
-         checkpoint is intact. Lower --lr or --clip, or raise --warmup, and go on with --resume",
+        "step {}: loss {} and gradient norm {} are not both finite{place}. {rest}",
         n + 1,
         row[0],
         row[1]

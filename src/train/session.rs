@@ -4,12 +4,17 @@ use super::programs::Job;
 use super::settings::{Config, Settings};
 use crate::data::{Dataset, Split, load};
 use crate::diffusion::{NoiseSchedule, pipeline};
+use crate::files::print;
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{DownBlock, SampleSize, TimeShift, UNet2d, UNet2dConfig, UpBlock};
-use crate::tape::{Checker, Step};
+use crate::ops::roofline::measure_peaks;
+use crate::tape::{Checker, Profile, Program, Step};
 use crate::{Error, Result};
 use std::fmt::Write;
 use std::path::Path;
+
+/// Runs of which `--profile` takes the median.
+const PROFILED: usize = 3;
 
 /// Everything that a run is about, before it touches the device.
 pub struct Session {
@@ -33,13 +38,21 @@ impl Session {
         let dataset = load(&config.data, Split::Train)?;
         let (held_back, count) = (config.holdout as usize, dataset.count);
         if held_back >= count {
-            return Err(Error::Config(format!("--holdout {held_back} leaves none of the {count} images of {} to train on", config.data.display())));
+            return Err(Error::Config(format!(
+                "--holdout {held_back} leaves none of the {count} images of {} to train on",
+                config.data.display()
+            )));
         }
-        let unet_config = unet_config(&config, &dataset);
-        unet_config.check_size(dataset.height as u32, dataset.width as u32)?;
-        let unet = UNet2d::new(unet_config, config.timesteps)?;
         let schedule = NoiseSchedule::new(&config.noise(), config.timesteps, false)?;
-        Ok(Session { config, dataset, unet, schedule })
+        let unet = UNet2d::new(unet_config(&config, &dataset), config.timesteps)?;
+        unet.config().check_size(dataset.height as u32, dataset.width as u32)?;
+        let session = Session { config, dataset, unet, schedule };
+        // What the pictures will need, before hours of training lead there.
+        let within = |option: &str, problem: Error| Error::Config(format!("--{option}: {problem}"));
+        session.job().scheduler().plan(session.config.sampling_steps).map_err(|e| within("sampling-steps", e))?;
+        let guided = session.job().labels().map_or(Ok(false), |labels| labels.guided(session.config.guidance));
+        guided.map_err(|e| within("guidance", e))?;
+        Ok(session)
     }
 
     /// What the programs are recorded for.
@@ -52,8 +65,17 @@ impl Session {
         let (config, data) = (&self.config, &self.dataset);
         let mut text = String::new();
         let mut line = |what: std::fmt::Arguments<'_>| text.write_fmt(format_args!("{what}\n")).unwrap_or_default();
-        line(format_args!("adapter   {} -> {:?} kernels", gpu.adapter(), gpu.target().form));
-        line(format_args!("data      {}: {} images of {}x{}x{}, {} classes ({})", data.name, data.count, data.channels, data.height, data.width, data.classes, config.data.display()));
+        line(format_args!("adapter   {} , kernels {}", gpu.adapter(), gpu.target()));
+        line(format_args!(
+            "data      {}: {} images of {}x{}x{}, {} classes ({})",
+            data.name,
+            data.count,
+            data.channels,
+            data.height,
+            data.width,
+            data.classes,
+            config.data.display()
+        ));
         for file in &data.files {
             let known = file.known.map_or("unknown".into(), |name| format!("known: {name}"));
             line(format_args!("          {} sha256 {}… ({known})", file.path.display(), &file.sha256[..16]));
@@ -66,8 +88,17 @@ impl Session {
             self.unet.parameters().count(),
             if config.unconditional { "no".into() } else { data.classes.to_string() },
         ));
-        line(format_args!("process   {} schedule, T = {}, predicts {}", config.schedule, config.timesteps, config.prediction));
-        line(format_args!("training  {} steps of {} images, seed {}, into {}", config.steps, config.batch, config.seed, config.out.display()));
+        line(format_args!(
+            "process   {} schedule, T = {}, predicts {}",
+            config.schedule, config.timesteps, config.prediction
+        ));
+        line(format_args!(
+            "training  {} steps of {} images, seed {}, into {}",
+            config.steps,
+            config.batch,
+            config.seed,
+            config.out.display()
+        ));
         if let Some(warning) = self.schedule.warning() {
             line(format_args!("warning: {warning}"));
         }
@@ -81,7 +112,17 @@ impl Session {
     pub fn inspect(&self, gpu: &Gpu, memory: &mut Memory, listing: bool, profile: bool, verify: bool) -> Result<()> {
         let job = self.job();
         let tape = job.training(gpu.target())?;
-        let _ = (listing, profile, &tape);
+        match listing {
+            true => print(tape.listing())?,
+            false => print(tape.summary())?,
+        }
+        if profile {
+            job.load(gpu, memory)?;
+            let peaks = measure_peaks(gpu)?;
+            let program = Program::compile(gpu, &tape, memory)?;
+            let step = super::rates::step(&self.config, job.training_images(), 0);
+            print(format!("{peaks}\n{}", Profile::measure(gpu, &tape, &program, &step, PROFILED, peaks)?))?;
+        }
         if verify {
             self.verify(gpu)?;
         }
@@ -106,11 +147,15 @@ impl Session {
         let outcome = checker.check(|done, _| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         match outcome {
-            Ok(()) => {
-                println!("verified: {} kernel calls of {} operators agree with their references", tape.calls().len(), tape.sections().len());
-                Ok(())
-            }
-            Err(mismatch) => Err(Error::Device(format!("a kernel computes something else than its reference on {}:\n{mismatch}", gpu.adapter()))),
+            Ok(()) => print(format!(
+                "verified: {} kernel calls of {} operators agree with their references\n",
+                tape.calls().len(),
+                tape.sections().len()
+            )),
+            Err(mismatch) => Err(Error::Device(format!(
+                "a kernel computes something else than its reference on {}:\n{mismatch}",
+                gpu.adapter()
+            ))),
         }
     }
 }
@@ -120,7 +165,11 @@ fn unet_config(config: &Config, data: &Dataset) -> UNet2dConfig {
     let up = |&attention: &bool| if attention { UpBlock::Attention } else { UpBlock::Plain };
     let [channels, height, width] = [data.channels, data.height, data.width].map(|n| n as u32);
     UNet2dConfig {
-        sample_size: Some(if height == width { SampleSize::Square(height) } else { SampleSize::Rectangle([height, width]) }),
+        sample_size: Some(if height == width {
+            SampleSize::Square(height)
+        } else {
+            SampleSize::Rectangle([height, width])
+        }),
         in_channels: channels,
         out_channels: channels,
         down_block_types: config.attention.iter().map(down).collect(),

@@ -4,7 +4,7 @@
 
 use super::presets;
 use crate::diffusion::{LossWeighting, Prediction, SamplerName, Schedule, Spacing};
-use crate::gpu::Form;
+use crate::gpu::{Form, MAX_WORKGROUPS};
 use crate::nn::Initialization;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -201,19 +201,41 @@ impl Config {
     fn check(&self) -> Result<()> {
         let rule = |holds: bool, message: String| if holds { Ok(()) } else { Err(Error::Config(message)) };
         rule(self.steps > 0, "--steps must be at least 1".into())?;
-        rule(self.batch > 0, "--batch must be at least 1".into())?;
+        // Kernels count images along one dimension of their grid.
+        rule((1..=MAX_WORKGROUPS).contains(&self.batch), format!("--batch {}: use 1 to {MAX_WORKGROUPS}", self.batch))?;
         rule(self.timesteps > 1, "--timesteps must be at least 2".into())?;
         rule(self.lr.is_finite() && self.lr > 0.0, format!("--lr {} must be positive", self.lr))?;
-        rule((0.0..=1.0).contains(&self.label_dropout), format!("--label-dropout {} is no probability", self.label_dropout))?;
-        rule((0.0..1.0).contains(&self.average_decay), format!("--average-decay {} must be in [0, 1)", self.average_decay))?;
-        rule((0.0..1.0).contains(&self.beta1) && (0.0..1.0).contains(&self.beta2), "--beta1 and --beta2 must be in [0, 1)".into())?;
-        rule(self.clip > 0.0, format!("--clip {} must be positive", self.clip))?;
+        rule(
+            (0.0..=1.0).contains(&self.label_dropout),
+            format!("--label-dropout {} is no probability", self.label_dropout),
+        )?;
+        rule(
+            (0.0..1.0).contains(&self.average_decay),
+            format!("--average-decay {} must be in [0, 1)", self.average_decay),
+        )?;
+        rule(
+            (0.0..1.0).contains(&self.beta1) && (0.0..1.0).contains(&self.beta2),
+            "--beta1 and --beta2 must be in [0, 1)".into(),
+        )?;
+        let clips = self.clip > 0.0 && self.clip.is_finite();
+        rule(clips, format!("--clip {} must be a positive number; 1e30 clips nothing", self.clip))?;
+        let adds = self.epsilon > 0.0 && self.epsilon.is_finite();
+        rule(adds, format!("--epsilon {} must be a positive number, usually 1e-8", self.epsilon))?;
+        let decays = self.weight_decay >= 0.0 && self.weight_decay.is_finite();
+        rule(decays, format!("--weight-decay {} must be a number from 0 on", self.weight_decay))?;
         rule(self.keep > 0, "--keep must be at least 1".into())?;
         let each = [self.validate_every, self.sample_every, self.checkpoint_every];
-        rule(each.iter().all(|&n| n > 0), "--validate-every, --sample-every and --checkpoint-every must be at least 1".into())?;
+        rule(
+            each.iter().all(|&n| n > 0),
+            "--validate-every, --sample-every and --checkpoint-every must be at least 1".into(),
+        )?;
         rule(
             self.attention.len() == self.block_out_channels.len(),
-            format!("--attention has {} values for {} levels of --block-out-channels", self.attention.len(), self.block_out_channels.len()),
+            format!(
+                "--attention has {} values for {} levels of --block-out-channels",
+                self.attention.len(),
+                self.block_out_channels.len()
+            ),
         )?;
         let unguided = self.guidance == 1.0 || self.unconditional;
         rule(

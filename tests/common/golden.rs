@@ -1,5 +1,7 @@
 //! Reading goldens, and running a model or a block on the device to compare with one.
 
+#![allow(dead_code)] // not every test uses all of it
+
 use degrain::gpu::{Gpu, Memory};
 use degrain::nn::{GRADIENTS, PARAMETERS, Parameters, TIME_TABLE, Weights};
 use degrain::tape::{Dtype, Program, Shape, Step, Tape, Tensor, tolerance};
@@ -45,8 +47,12 @@ impl Golden {
         (Shape::new(&dims, dtype), words)
     }
 
+    /// Values of a tensor of any number of dimensions.
     pub fn floats(&self, name: &str) -> Vec<f32> {
-        self.words(name).1.into_iter().map(f32::from_bits).collect()
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(tensor.dtype(), safetensors::Dtype::F32, "{name}");
+        bytemuck::pod_collect_to_vec(tensor.data())
     }
 
     /// The tensors of a model that has the names of the file.

@@ -6,14 +6,15 @@ use super::{Conv2d, Partial, Sizes, grid};
 use crate::ops::faces::{conv2d_pack, conv2d_point_subgroup, conv2d_stride2_subgroup, conv2d_subgroup, conv2d_weight_subgroup};
 use crate::tape::{Shape, Tape, Tensor};
 
-/// Rows of a tile in groups of four: all 8 that registers hold if the channels fill them, else as many as are needed.
+/// Groups of four rows in a tile: as many as registers hold, or half as many where that leaves clearly fewer rows empty.
 /// Few values, because each is a compilation.
 pub(in crate::ops) fn groups(rows: u32, lanes: u32) -> u32 {
+    let needed = rows.div_ceil(4);
     let most = lanes.min(8);
-    match rows.div_ceil(4) {
-        1 => 1,
-        2 => 2,
-        needed if needed <= most / 2 || (needed > most && needed % most > 0 && needed % most <= most / 2 && needed < 2 * most) => most / 2,
+    let half = most / 2;
+    match needed {
+        1 | 2 => needed,
+        _ if 5 * needed.next_multiple_of(half) < 4 * needed.next_multiple_of(most) => half,
         _ => most,
     }
 }
@@ -30,7 +31,7 @@ impl Conv2d {
         let (inputs, outputs, taps, tile) = (s.channels_in, s.channels_out, s.kernel * s.kernel, 4 * groups);
         let (packed, size) = packed(t, outputs, inputs, taps, tile);
         t.emit_flat(conv2d_pack::PackForward { w, b, packed, outputs, inputs, taps, tile }, size, 0);
-        self.broadcast(t, s, source, packed, y, groups, false);
+        self.broadcast(t, s, [source, packed, y], groups, false);
     }
 
     pub(super) fn broadcast_backward_input(&self, t: &mut Tape, s: Sizes, dy: Tensor, w: Tensor, dx: Tensor, add: bool) {
@@ -50,7 +51,7 @@ impl Conv2d {
                 pad: s.kernel - 1 - s.pad,
                 ..s
             };
-            return self.broadcast(t, turned, dy, weights, dx, groups, add);
+            return self.broadcast(t, turned, [dy, weights, dx], groups, add);
         }
         let lanes = t.target().lanes;
         let patches = s.batch * s.height_in.div_ceil(2) * s.width_in.div_ceil(8);
@@ -72,8 +73,9 @@ impl Conv2d {
         t.emit_grid(kernel, grid(patches.div_ceil(lanes), 2 * depth), s.flops());
     }
 
-    /// The forward computation, which is also the gradient of x if the stride is 1.
-    fn broadcast(&self, t: &mut Tape, s: Sizes, source: Tensor, weights: Tensor, result: Tensor, groups: u32, add: bool) {
+    /// The forward computation, which is also the gradient of x if the stride is 1: source, packed weights, result.
+    fn broadcast(&self, t: &mut Tape, s: Sizes, operands: [Tensor; 3], groups: u32, add: bool) {
+        let [source, weights, result] = operands;
         let lanes = t.target().lanes;
         let depth = s.channels_out.div_ceil(4 * groups);
         let (batch, channels_source, channels_result) = (s.batch, s.channels_in, s.channels_out);

@@ -1,12 +1,16 @@
 //! Draws samples from a checkpoint: a grid, an animation, or an archive for other tools.
 
+mod request;
+
 use clap::Parser;
 use degrain::diffusion::pipeline::{self, Pipeline};
-use degrain::diffusion::{Generator, Request, SamplerName, SchedulerConfig, Spacing, Variance};
+use degrain::diffusion::{Generator, Request, SamplerName, Spacing, Variance};
+use degrain::files::print;
 use degrain::gpu::{Gpu, Memory};
 use degrain::report::{Images, Layout, apng, grid, npz};
 use degrain::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use request::{guidance, labels, padded, read_noise, scheduler};
 use std::path::{Path, PathBuf};
 
 /// Draws samples from a trained model: a run of `train`, or any diffusers folder of a UNet2DModel
@@ -94,6 +98,9 @@ impl Output {
 
 fn draw(arguments: &Arguments) -> Result<()> {
     let output = Output::of(&arguments.out)?;
+    if let Some(folder) = arguments.out.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
     if arguments.count == 0 || arguments.batch == 0 {
         return Err(Error::Config("--count and --batch must be at least 1".into()));
     }
@@ -108,7 +115,11 @@ fn draw(arguments: &Arguments) -> Result<()> {
     let size = match (arguments.image_size, config.sample_size) {
         (Some(side), _) => [side; 2],
         (None, Some(size)) => size.height_width(),
-        (None, None) => return Err(Error::Config("the checkpoint does not say how large its images are: give --image-size".into())),
+        (None, None) => {
+            return Err(Error::Config(
+                "the checkpoint does not say how large its images are: give --image-size".into(),
+            ));
+        }
     };
     config.check_size(size[0], size[1])?;
     let scheduler = scheduler(&pipeline, arguments);
@@ -124,7 +135,11 @@ fn draw(arguments: &Arguments) -> Result<()> {
     let generator = Generator::new(&gpu, &mut memory, &pipeline.unet, weights, &plan, request, "sample")?;
     let [_, channels, height, width]: [u32; 4] = generator.shape().as_array();
     let each = (channels * height * width) as usize;
-    let noise = arguments.noise.as_deref().map(|path| read_noise(path, [arguments.count, channels, height, width])).transpose()?;
+    let noise = arguments
+        .noise
+        .as_deref()
+        .map(|path| read_noise(path, [arguments.count, channels, height, width]))
+        .transpose()?;
 
     eprintln!("{}: {} on {}", folder.display(), describe(arguments, guidance), gpu.adapter());
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} image-steps  {per_sec}  {eta_precise} left");
@@ -136,7 +151,9 @@ fn draw(arguments: &Arguments) -> Result<()> {
     for first in (0..arguments.count).step_by(batch as usize) {
         let count = batch.min(arguments.count - first);
         let chosen = &labels[first as usize..(first + count) as usize];
-        let start = noise.as_ref().map(|noise| padded(&noise[first as usize * each..][..count as usize * each], batch as usize * each));
+        let start = noise
+            .as_ref()
+            .map(|noise| padded(&noise[first as usize * each..][..count as usize * each], batch as usize * each));
         generator.begin(&gpu, &memory, first, chosen, start.as_deref())?;
         let mut keep = |frame: u32, memory: &Memory| -> Result<()> {
             if output == Output::Animation {
@@ -159,8 +176,7 @@ fn draw(arguments: &Arguments) -> Result<()> {
         return Err(Error::NonFinite("the samples hold numbers that are not finite: the checkpoint may be damaged, or was trained in a way that diverged".into()));
     }
     write(arguments, output, &pipeline, &images, &frames, [channels, height, width], &labels, guidance)?;
-    println!("{}", arguments.out.display());
-    Ok(())
+    print(format!("{}\n", arguments.out.display()))
 }
 
 #[allow(clippy::too_many_arguments)] // all that a sample is made of goes into its file
@@ -176,16 +192,25 @@ fn write(
 ) -> Result<()> {
     let shape = [arguments.count, channels, height, width].map(|n| n as usize);
     let classes = pipeline.card.class_names.len().clamp(1, 10);
-    let columns = if arguments.class.is_none() && classes > 1 { classes } else { (arguments.count as f64).sqrt().ceil() as usize };
+    let columns = if arguments.class.is_none() && classes > 1 {
+        classes
+    } else {
+        (arguments.count as f64).sqrt().ceil() as usize
+    };
     let layout = Layout { columns, scale: if height < 64 { 2 } else { 1 }, ..Layout::default() };
     let (description, source) = (describe(arguments, guidance), arguments.checkpoint.display().to_string());
-    let text = [("Software", concat!("degrain ", env!("CARGO_PKG_VERSION"))), ("Description", &description), ("Source", &source)];
+    let text = [
+        ("Software", concat!("degrain ", env!("CARGO_PKG_VERSION"))),
+        ("Description", &description),
+        ("Source", &source),
+    ];
     let images = Images::from_f32(images, shape);
     match output {
         Output::Grid => grid::grid(&images, layout).save_png(&arguments.out, &text),
         Output::Archive => npz::save_npz(&arguments.out, &images, (!labels.is_empty()).then_some(labels)),
         Output::Animation => {
-            let pictures: Vec<_> = frames.iter().map(|frame| grid::grid(&Images::from_f32(frame, shape), layout)).collect();
+            let pictures: Vec<_> =
+                frames.iter().map(|frame| grid::grid(&Images::from_f32(frame, shape), layout)).collect();
             apng::save_apng(&arguments.out, &pictures, 60, 2000, &text)
         }
     }
@@ -194,72 +219,10 @@ fn write(
 fn describe(arguments: &Arguments, guidance: f32) -> String {
     let class = arguments.class.as_ref().map_or("all classes in turn".into(), |class| format!("class {class}"));
     format!(
-        "{} images, {class}, guidance {guidance}, {} {:?} steps, seed {}",
-        arguments.count, arguments.steps, arguments.sampler, arguments.seed
+        "{} images, {class}, guidance {guidance}, {} steps of {}, seed {}",
+        arguments.count,
+        arguments.steps,
+        arguments.sampler.class().trim_end_matches("Scheduler"),
+        arguments.seed
     )
-}
-
-/// The checkpoint's scheduler with what the command line says.
-fn scheduler(pipeline: &Pipeline, arguments: &Arguments) -> SchedulerConfig {
-    let mut scheduler = pipeline.scheduler.clone();
-    if scheduler.sampler != arguments.sampler {
-        scheduler.options = Default::default();
-    }
-    scheduler.sampler = arguments.sampler;
-    if arguments.sampler == SamplerName::Ddim {
-        scheduler.options.use_clipped_model_output = Some(arguments.recompute_noise);
-    }
-    scheduler.spacing = arguments.spacing.unwrap_or(scheduler.spacing);
-    scheduler.options.eta = arguments.eta.or(scheduler.options.eta);
-    scheduler.options.variance_type = arguments.variance.or(scheduler.options.variance_type);
-    scheduler
-}
-
-/// A label for each image.
-fn labels(pipeline: &Pipeline, arguments: &Arguments) -> Result<Vec<u32>> {
-    let names = &pipeline.card.class_names;
-    if pipeline.unet.config().num_class_embeds.is_none() {
-        return match &arguments.class {
-            None => Ok(vec![0; arguments.count as usize]),
-            Some(class) => Err(Error::Config(format!("--class {class}: the model was trained without classes"))),
-        };
-    }
-    let count = names.len() as u32;
-    match &arguments.class {
-        None => Ok((0..arguments.count).map(|k| k % count).collect()),
-        Some(wanted) => {
-            let by_name = names.iter().position(|name| name == wanted).map(|class| class as u32);
-            let class = by_name.or(wanted.parse().ok().filter(|&class| class < count));
-            let unknown = || Error::Config(format!("--class {wanted}: there is no such class; there are: {}", names.join(", ")));
-            Ok(vec![class.ok_or_else(unknown)?; arguments.count as usize])
-        }
-    }
-}
-
-fn guidance(pipeline: &Pipeline, wanted: Option<f32>) -> Result<f32> {
-    let null_class = pipeline.card.labels.and_then(|labels| labels.null_class());
-    let scale = wanted.unwrap_or(if null_class.is_some() { 2.0 } else { 1.0 });
-    match pipeline.card.labels {
-        Some(labels) => labels.guided(scale).map(|_| scale),
-        None if scale == 1.0 => Ok(scale),
-        None => Err(Error::Config(format!("--guidance {scale}: the model was trained without classes, so there is nothing to guide by"))),
-    }
-}
-
-fn read_noise(path: &Path, wanted: [u32; 4]) -> Result<Vec<f32>> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| Error::file(path, format!("no safetensors file: {e}")))?;
-    let wanted = wanted.map(|n| n as usize);
-    let fits = |tensor: &safetensors::tensor::TensorView<'_>| tensor.shape() == wanted && tensor.dtype() == safetensors::Dtype::F32;
-    match file.tensors().as_slice() {
-        [(_, tensor)] if fits(tensor) => Ok(bytemuck::pod_collect_to_vec(tensor.data())),
-        [(name, tensor)] => Err(Error::file(path, format!("`{name}` is {:?} {:?}, not {wanted:?} of F32 (--count and the model's size)", tensor.dtype(), tensor.shape()))),
-        tensors => Err(Error::file(path, format!("holds {} tensors, not one", tensors.len()))),
-    }
-}
-
-fn padded(values: &[f32], length: usize) -> Vec<f32> {
-    let mut values = values.to_vec();
-    values.resize(length, 0.0);
-    values
 }

@@ -1,0 +1,79 @@
+//! The crate as a library: record a computation, differentiate it, run it.
+//!
+//!     cargo run --release --example library
+//!
+//! Two convolutions learn to find edges. Each step draws noise on the device and compares what they make of it with its Laplacian.
+
+use degrain::Result;
+use degrain::gpu::{Gpu, Memory};
+use degrain::nn::layers::Conv;
+use degrain::nn::{GRADIENTS, Initialization, PARAMETERS, Parameters};
+use degrain::ops::adam::{Adam, adam};
+use degrain::ops::conv2d::{Conv2d, Padding, conv2d};
+use degrain::ops::fill::fill;
+use degrain::ops::gradient_norm::gradient_norm;
+use degrain::ops::mse::mse;
+use degrain::ops::noise::noise;
+use degrain::ops::silu::silu;
+use degrain::tape::{Program, Shape, Step, Tape, purpose};
+
+const BATCH: u32 = 16;
+const STEPS: u32 = 400;
+
+fn main() -> Result<()> {
+    // A model is a list of named tensors, which lie one after another in a slab of memory, and layers that know their numbers.
+    let mut parameters = Parameters::new();
+    let first = Conv::same(&mut parameters, "first", 1, 8);
+    let second = Conv::same(&mut parameters, "second", 8, 1);
+
+    // Record. Nothing runs yet: a tape is a list of kernel calls, and a `Tensor` is a number in it.
+    let gpu = Gpu::open(None)?;
+    let mut tape = Tape::new(gpu.target());
+    let t = &mut tape;
+    let x = noise(t, purpose::NOISE, Shape::f32([BATCH, 1, 16, 16]));
+    let (laplacian, zero) = (t.memory("laplacian", Shape::f32([1, 1, 3, 3])), t.memory("zero", Shape::f32([1])));
+    let goal = conv2d(t, x, laplacian, zero, Conv2d { stride: 1, padding: Padding::Same });
+    let weights = parameters.trained(t);
+    let h = first.forward(t, &weights, x);
+    let h = silu(t, h);
+    let y = second.forward(t, &weights, h);
+    // The loss of each image [BATCH]. Its weight may depend on a time step; here there is one, of weight one.
+    let (weight, time) = (t.memory("weight", Shape::f32([1])), t.memory("time", Shape::u32([BATCH])));
+    let loss = mse(t, y, goal, weight, time);
+    t.keep(loss, "loss"); // so that it outlives the run and can be read
+
+    // Differentiate: the calls of the gradients are appended to the list, and so is the optimizer.
+    let dloss = fill(t, 1.0 / BATCH as f32, Shape::f32([BATCH]));
+    t.backward(loss, dloss);
+    let slab = parameters.slab();
+    let [p, g, m, v] = [PARAMETERS, GRADIENTS, "adam.first", "adam.second"].map(|name| t.memory(name, slab));
+    let norm = gradient_norm(t, g, 1.0);
+    let (beta1, beta2) = (0.9, 0.99);
+    adam(t, [p, g, m, v], norm, Adam { beta1, beta2, epsilon: 1e-8, weight_decay: 0.0 });
+    print!("{}", tape.summary()); // `tape.listing()` shows every call
+
+    // Compile: memory is planned, kernels are compiled, operands are bound. New named memory is zero.
+    let mut memory = Memory::new();
+    let program = Program::compile(&gpu, &tape, &mut memory)?;
+    memory.write(&gpu, PARAMETERS, 0, &parameters.initialise(0, Initialization::PyTorch))?;
+    memory.write(&gpu, "laplacian", 0, &[0f32, 1.0, 0.0, 1.0, -4.0, 1.0, 0.0, 1.0, 0.0])?;
+    memory.write(&gpu, "weight", 0, &[1f32])?;
+
+    // Run: what differs from step to step is one small struct.
+    for n in 0..STEPS {
+        let correction = |beta: f32| 1.0 / (1.0 - beta.powi(n as i32 + 1));
+        let step = Step {
+            index: n, // the noise is another one in each step
+            learning_rate: 1e-2,
+            first_correction: correction(beta1),
+            second_correction: correction(beta2),
+            ..Step::default()
+        };
+        program.run(&gpu, &step)?;
+        if n % 50 == 0 || n + 1 == STEPS {
+            let losses: Vec<f32> = memory.read(&gpu, "loss", 0, BATCH as usize)?;
+            println!("step {n:3}  loss {:.4}", losses.iter().sum::<f32>() / BATCH as f32);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! Whole trajectories of sampling, with a model that diffusers wrote: against what diffusers computes in float64, and against themselves in
+//! another batch.
+
+mod common;
+#[path = "common/golden.rs"]
+mod golden;
+
+use common::gpu;
+use degrain::diffusion::pipeline::Pipeline;
+use degrain::diffusion::{Generator, Labels, Request, SamplerName, SamplerOptions, SchedulerConfig};
+use degrain::gpu::{Gpu, Memory};
+use golden::{Golden, compare, excess, nudge, path};
+use serde_json::Value;
+
+/// What the golden model knows of labels: 11 classes, of which the last stands for none.
+const LABELS: Labels = Labels { classes: 10, dropout: 0.1 };
+
+struct Drawn {
+    /// The images after each step.
+    states: Vec<Vec<f32>>,
+}
+
+/// Draws the golden's three images from its noise with these weights.
+fn trajectory(gpu: &Gpu, weights: &[f32], scheduler: &SchedulerConfig, visits: u32, guidance: f32) -> Drawn {
+    let (golden, pipeline) = (Golden::open("trajectories.safetensors"), Pipeline::read(&path("unet_class")).unwrap());
+    let (mut plan, _) = scheduler.plan(visits).unwrap();
+    // DDPM's noise is given too, so it is added here and not by the device.
+    let sigmas: Vec<f32> = plan.table.iter_mut().map(|row| std::mem::take(&mut row[7])).collect();
+    let given = if scheduler.sampler == SamplerName::Ddpm { golden.floats("ddpm5_noise") } else { vec![] };
+    let request = Request { batch: 3, height_width: [28, 28], guidance, labels: Some(LABELS), seed: 0 };
+    let mut memory = Memory::new();
+    memory.require(gpu, "weights", pipeline.unet.parameters().bytes()).unwrap();
+    memory.write(gpu, "weights", 0, weights).unwrap();
+    let generator = Generator::new(gpu, &mut memory, &pipeline.unet, "weights", &plan, request, "sample").unwrap();
+    let labels = golden.words("class_labels").1;
+    let mut x = golden.floats("noise");
+    let mut states = Vec::new();
+    for (index, sigma) in sigmas.into_iter().enumerate() {
+        generator.begin(gpu, &memory, 0, &labels, Some(&x)).unwrap();
+        generator.denoise(gpu, index as u32, 0).unwrap();
+        x = generator.images(gpu, &memory).unwrap();
+        if sigma > 0.0 {
+            let z = &given[index * x.len()..][..x.len()];
+            x.iter_mut().zip(z).for_each(|(x, z)| *x = (f64::from(*x) + f64::from(sigma) * f64::from(*z)) as f32);
+        }
+        states.push(x.clone());
+    }
+    Drawn { states }
+}
+
+/// Name, sampler, steps and guidance of a golden trajectory.
+fn check(name: &str, sampler: SamplerName, visits: u32, guidance: f32) {
+    let gpu = gpu();
+    let golden = Golden::open("trajectories.safetensors");
+    let known: Value = serde_json::from_str(&std::fs::read_to_string(path("trajectories.json")).unwrap()).unwrap();
+    assert_eq!(known[name]["num_inference_steps"], visits);
+    assert_eq!(known[name]["guidance"], guidance);
+    assert_eq!(known[name]["null_class"], LABELS.classes);
+    let scheduler = SchedulerConfig { sampler, ..SchedulerConfig::default() };
+    assert_eq!(serde_json::json!(scheduler.plan(visits).unwrap().0.timesteps), known[name]["timesteps"]);
+
+    let weights = Pipeline::read(&path("unet_class")).unwrap().weights;
+    let expected = golden.floats(&format!("{name}.states"));
+    let got = trajectory(&gpu, &weights, &scheduler, visits, guidance).states;
+    let moved = trajectory(&gpu, &nudge(&weights), &scheduler, visits, guidance).states;
+    let mut worst = 0.0f64;
+    for (k, expected) in expected.chunks(got[0].len()).enumerate() {
+        worst = worst.max(compare(&format!("{name} after step {k}"), &got[k], &moved[k], expected));
+    }
+    println!("{name}: at worst {worst:.2} of what is allowed");
+
+    // The comparison notices a scale of guidance, or a way to clip, that is slightly another.
+    let last = &expected[(visits as usize - 1) * got[0].len()..];
+    let (got, moved) = (got.last().unwrap(), moved.last().unwrap());
+    let other = match sampler {
+        SamplerName::Ddim => {
+            let options = SamplerOptions { use_clipped_model_output: Some(true), ..SamplerOptions::default() };
+            SchedulerConfig { options, ..scheduler.clone() }
+        }
+        _ => SchedulerConfig { clip: None, ..scheduler.clone() },
+    };
+    assert!(excess(got, moved, last) <= 1.0);
+    let changed = [(&other, guidance), (&scheduler, guidance + 0.001)];
+    for (scheduler, guidance) in changed {
+        let wrong = trajectory(&gpu, &weights, scheduler, visits, guidance).states;
+        let distance = |a: &[f32]| a.iter().zip(got).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+        let allowed = 16.0 * distance(moved);
+        assert!(distance(wrong.last().unwrap()) > allowed, "{name}: a wrong setting is not noticed");
+    }
+}
+
+#[test]
+fn ddim10() {
+    check("ddim10", SamplerName::Ddim, 10, 1.0);
+}
+
+#[test]
+fn ddim10_guidance2() {
+    check("ddim10_guidance2", SamplerName::Ddim, 10, 2.0);
+}
+
+#[test]
+fn ddpm5() {
+    check("ddpm5", SamplerName::Ddpm, 5, 1.0);
+}
+
+/// Image k of a seed, with noise at the start and in each step, guided.
+#[test]
+fn a_sample_does_not_depend_on_its_batch() {
+    const COUNT: u32 = 64;
+    let gpu = gpu();
+    let pipeline = Pipeline::read(&path("unet_class")).unwrap();
+    let (plan, _) = pipeline.scheduler.plan(3).unwrap();
+    let mut memory = Memory::new();
+    memory.require(&gpu, "weights", pipeline.unet.parameters().bytes()).unwrap();
+    memory.write(&gpu, "weights", 0, &pipeline.weights).unwrap();
+    let labels: Vec<u32> = (0..COUNT).map(|k| k * 7 % 10).collect();
+    let seed = 5 + (1 << 40);
+    let mut generator = |batch: u32, seed: u64, name: &str| {
+        let request = Request { batch, height_width: [28, 28], guidance: 2.0, labels: Some(LABELS), seed };
+        Generator::new(&gpu, &mut memory, &pipeline.unet, "weights", &plan, request, name).unwrap()
+    };
+    let (all, single, other) =
+        (generator(COUNT, seed, "all"), generator(1, seed, "one"), generator(1, seed + 1, "other"));
+    let images = all.draw(&gpu, &memory, 0, &labels, |_| ()).unwrap();
+    assert!(images.iter().all(|x| x.is_finite()));
+    let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let image = |k: u32| &images[k as usize * 784..][..784];
+    for k in [0, 1, 37, COUNT - 1] {
+        let alone = single.draw(&gpu, &memory, k, &labels[k as usize..=k as usize], |_| ()).unwrap();
+        assert!(bits(&alone) == bits(image(k)), "image {k} is another alone");
+    }
+    assert_ne!(bits(image(0)), bits(image(10)), "two images of one class are the same");
+    let another = other.draw(&gpu, &memory, 0, &labels[..1], |_| ()).unwrap();
+    assert_ne!(bits(&another), bits(image(0)), "the seed has no effect");
+}

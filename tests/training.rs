@@ -1,0 +1,317 @@
+//! Whole runs of training: they learn, they repeat themselves bit for bit, and neither a pause nor a kill nor a number out of range costs more
+//! than the steps since the last checkpoint.
+
+mod common;
+#[path = "common/run.rs"]
+mod run;
+
+use common::gpu;
+use degrain::Error;
+use degrain::diffusion::pipeline::{Pipeline, checkpoints};
+use degrain::gpu::{Gpu, Memory};
+use degrain::nn::PARAMETERS;
+use degrain::train::{self, AVERAGE, Decay, Outcome, Session, Settings, Size, Start};
+use run::{digits, files, mnist};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A run of a small model.
+fn small(out: &Path, steps: u32) -> Settings {
+    Settings {
+        size: Some(Size::Tiny),
+        data: Some(digits().into()),
+        out: Some(out.into()),
+        steps: Some(steps),
+        batch: Some(4),
+        lr: Some(2e-3),
+        warmup: Some(2),
+        decay: Some(Decay::Constant),
+        timesteps: Some(50),
+        block_out_channels: Some(vec![8, 8]),
+        attention: Some(vec![false, false]),
+        norm_num_groups: Some(4),
+        holdout: Some(10),
+        validate_every: Some(5),
+        sample_every: Some(1000),
+        checkpoint_every: Some(1000),
+        sampling_steps: Some(2),
+        ..Settings::default()
+    }
+}
+
+/// Trains; the memory holds what the run left.
+fn train_with(
+    gpu: &Gpu,
+    settings: Settings,
+    resume: bool,
+    stop_after: Option<u32>,
+    interrupted: &AtomicBool,
+) -> (degrain::Result<Outcome>, Memory) {
+    let session = Session::open(gpu, settings).unwrap_or_else(|e| panic!("{e}"));
+    let folder = &session.config.out;
+    let checkpoint = resume.then(|| degrain::diffusion::pipeline::locate(folder).unwrap());
+    let mut memory = Memory::new();
+    let start = Start { folder, resume: checkpoint.as_deref(), stop_after, interrupted };
+    (train::run(gpu, &mut memory, &session.job(), &start), memory)
+}
+
+#[track_caller]
+fn train(gpu: &Gpu, settings: Settings, resume: bool, stop_after: Option<u32>) -> (Outcome, Memory) {
+    let (outcome, memory) = train_with(gpu, settings, resume, stop_after, &AtomicBool::new(false));
+    (outcome.unwrap_or_else(|e| panic!("{e}")), memory)
+}
+
+/// The lines of log.jsonl, without what depends on the clock.
+fn log(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("log.jsonl")).unwrap();
+    let line = |line: &str| {
+        let mut value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        value.as_object_mut().unwrap().remove("images_per_second");
+        value
+    };
+    text.lines().map(line).collect()
+}
+
+/// The values of a key in the lines that have it, with their steps.
+fn series(log: &[Value], key: &str) -> Vec<(u64, f64)> {
+    log.iter().filter_map(|line| Some((line["step"].as_u64()?, line.get(key)?.as_f64()?))).collect()
+}
+
+/// The files of a checkpoint, without the seconds that it took.
+fn checkpoint(run: &Path, step: u32) -> Vec<(String, Vec<u8>)> {
+    let mut all = files(&run.join(format!("checkpoint-{step}")));
+    let card = all.iter_mut().find(|(name, _)| name == "degrain.json").expect("a checkpoint has degrain.json");
+    let mut value: Value = serde_json::from_slice(&card.1).unwrap();
+    assert!(value["seconds"].as_f64().unwrap() > 0.0, "a checkpoint says how long the run took");
+    value.as_object_mut().unwrap().remove("seconds");
+    card.1 = value.to_string().into_bytes();
+    all
+}
+
+#[track_caller]
+fn same_files(a: &[(String, Vec<u8>)], b: &[(String, Vec<u8>)]) {
+    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(a), names(b));
+    for ((name, a), (_, b)) in a.iter().zip(b) {
+        assert!(a == b, "{name} differs");
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+/// On the real MNIST; and what such a run leaves in its folder.
+#[test]
+fn fifty_steps_lower_the_loss() {
+    let (gpu, run) = (gpu(), TempDir::new().unwrap());
+    let run = run.path();
+    let leftover = run.join(".checkpoint-30.partial/unet");
+    fs::create_dir_all(&leftover).unwrap();
+    fs::write(leftover.join("diffusion_pytorch_model.safetensors"), [0; 100]).unwrap();
+    let settings = Settings {
+        data: Some(mnist()),
+        batch: Some(8),
+        block_out_channels: Some(vec![8, 16]),
+        attention: Some(vec![false, true]),
+        validate_every: Some(25),
+        checkpoint_every: Some(10),
+        sample_every: Some(50),
+        keep: Some(2),
+        ..small(run, 50)
+    };
+    let session = Session::open(&gpu, settings.clone()).unwrap();
+    let (outcome, memory) = train(&gpu, settings, false, None);
+    assert_eq!(outcome, Outcome::Finished);
+
+    let log = log(run);
+    let losses = series(&log, "loss");
+    assert_eq!(losses.iter().map(|&(step, _)| step).collect::<Vec<_>>(), (1..=50).collect::<Vec<_>>());
+    let mean = |part: &[(u64, f64)]| part.iter().map(|(_, loss)| loss).sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&losses[..10]), mean(&losses[40..]));
+    println!("the loss falls from {first:.3} to {last:.3}");
+    assert!(last < 0.8 * first, "the loss only falls from {first} to {last}");
+
+    let validation = series(&log, "validation_loss");
+    assert_eq!(validation.iter().map(|&(step, _)| step).collect::<Vec<_>>(), [25, 50]);
+    assert!(validation[1].1 < validation[0].1, "the validation loss does not fall: {validation:?}");
+    for line in &log {
+        let (key, images) = if line.get("loss").is_some() { ("loss", 8.0) } else { ("validation", 10.0) };
+        let quarters = line[format!("{key}_by_quarter")].as_array().expect("every line has the loss by quarter");
+        let total = line[if key == "loss" { "loss" } else { "validation_loss" }].as_f64().unwrap();
+        let some: Vec<f64> = quarters.iter().filter_map(Value::as_f64).collect();
+        assert!(quarters.len() == 4 && !some.is_empty());
+        // The mean lies among the quarters' means.
+        let (low, high) = some.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| (low.min(x), high.max(x)));
+        let slack = images * 1e-6;
+        assert!(low - slack <= total && total <= high + slack, "{line}");
+    }
+
+    let kept: Vec<u32> = checkpoints(run).unwrap().into_iter().map(|(step, _)| step).collect();
+    assert_eq!(kept, [40, 50], "as many checkpoints as asked for, the last");
+    let hidden = |name: &str| name.starts_with('.') || name.contains("/.");
+    let all: BTreeSet<String> = files(run).into_iter().map(|(name, _)| name).collect();
+    assert!(!all.iter().any(|name| hidden(name)), "half-written files are left: {all:?}");
+    for name in [
+        "config.toml",
+        "manifest.json",
+        "loss.png",
+        "forward.png",
+        "reverse.png",
+        "samples/averaged-000050.png",
+        "samples/raw-000050.png",
+    ] {
+        assert!(all.contains(name), "{name} is not among {all:?}");
+    }
+    assert!(all.iter().any(|name| name.contains("tfevents")));
+
+    let pipeline = Pipeline::read(&run.join("checkpoint-50")).unwrap();
+    assert_eq!(pipeline.warnings, [""; 0]);
+    assert_eq!(pipeline.unet.config(), session.unet.config());
+    assert_eq!((pipeline.card.step, pipeline.card.class_names.len()), (50, 10));
+    let slab = |name| memory.read::<f32>(&gpu, name, 0, pipeline.weights.len()).unwrap();
+    for p in pipeline.unet.parameters().iter() {
+        assert_eq!(bits(&pipeline.weights[p.range()]), bits(&slab(AVERAGE)[p.range()]), "{}", p.name);
+    }
+    assert_ne!(bits(&pipeline.weights), bits(&slab(PARAMETERS)), "the average is not the parameters");
+}
+
+#[test]
+fn a_run_repeats_itself_bit_for_bit() {
+    let gpu = gpu();
+    let run = |seed| {
+        let folder = TempDir::new().unwrap();
+        let (outcome, _) = train(&gpu, Settings { seed: Some(seed), ..small(folder.path(), 100) }, false, Some(8));
+        assert_eq!(outcome, Outcome::Stopped(8));
+        (checkpoint(folder.path(), 8), log(folder.path()))
+    };
+    let ((first, first_log), (second, second_log), (other, _)) = (run(3), run(3), run(4));
+    same_files(&first, &second);
+    assert_eq!(first_log, second_log);
+    let state = |files: &[(String, Vec<u8>)]| files.iter().find(|(name, _)| name.contains("training_state")).cloned();
+    assert_ne!(state(&first), state(&other), "the seed has no effect");
+}
+
+/// A run that was paused, and one that was killed after the pause and left half of a line and half of a checkpoint.
+#[test]
+fn a_resumed_run_goes_on_bit_for_bit() {
+    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let [whole, paused] = ["whole", "paused"].map(|name| folder.path().join(name));
+    // Past the end of an epoch: another permutation follows.
+    let settings = |out: &Path| Settings { batch: Some(25), holdout: Some(6), keep: Some(9), ..small(out, 14) };
+    let settings = |out: &Path| Settings { checkpoint_every: Some(7), decay: Some(Decay::Cosine), ..settings(out) };
+    assert_eq!(train(&gpu, settings(&whole), false, None).0, Outcome::Finished);
+    assert_eq!(train(&gpu, settings(&paused), false, Some(7)).0, Outcome::Stopped(7));
+    same_files(&checkpoint(&paused, 7), &checkpoint(&whole, 7));
+
+    let lines = fs::read_to_string(whole.join("log.jsonl")).unwrap();
+    let later: Vec<&str> = lines.lines().filter(|line| line.starts_with(r#"{"step":8,"#)).collect();
+    let mut text = fs::read_to_string(paused.join("log.jsonl")).unwrap();
+    text += &format!("{}\n{}", later[0].replace("0.", "9."), &later[0][..20]);
+    fs::write(paused.join("log.jsonl"), text).unwrap();
+    let partial = paused.join(".checkpoint-8.partial");
+    fs::create_dir_all(&partial).unwrap();
+    fs::write(partial.join("training_state.safetensors"), [0; 100]).unwrap();
+
+    assert_eq!(train(&gpu, settings(&paused), true, None).0, Outcome::Finished);
+    same_files(&checkpoint(&paused, 14), &checkpoint(&whole, 14));
+    assert_eq!(log(&paused), log(&whole), "each step once, and the same");
+    assert_eq!(series(&log(&paused), "loss").len(), 14);
+    assert!(!partial.exists(), "the half-written checkpoint is still there");
+}
+
+/// As by Ctrl-C.
+#[test]
+fn an_interrupted_run_saves_and_can_go_on() {
+    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let (run, interrupted) = (folder.path(), AtomicBool::new(false));
+    let (outcome, _) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let lines = || fs::read_to_string(run.join("log.jsonl")).map_or(0, |text| text.lines().count());
+            while lines() < 3 {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            interrupted.store(true, Ordering::Relaxed);
+        });
+        train_with(&gpu, small(run, 1_000_000), false, None, &interrupted)
+    });
+    let Ok(Outcome::Stopped(step)) = outcome else { panic!("{outcome:?}") };
+    assert!((3..1000).contains(&step), "stopped after step {step}");
+    assert_eq!(series(&log(run), "loss").last().map(|last| last.0), Some(u64::from(step)));
+    let before = checkpoint(run, step);
+    // Asked to stop where it is: nothing is written anew.
+    assert_eq!(train(&gpu, small(run, 1_000_000), true, Some(step)).0, Outcome::Stopped(step));
+    same_files(&before, &checkpoint(run, step));
+    assert_eq!(train(&gpu, small(run, step + 2), true, None).0, Outcome::Finished);
+    assert_eq!(checkpoints(run).unwrap().last().unwrap().0, step + 2);
+}
+
+#[test]
+fn numbers_out_of_range_stop_the_run() {
+    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let run = folder.path();
+    let wild = |out: &Path| Settings { lr: Some(1e30), warmup: Some(0), ..small(out, 40) };
+    let refused = |settings, resume| match train_with(&gpu, settings, resume, None, &AtomicBool::new(false)) {
+        (Err(Error::NonFinite(message)), memory) => (message, memory),
+        (other, _) => panic!("{other:?}"),
+    };
+    // The first step makes the parameters huge, the second sees it.
+    let (message, _) = refused(wild(&run.join("fresh")), false);
+    for part in ["step 2:", "gradient of `", "no checkpoint yet", "--lr"] {
+        assert!(message.contains(part), "{message:?} does not say {part:?}");
+    }
+    assert_eq!(checkpoints(&run.join("fresh")).unwrap(), []);
+
+    let run = run.join("later");
+    train(&gpu, small(&run, 40), false, Some(3));
+    let before = checkpoint(&run, 3);
+    let (message, _) = refused(wild(&run), true);
+    for part in ["step 5:", "gradient of `", "checkpoint of step 3 is intact", "--resume"] {
+        assert!(message.contains(part), "{message:?} does not say {part:?}");
+    }
+    same_files(&before, &checkpoint(&run, 3));
+    assert_eq!(series(&log(&run), "loss").len(), 4);
+
+    // A parameter that is not a number: no step touches parameters or moments.
+    let path = run.join("checkpoint-3/training_state.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let session = Session::open(&gpu, small(&run, 40)).unwrap();
+    let poisoned = session.unet.parameters().find("conv_out.bias").unwrap().range();
+    let state = SafeTensors::deserialize(&bytes).unwrap();
+    let start = state.tensor(PARAMETERS).unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
+    bytes[start + 4 * poisoned.start..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let (message, memory) = refused(small(&run, 40), true);
+    assert!(message.contains("step 4:") && message.contains("gradient of `"), "{message}");
+    let state = SafeTensors::deserialize(&bytes).unwrap();
+    for name in [PARAMETERS, "adam.first", "adam.second"] {
+        let saved = state.tensor(name).unwrap();
+        let now: Vec<u8> = memory.read(&gpu, name, 0, saved.data().len()).unwrap();
+        assert!(now == saved.data(), "{name} was touched by a step that was not finite");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_model_is_not_resumed() {
+    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let run = folder.path();
+    train(&gpu, small(run, 40), false, Some(1));
+    let other = Settings { layers_per_block: Some(2), ..small(run, 40) };
+    let (outcome, _) = train_with(&gpu, other, true, None, &AtomicBool::new(false));
+    let message = outcome.unwrap_err().to_string();
+    for part in ["checkpoint-1/training_state.safetensors", "`parameters`", "this model needs"] {
+        assert!(message.contains(part), "{message:?} does not say {part:?}");
+    }
+    let path = run.join("checkpoint-1/training_state.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let (outcome, _) = train_with(&gpu, small(run, 40), true, None, &AtomicBool::new(false));
+    let message = outcome.unwrap_err().to_string();
+    assert!(message.contains("training_state.safetensors: damaged"), "{message}");
+}
