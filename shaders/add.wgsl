@@ -3,16 +3,18 @@
 // The gradient is dy for both operands: handed on without a copy where the tape can, else by `backward`.
 
 override ADD: bool;
-override LENGTH: u32;   // in vec4s
+
+struct Dims { length: u32 }   // in vec4s
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<uniform> dims: Dims;
 
 @compute @workgroup_size(FLAT)
 fn forward(lane: Lane) {
   let i = flat_index(lane);
-  if (i < LENGTH) {
+  if (i < dims.length) {
     y[i] = a[i] + b[i];
   }
 }
@@ -23,7 +25,7 @@ fn forward(lane: Lane) {
 @compute @workgroup_size(FLAT)
 fn backward(lane: Lane) {
   let i = flat_index(lane);
-  if (i < LENGTH) {
+  if (i < dims.length) {
     dx[i] = select(dy[i], dx[i] + dy[i], ADD);
   }
 }

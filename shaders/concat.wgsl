@@ -1,27 +1,27 @@
 // y[b, :] = a[b, :] then b[b, :]: channels of two tensors one after the other.     a [B, Ca, ...]   b [B, Cb, ...]   y [B, Ca + Cb, ...]
 // Of one image, each operand is one contiguous piece of y, so the kernels copy pieces and know neither height nor width.
 // Grid (elements of an image, batch, operand): nothing is divided, and each workgroup copies from one operand. An invocation copies four
-// elements where the pieces' lengths divide by 4 (LENGTH_A and LENGTH_B then count vec4s), else one (`_scalar`).
+// elements where the pieces' lengths divide by 4 (the lengths then count vec4s), else one (`_scalar`).
 // FLOPs 0; bytes 8 n. The gradient of an operand is its piece of dy.
 
-override LENGTH_A: u32;   // of one image
-override LENGTH_B: u32;
+struct Dims { length_a: u32, length_b: u32 }   // of one image
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<uniform> dims: Dims;
 
 @compute @workgroup_size(FLAT)
 fn forward(lane: Lane) {
   let i = lane.workgroup.x * FLAT + lane.index;
   let image = lane.workgroup.y;
-  let first = image * (LENGTH_A + LENGTH_B);
+  let first = image * (dims.length_a + dims.length_b);
   if (lane.workgroup.z == 0u) {
-    if (i < LENGTH_A) {
-      y[first + i] = a[image * LENGTH_A + i];
+    if (i < dims.length_a) {
+      y[first + i] = a[image * dims.length_a + i];
     }
-  } else if (i < LENGTH_B) {
-    y[first + LENGTH_A + i] = b[image * LENGTH_B + i];
+  } else if (i < dims.length_b) {
+    y[first + dims.length_a + i] = b[image * dims.length_b + i];
   }
 }
 
@@ -33,20 +33,18 @@ fn forward(lane: Lane) {
 fn forward_scalar(lane: Lane) {
   let i = lane.workgroup.x * FLAT + lane.index;
   let image = lane.workgroup.y;
-  let first = image * (LENGTH_A + LENGTH_B);
+  let first = image * (dims.length_a + dims.length_b);
   if (lane.workgroup.z == 0u) {
-    if (i < LENGTH_A) {
-      y_scalar[first + i] = a_scalar[image * LENGTH_A + i];
+    if (i < dims.length_a) {
+      y_scalar[first + i] = a_scalar[image * dims.length_a + i];
     }
-  } else if (i < LENGTH_B) {
-    y_scalar[first + LENGTH_A + i] = b_scalar[image * LENGTH_B + i];
+  } else if (i < dims.length_b) {
+    y_scalar[first + dims.length_a + i] = b_scalar[image * dims.length_b + i];
   }
 }
 
 override ADD: bool;
-override LENGTH: u32;   // of the operand, OFFSET where it stands in an image of dy, STRIDE the length of an image of dy
-override OFFSET: u32;
-override STRIDE: u32;
+override SECOND: bool;   // whether dx is the gradient of b
 
 @group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> dx: array<vec4<f32>>;
@@ -55,9 +53,10 @@ override STRIDE: u32;
 fn backward(lane: Lane) {
   let i = lane.workgroup.x * FLAT + lane.index;
   let image = lane.workgroup.y;
-  if (i < LENGTH) {
-    let to = image * LENGTH + i;
-    let gradient = dy[image * STRIDE + OFFSET + i];
+  let length = select(dims.length_a, dims.length_b, SECOND);
+  if (i < length) {
+    let to = image * length + i;
+    let gradient = dy[image * (dims.length_a + dims.length_b) + select(0u, dims.length_a, SECOND) + i];
     if (ADD) {
       dx[to] += gradient;
     } else {
@@ -73,9 +72,10 @@ fn backward(lane: Lane) {
 fn backward_scalar(lane: Lane) {
   let i = lane.workgroup.x * FLAT + lane.index;
   let image = lane.workgroup.y;
-  if (i < LENGTH) {
-    let to = image * LENGTH + i;
-    let gradient = dy_scalar[image * STRIDE + OFFSET + i];
+  let length = select(dims.length_a, dims.length_b, SECOND);
+  if (i < length) {
+    let to = image * length + i;
+    let gradient = dy_scalar[image * (dims.length_a + dims.length_b) + select(0u, dims.length_a, SECOND) + i];
     if (ADD) {
       dx_scalar[to] += gradient;
     } else {

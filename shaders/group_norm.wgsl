@@ -11,15 +11,18 @@
 // dx = rstd (w g - (sum of w g + h * sum of w g h over the group) / N); dw = sum(g h) and db = sum(g) over the batch, by backward_weight.
 // FLOPs about 30 n; bytes 12 n (20 n without the cache).
 
-override NORM_GROUPS: u32;
-override D: u32;      // channels a group
-override CELLS: u32;  // vec4s a channel: HW / 4
 override EPS: f32;
 override SILU: bool;
 override SPAN: u32;   // lanes a channel, a power of two
 override ADD: bool;
 
-struct Dims { blocks: u32 }   // B NORM_GROUPS, or B
+// Sizes are no constants, because a network has many and each would be a compilation.
+struct Dims {
+  blocks: u32,        // B norm_groups; B in backward_weight
+  norm_groups: u32,
+  d: u32,             // channels a group
+  cells: u32,         // vec4s a channel: HW / 4
+}
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
@@ -32,20 +35,20 @@ struct Dims { blocks: u32 }   // B NORM_GROUPS, or B
 fn forward(lane: Lane) {
   let live = workgroup_index(lane) < dims.blocks;
   let group = min(workgroup_index(lane), dims.blocks - 1u);
-  let first = group * D * CELLS;
+  let first = group * dims.d * dims.cells;
   let k = x[first].x;
 
   var n = 0.0;
   var mean = vec4<f32>();
   var squares = vec4<f32>();
-  for (var i = lane.index; i < D * CELLS; i += WG) {
+  for (var i = lane.index; i < dims.d * dims.cells; i += WG) {
     n += 1.0;
     let v = x[first + i] - k;
     let d = v - mean;
     mean += d * (1.0 / n);
     squares += d * (v - mean);
   }
-  let count = f32(4u * D * CELLS);
+  let count = f32(4u * dims.d * dims.cells);
   let one = vec4<f32>(1.0);
   let shift = workgroup_sum(n * dot(mean, one), lane) / count;
   let apart = mean - shift;
@@ -55,12 +58,12 @@ fn forward(lane: Lane) {
     stats[group] = vec2<f32>(shift, rstd);
   }
 
-  for (var c = lane.index / SPAN; live && c < D; c += WG / SPAN) {
-    let channel = group % NORM_GROUPS * D + c;
+  for (var c = lane.index / SPAN; live && c < dims.d; c += WG / SPAN) {
+    let channel = group % dims.norm_groups * dims.d + c;
     let scale = rstd * w[channel];
     let offset = b[channel] - shift * scale;
-    let row = first + c * CELLS;
-    for (var i = lane.index % SPAN; i < CELLS; i += SPAN) {
+    let row = first + c * dims.cells;
+    for (var i = lane.index % SPAN; i < dims.cells; i += SPAN) {
       let z = (x[row + i] - k) * scale + offset;
       if (SILU) {
         y[row + i] = z / (1.0 + exp(-z));
@@ -89,7 +92,7 @@ fn slope(z: vec4<f32>) -> vec4<f32> {
 fn backward(lane: Lane) {
   let live = workgroup_index(lane) < dims.blocks;
   let group = min(workgroup_index(lane), dims.blocks - 1u);
-  let first = group * D * CELLS;
+  let first = group * dims.d * dims.cells;
   let k = x[first].x;
   let shift = saved[group].x;
   let rstd = saved[group].y;
@@ -97,34 +100,34 @@ fn backward(lane: Lane) {
   let one = vec4<f32>(1.0);
 
   var weighted = vec2<f32>();   // of this lane's channels: sum of w g, of w g h
-  for (var block = 0u; block < D; block += WG / SPAN) {
+  for (var block = 0u; block < dims.d; block += WG / SPAN) {
     let c = block + lane.index / SPAN;
-    let channel = group % NORM_GROUPS * D + min(c, D - 1u);
+    let channel = group % dims.norm_groups * dims.d + min(c, dims.d - 1u);
     let weight = w[channel];
     let bias = b[channel];
-    let row = first + c * CELLS;
+    let row = first + c * dims.cells;
     var g_sum = vec4<f32>();
     var gh_sum = vec4<f32>();
-    for (var i = column; c < D && i < CELLS; i += SPAN) {
+    for (var i = column; c < dims.d && i < dims.cells; i += SPAN) {
       let h = (x[row + i] - k - shift) * rstd;
       let g = dy[row + i] * slope(h * weight + bias);
       g_sum += g;
       gh_sum += g * h;
     }
     let total = span_sum(vec2<f32>(dot(g_sum, one), dot(gh_sum, one)), lane, SPAN);
-    if (live && c < D && column == 0u) {
-      sums[group * D + c] = total;
+    if (live && c < dims.d && column == 0u) {
+      sums[group * dims.d + c] = total;
       weighted += weight * total;
     }
   }
-  let all = span_sum(weighted, lane, WG) / f32(4u * D * CELLS);
+  let all = span_sum(weighted, lane, WG) / f32(4u * dims.d * dims.cells);
 
-  for (var c = lane.index / SPAN; live && c < D; c += WG / SPAN) {
-    let channel = group % NORM_GROUPS * D + c;
+  for (var c = lane.index / SPAN; live && c < dims.d; c += WG / SPAN) {
+    let channel = group % dims.norm_groups * dims.d + c;
     let weight = w[channel];
     let bias = b[channel];
-    let row = first + c * CELLS;
-    for (var i = column; i < CELLS; i += SPAN) {
+    let row = first + c * dims.cells;
+    for (var i = column; i < dims.cells; i += SPAN) {
       let h = (x[row + i] - k - shift) * rstd;
       let g = dy[row + i] * slope(h * weight + bias);
       let value = rstd * (weight * g - (all.x + h * all.y));
@@ -134,18 +137,17 @@ fn backward(lane: Lane) {
 }
 
 // dw[c] = sum over the batch of sums[., c].y, db of .x: one workgroup a channel, in a fixed order.
-override CHANNELS: u32;
-
 @group(0) @binding(0) var<storage, read> parts: array<vec2<f32>>;
 @group(0) @binding(1) var<storage, read_write> dw: array<f32>;
 @group(0) @binding(2) var<storage, read_write> db: array<f32>;
 
 @compute @workgroup_size(WG)
 fn backward_weight(lane: Lane) {
-  let channel = min(workgroup_index(lane), CHANNELS - 1u);
+  let channels = dims.norm_groups * dims.d;
+  let channel = min(workgroup_index(lane), channels - 1u);
   var part = vec2<f32>();
   for (var i = lane.index; i < dims.blocks; i += WG) {
-    part += parts[i * CHANNELS + channel];
+    part += parts[i * channels + channel];
   }
   let total = span_sum(part, lane, WG);
   if (lane.index == 0u && workgroup_index(lane) == channel) {

@@ -2,15 +2,17 @@
 // A channel begins anywhere within a vec4, so it is read in the aligned vec4s that cover it, with what lies outside masked, and written
 // one element at a time.
 
-override NORM_GROUPS: u32;
-override D: u32;      // channels a group
-override HW: u32;
 override EPS: f32;
 override SILU: bool;
 override SPAN: u32;   // lanes a channel, a power of two
 override ADD: bool;
 
-struct Dims { blocks: u32 }   // B NORM_GROUPS
+struct Dims {
+  blocks: u32,        // B norm_groups
+  norm_groups: u32,
+  d: u32,             // channels a group
+  hw: u32,
+}
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
@@ -28,21 +30,21 @@ fn inside(i: u32, start: u32, length: u32) -> vec4<bool> {
 fn forward(lane: Lane) {
   let live = workgroup_index(lane) < dims.blocks;
   let group = min(workgroup_index(lane), dims.blocks - 1u);
-  let first = group * D * HW;
+  let first = group * dims.d * dims.hw;
   let k = x[first / 4u][first % 4u];
 
   var n = vec4<f32>();
   var mean = vec4<f32>();
   var squares = vec4<f32>();
-  for (var i = first / 4u + lane.index; 4u * i < first + D * HW; i += WG) {
-    let mask = inside(i, first, D * HW);
+  for (var i = first / 4u + lane.index; 4u * i < first + dims.d * dims.hw; i += WG) {
+    let mask = inside(i, first, dims.d * dims.hw);
     n += select(vec4<f32>(), vec4<f32>(1.0), mask);
     let v = select(mean, x[i] - k, mask);   // what lies outside changes nothing
     let d = v - mean;
     mean += d / max(n, vec4<f32>(1.0));
     squares += d * (v - mean);
   }
-  let count = f32(D * HW);
+  let count = f32(dims.d * dims.hw);
   let shift = workgroup_sum(dot(n, mean), lane) / count;
   let apart = mean - shift;
   let variance = workgroup_sum(dot(squares, vec4<f32>(1.0)) + dot(n, apart * apart), lane) / count;
@@ -51,17 +53,17 @@ fn forward(lane: Lane) {
     stats[group] = vec2<f32>(shift, rstd);
   }
 
-  for (var c = lane.index / SPAN; live && c < D; c += WG / SPAN) {
-    let channel = group % NORM_GROUPS * D + c;
+  for (var c = lane.index / SPAN; live && c < dims.d; c += WG / SPAN) {
+    let channel = group % dims.norm_groups * dims.d + c;
     let scale = rstd * w[channel];
     let offset = b[channel] - shift * scale;
-    let start = first + c * HW;
-    for (var i = start / 4u + lane.index % SPAN; 4u * i < start + HW; i += SPAN) {
+    let start = first + c * dims.hw;
+    for (var i = start / 4u + lane.index % SPAN; 4u * i < start + dims.hw; i += SPAN) {
       var z = (x[i] - k) * scale + offset;
       if (SILU) {
         z = z / (1.0 + exp(-z));
       }
-      let mask = inside(i, start, HW);
+      let mask = inside(i, start, dims.hw);
       if (mask.x) { y[4u * i] = z.x; }
       if (mask.y) { y[4u * i + 1u] = z.y; }
       if (mask.z) { y[4u * i + 2u] = z.z; }
@@ -92,7 +94,7 @@ fn put(i: u32, value: f32) {
 fn backward(lane: Lane) {
   let live = workgroup_index(lane) < dims.blocks;
   let group = min(workgroup_index(lane), dims.blocks - 1u);
-  let first = group * D * HW;
+  let first = group * dims.d * dims.hw;
   let k = x[first / 4u][first % 4u];
   let shift = saved[group].x;
   let rstd = saved[group].y;
@@ -100,36 +102,36 @@ fn backward(lane: Lane) {
   let one = vec4<f32>(1.0);
 
   var weighted = vec2<f32>();   // of this lane's channels: sum of w g, of w g h
-  for (var block = 0u; block < D; block += WG / SPAN) {
+  for (var block = 0u; block < dims.d; block += WG / SPAN) {
     let c = block + lane.index / SPAN;
-    let channel = group % NORM_GROUPS * D + min(c, D - 1u);
+    let channel = group % dims.norm_groups * dims.d + min(c, dims.d - 1u);
     let weight = w[channel];
     let bias = b[channel];
-    let start = first + c * HW;
+    let start = first + c * dims.hw;
     var g_sum = vec4<f32>();
     var gh_sum = vec4<f32>();
-    for (var i = start / 4u + column; c < D && 4u * i < start + HW; i += SPAN) {
-      let mask = inside(i, start, HW);
+    for (var i = start / 4u + column; c < dims.d && 4u * i < start + dims.hw; i += SPAN) {
+      let mask = inside(i, start, dims.hw);
       let h = (x[i] - k - shift) * rstd;
       let g = dy[i] * slope(h * weight + bias);
       g_sum += select(vec4<f32>(), g, mask);
       gh_sum += select(vec4<f32>(), g * h, mask);
     }
     let total = span_sum(vec2<f32>(dot(g_sum, one), dot(gh_sum, one)), lane, SPAN);
-    if (live && c < D && column == 0u) {
-      sums[group * D + c] = total;
+    if (live && c < dims.d && column == 0u) {
+      sums[group * dims.d + c] = total;
       weighted += weight * total;
     }
   }
-  let all = span_sum(weighted, lane, WG) / f32(D * HW);
+  let all = span_sum(weighted, lane, WG) / f32(dims.d * dims.hw);
 
-  for (var c = lane.index / SPAN; live && c < D; c += WG / SPAN) {
-    let channel = group % NORM_GROUPS * D + c;
+  for (var c = lane.index / SPAN; live && c < dims.d; c += WG / SPAN) {
+    let channel = group % dims.norm_groups * dims.d + c;
     let weight = w[channel];
     let bias = b[channel];
-    let start = first + c * HW;
-    for (var i = start / 4u + column; 4u * i < start + HW; i += SPAN) {
-      let mask = inside(i, start, HW);
+    let start = first + c * dims.hw;
+    for (var i = start / 4u + column; 4u * i < start + dims.hw; i += SPAN) {
+      let mask = inside(i, start, dims.hw);
       let h = (x[i] - k - shift) * rstd;
       let g = dy[i] * slope(h * weight + bias);
       let value = rstd * (weight * g - (all.x + h * all.y));

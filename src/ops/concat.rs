@@ -58,19 +58,17 @@ impl Op for Concat {
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
-        let stride = length(t.shape(dy));
-        let lengths: Vec<u32> = node.inputs.iter().map(|&x| length(t.shape(x))).collect();
+        let lengths = [0, 1].map(|i| length(t.shape(node.inputs[i])));
         let vectors = lengths.iter().all(|n| n % 4 == 0);
-        for (&x, (length, offset)) in node.inputs.iter().zip([(lengths[0], 0), (lengths[1], lengths[0])]) {
-            let shape = t.shape(x);
+        let [length_a, length_b] = if vectors { lengths.map(|n| n / 4) } else { lengths };
+        for (&x, (length, second)) in node.inputs.iter().zip([(length_a, false), (length_b, true)]) {
+            let groups = grid(length, t.shape(x), 1);
             t.grad(x, |t, dx, add| {
                 if vectors {
-                    let (length, offset, stride) = (length / 4, offset / 4, stride / 4);
-                    t.emit_grid(Backward { dy, dx, add, length, offset, stride }, grid(length, shape, 1), 0);
+                    t.emit_grid(Backward { dy, dx, add, second, length_a, length_b }, groups, 0);
                 } else {
                     let (dy_scalar, dx_scalar) = (dy, dx);
-                    let kernel = BackwardScalar { dy_scalar, dx_scalar, add, length, offset, stride };
-                    t.emit_grid(kernel, grid(length, shape, 1), 0);
+                    t.emit_grid(BackwardScalar { dy_scalar, dx_scalar, add, second, length_a, length_b }, groups, 0);
                 }
             });
         }

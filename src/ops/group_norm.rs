@@ -120,7 +120,7 @@ impl Op for GroupNorm {
             input(t, unwanted, false);
         }
         t.grad2(w, b, |t, dw, db, add| {
-            let kernel = BackwardWeight { parts: sums, dw, db, channels, add, blocks: batch };
+            let kernel = BackwardWeight { parts: sums, dw, db, add, blocks: batch, norm_groups: groups, d, cells: hw / 4 };
             t.emit(kernel, channels, 2 * u64::from(batch * channels));
         });
     }
