@@ -5,7 +5,7 @@
 // Forward: source x, result y. Gradient of x: source dy, result dx, pad' = 2 - pad. weights: packed by conv2d_pack.wgsl for either.
 // One workgroup = one subgroup of L lanes computes a tile of 4 GROUPS channels (workgroup z) of L patches. A lane owns a patch of 2 rows and 4
 // columns; patches are numbered through images, rows and columns, so that small images fill the lanes. For every (channel, kernel row) a lane
-// loads 6 pixels, used by 3 taps of 2 output rows, and 3 vec4 of weights, which `outer` broadcasts.
+// loads 6 pixels, used by 3 taps of 2 output rows, and 3 vec4 of weights, which `taps` broadcasts.
 // FLOPs 18 batch height width channels_source channels_result. Loads for each source channel and patch: 24 pixels + 9 vec4 of weights for
 // 288 GROUPS multiply-adds: loads (scalar loops over the lanes in this driver) and arithmetic cost about the same.
 
@@ -45,6 +45,18 @@ fn load(row: i32, origin: u32, column: array<u32, 6>, inside: array<bool, 6>) ->
   return v;
 }
 
+// Rows 4 l + k of a tile: all three taps of a kernel row at once, because a tile is larger than the registers and every pass over it loads
+// and stores it (a tenth faster than three calls of `outer` on Mesa 22.3.6).
+fn taps(tile: ptr<function, Tile>, k: u32, a: vec3<f32>, p: Window) {
+  let p0 = vec4<f32>(p[0], p[1], p[2], p[3]);
+  let p1 = vec4<f32>(p[1], p[2], p[3], p[4]);
+  let p2 = vec4<f32>(p[2], p[3], p[4], p[5]);
+  for (var l = 0u; l < GROUPS; l++) {
+    let row = (*tile)[4u * l + k];
+    (*tile)[4u * l + k] = row + subgroupShuffle(a.x, l) * p0 + subgroupShuffle(a.y, l) * p1 + subgroupShuffle(a.z, l) * p2;
+  }
+}
+
 // The sums of a patch: `upper` its first row, `lower` its second.
 fn gather(lane: Lane, at: Patch, upper: ptr<function, Tile>, lower: ptr<function, Tile>) {
   var column: array<u32, 6>;
@@ -67,14 +79,16 @@ fn gather(lane: Lane, at: Patch, upper: ptr<function, Tile>, lower: ptr<function
     for (var r = 0; r < 3; r++) {          // kernel row r meets source row r for `upper`, r + 1 for `lower`
       let q = load(top + r + 1, origin, column, inside);
       let w0 = weights[w];
-      outer(upper, w0, vec4<f32>(p[0], p[1], p[2], p[3]));
-      outer(lower, w0, vec4<f32>(q[0], q[1], q[2], q[3]));
       let w1 = weights[w + GROUPS];
-      outer(upper, w1, vec4<f32>(p[1], p[2], p[3], p[4]));
-      outer(lower, w1, vec4<f32>(q[1], q[2], q[3], q[4]));
       let w2 = weights[w + 2u * GROUPS];
-      outer(upper, w2, vec4<f32>(p[2], p[3], p[4], p[5]));
-      outer(lower, w2, vec4<f32>(q[2], q[3], q[4], q[5]));
+      taps(upper, 0u, vec3<f32>(w0.x, w1.x, w2.x), p);
+      taps(lower, 0u, vec3<f32>(w0.x, w1.x, w2.x), q);
+      taps(upper, 1u, vec3<f32>(w0.y, w1.y, w2.y), p);
+      taps(lower, 1u, vec3<f32>(w0.y, w1.y, w2.y), q);
+      taps(upper, 2u, vec3<f32>(w0.z, w1.z, w2.z), p);
+      taps(lower, 2u, vec3<f32>(w0.z, w1.z, w2.z), q);
+      taps(upper, 3u, vec3<f32>(w0.w, w1.w, w2.w), p);
+      taps(lower, 3u, vec3<f32>(w0.w, w1.w, w2.w), q);
       w += 3u * GROUPS;
       p = q;
     }
