@@ -29,8 +29,10 @@ struct Shaders {
     draws: Vec<Vec<u32>>,
 }
 
-/// Draws of each operator that a mutant must pass.
-const DRAWS: usize = 6;
+/// Draws from which cases are taken: many, because only some of an operator's cases run a given shader.
+const DRAWS: usize = 96;
+/// Cases that a mutant must pass, as many as the kernel tests draw.
+const CASES: usize = 12;
 
 fn shaders() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders")
@@ -74,13 +76,17 @@ impl Shaders {
         };
         let mut cases = Vec::new();
         // A file of the prelude has many users, and two draws of each are enough.
-        for draw in &self.draws[..if prelude { 2 } else { DRAWS }] {
+        let (draws, most) = if prelude { (2, usize::MAX) } else { (DRAWS, CASES) };
+        for draw in &self.draws[..draws] {
             for operator in ops::ALL {
                 let case = (operator.case)(&mut Draw::new(draw.clone()));
                 let trial = case.record(target, 1);
                 if trial.tape.calls().iter().any(|call| concerned(call.dispatch.entry.shader)) {
                     cases.push(case);
                 }
+            }
+            if cases.len() >= most {
+                break;
             }
         }
         cases
@@ -112,7 +118,7 @@ impl run::Kernels for Shaders {
         gpu.replace_shader(stem(name), Some(text.to_owned()));
         let mut checked = 0;
         let mut outcome = Ok(());
-        for target in targets(name, text, own) {
+        for target in targets(own) {
             gpu.set_target(target);
             for case in self.cases(name, text, target) {
                 checked += 1;
@@ -135,13 +141,9 @@ impl run::Kernels for Shaders {
     }
 }
 
-/// The kinds of device for which a text is linked in another way, or is used for other calls.
-fn targets(name: &str, text: &str, own: Target) -> Vec<Target> {
-    match name {
-        "prelude/reduce_workgroup.wgsl" => vec![Target::TILES],
-        _ if own == Target::TILES || name.starts_with("prelude/") || text.contains("subgroup") => vec![own],
-        _ => vec![own, Target::TILES],
-    }
+/// The kinds of device to try: a case counts only where it calls the shader.
+fn targets(own: Target) -> Vec<Target> {
+    if own == Target::TILES { vec![own] } else { vec![own, Target::TILES] }
 }
 
 /// Choices for the operators' cases: any numbers, the same in every run.

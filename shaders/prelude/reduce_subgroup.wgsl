@@ -7,10 +7,6 @@ fn workgroup_sum(value: f32, lane: Lane) -> f32 {
   return subgroupAdd(value);
 }
 
-fn workgroup_max(value: f32, lane: Lane) -> f32 {
-  return subgroupMax(value);
-}
-
 // Sums over each aligned block of `span` lanes (a power of two, at most WG); all lanes of a block get its result.
 fn span_sum(value: vec2<f32>, lane: Lane, span: u32) -> vec2<f32> {
   if (span == L) {
