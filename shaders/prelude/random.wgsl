@@ -13,6 +13,10 @@ const FOR_SAMPLER = 4u;     // the noise a sampler adds on its way
 const FOR_PERMUTATION = 5u;
 const FOR_PARAMETER = 6u;   // drawn on the host, like the next
 const FOR_PICTURE = 7u;
+const FOR_DROPOUT = 8u;     // with the layer's number in the upper 24 bits
+const FOR_FLIP = 9u;
+const FOR_LATENT = 10u;     // the noise of a reparametrised latent
+const FOR_CORRECTOR = 11u;  // the noise of a Langevin corrector
 
 fn multiply_high(a: u32, b: u32) -> u32 {
   let a0 = a & 0xffffu;
