@@ -1,89 +1,157 @@
-//! Draws samples: a program that is run once for each denoising step, over the same memory as the training that made the weights.
+//! Draws samples: a program that is run once for each stage of a sampler, over the same memory as the training that made the weights.
 
-use super::guidance::Labels;
-use super::sampler::SamplingPlan;
+use super::denoiser::{ClassifierGuide, Denoiser, classifier_table, record_answer};
+use super::ode;
+use super::process::Process;
+use super::sampler::{Action, SamplingPlan, Stage, Update, row};
 use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory, Ticket};
-use crate::nn::{TIME_TABLE, UNet2d};
-use crate::ops::{denoise, noise, repeat, timesteps};
-use crate::tape::{Program, Shape, Step, Tape, purpose};
+use crate::ops::{affine, denoise, langevin, noise};
+use crate::tape::{Program, Shape, Step, Tape, Tensor, purpose};
 use crate::{Error, Result};
 
 /// What samples are drawn.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct Request<'a> {
     /// Images drawn at once.
     pub batch: u32,
-    /// Rows and columns of an image.
-    pub height_width: [u32; 2],
+    /// Channels, rows and columns of an image.
+    pub image: [u32; 3],
     /// Scale of classifier-free guidance; 1 is none, and costs half.
     pub guidance: f32,
-    /// What the model knows of labels.
-    pub labels: Option<Labels>,
+    /// How far the guided answer is brought back to the deviation of the unguided one (Lin et al. 2023, section 3.4): 0 not at all, 1 wholly.
+    pub guidance_rescale: f32,
+    /// A classifier whose gradient guides, if any.
+    pub classifier: Option<ClassifierGuide<'a>>,
     /// Seed of all noise.
     pub seed: u64,
 }
 
 /// A sampler ready to run.
 pub struct Generator {
-    request: Request,
+    seed: u64,
+    guidance: f32,
+    labels: Option<super::Labels>,
     name: String,
     start: Program,
-    denoise: Program,
+    advance: Option<Program>,
+    correct: Option<Program>,
+    corrects: Vec<bool>,
+    ode: Option<([f64; 2], [f64; 2])>,
     shape: Shape,
-    steps: u32,
-    has_classes: bool,
+    time_width: u32,
+    conditional: bool,
+    classifier: bool,
 }
 
 impl Generator {
-    /// Records and compiles the denoising step of a plan for a model whose weights lie in the memory `slab`. Its own memory begins with
-    /// `name`.
+    /// Records and compiles the stages of a plan for a model whose weights lie in memory. Its own memory begins with `name`.
     ///
     /// # Errors
-    /// The device's.
+    /// A batch that is too large, a guidance that the model cannot follow, and the device's.
     pub fn new(
         gpu: &Gpu,
         memory: &mut Memory,
-        unet: &UNet2d,
-        slab: &str,
+        model: &Denoiser<'_>,
         plan: &SamplingPlan,
-        request: Request,
+        request: &Request<'_>,
         name: &str,
     ) -> Result<Generator> {
-        let steps = plan.timesteps.len() as u32;
-        let has_classes = unet.config().num_class_embeds.is_some();
-        let guided = request.labels.map_or(Ok(false), |labels| labels.guided(request.guidance))?;
+        let guided = model.labels.map_or(Ok(false), |labels| labels.guided(request.guidance))?;
         // Kernels count images along one dimension of their grid.
         let most = MAX_WORKGROUPS / if guided { 2 } else { 1 };
         if request.batch == 0 || request.batch > most {
             return Err(Error::Config(format!("a batch of {} images: draw 1 to {most} at once", request.batch)));
         }
-        let [height, width] = request.height_width;
-        let shape = Shape::f32([request.batch, unet.config().in_channels, height, width]);
+        let [channels, height, width] = request.image;
+        let shape = Shape::f32([request.batch, channels, height, width]);
         let named = |part: &str| format!("{name}.{part}");
 
         let mut start = Tape::new(gpu.target());
-        let x = noise::noise(&mut start, purpose::SAMPLE, shape);
+        let mut x = noise::noise(&mut start, purpose::SAMPLE, shape);
+        if plan.prior != 1.0 {
+            x = affine::affine(&mut start, x, plan.prior, 0.0);
+        }
         start.keep(x, &named("x"));
 
-        let mut tape = Tape::new(gpu.target());
-        let t = &mut tape;
-        let x = t.memory(&named("x"), shape);
-        let list = t.memory(&named("timesteps"), Shape::u32([steps]));
-        let table = t.memory(&named("table"), Shape::f32([steps, denoise::COEFFICIENTS]));
-        let inputs = if guided { 2 * request.batch } else { request.batch };
-        let time = timesteps::scheduled_timesteps(t, list, inputs);
-        let labels = has_classes.then(|| t.memory(&named("labels"), Shape::u32([inputs])));
-        let weights = unet.parameters().fixed(t, slab);
-        let seen = if guided { repeat::repeat(t, x) } else { x };
-        let model = unet.forward(t, &weights, seen, time, labels);
-        denoise::denoise(t, x, model, table, denoise::Denoise { clip: plan.clip, guided });
+        let stages = plan.stages.len().max(1) as u32;
+        let corrects: Vec<bool> = plan.stages.iter().map(|s| matches!(s.action, Action::Correct { .. })).collect();
+        let keeps = plan.stages.iter().any(|s| matches!(s.action, Action::Move(u) if u.kept != 0.0));
+        let learned = plan.stages.iter().any(|s| matches!(s.action, Action::MoveLearned { .. }));
+        let record = |correct: bool| -> Tape {
+            let mut tape = Tape::new(gpu.target());
+            let t = &mut tape;
+            let x = t.memory(&named("x"), shape);
+            let answer = record_answer(t, model, request, x, stages, name);
+            let table = t.memory(&named("table"), Shape::f32([stages, denoise::COEFFICIENTS]));
+            if correct {
+                langevin::langevin(t, x, answer.mean, table);
+                return tape;
+            }
+            let extra = match (keeps, answer.variance.filter(|_| learned)) {
+                (true, _) => denoise::Extra::History(t.memory(&named("history"), shape)),
+                (false, Some(variance)) => denoise::Extra::Variance(variance),
+                (false, None) => denoise::Extra::None,
+            };
+            denoise::denoise(t, x, answer.mean, table, denoise::Denoise { clip: plan.clip }, extra);
+            tape
+        };
+        if learned && !model.learned_variance {
+            return Err(Error::Config(
+                "the variance learned_range needs a model that learned one (preset hybrid): use fixed_small".into(),
+            ));
+        }
+        let mut compile = |tape: Tape| Program::compile(gpu, &tape, memory);
+        let start = compile(start)?;
+        let advance =
+            (corrects.iter().any(|c| !c) || plan.ode.is_some()).then(|| compile(record(false))).transpose()?;
+        let correct = corrects.contains(&true).then(|| compile(record(true))).transpose()?;
+        let generator = Generator {
+            seed: request.seed,
+            guidance: request.guidance,
+            labels: model.labels,
+            name: name.into(),
+            start,
+            advance,
+            correct,
+            corrects,
+            ode: plan.ode,
+            shape,
+            time_width: model.network.time_width(),
+            conditional: model.network.classes().is_some(),
+            classifier: request.classifier.is_some(),
+        };
+        if plan.ode.is_none() {
+            let guide = classifier_table(model.process, request, &plan.stages);
+            generator.load(
+                gpu,
+                memory,
+                &model.network.time_table(&plan.times),
+                &plan.inputs,
+                &plan.table.concat(),
+                &guide,
+            )?;
+            if let Some(guide) = &request.classifier {
+                memory.write(gpu, &named("classifier.time"), 0, &guide.network.time_table(&plan.times))?;
+            }
+        }
+        memory.write_if_there(gpu, &named("stages"), &(0..stages).collect::<Vec<u32>>())?;
+        Ok(generator)
+    }
 
-        let start = Program::compile(gpu, &start, memory)?;
-        let denoise = Program::compile(gpu, &tape, memory)?;
-        memory.write(gpu, &named("timesteps"), 0, &plan.timesteps)?;
-        memory.write(gpu, &named("table"), 0, &plan.table.concat())?;
-        memory.write(gpu, TIME_TABLE, 0, &unet.time_table())?;
-        Ok(Generator { request, name: name.into(), start, denoise, shape, steps, has_classes })
+    fn load(
+        &self,
+        gpu: &Gpu,
+        memory: &Memory,
+        time: &[f32],
+        inputs: &[f32],
+        table: &[f32],
+        guide: &[f32],
+    ) -> Result<()> {
+        let scales: Vec<f32> = inputs.iter().flat_map(|&input| [input, 0.0]).collect();
+        for (part, values) in [("time", time), ("inputs", &scales), ("table", table), ("classifier.table", guide)] {
+            memory.write_if_there(gpu, &format!("{}.{part}", self.name), values)?;
+        }
+        Ok(())
     }
 
     /// Shape of a batch: [B, C, H, W].
@@ -91,46 +159,55 @@ impl Generator {
         self.shape
     }
 
-    /// Denoising steps of a batch.
-    pub fn steps(&self) -> u32 {
-        self.steps
+    /// Stages of a batch; 0 for an adaptive solver, which chooses their number itself.
+    pub fn stages(&self) -> u32 {
+        self.corrects.len() as u32
     }
 
     /// Sets x to the noise that images `first_image ..` start from, or to the given one (as many images as the batch has).
     ///
     /// # Errors
-    /// A label that is no class, a guidance that the model cannot follow (see [`Labels::batch`]), and the device's.
+    /// A label that is no class, a guidance that the model cannot follow (see [`super::Labels::batch`]), and the device's.
     pub fn begin(
         &self,
         gpu: &Gpu,
         memory: &Memory,
         first_image: u32,
         labels: &[u32],
-        noise: Option<&[f32]>,
+        given: Option<&[f32]>,
     ) -> Result<()> {
-        if self.has_classes {
-            let mut all = labels.to_vec();
-            all.resize(self.request.batch as usize, labels.last().copied().unwrap_or(0));
-            let all = self.request.labels.map_or(Ok(all.clone()), |known| known.batch(&all, self.request.guidance))?;
+        let batch = self.shape.dims()[0] as usize;
+        let mut all = labels.to_vec();
+        all.resize(batch, labels.last().copied().unwrap_or(0));
+        if self.classifier {
+            memory.write(gpu, &format!("{}.classifier.labels", self.name), 0, &all)?;
+        }
+        if self.conditional {
+            let all = self.labels.map_or(Ok(all.clone()), |known| known.batch(&all, self.guidance))?;
             memory.write(gpu, &format!("{}.labels", self.name), 0, &all)?;
         }
-        match noise {
-            Some(noise) => memory.write(gpu, &format!("{}.x", self.name), 0, noise),
+        match given {
+            Some(given) => self.set_images(gpu, memory, given),
             None => self.start.run(gpu, &self.step(0, first_image)).map(|_| ()),
         }
     }
 
-    /// Runs denoising step `index` (from 0) on the batch, and waits for it.
+    /// Runs stage `index` (from 0) on the batch, and waits for it.
     ///
     /// # Errors
     /// The device's.
-    pub fn denoise(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<()> {
+    pub fn stage(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<()> {
         gpu.wait_for(&self.submit(gpu, index, first_image)?)
     }
 
-    /// [`Generator::denoise`] without waiting.
+    /// [`Generator::stage`] without waiting.
+    ///
+    /// # Panics
+    /// If there is no such stage.
     pub fn submit(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<Ticket> {
-        self.denoise.run(gpu, &self.step(index, first_image))
+        let program = if self.corrects[index as usize] { &self.correct } else { &self.advance };
+        let program = program.as_ref().expect("a program for each kind of stage");
+        program.run(gpu, &self.step(index, first_image))
     }
 
     /// The images as they are now: [B, C, H, W] in about [-1, 1].
@@ -141,33 +218,80 @@ impl Generator {
         memory.read(gpu, &format!("{}.x", self.name), 0, self.shape.len())
     }
 
-    /// Draws one batch from noise to image; `progress(step)` is called after each denoising step.
+    /// Puts images in the place of those that are being drawn.
     ///
     /// # Errors
-    /// As [`Generator::begin`].
+    /// The device's.
+    pub fn set_images(&self, gpu: &Gpu, memory: &Memory, images: &[f32]) -> Result<()> {
+        memory.write(gpu, &format!("{}.x", self.name), 0, images)
+    }
+
+    /// Goes from noise to image on a batch that was begun; `progress` is called with the share of the way that is done.
+    ///
+    /// # Errors
+    /// The device's, those of `progress`, and a solver that runs out of steps.
+    pub fn run(
+        &self,
+        gpu: &Gpu,
+        memory: &Memory,
+        model: &Denoiser<'_>,
+        first_image: u32,
+        progress: &mut dyn FnMut(f64) -> Result<()>,
+    ) -> Result<()> {
+        let Some((span, [relative, absolute])) = self.ode else {
+            for index in 0..self.stages() {
+                self.stage(gpu, index, first_image)?;
+                progress(f64::from(index + 1) / f64::from(self.stages()))?;
+            }
+            return Ok(());
+        };
+        let start: Vec<f64> = self.images(gpu, memory)?.into_iter().map(f64::from).collect();
+        let mut velocity = |t: f64, x: &[f64]| self.velocity(gpu, memory, model, t, x);
+        let settings =
+            ode::Settings { relative, absolute, rows: self.shape.dims()[0] as usize, ..ode::Settings::default() };
+        let end =
+            ode::solve(&mut velocity, span, start, settings, &mut |t| progress((t - span[0]) / (span[1] - span[0])))?;
+        let end: Vec<f32> = end.x.into_iter().map(|x| x as f32).collect();
+        self.set_images(gpu, memory, &end)
+    }
+
+    /// dx/dt of the probability flow at a time: alpha' x_0 + sigma' eps.
+    fn velocity(&self, gpu: &Gpu, memory: &Memory, model: &Denoiser<'_>, t: f64, x: &[f64]) -> Result<Vec<f64>> {
+        let (at, view) = (model.process.marginal(t), model.process.view(t));
+        let update = Update { image: at.alpha_rate, noise: at.sigma_rate, ..Update::default() };
+        let stage = Stage { time: t, action: Action::Move(update) };
+        let time = model.network.time_table(&[view.time]);
+        self.load(gpu, memory, &time, &[view.input as f32], &row(model.process, &stage), &[])?;
+        self.set_images(gpu, memory, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
+        let program = self.advance.as_ref().expect("an adaptive plan has a program that moves");
+        program.run(gpu, &self.step(0, 0))?;
+        Ok(self.images(gpu, memory)?.into_iter().map(f64::from).collect())
+    }
+
+    /// Draws one batch from noise to image.
+    ///
+    /// # Errors
+    /// As [`Generator::begin`] and [`Generator::run`].
     pub fn draw(
         &self,
         gpu: &Gpu,
         memory: &Memory,
+        model: &Denoiser<'_>,
         first_image: u32,
         labels: &[u32],
-        mut progress: impl FnMut(u32),
     ) -> Result<Vec<f32>> {
         self.begin(gpu, memory, first_image, labels, None)?;
-        for index in 0..self.steps {
-            self.denoise(gpu, index, first_image)?;
-            progress(index);
-        }
+        self.run(gpu, memory, model, first_image, &mut |_| Ok(()))?;
         self.images(gpu, memory)
     }
 
     fn step(&self, index: u32, first_image: u32) -> Step {
         Step {
-            seed_low: self.request.seed as u32,
-            seed_high: (self.request.seed >> 32) as u32,
+            seed_low: self.seed as u32,
+            seed_high: (self.seed >> 32) as u32,
             index,
             first_image,
-            guidance: self.request.guidance,
+            guidance: self.guidance,
             ..Step::default()
         }
     }

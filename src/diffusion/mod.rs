@@ -3,10 +3,14 @@
 //! Floor 3: everything is computed on the host in f64 and handed down as small f32 tables for the operators `mix`, `mse` and `denoise`.
 //! Only `generator` runs something on a device; the rest must not know how a model computes, nor what a GPU is.
 
+mod denoiser;
 mod generator;
 pub mod guidance;
+pub mod ode;
 pub mod pipeline;
 pub mod prediction;
+pub mod process;
+pub mod processes;
 pub mod sampler;
 pub mod samplers;
 pub mod schedule;
@@ -14,10 +18,13 @@ pub mod scheduler_config;
 pub mod spacing;
 pub mod weighting;
 
+pub use denoiser::{ClassifierGuide, Denoiser};
 pub use generator::{Generator, Request};
 pub use guidance::Labels;
-pub use prediction::{Prediction, Target};
-pub use sampler::{Place, Sampler, SamplerOptions, SamplingPlan, Variance};
+pub use prediction::Prediction;
+pub use process::{Process, TrainingTables};
+pub use processes::{Discrete, ProcessName};
+pub use sampler::{Sampler, SamplerOptions, SamplingPlan, Variance};
 pub use samplers::SamplerName;
 pub use schedule::{BetaRange, NoiseSchedule, Schedule};
 pub use scheduler_config::SchedulerConfig;

@@ -20,17 +20,6 @@ pub enum Prediction {
     VPrediction,
 }
 
-/// What the model's output is compared with.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Target {
-    /// The noise itself.
-    Noise,
-    /// The image itself.
-    Image,
-    /// Image and noise put together by `mix` with this table [T, 2] = (-sqrt(1 - abar_t), sqrt(abar_t)).
-    Velocity(Vec<[f32; 2]>),
-}
-
 impl fmt::Display for Prediction {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
@@ -55,37 +44,5 @@ impl Prediction {
             ));
         }
         Ok(())
-    }
-
-    /// `[T]` of (c0, c1, c2, c3) such that x_0 = c0 x + c1 m and eps = c2 x + c3 m, for the noised image x and the model's output m.
-    ///
-    /// # Errors
-    /// Those of [`Prediction::check`].
-    pub fn conversion(self, noise: &NoiseSchedule) -> Result<Vec<[f64; 4]>> {
-        self.check(noise)?;
-        let of = |&bar: &f64| {
-            let (image, noise) = (bar.sqrt(), (1.0 - bar).sqrt());
-            match self {
-                Prediction::Epsilon => [1.0 / image, -noise / image, 0.0, 1.0],
-                Prediction::Sample => [0.0, 1.0, 1.0 / noise, -image / noise],
-                Prediction::VPrediction => [image, -noise, noise, image],
-            }
-        };
-        Ok(noise.alphas_cumprod().iter().map(of).collect())
-    }
-
-    /// What training compares the model's output with.
-    ///
-    /// # Errors
-    /// Those of [`Prediction::check`].
-    pub fn target(self, noise: &NoiseSchedule) -> Result<Target> {
-        self.check(noise)?;
-        Ok(match self {
-            Prediction::Epsilon => Target::Noise,
-            Prediction::Sample => Target::Image,
-            Prediction::VPrediction => {
-                Target::Velocity(noise.noising_table().into_iter().map(|[image, noise]| [-noise, image]).collect())
-            }
-        })
     }
 }

@@ -1,7 +1,9 @@
-//! What a sampler is: a row of coefficients for each visited time step.
+//! What a sampler is: a list of stages, at each of which the network is asked once and the state is moved by a row of coefficients.
 
-use super::prediction::Prediction;
+use super::process::{Family, Process};
 use super::schedule::NoiseSchedule;
+use super::spacing::Spacing;
+use crate::ops::denoise::COEFFICIENTS;
 use crate::{Error, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -18,24 +20,46 @@ pub enum Variance {
     FixedSmall,
     /// beta_t: right if the data were N(0, 1). Only for (nearly) all time steps.
     FixedLarge,
+    /// The network's: between the two, by its second half of channels (Nichol and Dhariwal 2021, eq. 15).
+    LearnedRange,
 }
 
-/// What can be asked of a sampler; a sampler refuses what it does not have. The names are those of diffusers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What can be asked of a sampler; a sampler refuses what it does not have. The names are those of diffusers where it has the option.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerOptions {
-    /// DDPM: variance of the noise.
+    /// DDPM: variance of the noise
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long = "variance", value_enum)]
     pub variance_type: Option<Variance>,
-    /// DDIM: 0 for none of DDPM's noise, 1 for all.
+    /// DDIM: 0 for none of DDPM's noise, 1 for all
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, allow_negative_numbers = true)]
     pub eta: Option<f64>,
-    /// DDIM: whether the last step goes to the image (true) or only to time step 0.
+    /// DDIM: whether the last step goes to the image (true) or only to time step 0
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long)]
     pub set_alpha_to_one: Option<bool>,
-    /// DDIM: whether the noise is computed anew from the clipped image.
+    /// DDIM: whether the noise is computed anew from the clipped image (diffusers' default is false)
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long = "recompute-noise")]
     pub use_clipped_model_output: Option<bool>,
+    /// Heun: noise added before each step, as S_churn of Karras et al. 2022 (0: none)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, allow_negative_numbers = true)]
+    pub churn: Option<f64>,
+    /// Predictor-corrector: signal-to-noise ratio of the Langevin steps
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, allow_negative_numbers = true)]
+    pub snr: Option<f64>,
+    /// ODE: relative tolerance
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, allow_negative_numbers = true)]
+    pub rtol: Option<f64>,
+    /// ODE: absolute tolerance
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[arg(long, allow_negative_numbers = true)]
+    pub atol: Option<f64>,
 }
 
 impl SamplerOptions {
@@ -43,85 +67,204 @@ impl SamplerOptions {
     pub(super) fn only(&self, sampler: &str, own: &[&str]) -> Result<()> {
         let asked = serde_json::to_value(self).expect("numbers and names have a form in JSON");
         match asked.as_object().and_then(|asked| asked.keys().find(|key| !own.contains(&key.as_str()))) {
+            Some(key) if own.is_empty() => {
+                Err(Error::Config(format!("the sampler {sampler} has no options, so no `{key}`")))
+            }
             Some(key) => Err(Error::Config(format!("the sampler {sampler} has no `{key}`: it has {}", own.join(", ")))),
             None => Ok(()),
         }
     }
 }
 
-/// One visit of a sampler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The time step.
-    pub t: u32,
-    /// The time step visited next; `None` after the last.
-    pub next: Option<u32>,
-    /// How many are visited in all.
-    pub visits: u32,
+/// How the state moves at a stage, for the (clipped) predicted image x_0, the predicted noise e, fresh noise z ~ N(0, 1) and what an earlier
+/// stage kept:
+/// x' = image x_0 + state x + noise e + fresh z + kept h,  h' = keep · (x_0, x, e)
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Update {
+    /// Weight of the predicted image.
+    pub image: f64,
+    /// Weight of the state.
+    pub state: f64,
+    /// Weight of the predicted noise.
+    pub noise: f64,
+    /// Weight of fresh noise.
+    pub fresh: f64,
+    /// Weight of what was kept.
+    pub kept: f64,
+    /// Weights of image, state and noise in what is kept for later stages.
+    pub keep: [f64; 3],
 }
 
-/// All that the operator `denoise` needs: for visit k, the model runs at `timesteps[k]` and its output is used with row k.
+/// What happens at a stage with the network's answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Action {
+    /// The state moves.
+    Move(Update),
+    /// The state moves; where fresh noise is added, its variance is the network's, between these two (learned variance).
+    MoveLearned {
+        /// The movement; its fresh noise is only a switch.
+        update: Update,
+        /// Logarithms of the largest and the smallest variance.
+        log_variance: [f64; 2],
+    },
+    /// A step of Langevin dynamics of size `rate` (|z| / |score|)² (Song et al. 2021, algorithms 4 and 5).
+    Correct {
+        /// 2 alpha r², for the signal-to-noise ratio r.
+        rate: f64,
+    },
+}
+
+/// One evaluation of the network, and what is done with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stage {
+    /// The time of the process.
+    pub time: f64,
+    /// What is done.
+    pub action: Action,
+}
+
+/// What a sampler makes of a process: fixed stages, or an equation for the adaptive solver.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trajectory {
+    /// These stages.
+    Stages(Vec<Stage>),
+    /// dx/dt = alpha' x_0 + sigma' eps (the probability flow, Song et al. 2021, eq. 13) from the first time to the second.
+    Ode {
+        /// Times of noise and image.
+        span: [f64; 2],
+        /// Relative and absolute tolerance of a step.
+        tolerance: [f64; 2],
+    },
+}
+
+/// How many steps are to be made, and where.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Visits {
+    /// Number of steps.
+    pub steps: u32,
+    /// How a process of discrete time steps chooses them.
+    pub spacing: Spacing,
+    /// Added to the time steps of [`Spacing::Leading`].
+    pub offset: u32,
+}
+
+/// All that the device needs: for stage k, the network is told `times[k]`, shown `inputs[k]` x, and its answer is used with row k.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingPlan {
-    /// `[S]`, falling.
-    pub timesteps: Vec<u32>,
-    /// [S, 8] = (c0 .. c7): x_0 = clip(c0 x + c1 m), e = c2 x + c3 m, x' = c4 x_0 + c5 x + c6 e + c7 z, for the model's output m and
-    /// z ~ N(0, 1).
-    pub table: Vec<[f32; 8]>,
+    /// The stages.
+    pub stages: Vec<Stage>,
+    /// The times as the network is told them, `[S]`.
+    pub times: Vec<f64>,
+    /// Factors of the network's input, `[S]`.
+    pub inputs: Vec<f32>,
+    /// Coefficients of the operators `denoise` and `langevin`, [S, 12].
+    pub table: Vec<[f32; COEFFICIENTS as usize]>,
     /// Bound on the magnitude of the predicted image; infinite for none.
     pub clip: f32,
+    /// Standard deviation of the noise that is started from.
+    pub prior: f32,
+    /// For a trajectory of the adaptive solver, its span and tolerances; there are no stages then.
+    pub ode: Option<([f64; 2], [f64; 2])>,
 }
 
-/// A sampler whose step is linear in the predicted image, x_t, the predicted noise, and fresh noise.
+/// A way from noise to an image.
 pub trait Sampler: Debug {
-    /// (c4, c5, c6, c7) of x' = c4 x_0 + c5 x + c6 e + c7 z, for the (clipped) predicted image x_0 and the predicted noise e.
-    fn update(&self, noise: &NoiseSchedule, place: Place) -> [f64; 4];
+    /// What it is for.
+    fn families(&self) -> &'static [Family];
 
-    /// What a user should know about this sampler at these time steps.
-    fn warnings(&self, noise: &NoiseSchedule, timesteps: &[u32]) -> Vec<String> {
-        late_start(noise, timesteps).into_iter().collect()
-    }
-
-    /// The plan for a model that makes `prediction`, visiting `timesteps` (falling). `clip` bounds the predicted image, as the data is
-    /// bounded: 1, or infinity for none.
+    /// Its way along a process.
     ///
     /// # Errors
-    /// [`Error::Config`] for time steps that do not fall or are not below T, a clip that is not positive, and those of
-    /// [`Prediction::check`].
-    fn plan(
-        &self,
-        noise: &NoiseSchedule,
-        prediction: Prediction,
-        timesteps: &[u32],
-        clip: f32,
-    ) -> Result<SamplingPlan> {
-        let steps = noise.steps();
-        let falling = timesteps.windows(2).all(|pair| pair[1] < pair[0]);
-        if !falling || timesteps.first().is_none_or(|&first| first >= steps) {
-            return Err(Error::Config(format!(
-                "the time steps to visit must fall, from below {steps}, the number that the model was trained with: {timesteps:?}"
-            )));
-        }
-        if clip.is_nan() || clip <= 0.0 {
-            return Err(Error::Config(format!(
-                "the predicted image is clipped to {clip}: use a positive number, usually 1"
-            )));
-        }
-        let conversion = prediction.conversion(noise)?;
-        let row = |(k, &t): (usize, &u32)| {
-            let place = Place { t, next: timesteps.get(k + 1).copied(), visits: timesteps.len() as u32 };
-            let [c0, c1, c2, c3] = conversion[t as usize];
-            let [c4, c5, c6, c7] = self.update(noise, place);
-            [c0, c1, c2, c3, c4, c5, c6, c7].map(|c| c as f32)
-        };
-        let table = timesteps.iter().enumerate().map(row).collect();
-        Ok(SamplingPlan { timesteps: timesteps.to_vec(), table, clip })
+    /// [`Error::Config`] for a number of steps that the process does not have.
+    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory>;
+
+    /// What a user should know about this sampler at these stages.
+    fn warnings(&self, _process: &dyn Process, _times: &[f64]) -> Vec<String> {
+        vec![]
     }
+}
+
+/// The plan of a sampler for a process. `clip` bounds the predicted image, as the data is bounded: 1, or infinity for none.
+///
+/// # Errors
+/// [`Error::Config`] for a sampler that is not for this kind of process, a clip that is not positive, and what [`Sampler::trajectory`] refuses.
+pub fn plan(
+    name: &str,
+    sampler: &dyn Sampler,
+    process: &dyn Process,
+    visits: &Visits,
+    clip: f32,
+) -> Result<(SamplingPlan, Vec<String>)> {
+    let (family, own) = (process.family(), sampler.families());
+    if !own.contains(&family) {
+        let own: Vec<&str> = own.iter().map(|family| family.describe()).collect();
+        return Err(Error::Config(format!(
+            "the sampler {name} is for {}, and this model was trained with {} ({})",
+            own.join(" or "),
+            family.describe(),
+            process.describe()
+        )));
+    }
+    if clip.is_nan() || clip <= 0.0 {
+        return Err(Error::Config(format!(
+            "the predicted image is clipped to {clip}: use a positive number, usually 1"
+        )));
+    }
+    if visits.steps == 0 {
+        return Err(Error::Config("0 sampling steps: use at least 1".into()));
+    }
+    let (stages, ode) = match sampler.trajectory(process, visits)? {
+        Trajectory::Stages(stages) => (stages, None),
+        Trajectory::Ode { span, tolerance } => (vec![], Some((span, tolerance))),
+    };
+    let times: Vec<f64> = stages.iter().map(|stage| stage.time).collect();
+    let warnings = sampler.warnings(process, &times);
+    let views: Vec<_> = times.iter().map(|&t| process.view(t)).collect();
+    let plan = SamplingPlan {
+        times: views.iter().map(|view| view.time).collect(),
+        inputs: views.iter().map(|view| view.input as f32).collect(),
+        table: stages.iter().map(|stage| row(process, stage)).collect(),
+        stages,
+        clip,
+        prior: process.prior() as f32,
+        ode,
+    };
+    Ok((plan, warnings))
+}
+
+/// The row of the operators' table for a stage.
+pub(super) fn row(process: &dyn Process, stage: &Stage) -> [f32; COEFFICIENTS as usize] {
+    let [c0, c1, c2, c3] = process.conversion(stage.time);
+    let with = |u: &Update, last: [f64; 4]| {
+        [c0, c1, c2, c3, u.image, u.state, u.noise, u.fresh, last[0], last[1], last[2], last[3]]
+    };
+    let row = match &stage.action {
+        Action::Move(u) => with(u, [u.kept, u.keep[0], u.keep[1], u.keep[2]]),
+        Action::MoveLearned { update, log_variance: [largest, smallest] } => {
+            with(update, [0.0, 0.0, *largest, *smallest])
+        }
+        Action::Correct { rate } => {
+            let score = -1.0 / process.marginal(stage.time).sigma;
+            [c0, c1, c2, c3, score, *rate, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        }
+    };
+    row.map(|c| c as f32)
+}
+
+/// The time steps that are visited of a discrete schedule, falling.
+///
+/// # Errors
+/// As [`Spacing::timesteps`].
+pub(super) fn discrete_visits<'a>(process: &'a dyn Process, visits: &Visits) -> Result<(&'a NoiseSchedule, Vec<u32>)> {
+    let Some(noise) = process.schedule() else {
+        return Err(Error::Config(format!("{} has no discrete time steps", process.describe())));
+    };
+    Ok((noise, visits.spacing.timesteps(visits.steps, noise.steps(), visits.offset)?))
 }
 
 /// A warning if the first visited time step, which gets pure noise, is one where the model expects to see something of the image.
-pub(super) fn late_start(noise: &NoiseSchedule, timesteps: &[u32]) -> Option<String> {
-    let first = *timesteps.first().filter(|&&first| first < noise.steps())?;
+pub(super) fn late_start(process: &dyn Process, times: &[f64]) -> Option<String> {
+    let (noise, first) = (process.schedule()?, *times.first()? as u32);
     let bits = noise.kl_bits(first, 1.0);
     let last = noise.steps() - 1;
     (first < last && bits > 0.01).then(|| {

@@ -196,6 +196,11 @@ impl NoiseSchedule {
         Ok(NoiseSchedule { schedule: schedule.clone(), betas, alphas_cumprod })
     }
 
+    /// How the betas were chosen.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
     /// T, the number of time steps.
     pub fn steps(&self) -> u32 {
         self.betas.len() as u32
@@ -214,11 +219,6 @@ impl NoiseSchedule {
     /// abar_t / (1 - abar_t), `[T]`: the signal-to-noise ratio.
     pub fn snr(&self) -> Vec<f64> {
         self.alphas_cumprod.iter().map(|bar| bar / (1.0 - bar)).collect()
-    }
-
-    /// (sqrt(abar_t), sqrt(1 - abar_t)), [T, 2]: the table with which `mix` makes x_t of image and noise (Ho et al. 2020, eq. 4).
-    pub fn noising_table(&self) -> Vec<[f32; 2]> {
-        self.alphas_cumprod.iter().map(|bar| [bar.sqrt() as f32, (1.0 - bar).sqrt() as f32]).collect()
     }
 
     /// Whether nothing of the image is left at the last step.

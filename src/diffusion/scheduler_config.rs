@@ -4,7 +4,9 @@
 //! back, for the caller to print.
 
 use super::prediction::Prediction;
-use super::sampler::{SamplerOptions, SamplingPlan};
+use super::process::Process;
+use super::processes::Discrete;
+use super::sampler::{self, SamplerOptions, SamplingPlan, Visits};
 use super::samplers::SamplerName;
 use super::schedule::{BetaRange, NoiseSchedule, Schedule};
 use super::spacing::Spacing;
@@ -171,16 +173,32 @@ impl SchedulerConfig {
         Ok(noise)
     }
 
-    /// The plan for `visits` sampling steps, and what the user should know about it.
+    /// The process of discrete time steps that it describes.
     ///
     /// # Errors
-    /// Those of [`NoiseSchedule::new`], [`Spacing::timesteps`], [`SamplerName::build`] and [`Sampler::plan`](super::Sampler::plan).
-    pub fn plan(&self, visits: u32) -> Result<(SamplingPlan, Vec<String>)> {
-        let noise = self.noise_schedule()?;
-        let timesteps = self.spacing.timesteps(visits, self.steps, self.steps_offset)?;
+    /// Those of [`SchedulerConfig::noise_schedule`].
+    pub fn process(&self) -> Result<Discrete> {
+        Discrete::new(NoiseSchedule::new(&self.schedule, self.steps, self.zero_terminal_snr)?, self.prediction)
+    }
+
+    /// The plan for `steps` sampling steps along a process, and what the user should know about it.
+    ///
+    /// # Errors
+    /// Those of [`SamplerName::build`] and [`plan`](super::sampler::plan).
+    pub fn plan_for(&self, process: &dyn Process, steps: u32) -> Result<(SamplingPlan, Vec<String>)> {
         let sampler = self.sampler.build(&self.options)?;
-        let plan = sampler.plan(&noise, self.prediction, &timesteps, self.clip.unwrap_or(f32::INFINITY))?;
-        Ok((plan, noise.warning().into_iter().chain(sampler.warnings(&noise, &timesteps)).collect()))
+        let visits = Visits { steps, spacing: self.spacing, offset: self.steps_offset };
+        let clip = self.clip.unwrap_or(f32::INFINITY);
+        let (plan, warnings) = sampler::plan(self.sampler.name(), &*sampler, process, &visits, clip)?;
+        Ok((plan, process.warning().into_iter().chain(warnings).collect()))
+    }
+
+    /// [`SchedulerConfig::plan_for`] its own process.
+    ///
+    /// # Errors
+    /// Those of [`SchedulerConfig::process`] and [`SchedulerConfig::plan_for`].
+    pub fn plan(&self, steps: u32) -> Result<(SamplingPlan, Vec<String>)> {
+        self.plan_for(&self.process()?, steps)
     }
 }
 

@@ -1,12 +1,11 @@
 //! How much the loss of each time step counts.
 
-use super::prediction::Prediction;
-use super::schedule::NoiseSchedule;
+use super::process::{Family, Process};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// Weights of the squared error by time step. In a configuration: `{ name = "min_snr", gamma = 5 }`; from a command line: the name.
+/// Weights of the squared error by time. In a configuration: `{ name = "min_snr", gamma = 5 }`; from a command line: the name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LossWeighting {
@@ -30,6 +29,9 @@ pub enum LossWeighting {
         #[serde(default = "one")]
         gamma: f64,
     },
+    /// g(t)² for the error in the score of a stochastic differential equation: an upper bound of the negative log-likelihood (Song et al. 2021c,
+    /// theorem 1).
+    Likelihood,
 }
 
 fn one() -> f64 {
@@ -49,35 +51,44 @@ impl FromStr for LossWeighting {
 }
 
 impl LossWeighting {
-    /// `[T]`: the weight of the squared error in the model's output at each time step.
+    /// `[T]`: the weight of the squared error in the network's answer at each training time.
     ///
     /// # Errors
-    /// [`Error::Config`] for a parameter that is no positive number (gamma of P2 may be 0), and those of [`Prediction::check`].
-    pub fn weights(self, prediction: Prediction, noise: &NoiseSchedule) -> Result<Vec<f32>> {
-        prediction.check(noise)?;
+    /// [`Error::Config`] for a parameter that is no positive number (gamma of P2 may be 0), and for `likelihood` with a process that is no
+    /// stochastic differential equation.
+    pub fn weights(self, process: &dyn Process) -> Result<Vec<f32>> {
+        let times = process.training_times();
         let (positive, other) = match self {
-            LossWeighting::Simple => return Ok(vec![1.0; noise.steps() as usize]),
-            LossWeighting::Snr => (1.0, 0.0),
+            LossWeighting::Simple => return Ok(vec![1.0; times.len()]),
+            LossWeighting::Snr | LossWeighting::Likelihood => (1.0, 0.0),
             LossWeighting::MinSnr { gamma } => (gamma, 0.0),
             LossWeighting::P2 { k, gamma } => (k, gamma),
         };
         if !(positive > 0.0 && positive.is_finite() && other >= 0.0 && other.is_finite()) {
             return Err(Error::Config(format!("the loss weighting {self:?} needs positive numbers")));
         }
-        let weight = |(&bar, snr): (&f64, f64)| {
-            // Of the error in the image, which is 1/SNR of that in the noise and (1 - abar) of that in the velocity.
-            let for_image = match self {
-                LossWeighting::Simple | LossWeighting::Snr => snr,
-                LossWeighting::MinSnr { gamma } => snr.min(gamma),
-                LossWeighting::P2 { k, gamma } => snr / (k + snr).powf(gamma),
+        if self == LossWeighting::Likelihood && process.family() != Family::Sde {
+            return Err(Error::Config(format!(
+                "the loss weighting likelihood is for a stochastic differential equation, and this is {}",
+                process.describe()
+            )));
+        }
+        let weight = |&t: &f64| {
+            let (at, [p, q]) = (process.marginal(t), process.view(t).target);
+            let snr = at.ratio().powi(-2);
+            // Of the error in the image. That in the answer m = p x_0 + q eps, with x_t given, is -determinant / sigma times it.
+            let determinant = at.alpha * q - at.sigma * p;
+            let per_image = (at.sigma / determinant).powi(2);
+            let for_answer = match self {
+                LossWeighting::Simple => 1.0,
+                LossWeighting::Snr => snr * per_image,
+                LossWeighting::MinSnr { gamma } => snr.min(gamma) * per_image,
+                LossWeighting::P2 { k, gamma } => snr / (k + snr).powf(gamma) * per_image,
+                // g² |score error|², and the score is the noise times -1 / sigma.
+                LossWeighting::Likelihood => at.diffusion() / (at.sigma * at.sigma) * snr * per_image,
             };
-            let for_output = match prediction {
-                Prediction::Epsilon => for_image / snr,
-                Prediction::Sample => for_image,
-                Prediction::VPrediction => for_image * (1.0 - bar),
-            };
-            for_output as f32
+            for_answer as f32
         };
-        Ok(noise.alphas_cumprod().iter().zip(noise.snr()).map(weight).collect())
+        Ok(times.iter().map(weight).collect())
     }
 }

@@ -63,6 +63,14 @@ impl Memory {
         Ok(())
     }
 
+    /// [`Memory::write`] from the beginning, if any program has named the memory and there is something to write.
+    ///
+    /// # Errors
+    /// As [`Memory::write`].
+    pub fn write_if_there<T: bytemuck::NoUninit>(&self, gpu: &Gpu, name: &str, data: &[T]) -> Result<()> {
+        if self.contains(name) && !data.is_empty() { self.write(gpu, name, 0, data) } else { Ok(()) }
+    }
+
     /// Reads `count` values at `offset` bytes; waits for the device.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
 use super::unet_choices::Activation;
+use crate::ops::batch_norm;
 use crate::ops::conv2d::{Conv2d, Padding, conv2d};
 use crate::ops::group_norm::{self, GroupNorm, group_norm};
 use crate::ops::linear::linear;
@@ -139,6 +140,36 @@ impl Norm {
     fn with(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: group_norm::Activation) -> Tensor {
         let settings = GroupNorm { groups: self.groups, eps: self.eps, activation };
         group_norm(t, x, w.get(self.weight), w.get(self.bias), settings)
+    }
+}
+
+/// Batch normalisation with a weight, a bias and running statistics for each channel (PyTorch's `BatchNorm2d`).
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    weight: ParameterId,
+    bias: ParameterId,
+    running: [ParameterId; 2],
+}
+
+impl BatchNorm {
+    /// Adds `NAME.weight`, `NAME.bias`, `NAME.running_mean` and `NAME.running_var`, all `[channels]`.
+    pub fn new(p: &mut Parameters, name: &str, channels: u32) -> BatchNorm {
+        let shape = Shape::f32([channels]);
+        BatchNorm {
+            weight: p.add(format!("{name}.weight"), shape, Initial::Ones),
+            bias: p.add(format!("{name}.bias"), shape, Initial::Zeros),
+            running: [
+                p.add_statistic(format!("{name}.running_mean"), shape, Initial::Zeros),
+                p.add_statistic(format!("{name}.running_var"), shape, Initial::Ones),
+            ],
+        }
+    }
+
+    /// Of a map [B, channels, H, W]: by the batch's statistics in training, by the running ones otherwise.
+    #[track_caller]
+    pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
+        let settings = batch_norm::BatchNorm::new(w.training());
+        batch_norm::batch_norm(t, x, w.get(self.weight), w.get(self.bias), self.running.map(|id| w.get(id)), settings)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Several slabs have this layout: the parameters, their gradients, Adam's moments, the moving average. So what treats all parameters alike
 //! (Adam, clipping, averaging) is one kernel call over a slab, and a model can be sampled from any of them.
 
+use crate::Result;
+use crate::gpu::{Gpu, Memory};
 use crate::tape::philox::{key, normal, philox, uniform};
 use crate::tape::{Shape, Tape, Tensor, purpose};
 use clap::ValueEnum;
@@ -59,16 +61,18 @@ pub struct Parameter {
     pub name: String,
     /// Its shape.
     pub shape: Shape,
-    /// Bytes from the slab's beginning.
+    /// Bytes from the beginning of its slab: that of the trained tensors, or that of the statistics.
     pub offset: u64,
     /// How its first values are drawn.
     pub initial: Initial,
     /// Whether it belongs to the last layer of a residual branch or of the model.
     pub last: bool,
+    /// Whether it is a running statistic: saved with the model, but written by a layer and not by the optimizer.
+    pub statistic: bool,
 }
 
 impl Parameter {
-    /// Its place in a slab of f32.
+    /// Its place in its slab of f32.
     pub fn range(&self) -> std::ops::Range<usize> {
         let first = self.offset as usize / 4;
         first..first + self.shape.len()
@@ -79,6 +83,7 @@ impl Parameter {
 #[derive(Clone, Debug, Default)]
 pub struct Parameters {
     list: Vec<Parameter>,
+    dropouts: u32,
 }
 
 impl Parameters {
@@ -93,10 +98,30 @@ impl Parameters {
     /// If the name is taken.
     #[track_caller]
     pub fn add(&mut self, name: String, shape: Shape, initial: Initial) -> ParameterId {
+        self.push(name, shape, initial, false)
+    }
+
+    /// Adds a running statistic: saved with the model, but written by a layer and not by the optimizer.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    #[track_caller]
+    pub fn add_statistic(&mut self, name: String, shape: Shape, initial: Initial) -> ParameterId {
+        self.push(name, shape, initial, true)
+    }
+
+    #[track_caller]
+    fn push(&mut self, name: String, shape: Shape, initial: Initial, statistic: bool) -> ParameterId {
         assert!(self.list.iter().all(|p| p.name != name), "two parameters are called `{name}`");
-        let offset = self.bytes().next_multiple_of(ALIGNMENT);
-        self.list.push(Parameter { name, shape, offset, initial, last: false });
+        let offset = self.end(statistic).next_multiple_of(ALIGNMENT);
+        self.list.push(Parameter { name, shape, offset, initial, last: false, statistic });
         ParameterId(self.list.len() - 1)
+    }
+
+    /// A number for one more layer of dropout, so that no two have one mask.
+    pub fn number_dropout(&mut self) -> u32 {
+        self.dropouts += 1;
+        self.dropouts - 1
     }
 
     /// Marks a tensor as belonging to the last layer of a branch: see [`Initialization::ZeroLast`].
@@ -116,12 +141,60 @@ impl Parameters {
 
     /// Number of trained numbers.
     pub fn count(&self) -> usize {
-        self.list.iter().map(|p| p.shape.len()).sum()
+        self.list.iter().filter(|p| !p.statistic).map(|p| p.shape.len()).sum()
     }
 
     /// Bytes of a slab; between the tensors lie up to 252 bytes that stay zero.
     pub fn bytes(&self) -> u64 {
-        self.list.last().map_or(0, |p| p.offset + p.shape.bytes())
+        self.end(false)
+    }
+
+    fn end(&self, statistic: bool) -> u64 {
+        self.list.iter().rfind(|p| p.statistic == statistic).map_or(0, |p| p.offset + p.shape.bytes())
+    }
+
+    /// All running statistics as one tensor's shape; `None` for a model without.
+    pub fn statistics(&self) -> Option<Shape> {
+        let bytes = self.end(true);
+        (bytes > 0).then(|| Shape::f32([(bytes / 4) as u32]))
+    }
+
+    /// Numbers in a slab and its statistics.
+    pub fn len(&self) -> usize {
+        self.slab().len() + self.statistics().map_or(0, |s| s.len())
+    }
+
+    /// Where a tensor lies in a slab that is followed by its statistics: how a model's values are held on the host.
+    pub fn place(&self, p: &Parameter) -> std::ops::Range<usize> {
+        let before = if p.statistic { self.slab().len() } else { 0 };
+        before + p.range().start..before + p.range().end
+    }
+
+    /// Puts a model's values (a slab, followed by its statistics) into the memory `slab`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn write(&self, gpu: &Gpu, memory: &mut Memory, slab: &str, values: &[f32]) -> Result<()> {
+        let (trained, statistics) = values.split_at(self.slab().len());
+        for (name, values) in [(slab.to_owned(), trained), (statistics_of(slab), statistics)] {
+            if !values.is_empty() {
+                memory.require(gpu, &name, size_of_val(values) as u64)?;
+                memory.write(gpu, &name, 0, values)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A model's values from the memory `slab`: a slab, followed by its statistics.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn read(&self, gpu: &Gpu, memory: &Memory, slab: &str) -> Result<Vec<f32>> {
+        let mut values = memory.read(gpu, slab, 0, self.slab().len())?;
+        if let Some(statistics) = self.statistics() {
+            values.extend(memory.read::<f32>(gpu, &statistics_of(slab), 0, statistics.len())?);
+        }
+        Ok(values)
     }
 
     /// A whole slab as one tensor's shape.
@@ -129,39 +202,56 @@ impl Parameters {
         Shape::f32([(self.bytes() / 4) as u32])
     }
 
-    /// The first values of a slab. A tensor's depend on the seed and its number only.
+    /// The first values: a slab, followed by its statistics. A tensor's depend on the seed and its number only.
     pub fn initialise(&self, seed: u64, how: Initialization) -> Vec<f32> {
-        let mut slab = vec![0.0; self.bytes() as usize / 4];
+        let mut values = vec![0.0; self.len()];
         for (number, parameter) in self.list.iter().enumerate() {
             if !(parameter.last && how == Initialization::ZeroLast) {
-                draw(&mut slab[parameter.range()], parameter.initial, seed, number as u32);
+                draw(&mut values[self.place(parameter)], parameter.initial, seed, number as u32);
             }
         }
-        slab
+        values
     }
 
     /// Makes the tensors known to a tape that trains them: read from [`PARAMETERS`], their gradients written to [`GRADIENTS`].
     pub fn trained(&self, t: &mut Tape) -> Weights {
-        let bind = |p: &Parameter| t.parameter(PARAMETERS, p.offset, p.shape, GRADIENTS, p.offset);
-        Weights { tensors: self.list.iter().map(bind).collect() }
+        let statistics = statistics_of(PARAMETERS);
+        let bind = |p: &Parameter| match p.statistic {
+            false => t.parameter(PARAMETERS, p.offset, p.shape, GRADIENTS, p.offset),
+            true => t.view(&statistics, p.offset, p.shape),
+        };
+        Weights { tensors: self.list.iter().map(bind).collect(), training: true }
     }
 
     /// Makes the tensors known to a tape that only reads them, from the slab of a given name.
     pub fn fixed(&self, t: &mut Tape, slab: &str) -> Weights {
-        Weights { tensors: self.list.iter().map(|p| t.view(slab, p.offset, p.shape)).collect() }
+        let statistics = statistics_of(slab);
+        let bind = |p: &Parameter| t.view(if p.statistic { &statistics } else { slab }, p.offset, p.shape);
+        Weights { tensors: self.list.iter().map(bind).collect(), training: false }
     }
+}
+
+/// Name of the memory that holds the running statistics that belong to a slab.
+pub fn statistics_of(slab: &str) -> String {
+    format!("{slab}.statistics")
 }
 
 /// A model's tensors on one tape: what layers compute with.
 #[derive(Clone, Debug)]
 pub struct Weights {
     tensors: Vec<Tensor>,
+    training: bool,
 }
 
 impl Weights {
     /// A tensor on the tape.
     pub fn get(&self, id: ParameterId) -> Tensor {
         self.tensors[id.0]
+    }
+
+    /// Whether layers do as in training: dropout drops, batch normalisation takes and updates statistics.
+    pub fn training(&self) -> bool {
+        self.training
     }
 }
 
@@ -183,58 +273,4 @@ fn draw(values: &mut [f32], initial: Initial, seed: u64, number: u32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gpu::Target;
-
-    fn three() -> Parameters {
-        let mut parameters = Parameters::new();
-        parameters.add("a.weight".into(), Shape::f32([8, 3, 3, 3]), Initial::Uniform { fan_in: 27 });
-        let last = parameters.add("b.weight".into(), Shape::f32([5]), Initial::Uniform { fan_in: 27 });
-        parameters.mark_last(last);
-        parameters.add("c.weight".into(), Shape::f32([40, 10]), Initial::Normal);
-        parameters
-    }
-
-    #[test]
-    fn layout() {
-        let parameters = three();
-        let offsets: Vec<u64> = parameters.iter().map(|p| p.offset).collect();
-        assert_eq!(offsets, [0, 1024, 1280]);
-        assert_eq!((parameters.bytes(), parameters.count()), (1280 + 1600, 216 + 5 + 400));
-        let mut tape = Tape::new(Target::SOFTWARE);
-        parameters.trained(&mut tape);
-        let sizes = tape.memory_sizes();
-        assert_eq!(sizes[PARAMETERS], parameters.bytes());
-        assert_eq!(sizes[GRADIENTS], parameters.bytes());
-    }
-
-    #[test]
-    fn first_values() {
-        let parameters = three();
-        let slab = parameters.initialise(7, Initialization::PyTorch);
-        let values = |slab: &[f32], name| slab[parameters.find(name).unwrap().range()].to_vec();
-        let bound = 1.0 / 27f32.sqrt();
-        let largest = |v: &[f32]| v.iter().fold(0f32, |m, x| m.max(x.abs()));
-        let weight = values(&slab, "a.weight");
-        assert!(largest(&weight) <= bound && largest(&weight) > 0.95 * bound);
-        let mut distinct: Vec<u32> = slab.iter().filter(|&&x| x != 0.0).map(|x| x.to_bits()).collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        assert_eq!(distinct.len(), parameters.count(), "a number was drawn twice, or is zero");
-        let gaps = slab.iter().enumerate().filter(|(i, _)| parameters.iter().all(|p| !p.range().contains(i)));
-        assert!(gaps.map(|(_, x)| *x).all(|x| x == 0.0));
-
-        let zero = parameters.initialise(7, Initialization::ZeroLast);
-        assert_eq!(values(&zero, "b.weight"), [0.0; 5]);
-        assert_eq!(values(&zero, "c.weight"), values(&slab, "c.weight"), "depends on another tensor");
-        assert_ne!(values(&parameters.initialise(8, Initialization::PyTorch), "a.weight"), weight);
-        assert_ne!(values(&parameters.initialise(7 + (1 << 32), Initialization::PyTorch), "a.weight"), weight);
-    }
-
-    #[test]
-    #[should_panic(expected = "two parameters are called `a.weight`")]
-    fn a_name_twice() {
-        three().add("a.weight".into(), Shape::f32([1]), Initial::Zeros);
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ const NAMED: usize = 10;
 /// Attention layers had other names before diffusers 0.13; all google/ddpm-* files have them.
 const LEGACY: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
 
-/// Reads a state dict into a slab. Numbers of 16 bits are widened.
+/// Reads a state dict into a slab, followed by its statistics. Numbers of 16 bits are widened.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::File`] with what is wrong: every missing, unknown or misshapen tensor, up to ten.
@@ -45,7 +45,7 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
         }
         tensors.insert(name, tensor);
     }
-    let mut slab = vec![0.0; parameters.bytes() as usize / 4];
+    let mut slab = vec![0.0; parameters.len()];
     for parameter in parameters.iter() {
         let name = &parameter.name;
         let Some(tensor) = tensors.remove(name) else {
@@ -62,7 +62,7 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
             Some(values) if values.iter().any(|x| !x.is_finite()) => {
                 problems.push(format!("`{name}` holds numbers that are not finite"));
             }
-            Some(values) => slab[parameter.range()].copy_from_slice(&values),
+            Some(values) => slab[parameters.place(parameter)].copy_from_slice(&values),
         }
     }
     problems.extend(tensors.keys().map(|name| format!("`{name}` is not a tensor of this model")));
@@ -75,10 +75,10 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
 /// If the slab has not the parameters' length.
 #[track_caller]
 pub fn to_bytes(parameters: &Parameters, slab: &[f32]) -> Vec<u8> {
-    assert_eq!(slab.len() as u64 * 4, parameters.bytes(), "the slab has another length than the parameters");
+    assert_eq!(slab.len(), parameters.len(), "the slab has another length than the parameters");
     let view = |parameter: &super::Parameter| {
         let shape = parameter.shape.dims().iter().map(|&d| d as usize).collect();
-        let data = bytemuck::cast_slice(&slab[parameter.range()]);
+        let data = bytemuck::cast_slice(&slab[parameters.place(parameter)]);
         let view = TensorView::new(Dtype::F32, shape, data).expect("shape and data come from one parameter");
         (parameter.name.clone(), view)
     };

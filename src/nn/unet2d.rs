@@ -10,6 +10,7 @@
 //! ```
 
 use super::layers::{Conv, Linear, Norm};
+use super::network::{Conditions, Model, Network};
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
 use super::unet_choices::Activation;
 use super::unet_config::UNet2dConfig;
@@ -24,14 +25,10 @@ use crate::ops::silu::silu;
 use crate::ops::upsample::upsample;
 use crate::tape::{Shape, Tape, Tensor};
 
-/// Name of the memory that holds the table of [`UNet2d::time_table`].
-pub const TIME_TABLE: &str = "time.table";
-
 /// A U-Net: its parameters' names and shapes, and how they are computed with.
 #[derive(Clone, Debug)]
 pub struct UNet2d {
     config: UNet2dConfig,
-    timesteps: u32,
     parameters: Parameters,
     time: [Linear; 2],
     classes: Option<ParameterId>,
@@ -44,11 +41,11 @@ pub struct UNet2d {
 }
 
 impl UNet2d {
-    /// A model for time steps `0..timesteps`.
+    /// The model of a config.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) if the config cannot be computed.
-    pub fn new(config: UNet2dConfig, timesteps: u32) -> Result<UNet2d> {
+    pub fn new(config: UNet2dConfig) -> Result<UNet2d> {
         config.validate()?;
         let mut parameters = Parameters::new();
         let p = &mut parameters;
@@ -69,7 +66,6 @@ impl UNet2d {
             norm_out: Norm::new(p, "conv_norm_out", first, config.norm_num_groups, config.norm_eps as f32),
             conv_out: Conv::same(p, "conv_out", first, config.out_channels).last(p),
             config,
-            timesteps,
             parameters,
         })
     }
@@ -79,26 +75,84 @@ impl UNet2d {
         &self.config
     }
 
-    /// Its parameters.
-    pub fn parameters(&self) -> &Parameters {
+    /// The time and class embedding, activated as every residual block takes it.
+    #[track_caller]
+    fn embed(&self, t: &mut Tape, w: &Weights, conditions: Conditions) -> Tensor {
+        let Some(time) = conditions.time else { panic!("the model must be told the time") };
+        let mut e = self.time[0].rows(t, w, time);
+        e = silu(t, e);
+        e = self.time[1].rows(t, w, e);
+        match (self.classes, conditions.labels) {
+            (Some(table), Some(labels)) => {
+                let class = embedding(t, labels, w.get(table));
+                e = add(t, e, class);
+            }
+            (None, None) => (),
+            (Some(_), None) => panic!("the model has classes, but no labels are given"),
+            (None, Some(_)) => panic!("labels are given, but the model has no classes"),
+        }
+        self.config.act_fn.apply(t, e)
+    }
+
+    /// Floating-point operations of one forward pass for one picture.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if the size does not fit.
+    pub fn flops(&self, height: u32, width: u32) -> Result<u64> {
+        self.config.check_size(height, width)?;
+        let mut t = Tape::new(Target::TILES);
+        let w = self.parameters.fixed(&mut t, super::PARAMETERS);
+        let x = t.memory("x", Shape::f32([1, self.config.in_channels, height, width]));
+        let time = Some(t.memory("time", Shape::f32([1, self.time_width()])));
+        let labels = self.classes.map(|_| t.memory("labels", Shape::u32([1])));
+        self.forward(&mut t, &w, x, Conditions { time, labels });
+        let shapes = |inputs: &[Tensor]| inputs.iter().map(|&x| t.shape(x)).collect::<Vec<_>>();
+        Ok(t.nodes().iter().map(|node| node.op.flops(&shapes(&node.inputs))).sum())
+    }
+}
+
+impl Model for UNet2d {
+    fn class(&self) -> &'static str {
+        "UNet2DModel"
+    }
+
+    fn config_json(&self) -> String {
+        self.config.to_json()
+    }
+
+    fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// Number of time steps it knows.
-    pub fn timesteps(&self) -> u32 {
-        self.timesteps
+    fn image(&self) -> Option<[u32; 3]> {
+        let [height, width] = self.config.sample_size?.height_width();
+        Some([self.config.in_channels, height, width])
+    }
+}
+
+impl Network for UNet2d {
+    fn time_width(&self) -> u32 {
+        self.config.block_out_channels[0]
     }
 
-    /// Records the prediction for pictures x `[B, in_channels, H, W]` at `timesteps` (u32 `[B]`), of classes `labels` (u32 `[B]`, for models with
-    /// classes). [`TIME_TABLE`] must be written before the tape is run.
-    ///
-    /// # Panics
-    /// If the size of the pictures does not fit (see [`UNet2dConfig::check_size`]), or if labels are missing or too many.
-    #[track_caller]
-    pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, timesteps: Tensor, labels: Option<Tensor>) -> Tensor {
+    /// The sines and cosines of [`sinusoid`].
+    fn time_row(&self, time: f64) -> Vec<f64> {
+        let c = &self.config;
+        sinusoid(time, c.block_out_channels[0] as usize, c.flip_sin_to_cos, c.freq_shift)
+    }
+
+    fn classes(&self) -> Option<u32> {
+        self.config.num_class_embeds
+    }
+
+    fn check_size(&self, height: u32, width: u32) -> Result<()> {
+        self.config.check_size(height, width)
+    }
+
+    fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
         let [_, _, height, width] = t.shape(x).as_array();
         self.config.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
-        let e = self.embed(t, w, timesteps, labels);
+        let e = self.embed(t, w, conditions);
 
         let x = if self.config.center_input_sample { affine(t, x, 2.0, -1.0) } else { x };
         let mut h = self.conv_in.forward(t, w, x);
@@ -131,50 +185,6 @@ impl UNet2d {
         assert!(kept.is_empty(), "every kept map is used");
         h = self.norm_out.activated(t, w, h, Activation::Silu);
         self.conv_out.forward(t, w, h)
-    }
-
-    /// The time and class embedding, activated as every residual block takes it.
-    #[track_caller]
-    fn embed(&self, t: &mut Tape, w: &Weights, timesteps: Tensor, labels: Option<Tensor>) -> Tensor {
-        let table = t.memory(TIME_TABLE, Shape::f32([self.timesteps, self.config.block_out_channels[0]]));
-        let mut e = embedding(t, timesteps, table);
-        e = self.time[0].rows(t, w, e);
-        e = silu(t, e);
-        e = self.time[1].rows(t, w, e);
-        match (self.classes, labels) {
-            (Some(table), Some(labels)) => {
-                let class = embedding(t, labels, w.get(table));
-                e = add(t, e, class);
-            }
-            (None, None) => (),
-            (Some(_), None) => panic!("the model has classes, but no labels are given"),
-            (None, Some(_)) => panic!("labels are given, but the model has no classes"),
-        }
-        self.config.act_fn.apply(t, e)
-    }
-
-    /// What is to be written to [`TIME_TABLE`]: the sines and cosines of every time step, row by row.
-    pub fn time_table(&self) -> Vec<f32> {
-        let c = &self.config;
-        let width = c.block_out_channels[0] as usize;
-        let row = |time: u32| sinusoid(f64::from(time), width, c.flip_sin_to_cos, c.freq_shift).into_iter();
-        (0..self.timesteps).flat_map(row).map(|x| x as f32).collect()
-    }
-
-    /// Floating-point operations of one forward pass for one picture.
-    ///
-    /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if the size does not fit.
-    pub fn flops(&self, height: u32, width: u32) -> Result<u64> {
-        self.config.check_size(height, width)?;
-        let mut t = Tape::new(Target::TILES);
-        let w = self.parameters.fixed(&mut t, super::PARAMETERS);
-        let x = t.memory("x", Shape::f32([1, self.config.in_channels, height, width]));
-        let time = t.memory("timesteps", Shape::u32([1]));
-        let labels = self.classes.map(|_| t.memory("labels", Shape::u32([1])));
-        self.forward(&mut t, &w, x, time, labels);
-        let shapes = |inputs: &[Tensor]| inputs.iter().map(|&x| t.shape(x)).collect::<Vec<_>>();
-        Ok(t.nodes().iter().map(|node| node.op.flops(&shapes(&node.inputs))).sum())
     }
 }
 
@@ -212,7 +222,7 @@ mod tests {
     }
 
     fn count(config: UNet2dConfig) -> usize {
-        UNet2d::new(config, 1000).unwrap().parameters().count()
+        UNet2d::new(config).unwrap().parameters().count()
     }
 
     /// Counts that diffusers gives for the same configs.
@@ -233,7 +243,7 @@ mod tests {
             up_block_types: vec![Up, AUp, Up],
             ..config(&[32, 64, 64], 1)
         };
-        let model = UNet2d::new(classes, 1000).unwrap();
+        let model = UNet2d::new(classes).unwrap();
         assert_eq!((model.parameters().count(), model.parameters().iter().len()), (1_624_577, 269));
 
         let cifar = UNet2dConfig {

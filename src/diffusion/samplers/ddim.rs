@@ -4,8 +4,10 @@
 //! p = t - T/n (rounded down), whatever the spacing: so diffusers has it. The image is clipped and the noise is not computed anew, unless
 //! asked for.
 
-use crate::diffusion::sampler::{Place, Sampler, SamplerOptions, bar_at, posterior_variance};
-use crate::diffusion::schedule::NoiseSchedule;
+use crate::diffusion::process::{Family, Process};
+use crate::diffusion::sampler::{
+    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Visits, bar_at, discrete_visits, late_start, posterior_variance,
+};
 use crate::{Error, Result};
 
 /// Implicit sampling.
@@ -34,17 +36,31 @@ impl Ddim {
 }
 
 impl Sampler for Ddim {
-    fn update(&self, noise: &NoiseSchedule, place: Place) -> [f64; 4] {
-        let next = place.t.checked_sub(noise.steps() / place.visits);
-        let next = if self.to_image { next } else { next.or(Some(0)) };
-        let (bar, bar_next) = (bar_at(noise, Some(place.t)), bar_at(noise, next));
-        let sigma = self.eta * posterior_variance(bar, bar_next).max(0.0).sqrt();
-        let (image, direction) = (bar_next.sqrt(), (1.0 - bar_next - sigma * sigma).max(0.0).sqrt());
-        if self.from_clipped {
-            // e = (x - sqrt(abar_t) x_0) / sqrt(1 - abar_t) of the clipped x_0, put in.
-            let current = direction / (1.0 - bar).sqrt();
-            return [image - current * bar.sqrt(), current, 0.0, sigma];
-        }
-        [image, 0.0, direction, sigma]
+    fn families(&self) -> &'static [Family] {
+        &[Family::Discrete]
+    }
+
+    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
+        let (noise, timesteps) = discrete_visits(process, visits)?;
+        let stage = |&t: &u32| {
+            let next = t.checked_sub(noise.steps() / visits.steps);
+            let next = if self.to_image { next } else { next.or(Some(0)) };
+            let (bar, bar_next) = (bar_at(noise, Some(t)), bar_at(noise, next));
+            let fresh = self.eta * posterior_variance(bar, bar_next).max(0.0).sqrt();
+            let (image, direction) = (bar_next.sqrt(), (1.0 - bar_next - fresh * fresh).max(0.0).sqrt());
+            let update = if self.from_clipped {
+                // e = (x - sqrt(abar_t) x_0) / sqrt(1 - abar_t) of the clipped x_0, put in.
+                let state = direction / (1.0 - bar).sqrt();
+                Update { image: image - state * bar.sqrt(), state, fresh, ..Update::default() }
+            } else {
+                Update { image, noise: direction, fresh, ..Update::default() }
+            };
+            Stage { time: f64::from(t), action: Action::Move(update) }
+        };
+        Ok(Trajectory::Stages(timesteps.iter().map(stage).collect()))
+    }
+
+    fn warnings(&self, process: &dyn Process, times: &[f64]) -> Vec<String> {
+        late_start(process, times).into_iter().collect()
     }
 }

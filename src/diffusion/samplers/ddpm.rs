@@ -5,8 +5,10 @@
 //! x' = sqrt(abar_p) beta/(1 - abar_t) x_0 + sqrt(alpha) (1 - abar_p)/(1 - abar_t) x + sigma z
 
 use crate::Result;
-use crate::diffusion::sampler::{Place, Sampler, SamplerOptions, Variance, bar_at, late_start, posterior_variance};
-use crate::diffusion::schedule::NoiseSchedule;
+use crate::diffusion::process::{Family, Process};
+use crate::diffusion::sampler::{
+    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Variance, Visits, bar_at, discrete_visits, late_start, posterior_variance,
+};
 
 /// Ancestral sampling.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,28 +27,42 @@ impl Ddpm {
 }
 
 impl Sampler for Ddpm {
-    fn update(&self, noise: &NoiseSchedule, place: Place) -> [f64; 4] {
-        let (bar, bar_next) = (bar_at(noise, Some(place.t)), bar_at(noise, place.next));
-        let alpha = bar / bar_next;
-        let image = bar_next.sqrt() * (1.0 - alpha) / (1.0 - bar);
-        let current = alpha.sqrt() * (1.0 - bar_next) / (1.0 - bar);
-        let variance = match self.variance {
-            Variance::FixedSmall => posterior_variance(bar, bar_next).max(1e-20),
-            Variance::FixedLarge => 1.0 - alpha,
-        };
-        // After time step 0 there is no noise; after another last one there is, as in diffusers.
-        [image, current, 0.0, if place.t > 0 { variance.sqrt() } else { 0.0 }]
+    fn families(&self) -> &'static [Family] {
+        &[Family::Discrete]
     }
 
-    fn warnings(&self, noise: &NoiseSchedule, timesteps: &[u32]) -> Vec<String> {
-        let few = self.variance == Variance::FixedLarge && timesteps.len() < noise.steps() as usize;
+    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
+        let (noise, timesteps) = discrete_visits(process, visits)?;
+        let stage = |(k, &t): (usize, &u32)| {
+            let (bar, bar_next) = (bar_at(noise, Some(t)), bar_at(noise, timesteps.get(k + 1).copied()));
+            let alpha = bar / bar_next;
+            let image = bar_next.sqrt() * (1.0 - alpha) / (1.0 - bar);
+            let state = alpha.sqrt() * (1.0 - bar_next) / (1.0 - bar);
+            let (small, large) = (posterior_variance(bar, bar_next).max(1e-20), 1.0 - alpha);
+            // After time step 0 there is no noise; after another last one there is, as in diffusers.
+            let scale = if t > 0 { 1.0 } else { 0.0 };
+            let update = |fresh: f64| Update { image, state, fresh: scale * fresh, ..Update::default() };
+            let action = match self.variance {
+                Variance::FixedSmall => Action::Move(update(small.sqrt())),
+                Variance::FixedLarge => Action::Move(update(large.sqrt())),
+                Variance::LearnedRange => {
+                    Action::MoveLearned { update: update(1.0), log_variance: [large.ln(), small.ln()] }
+                }
+            };
+            Stage { time: f64::from(t), action }
+        };
+        Ok(Trajectory::Stages(timesteps.iter().enumerate().map(stage).collect()))
+    }
+
+    fn warnings(&self, process: &dyn Process, times: &[f64]) -> Vec<String> {
+        let steps = process.schedule().map_or(0, |noise| noise.steps());
+        let few = self.variance == Variance::FixedLarge && times.len() < steps as usize;
         let warning = || {
             format!(
-                "the variance `fixed_large` at {} of {} steps leaves noise in the images: use `fixed_small`, or the sampler ddim",
-                timesteps.len(),
-                noise.steps()
+                "the variance `fixed_large` at {} of {steps} steps leaves noise in the images: use `fixed_small`, or the sampler ddim",
+                times.len()
             )
         };
-        late_start(noise, timesteps).into_iter().chain(few.then(warning)).collect()
+        late_start(process, times).into_iter().chain(few.then(warning)).collect()
     }
 }

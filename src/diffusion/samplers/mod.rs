@@ -24,6 +24,11 @@ macro_rules! samplers {
             /// Every sampler.
             pub const ALL: &[SamplerName] = &[$(SamplerName::$type),*];
 
+            /// Its name in settings and on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $(SamplerName::$type => stringify!($name)),* }
+            }
+
             /// The class in diffusers that does the same.
             pub fn class(self) -> &'static str {
                 match self { $(SamplerName::$type => $class),* }

@@ -1,0 +1,181 @@
+//! What a process is: how an image becomes noise, and what the network is shown and asked on the way.
+//!
+//! Every process here is a Gaussian path x_t = alpha(t) x_0 + sigma(t) eps whose network, shown input(t) x_t, answers a weighted sum of x_0 and
+//! eps. From these few functions follow the tables of training, the conversion of a model's output, and every sampler: DDPM's discrete
+//! steps (Ho et al. 2020), stochastic differential equations (Song et al. 2021), EDM (Karras et al. 2022) and flow matching (Lipman et al.
+//! 2023) differ in nothing else.
+
+use super::schedule::NoiseSchedule;
+use std::fmt::Debug;
+
+/// A process at a time: x_t = alpha x_0 + sigma eps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Marginal {
+    /// Factor of the image.
+    pub alpha: f64,
+    /// Factor of the noise.
+    pub sigma: f64,
+    /// d alpha / d t.
+    pub alpha_rate: f64,
+    /// d sigma / d t.
+    pub sigma_rate: f64,
+}
+
+impl Marginal {
+    /// sigma / alpha, by which the processes can be compared; infinite in pure noise.
+    pub fn ratio(&self) -> f64 {
+        self.sigma / self.alpha
+    }
+
+    /// f of the forward equation dx = f x dt + g dw that has this path (Song et al. 2021, eq. 5): alpha' / alpha.
+    pub fn drift(&self) -> f64 {
+        self.alpha_rate / self.alpha
+    }
+
+    /// g² of that equation: 2 sigma sigma' - 2 f sigma².
+    pub fn diffusion(&self) -> f64 {
+        2.0 * self.sigma * (self.sigma_rate - self.drift() * self.sigma)
+    }
+}
+
+/// What the network is shown and asked at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct View {
+    /// Factor of x_t at the network's input.
+    pub input: f64,
+    /// The time as the network is told it.
+    pub time: f64,
+    /// (p, q): the network is to answer p x_0 + q eps.
+    pub target: [f64; 2],
+}
+
+/// Where a step of a solver of ordinary differential equations is straight: x / scale as a function of the coordinate, whose slope is
+/// slope[0] x_0 + slope[1] eps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Frame {
+    /// What x is divided by.
+    pub scale: f64,
+    /// What the solver steps in.
+    pub coordinate: f64,
+    /// Weights of image and noise in the slope.
+    pub slope: [f64; 2],
+}
+
+/// Kinds of processes, by which samplers say what they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// T time steps, variance preserving: epsilon, x_0 or v is predicted.
+    Discrete,
+    /// A stochastic differential equation in continuous time.
+    Sde,
+    /// The noise level itself is the time.
+    Edm,
+    /// A straight path from noise to image.
+    Flow,
+}
+
+impl Family {
+    /// In words, for messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Family::Discrete => "a process of discrete time steps",
+            Family::Sde => "a stochastic differential equation",
+            Family::Edm => "EDM",
+            Family::Flow => "flow matching",
+        }
+    }
+}
+
+/// A Gaussian path from image to noise, with what the network is shown and asked on it.
+pub trait Process: Debug {
+    /// In words, for messages and for the record of a run.
+    fn describe(&self) -> String;
+
+    /// Its kind.
+    fn family(&self) -> Family;
+
+    /// The times between which samplers go: that of noise, and that of the image.
+    fn span(&self) -> [f64; 2];
+
+    /// The path at a time.
+    fn marginal(&self, t: f64) -> Marginal;
+
+    /// The time at which sigma / alpha has a value: the inverse of [`Marginal::ratio`].
+    fn time_at(&self, ratio: f64) -> f64;
+
+    /// What the network is shown and asked at a time.
+    fn view(&self, t: f64) -> View;
+
+    /// The times that training draws from, all equally probable.
+    fn training_times(&self) -> Vec<f64>;
+
+    /// Standard deviation of the noise that samplers start from.
+    fn prior(&self) -> f64 {
+        1.0
+    }
+
+    /// Times for `steps` steps of a solver, from noise on; the image itself comes after the last. Those of Karras et al. 2022, eq. 5
+    /// (rho = 7), unless the process has better ones.
+    fn grid(&self, steps: u32) -> Vec<f64> {
+        let [noise, image] = self.span().map(|t| self.marginal(t).ratio().powf(1.0 / 7.0));
+        let part = |k: u32| if steps > 1 { f64::from(k) / f64::from(steps - 1) } else { 0.0 };
+        (0..steps).map(|k| self.time_at((noise + part(k) * (image - noise)).powi(7))).collect()
+    }
+
+    /// Where a solver's step is straight at a time: for x / alpha as a function of sigma / alpha the slope is eps (Song et al. 2021a, eq. 14).
+    fn frame(&self, t: f64) -> Frame {
+        let at = self.marginal(t);
+        Frame { scale: at.alpha, coordinate: at.ratio(), slope: [0.0, 1.0] }
+    }
+
+    /// The frame of the image itself, where sigma is 0.
+    fn image_frame(&self) -> Frame {
+        Frame { scale: 1.0, coordinate: 0.0, slope: self.frame(self.span()[1]).slope }
+    }
+
+    /// The schedule of a process of discrete time steps.
+    fn schedule(&self) -> Option<&NoiseSchedule> {
+        None
+    }
+
+    /// (c0, c1, c2, c3) such that x_0 = c0 x + c1 m and eps = c2 x + c3 m, for the noisy image x and the network's answer m: both are linear in
+    /// x_0 and eps.
+    fn conversion(&self, t: f64) -> [f64; 4] {
+        let (at, [p, q]) = (self.marginal(t), self.view(t).target);
+        let determinant = at.alpha * q - at.sigma * p;
+        [q, -at.sigma, -p, at.alpha].map(|c| c / determinant)
+    }
+
+    /// What the user should know before training.
+    fn warning(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The tables by which training noises images and judges answers; entry k belongs to training time k.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingTables {
+    /// The times as the network is told them, `[T]`.
+    pub times: Vec<f64>,
+    /// (a, b), [T, 2]: the network is shown a x_0 + b eps.
+    pub shown: Vec<[f32; 2]>,
+    /// (p, q), [T, 2]: it is to answer p x_0 + q eps.
+    pub target: Vec<[f32; 2]>,
+}
+
+impl TrainingTables {
+    /// The tables of a process.
+    pub fn of(process: &dyn Process) -> TrainingTables {
+        let times = process.training_times();
+        let views: Vec<View> = times.iter().map(|&t| process.view(t)).collect();
+        let shown = |(&t, view): (&f64, &View)| {
+            let at = process.marginal(t);
+            [at.alpha, at.sigma].map(|factor| (view.input * factor) as f32)
+        };
+        TrainingTables {
+            shown: times.iter().zip(&views).map(shown).collect(),
+            target: views.iter().map(|view| view.target.map(|x| x as f32)).collect(),
+            times: views.iter().map(|view| view.time).collect(),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The processes. Each is a file here and a line in the list below; the name in settings and checkpoints follows from it.
+//!
+//! A file holds a struct with the process's numbers, their usual values as its `Default`, a method `check` that refuses what cannot be, and
+//! an implementation of [`Process`]. The discrete one has no line: it is made of a schedule and a prediction, which checkpoints keep in
+//! diffusers' scheduler_config.json.
+
+mod discrete;
+
+pub use discrete::Discrete;
+
+use super::process::Process;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Training times of a process in continuous time: so many, equally probable, that no two batches share one by more than chance.
+const TIMES: u32 = 16_384;
+
+/// The middles of [`TIMES`] equal parts of [0, 1].
+fn middles() -> impl Iterator<Item = f64> {
+    (0..TIMES).map(|k| (f64::from(k) + 0.5) / f64::from(TIMES))
+}
+
+macro_rules! processes {
+    ($($(#[$meta:meta])* $name:ident: $type:ident,)*) => {
+        $(mod $name; pub use $name::$type;)*
+
+        /// The processes by name. In a configuration: `{ name = "vp", beta_max = 20 }`; from a command line: the name.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "name", rename_all = "snake_case")]
+        pub enum ProcessName {
+            /// T discrete time steps: see [`Discrete`].
+            #[default]
+            Discrete,
+            $($(#[$meta])* $type($type),)*
+        }
+
+        impl fmt::Display for ProcessName {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str(match self {
+                    ProcessName::Discrete => "discrete",
+                    $(ProcessName::$type(_) => stringify!($name),)*
+                })
+            }
+        }
+
+        impl ProcessName {
+            /// The process; `discrete` makes the one of discrete time steps.
+            ///
+            /// # Errors
+            /// Numbers that cannot be, and those of `discrete`.
+            pub fn build(&self, discrete: impl FnOnce() -> Result<Discrete>) -> Result<Box<dyn Process>> {
+                Ok(match self {
+                    ProcessName::Discrete => Box::new(discrete()?),
+                    $(ProcessName::$type(process) => {
+                        process.check().map_err(|problem| Error::Config(format!("process {self}: {problem}")))?;
+                        Box::new(*process)
+                    })*
+                })
+            }
+        }
+    };
+}
+
+processes! {
+    /// Variance preserving stochastic differential equation.
+    vp: Vp,
+}
+
+impl FromStr for ProcessName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<ProcessName> {
+        super::from_name("the process", name)
+    }
+}

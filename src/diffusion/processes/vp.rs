@@ -1,0 +1,87 @@
+//! The variance preserving equation dx = -beta(t)/2 x dt + sqrt(beta(t)) dw on 0 < t <= 1, beta linear in t (Song et al. 2021, appendix B).
+//!
+//! alpha = exp(-B/2), sigma² = 1 - exp(-B), B(t) = beta_min t + (beta_max - beta_min) t²/2. The network predicts the noise, which is the
+//! score times -sigma.
+
+use super::middles;
+use crate::diffusion::process::{Family, Marginal, Process, View};
+use serde::{Deserialize, Serialize};
+
+/// Variance preserving equation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vp {
+    /// beta(0): 0.1.
+    pub beta_min: f64,
+    /// beta(1): 20.
+    pub beta_max: f64,
+}
+
+impl Default for Vp {
+    fn default() -> Vp {
+        Vp { beta_min: 0.1, beta_max: 20.0 }
+    }
+}
+
+/// Where sampling ends, and where training begins: below, the noise is no more than rounding (Song et al. 2021, appendix C).
+pub(super) const EARLIEST: [f64; 2] = [1e-3, 1e-5];
+
+impl Vp {
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        let Vp { beta_min, beta_max } = *self;
+        match beta_min > 0.0 && beta_max >= beta_min && beta_max.is_finite() {
+            true => Ok(()),
+            false => Err(format!("beta_min = {beta_min} and beta_max = {beta_max}: use 0 < beta_min <= beta_max")),
+        }
+    }
+
+    /// B(t), the integral of beta.
+    pub(super) fn integral(&self, t: f64) -> f64 {
+        self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t * t
+    }
+
+    pub(super) fn beta(&self, t: f64) -> f64 {
+        self.beta_min + (self.beta_max - self.beta_min) * t
+    }
+
+    /// The time at which the integral has a value.
+    pub(super) fn time_of(&self, integral: f64) -> f64 {
+        let slope = self.beta_max - self.beta_min;
+        // The root of slope t²/2 + beta_min t = integral, in the form that keeps its digits where the slope is small.
+        2.0 * integral / (self.beta_min + (self.beta_min * self.beta_min + 2.0 * slope * integral).sqrt())
+    }
+}
+
+impl Process for Vp {
+    fn describe(&self) -> String {
+        format!("variance preserving equation, beta {} to {}, predicts epsilon", self.beta_min, self.beta_max)
+    }
+
+    fn family(&self) -> Family {
+        Family::Sde
+    }
+
+    fn span(&self) -> [f64; 2] {
+        [1.0, EARLIEST[0]]
+    }
+
+    fn marginal(&self, t: f64) -> Marginal {
+        let (integral, beta) = (self.integral(t), self.beta(t));
+        let alpha = (-0.5 * integral).exp();
+        let sigma = (-(-integral).exp_m1()).sqrt();
+        Marginal { alpha, sigma, alpha_rate: -0.5 * beta * alpha, sigma_rate: 0.5 * beta * alpha * alpha / sigma }
+    }
+
+    fn time_at(&self, ratio: f64) -> f64 {
+        self.time_of((ratio * ratio).ln_1p())
+    }
+
+    /// The time is told on the scale of a thousand time steps.
+    fn view(&self, t: f64) -> View {
+        View { input: 1.0, time: 999.0 * t, target: [0.0, 1.0] }
+    }
+
+    fn training_times(&self) -> Vec<f64> {
+        middles().map(|u| EARLIEST[1] + u * (1.0 - EARLIEST[1])).collect()
+    }
+}
