@@ -1,11 +1,15 @@
 //! The presets: a TOML file each, compiled in. A file sets what its sizes share, then a table for each size.
 
-use super::settings::{Settings, Size};
+use super::choices::Size;
+use super::settings::Settings;
 use crate::{Error, Result};
 use serde::Deserialize;
 
 /// Name and text of every preset.
 const ALL: &[(&str, &str)] = &[("ddpm", include_str!("presets/ddpm.toml"))];
+
+/// What every preset sets unless it says otherwise.
+const DEFAULTS: &str = include_str!("presets/defaults.toml");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,5 +34,6 @@ pub fn settings(name: &str, size: Size) -> Result<Settings> {
         Size::Small => preset.small,
         Size::Base => preset.base,
     };
-    Ok(sized.or(preset.common))
+    let defaults: Settings = toml::from_str(DEFAULTS).map_err(|e| Error::Config(format!("preset defaults: {e}")))?;
+    Ok(sized.or(preset.common).or(defaults))
 }
