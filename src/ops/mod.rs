@@ -48,6 +48,7 @@ operators! {
     record,
     relu,
     repeat,
+    reparametrise,
     roofline,
     scale_shift,
     silu,
