@@ -39,6 +39,7 @@ operators! {
     fill,
     gradient_norm,
     group_norm,
+    kl_normal,
     linear,
     matmul,
     mix,
