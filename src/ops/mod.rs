@@ -29,6 +29,7 @@ operators! {
     average,
     batch,
     batch_norm,
+    bernoulli,
     choose,
     concat,
     conv2d,
