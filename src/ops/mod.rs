@@ -34,6 +34,7 @@ operators! {
     concat,
     conv2d,
     denoise,
+    discretised_logistic,
     downsample,
     drop_label,
     embedding,
