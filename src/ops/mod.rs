@@ -57,6 +57,7 @@ operators! {
     silu,
     timesteps,
     upsample,
+    vlb,
 }
 
 pub use faces::SHADERS;
