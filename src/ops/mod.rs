@@ -41,6 +41,7 @@ operators! {
     fill,
     gradient_norm,
     group_norm,
+    importance,
     kl_normal,
     linear,
     matmul,

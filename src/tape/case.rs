@@ -111,6 +111,7 @@ pub fn words(shape: Shape, fill: Fill, seed: u64) -> Vec<u32> {
     };
     let mut uniform = move || (f64::from(word()) + 0.5) / 4_294_967_296.0;
     let normal = |uniform: &mut dyn FnMut() -> f64| (-2.0 * uniform().ln()).sqrt() * (TAU * uniform()).cos();
+    let mut place = 0.0;
     let mut element = || match fill {
         Fill::Normal(scale) => (normal(&mut uniform) as f32 * scale).to_bits(),
         Fill::Kinked => {
@@ -119,6 +120,10 @@ pub fn words(shape: Shape, fill: Fill, seed: u64) -> Vec<u32> {
         }
         Fill::Uniform(low, high) => (low + (high - low) * uniform() as f32).to_bits(),
         Fill::Below(bound) => (uniform() * f64::from(bound)) as u32,
+        Fill::Rising => {
+            place += 1.0;
+            ((place - uniform()) as f32 / shape.len() as f32).to_bits()
+        }
         Fill::Words => (uniform() * 4_294_967_296.0) as u32,
     };
     (0..shape.len()).map(|_| element()).collect()
