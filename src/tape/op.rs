@@ -76,6 +76,8 @@ pub enum Fill {
     Below(u32),
     /// Any 32-bit words.
     Words,
+    /// Rising numbers in (0, 1): a cumulative distribution.
+    Rising,
 }
 
 /// An operator with inputs to try it on.
