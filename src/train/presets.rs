@@ -5,8 +5,26 @@ use super::settings::Settings;
 use crate::{Error, Result};
 use serde::Deserialize;
 
-/// Name and text of every preset.
-const ALL: &[(&str, &str)] = &[("ddpm", include_str!("presets/ddpm.toml"))];
+macro_rules! presets {
+    ($($name:literal),* $(,)?) => {
+        /// Name and text of every preset.
+        const ALL: &[(&str, &str)] = &[$(($name, include_str!(concat!("presets/", $name, ".toml")))),*];
+    };
+}
+
+presets![
+    "ddpm",
+    "plain",
+    "plain-conditional",
+    "residual-attention",
+    "score",
+    "guided",
+    "hybrid",
+    "edm",
+    "flow",
+    "vae",
+    "classifier",
+];
 
 /// What every preset sets unless it says otherwise.
 const DEFAULTS: &str = include_str!("presets/defaults.toml");
