@@ -3,6 +3,7 @@
 //! Floor 3: everything is computed on the host in f64 and handed down as small f32 tables for the operators `mix`, `mse` and `denoise`.
 //! Only `generator` runs something on a device; the rest must not know how a model computes, nor what a GPU is.
 
+pub mod autoencoder;
 mod card;
 mod denoiser;
 mod generator;

@@ -166,6 +166,11 @@ impl Pipeline {
         Ok(Pipeline { network, weights, process, scheduler, card, warnings })
     }
 
+    /// Channels of an image.
+    pub fn channels(&self) -> u32 {
+        self.network.channels()[0]
+    }
+
     /// The denoiser, with its weights in the memory `slab`.
     pub fn denoiser<'a>(&'a self, slab: &'a str) -> Denoiser<'a> {
         Denoiser {

@@ -53,7 +53,7 @@ settings! {
     size: Size,
     /// Folder of the data set: IDX files, CIFAR-10 binaries, ImageNet npz batches, or PNG files
     data: PathBuf,
-    /// Folder of the run
+    /// Folder of the run; runs/PRESET-SIZE unless given
     out: PathBuf,
     /// Seed of parameters, noise, time steps and order of images
     seed: u64,
@@ -203,7 +203,8 @@ impl Settings {
             Form::Broadcast => Size::Tiny,
             Form::Tiles => Size::Base,
         });
-        let chosen = Settings { preset: Some(preset.clone()), size: Some(size), ..Settings::default() };
+        let out = PathBuf::from(format!("runs/{preset}-{size}"));
+        let chosen = Settings { preset: Some(preset.clone()), size: Some(size), out: Some(out), ..Settings::default() };
         let config = self.or(chosen).or(presets::settings(&preset, size)?).complete()?;
         config.check()?;
         Ok(config)

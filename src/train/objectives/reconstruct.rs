@@ -4,9 +4,10 @@
 use crate::Result;
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{Likelihood, Model, Vae, Weights};
-use crate::ops::{add, affine, bernoulli, discretised_logistic, kl_normal, noise, reparametrise, slice, timesteps};
+use crate::diffusion::autoencoder::Decoder;
+use crate::ops::{add, affine, bernoulli, discretised_logistic, kl_normal, reparametrise, slice, timesteps};
 use crate::report::Images;
-use crate::tape::{Program, Shape, Step, Tape, purpose};
+use crate::tape::Tape;
 use crate::train::objective::{Batch, Drawing, Loss, Objective, Tables};
 use crate::train::settings::Config;
 
@@ -67,7 +68,9 @@ impl Objective for Reconstruct {
         config: &Config,
         drawing: &Drawing<'_>,
     ) -> Result<Option<Vec<Images<'static>>>> {
-        let images = draw(gpu, memory, &self.model, drawing.slab, config.seed, 0, drawing.labels.len() as u32, drawing.name)?;
+        let count = drawing.labels.len() as u32;
+        let decoder = Decoder::new(gpu, memory, &self.model, drawing.slab, count, drawing.name)?;
+        let images = decoder.draw(gpu, memory, config.seed, count)?;
         let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
         Ok(Some(vec![Images::from_f32(&images, [drawing.labels.len(), channels, height, width])]))
     }
