@@ -4,7 +4,7 @@ use super::guidance::Labels;
 use super::sampler::SamplingPlan;
 use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory, Ticket};
 use crate::nn::{TIME_TABLE, UNet2d};
-use crate::ops::{denoise, noise, repeat, timesteps};
+use crate::ops::{denoise, guidance, noise, repeat, timesteps};
 use crate::tape::{Program, Shape, Step, Tape, purpose};
 use crate::{Error, Result};
 
@@ -76,12 +76,15 @@ impl Generator {
         let weights = unet.parameters().fixed(t, slab);
         let seen = if guided { repeat::repeat(t, x) } else { x };
         let model = unet.forward(t, &weights, seen, time, labels);
-        denoise::denoise(t, x, model, table, denoise::Denoise { clip: plan.clip, guided });
+        let model = if guided { guidance::guidance(t, model, guidance::Guidance { rescale: 0.0 }) } else { model };
+        denoise::denoise(t, x, model, table, plan.clip);
 
         let start = Program::compile(gpu, &start, memory)?;
         let denoise = Program::compile(gpu, &tape, memory)?;
         memory.write(gpu, &named("timesteps"), 0, &plan.timesteps)?;
-        memory.write(gpu, &named("table"), 0, &plan.table.concat())?;
+        let mut rows = vec![[0.0; denoise::COEFFICIENTS as usize]; plan.table.len()];
+        rows.iter_mut().zip(&plan.table).for_each(|(row, known)| row[..known.len()].copy_from_slice(known));
+        memory.write(gpu, &named("table"), 0, rows.as_flattened())?;
         memory.write(gpu, TIME_TABLE, 0, &unet.time_table())?;
         Ok(Generator { request, name: name.into(), start, denoise, shape, steps, has_classes })
     }
