@@ -114,7 +114,8 @@ pub fn words(shape: Shape, fill: Fill, seed: u64) -> Vec<u32> {
     // An odd factor and a shift that folds the upper half in: both invertible, so no two of 65,536 counts give the same.
     let scrambled = |count: u16| (count ^ (count >> 8)).wrapping_mul(0x9e3d);
     let mut element = |count: usize| match fill {
-        Fill::Normal(scale) => (normal(&mut uniform) as f32 * scale).to_bits(),
+        Fill::Alternating(_) if count % 2 == 1 => 0,
+        Fill::Normal(scale) | Fill::Alternating(scale) => (normal(&mut uniform) as f32 * scale).to_bits(),
         Fill::Kinked => {
             let x = normal(&mut uniform) as f32;
             (x + 0.01f32.copysign(x)).to_bits()
