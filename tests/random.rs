@@ -1,9 +1,12 @@
-//! The random generator on the device: its authors' known answers, the moments of its normal numbers, and independence of the batch.
+//! The random generator on the device: its authors' known answers, the moments of its normal numbers, independence of the batch, and the
+//! masks of dropout.
 
 mod common;
 
 use common::Setup;
 use degrain::gpu::{Gpu, Memory};
+use degrain::ops::dropout::{Dropout, dropout};
+use degrain::ops::fill::fill;
 use degrain::ops::noise::noise;
 use degrain::ops::philox::philox;
 use degrain::tape::{Program, Shape, Step, Tape, Tensor, purpose};
@@ -97,4 +100,33 @@ fn seeds_steps_and_images_have_their_own_noise() {
             assert!(a.iter().zip(b).all(|(a, b)| a != b), "two draws share numbers");
         }
     }
+}
+
+/// Which of the elements of `images` images of `size` a layer keeps, from image `first` on.
+fn kept(gpu: &Gpu, layer: u32, first: u32, images: u32, size: u32, rate: f32) -> Vec<bool> {
+    let mut tape = Tape::new(gpu.target());
+    let ones = fill(&mut tape, 1.0, Shape::f32([images, size]));
+    let y = dropout(&mut tape, ones, Dropout { rate, layer });
+    let step = Step { seed_low: 7, index: 3, first_image: first, ..Step::default() };
+    words(gpu, &tape, &mut Memory::new(), y, &step).into_iter().map(|word| f32::from_bits(word) > 0.0).collect()
+}
+
+/// The share kept, and the share on which two layers, and two images, agree, lie within five standard deviations; an image's mask does not
+/// depend on its batch.
+#[test]
+fn dropout_keeps_its_share() {
+    let gpu = common::gpu();
+    let share = |bits: &mut dyn Iterator<Item = bool>, expected: f64| {
+        let (mut all, mut set) = (0.0, 0.0);
+        bits.for_each(|bit| (all, set) = (all + 1.0, set + f64::from(u8::from(bit))));
+        let (found, allowed) = (set / all, 5.0 * f64::sqrt(expected * (1.0 - expected) / all));
+        assert!((found - expected).abs() < allowed, "a share of {found}, not {expected} within {allowed}");
+    };
+    let (rate, size) = (0.25, 4096);
+    let [a, b] = [0, 1].map(|layer| kept(&gpu, layer, 100, 32, size, rate));
+    let agree = 0.75f64.powi(2) + 0.25f64.powi(2);
+    share(&mut a.iter().copied(), 0.75);
+    share(&mut a.iter().zip(&b).map(|(a, b)| a == b), agree);
+    share(&mut a.iter().zip(&a[size as usize..]).map(|(a, b)| a == b), agree);
+    assert_eq!(kept(&gpu, 0, 131, 1, size, rate), a[31 * size as usize..]);
 }

@@ -1,7 +1,8 @@
-//! Gathers the images of a batch from the data set on the device, and turns bytes into [-1, 1].
+//! Gathers the images of a batch from the data set on the device, turns bytes into [-1, 1], and mirrors half of them if asked to.
 
 use super::faces::batch::{Classes, Images};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::philox::philox;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, purpose};
 use std::rc::Rc;
 
 /// Gathers images of this many channels and pixels.
@@ -13,6 +14,8 @@ pub struct Batch {
     pub height: u32,
     /// Columns.
     pub width: u32,
+    /// Whether images are mirrored left to right at random, each with probability 1/2, by `step.index` and the image's number.
+    pub flip: bool,
 }
 
 /// Images `[B, C, H, W]` in `[-1, 1]` and labels u32 `[B]`, from `pixels` (u8 `[N, C, H, W]`, four to a word), `labels` u32 `[N]` and image numbers
@@ -41,7 +44,8 @@ impl Op for Batch {
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (shape, count) = (t.shape(y[0]), t.shape(y[1]).len() as u32);
         let (length, image_size) = (shape.len() as u32, self.channels * self.height * self.width);
-        let images = Images { pixels: x[0], image: x[2], x: y[0], image_size, length };
+        let (width, flip) = (self.width, self.flip);
+        let images = Images { pixels: x[0], image: x[2], x: y[0], image_size, length, width, flip };
         t.emit_flat(images, length, 2 * u64::from(length));
         t.emit_flat(Classes { labels: x[1], image: x[2], y: y[1], batch: count }, count, 0);
         vec![]
@@ -51,12 +55,18 @@ impl Op for Batch {
         false
     }
 
-    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+    fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
         let each = (self.channels * self.height * self.width) as usize;
         let byte = |at: usize| f64::from((x[0].data[at / 4] as u32 >> (8 * (at % 4))) & 255);
         let count = x[2].data.len();
         let shape = Shape::f32([count as u32, self.channels, self.height, self.width]);
-        let images = Array::from_fn(shape, |i| byte(x[2].data[i / each] as usize * each + i % each) / 127.5 - 1.0);
+        let (width, seed) = (self.width as usize, [step.seed_low, step.seed_high]);
+        let word = |b: usize| philox([purpose::FLIP, step.index, step.first_image + b as u32, 0], seed)[0];
+        let images = Array::from_fn(shape, |i| {
+            let (b, row, column) = (i / each, i % each / width, i % width);
+            let column = if self.flip && word(b) % 2 == 1 { width - 1 - column } else { column };
+            byte(x[2].data[b] as usize * each + row * width + column) / 127.5 - 1.0
+        });
         let labels = Array::from_fn(Shape::u32([count as u32]), |b| x[1].data[x[2].data[b] as usize]);
         vec![images, labels]
     }
@@ -70,20 +80,24 @@ impl Op for Batch {
     }
 }
 
-fn case(channels: u32, side: u32, count: u32, batch: u32) -> Case {
-    let words = (channels * side * side * count).div_ceil(4);
+fn case(op: Batch, count: u32, batch: u32) -> Case {
+    let words = (op.channels * op.height * op.width * count).div_ceil(4);
     let inputs = vec![
         (Shape::u32([words]), Fill::Words),
         (Shape::u32([count]), Fill::Below(10)),
         (Shape::u32([batch]), Fill::Below(count)),
     ];
-    Case { op: Rc::new(Batch { channels, height: side, width: side }), inputs }
+    Case { op: Rc::new(op), inputs }
 }
 
 /// What tests and benches try.
 pub const OPERATOR: Operator = Operator {
     name: "batch",
     formula: "x = pixels[image] / 127.5 - 1, y = labels[image]",
-    case: |draw: &mut Draw| case(draw.range(1, 3), draw.range(1, 9), draw.range(1, 40), draw.range(1, 70)),
-    bench: || vec![case(1, 28, 10_000, 64)],
+    case: |draw: &mut Draw| {
+        let (channels, height, width) = (draw.range(1, 3), draw.range(1, 9), draw.range(1, 9));
+        let op = Batch { channels, height, width, flip: draw.flag() };
+        case(op, draw.range(1, 40), draw.range(1, 70))
+    },
+    bench: || vec![case(Batch { channels: 1, height: 28, width: 28, flip: false }, 10_000, 64)],
 };

@@ -111,15 +111,21 @@ pub fn words(shape: Shape, fill: Fill, seed: u64) -> Vec<u32> {
     };
     let mut uniform = move || (f64::from(word()) + 0.5) / 4_294_967_296.0;
     let normal = |uniform: &mut dyn FnMut() -> f64| (-2.0 * uniform().ln()).sqrt() * (TAU * uniform()).cos();
-    let mut element = || match fill {
+    // An odd factor and a shift that folds the upper half in: both invertible, so no two of 65,536 counts give the same.
+    let scrambled = |count: u16| (count ^ (count >> 8)).wrapping_mul(0x9e3d);
+    let element = |count: usize| match fill {
         Fill::Normal(scale) => (normal(&mut uniform) as f32 * scale).to_bits(),
         Fill::Kinked => {
             let x = normal(&mut uniform) as f32;
             (x + 0.01f32.copysign(x)).to_bits()
         }
+        Fill::Distinct => {
+            let count = scrambled(scrambled((count as u16).wrapping_add(seed as u16)));
+            (f32::from(count) / 16_384.0 - 2.0).to_bits()
+        }
         Fill::Uniform(low, high) => (low + (high - low) * uniform() as f32).to_bits(),
         Fill::Below(bound) => (uniform() * f64::from(bound)) as u32,
         Fill::Words => (uniform() * 4_294_967_296.0) as u32,
     };
-    (0..shape.len()).map(|_| element()).collect()
+    (0..shape.len()).map(element).collect()
 }

@@ -68,6 +68,8 @@ pub enum Fill {
     Normal(f32),
     /// Normal numbers moved away from zero by a margin, for functions with a kink there.
     Kinked,
+    /// Numbers in [-2, 2) of which no two among the first 65,536 are nearer than 2^-14, for functions with a kink where two are equal.
+    Distinct,
     /// Uniform in [low, high).
     Uniform(f32, f32),
     /// Integers below a bound.

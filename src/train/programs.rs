@@ -147,7 +147,7 @@ impl Job<'_> {
         let words = (data.images.len() as u32).div_ceil(4);
         let pixels = t.memory("data.images", Shape::u32([words]));
         let labels = t.memory("data.labels", Shape::u32([data.count as u32]));
-        let (x0, label) = batch::batch(t, pixels, labels, image, batch::Batch { channels, height, width });
+        let (x0, label) = batch::batch(t, pixels, labels, image, batch::Batch { channels, height, width, flip: false });
         let time = timesteps::random_timesteps(t, config.batch, config.timesteps);
         let e = noise::noise(t, purpose::NOISE, t.shape(x0));
         let table = |t: &mut Tape, name| t.memory(name, Shape::f32([config.timesteps, 2]));

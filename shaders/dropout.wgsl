@@ -1,0 +1,96 @@
+// y[b, i] = x[b, i] / (1 - RATE) where kept, else 0                                   x, y [B, n]
+// Element i is kept where its word of Philox(FOR_DROPOUT | layer << 8, step, first_image + b, i / 4), as a number in [0, 1) of 24 bits, is at
+// least RATE. Dropout as Srivastava et al. 2014 (JMLR 15, section 10) scale it in training, so that nothing is left to do in sampling.
+// The mask is drawn again in backward, never stored: dx = dy / (1 - RATE) where kept, else 0.
+// One invocation does a block of four elements of an image: one vec4 where n divides by 4, else up to four numbers (`_scalar`).
+// FLOPs n, beside about 40 integer operations an element for the generator; bytes 8 n.
+
+override RATE: f32;
+
+// A network has many layers and sizes, and each constant would be a compilation.
+struct Dims {
+  layer: u32,               // below 2^24
+  image_size: u32,          // n
+  batch: u32,
+}
+
+@group(0) @binding(2) var<uniform> dims: Dims;
+
+fn kept(b: u32, block: u32) -> vec4<bool> {
+  let words = random_words(FOR_DROPOUT | (dims.layer << 8u), step.index, step.first_image + b, block);
+  return vec4<f32>(words >> vec4<u32>(8u)) * 0x1p-24 >= vec4<f32>(RATE);
+}
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(FLAT)
+fn forward(lane: Lane) {
+  let i = flat_index(lane);
+  let blocks = dims.image_size / 4u;
+  let b = i / blocks;
+  if (b < dims.batch) {
+    y[i] = select(vec4<f32>(), x[i] / (1.0 - RATE), kept(b, i % blocks));
+  }
+}
+
+@group(0) @binding(0) var<storage, read> x_scalar: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y_scalar: array<f32>;
+
+@compute @workgroup_size(FLAT)
+fn forward_scalar(lane: Lane) {
+  let i = flat_index(lane);
+  let blocks = (dims.image_size + 3u) / 4u;
+  let b = i / blocks;
+  let first = i % blocks * 4u;
+  if (b < dims.batch) {
+    let keep = kept(b, i % blocks);
+    for (var k = 0u; k < 4u && first + k < dims.image_size; k++) {
+      let at = b * dims.image_size + first + k;
+      y_scalar[at] = select(0.0, x_scalar[at] / (1.0 - RATE), keep[k]);
+    }
+  }
+}
+
+override ADD: bool;
+
+@group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> dx: array<vec4<f32>>;
+
+@compute @workgroup_size(FLAT)
+fn backward(lane: Lane) {
+  let i = flat_index(lane);
+  let blocks = dims.image_size / 4u;
+  let b = i / blocks;
+  if (b < dims.batch) {
+    let gradient = select(vec4<f32>(), dy[i] / (1.0 - RATE), kept(b, i % blocks));
+    if (ADD) {
+      dx[i] += gradient;
+    } else {
+      dx[i] = gradient;
+    }
+  }
+}
+
+@group(0) @binding(0) var<storage, read> dy_scalar: array<f32>;
+@group(0) @binding(1) var<storage, read_write> dx_scalar: array<f32>;
+
+@compute @workgroup_size(FLAT)
+fn backward_scalar(lane: Lane) {
+  let i = flat_index(lane);
+  let blocks = (dims.image_size + 3u) / 4u;
+  let b = i / blocks;
+  let first = i % blocks * 4u;
+  if (b < dims.batch) {
+    let keep = kept(b, i % blocks);
+    for (var k = 0u; k < 4u && first + k < dims.image_size; k++) {
+      let at = b * dims.image_size + first + k;
+      let gradient = select(0.0, dy_scalar[at] / (1.0 - RATE), keep[k]);
+      if (ADD) {
+        dx_scalar[at] += gradient;
+      } else {
+        dx_scalar[at] = gradient;
+      }
+    }
+  }
+}

@@ -1,0 +1,113 @@
+// y[p, h, w] = max(x[p, 2h, 2w], x[p, 2h, 2w + 1], x[p, 2h + 1, 2w], x[p, 2h + 1, 2w + 1]): the largest of blocks of 2 x 2.
+// x [B, C, H, W]   y [B, C, H / 2, W / 2], rounded down: a last odd row or column is left out, and its gradient is zero.
+// The gradient goes to the largest element of a block, found again from x; of equals, to the first in the order above.
+// All planes are one list of rows. Where H is even and W divides by 4, an invocation does two neighbouring blocks, two vec4s of x; else
+// (`_scalar`) one element of y, and backward one element of x. FLOPs 3 n; bytes 20 n, backward 36 n, for n elements of y.
+
+override WIDTH: u32;        // of x
+override HEIGHT: u32;
+
+struct Dims {
+  length: u32,              // invocations
+}
+
+@group(0) @binding(3) var<uniform> dims: Dims;
+
+// Where the upper row of the blocks of unit i begins in x, in vec4s; the lower is WIDTH / 4 further.
+fn block(i: u32) -> u32 {
+  let units = WIDTH / 4u;
+  return i + i / units * units;
+}
+
+fn first_of_largest(v: vec4<f32>) -> u32 {
+  let m = max(max(v.x, v.y), max(v.z, v.w));
+  return select(select(select(3u, 2u, v.z == m), 1u, v.y == m), 0u, v.x == m);
+}
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec2<f32>>;
+
+@compute @workgroup_size(FLAT)
+fn forward(lane: Lane) {
+  let i = flat_index(lane);
+  if (i < dims.length) {
+    let rows = max(x[block(i)], x[block(i) + WIDTH / 4u]);
+    y[i] = max(rows.xz, rows.yw);
+  }
+}
+
+@group(0) @binding(0) var<storage, read> x_scalar: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y_scalar: array<f32>;
+
+@compute @workgroup_size(FLAT)
+fn forward_scalar(lane: Lane) {
+  let i = flat_index(lane);
+  let width = WIDTH / 2u;
+  let height = HEIGHT / 2u;
+  if (i < dims.length) {
+    let row = i / width;
+    let corner = (row / height * HEIGHT + row % height * 2u) * WIDTH + i % width * 2u;
+    y_scalar[i] = max(
+      max(x_scalar[corner], x_scalar[corner + 1u]),
+      max(x_scalar[corner + WIDTH], x_scalar[corner + WIDTH + 1u]),
+    );
+  }
+}
+
+override ADD: bool;
+
+@group(0) @binding(1) var<storage, read> dy: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
+
+@compute @workgroup_size(FLAT)
+fn backward(lane: Lane) {
+  let i = flat_index(lane);
+  if (i < dims.length) {
+    let upper = block(i);
+    let lower = upper + WIDTH / 4u;
+    let places = vec4<u32>(0u, 1u, 2u, 3u);
+    let left_place = vec4<u32>(first_of_largest(vec4<f32>(x[upper].xy, x[lower].xy)));
+    let right_place = vec4<u32>(first_of_largest(vec4<f32>(x[upper].zw, x[lower].zw)));
+    let left = select(vec4<f32>(), dy[i].xxxx, places == left_place);
+    let right = select(vec4<f32>(), dy[i].yyyy, places == right_place);
+    if (ADD) {
+      dx[upper] += vec4<f32>(left.xy, right.xy);
+      dx[lower] += vec4<f32>(left.zw, right.zw);
+    } else {
+      dx[upper] = vec4<f32>(left.xy, right.xy);
+      dx[lower] = vec4<f32>(left.zw, right.zw);
+    }
+  }
+}
+
+@group(0) @binding(1) var<storage, read> dy_scalar: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx_scalar: array<f32>;
+
+@compute @workgroup_size(FLAT)
+fn backward_scalar(lane: Lane) {
+  let i = flat_index(lane);
+  let width = WIDTH / 2u;
+  let height = HEIGHT / 2u;
+  if (i < dims.length) {
+    let row = i / WIDTH;
+    let down = row % HEIGHT % 2u;
+    let right = i % WIDTH % 2u;
+    let h = row % HEIGHT / 2u;
+    let w = i % WIDTH / 2u;
+    var gradient = 0.0;
+    if (h < height && w < width) {
+      let corner = i - down * WIDTH - right;
+      let values = vec4<f32>(
+        x_scalar[corner], x_scalar[corner + 1u], x_scalar[corner + WIDTH], x_scalar[corner + WIDTH + 1u],
+      );
+      if (first_of_largest(values) == 2u * down + right) {
+        gradient = dy_scalar[(row / HEIGHT * height + h) * width + w];
+      }
+    }
+    if (ADD) {
+      dx_scalar[i] += gradient;
+    } else {
+      dx_scalar[i] = gradient;
+    }
+  }
+}

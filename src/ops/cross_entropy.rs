@@ -1,0 +1,86 @@
+//! Softmax cross-entropy of each image: the loss of a classifier.
+
+use super::faces::cross_entropy::{Backward, Forward};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Negative log-likelihood of the label.
+#[derive(Debug)]
+pub struct CrossEntropy;
+
+/// `loss[b] = log(sum of exp(logits[b])) - logits[b, labels[b]]`, in nats: `logits` `[B, K]`, `labels` u32 `[B]`, loss `[B]`. A label past the end
+/// means the last class. Differentiable in the logits; minus its gradient is that of log p(label), by which a classifier guides.
+#[track_caller]
+pub fn cross_entropy(t: &mut Tape, logits: Tensor, labels: Tensor) -> Tensor {
+    t.apply1(CrossEntropy, &[logits, labels])
+}
+
+impl Op for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [x, labels] if matches!(x.dims(), [_, _]) && x.dtype == Dtype::F32 && labels == Shape::u32([x.dims()[0]]) => {
+                Ok(vec![Shape::f32([x.dims()[0]])])
+            }
+            _ => Err("takes logits [B, K] and labels u32 [B]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let [batch, classes] = t.shape(x[0]).as_array();
+        let flops = self.flops(&[t.shape(x[0])]);
+        t.emit_flat(Forward { x: x[0], labels: x[1], loss: y[0], classes, batch }, batch, flops);
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let (x, labels) = (node.inputs[0], node.inputs[1]);
+        let [batch, classes] = t.shape(x).as_array();
+        let flops = 5 * t.shape(x).len() as u64;
+        t.grad(x, |t, dx, add| t.emit_flat(Backward { x, labels, dy, dx, classes, add, batch }, batch, flops));
+    }
+
+    fn constants(&self) -> &'static [usize] {
+        &[1]
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let [batch, classes] = x[0].shape.as_array();
+        let classes = classes as usize;
+        vec![Array::from_fn(Shape::f32([batch]), |b| {
+            let logits = &x[0].data[b * classes..(b + 1) * classes];
+            let label = logits[(x[1].data[b] as usize).min(classes - 1)];
+            let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            largest - label + logits.iter().map(|x| (x - largest).exp()).sum::<f64>().ln()
+        })]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        inputs[0].dims()[1] as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        4 * inputs[0].len() as u64
+    }
+}
+
+fn case(batch: u32, classes: u32, fill: Fill, labels: u32) -> Case {
+    let inputs = vec![(Shape::f32([batch, classes]), fill), (Shape::u32([batch]), Fill::Below(labels))];
+    Case { op: Rc::new(CrossEntropy), inputs }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "cross_entropy",
+    formula: "loss[b] = log(sum of exp(x[b])) - x[b, label]",
+    case: |draw: &mut Draw| {
+        let (batch, classes) = (draw.range(1, 70), draw.one_of(&[10, 1, 2, 3, 7, 101]));
+        // Logits whose exponentials are no numbers in f32, as well. Apart by one at most, for the check's step grows with their size.
+        let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(95.0, 96.0), Fill::Uniform(-121.0, -120.0)]);
+        case(batch, classes, fill, classes + 2) // two past the end
+    },
+    bench: || vec![case(64, 10, Fill::Normal(1.0), 10), case(64, 1000, Fill::Normal(1.0), 1000)],
+};

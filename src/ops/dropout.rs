@@ -1,0 +1,110 @@
+//! Dropout: sets elements to zero at random, and scales the others up.
+
+use super::faces::dropout::{Backward, BackwardScalar, Forward, ForwardScalar};
+use crate::tape::philox::philox;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor, purpose};
+use std::rc::Rc;
+
+/// Each element becomes zero with probability `rate`, independently.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// Probability in [0, 1).
+    pub rate: f32,
+    /// Number of the layer, below 2^24: layers of one network must differ in it, or they drop the same elements.
+    pub layer: u32,
+}
+
+/// y = x keep / (1 - rate) for `x` `[B, ...]` (Srivastava et al. 2014): drawn by the seed, `step.index`, the images' numbers
+/// `step.first_image + b`, and the layer.
+#[track_caller]
+pub fn dropout(t: &mut Tape, x: Tensor, dropout: Dropout) -> Tensor {
+    t.apply1(dropout, &[x])
+}
+
+/// Batch, elements of an image, and blocks of four that cover it.
+fn sizes(shape: Shape) -> [u32; 3] {
+    let image_size = shape.dims()[1..].iter().product::<u32>();
+    [shape.dims()[0], image_size, image_size.div_ceil(4)]
+}
+
+impl Op for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [x] if x.dtype == Dtype::F32 && !x.dims().is_empty() => {
+                if !(0.0..1.0).contains(&self.rate) || self.layer >= 1 << 24 {
+                    return Err(format!("a rate in [0, 1) and a layer below 2^24 are needed, not {self:?}"));
+                }
+                Ok(vec![x])
+            }
+            _ => Err("takes one f32 tensor [B, ...]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (x, y, Dropout { rate, layer }) = (x[0], y[0], *self);
+        let [batch, image_size, blocks] = sizes(t.shape(x));
+        let flops = t.shape(x).len() as u64;
+        if image_size.is_multiple_of(4) {
+            t.emit_flat(Forward { x, y, rate, layer, image_size, batch }, batch * blocks, flops);
+        } else {
+            let kernel = ForwardScalar { x_scalar: x, y_scalar: y, rate, layer, image_size, batch };
+            t.emit_flat(kernel, batch * blocks, flops);
+        }
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let Dropout { rate, layer } = *self;
+        let [batch, image_size, blocks] = sizes(t.shape(dy));
+        let flops = t.shape(dy).len() as u64;
+        t.grad(node.inputs[0], |t, dx, add| {
+            if image_size.is_multiple_of(4) {
+                t.emit_flat(Backward { dy, dx, rate, add, layer, image_size, batch }, batch * blocks, flops);
+            } else {
+                let kernel = BackwardScalar { dy_scalar: dy, dx_scalar: dx, rate, add, layer, image_size, batch };
+                t.emit_flat(kernel, batch * blocks, flops);
+            }
+        });
+    }
+
+    fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
+        let each = sizes(x[0].shape)[1] as usize;
+        let seed = [step.seed_low, step.seed_high];
+        vec![Array::from_fn(x[0].shape, |i| {
+            let (b, k) = ((i / each) as u32, i % each);
+            let counter = [purpose::DROPOUT | (self.layer << 8), step.index, step.first_image + b, k as u32 / 4];
+            let u = f64::from(philox(counter, seed)[k % 4] >> 8) / 16_777_216.0;
+            if u >= f64::from(self.rate) { x[0].data[i] / (1.0 - f64::from(self.rate)) } else { 0.0 }
+        })]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        1
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        inputs[0].len() as u64
+    }
+}
+
+fn case(op: Dropout, shape: Shape) -> Case {
+    Case { op: Rc::new(op), inputs: vec![(shape, Fill::Normal(1.0))] }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "dropout",
+    formula: "y = x keep / (1 - rate), keep ~ Bernoulli(1 - rate)",
+    case: |draw: &mut Draw| {
+        let (rate, layer) = (draw.one_of(&[0.1, 0.0, 0.5, 0.9]), draw.one_of(&[0, 1, 77, (1 << 24) - 1]));
+        let (batch, channels, width) = (draw.range(1, 5), draw.range(1, 70), draw.one_of(&[4, 1, 3, 8, 7]));
+        case(Dropout { rate, layer }, Shape::f32([batch, channels, width]))
+    },
+    bench: || {
+        [[64, 32, 28, 28], [64, 64, 14, 14]].map(|x| case(Dropout { rate: 0.1, layer: 0 }, Shape::f32(x))).into()
+    },
+};

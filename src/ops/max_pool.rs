@@ -1,0 +1,102 @@
+//! Maximum of blocks of 2 x 2: half as high and wide.
+
+use super::faces::max_pool::{Backward, BackwardScalar, Forward, ForwardScalar};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Every block of 2 x 2 becomes its largest element.
+#[derive(Debug)]
+pub struct MaxPool;
+
+/// y[.., h, w] = max of x[.., 2h + i, 2w + j]: x [B, C, H, W] -> [B, C, H / 2, W / 2], rounded down (a last odd row or column is left out). The
+/// gradient goes to the largest element, of equals to the first.
+#[track_caller]
+pub fn max_pool(t: &mut Tape, x: Tensor) -> Tensor {
+    t.apply1(MaxPool, &[x])
+}
+
+/// Whether the kernels with vec4s fit.
+fn in_vectors(height: u32, width: u32) -> bool {
+    height.is_multiple_of(2) && width.is_multiple_of(4)
+}
+
+impl Op for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match inputs.first().map(|x| (x.dims(), x.dtype)) {
+            Some((&[b, c, h, w], Dtype::F32)) if inputs.len() == 1 && h > 1 && w > 1 => {
+                Ok(vec![Shape::f32([b, c, h / 2, w / 2])])
+            }
+            _ => Err("takes one f32 tensor [B, C, H, W] of at least 2 x 2 pixels".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (x, y) = (x[0], y[0]);
+        let [_, _, height, width] = t.shape(x).as_array();
+        let length = t.shape(y).len() as u32;
+        let flops = 3 * u64::from(length);
+        if in_vectors(height, width) {
+            t.emit_flat(Forward { x, y, width, length: length / 2 }, length / 2, flops);
+        } else {
+            t.emit_flat(ForwardScalar { x_scalar: x, y_scalar: y, width, height, length }, length, flops);
+        }
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let x = node.inputs[0];
+        let shape = t.shape(x);
+        let [_, _, height, width] = shape.as_array();
+        let flops = 3 * t.shape(dy).len() as u64;
+        t.grad(x, |t, dx, add| {
+            if in_vectors(height, width) {
+                let length = shape.len() as u32 / 8;
+                t.emit_flat(Backward { x, dy, dx, width, add, length }, length, flops);
+            } else {
+                let length = shape.len() as u32;
+                let (x_scalar, dy_scalar, dx_scalar) = (x, dy, dx);
+                let kernel = BackwardScalar { x_scalar, dy_scalar, dx_scalar, width, height, add, length };
+                t.emit_flat(kernel, length, flops);
+            }
+        });
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let [b, c, height, width] = x[0].shape.as_array();
+        let shape = Shape::f32([b, c, height / 2, width / 2]);
+        let (h, w) = (height as usize, width as usize);
+        vec![Array::from_fn(shape, |i| {
+            let (plane, row, column) = (i / (h / 2) / (w / 2), i / (w / 2) % (h / 2), i % (w / 2));
+            let at = |down: usize, right: usize| x[0].data[(plane * h + 2 * row + down) * w + 2 * column + right];
+            at(0, 0).max(at(0, 1)).max(at(1, 0)).max(at(1, 1))
+        })]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        1
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        let [b, c, h, w] = inputs[0].as_array();
+        3 * Shape::f32([b, c, h / 2, w / 2]).len() as u64
+    }
+}
+
+fn case(shape: [u32; 4]) -> Case {
+    Case { op: Rc::new(MaxPool), inputs: vec![(Shape::f32(shape), Fill::Distinct)] }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "max_pool",
+    formula: "y[h, w] = max of x[2h + i, 2w + j]",
+    case: |draw: &mut Draw| {
+        let width = draw.one_of(&[4, 2, 8, 3, 12, 13, 5]);
+        case([draw.range(1, 3), draw.range(1, 5), draw.range(2, 9), width])
+    },
+    bench: || vec![case([64, 32, 28, 28]), case([64, 64, 14, 14])],
+};

@@ -1,0 +1,135 @@
+//! Some of the channels of a tensor.
+
+use super::faces::slice::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// A range of the second dimension.
+#[derive(Debug)]
+pub struct Slice {
+    /// The first channel taken.
+    pub from: u32,
+    /// How many are taken.
+    pub count: u32,
+}
+
+/// Channels `from .. from + count` of `x` `[B, C, ...]`: `[B, count, ...]`.
+#[track_caller]
+pub fn slice(t: &mut Tape, x: Tensor, from: u32, count: u32) -> Tensor {
+    t.apply1(Slice { from, count }, &[x])
+}
+
+/// Where the piece of each image begins, and the lengths of piece and image.
+#[derive(Clone, Copy)]
+struct Piece {
+    first: u32,
+    length: u32,
+    image_length: u32,
+}
+
+impl Piece {
+    fn in_vectors(self) -> Option<Piece> {
+        let Piece { first, length, image_length } = self;
+        let fits = [first, length, image_length].iter().all(|n| n.is_multiple_of(4));
+        fits.then_some(Piece { first: first / 4, length: length / 4, image_length: image_length / 4 })
+    }
+}
+
+impl Slice {
+    fn piece(&self, x: Shape) -> Piece {
+        let channel: u32 = x.dims()[2..].iter().product();
+        Piece { first: self.from * channel, length: self.count * channel, image_length: x.dims()[1] * channel }
+    }
+}
+
+/// Grid of a copy of `length` units of each image.
+fn grid(length: u32, shape: Shape) -> [u32; 3] {
+    [length.div_ceil(FORWARD.workgroup_size[0]), shape.dims()[0], 1]
+}
+
+impl Op for Slice {
+    fn name(&self) -> &'static str {
+        "slice"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [x] if x.dims().len() >= 2 && x.dtype == Dtype::F32 => {
+                let end = self.from.checked_add(self.count);
+                if self.count == 0 || end.is_none_or(|end| end > x.dims()[1]) {
+                    let (from, count, channels) = (self.from, self.count, x.dims()[1]);
+                    return Err(format!("{count} channels from number {from} on are not among {channels}"));
+                }
+                let mut dims = x.dims().to_vec();
+                dims[1] = self.count;
+                Ok(vec![Shape::new(&dims, Dtype::F32)])
+            }
+            _ => Err("takes one f32 tensor [B, C, ...]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (x, y, shape) = (x[0], y[0], t.shape(x[0]));
+        let piece = self.piece(shape);
+        if let Some(Piece { first, length, image_length }) = piece.in_vectors() {
+            t.emit_grid(Forward { x, y, first, length, image_length }, grid(length, shape), 0);
+        } else {
+            let Piece { first, length, image_length } = piece;
+            let kernel = ForwardScalar { x_scalar: x, y_scalar: y, first, length, image_length };
+            t.emit_grid(kernel, grid(length, shape), 0);
+        }
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let shape = t.shape(node.inputs[0]);
+        let piece = self.piece(shape);
+        t.grad(node.inputs[0], |t, dx, add| {
+            let written = |piece: Piece| grid(if add { piece.length } else { piece.image_length }, shape);
+            if let Some(piece) = piece.in_vectors() {
+                let Piece { first, length, image_length } = piece;
+                t.emit_grid(Backward { dy, dx, add, first, length, image_length }, written(piece), 0);
+            } else {
+                let Piece { first, length, image_length } = piece;
+                let kernel = BackwardScalar { dy_scalar: dy, dx_scalar: dx, add, first, length, image_length };
+                t.emit_grid(kernel, written(piece), 0);
+            }
+        });
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let shape = self.outputs(&[x[0].shape]).unwrap_or_else(|rule| panic!("{rule}"))[0];
+        let Piece { first, length, image_length } = self.piece(x[0].shape);
+        let [first, length, image_length] = [first, length, image_length].map(|n| n as usize);
+        vec![Array::from_fn(shape, |i| x[0].data[i / length * image_length + first + i % length])]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        1
+    }
+
+    fn flops(&self, _: &[Shape]) -> u64 {
+        0
+    }
+}
+
+fn case(from: u32, count: u32, shape: Shape) -> Case {
+    Case { op: Rc::new(Slice { from, count }), inputs: vec![(shape, Fill::Normal(1.0))] }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "slice",
+    formula: "y[b] = channels from .. from + count of x[b]",
+    case: |draw: &mut Draw| {
+        let (from, count, rest) = (draw.range(0, 6), draw.range(1, 12), draw.range(0, 6));
+        let (batch, channels) = (draw.range(1, 4), from + count + rest);
+        let (height, width) = (draw.range(1, 9), draw.one_of(&[4, 1, 3, 8, 7]));
+        if draw.range(0, 3) > 0 {
+            case(from, count, Shape::f32([batch, channels, height, width]))
+        } else {
+            case(from, count, Shape::f32([batch, channels]))
+        }
+    },
+    bench: || vec![case(0, 32, Shape::f32([64, 64, 28, 28])), case(4, 4, Shape::f32([64, 8, 7, 7]))],
+};
