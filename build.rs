@@ -26,7 +26,7 @@ fn generate() -> Result<(), String> {
     let out = PathBuf::from(env::var("OUT_DIR").map_err(|e| e.to_string())?);
     let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
     let prelude = |name: &str| read(&root.join("shaders/prelude").join(name));
-    let common = prelude("common.wgsl")? + &prelude("random.wgsl")?;
+    let common = prelude("common.wgsl")? + &prelude("random.wgsl")? + &prelude("special.wgsl")?;
     let forms = [
         ("broadcast", prelude("reduce_subgroup.wgsl")? + &prelude("outer_subgroup.wgsl")? + &prelude("lanes_8.wgsl")?),
         ("workgroup", prelude("reduce_workgroup.wgsl")? + &prelude("lanes_8.wgsl")?),

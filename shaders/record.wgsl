@@ -1,5 +1,5 @@
-// Row (step.index mod ROWS) of the log = (mean loss, |g|, finite, 0, loss[0..B], t[0..B])      loss [B]; t u32 [B]; norm [4]; log [ROWS, 4 + 2B]
-// The host reads the log every few steps, without stopping any.
+// Row (step.index mod ROWS) of the journal = (mean loss, |g|, finite, 0, loss[0..B], t[0..B])      loss [B]; t u32 [B]; norm [4]; journal [ROWS, 4 + 2B]
+// The host reads the journal every few steps, without stopping any.
 // One invocation.
 
 override BATCH: u32;
@@ -8,7 +8,7 @@ override ROWS: u32;
 @group(0) @binding(0) var<storage, read> loss: array<f32>;
 @group(0) @binding(1) var<storage, read> t: array<u32>;
 @group(0) @binding(2) var<storage, read> norm: array<f32>;
-@group(0) @binding(3) var<storage, read_write> log: array<f32>;
+@group(0) @binding(3) var<storage, read_write> journal: array<f32>;
 
 @compute @workgroup_size(1)
 fn forward() {
@@ -16,11 +16,11 @@ fn forward() {
   var sum = 0.0;
   for (var b = 0u; b < BATCH; b++) {
     sum += loss[b];
-    log[row + 4u + b] = loss[b];
-    log[row + 4u + BATCH + b] = f32(t[b]);
+    journal[row + 4u + b] = loss[b];
+    journal[row + 4u + BATCH + b] = f32(t[b]);
   }
-  log[row] = sum / f32(BATCH);
-  log[row + 1u] = norm[0];
-  log[row + 2u] = norm[2];
-  log[row + 3u] = 0.0;
+  journal[row] = sum / f32(BATCH);
+  journal[row + 1u] = norm[0];
+  journal[row + 2u] = norm[2];
+  journal[row + 3u] = 0.0;
 }

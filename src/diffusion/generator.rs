@@ -87,12 +87,16 @@ impl Generator {
                 langevin::langevin(t, x, answer.mean, table);
                 return tape;
             }
-            let extra = match (keeps, answer.variance.filter(|_| learned)) {
-                (true, _) => denoise::Extra::History(t.memory(&named("history"), shape)),
-                (false, Some(variance)) => denoise::Extra::Variance(variance),
-                (false, None) => denoise::Extra::None,
-            };
-            denoise::denoise(t, x, answer.mean, table, denoise::Denoise { clip: plan.clip }, extra);
+            match (keeps, answer.variance.filter(|_| learned)) {
+                (true, _) => {
+                    let history = t.memory(&named("history"), shape);
+                    denoise::denoise_with_history(t, x, answer.mean, table, history, plan.clip);
+                }
+                (false, Some(variance)) => {
+                    denoise::denoise_with_variance(t, x, answer.mean, table, variance, plan.clip);
+                }
+                (false, None) => denoise::denoise(t, x, answer.mean, table, plan.clip),
+            }
             tape
         };
         if learned && !model.learned_variance {

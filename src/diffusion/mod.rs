@@ -3,6 +3,8 @@
 //! Floor 3: everything is computed on the host in f64 and handed down as small f32 tables for the operators `mix`, `mse` and `denoise`.
 //! Only `generator` runs something on a device; the rest must not know how a model computes, nor what a GPU is.
 
+pub mod autoencoder;
+mod card;
 mod denoiser;
 mod generator;
 pub mod guidance;
@@ -16,8 +18,10 @@ pub mod samplers;
 pub mod schedule;
 pub mod scheduler_config;
 pub mod spacing;
+pub mod variational;
 pub mod weighting;
 
+pub use card::{Card, Sampling};
 pub use denoiser::{ClassifierGuide, Denoiser};
 pub use generator::{Generator, Request};
 pub use guidance::Labels;

@@ -1,51 +1,55 @@
-//! A trained model with its process, as a folder in diffusers' layout:
+//! A trained model with its process, as a folder. That of a U-Net with discrete time steps is in diffusers' layout:
 //!
 //! ```text
 //! model_index.json
-//! unet/config.json, diffusion_pytorch_model.safetensors
+//! unet/config.json, diffusion_pytorch_model.safetensors     `model/` for networks that diffusers does not know
 //! scheduler/scheduler_config.json
-//! degrain.json            what diffusers has no place for: classes, the null class, steps trained (absent in folders of other makers)
+//! degrain.json            what diffusers has no place for: classes, the null class, the process, steps trained (absent in folders of others)
 //! ```
 
+use super::card::{Card, Sampling};
+use super::denoiser::Denoiser;
 use super::guidance::Labels;
+use super::process::Process;
+use super::processes::ProcessName;
 use super::scheduler_config::SchedulerConfig;
 use crate::files::write_atomically;
-use crate::nn::{UNet2d, UNet2dConfig, state_dict};
+use crate::nn::registry::{self, Any};
+use crate::nn::{Model, Network, state_dict};
 use crate::{Error, Result};
-use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CARD: &str = "degrain.json";
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+/// The class that diffusers has.
+const UNET: &str = "UNet2DModel";
 
-/// What diffusers' files have no place for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Card {
-    /// Steps trained.
-    pub step: u32,
-    /// Seconds trained.
-    pub seconds: f64,
-    /// Name of the data set.
-    pub dataset: String,
-    /// Names of the classes.
-    pub class_names: Vec<String>,
-    /// What the model knows of labels: what guidance needs.
-    pub labels: Option<Labels>,
-}
-
-/// A trained model and its process.
+/// A trained denoiser and its process.
 pub struct Pipeline {
-    /// The model.
-    pub unet: UNet2d,
-    /// Its weights: a slab.
+    /// The network.
+    pub network: Box<dyn Network>,
+    /// Its weights: a slab, followed by its statistics.
     pub weights: Vec<f32>,
-    /// Schedule, prediction and variance.
+    /// The process.
+    pub process: Box<dyn Process>,
+    /// Sampler and its options, and of a process of discrete time steps all of it.
     pub scheduler: SchedulerConfig,
     /// The rest.
     pub card: Card,
     /// What the files say that was passed over, for the caller to print.
+    pub warnings: Vec<String>,
+}
+
+/// A model of any kind with its weights.
+pub struct Trained {
+    /// The model.
+    pub model: Any,
+    /// Its weights: a slab, followed by its statistics.
+    pub weights: Vec<f32>,
+    /// What a checkpoint says of it besides; nothing, if it was made by others.
+    pub card: Option<Card>,
+    /// Keys of its configuration that were passed over.
     pub warnings: Vec<String>,
 }
 
@@ -69,13 +73,11 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
     checkpoints(path)?.pop().map(|(_, folder)| folder).ok_or_else(nothing)
 }
 
-/// Where the model lies: in `unet/` of a pipeline, or in the folder itself, as a model saved alone.
+/// Where the model lies: in `unet/` or `model/` of a pipeline, or in the folder itself, as a model saved alone.
 fn model_folder(folder: &Path) -> Option<PathBuf> {
     let alone = folder.join(CONFIG).is_file() && !folder.join("config.toml").exists();
-    [folder.join("unet").is_dir().then(|| folder.join("unet")), alone.then(|| folder.into())]
-        .into_iter()
-        .flatten()
-        .next()
+    let inside = ["unet", "model"].into_iter().map(|part| folder.join(part)).find(|part| part.is_dir());
+    inside.or_else(|| alone.then(|| folder.into()))
 }
 
 /// The complete checkpoints of a run folder with their steps, oldest first.
@@ -95,97 +97,119 @@ pub fn checkpoints(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
     Ok(all)
 }
 
-/// Reads what a pipeline folder has beyond diffusers' files; nothing, if it was made by others.
+/// Reads a model of any kind from a pipeline folder.
 ///
 /// # Errors
-/// A damaged file.
-pub fn read_card(folder: &Path) -> Result<Option<Card>> {
-    let path = folder.join(CARD);
-    match fs::read_to_string(&path) {
-        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| Error::file(&path, e.to_string())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io(&path)(error)),
+/// A missing or damaged file; a model that cannot be computed; a tensor that is missing, unknown or misshapen.
+pub fn read_model(folder: &Path) -> Result<Trained> {
+    let place = model_folder(folder).unwrap_or_else(|| folder.join("unet"));
+    let (model, warnings) = registry::read(&place.join(CONFIG))?;
+    let pickled = place.join("diffusion_pytorch_model.bin");
+    if !place.join(WEIGHTS).exists() && pickled.exists() {
+        return Err(Error::file(
+            pickled,
+            "a pickle can run code and is not read: save the model with safe_serialization=True",
+        ));
     }
+    let card = Card::read(folder)?;
+    let weights = state_dict::read(&place.join(WEIGHTS), model.model().parameters())?;
+    Ok(Trained { model, weights, card, warnings: warn(CONFIG, warnings) })
+}
+
+fn warn(file: &str, keys: Vec<String>) -> Vec<String> {
+    keys.into_iter().map(|key| format!("{file}: the key `{key}` is not known and was passed over")).collect()
 }
 
 impl Pipeline {
     /// Reads a pipeline folder.
     ///
     /// # Errors
-    /// A missing or damaged file; a model or scheduler that cannot be computed; a tensor that is missing, unknown or misshapen.
+    /// As [`read_model`]; a model that is no denoiser; a scheduler that cannot be computed, or files that do not belong together.
     pub fn read(folder: &Path) -> Result<Pipeline> {
-        let model = model_folder(folder).unwrap_or_else(|| folder.join("unet"));
-        let (config, unknown) = UNet2dConfig::read(&model.join(CONFIG))?;
-        let path = folder.join("scheduler/scheduler_config.json");
-        let alone = model == folder && !path.exists();
-        let (scheduler, passed_over) = if alone { Default::default() } else { SchedulerConfig::read(&path)? };
-        let pickled = model.join("diffusion_pytorch_model.bin");
-        if !model.join(WEIGHTS).exists() && pickled.exists() {
-            return Err(Error::file(
-                pickled,
-                "a pickle can run code and is not read: save the model with safe_serialization=True",
-            ));
-        }
-        let (taken, given) = (config.in_channels, config.out_channels);
-        if taken != given || ![1, 3].contains(&taken) {
+        let config = model_folder(folder).unwrap_or_else(|| folder.join("unet")).join(CONFIG);
+        let scheduler_file = folder.join("scheduler/scheduler_config.json");
+        let alone = config.parent() == Some(folder) && !scheduler_file.exists();
+        let (mut scheduler, passed_over) =
+            if alone { Default::default() } else { SchedulerConfig::read(&scheduler_file)? };
+        let Trained { model, weights, card, warnings } = read_model(folder)?;
+        let (class, channels) = (model.model().class(), model.channels());
+        let Any::Network(network) = model else {
+            return Err(Error::file(config, format!("`{class}` is no denoiser: it cannot be sampled from this way")));
+        };
+        let [taken, given] = channels;
+        let learned = card.as_ref().is_some_and(|card| card.learned_variance)
+            || scheduler.options.variance_type == Some(super::Variance::LearnedRange);
+        if given != taken * (1 + u32::from(learned)) || ![1, 3].contains(&taken) {
             let problem = format!(
-                "`in_channels` = {taken} and `out_channels` = {given} are not supported: both must be 1 (grey) or both 3 (colour)"
+                "`in_channels` = {taken} and `out_channels` = {given} are not supported: both must be 1 (grey) or both 3 (colour), or \
+                 twice as many out as in with `variance_type` = \"learned_range\""
             );
-            return Err(Error::file(model.join(CONFIG), problem));
+            return Err(Error::file(config, problem));
         }
-        let unet = UNet2d::new(config, scheduler.steps)?;
-        let weights = state_dict::read(&model.join(WEIGHTS), unet.parameters())?;
-        let known = read_card(folder)?;
-        let classes = unet.config().num_class_embeds.unwrap_or(0);
+        let classes = network.classes().unwrap_or(0);
         // A folder of other makers does not say whether the last class stands for none, so all of them are classes.
-        let card = known.unwrap_or_else(|| Card {
+        let mut card = card.unwrap_or_else(|| Card {
             class_names: (0..classes).map(|class| class.to_string()).collect(),
             labels: (classes > 0).then_some(Labels { classes, dropout: 0.0 }),
             ..Card::default()
         });
-        let (rows, named) = (card.labels.map_or(0, |labels| labels.embeddings()), card.class_names.len());
-        let belongs = match card.labels {
-            Some(labels) => rows <= classes && named == labels.classes as usize && named > 0,
-            None => classes == 0,
-        };
-        if !belongs {
-            let problem = format!(
-                "{named} classes and {rows} labels do not fit the model's table of {classes}: it belongs to another model, or is damaged"
-            );
-            return Err(Error::file(folder.join(CARD), problem));
+        card.learned_variance = learned;
+        card.check(classes).map_err(|problem| Error::file(folder.join(Card::FILE), problem))?;
+        if let Some(Sampling { sampler, options, .. }) = card.sampling {
+            (scheduler.sampler, scheduler.options) = (sampler, options);
         }
-        let warn = |file: &str, keys: Vec<String>| {
-            keys.into_iter()
-                .map(move |key| format!("{file}: the key `{key}` is not known and was passed over"))
-                .collect::<Vec<_>>()
-        };
         let guessed = alone.then(|| {
             "a model without a scheduler: it is sampled as trained with a linear schedule of 1000 time steps".into()
         });
-        let unknown = [warn(CONFIG, unknown), warn("scheduler_config.json", passed_over)].concat();
-        let warnings = guessed.into_iter().chain(unknown).collect();
-        Ok(Pipeline { unet, weights, scheduler, card, warnings })
+        let warnings = guessed.into_iter().chain(warnings).chain(warn("scheduler_config.json", passed_over)).collect();
+        let process = card.process.build(|| scheduler.process())?;
+        Ok(Pipeline { network, weights, process, scheduler, card, warnings })
+    }
+
+    /// Channels of an image.
+    pub fn channels(&self) -> u32 {
+        self.network.channels()[0]
+    }
+
+    /// The denoiser, with its weights in the memory `slab`.
+    pub fn denoiser<'a>(&'a self, slab: &'a str) -> Denoiser<'a> {
+        Denoiser {
+            network: &*self.network,
+            slab,
+            process: &*self.process,
+            labels: self.card.labels,
+            learned_variance: self.card.learned_variance,
+        }
     }
 }
 
-/// Writes a pipeline folder file by file; the caller renames the whole.
+/// Writes a pipeline folder file by file; the caller renames the whole. `scheduler` is that of a denoiser.
 ///
 /// # Errors
 /// A full disk, or a folder that cannot be written.
-pub fn write(folder: &Path, unet: &UNet2d, weights: &[f32], scheduler: &SchedulerConfig, card: &Card) -> Result<()> {
-    for part in ["unet", "scheduler"] {
-        let part = folder.join(part);
-        fs::create_dir_all(&part).map_err(Error::io(&part))?;
+pub fn write(
+    folder: &Path,
+    model: &dyn Model,
+    weights: &[f32],
+    scheduler: Option<&SchedulerConfig>,
+    card: &Card,
+) -> Result<()> {
+    let part = folder.join(if model.class() == UNET { "unet" } else { "model" });
+    let create = |part: &Path| fs::create_dir_all(part).map_err(Error::io(part));
+    create(&part)?;
+    if let Some(scheduler) = scheduler {
+        create(&folder.join("scheduler"))?;
+        write_atomically(&folder.join("scheduler/scheduler_config.json"), scheduler.to_json().as_bytes())?;
+        if model.class() == UNET && card.process == ProcessName::Discrete {
+            let class = scheduler.sampler.class();
+            let index = serde_json::json!({
+                "_class_name": class.replace("Scheduler", "Pipeline"), "_diffusers_version": "0.42.1",
+                "scheduler": ["diffusers", class], "unet": ["diffusers", UNET],
+            });
+            write_atomically(&folder.join("model_index.json"), format!("{index:#}\n").as_bytes())?;
+        }
     }
-    let class = scheduler.sampler.class();
-    let index = serde_json::json!({
-        "_class_name": class.replace("Scheduler", "Pipeline"), "_diffusers_version": "0.42.1",
-        "scheduler": ["diffusers", class], "unet": ["diffusers", "UNet2DModel"],
-    });
-    let card = serde_json::to_string_pretty(card).map_err(|e| Error::Config(e.to_string()))?;
-    write_atomically(&folder.join("model_index.json"), format!("{index:#}\n").as_bytes())?;
-    write_atomically(&folder.join("unet").join(CONFIG), unet.config().to_json().as_bytes())?;
-    write_atomically(&folder.join("scheduler/scheduler_config.json"), scheduler.to_json().as_bytes())?;
-    write_atomically(&folder.join(CARD), format!("{card}\n").as_bytes())?;
-    state_dict::write(&folder.join("unet").join(WEIGHTS), unet.parameters(), weights)
+    write_atomically(&part.join(CONFIG), model.config_json().as_bytes())?;
+    card.write(folder)?;
+    state_dict::write(&part.join(WEIGHTS), model.parameters(), weights)
 }

@@ -63,6 +63,20 @@ pub struct SamplerOptions {
 }
 
 impl SamplerOptions {
+    /// These options, and the given ones where these say nothing.
+    pub fn or(self, others: SamplerOptions) -> SamplerOptions {
+        SamplerOptions {
+            variance_type: self.variance_type.or(others.variance_type),
+            eta: self.eta.or(others.eta),
+            set_alpha_to_one: self.set_alpha_to_one.or(others.set_alpha_to_one),
+            use_clipped_model_output: self.use_clipped_model_output.or(others.use_clipped_model_output),
+            churn: self.churn.or(others.churn),
+            snr: self.snr.or(others.snr),
+            rtol: self.rtol.or(others.rtol),
+            atol: self.atol.or(others.atol),
+        }
+    }
+
     /// Refuses what was asked for besides `own`.
     pub(super) fn only(&self, sampler: &str, own: &[&str]) -> Result<()> {
         let asked = serde_json::to_value(self).expect("numbers and names have a form in JSON");

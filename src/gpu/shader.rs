@@ -76,7 +76,7 @@ fn prelude(target: Target) -> Vec<(&'static str, &'static str)> {
             (concat!("prelude/", $name), include_str!(concat!("../../shaders/prelude/", $name, ".wgsl")))
         };
     }
-    let mut files = vec![file!("common"), file!("random")];
+    let mut files = vec![file!("common"), file!("random"), file!("special")];
     match target.form {
         Form::Broadcast => files.extend([file!("reduce_subgroup"), file!("outer_subgroup")]),
         Form::Tiles => files.push(file!("reduce_workgroup")),

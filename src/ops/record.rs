@@ -37,7 +37,7 @@ impl Op for Record {
     fn forward(&self, t: &mut Tape, x: &[Tensor], _: &[Tensor]) -> Vec<Tensor> {
         let batch = t.shape(x[0]).len() as u32;
         let rows = t.shape(x[3]).dims()[0];
-        t.emit(Forward { loss: x[0], t: x[1], norm: x[2], log: x[3], batch, rows }, 1, u64::from(batch));
+        t.emit(Forward { loss: x[0], t: x[1], norm: x[2], journal: x[3], batch, rows }, 1, u64::from(batch));
         vec![]
     }
 

@@ -1,11 +1,11 @@
-//! Time steps of a batch: random for training, from a list for sampling.
+//! Time steps of a batch: random for training, uniformly or by importance; from a list for sampling.
 
-use super::faces::timesteps::{Random, Scheduled};
+use super::faces::timesteps::{Random, Scheduled, Weighted};
 use crate::tape::philox::philox;
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, purpose};
 use std::rc::Rc;
 
-/// Time steps for `batch` images: entry `step.index` of the input list, or without an input uniform in 0..`timesteps`.
+/// Time steps for `batch` images: entry `step.index` of the input list, by the input distribution, or without an input uniform in 0..`timesteps`.
 #[derive(Debug)]
 pub struct Timesteps {
     /// Images in the batch.
@@ -26,6 +26,13 @@ pub fn scheduled_timesteps(t: &mut Tape, list: Tensor, batch: u32) -> Tensor {
     t.apply1(Timesteps { batch, timesteps: 0 }, &[list])
 }
 
+/// u32 `[batch]`, by the cumulative distribution `cdf` `[timesteps]` ([`importance`](super::importance::importance)), the step and the image's
+/// number; uniform if the last entry of `cdf` is zero.
+#[track_caller]
+pub fn weighted_timesteps(t: &mut Tape, cdf: Tensor, batch: u32, timesteps: u32) -> Tensor {
+    t.apply1(Timesteps { batch, timesteps }, &[cdf])
+}
+
 impl Op for Timesteps {
     fn name(&self) -> &'static str {
         "timesteps"
@@ -35,15 +42,17 @@ impl Op for Timesteps {
         match inputs {
             [] => Ok(vec![Shape::u32([self.batch])]),
             [list] if list.dtype == Dtype::U32 => Ok(vec![Shape::u32([self.batch])]),
-            _ => Err("takes nothing, or a list of time steps".into()),
+            [cdf] if *cdf == Shape::f32([self.timesteps]) => Ok(vec![Shape::u32([self.batch])]),
+            _ => Err("takes nothing, a list of time steps, or a distribution [T]".into()),
         }
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let (y, batch) = (y[0], self.batch);
+        let (y, batch, timesteps) = (y[0], self.batch, self.timesteps);
         match *x {
-            [list] => t.emit_flat(Scheduled { list, y, batch }, batch, 0),
-            _ => t.emit_flat(Random { y, batch, timesteps: self.timesteps }, batch, 0),
+            [list] if t.shape(list).dtype == Dtype::U32 => t.emit_flat(Scheduled { list, y, batch }, batch, 0),
+            [cdf] => t.emit_flat(Weighted { cdf, y, batch, timesteps }, batch, 0),
+            _ => t.emit_flat(Random { y, batch, timesteps }, batch, 0),
         }
         vec![]
     }
@@ -55,7 +64,15 @@ impl Op for Timesteps {
     fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
         let word = |b: usize| philox([purpose::TIMESTEP, step.index, step.first_image + b as u32, 0], [step.seed_low, step.seed_high])[0];
         let random = |b: usize| (u64::from(word(b)) * u64::from(self.timesteps)) >> 32;
-        let value = |b: usize| if x.is_empty() { random(b) as f64 } else { x[0].data[step.index as usize] };
+        let weighted = |b: usize, cdf: &[f64]| {
+            let u = f64::from(word(b) >> 8) / 16_777_216.0;
+            cdf[..cdf.len() - 1].iter().filter(|&&reached| reached <= u).count() as f64
+        };
+        let value = |b: usize| match x {
+            [list] if list.shape.dtype == Dtype::U32 => list.data[step.index as usize],
+            [cdf] if cdf.data.last() != Some(&0.0) => weighted(b, &cdf.data),
+            _ => random(b) as f64,
+        };
         vec![Array::from_fn(Shape::u32([self.batch]), value)]
     }
 
@@ -71,10 +88,17 @@ impl Op for Timesteps {
 /// What tests and benches try.
 pub const OPERATOR: Operator = Operator {
     name: "timesteps",
-    formula: "t ~ U{0..T-1}, or t = list[step]",
+    formula: "t ~ U{0..T-1}, t ~ p given cumulatively, or t = list[step]",
     case: |draw: &mut Draw| {
-        let inputs = if draw.flag() { vec![(Shape::u32([draw.range(4, 50)]), Fill::Below(1000))] } else { vec![] };
-        Case { op: Rc::new(Timesteps { batch: draw.range(1, 150), timesteps: draw.range(1, 4000) }), inputs }
+        let op = Timesteps { batch: draw.range(1, 150), timesteps: draw.range(1, 4000) };
+        let cdf = Shape::f32([op.timesteps]);
+        let inputs = match draw.range(0, 3) {
+            0 => vec![],
+            1 => vec![(Shape::u32([draw.range(4, 50)]), Fill::Below(1000))],
+            2 => vec![(cdf, Fill::Rising)],
+            _ => vec![(cdf, Fill::Uniform(0.0, 0.0))],
+        };
+        Case { op: Rc::new(op), inputs }
     },
     bench: || vec![Case { op: Rc::new(Timesteps { batch: 64, timesteps: 1000 }), inputs: vec![] }],
 };

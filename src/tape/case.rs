@@ -113,8 +113,9 @@ pub fn words(shape: Shape, fill: Fill, seed: u64) -> Vec<u32> {
     let normal = |uniform: &mut dyn FnMut() -> f64| (-2.0 * uniform().ln()).sqrt() * (TAU * uniform()).cos();
     // An odd factor and a shift that folds the upper half in: both invertible, so no two of 65,536 counts give the same.
     let scrambled = |count: u16| (count ^ (count >> 8)).wrapping_mul(0x9e3d);
-    let element = |count: usize| match fill {
-        Fill::Normal(scale) => (normal(&mut uniform) as f32 * scale).to_bits(),
+    let mut element = |count: usize| match fill {
+        Fill::Alternating(_) if count % 2 == 1 => 0,
+        Fill::Normal(scale) | Fill::Alternating(scale) => (normal(&mut uniform) as f32 * scale).to_bits(),
         Fill::Kinked => {
             let x = normal(&mut uniform) as f32;
             (x + 0.01f32.copysign(x)).to_bits()
@@ -125,6 +126,7 @@ pub fn words(shape: Shape, fill: Fill, seed: u64) -> Vec<u32> {
         }
         Fill::Uniform(low, high) => (low + (high - low) * uniform() as f32).to_bits(),
         Fill::Below(bound) => (uniform() * f64::from(bound)) as u32,
+        Fill::Rising => ((count as f64 + 1.0 - uniform()) as f32 / shape.len() as f32).to_bits(),
         Fill::Words => (uniform() * 4_294_967_296.0) as u32,
     };
     (0..shape.len()).map(element).collect()

@@ -66,6 +66,8 @@ pub struct Node {
 pub enum Fill {
     /// Normal numbers times a scale.
     Normal(f32),
+    /// Normal numbers times a scale, every second one replaced by zero.
+    Alternating(f32),
     /// Normal numbers moved away from zero by a margin, for functions with a kink there.
     Kinked,
     /// Numbers in [-2, 2) of which no two among the first 65,536 are nearer than 2^-14, for functions with a kink where two are equal.
@@ -76,6 +78,8 @@ pub enum Fill {
     Below(u32),
     /// Any 32-bit words.
     Words,
+    /// Rising numbers in (0, 1): a cumulative distribution.
+    Rising,
 }
 
 /// An operator with inputs to try it on.

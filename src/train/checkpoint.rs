@@ -4,18 +4,18 @@
 //! A folder is written under a temporary name and renamed when it is complete, so an interrupted save leaves the last checkpoint intact.
 
 use super::programs::{AVERAGE, Job, MOMENTS};
-use crate::diffusion::pipeline::{self, Card};
+use crate::diffusion::{Card, pipeline};
 use crate::files::write_atomically;
 use crate::gpu::{Gpu, Memory};
-use crate::nn::PARAMETERS;
+use crate::nn::{PARAMETERS, statistics_of};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use std::fs;
 use std::path::Path;
 
-/// The slabs of the training state; the last is what is sampled from.
-const STATE: [&str; 4] = [PARAMETERS, MOMENTS[0], MOMENTS[1], AVERAGE];
+/// The slabs of the training state that have the parameters' layout; the last is what is sampled from.
+const SLABS: [&str; 4] = [PARAMETERS, MOMENTS[0], MOMENTS[1], AVERAGE];
 const STATE_FILE: &str = "training_state.safetensors";
 /// Beginning and end of the name of a checkpoint that is not complete.
 const PARTIAL: [&str; 2] = [".checkpoint-", ".partial"];
@@ -34,21 +34,25 @@ pub struct Progress {
 /// # Errors
 /// The device's; a full disk, named with the file.
 pub fn save(gpu: &Gpu, memory: &Memory, job: &Job<'_>, run: &Path, progress: &Progress) -> Result<()> {
-    let length = job.unet.parameters().slab().len();
-    let slabs: Vec<Vec<f32>> = STATE.iter().map(|name| memory.read(gpu, name, 0, length)).collect::<Result<_>>()?;
-    let card = Card {
+    let (objective, model) = (job.objective, job.objective.model());
+    let parts = parts(job);
+    let values: Vec<Vec<f32>> =
+        parts.iter().map(|(name, length)| memory.read(gpu, name, 0, *length)).collect::<Result<_>>()?;
+    let averaged = model.parameters().read(gpu, memory, AVERAGE)?;
+    let mut card = Card {
         step: progress.step,
         seconds: progress.seconds,
         dataset: job.dataset.name.clone(),
         class_names: job.dataset.class_names.clone(),
-        labels: job.labels(),
+        ..Card::default()
     };
+    objective.complete(&mut card);
     let partial = run.join(format!("{}{}{}", PARTIAL[0], progress.step, PARTIAL[1]));
     let written = (|| {
         remove(&partial)?;
-        pipeline::write(&partial, job.unet, &slabs[3], &job.scheduler(), &card)?;
+        pipeline::write(&partial, model, &averaged, objective.scheduler().as_ref(), &card)?;
         let path = partial.join(STATE_FILE);
-        write_atomically(&path, &serialize(&slabs).map_err(|e| Error::file(&path, e.to_string()))?)
+        write_atomically(&path, &serialize(&parts, &values).map_err(|e| Error::file(&path, e.to_string()))?)
     })();
     if let Err(error) = written {
         // The first error is the one to report; on a full disk the space is given back.
@@ -79,10 +83,21 @@ pub fn clear_partial(run: &Path) -> Result<()> {
     Ok(())
 }
 
-fn serialize(slabs: &[Vec<f32>]) -> std::result::Result<Vec<u8>, SafeTensorError> {
+/// Name and length of every memory that training changes.
+fn parts(job: &Job<'_>) -> Vec<(String, usize)> {
+    let parameters = job.objective.model().parameters();
+    let mut all: Vec<(String, usize)> = SLABS.iter().map(|name| (name.to_string(), parameters.slab().len())).collect();
+    if let Some(statistics) = parameters.statistics() {
+        all.extend([PARAMETERS, AVERAGE].map(|name| (statistics_of(name), statistics.len())));
+    }
+    all.extend(job.objective.state().into_iter().map(|(name, values)| (name.to_string(), values.len())));
+    all
+}
+
+fn serialize(parts: &[(String, usize)], values: &[Vec<f32>]) -> std::result::Result<Vec<u8>, SafeTensorError> {
     let mut views = Vec::new();
-    for (name, slab) in STATE.into_iter().zip(slabs) {
-        views.push((name, TensorView::new(Dtype::F32, vec![slab.len()], bytemuck::cast_slice(slab))?));
+    for ((name, _), values) in parts.iter().zip(values) {
+        views.push((name, TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?));
     }
     safetensors::serialize(views, None)
 }
@@ -94,9 +109,9 @@ fn serialize(slabs: &[Vec<f32>]) -> std::result::Result<Vec<u8>, SafeTensorError
 pub fn restore(gpu: &Gpu, memory: &Memory, job: &Job<'_>, checkpoint: &Path) -> Result<Progress> {
     let path = checkpoint.join(STATE_FILE);
     let bytes = fs::read(&path).map_err(Error::io(&path))?;
-    let length = job.unet.parameters().slab().len();
     let state = SafeTensors::deserialize(&bytes).map_err(|e| Error::file(&path, format!("damaged: {e}")))?;
-    for name in STATE {
+    for (name, length) in parts(job) {
+        let name = &name;
         let tensor = state.tensor(name).map_err(|e| Error::file(&path, e.to_string()))?;
         if tensor.dtype() != Dtype::F32 || tensor.shape() != [length] {
             let problem =
@@ -106,7 +121,7 @@ pub fn restore(gpu: &Gpu, memory: &Memory, job: &Job<'_>, checkpoint: &Path) -> 
         memory.write(gpu, name, 0, tensor.data())?;
     }
     let missing = || Error::file(checkpoint, "has no degrain.json: it was made by others, and cannot be resumed");
-    let card = pipeline::read_card(checkpoint)?.ok_or_else(missing)?;
+    let card = Card::read(checkpoint)?.ok_or_else(missing)?;
     Ok(Progress { step: card.step, seconds: card.seconds })
 }
 

@@ -44,6 +44,9 @@ pub enum Line {
         validation_loss: f64,
         /// The same by quarter of the time steps.
         validation_by_quarter: [Option<f64>; 4],
+        /// Share of the held-back images that a classifier reads as what they are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accuracy: Option<f64>,
     },
 }
 
@@ -147,16 +150,28 @@ impl Journal {
         self.write(&line)
     }
 
-    /// A validation after step `n`: losses and time steps of the held-back images.
+    /// A validation after step `n`: losses and time steps of the held-back images, and what else was judged of them.
     ///
     /// # Errors
     /// A full disk.
-    pub fn validation(&mut self, n: u32, losses: &[f32], times: &[f32], timesteps: u32) -> Result<()> {
+    pub fn validation(
+        &mut self,
+        n: u32,
+        losses: &[f32],
+        times: &[f32],
+        timesteps: u32,
+        judged: Option<(&str, f64)>,
+    ) -> Result<()> {
         let mean = losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
         let validation_by_quarter = by_quarter(losses, times, timesteps);
         self.events.scalar(u64::from(n + 1), "validation_loss", mean as f32)?;
-        self.say(&format!("step {}: validation loss {mean:.4} (averaged weights)", n + 1));
-        self.write(&Line::Validation { step: n + 1, validation_loss: mean, validation_by_quarter })
+        let also = judged.map_or(String::new(), |(what, share)| format!(", {what} {:.2} %", 100.0 * share));
+        self.say(&format!("step {}: validation loss {mean:.4}{also} (averaged weights)", n + 1));
+        if let Some((what, share)) = judged {
+            self.events.scalar(u64::from(n + 1), what, share as f32)?;
+        }
+        let accuracy = judged.map(|(_, share)| share);
+        self.write(&Line::Validation { step: n + 1, validation_loss: mean, validation_by_quarter, accuracy })
     }
 
     /// Samples after step `n`, as a picture.
@@ -188,7 +203,7 @@ impl Journal {
         self.bar.abandon();
         let span = (self.losses.len() as f64 / 50.0).max(1.0);
         let mut plot =
-            Plot::new("Loss", "step", "mean squared error").logarithmic().smoothed("training", &self.losses, span);
+            Plot::new("Loss", "step", "loss").logarithmic().smoothed("training", &self.losses, span);
         for (number, quarter) in self.quarters.iter().enumerate() {
             plot = plot.smoothed(&format!("t in quarter {}", number + 1), quarter, span);
         }

@@ -29,7 +29,7 @@ pub fn write(gpu: &Gpu, job: &Job<'_>, folder: &Path) -> Result<()> {
         "driver": adapter.driver,
         "kernels": gpu.target().to_string(),
         "data": { "name": job.dataset.name, "images": job.dataset.count, "files": files.collect::<Vec<_>>() },
-        "parameters": job.unet.parameters().count(),
+        "parameters": job.objective.model().parameters().count(),
     });
     write_atomically(&folder.join("manifest.json"), format!("{manifest:#}\n").as_bytes())
 }

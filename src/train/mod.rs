@@ -1,19 +1,28 @@
 //! Training: settings and presets, the loop, checkpoints, and what a run writes.
 
 pub mod checkpoint;
+mod choices;
+mod feed;
 mod journal;
 mod manifest;
+mod networks;
+mod objective;
+mod objectives;
 mod pictures;
 mod presets;
 mod programs;
 mod rates;
+mod rules;
 mod run;
 mod session;
 mod settings;
 
+pub use choices::{Decay, Mirror, NetworkName, Size, Storage};
+pub use feed::Feed;
 pub use manifest::read_config;
+pub use objective::Objective;
 pub use programs::{AVERAGE, Job};
 pub use rates::step;
 pub use run::{Outcome, Start, run};
 pub use session::{Session, refuse_to_overwrite};
-pub use settings::{Config, Decay, Settings, Size};
+pub use settings::{Config, Settings};

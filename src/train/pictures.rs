@@ -1,9 +1,9 @@
 //! The pictures of a run: grids of samples while it goes on, and strips of the forward and the reverse process at its end.
 
 use super::journal::Journal;
+use super::objective::Drawing;
 use super::programs::{AVERAGE, Job};
 use crate::Result;
-use crate::diffusion::{Generator, Request};
 use crate::gpu::{Gpu, Memory};
 use crate::nn::PARAMETERS;
 use crate::report::{Images, Layout, grid, strip};
@@ -13,6 +13,8 @@ use std::path::Path;
 
 /// Rows of a grid of samples.
 const ROWS: u32 = 4;
+/// Most columns of a grid.
+const MOST: usize = 10;
 /// Columns of a strip.
 const COLUMNS: u32 = 11;
 /// Images of a strip.
@@ -25,74 +27,55 @@ const SCALE: usize = 2;
 /// # Errors
 /// The device's and the disk's.
 pub fn samples(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, journal: &mut Journal, n: u32) -> Result<()> {
-    let columns = job.labels().map_or(10, |labels| labels.classes);
+    let classes = job.dataset.class_names.len();
+    let columns = if classes > 1 { classes.min(MOST) } else { MOST } as u32;
+    let labels: Vec<u32> = (0..ROWS * columns).map(|k| k % classes.max(1) as u32 % columns).collect();
     for (slab, tag) in [(AVERAGE, "averaged"), (PARAMETERS, "raw")] {
-        let generator = generator(gpu, memory, job, slab, ROWS * columns)?;
-        let labels: Vec<u32> = (0..ROWS * columns).map(|k| k % columns).collect();
-        let images = generator.draw(gpu, memory, 0, &labels, |_| ())?;
+        let drawing = Drawing { slab, labels: &labels, name: "pictures.grid", looks: 0 };
+        let Some(images) = job.objective.draw(gpu, memory, job.config, &drawing)?.and_then(|mut all| all.pop()) else {
+            return Ok(());
+        };
         let layout = Layout { columns: columns as usize, scale: SCALE, ..Layout::default() };
-        let picture = grid::grid(&Images::from_f32(&images, shape(&generator)), layout);
         let text = format!("step {}, {tag} weights, guidance {}", n + 1, job.config.guidance);
-        journal.picture(n, tag, &picture, &[("Description", &text), ("Software", "degrain")])?;
+        journal.picture(n, tag, &grid::grid(&images, layout), &[("Description", &text), ("Software", "degrain")])?;
     }
     Ok(())
 }
 
-fn generator(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, slab: &str, batch: u32) -> Result<Generator> {
-    let config = job.config;
-    let (plan, _) = job.scheduler().plan(config.sampling_steps)?;
-    let request = Request {
-        batch,
-        height_width: [job.dataset.height as u32, job.dataset.width as u32],
-        guidance: if config.unconditional { 1.0 } else { config.guidance },
-        labels: job.labels(),
-        seed: config.seed,
-    };
-    Generator::new(gpu, memory, job.unet, slab, &plan, request, &format!("pictures {batch}"))
-}
-
-fn shape(generator: &Generator) -> [usize; 4] {
-    generator.shape().as_array().map(|n: u32| n as usize)
-}
-
-/// Writes `forward.png`, images on their way to noise, and `reverse.png`, noise on its way to images.
+/// Writes `forward.png`, images on their way to noise, and `reverse.png`, noise on its way to images, for a model that has such ways.
 ///
 /// # Errors
 /// The device's and the disk's.
 pub fn strips(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, folder: &Path) -> Result<()> {
     let layout = Layout { scale: SCALE, ..Layout::default() };
     let text = [("Software", "degrain")];
-    strip::strip(&forward(job), layout).save_png(&folder.join("forward.png"), &text)?;
-
-    let generator = generator(gpu, memory, job, AVERAGE, STRIPS)?;
-    let labels: Vec<u32> = (0..STRIPS).map(|k| k % job.labels().map_or(1, |labels| labels.classes)).collect();
-    generator.begin(gpu, memory, 0, &labels, None)?;
-    let look =
-        |index: u32| (index * (COLUMNS - 1)) / generator.steps() != ((index + 1) * (COLUMNS - 1)) / generator.steps();
-    let mut columns = vec![Images::from_f32(&generator.images(gpu, memory)?, shape(&generator))];
-    for index in 0..generator.steps() {
-        generator.denoise(gpu, index, 0)?;
-        if look(index) {
-            columns.push(Images::from_f32(&generator.images(gpu, memory)?, shape(&generator)));
-        }
+    let forward = forward(job);
+    if !forward.is_empty() {
+        strip::strip(&forward, layout).save_png(&folder.join("forward.png"), &text)?;
     }
-    strip::strip(&columns, layout).save_png(&folder.join("reverse.png"), &text)
+    let labels: Vec<u32> = (0..STRIPS).map(|k| k % job.dataset.class_names.len().max(1) as u32).collect();
+    let drawing = Drawing { slab: AVERAGE, labels: &labels, name: "pictures.strip", looks: COLUMNS - 1 };
+    match job.objective.draw(gpu, memory, job.config, &drawing)? {
+        Some(columns) if columns.len() > 1 => {
+            strip::strip(&columns, layout).save_png(&folder.join("reverse.png"), &text)
+        }
+        _ => Ok(()),
+    }
 }
 
-/// The first images of the data set at equally spaced time steps, noised as Ho et al. 2020, eq. 4.
+/// The first images of the data set at equally spaced training times, noised as the process does it.
 fn forward(job: &Job<'_>) -> Vec<Images<'static>> {
     let data = job.dataset;
-    let (count, last) = (data.pixels() * STRIPS as usize, job.config.timesteps - 1);
-    let table = job.schedule.noising_table();
+    let images = (STRIPS as usize).min(data.count);
+    let count = data.pixels() * images;
     let seed = [job.config.seed as u32, (job.config.seed >> 32) as u32];
-    let column = |column: u32| {
-        let [signal, noise] = table[(last * column / (COLUMNS - 1)) as usize];
+    let column = |[signal, noise]: [f32; 2]| {
         let pixel = |i: usize| {
             let z = normal4(philox([purpose::PICTURE, 0, 0, i as u32 / 4], seed))[i % 4] as f32;
             signal * (f32::from(data.images[i]) / 127.5 - 1.0) + noise * z
         };
         let pixels: Vec<f32> = (0..count).map(pixel).collect();
-        Images::from_f32(&pixels, [STRIPS as usize, data.channels, data.height, data.width])
+        Images::from_f32(&pixels, [images, data.channels, data.height, data.width])
     };
-    (0..COLUMNS).map(column).collect()
+    job.objective.forward_process(COLUMNS).into_iter().map(column).collect()
 }

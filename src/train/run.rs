@@ -5,6 +5,7 @@ use super::journal::Journal;
 use super::pictures;
 use super::programs::{AVERAGE, Job, LOG, LOG_ROWS, VALIDATION};
 use super::{manifest, rates};
+use crate::data::Dataset;
 use crate::diffusion::pipeline;
 use crate::gpu::{Gpu, Memory, Readback, Ticket};
 use crate::nn::{GRADIENTS, PARAMETERS};
@@ -12,6 +13,7 @@ use crate::tape::{Program, Step};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -39,6 +41,8 @@ pub struct Start<'a> {
     pub resume: Option<&'a Path>,
     /// Pause after this many steps in all, as if asked to stop.
     pub stop_after: Option<u32>,
+    /// The images, for a thread that gathers them where they do not lie on the device.
+    pub dataset: &'a Arc<Dataset>,
     /// Set by Ctrl-C: finish the step, save, and return.
     pub interrupted: &'a AtomicBool,
 }
@@ -50,17 +54,18 @@ pub struct Start<'a> {
 pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> Result<Outcome> {
     let (config, folder) = (job.config, start.folder);
     job.load(gpu, memory)?;
-    let training = Program::compile(gpu, &job.training(gpu.target())?, memory)?;
+    let training = Program::compile(gpu, &job.training(gpu.target()), memory)?;
     let validation = match config.holdout {
         0 => None,
-        _ => Some(Program::compile(gpu, &job.validation(gpu.target())?, memory)?),
+        _ => Some(Program::compile(gpu, &job.validation(gpu.target()), memory)?),
     };
     let mut progress = match start.resume {
         Some(checkpoint) => checkpoint::restore(gpu, memory, job, checkpoint)?,
         None => {
-            let fresh = job.unet.parameters().initialise(config.seed, config.initialization);
-            memory.write(gpu, PARAMETERS, 0, &fresh)?;
-            memory.write(gpu, AVERAGE, 0, &fresh)?;
+            let parameters = job.objective.model().parameters();
+            let fresh = parameters.initialise(config.seed, config.initialization);
+            parameters.write(gpu, memory, PARAMETERS, &fresh)?;
+            parameters.write(gpu, memory, AVERAGE, &fresh)?;
             Progress::default()
         }
     };
@@ -73,9 +78,13 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
     let mut queue: VecDeque<Ticket> = VecDeque::new();
     let last = start.stop_after.map_or(config.steps, |stop| stop.min(config.steps));
     let (before, began) = (progress.seconds, Instant::now());
+    let mut source = job.feed.start(config, start.dataset, job.training_images(), progress.step);
 
     while progress.step < last && !start.interrupted.load(Ordering::Relaxed) {
         let n = progress.step;
+        if let Some(source) = &mut source {
+            source.provide(gpu, memory, n)?;
+        }
         queue.push_back(training.run(gpu, &rates::step(config, job.training_images(), n))?);
         if queue.len() > IN_FLIGHT {
             queue.pop_front().map_or(Ok(()), |ticket| gpu.wait_for(&ticket))?;
@@ -157,7 +166,7 @@ impl LogReader {
             if row[2] != 1.0 || !row[0].is_finite() {
                 return Err(not_finite(gpu, memory, job, journal.folder(), n, row)?);
             }
-            journal.step(n, row, rates::learning_rate(job.config, n), job.config.timesteps)?;
+            journal.step(n, row, rates::learning_rate(job.config, n), job.objective.times())?;
         }
         self.read = step;
         Ok(())
@@ -166,10 +175,10 @@ impl LogReader {
 
 /// Says which step went wrong, and in the gradient of which tensor it is seen first.
 fn not_finite(gpu: &Gpu, memory: &Memory, job: &Job<'_>, folder: &Path, n: u32, row: &[f32]) -> Result<Error> {
-    let parameters = job.unet.parameters();
+    let parameters = job.objective.model().parameters();
     let slab: Vec<f32> = memory.read(gpu, GRADIENTS, 0, parameters.slab().len())?;
     let broken = |range: std::ops::Range<usize>| slab[range].iter().any(|g| !g.is_finite());
-    let place = match parameters.iter().find(|p| broken(p.range())) {
+    let place = match parameters.iter().find(|p| !p.statistic && broken(p.range())) {
         Some(parameter) => format!(", seen first in the gradient of `{}`", parameter.name),
         None => String::new(),
     };
@@ -191,6 +200,7 @@ fn not_finite(gpu: &Gpu, memory: &Memory, job: &Job<'_>, folder: &Path, n: u32, 
 fn validate(gpu: &Gpu, memory: &Memory, job: &Job<'_>, program: &Program, journal: &mut Journal, n: u32) -> Result<()> {
     let config = job.config;
     let (mut losses, mut times): (Vec<f32>, Vec<f32>) = (vec![], vec![]);
+    let mut judged: Option<(&str, f64)> = None;
     let batch = config.batch as usize;
     for first in (0..config.holdout).step_by(batch) {
         let step = Step { seed_low: VALIDATION_SEED, first_image: first, ..Step::default() };
@@ -200,6 +210,11 @@ fn validate(gpu: &Gpu, memory: &Memory, job: &Job<'_>, program: &Program, journa
         let drawn: Vec<u32> = memory.read(gpu, VALIDATION[1], 0, batch)?;
         losses.extend(&values[..count]);
         times.extend(drawn[..count].iter().map(|&t| t as f32));
+        if let Some((what, share)) = job.objective.judge(gpu, memory, count)? {
+            let before = judged.map_or(0.0, |(_, sum)| sum);
+            judged = Some((what, before + share * count as f64));
+        }
     }
-    journal.validation(n, &losses, &times, config.timesteps)
+    let judged = judged.map(|(what, sum)| (what, sum / f64::from(config.holdout)));
+    journal.validation(n, &losses, &times, job.objective.times(), judged)
 }

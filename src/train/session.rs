@@ -1,17 +1,20 @@
 //! From settings to a job: the data set, the model and the process that they name, and what there is to say of them.
 
+use super::feed::Feed;
+use super::objective::Objective;
+use super::objectives::objective;
 use super::programs::Job;
 use super::settings::{Config, Settings};
 use crate::data::{Dataset, Split, load};
-use crate::diffusion::{NoiseSchedule, pipeline};
+use crate::diffusion::pipeline;
 use crate::files::print;
 use crate::gpu::{Gpu, Memory};
-use crate::nn::{DownBlock, SampleSize, TimeShift, UNet2d, UNet2dConfig, UpBlock};
 use crate::ops::roofline::measure_peaks;
 use crate::tape::{Checker, Profile, Program, Step};
 use crate::{Error, Result};
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Runs of which `--profile` takes the median.
 const PROFILED: usize = 3;
@@ -21,11 +24,11 @@ pub struct Session {
     /// The settings.
     pub config: Config,
     /// The images.
-    pub dataset: Dataset,
-    /// The model.
-    pub unet: UNet2d,
-    /// The noise.
-    pub schedule: NoiseSchedule,
+    pub dataset: Arc<Dataset>,
+    /// What is trained, and for what.
+    pub objective: Box<dyn Objective>,
+    /// How the images reach the device.
+    pub feed: Feed,
 }
 
 impl Session {
@@ -34,7 +37,7 @@ impl Session {
     /// # Errors
     /// Settings that do not fit each other or the data; a data set that is missing or damaged.
     pub fn open(gpu: &Gpu, settings: Settings) -> Result<Session> {
-        let config = settings.resolve(gpu.target().form)?;
+        let mut config = settings.resolve(gpu.target().form)?;
         let dataset = load(&config.data, Split::Train)?;
         let (held_back, count) = (config.holdout as usize, dataset.count);
         if held_back >= count {
@@ -43,21 +46,15 @@ impl Session {
                 config.data.display()
             )));
         }
-        let schedule = NoiseSchedule::new(&config.noise(), config.timesteps, false)?;
-        let unet = UNet2d::new(unet_config(&config, &dataset), config.timesteps)?;
-        unet.config().check_size(dataset.height as u32, dataset.width as u32)?;
-        let session = Session { config, dataset, unet, schedule };
-        // What the pictures will need, before hours of training lead there.
-        let within = |option: &str, problem: Error| Error::Config(format!("--{option}: {problem}"));
-        session.job().scheduler().plan(session.config.sampling_steps).map_err(|e| within("sampling-steps", e))?;
-        let guided = session.job().labels().map_or(Ok(false), |labels| labels.guided(session.config.guidance));
-        guided.map_err(|e| within("guidance", e))?;
-        Ok(session)
+        config.process = config.process.measured(dataset.statistics.std);
+        let objective = objective(&config, &dataset)?;
+        let feed = Feed::new(gpu, &config, &dataset)?;
+        Ok(Session { config, dataset: Arc::new(dataset), objective, feed })
     }
 
     /// What the programs are recorded for.
     pub fn job(&self) -> Job<'_> {
-        Job { config: &self.config, unet: &self.unet, dataset: &self.dataset, schedule: &self.schedule }
+        Job { config: &self.config, objective: &*self.objective, dataset: &self.dataset, feed: &self.feed }
     }
 
     /// What is going to be trained on what, with warnings.
@@ -67,31 +64,32 @@ impl Session {
         let mut line = |what: std::fmt::Arguments<'_>| text.write_fmt(format_args!("{what}\n")).unwrap_or_default();
         line(format_args!("adapter   {} , kernels {}", gpu.adapter(), gpu.target()));
         line(format_args!(
-            "data      {}: {} images of {}x{}x{}, {} classes ({})",
+            "data      {}: {} images of {}x{}x{}, {} classes ({}){}{}",
             data.name,
             data.count,
             data.channels,
             data.height,
             data.width,
             data.classes,
-            config.data.display()
+            config.data.display(),
+            if self.feed.streamed() { ", streamed" } else { "" },
+            if self.feed.mirror() { ", mirrored at random" } else { "" },
         ));
         for file in &data.files {
             let known = file.known.map_or("unknown".into(), |name| format!("known: {name}"));
             line(format_args!("          {} sha256 {}… ({known})", file.path.display(), &file.sha256[..16]));
         }
+        let model = self.objective.model();
         line(format_args!(
-            "model     preset {}, size {:?}: {:?} channels, {} parameters, {} classes",
+            "model     preset {}, size {:?}: {}, {:?} channels, {} parameters, {} classes",
             config.preset,
             config.size,
+            model.class(),
             config.block_out_channels,
-            self.unet.parameters().count(),
+            model.parameters().count(),
             if config.unconditional { "no".into() } else { data.classes.to_string() },
         ));
-        line(format_args!(
-            "process   {} schedule, T = {}, predicts {}",
-            config.schedule, config.timesteps, config.prediction
-        ));
+        line(format_args!("process   {}", self.objective.describe()));
         line(format_args!(
             "training  {} steps of {} images, seed {}, into {}",
             config.steps,
@@ -99,7 +97,7 @@ impl Session {
             config.seed,
             config.out.display()
         ));
-        if let Some(warning) = self.schedule.warning() {
+        if let Some(warning) = self.objective.warning() {
             line(format_args!("warning: {warning}"));
         }
         text
@@ -111,7 +109,7 @@ impl Session {
     /// The device's; a kernel that `--verify` finds wrong.
     pub fn inspect(&self, gpu: &Gpu, memory: &mut Memory, listing: bool, profile: bool, verify: bool) -> Result<()> {
         let job = self.job();
-        let tape = job.training(gpu.target())?;
+        let tape = job.training(gpu.target());
         match listing {
             true => print(tape.listing())?,
             false => print(tape.summary())?,
@@ -132,15 +130,17 @@ impl Session {
     /// Checks a step of a batch of two: the references are slow.
     fn verify(&self, gpu: &Gpu) -> Result<()> {
         let config = Config { batch: 2, ..self.config.clone() };
-        let job = Job { config: &config, ..self.job() };
-        let tape = job.training(gpu.target())?;
+        let feed = Feed::new(gpu, &config, &self.dataset)?;
+        let job = Job { config: &config, feed: &feed, ..self.job() };
+        let tape = job.training(gpu.target());
         let mut memory = Memory::new();
         job.load(gpu, &mut memory)?;
         for (name, bytes) in tape.memory_sizes() {
             memory.require(gpu, &name, bytes.max(memory.bytes(&name)))?;
         }
-        let fresh = self.unet.parameters().initialise(config.seed, crate::nn::Initialization::PyTorch);
-        memory.write(gpu, crate::nn::PARAMETERS, 0, &fresh)?;
+        let parameters = self.objective.model().parameters();
+        let fresh = parameters.initialise(config.seed, crate::nn::Initialization::PyTorch);
+        parameters.write(gpu, &mut memory, crate::nn::PARAMETERS, &fresh)?;
         let step: Step = super::rates::step(&config, job.training_images(), 1);
         let checker = Checker::new(gpu, &tape, &mut memory, step)?;
         let bar = indicatif::ProgressBar::new(tape.sections().len() as u64);
@@ -157,30 +157,6 @@ impl Session {
                 gpu.adapter()
             ))),
         }
-    }
-}
-
-fn unet_config(config: &Config, data: &Dataset) -> UNet2dConfig {
-    let down = |&attention: &bool| if attention { DownBlock::Attention } else { DownBlock::Plain };
-    let up = |&attention: &bool| if attention { UpBlock::Attention } else { UpBlock::Plain };
-    let [channels, height, width] = [data.channels, data.height, data.width].map(|n| n as u32);
-    UNet2dConfig {
-        sample_size: Some(if height == width {
-            SampleSize::Square(height)
-        } else {
-            SampleSize::Rectangle([height, width])
-        }),
-        in_channels: channels,
-        out_channels: channels,
-        down_block_types: config.attention.iter().map(down).collect(),
-        up_block_types: config.attention.iter().rev().map(up).collect(),
-        block_out_channels: config.block_out_channels.clone(),
-        layers_per_block: config.layers_per_block,
-        attention_head_dim: Some(config.attention_head_dim),
-        norm_num_groups: config.norm_num_groups,
-        resnet_time_scale_shift: if config.scale_shift { TimeShift::ScaleShift } else { TimeShift::Add },
-        num_class_embeds: (!config.unconditional).then_some(data.classes as u32 + 1),
-        ..UNet2dConfig::default()
     }
 }
 

@@ -2,35 +2,14 @@
 //!
 //! `Settings` is the partial form (what a preset, a file or a command line says), `Config` the complete one that a run keeps.
 
+use super::choices::{Decay, Mirror, NetworkName, Size, Storage};
 use super::presets;
-use crate::diffusion::{LossWeighting, Prediction, SamplerName, Schedule, Spacing};
-use crate::gpu::{Form, MAX_WORKGROUPS};
-use crate::nn::Initialization;
+use crate::diffusion::{LossWeighting, Prediction, ProcessName, SamplerName, Schedule, Spacing, Variance};
+use crate::gpu::Form;
+use crate::nn::{Downsample, Initialization, Likelihood};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-/// Width of the model, and what fits it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Size {
-    /// Minutes on two cores.
-    Tiny,
-    /// Minutes on a GPU, hours on two cores.
-    Small,
-    /// For a GPU.
-    Base,
-}
-
-/// How the learning rate falls after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Decay {
-    /// Not at all.
-    Constant,
-    /// To zero at the last step, along half a cosine.
-    Cosine,
-}
 
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $(#[arg($($arg:tt)*)])? $name:ident: $type:ty,)*) => {
@@ -72,9 +51,9 @@ settings! {
     preset: String,
     /// Width of the model; by the adapter's class unless given
     size: Size,
-    /// Folder with the four IDX files of the data set
+    /// Folder of the data set: IDX files, CIFAR-10 binaries, ImageNet npz batches, or PNG files
     data: PathBuf,
-    /// Folder of the run
+    /// Folder of the run; runs/PRESET-SIZE unless given
     out: PathBuf,
     /// Seed of parameters, noise, time steps and order of images
     seed: u64,
@@ -103,16 +82,29 @@ settings! {
     /// Largest decay of the moving average of the parameters
     average_decay: f32,
 
-    /// Noise schedule: linear, scaled_linear, cosine or sigmoid
+    /// Process: discrete, vp, sub_vp, ve, edm or flow
+    process: ProcessName,
+    /// Noise schedule of a discrete process: linear, scaled_linear, cosine or sigmoid
     schedule: Schedule,
     /// Time steps T of the process
     timesteps: u32,
     /// Whether betas meant for 1000 time steps are rescaled by 1000 / T
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     rescale: bool,
-    /// What the network predicts
+    /// Whether the schedule is changed to end in pure noise; only with v_prediction or sample
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    zero_terminal_snr: bool,
+    /// What the network predicts in a discrete process
     prediction: Prediction,
-    /// Weight of the time steps in the loss: simple, snr, min_snr or p2
+    /// Whether the network learns the variance of DDPM's steps too, by the variational bound
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    learned_variance: bool,
+    /// Weight of the variational bound beside the squared error, with a learned variance
+    vlb_weight: f32,
+    /// Whether time steps are drawn by their losses instead of equally often
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    importance_sampling: bool,
+    /// Weight of the times in the loss: simple, snr, min_snr or p2; likelihood for stochastic differential equations
     loss_weighting: LossWeighting,
     /// Probability that a label is replaced by the null class
     label_dropout: f32,
@@ -120,6 +112,8 @@ settings! {
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     unconditional: bool,
 
+    /// Network: unet, plain, residual, classifier or vae
+    network: NetworkName,
     /// Channels of each level, comma-separated
     #[arg(value_delimiter = ',')]
     block_out_channels: Vec<u32>,
@@ -135,9 +129,30 @@ settings! {
     /// Whether the time embedding scales and shifts instead of being added
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     scale_shift: bool,
+    /// Probability that a number is dropped in residual blocks
+    dropout: f32,
+    /// How the residual network halves its maps: conv or average
+    downsample: Downsample,
+    /// Channels that time and label each add at the bottom of the plain network
+    condition_channels: u32,
+    /// Width of the hidden layer of the plain network's time and label networks
+    hidden: u32,
+    /// Whether the classifier sees noised images and their time
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    noise_aware: bool,
+    /// Numbers of the autoencoder's latent
+    latent_channels: u32,
+    /// Likelihood of the autoencoder's pixels: bernoulli or discretised_logistic
+    likelihood: Likelihood,
+    /// Weight of the autoencoder's divergence from the prior; 1 is the evidence lower bound
+    kl_weight: f32,
     /// What fresh parameters are
     initialization: Initialization,
 
+    /// Mirrors images at random: as the data set allows, always, or never
+    mirror: Mirror,
+    /// Where the images lie: on the device if they fit, or streamed to it
+    storage: Storage,
     /// Images held back from training, for the validation loss
     holdout: u32,
     /// Steps between validations
@@ -150,13 +165,18 @@ settings! {
     keep: u32,
     /// Sampler of the grids
     sampler: SamplerName,
-    /// Denoising steps of the grids
+    /// Sampling steps of the grids
     sampling_steps: u32,
     /// Spacing of their time steps
     spacing: Spacing,
+    /// Variance of the noise that DDPM adds in the grids
+    variance: Variance,
     /// Scale of classifier-free guidance in the grids; 1 is none
     #[arg(allow_negative_numbers = true)]
     guidance: f32,
+    /// How far guided answers are brought back to the deviation of unguided ones: 0 to 1
+    #[arg(allow_negative_numbers = true)]
+    guidance_rescale: f32,
 }
 
 fn missing(name: &str) -> Error {
@@ -183,66 +203,10 @@ impl Settings {
             Form::Broadcast => Size::Tiny,
             Form::Tiles => Size::Base,
         });
-        let chosen = Settings { preset: Some(preset.clone()), size: Some(size), ..Settings::default() };
+        let out = PathBuf::from(format!("runs/{preset}-{size}"));
+        let chosen = Settings { preset: Some(preset.clone()), size: Some(size), out: Some(out), ..Settings::default() };
         let config = self.or(chosen).or(presets::settings(&preset, size)?).complete()?;
         config.check()?;
         Ok(config)
-    }
-}
-
-impl Config {
-    /// The schedule, rescaled or not.
-    pub fn noise(&self) -> Schedule {
-        let mut schedule = self.schedule.clone();
-        if let Schedule::Linear(range) | Schedule::ScaledLinear(range) | Schedule::Sigmoid(range) = &mut schedule {
-            range.rescale = self.rescale;
-        }
-        schedule
-    }
-
-    fn check(&self) -> Result<()> {
-        let rule = |holds: bool, message: String| if holds { Ok(()) } else { Err(Error::Config(message)) };
-        rule(self.steps > 0, "--steps must be at least 1".into())?;
-        // Kernels count images along one dimension of their grid.
-        rule((1..=MAX_WORKGROUPS).contains(&self.batch), format!("--batch {}: use 1 to {MAX_WORKGROUPS}", self.batch))?;
-        rule(self.timesteps > 1, "--timesteps must be at least 2".into())?;
-        rule(self.lr.is_finite() && self.lr > 0.0, format!("--lr {} must be positive", self.lr))?;
-        rule(
-            (0.0..=1.0).contains(&self.label_dropout),
-            format!("--label-dropout {} is no probability", self.label_dropout),
-        )?;
-        rule(
-            (0.0..1.0).contains(&self.average_decay),
-            format!("--average-decay {} must be in [0, 1)", self.average_decay),
-        )?;
-        rule(
-            (0.0..1.0).contains(&self.beta1) && (0.0..1.0).contains(&self.beta2),
-            "--beta1 and --beta2 must be in [0, 1)".into(),
-        )?;
-        let clips = self.clip > 0.0 && self.clip.is_finite();
-        rule(clips, format!("--clip {} must be a positive number; 1e30 clips nothing", self.clip))?;
-        let adds = self.epsilon > 0.0 && self.epsilon.is_finite();
-        rule(adds, format!("--epsilon {} must be a positive number, usually 1e-8", self.epsilon))?;
-        let decays = self.weight_decay >= 0.0 && self.weight_decay.is_finite();
-        rule(decays, format!("--weight-decay {} must be a number from 0 on", self.weight_decay))?;
-        rule(self.keep > 0, "--keep must be at least 1".into())?;
-        let each = [self.validate_every, self.sample_every, self.checkpoint_every];
-        rule(
-            each.iter().all(|&n| n > 0),
-            "--validate-every, --sample-every and --checkpoint-every must be at least 1".into(),
-        )?;
-        rule(
-            self.attention.len() == self.block_out_channels.len(),
-            format!(
-                "--attention has {} values for {} levels of --block-out-channels",
-                self.attention.len(),
-                self.block_out_channels.len()
-            ),
-        )?;
-        let unguided = self.guidance == 1.0 || self.unconditional;
-        rule(
-            unguided || self.label_dropout > 0.0,
-            "guidance needs a null class: train with --label-dropout above 0, or sample with --guidance 1".into(),
-        )
     }
 }

@@ -2,30 +2,35 @@
 
 use super::Arguments;
 use degrain::diffusion::pipeline::Pipeline;
-use degrain::diffusion::{SamplerName, SchedulerConfig};
+use degrain::diffusion::{SamplerName, SchedulerConfig, Variance};
 use degrain::{Error, Result};
 use std::path::Path;
 
 /// The checkpoint's scheduler with what the command line says.
 pub fn scheduler(pipeline: &Pipeline, arguments: &Arguments) -> SchedulerConfig {
     let mut scheduler = pipeline.scheduler.clone();
-    if scheduler.sampler != arguments.sampler {
+    let own = pipeline.card.sampling.map(|sampling| sampling.sampler);
+    // A folder of other makers is sampled by DDIM, unless a discrete process is not what it has.
+    let sampler = arguments.sampler.or(own).unwrap_or(SamplerName::Ddim);
+    if scheduler.sampler != sampler {
         scheduler.options = Default::default();
     }
-    scheduler.sampler = arguments.sampler;
-    if arguments.sampler == SamplerName::Ddim {
-        scheduler.options.use_clipped_model_output = Some(arguments.recompute_noise);
+    scheduler.sampler = sampler;
+    if sampler == SamplerName::Ddim {
+        scheduler.options.use_clipped_model_output = Some(true);
+    }
+    if sampler == SamplerName::Ddpm && pipeline.card.learned_variance {
+        scheduler.options.variance_type = Some(Variance::LearnedRange);
     }
     scheduler.spacing = arguments.spacing.unwrap_or(scheduler.spacing);
-    scheduler.options.eta = arguments.eta.or(scheduler.options.eta);
-    scheduler.options.variance_type = arguments.variance.or(scheduler.options.variance_type);
+    scheduler.options = arguments.options.or(scheduler.options);
     scheduler
 }
 
 /// A label for each image.
 pub fn labels(pipeline: &Pipeline, arguments: &Arguments) -> Result<Vec<u32>> {
     let names = &pipeline.card.class_names;
-    if pipeline.unet.config().num_class_embeds.is_none() {
+    if pipeline.network.classes().is_none() && arguments.classifier.is_none() {
         return match &arguments.class {
             None => Ok(vec![0; arguments.count as usize]),
             Some(class) => Err(Error::Config(format!("--class {class}: the model was trained without classes"))),
@@ -46,7 +51,8 @@ pub fn labels(pipeline: &Pipeline, arguments: &Arguments) -> Result<Vec<u32>> {
 
 pub fn guidance(pipeline: &Pipeline, wanted: Option<f32>) -> Result<f32> {
     let null_class = pipeline.card.labels.and_then(|labels| labels.null_class());
-    let scale = wanted.unwrap_or(if null_class.is_some() { 2.0 } else { 1.0 });
+    let own = pipeline.card.sampling.map(|sampling| sampling.guidance);
+    let scale = wanted.or(own).unwrap_or(if null_class.is_some() { 2.0 } else { 1.0 });
     match pipeline.card.labels {
         Some(labels) => labels.guided(scale).map(|_| scale),
         None if scale == 1.0 => Ok(scale),

@@ -1,0 +1,64 @@
+//! Images of a variational autoencoder: its decoder run on latents from the prior N(0, 1).
+
+use crate::gpu::{Gpu, Memory};
+use crate::nn::{Likelihood, Model, Vae};
+use crate::ops::{affine, noise, slice};
+use crate::tape::{Program, Shape, Step, Tape, purpose};
+use crate::{Error, Result};
+
+/// A decoder ready to run.
+pub struct Decoder {
+    program: Program,
+    out: String,
+    likelihood: Likelihood,
+    batch: u32,
+    image: [u32; 3],
+}
+
+impl Decoder {
+    /// Records and compiles the decoder of a model whose weights lie in the memory `slab`; its own memory begins with `name`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn new(gpu: &Gpu, memory: &mut Memory, model: &Vae, slab: &str, batch: u32, name: &str) -> Result<Decoder> {
+        if batch == 0 || batch > crate::gpu::MAX_WORKGROUPS {
+            return Err(Error::Config(format!("a batch of {batch} images: draw 1 to {}", crate::gpu::MAX_WORKGROUPS)));
+        }
+        let image = model.image_shape();
+        let mut tape = Tape::new(gpu.target());
+        let t = &mut tape;
+        let z = noise::noise(t, purpose::SAMPLE, Shape::f32([batch, model.latent_channels()]));
+        let weights = model.parameters().fixed(t, slab);
+        let mut x = model.decode(t, &weights, z);
+        if model.likelihood() == Likelihood::DiscretisedLogistic {
+            x = slice::slice(t, x, 0, image[0]);
+        }
+        // So that it lies in memory of its own, whatever the decoder ends with.
+        x = affine::affine(t, x, 1.0, 0.0);
+        let out = format!("{name}.x");
+        t.keep(x, &out);
+        let program = Program::compile(gpu, &tape, memory)?;
+        Ok(Decoder { program, out, likelihood: model.likelihood(), batch, image })
+    }
+
+    /// The means of `count` images in [-1, 1], `[count, C, H, W]`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn draw(&self, gpu: &Gpu, memory: &Memory, seed: u64, count: u32) -> Result<Vec<f32>> {
+        let each: usize = self.image.iter().map(|&n| n as usize).product();
+        let mut images = Vec::with_capacity(count as usize * each);
+        for first_image in (0..count).step_by(self.batch as usize) {
+            let step = Step { seed_low: seed as u32, seed_high: (seed >> 32) as u32, first_image, ..Step::default() };
+            self.program.run(gpu, &step)?;
+            let drawn = self.batch.min(count - first_image) as usize;
+            let values: Vec<f32> = memory.read(gpu, &self.out, 0, drawn * each)?;
+            images.extend(values.into_iter().map(|x| match self.likelihood {
+                // A logit l stands for the mean 2 sigmoid(l) - 1.
+                Likelihood::Bernoulli => (0.5 * x).tanh(),
+                Likelihood::DiscretisedLogistic => x,
+            }));
+        }
+        Ok(images)
+    }
+}

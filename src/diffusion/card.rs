@@ -1,0 +1,89 @@
+//! `degrain.json` of a checkpoint: what diffusers' files have no place for.
+
+use super::guidance::Labels;
+use super::processes::ProcessName;
+use super::sampler::SamplerOptions;
+use super::samplers::SamplerName;
+use crate::files::write_atomically;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// What diffusers' files have no place for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// Steps trained.
+    pub step: u32,
+    /// Seconds trained.
+    pub seconds: f64,
+    /// Name of the data set.
+    pub dataset: String,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+    /// What the model knows of labels: what guidance needs.
+    pub labels: Option<Labels>,
+    /// The process; that of discrete time steps stands in scheduler_config.json.
+    #[serde(default)]
+    pub process: ProcessName,
+    /// Whether the network answers a variance in a second half of channels.
+    #[serde(default)]
+    pub learned_variance: bool,
+    /// How the run drew its samples: what `sample` does unless told otherwise.
+    #[serde(default)]
+    pub sampling: Option<Sampling>,
+}
+
+/// A way of drawing samples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// The sampler.
+    pub sampler: SamplerName,
+    /// Its options.
+    pub options: SamplerOptions,
+    /// Number of steps.
+    pub steps: u32,
+    /// Scale of classifier-free guidance.
+    pub guidance: f32,
+}
+
+impl Card {
+    /// Its name in a checkpoint's folder.
+    pub const FILE: &str = "degrain.json";
+
+    /// Reads it from a checkpoint's folder; nothing, if that was made by others.
+    ///
+    /// # Errors
+    /// A damaged file.
+    pub fn read(folder: &Path) -> Result<Option<Card>> {
+        let path = folder.join(Card::FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| Error::file(&path, e.to_string())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(&path)(error)),
+        }
+    }
+
+    /// Writes it into a checkpoint's folder.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).map_err(|e| Error::Config(e.to_string()))?;
+        write_atomically(&folder.join(Card::FILE), format!("{text}\n").as_bytes())
+    }
+
+    /// Whether it can belong to a model that knows so many classes.
+    pub(super) fn check(&self, classes: u32) -> std::result::Result<(), String> {
+        let (rows, named) = (self.labels.map_or(0, |labels| labels.embeddings()), self.class_names.len());
+        let belongs = match self.labels {
+            Some(labels) => rows <= classes && named == labels.classes as usize && named > 0,
+            None => classes == 0,
+        };
+        match belongs {
+            true => Ok(()),
+            false => Err(format!(
+                "{named} classes and {rows} labels do not fit the model's table of {classes}: it belongs to another model, or is damaged"
+            )),
+        }
+    }
+}

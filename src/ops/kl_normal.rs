@@ -1,0 +1,78 @@
+//! The distance of an image's latent distribution from the standard normal one.
+
+use super::faces::kl_normal::{BackwardLogVariance, BackwardMean, Forward};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Kullback-Leibler divergence of diagonal normal distributions from the standard one.
+#[derive(Debug)]
+pub struct KlNormal;
+
+/// `kl[b] = sum (mean² + exp(v) - 1 - v) / 2` over the elements of image b, in nats: `mean` and `log_variance` v `[B, ...]`, kl `[B]`
+/// (Kingma and Welling 2014, appendix B). A sum, not a mean. Differentiable in both.
+#[track_caller]
+pub fn kl_normal(t: &mut Tape, mean: Tensor, log_variance: Tensor) -> Tensor {
+    t.apply1(KlNormal, &[mean, log_variance])
+}
+
+impl Op for KlNormal {
+    fn name(&self) -> &'static str {
+        "kl_normal"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [mean, log_variance] if mean == log_variance && mean.dtype == Dtype::F32 => Ok(vec![Shape::f32([mean.dims()[0]])]),
+            _ => Err("takes means and log variances of one shape [B, ...]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (batch, length) = (t.shape(y[0]).len() as u32, t.shape(x[0]).len() as u32);
+        let kernel = Forward { mean: x[0], log_variance: x[1], kl: y[0], image_size: length / batch };
+        t.emit(kernel, batch, 16 * u64::from(length));
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let [mean, log_variance] = node.inputs[..] else { unreachable!("two inputs") };
+        let (batch, length) = (t.shape(dy).len() as u32, t.shape(mean).len() as u32);
+        let image_size = length / batch;
+        t.grad(mean, |t, dx, add| {
+            t.emit_flat(BackwardMean { mean, dy, dx, add, image_size, length }, length, u64::from(length));
+        });
+        t.grad(log_variance, |t, dx, add| {
+            let kernel = BackwardLogVariance { log_variance, dy, dx, add, image_size, length };
+            t.emit_flat(kernel, length, 16 * u64::from(length));
+        });
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let batch = x[0].shape.dims()[0];
+        let each = x[0].data.len() / batch as usize;
+        vec![Array::from_fn(Shape::f32([batch]), |b| {
+            let term = |i: usize| 0.5 * (x[0].data[i].powi(2) + x[1].data[i].exp_m1() - x[1].data[i]);
+            (b * each..(b + 1) * each).map(term).sum()
+        })]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        inputs[0].len() / inputs[0].dims()[0] as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        16 * inputs[0].len() as u64
+    }
+}
+
+fn case(shape: Shape) -> Case {
+    Case { op: Rc::new(KlNormal), inputs: vec![(shape, Fill::Normal(1.0)); 2] }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "kl_normal",
+    formula: "kl[b] = sum (mean² + exp(v) - 1 - v) / 2",
+    case: |draw: &mut Draw| case(Shape::f32([draw.range(1, 5), draw.range(1, 5), draw.range(1, 19), draw.range(1, 9)])),
+    bench: || vec![case(Shape::f32([64, 4, 7, 7]))],
+};

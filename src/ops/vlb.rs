@@ -1,0 +1,139 @@
+//! One term of the variational bound, from which a network learns the variances of the reverse process.
+
+use super::faces::vlb::{Backward, Forward};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::f64::consts::{LN_2, TAU};
+use std::rc::Rc;
+
+/// Numbers in a row of the table.
+pub const COEFFICIENTS: u32 = 8;
+
+/// A term of the variational bound with a learned variance.
+#[derive(Debug)]
+pub struct Vlb;
+
+/// `loss[b]` = the term L of time step `timesteps[b]` (u32 `[B]`), mean over the elements of image b, in bits: the divergence of the posterior
+/// from the model, or where the last column is positive the discretised likelihood (Ho et al. 2020, eq. 5 and 13). `mean_output` (the network's
+/// output that x0 follows from), `v` (its output for the variance), `x0` in [-1, 1] and `xt` `[B, ...]`; loss `[B]`.
+///
+/// Row t of `table` `[T, 8]` = (k0, k1, c0, c1, log posterior variance, low, high, last): the model's x0 is clip(k0 xt + k1 mean_output, -1, 1),
+/// both means are c0 x0 + c1 xt, and the model's log variance is low + (v + 1) / 2 (high - low) (Nichol and Dhariwal 2021, eq. 15); last is 1
+/// for t = 0, else 0. Differentiable in `v` only: the mean counts as detached (section 3.1).
+#[track_caller]
+pub fn vlb(t: &mut Tape, mean_output: Tensor, v: Tensor, x0: Tensor, xt: Tensor, table: Tensor, timesteps: Tensor) -> Tensor {
+    t.apply1(Vlb, &[mean_output, v, x0, xt, table, timesteps])
+}
+
+impl Op for Vlb {
+    fn name(&self) -> &'static str {
+        "vlb"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [m, v, x0, xt, table, t] if [m, v, x0] == [xt; 3] && xt.dtype == Dtype::F32 && t == Shape::u32([xt.dims()[0]]) => {
+                let fits = matches!(table.dims(), [_, COEFFICIENTS]);
+                if fits { Ok(vec![Shape::f32([xt.dims()[0]])]) } else { Err("the table is [T, 8]".into()) }
+            }
+            _ => Err("takes four tensors [B, ...], a table [T, 8] and time steps u32 [B]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (batch, length) = (t.shape(y[0]).len() as u32, t.shape(x[0]).len() as u32);
+        let [mean_output, v, x0, xt, table, steps] = x[..] else { unreachable!("six inputs") };
+        let kernel = Forward { mean_output, v, x0, xt, table, t: steps, loss: y[0], image_size: length / batch };
+        t.emit(kernel, batch, 60 * u64::from(length));
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let [mean_output, v, x0, xt, table, steps] = node.inputs[..] else { unreachable!("six inputs") };
+        let (batch, length) = (t.shape(dy).len() as u32, t.shape(v).len() as u32);
+        let image_size = length / batch;
+        t.grad(v, |t, dx, add| {
+            let kernel = Backward { mean_output, v, x0, xt, table, t: steps, dy, dx, add, image_size, length };
+            t.emit_flat(kernel, length, 60 * u64::from(length));
+        });
+    }
+
+    fn constants(&self) -> &'static [usize] {
+        &[0, 2, 3, 4]
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let batch = x[0].shape.dims()[0];
+        let each = x[0].data.len() / batch as usize;
+        vec![Array::from_fn(Shape::f32([batch]), |b| {
+            let row = &x[4].data[8 * x[5].data[b] as usize..][..8];
+            let term = |i: usize| term(row, [0, 1, 2, 3].map(|input: usize| x[input].data[i]));
+            (b * each..(b + 1) * each).map(term).sum::<f64>() / (each as f64 * LN_2)
+        })]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        16 + inputs[0].len() / inputs[0].dims()[0] as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        60 * inputs[0].len() as u64
+    }
+}
+
+/// The term of one element, in nats.
+fn term(row: &[f64], [m, v, x0, xt]: [f64; 4]) -> f64 {
+    let guess = (row[0] * xt + row[1] * m).clamp(-1.0, 1.0);
+    let mean = |x0: f64| row[2] * x0 + row[3] * xt;
+    let fraction = (v + 1.0) / 2.0;
+    let log_variance = fraction * row[6] + (1.0 - fraction) * row[5];
+    if row[7] > 0.0 {
+        let deviation = (log_variance / 2.0).exp();
+        let [low, high] = [-1.0, 1.0].map(|side| (x0 - mean(guess) + side / 255.0) / deviation);
+        return minus_log_mass(if x0 < -0.999 { f64::NEG_INFINITY } else { low }, if x0 > 0.999 { f64::INFINITY } else { high });
+    }
+    let apart = mean(x0) - mean(guess);
+    0.5 * (log_variance - row[4] - 1.0 + (row[4] - log_variance).exp() + apart * apart * (-log_variance).exp())
+}
+
+/// -log of the normal mass in [low, high], by Gauss and Legendre's rule of five nodes in 64 equal parts of the interval, or of as much of it as
+/// is seen in f64. The density is taken relative to its largest value there, so that no tail is too far out.
+fn minus_log_mass(low: f64, high: f64) -> f64 {
+    let (low, high) = if low + high < 0.0 { (-high, -low) } else { (low, high) };
+    let peak = low.max(0.0);
+    let (low, high) = (low.max(-9.0), high.min(peak + (40.0 / (1.0 + peak)).min(9.0)));
+    let density = |x: f64| (0.5 * (peak - x) * (peak + x)).exp();
+    let half = (high - low) / 128.0;
+    let part = |centre: f64| {
+        let pair = |node: f64, weight: f64| weight * (density(centre - half * node) + density(centre + half * node));
+        let middle = 128.0 / 225.0 * density(centre);
+        middle + pair(0.538_469_310_105_683_1, 0.478_628_670_499_366_5) + pair(0.906_179_845_938_664, 0.236_926_885_056_189_1)
+    };
+    let mass: f64 = (0..64).map(|k| half * part(low + half * f64::from(2 * k + 1))).sum();
+    peak * peak / 2.0 + TAU.sqrt().ln() - mass.ln()
+}
+
+fn case(image: Shape, timesteps: u32, images: Fill, table: Fill) -> Case {
+    let t = (Shape::u32([image.dims()[0]]), Fill::Below(timesteps));
+    let inputs = vec![
+        (image, images),
+        (image, Fill::Normal(0.4)),
+        (image, images),
+        (image, images),
+        (Shape::f32([timesteps, COEFFICIENTS]), table),
+        t,
+    ];
+    Case { op: Rc::new(Vlb), inputs }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "vlb",
+    formula: "loss[b] = mean KL(posterior || model) in bits, or -log2 of the bin's mass at t = 0",
+    case: |draw: &mut Draw| {
+        let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
+        // One range for a whole table: of ordinary variances, and of variances as small as a bin.
+        let table = draw.one_of(&[Fill::Normal(0.5), Fill::Uniform(-5.0, 3.0), Fill::Uniform(-12.0, 6.0)]);
+        case(shape, draw.range(1, 30), draw.one_of(&[Fill::Normal(0.5), Fill::Normal(0.001)]), table)
+    },
+    bench: || vec![case(Shape::f32([64, 1, 28, 28]), 1000, Fill::Normal(0.5), Fill::Normal(0.5))],
+};

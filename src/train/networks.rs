@@ -1,0 +1,107 @@
+//! From settings to the network that they describe, for the images of a data set.
+
+use super::settings::{Config, NetworkName};
+use crate::data::Dataset;
+use crate::nn::{
+    Classifier, ClassifierConfig, DownBlock, Network, PlainUNet, PlainUNetConfig, ResidualUNet, ResidualUNetConfig,
+    SampleSize, TimeShift, UNet2d, UNet2dConfig, UpBlock, Vae, VaeConfig,
+};
+use crate::{Error, Result};
+
+/// The denoiser; `classes` is the number of rows of its table of classes.
+///
+/// # Errors
+/// Settings that the network cannot have.
+pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result<Box<dyn Network>> {
+    let [channels, height, width] = data.shape();
+    let out_channels = if config.learned_variance { 2 * channels } else { channels };
+    Ok(match config.network {
+        NetworkName::Unet => Box::new(UNet2d::new(UNet2dConfig {
+            out_channels,
+            num_class_embeds: classes,
+            ..unet_config(config, channels, height, width)
+        })?),
+        NetworkName::Plain => Box::new(PlainUNet::new(PlainUNetConfig {
+            sample_size: [height, width],
+            in_channels: channels,
+            out_channels,
+            block_out_channels: config.block_out_channels.clone(),
+            time_channels: config.condition_channels,
+            class_channels: config.condition_channels,
+            hidden: config.hidden,
+            num_class_embeds: classes,
+            num_train_timesteps: config.timesteps,
+        })?),
+        NetworkName::Residual => Box::new(ResidualUNet::new(ResidualUNetConfig {
+            sample_size: [height, width],
+            in_channels: channels,
+            out_channels,
+            block_out_channels: config.block_out_channels.clone(),
+            layers_per_block: config.layers_per_block,
+            attention: config.attention.clone(),
+            attention_head_dim: config.attention_head_dim,
+            norm_num_groups: config.norm_num_groups,
+            downsample: config.downsample,
+            dropout: f64::from(config.dropout),
+            num_class_embeds: classes,
+        })?),
+        NetworkName::Classifier | NetworkName::Vae => {
+            return Err(Error::Config("this network is no denoiser".into()));
+        }
+    })
+}
+
+/// The classifier.
+///
+/// # Errors
+/// As [`denoiser`].
+pub fn classifier(config: &Config, data: &Dataset) -> Result<Classifier> {
+    let [channels, height, width] = data.shape();
+    Classifier::new(ClassifierConfig {
+        sample_size: [height, width],
+        in_channels: channels,
+        block_out_channels: config.block_out_channels.clone(),
+        classes: data.classes as u32,
+        noise_aware: config.noise_aware,
+        dropout: f64::from(config.dropout),
+        ..ClassifierConfig::default()
+    })
+}
+
+/// The autoencoder.
+///
+/// # Errors
+/// As [`denoiser`].
+pub fn autoencoder(config: &Config, data: &Dataset) -> Result<Vae> {
+    let [channels, height, width] = data.shape();
+    Vae::new(VaeConfig {
+        sample_size: [height, width],
+        in_channels: channels,
+        block_out_channels: config.block_out_channels.clone(),
+        norm_num_groups: config.norm_num_groups,
+        latent_channels: config.latent_channels,
+        likelihood: config.likelihood,
+    })
+}
+
+fn unet_config(config: &Config, channels: u32, height: u32, width: u32) -> UNet2dConfig {
+    let down = |&attention: &bool| if attention { DownBlock::Attention } else { DownBlock::Plain };
+    let up = |&attention: &bool| if attention { UpBlock::Attention } else { UpBlock::Plain };
+    UNet2dConfig {
+        sample_size: Some(if height == width {
+            SampleSize::Square(height)
+        } else {
+            SampleSize::Rectangle([height, width])
+        }),
+        in_channels: channels,
+        down_block_types: config.attention.iter().map(down).collect(),
+        up_block_types: config.attention.iter().rev().map(up).collect(),
+        block_out_channels: config.block_out_channels.clone(),
+        layers_per_block: config.layers_per_block,
+        attention_head_dim: Some(config.attention_head_dim),
+        norm_num_groups: config.norm_num_groups,
+        resnet_time_scale_shift: if config.scale_shift { TimeShift::ScaleShift } else { TimeShift::Add },
+        dropout: f64::from(config.dropout),
+        ..UNet2dConfig::default()
+    }
+}

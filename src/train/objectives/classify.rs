@@ -1,0 +1,97 @@
+//! Classifying: cross-entropy of the image's class, of noised images with their time (a classifier that guides) or of clean ones.
+
+use crate::Result;
+use crate::diffusion::{Card, Labels, Process, SchedulerConfig, TrainingTables};
+use crate::gpu::{Gpu, Memory};
+use crate::nn::{Classifier, Conditions, Model, Network, Weights};
+use crate::ops::{cross_entropy, embedding, mix, noise, timesteps};
+use crate::tape::{Shape, Tape, purpose};
+use crate::train::objective::{Batch, Loss, Objective, Tables};
+
+const SHOWN: &str = "process.shown";
+const TIME: &str = "process.time";
+/// What validation leaves to be judged.
+const LOGITS: &str = "validation.logits";
+const LABELS: &str = "validation.labels";
+
+/// Classifying.
+#[derive(Debug)]
+pub struct Classify {
+    /// The classifier.
+    pub network: Classifier,
+    /// The process whose noised images it sees; `None` for clean ones.
+    pub process: Option<(Box<dyn Process>, SchedulerConfig)>,
+    /// Number of classes.
+    pub classes: u32,
+}
+
+impl Classify {
+    fn tables(&self) -> Option<TrainingTables> {
+        self.process.as_ref().map(|(process, _)| TrainingTables::of(&**process))
+    }
+}
+
+impl Objective for Classify {
+    fn model(&self) -> &dyn Model {
+        &self.network
+    }
+
+    fn describe(&self) -> String {
+        match &self.process {
+            Some((process, _)) => format!("classifies noised images: {}", process.describe()),
+            None => "classifies clean images".into(),
+        }
+    }
+
+    fn times(&self) -> u32 {
+        self.process.as_ref().map_or(1, |(process, _)| process.training_times().len() as u32)
+    }
+
+    fn constants(&self) -> Tables {
+        match self.tables() {
+            Some(tables) => {
+                vec![(SHOWN, tables.shown.concat()), (TIME, self.network.time_table(&tables.times))]
+            }
+            None => vec![],
+        }
+    }
+
+    fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
+        let shape = t.shape(batch.images);
+        let (count, n) = (shape.dims()[0], self.times());
+        let time = timesteps::random_timesteps(t, count, n);
+        let (mut x, mut told) = (batch.images, None);
+        if self.process.is_some() {
+            let e = noise::noise(t, purpose::NOISE, shape);
+            let shown = t.memory(SHOWN, Shape::f32([n, 2]));
+            x = mix::mix(t, x, e, shown, time);
+            let rows = t.memory(TIME, Shape::f32([n, self.network.time_width()]));
+            told = Some(embedding::embedding(t, time, rows));
+        }
+        let logits = self.network.forward(t, weights, x, Conditions { time: told, labels: None });
+        let loss = cross_entropy::cross_entropy(t, logits, batch.labels);
+        if !weights.training() {
+            t.keep(logits, LOGITS);
+            t.keep(batch.labels, LABELS);
+        }
+        Loss { loss, time, weights: None }
+    }
+
+    fn scheduler(&self) -> Option<SchedulerConfig> {
+        self.process.as_ref().map(|(_, scheduler)| scheduler.clone())
+    }
+
+    fn complete(&self, card: &mut Card) {
+        card.labels = Some(Labels { classes: self.classes, dropout: 0.0 });
+    }
+
+    /// The share of the held-back images that are read as what they are.
+    fn judge(&self, gpu: &Gpu, memory: &Memory, count: usize) -> Result<Option<(&'static str, f64)>> {
+        let classes = self.classes as usize;
+        let logits: Vec<f32> = memory.read(gpu, LOGITS, 0, count * classes)?;
+        let labels: Vec<u32> = memory.read(gpu, LABELS, 0, count)?;
+        let best = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class as u32);
+        let right = logits.chunks(classes).zip(&labels).filter(|(row, label)| best(row) == Some(**label)).count();
+        Ok(Some(("accuracy", right as f64 / count as f64)))
+    }
+}

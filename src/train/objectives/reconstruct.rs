@@ -1,0 +1,77 @@
+//! Reconstructing through a latent: the negative evidence lower bound of a variational autoencoder (Kingma and Welling 2014, eq. 3), in nats
+//! a pixel, with a weight on the divergence (Higgins et al. 2017).
+
+use crate::Result;
+use crate::gpu::{Gpu, Memory};
+use crate::nn::{Likelihood, Model, Vae, Weights};
+use crate::diffusion::autoencoder::Decoder;
+use crate::ops::{add, affine, bernoulli, discretised_logistic, kl_normal, reparametrise, slice, timesteps};
+use crate::report::Images;
+use crate::tape::Tape;
+use crate::train::objective::{Batch, Drawing, Loss, Objective, Tables};
+use crate::train::settings::Config;
+
+/// Reconstructing.
+#[derive(Debug)]
+pub struct Reconstruct {
+    /// The autoencoder.
+    pub model: Vae,
+    /// Weight of the divergence; 1 is the bound itself.
+    pub kl_weight: f32,
+}
+
+impl Objective for Reconstruct {
+    fn model(&self) -> &dyn Model {
+        &self.model
+    }
+
+    fn describe(&self) -> String {
+        format!("variational autoencoder, weight of the divergence {}", self.kl_weight)
+    }
+
+    fn times(&self) -> u32 {
+        1
+    }
+
+    fn constants(&self) -> Tables {
+        vec![]
+    }
+
+    fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
+        let [count, channels, height, width]: [u32; 4] = t.shape(batch.images).as_array();
+        let (mean, log_variance) = self.model.encode(t, weights, batch.images);
+        let z = reparametrise::reparametrise(t, mean, log_variance);
+        let out = self.model.decode(t, weights, z);
+        let reconstruction = match self.model.likelihood() {
+            Likelihood::Bernoulli => bernoulli::bernoulli(t, out, batch.images),
+            Likelihood::DiscretisedLogistic => {
+                let mean = slice::slice(t, out, 0, channels);
+                let log_scale = slice::slice(t, out, channels, channels);
+                discretised_logistic::discretised_logistic(t, mean, log_scale, batch.images)
+            }
+        };
+        let divergence = kl_normal::kl_normal(t, mean, log_variance);
+        let per_pixel = 1.0 / (channels * height * width) as f32;
+        let reconstruction = affine::affine(t, reconstruction, per_pixel, 0.0);
+        let divergence = affine::affine(t, divergence, self.kl_weight * per_pixel, 0.0);
+        let loss = add::add(t, reconstruction, divergence);
+        // There is one time.
+        let time = timesteps::random_timesteps(t, count, 1);
+        Loss { loss, time, weights: None }
+    }
+
+    /// Images of latents drawn from the prior N(0, 1): what the decoder expects, not noisy pixels.
+    fn draw(
+        &self,
+        gpu: &Gpu,
+        memory: &mut Memory,
+        config: &Config,
+        drawing: &Drawing<'_>,
+    ) -> Result<Option<Vec<Images<'static>>>> {
+        let count = drawing.labels.len() as u32;
+        let decoder = Decoder::new(gpu, memory, &self.model, drawing.slab, count, drawing.name)?;
+        let images = decoder.draw(gpu, memory, config.seed, count)?;
+        let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
+        Ok(Some(vec![Images::from_f32(&images, [drawing.labels.len(), channels, height, width])]))
+    }
+}

@@ -1,0 +1,124 @@
+//! Importance sampling of time steps over many steps: from memory of zeros to the distribution that the losses ask for, and draws from it.
+
+mod common;
+
+use degrain::gpu::{Gpu, Memory};
+use degrain::ops::importance::{KEPT, importance};
+use degrain::ops::timesteps::{random_timesteps, weighted_timesteps};
+use degrain::tape::{Program, Shape, Step, Tape, Tensor};
+
+/// The state of the training that importance sampling keeps, as a host begins it.
+struct State {
+    timesteps: u32,
+    memory: Memory,
+}
+
+impl State {
+    fn new(gpu: &Gpu, timesteps: u32) -> State {
+        let mut state = State { timesteps, memory: Memory::new() };
+        let zeros = vec![0u32; (timesteps * KEPT) as usize];
+        let ones = vec![1f32.to_bits(); timesteps as usize];
+        state.write(gpu, "history", &zeros);
+        state.write(gpu, "count", &zeros[..timesteps as usize]);
+        state.write(gpu, "weights", &ones);
+        state.write(gpu, "cdf", &zeros[..timesteps as usize]);
+        state
+    }
+
+    fn write(&mut self, gpu: &Gpu, name: &str, words: &[u32]) {
+        self.memory.require(gpu, name, (words.len() as u64 * 4).next_multiple_of(16)).expect("memory");
+        self.memory.write(gpu, name, 0, words).expect("writes");
+    }
+
+    fn read(&self, gpu: &Gpu, name: &str) -> Vec<f32> {
+        self.memory.read(gpu, name, 0, self.timesteps as usize).expect("reads")
+    }
+
+    fn tensors(&self, tape: &mut Tape) -> [Tensor; 4] {
+        let row = Shape::f32([self.timesteps]);
+        let history = tape.memory("history", Shape::f32([self.timesteps, KEPT]));
+        [history, tape.memory("count", row), tape.memory("weights", row), tape.memory("cdf", row)]
+    }
+
+    /// Runs one update.
+    fn update(&mut self, gpu: &Gpu, losses: &[f32], timesteps: &[u32]) {
+        let batch = losses.len() as u32;
+        let [losses_name, timesteps_name] = ["losses", "timesteps"].map(|name| format!("{name} of {batch}"));
+        self.write(gpu, &losses_name, &losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>());
+        self.write(gpu, &timesteps_name, timesteps);
+        let mut tape = Tape::new(gpu.target());
+        let (x, t) =
+            (tape.memory(&losses_name, Shape::f32([batch])), tape.memory(&timesteps_name, Shape::u32([batch])));
+        let state = self.tensors(&mut tape);
+        importance(&mut tape, x, t, state);
+        let program = Program::compile(gpu, &tape, &mut self.memory).expect("compiles");
+        program.run(gpu, &Step::default()).expect("runs");
+    }
+
+    /// Draws time steps from the distribution, or uniformly.
+    fn draw(&mut self, gpu: &Gpu, batch: u32, weighted: bool) -> Vec<u32> {
+        let mut tape = Tape::new(gpu.target());
+        let t = if weighted {
+            let cdf = self.tensors(&mut tape)[3];
+            weighted_timesteps(&mut tape, cdf, batch, self.timesteps)
+        } else {
+            random_timesteps(&mut tape, batch, self.timesteps)
+        };
+        let program = Program::compile(gpu, &tape, &mut self.memory).expect("compiles");
+        program.run(gpu, &Step { seed_low: 5, ..Step::default() }).expect("runs");
+        program.read_words(gpu, &tape, &self.memory, t).expect("reads")
+    }
+}
+
+#[test]
+fn from_zeros_to_the_distribution_of_the_losses() {
+    for gpu in [common::gpu(), common::gpu_with_tiles()] {
+        let timesteps = 5;
+        let mut state = State::new(&gpu, timesteps);
+        assert_eq!(state.draw(&gpu, 300, true), state.draw(&gpu, 300, false), "zeros are uniform");
+        let all: Vec<u32> = (0..timesteps).collect();
+        let losses = |factor: f32| all.iter().map(|&t| factor * (t + 1) as f32).collect::<Vec<_>>();
+        // What is not finite, or has no finite square, is left out: after these, and nine losses of each, no time step has ten.
+        state.update(&gpu, &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2e18, -f32::NAN], &all);
+        (0..9).for_each(|_| state.update(&gpu, &losses(100.0), &all));
+        assert_eq!(state.read(&gpu, "weights"), [1.0; 5]);
+        assert_eq!(state.read(&gpu, "cdf"), [0.2, 0.4, 0.6, 0.8, 1.0]);
+        // Of 100, 101, ... losses of t the last ten count, whether they come one by one or several in a batch.
+        (0..100).for_each(|_| state.update(&gpu, &losses(7.0), &all));
+        (0..5).for_each(|_| state.update(&gpu, &[losses(3.0), losses(1.0)].concat(), &[&all[..], &all].concat()));
+        let root = f64::sqrt((9.0 + 1.0) / 2.0);
+        let total: f64 = (1..=timesteps).map(|k| root * f64::from(k)).sum();
+        let p = |t: u32| 0.999 * root * f64::from(t + 1) / total + 0.001 / f64::from(timesteps);
+        let (weights, cdf) = (state.read(&gpu, "weights"), state.read(&gpu, "cdf"));
+        let mut reached = 0.0;
+        for t in 0..timesteps {
+            reached += p(t);
+            let (weight, cdf) = (f64::from(weights[t as usize]), f64::from(cdf[t as usize]));
+            assert!((weight * p(t) * f64::from(timesteps) - 1.0).abs() < 1e-6, "weight {weight} of {t}");
+            assert!((cdf - reached).abs() < 1e-6, "cdf {cdf} of {t}, not {reached}");
+        }
+        // Draws fall on t as often as p says, within five standard deviations.
+        let draws = state.draw(&gpu, 60_000, true);
+        for t in 0..timesteps {
+            let (found, expected) = (draws.iter().filter(|&&d| d == t).count() as f64, p(t) * draws.len() as f64);
+            assert!((found - expected).abs() < 5.0 * expected.sqrt(), "{found} draws of {t}, not {expected}");
+        }
+    }
+}
+
+/// A bisection needs a distribution that never falls and ends in one, whatever was rounded on the way.
+#[test]
+fn the_distribution_rises_to_one() {
+    for gpu in [common::gpu(), common::gpu_with_tiles()] {
+        for timesteps in [1, 999, 4096] {
+            let mut state = State::new(&gpu, timesteps);
+            let all: Vec<u32> = (0..timesteps).collect();
+            // A few time steps with a thousand times the loss of others, whose p is smaller than what is rounded.
+            let losses: Vec<f32> = all.iter().map(|t| if t % 97 == 3 { 1.0 } else { 1e-3 / (t + 1) as f32 }).collect();
+            (0..KEPT).for_each(|_| state.update(&gpu, &losses, &all));
+            let cdf = state.read(&gpu, "cdf");
+            assert!(cdf.windows(2).all(|pair| pair[0] <= pair[1]), "it falls");
+            assert_eq!(cdf.last(), Some(&1.0));
+        }
+    }
+}
