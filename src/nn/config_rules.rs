@@ -1,9 +1,10 @@
-//! Which values of a [`UNet2dConfig`] can be computed and fit each other. Every refusal says what would fit.
+//! Which values of a config can be computed and fit each other: all rules of a [`UNet2dConfig`], and those that other models' configs share
+//! with it. Every refusal says what would fit.
 
 use super::unet_choices::{DownBlock, UpBlock};
 use super::unet_config::UNet2dConfig;
 
-type Rule = std::result::Result<(), String>;
+pub(super) type Rule = std::result::Result<(), String>;
 
 /// Checks everything that does not depend on the size of the pictures.
 pub(super) fn check(config: &UNet2dConfig) -> Rule {
@@ -14,9 +15,7 @@ pub(super) fn check(config: &UNet2dConfig) -> Rule {
     };
     list("down_block_types", config.down_block_types.len())?;
     list("up_block_types", config.up_block_types.len())?;
-    if levels == 0 {
-        return Err("`block_out_channels` is empty: it needs a number of channels for each level".into());
-    }
+    levels_at_least(&config.block_out_channels, 1)?;
     positive("in_channels", config.in_channels)?;
     positive("out_channels", config.out_channels)?;
     positive("layers_per_block", config.layers_per_block)?;
@@ -27,12 +26,7 @@ pub(super) fn check(config: &UNet2dConfig) -> Rule {
     ] {
         value.map_or(Ok(()), |value| positive(key, value))?;
     }
-    for &channels in &config.block_out_channels {
-        positive("block_out_channels", channels)?;
-    }
-    if config.dropout != 0.0 {
-        return Err(format!("`dropout` = {} is not supported: set it to 0 (sampling never uses it)", config.dropout));
-    }
+    rate("dropout", config.dropout)?;
     if config.downsample_padding > 1 {
         return Err(format!(
             "`downsample_padding` = {} is not supported: it must be 0 or 1",
@@ -52,26 +46,52 @@ pub(super) fn check(config: &UNet2dConfig) -> Rule {
     heads(config)
 }
 
-fn positive(key: &str, value: u32) -> Rule {
+pub(super) fn positive(key: &str, value: u32) -> Rule {
     if value == 0 { Err(format!("`{key}` = 0 must be at least 1")) } else { Ok(()) }
+}
+
+/// Checks a probability of dropping.
+pub(super) fn rate(key: &str, value: f64) -> Rule {
+    match (0.0..1.0).contains(&value) {
+        true => Ok(()),
+        false => Err(format!("`{key}` = {value} must be at least 0 and less than 1")),
+    }
+}
+
+/// Checks `block_out_channels`.
+pub(super) fn levels_at_least(channels: &[u32], least: usize) -> Rule {
+    if channels.len() < least {
+        let entries = if channels.is_empty() { "is empty".into() } else { format!("= {channels:?} is too short") };
+        return Err(format!(
+            "`block_out_channels` {entries}: it needs a number of channels for each level, and {least} at least"
+        ));
+    }
+    channels.iter().try_for_each(|&channels| positive("block_out_channels", channels))
+}
+
+/// Checks that a number of groups divides the channels of a level.
+pub(super) fn divides(levels: &[u32], key: &str, groups: u32, level: usize) -> Rule {
+    let channels = levels[level];
+    if groups > 0 && channels.is_multiple_of(groups) {
+        return Ok(());
+    }
+    let advice = match suggest_groups(levels) {
+        Some(groups) => format!("use {groups}"),
+        None => "use channels with a larger common divisor".into(),
+    };
+    Err(format!("`{key}` = {groups} does not divide the {channels} channels of level {level}: {advice}"))
+}
+
+/// Checks that a number of groups divides the channels of every level.
+pub(super) fn divides_all(levels: &[u32], key: &str, groups: u32) -> Rule {
+    (0..levels.len()).try_for_each(|level| divides(levels, key, groups, level))
 }
 
 fn groups(config: &UNet2dConfig) -> Rule {
     let levels = &config.block_out_channels;
-    let divides = |key: &str, groups: u32, level: usize| {
-        let channels = levels[level];
-        if groups > 0 && channels.is_multiple_of(groups) {
-            return Ok(());
-        }
-        let advice = match suggest_groups(levels) {
-            Some(groups) => format!("use {groups}"),
-            None => "use channels with a larger common divisor".into(),
-        };
-        Err(format!("`{key}` = {groups} does not divide the {channels} channels of level {level}: {advice}"))
-    };
-    (0..levels.len()).try_for_each(|level| divides("norm_num_groups", config.norm_num_groups, level))?;
+    divides_all(levels, "norm_num_groups", config.norm_num_groups)?;
     match config.attn_norm_num_groups {
-        Some(groups) => divides("attn_norm_num_groups", groups, levels.len() - 1),
+        Some(groups) => divides(levels, "attn_norm_num_groups", groups, levels.len() - 1),
         None => Ok(()),
     }
 }
@@ -82,24 +102,31 @@ pub fn suggest_groups(channels: &[u32]) -> Option<u32> {
 }
 
 fn heads(config: &UNet2dConfig) -> Rule {
-    let Some(width) = config.attention_head_dim else { return Ok(()) };
     let last = config.levels() - 1;
-    for (level, &channels) in config.block_out_channels.iter().enumerate() {
-        let used = config.down_block_types[level] == DownBlock::Attention
+    let used = |level: usize| {
+        config.down_block_types[level] == DownBlock::Attention
             || config.up_block_types[last - level] == UpBlock::Attention
-            || (level == last && config.add_attention && config.mid_block_type.is_some());
-        if used && width > channels {
-            return Err(format!(
-                "`attention_head_dim` = {width} is more than the {channels} channels of level {level}: use at most that, or null for one head"
-            ));
-        }
+            || (level == last && config.add_attention && config.mid_block_type.is_some())
+    };
+    (0..=last).filter(|&level| used(level)).try_for_each(|level| {
+        head_fits(&config.block_out_channels, level, config.attention_head_dim)
+    })
+}
+
+/// Checks that the attention of a level can have heads of a width.
+pub(super) fn head_fits(levels: &[u32], level: usize, width: Option<u32>) -> Rule {
+    match width {
+        Some(width) if width > levels[level] => Err(format!(
+            "`attention_head_dim` = {width} is more than the {} channels of level {level}: use at most that, or null for one head",
+            levels[level]
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks that a picture can be halved between all levels.
 pub(super) fn check_size(levels: usize, height: u32, width: u32) -> Rule {
-    let unit = 1u32 << (levels - 1);
+    let unit = 1u32 << (levels - 1).min(31);
     let fits = |side: u32| side > 0 && side.is_multiple_of(unit);
     if fits(height) && fits(width) {
         return Ok(());

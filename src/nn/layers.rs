@@ -6,6 +6,7 @@ use super::parameters::{Initial, ParameterId, Parameters, Weights};
 use super::unet_choices::Activation;
 use crate::ops::batch_norm;
 use crate::ops::conv2d::{Conv2d, Padding, conv2d};
+use crate::ops::dropout;
 use crate::ops::group_norm::{self, GroupNorm, group_norm};
 use crate::ops::linear::linear;
 use crate::ops::relu::relu;
@@ -170,6 +171,83 @@ impl BatchNorm {
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         let settings = batch_norm::BatchNorm::new(w.training());
         batch_norm::batch_norm(t, x, w.get(self.weight), w.get(self.bias), self.running.map(|id| w.get(id)), settings)
+    }
+
+    /// Followed by a nonlinearity.
+    #[track_caller]
+    pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
+        let y = self.forward(t, w, x);
+        activation.apply(t, y)
+    }
+}
+
+/// Which normalisation a block has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Normalization {
+    /// Of groups of channels of each image.
+    Groups {
+        /// Number of groups.
+        groups: u32,
+        /// Added to variances.
+        eps: f32,
+    },
+    /// Of each channel over the batch.
+    Batch,
+}
+
+/// A normalisation that is one or the other.
+#[derive(Clone, Debug)]
+pub enum EitherNorm {
+    /// Of groups of channels of each image.
+    Groups(Norm),
+    /// Of each channel over the batch.
+    Batch(BatchNorm),
+}
+
+impl EitherNorm {
+    /// Adds the tensors below `NAME.`.
+    pub fn new(p: &mut Parameters, name: &str, channels: u32, normalization: Normalization) -> EitherNorm {
+        match normalization {
+            Normalization::Groups { groups, eps } => EitherNorm::Groups(Norm::new(p, name, channels, groups, eps)),
+            Normalization::Batch => EitherNorm::Batch(BatchNorm::new(p, name, channels)),
+        }
+    }
+
+    /// Of a map [B, channels, H, W].
+    #[track_caller]
+    pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
+        match self {
+            EitherNorm::Groups(norm) => norm.forward(t, w, x),
+            EitherNorm::Batch(norm) => norm.forward(t, w, x),
+        }
+    }
+
+    /// Followed by a nonlinearity.
+    #[track_caller]
+    pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
+        match self {
+            EitherNorm::Groups(norm) => norm.activated(t, w, x, activation),
+            EitherNorm::Batch(norm) => norm.activated(t, w, x, activation),
+        }
+    }
+}
+
+/// Dropout (Srivastava et al. 2014): no tensors, but a number, so that no two layers of a model drop the same elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    settings: dropout::Dropout,
+}
+
+impl Dropout {
+    /// A layer that drops each element with probability `rate` in [0, 1).
+    pub fn new(p: &mut Parameters, rate: f32) -> Dropout {
+        Dropout { settings: dropout::Dropout { rate, layer: p.number_dropout() } }
+    }
+
+    /// Of x [B, ...] in training; x itself otherwise, or if nothing is dropped.
+    #[track_caller]
+    pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
+        if w.training() && self.settings.rate > 0.0 { dropout::dropout(t, x, self.settings) } else { x }
     }
 }
 

@@ -16,7 +16,7 @@ pub trait Model: Debug {
     /// Its parameters.
     fn parameters(&self) -> &Parameters;
 
-    /// Rows, columns and channels of the pictures that it was made for: `[C, H, W]`.
+    /// Channels, rows and columns of the pictures that it was made for: `[C, H, W]`.
     fn image(&self) -> Option<[u32; 3]>;
 }
 
@@ -27,6 +27,34 @@ pub struct Conditions {
     pub time: Option<Tensor>,
     /// Classes, u32 `[B]`.
     pub labels: Option<Tensor>,
+}
+
+impl Conditions {
+    /// The time, if the model is told of it.
+    ///
+    /// # Panics
+    /// If it is missing, or too much.
+    #[track_caller]
+    pub(super) fn time(self, told: bool) -> Option<Tensor> {
+        match (told, self.time) {
+            (true, None) => panic!("the model must be told the time"),
+            (false, Some(_)) => panic!("a time is given, but the model is not told it"),
+            (_, time) => time,
+        }
+    }
+
+    /// The labels, if the model knows classes.
+    ///
+    /// # Panics
+    /// If they are missing, or too much.
+    #[track_caller]
+    pub(super) fn labels(self, known: bool) -> Option<Tensor> {
+        match (known, self.labels) {
+            (true, None) => panic!("the model has classes, but no labels are given"),
+            (false, Some(_)) => panic!("labels are given, but the model has no classes"),
+            (_, labels) => labels,
+        }
+    }
 }
 
 /// A model that makes something of a noisy picture: a denoiser, or a classifier.

@@ -4,10 +4,12 @@
 //! h = conv1(act(norm1(x)))                              x [B, inputs, H, W]
 //! h = norm2(h + time(e))                                e [B, E]: the activated time embedding
 //!     or norm2(h) · (1 + scale) + shift, (scale, shift) = time(e)
-//! y = (shortcut(x) + conv2(act(h))) / divisor           shortcut: identity, or 1x1 where the channels differ
+//! y = (shortcut(x) + conv2(dropout(act(h)))) / divisor  shortcut: identity, or 1x1 where the channels differ
 //! ```
+//!
+//! diffusers' blocks normalise by groups; a model may have batch normalisation instead.
 
-use super::layers::{Conv, Linear, Norm};
+use super::layers::{Conv, Dropout, EitherNorm, Linear, Normalization};
 use super::parameters::{Parameters, Weights};
 use super::unet_choices::{Activation, TimeShift};
 use crate::ops::add::add;
@@ -23,10 +25,10 @@ pub struct ResnetSettings {
     pub time_width: u32,
     /// How it is taken in.
     pub time_shift: TimeShift,
-    /// Groups of the normalisations.
-    pub groups: u32,
-    /// Added to variances.
-    pub eps: f32,
+    /// The normalisations.
+    pub normalization: Normalization,
+    /// Probability with which an element is dropped in training.
+    pub dropout: f32,
     /// The nonlinearity.
     pub activation: Activation,
     /// What the result is divided by.
@@ -36,10 +38,11 @@ pub struct ResnetSettings {
 /// A residual block.
 #[derive(Clone, Debug)]
 pub struct Resnet {
-    norm1: Norm,
+    norm1: EitherNorm,
     conv1: Conv,
     time: Linear,
-    norm2: Norm,
+    norm2: EitherNorm,
+    dropout: Dropout,
     conv2: Conv,
     shortcut: Option<Conv>,
     settings: ResnetSettings,
@@ -48,17 +51,18 @@ pub struct Resnet {
 impl Resnet {
     /// Adds the tensors below `NAME.`.
     pub fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, settings: ResnetSettings) -> Resnet {
-        let ResnetSettings { groups, eps, time_width, .. } = settings;
+        let ResnetSettings { normalization, time_width, .. } = settings;
         let named = |part: &str| format!("{name}.{part}");
         let rows = match settings.time_shift {
             TimeShift::Add => outputs,
             TimeShift::ScaleShift => 2 * outputs,
         };
         Resnet {
-            norm1: Norm::new(p, &named("norm1"), inputs, groups, eps),
+            norm1: EitherNorm::new(p, &named("norm1"), inputs, normalization),
             conv1: Conv::same(p, &named("conv1"), inputs, outputs),
             time: Linear::new(p, &named("time_emb_proj"), time_width, rows),
-            norm2: Norm::new(p, &named("norm2"), outputs, groups, eps),
+            norm2: EitherNorm::new(p, &named("norm2"), outputs, normalization),
+            dropout: Dropout::new(p, settings.dropout),
             conv2: Conv::same(p, &named("conv2"), outputs, outputs).last(p),
             shortcut: (inputs != outputs).then(|| Conv::pointwise(p, &named("conv_shortcut"), inputs, outputs)),
             settings,
@@ -83,6 +87,7 @@ impl Resnet {
                 activation.apply(t, h)
             }
         };
+        let h = self.dropout.forward(t, w, h);
         let h = self.conv2.forward(t, w, h);
         let x = self.shortcut.as_ref().map_or(x, |shortcut| shortcut.forward(t, w, x));
         let y = add(t, x, h);

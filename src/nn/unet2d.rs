@@ -9,20 +9,19 @@
 //! y = conv_out(silu(norm(h)))
 //! ```
 
-use super::layers::{Conv, Linear, Norm};
+use super::embedding::{Embedding, sinusoid};
+use super::layers::{Conv, Norm, Normalization};
 use super::network::{Conditions, Model, Network};
-use super::parameters::{Initial, ParameterId, Parameters, Weights};
-use super::unet_choices::Activation;
+use super::parameters::{Parameters, Weights};
+use super::resnet::ResnetSettings;
+use super::self_attention::SelfAttentionSettings;
+use super::unet_choices::{Activation, DownBlock, TimeShift, UpBlock};
 use super::unet_config::UNet2dConfig;
-use super::unet_levels::{Level, Mid, down, mid, up};
+use super::unet_levels::{Halving, Levels, LevelsSettings};
 use crate::Result;
 use crate::gpu::Target;
-use crate::ops::add::add;
 use crate::ops::affine::affine;
-use crate::ops::concat::concat;
-use crate::ops::embedding::embedding;
-use crate::ops::silu::silu;
-use crate::ops::upsample::upsample;
+use crate::ops::conv2d::Padding;
 use crate::tape::{Shape, Tape, Tensor};
 
 /// A U-Net: its parameters' names and shapes, and how they are computed with.
@@ -30,12 +29,9 @@ use crate::tape::{Shape, Tape, Tensor};
 pub struct UNet2d {
     config: UNet2dConfig,
     parameters: Parameters,
-    time: [Linear; 2],
-    classes: Option<ParameterId>,
     conv_in: Conv,
-    down: Vec<Level>,
-    mid: Option<Mid>,
-    up: Vec<Level>,
+    embedding: Embedding,
+    levels: Levels,
     norm_out: Norm,
     conv_out: Conv,
 }
@@ -50,19 +46,10 @@ impl UNet2d {
         let mut parameters = Parameters::new();
         let p = &mut parameters;
         let first = config.block_out_channels[0];
-        let time_width = config.time_width();
         Ok(UNet2d {
             conv_in: Conv::same(p, "conv_in", config.in_channels, first),
-            time: [
-                Linear::new(p, "time_embedding.linear_1", first, time_width),
-                Linear::new(p, "time_embedding.linear_2", time_width, time_width),
-            ],
-            classes: config
-                .num_class_embeds
-                .map(|count| p.add("class_embedding.weight".into(), Shape::f32([count, time_width]), Initial::Normal)),
-            down: down(p, &config),
-            mid: config.mid_block_type.map(|_| mid(p, &config)),
-            up: up(p, &config),
+            embedding: Embedding::new(p, first, config.time_width(), config.num_class_embeds),
+            levels: Levels::new(p, &levels(&config)),
             norm_out: Norm::new(p, "conv_norm_out", first, config.norm_num_groups, config.norm_eps as f32),
             conv_out: Conv::same(p, "conv_out", first, config.out_channels).last(p),
             config,
@@ -75,25 +62,6 @@ impl UNet2d {
         &self.config
     }
 
-    /// The time and class embedding, activated as every residual block takes it.
-    #[track_caller]
-    fn embed(&self, t: &mut Tape, w: &Weights, conditions: Conditions) -> Tensor {
-        let Some(time) = conditions.time else { panic!("the model must be told the time") };
-        let mut e = self.time[0].rows(t, w, time);
-        e = silu(t, e);
-        e = self.time[1].rows(t, w, e);
-        match (self.classes, conditions.labels) {
-            (Some(table), Some(labels)) => {
-                let class = embedding(t, labels, w.get(table));
-                e = add(t, e, class);
-            }
-            (None, None) => (),
-            (Some(_), None) => panic!("the model has classes, but no labels are given"),
-            (None, Some(_)) => panic!("labels are given, but the model has no classes"),
-        }
-        self.config.act_fn.apply(t, e)
-    }
-
     /// Floating-point operations of one forward pass for one picture.
     ///
     /// # Errors
@@ -104,7 +72,7 @@ impl UNet2d {
         let w = self.parameters.fixed(&mut t, super::PARAMETERS);
         let x = t.memory("x", Shape::f32([1, self.config.in_channels, height, width]));
         let time = Some(t.memory("time", Shape::f32([1, self.time_width()])));
-        let labels = self.classes.map(|_| t.memory("labels", Shape::u32([1])));
+        let labels = self.config.num_class_embeds.map(|_| t.memory("labels", Shape::u32([1])));
         self.forward(&mut t, &w, x, Conditions { time, labels });
         let shapes = |inputs: &[Tensor]| inputs.iter().map(|&x| t.shape(x)).collect::<Vec<_>>();
         Ok(t.nodes().iter().map(|node| node.op.flops(&shapes(&node.inputs))).sum())
@@ -125,8 +93,7 @@ impl Model for UNet2d {
     }
 
     fn image(&self) -> Option<[u32; 3]> {
-        let [height, width] = self.config.sample_size?.height_width();
-        Some([self.config.in_channels, height, width])
+        Some(self.config.sample_size?.image(self.config.in_channels))
     }
 }
 
@@ -152,56 +119,51 @@ impl Network for UNet2d {
     fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
         let [_, _, height, width] = t.shape(x).as_array();
         self.config.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
-        let e = self.embed(t, w, conditions);
-
+        let e = self.embedding.forward(t, w, conditions);
+        let e = self.config.act_fn.apply(t, e);
         let x = if self.config.center_input_sample { affine(t, x, 2.0, -1.0) } else { x };
-        let mut h = self.conv_in.forward(t, w, x);
-        let mut kept = vec![h];
-        for level in &self.down {
-            for layer in &level.layers {
-                h = layer.forward(t, w, h, e);
-                kept.push(h);
-            }
-            if let Some(halve) = &level.resample {
-                h = halve.forward(t, w, h);
-                kept.push(h);
-            }
-        }
-        if let Some(Mid { first, second }) = &self.mid {
-            h = first.forward(t, w, h, e);
-            h = second.forward(t, w, h, e);
-        }
-        for level in &self.up {
-            for layer in &level.layers {
-                let skip = kept.pop().expect("as many maps are kept as there are layers on the way up");
-                h = concat(t, h, skip);
-                h = layer.forward(t, w, h, e);
-            }
-            if let Some(after) = &level.resample {
-                h = upsample(t, h);
-                h = after.forward(t, w, h);
-            }
-        }
-        assert!(kept.is_empty(), "every kept map is used");
-        h = self.norm_out.activated(t, w, h, Activation::Silu);
+        let h = self.conv_in.forward(t, w, x);
+        let h = self.levels.forward(t, w, h, e);
+        let h = self.norm_out.activated(t, w, h, Activation::Silu);
         self.conv_out.forward(t, w, h)
     }
 }
 
-/// [cos, sin] or [sin, cos] of `time` times falling frequencies, and a zero if the width is odd (Vaswani et al. 2017).
-pub fn sinusoid(time: f64, width: usize, cosines_first: bool, shift: f64) -> Vec<f64> {
-    let half = width / 2;
-    let angle = |k: usize| time * (-(10_000f64.ln()) * k as f64 / (half as f64 - shift)).exp();
-    let (sines, cosines) = ((0..half).map(|k| angle(k).sin()), (0..half).map(|k| angle(k).cos()));
-    let mut row: Vec<f64> = if cosines_first { cosines.chain(sines).collect() } else { sines.chain(cosines).collect() };
-    row.resize(width, 0.0);
-    row
+/// What the levels are made from.
+fn levels(config: &UNet2dConfig) -> LevelsSettings<'_> {
+    let eps = config.norm_eps as f32;
+    let resnet = ResnetSettings {
+        time_width: config.time_width(),
+        time_shift: config.resnet_time_scale_shift,
+        normalization: Normalization::Groups { groups: config.norm_num_groups, eps },
+        dropout: config.dropout as f32,
+        activation: config.act_fn,
+        divisor: 1.0,
+    };
+    let groups = Some(config.norm_num_groups);
+    let attention = SelfAttentionSettings { head_width: config.attention_head_dim, groups, eps, divisor: 1.0 };
+    let divisor = config.mid_block_scale_factor as f32;
+    // A rule of diffusers: with scale and shift the middle attention is normalised only if its groups are given.
+    let groups = match config.resnet_time_scale_shift {
+        TimeShift::Add => config.attn_norm_num_groups.or(groups),
+        TimeShift::ScaleShift => config.attn_norm_num_groups,
+    };
+    let middle = config.add_attention.then_some(SelfAttentionSettings { groups, divisor, ..attention });
+    let padding = if config.downsample_padding == 0 { Padding::RightBottom } else { Padding::Same };
+    LevelsSettings {
+        channels: &config.block_out_channels,
+        layers: config.layers_per_block,
+        resnet,
+        down: config.down_block_types.iter().map(|&b| (b == DownBlock::Attention).then_some(attention)).collect(),
+        mid: config.mid_block_type.map(|_| (ResnetSettings { divisor, ..resnet }, middle)),
+        up: config.up_block_types.iter().map(|&b| (b == UpBlock::Attention).then_some(attention)).collect(),
+        halving: Halving::Conv(padding),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{DownBlock, UpBlock};
 
     /// The config whose levels of number `attention` and above have attention.
     fn config(channels: &[u32], attention: usize) -> UNet2dConfig {
@@ -264,27 +226,5 @@ mod tests {
             ..config(&[128, 128, 256, 256, 512, 512], 4)
         };
         assert_eq!(count(unconditional), 113_673_219);
-    }
-
-    /// Values of diffusers' `get_timestep_embedding` for width 8.
-    #[test]
-    fn sinusoids() {
-        let close = |row: Vec<f64>, expected: [f64; 8]| {
-            row.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 6e-8 + 1e-7 * 999.0, "{a} {b}"));
-        };
-        close(
-            sinusoid(1.0, 8, true, 0.0),
-            [0.5403023, 0.9950042, 0.99995, 0.9999995, 0.841471, 0.0998334, 0.0099998, 0.001],
-        );
-        close(
-            sinusoid(999.0, 8, true, 0.0),
-            [0.9996498, 0.8074551, -0.8444698, 0.5411435, -0.0264608, -0.5899291, -0.5356032, 0.8409302],
-        );
-        close(
-            sinusoid(999.0, 8, false, 1.0),
-            [-0.0264608, 0.6848614, 0.8356485, 0.0997339, 0.9996498, -0.7286733, -0.5492647, 0.9950141],
-        );
-        assert_eq!(sinusoid(3.0, 5, true, 0.0).len(), 5);
-        assert_eq!(sinusoid(3.0, 5, true, 0.0)[4], 0.0);
     }
 }

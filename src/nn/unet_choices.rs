@@ -1,4 +1,4 @@
-//! The choices that a [`UNet2dConfig`](super::UNet2dConfig) has by name. A name that is not listed is refused, with those that are.
+//! The choices that a [`UNet2dConfig`](super::UNet2dConfig), and with it other models' configs, has by name. A name that is not listed is refused, with those that are.
 
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +87,12 @@ impl SampleSize {
             SampleSize::Square(side) => [side; 2],
             SampleSize::Rectangle(sides) => sides,
         }
+    }
+
+    /// Pictures of that size: `[C, H, W]`.
+    pub fn image(self, channels: u32) -> [u32; 3] {
+        let [height, width] = self.height_width();
+        [channels, height, width]
     }
 }
 

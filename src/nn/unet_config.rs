@@ -71,7 +71,7 @@ config! {
     downsample_type: Resampling = Resampling::Conv;
     /// How maps are doubled.
     upsample_type: Resampling = Resampling::Conv;
-    /// Dropout of the residual blocks; only 0 is supported.
+    /// Probability with which the residual blocks drop an element in training.
     dropout: f64 = 0.0;
     /// The nonlinearity of the residual blocks.
     act_fn: Activation = Activation::Silu;
@@ -198,6 +198,7 @@ mod tests {
             mid_block_type: None,
             attention_head_dim: None,
             norm_eps: 1e-6,
+            dropout: 0.1,
             num_class_embeds: Some(11),
             ..UNet2dConfig::default()
         };
@@ -228,7 +229,8 @@ mod tests {
             (r#"{"_class_name": "UNet2DConditionModel"}"#, &["UNet2DConditionModel", "UNet2DModel"]),
             (r#"{"in_channels": -1}"#, &["`in_channels` = -1"]),
             (r#"{"layers_per_block": 0}"#, &["`layers_per_block` = 0", "at least 1"]),
-            (r#"{"dropout": 0.1}"#, &["`dropout` = 0.1"]),
+            (r#"{"dropout": 1}"#, &["`dropout` = 1 ", "less than 1"]),
+            (r#"{"dropout": -0.1}"#, &["`dropout` = -0.1", "at least 0"]),
             (r#"{"norm_eps": 0}"#, &["`norm_eps`"]),
             (r#"{"block_out_channels": [32, 64]}"#, &["`down_block_types` has 4", "2"]),
             (r#"{"block_out_channels": [48, 96, 144, 192]}"#, &["= 32", "48 channels of level 0", "use 12"]),

@@ -1,118 +1,190 @@
-//! The levels of the U-Net: which blocks they have, of which channels and names.
+//! The levels of a U-Net of residual blocks, with diffusers' names: which blocks they have, of which channels, and how they follow each other.
+//!
+//! ```text
+//! every h on the way down is kept
+//! each level down: residual block, [attention], ... ; halve, except in the last
+//! residual block, [attention], residual block
+//! each level up: concat with the last kept h, residual block, [attention], ... ; double, except in the last
+//! ```
 
 use super::layers::Conv;
 use super::parameters::{Parameters, Weights};
 use super::resnet::{Resnet, ResnetSettings};
 use super::self_attention::{SelfAttention, SelfAttentionSettings};
-use super::unet_choices::{DownBlock, TimeShift, UpBlock};
-use super::unet_config::UNet2dConfig;
+use crate::ops::concat::concat;
 use crate::ops::conv2d::{Conv2d, Padding};
+use crate::ops::downsample::downsample;
+use crate::ops::upsample::upsample;
 use crate::tape::{Tape, Tensor};
+
+/// What the levels are made from.
+#[derive(Clone, Debug)]
+pub(super) struct LevelsSettings<'a> {
+    /// Channels of each level, from the finest.
+    pub channels: &'a [u32],
+    /// Residual blocks of a level on the way down; one more on the way up.
+    pub layers: u32,
+    /// The residual blocks.
+    pub resnet: ResnetSettings,
+    /// The attention of each level on the way down, from the finest.
+    pub down: Vec<Option<SelfAttentionSettings>>,
+    /// The blocks in the middle, if any, and the attention between them.
+    pub mid: Option<(ResnetSettings, Option<SelfAttentionSettings>)>,
+    /// The attention of each level on the way up, from the coarsest.
+    pub up: Vec<Option<SelfAttentionSettings>>,
+    /// How maps are halved.
+    pub halving: Halving,
+}
+
+/// How maps are halved.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Halving {
+    /// By a convolution of 3x3 with stride 2.
+    Conv(Padding),
+    /// By the mean of each 2x2 pixels.
+    Average,
+}
 
 /// A residual block, and the self-attention after it.
 #[derive(Clone, Debug)]
-pub(super) struct Layer {
+struct Layer {
     resnet: Resnet,
     attention: Option<SelfAttention>,
 }
 
 impl Layer {
     #[track_caller]
-    pub fn forward(&self, t: &mut Tape, w: &Weights, h: Tensor, e: Tensor) -> Tensor {
+    fn forward(&self, t: &mut Tape, w: &Weights, h: Tensor, e: Tensor) -> Tensor {
         let h = self.resnet.forward(t, w, h, e);
         self.attention.as_ref().map_or(h, |attention| attention.forward(t, w, h))
     }
 }
 
-/// The layers of a level, and the convolution that halves or follows doubling.
+/// What comes after the layers of a level.
 #[derive(Clone, Debug)]
-pub(super) struct Level {
-    pub layers: Vec<Layer>,
-    pub resample: Option<Conv>,
+enum Resample {
+    Halve(Conv),
+    Average,
+    Double(Conv),
 }
 
-/// The blocks in the middle.
-#[derive(Clone, Debug)]
-pub(super) struct Mid {
-    pub first: Layer,
-    pub second: Layer,
-}
-
-fn resnet_settings(config: &UNet2dConfig) -> ResnetSettings {
-    ResnetSettings {
-        time_width: config.time_width(),
-        time_shift: config.resnet_time_scale_shift,
-        groups: config.norm_num_groups,
-        eps: config.norm_eps as f32,
-        activation: config.act_fn,
-        divisor: 1.0,
+impl Resample {
+    #[track_caller]
+    fn forward(&self, t: &mut Tape, w: &Weights, h: Tensor) -> Tensor {
+        match self {
+            Resample::Halve(conv) => conv.forward(t, w, h),
+            Resample::Average => downsample(t, h),
+            Resample::Double(conv) => {
+                let h = upsample(t, h);
+                conv.forward(t, w, h)
+            }
+        }
     }
 }
 
-fn attention_settings(config: &UNet2dConfig) -> SelfAttentionSettings {
-    SelfAttentionSettings {
-        head_width: config.attention_head_dim,
-        groups: Some(config.norm_num_groups),
-        eps: config.norm_eps as f32,
-        divisor: 1.0,
+#[derive(Clone, Debug)]
+struct Level {
+    layers: Vec<Layer>,
+    resample: Option<Resample>,
+}
+
+/// The levels down and up, and the blocks between them.
+#[derive(Clone, Debug)]
+pub(super) struct Levels {
+    down: Vec<Level>,
+    mid: Vec<Layer>,
+    up: Vec<Level>,
+}
+
+impl Levels {
+    /// Adds the tensors below `down_blocks.`, `mid_block.` and `up_blocks.`.
+    pub fn new(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Levels {
+        Levels { down: down(p, settings), mid: mid(p, settings), up: up(p, settings) }
+    }
+
+    /// From a map [B, channels of the finest level, H, W] to another, with the activated embedding e.
+    #[track_caller]
+    pub fn forward(&self, t: &mut Tape, w: &Weights, mut h: Tensor, e: Tensor) -> Tensor {
+        let mut kept = vec![h];
+        for level in &self.down {
+            for layer in &level.layers {
+                h = layer.forward(t, w, h, e);
+                kept.push(h);
+            }
+            if let Some(halve) = &level.resample {
+                h = halve.forward(t, w, h);
+                kept.push(h);
+            }
+        }
+        for layer in &self.mid {
+            h = layer.forward(t, w, h, e);
+        }
+        for level in &self.up {
+            for layer in &level.layers {
+                let skip = kept.pop().expect("as many maps are kept as there are layers on the way up");
+                h = concat(t, h, skip);
+                h = layer.forward(t, w, h, e);
+            }
+            if let Some(double) = &level.resample {
+                h = double.forward(t, w, h);
+            }
+        }
+        assert!(kept.is_empty(), "every kept map is used");
+        h
     }
 }
 
-pub(super) fn down(p: &mut Parameters, config: &UNet2dConfig) -> Vec<Level> {
-    let channels = &config.block_out_channels;
+fn down(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Vec<Level> {
+    let channels = settings.channels;
     let level = |(i, &outputs): (usize, &u32)| {
         let name = format!("down_blocks.{i}");
         let layer = |p: &mut Parameters, j: u32| {
             let inputs = if j == 0 { channels[i.saturating_sub(1)] } else { outputs };
-            let resnet = Resnet::new(p, &format!("{name}.resnets.{j}"), inputs, outputs, resnet_settings(config));
-            let attention = (config.down_block_types[i] == DownBlock::Attention)
-                .then(|| SelfAttention::new(p, &format!("{name}.attentions.{j}"), outputs, attention_settings(config)));
+            let resnet = Resnet::new(p, &format!("{name}.resnets.{j}"), inputs, outputs, settings.resnet);
+            let attention = settings.down[i]
+                .map(|attention| SelfAttention::new(p, &format!("{name}.attentions.{j}"), outputs, attention));
             Layer { resnet, attention }
         };
-        let layers = (0..config.layers_per_block).map(|j| layer(p, j)).collect();
-        let padding = if config.downsample_padding == 0 { Padding::RightBottom } else { Padding::Same };
-        let halve = Conv2d { stride: 2, padding };
-        let resample = (i + 1 < channels.len())
-            .then(|| Conv::new(p, &format!("{name}.downsamplers.0.conv"), outputs, outputs, halve));
+        let layers = (0..settings.layers).map(|j| layer(p, j)).collect();
+        let resample = (i + 1 < channels.len()).then(|| match settings.halving {
+            Halving::Conv(padding) => {
+                let name = format!("{name}.downsamplers.0.conv");
+                Resample::Halve(Conv::new(p, &name, outputs, outputs, Conv2d { stride: 2, padding }))
+            }
+            Halving::Average => Resample::Average,
+        });
         Level { layers, resample }
     };
     channels.iter().enumerate().map(level).collect()
 }
 
-pub(super) fn mid(p: &mut Parameters, config: &UNet2dConfig) -> Mid {
-    let channels = config.block_out_channels[config.levels() - 1];
-    let divisor = config.mid_block_scale_factor as f32;
-    let settings = ResnetSettings { divisor, ..resnet_settings(config) };
-    // A rule of diffusers: with scale and shift the middle attention is normalised only if its groups are given.
-    let groups = match config.resnet_time_scale_shift {
-        TimeShift::Add => config.attn_norm_num_groups.or(Some(config.norm_num_groups)),
-        TimeShift::ScaleShift => config.attn_norm_num_groups,
-    };
-    let attention = SelfAttentionSettings { groups, divisor, ..attention_settings(config) };
-    let block = |p: &mut Parameters, name: &str| Resnet::new(p, name, channels, channels, settings);
+fn mid(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Vec<Layer> {
+    let Some((resnet, attention)) = settings.mid else { return vec![] };
+    let channels = settings.channels[settings.channels.len() - 1];
+    let block = |p: &mut Parameters, name: &str| Resnet::new(p, name, channels, channels, resnet);
     let first = block(p, "mid_block.resnets.0");
-    let attention = config.add_attention.then(|| SelfAttention::new(p, "mid_block.attentions.0", channels, attention));
+    let attention = attention.map(|attention| SelfAttention::new(p, "mid_block.attentions.0", channels, attention));
     let second = block(p, "mid_block.resnets.1");
-    Mid { first: Layer { resnet: first, attention }, second: Layer { resnet: second, attention: None } }
+    vec![Layer { resnet: first, attention }, Layer { resnet: second, attention: None }]
 }
 
-pub(super) fn up(p: &mut Parameters, config: &UNet2dConfig) -> Vec<Level> {
-    let channels: Vec<u32> = config.block_out_channels.iter().rev().copied().collect();
+fn up(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Vec<Level> {
+    let channels: Vec<u32> = settings.channels.iter().rev().copied().collect();
     let last = channels.len() - 1;
     let level = |(i, &outputs): (usize, &u32)| {
         let name = format!("up_blocks.{i}");
         let (previous, next) = (channels[i.saturating_sub(1)], channels[(i + 1).min(last)]);
         let layer = |p: &mut Parameters, j: u32| {
             let hidden = if j == 0 { previous } else { outputs };
-            let kept = if j == config.layers_per_block { next } else { outputs };
-            let resnet =
-                Resnet::new(p, &format!("{name}.resnets.{j}"), hidden + kept, outputs, resnet_settings(config));
-            let attention = (config.up_block_types[i] == UpBlock::Attention)
-                .then(|| SelfAttention::new(p, &format!("{name}.attentions.{j}"), outputs, attention_settings(config)));
+            let kept = if j == settings.layers { next } else { outputs };
+            let resnet = Resnet::new(p, &format!("{name}.resnets.{j}"), hidden + kept, outputs, settings.resnet);
+            let attention = settings.up[i]
+                .map(|attention| SelfAttention::new(p, &format!("{name}.attentions.{j}"), outputs, attention));
             Layer { resnet, attention }
         };
-        let layers = (0..=config.layers_per_block).map(|j| layer(p, j)).collect();
-        let resample = (i < last).then(|| Conv::same(p, &format!("{name}.upsamplers.0.conv"), outputs, outputs));
+        let layers = (0..=settings.layers).map(|j| layer(p, j)).collect();
+        let resample = (i < last)
+            .then(|| Resample::Double(Conv::same(p, &format!("{name}.upsamplers.0.conv"), outputs, outputs)));
         Level { layers, resample }
     };
     channels.iter().enumerate().map(level).collect()

@@ -1,0 +1,267 @@
+//! A small convolutional classifier, which may be told how noisy the picture is: for guidance by its gradient, and as a ruler.
+//!
+//! ```text
+//! h = act(norm(conv(x)))                                       the first level, of the picture's size
+//! each further level:
+//!   h = act(norm(conv(h)))                                     with stride 2, or after max pooling
+//!   h = h + time(act(e))                                       if noise-aware; e = linear_2(silu(linear_1(sinusoid(time))))
+//!   h = [h +] act(norm(conv(h)))                               h added if residual
+//! features = mean of each channel of h                         [B, channels of the last level]
+//! logits = linear(dropout(features))
+//! ```
+
+use super::config::Config;
+use super::config_rules::{Rule, levels_at_least, positive, rate};
+use super::embedding::{Embedding, sinusoid};
+use super::layers::{BatchNorm, Conv, Dropout, Linear};
+use super::network::{Conditions, Model, Network};
+use super::parameters::{Parameters, Weights};
+use super::unet_choices::{Activation, SampleSize};
+use crate::ops::add::add;
+use crate::ops::add_channels::add_channels;
+use crate::ops::conv2d::{Conv2d, Padding};
+use crate::ops::global_pool::global_pool;
+use crate::ops::max_pool::max_pool;
+use crate::tape::{Tape, Tensor};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// How maps are halved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// By a convolution with stride 2.
+    Conv,
+    /// By the maximum of each 2x2 pixels.
+    Max,
+}
+
+/// The settings of a [`Classifier`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClassifierConfig {
+    /// Height and width of the pictures that it is made for; others pass as well.
+    pub sample_size: SampleSize,
+    /// Channels of the picture.
+    pub in_channels: u32,
+    /// Classes that it tells apart.
+    pub classes: u32,
+    /// Channels of each level, from the finest; the last is the number of features.
+    pub block_out_channels: Vec<u32>,
+    /// How maps are halved between the levels.
+    pub downsample: Pooling,
+    /// Whether the second convolution of a level is added to its input.
+    pub residual: bool,
+    /// The nonlinearity.
+    pub act_fn: Activation,
+    /// Probability with which a feature is dropped in training.
+    pub dropout: f64,
+    /// Whether it is told the time, for noisy pictures.
+    pub noise_aware: bool,
+    /// Width of the time embedding, if noise-aware.
+    pub time_embedding_dim: u32,
+}
+
+impl Default for ClassifierConfig {
+    fn default() -> ClassifierConfig {
+        ClassifierConfig {
+            sample_size: SampleSize::Square(28),
+            in_channels: 1,
+            classes: 10,
+            block_out_channels: vec![16, 48, 128],
+            downsample: Pooling::Conv,
+            residual: true,
+            act_fn: Activation::Relu,
+            dropout: 0.2,
+            noise_aware: false,
+            time_embedding_dim: 64,
+        }
+    }
+}
+
+impl Config for ClassifierConfig {
+    const CLASS: &'static str = "Classifier";
+
+    fn check(&self) -> Rule {
+        levels_at_least(&self.block_out_channels, 1)?;
+        for (key, value) in [
+            ("in_channels", self.in_channels),
+            ("classes", self.classes),
+            ("time_embedding_dim", self.time_embedding_dim),
+        ] {
+            positive(key, value)?;
+        }
+        rate("dropout", self.dropout)?;
+        let [height, width] = self.sample_size.height_width();
+        self.check_size(height, width).map_err(|problem| format!("`sample_size`: {problem}"))
+    }
+}
+
+impl ClassifierConfig {
+    /// A last odd row or column is lost, or half of it padding; only nothing must not be halved.
+    fn check_size(&self, height: u32, width: u32) -> Rule {
+        let levels = self.block_out_channels.len();
+        let least = 1u64 << (levels - 1).min(32);
+        match u64::from(height.min(width)) >= least {
+            true => Ok(()),
+            false => Err(format!(
+                "pictures of {height}x{width} do not fit a model of {levels} levels: sides must be at least {least}"
+            )),
+        }
+    }
+}
+
+/// A convolution followed by batch normalisation.
+#[derive(Clone, Debug)]
+struct Layer {
+    conv: Conv,
+    norm: BatchNorm,
+}
+
+impl Layer {
+    fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, stride: u32) -> Layer {
+        let settings = Conv2d { stride, padding: Padding::Same };
+        Layer {
+            conv: Conv::new(p, &format!("{name}.conv"), inputs, outputs, settings),
+            norm: BatchNorm::new(p, &format!("{name}.norm"), outputs),
+        }
+    }
+
+    #[track_caller]
+    fn forward(&self, t: &mut Tape, w: &Weights, h: Tensor, activation: Activation) -> Tensor {
+        let h = self.conv.forward(t, w, h);
+        self.norm.activated(t, w, h, activation)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Level {
+    first: Layer,
+    time: Option<Linear>,
+    second: Layer,
+}
+
+/// A classifier.
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    config: ClassifierConfig,
+    parameters: Parameters,
+    stem: Layer,
+    embedding: Option<Embedding>,
+    levels: Vec<Level>,
+    dropout: Dropout,
+    head: Linear,
+}
+
+impl Classifier {
+    /// The model of a config.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the config cannot be computed.
+    pub fn new(config: ClassifierConfig) -> Result<Classifier> {
+        config.validate()?;
+        let mut parameters = Parameters::new();
+        let p = &mut parameters;
+        let (channels, width) = (&config.block_out_channels, config.time_embedding_dim);
+        let stride = if config.downsample == Pooling::Conv { 2 } else { 1 };
+        let stem = Layer::new(p, "stem", config.in_channels, channels[0], 1);
+        let embedding = config.noise_aware.then(|| Embedding::new(p, width, width, None));
+        let level = |(i, sides): (usize, &[u32])| {
+            let (inputs, outputs) = (sides[0], sides[1]);
+            let named = |part: &str| format!("levels.{i}.{part}");
+            Level {
+                first: Layer::new(p, &named("first"), inputs, outputs, stride),
+                time: config.noise_aware.then(|| Linear::new(p, &named("time"), width, outputs)),
+                second: Layer::new(p, &named("second"), outputs, outputs, 1),
+            }
+        };
+        let levels = channels.windows(2).enumerate().map(level).collect();
+        let dropout = Dropout::new(p, config.dropout as f32);
+        let head = Linear::new(p, "head", channels[channels.len() - 1], config.classes).last(p);
+        Ok(Classifier { stem, embedding, levels, dropout, head, config, parameters })
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &ClassifierConfig {
+        &self.config
+    }
+
+    /// Records what the last layer sees of pictures x [B, C, H, W]: features [B, F], F = channels of the last level.
+    ///
+    /// # Panics
+    /// If the size does not fit, or a condition is missing or too much.
+    #[track_caller]
+    pub fn features(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
+        let [_, _, height, width] = t.shape(x).as_array();
+        self.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
+        let ClassifierConfig { act_fn, residual, downsample, .. } = self.config;
+        conditions.labels(false);
+        conditions.time(self.config.noise_aware);
+        let e = self.embedding.as_ref().map(|embedding| {
+            let e = embedding.forward(t, w, conditions);
+            act_fn.apply(t, e)
+        });
+        let mut h = self.stem.forward(t, w, x, act_fn);
+        for level in &self.levels {
+            if downsample == Pooling::Max {
+                h = max_pool(t, h);
+            }
+            h = level.first.forward(t, w, h, act_fn);
+            if let Some((time, e)) = level.time.as_ref().zip(e) {
+                let e = time.rows(t, w, e);
+                h = add_channels(t, h, e);
+            }
+            let second = level.second.forward(t, w, h, act_fn);
+            h = if residual { add(t, h, second) } else { second };
+        }
+        global_pool(t, h)
+    }
+}
+
+impl Model for Classifier {
+    fn class(&self) -> &'static str {
+        ClassifierConfig::CLASS
+    }
+
+    fn config_json(&self) -> String {
+        self.config.to_json()
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn image(&self) -> Option<[u32; 3]> {
+        Some(self.config.sample_size.image(self.config.in_channels))
+    }
+}
+
+/// A network that answers with logits [B, classes].
+impl Network for Classifier {
+    fn time_width(&self) -> u32 {
+        if self.config.noise_aware { self.config.time_embedding_dim } else { 0 }
+    }
+
+    /// The cosines and sines of [`sinusoid`]; nothing, unless it is noise-aware.
+    fn time_row(&self, time: f64) -> Vec<f64> {
+        match self.time_width() {
+            0 => vec![],
+            width => sinusoid(time, width as usize, true, 0.0),
+        }
+    }
+
+    /// It is told no class.
+    fn classes(&self) -> Option<u32> {
+        None
+    }
+
+    fn check_size(&self, height: u32, width: u32) -> Result<()> {
+        self.config.check_size(height, width).map_err(Error::Config)
+    }
+
+    fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
+        let h = self.features(t, w, x, conditions);
+        let h = self.dropout.forward(t, w, h);
+        self.head.rows(t, w, h)
+    }
+}

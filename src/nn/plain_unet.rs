@@ -1,0 +1,285 @@
+//! A convolutional U-Net without residual blocks: batch normalisation and ReLU, and the time step as channels of the coarsest map.
+//!
+//! ```text
+//! block(h) = relu(norm(conv(relu(norm(conv(h))))))                         3x3, the size stays
+//! each level down but the last: h = block(h), which is kept; h = max_pool(h)
+//! h = block(h)                                                             the last level: 256 channels of 7x7
+//! h = concat(h, map(time), map(class))                                     128 channels each: 384, or 512 in all
+//! h = block(h)
+//! each level up: h = conv(upsample(h)); h = block(concat(h, kept))
+//! y = conv_out(h)                                                          1x1
+//!
+//! map(time)  = linear_2(relu(linear_1(time / T)))        one number to `hidden` to 128 · 7 · 7, as a map
+//! map(class) = linear_2(relu(table[label]))              a table's row is a linear layer of the one-hot label
+//! ```
+
+use super::config::Config;
+use super::config_rules::{Rule, check_size, levels_at_least, positive};
+use super::layers::{BatchNorm, Conv, Linear};
+use super::network::{Conditions, Model, Network};
+use super::parameters::{Initial, ParameterId, Parameters, Weights};
+use super::unet_choices::{Activation, SampleSize};
+use crate::ops::concat::concat;
+use crate::ops::embedding::embedding;
+use crate::ops::max_pool::max_pool;
+use crate::ops::relu::relu;
+use crate::ops::upsample::upsample;
+use crate::tape::{Shape, Tape, Tensor};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// The settings of a [`PlainUNet`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlainUNetConfig {
+    /// Height and width of the pictures: no other size passes, because the maps of time and class have weights for each pixel.
+    pub sample_size: SampleSize,
+    /// Channels of the noisy picture.
+    pub in_channels: u32,
+    /// Channels of the prediction.
+    pub out_channels: u32,
+    /// Channels of each level, from the finest: two levels at least.
+    pub block_out_channels: Vec<u32>,
+    /// Channels of the time's map.
+    pub time_channels: u32,
+    /// Channels of the class's map.
+    pub class_channels: u32,
+    /// Width of the hidden layer of the networks of time and class.
+    pub hidden: u32,
+    /// Number of classes, a null class included; null for a model that is not told the class.
+    pub num_class_embeds: Option<u32>,
+    /// Time steps T: the network is told the time as its share of them.
+    pub num_train_timesteps: u32,
+}
+
+impl Default for PlainUNetConfig {
+    fn default() -> PlainUNetConfig {
+        PlainUNetConfig {
+            sample_size: SampleSize::Square(28),
+            in_channels: 1,
+            out_channels: 1,
+            block_out_channels: vec![64, 128, 256],
+            time_channels: 128,
+            class_channels: 128,
+            hidden: 128,
+            num_class_embeds: None,
+            num_train_timesteps: 1000,
+        }
+    }
+}
+
+impl Config for PlainUNetConfig {
+    const CLASS: &'static str = "PlainUNet";
+
+    fn check(&self) -> Rule {
+        levels_at_least(&self.block_out_channels, 2)?;
+        for (key, value) in [
+            ("in_channels", self.in_channels),
+            ("out_channels", self.out_channels),
+            ("time_channels", self.time_channels),
+            ("class_channels", self.class_channels),
+            ("hidden", self.hidden),
+            ("num_class_embeds", self.num_class_embeds.unwrap_or(1)),
+            ("num_train_timesteps", self.num_train_timesteps),
+        ] {
+            positive(key, value)?;
+        }
+        let [height, width] = self.sample_size.height_width();
+        check_size(self.block_out_channels.len(), height, width).map_err(|problem| format!("`sample_size`: {problem}"))
+    }
+}
+
+/// Two convolutions, each followed by batch normalisation and ReLU.
+#[derive(Clone, Debug)]
+struct Block {
+    layers: [(Conv, BatchNorm); 2],
+}
+
+impl Block {
+    fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32) -> Block {
+        let mut layer = |number: u32, inputs: u32| {
+            let conv = Conv::same(p, &format!("{name}.conv{number}"), inputs, outputs);
+            (conv, BatchNorm::new(p, &format!("{name}.norm{number}"), outputs))
+        };
+        Block { layers: [layer(1, inputs), layer(2, outputs)] }
+    }
+
+    #[track_caller]
+    fn forward(&self, t: &mut Tape, w: &Weights, mut h: Tensor) -> Tensor {
+        for (conv, norm) in &self.layers {
+            h = conv.forward(t, w, h);
+            h = norm.activated(t, w, h, Activation::Relu);
+        }
+        h
+    }
+}
+
+/// What the class's network is made of: its first layer is a table.
+#[derive(Clone, Debug)]
+struct ClassNetwork {
+    table: ParameterId,
+    out: Linear,
+}
+
+/// A plain U-Net.
+#[derive(Clone, Debug)]
+pub struct PlainUNet {
+    config: PlainUNetConfig,
+    parameters: Parameters,
+    down: Vec<Block>,
+    time: [Linear; 2],
+    class: Option<ClassNetwork>,
+    bottom: Block,
+    /// From the coarsest.
+    up: Vec<(Conv, Block)>,
+    conv_out: Conv,
+}
+
+impl PlainUNet {
+    /// The model of a config.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the config cannot be computed.
+    pub fn new(config: PlainUNetConfig) -> Result<PlainUNet> {
+        config.validate()?;
+        let mut parameters = Parameters::new();
+        let p = &mut parameters;
+        let channels = &config.block_out_channels;
+        let last = channels.len() - 1;
+        let [height, width] = bottom_size(&config);
+        let down = (0..=last)
+            .map(|i| {
+                let inputs = if i == 0 { config.in_channels } else { channels[i - 1] };
+                Block::new(p, &format!("down_blocks.{i}"), inputs, channels[i])
+            })
+            .collect();
+        let map = |p: &mut Parameters, name: &str, channels: u32| {
+            Linear::new(p, &format!("{name}.linear_2"), config.hidden, channels * height * width)
+        };
+        let time = [
+            Linear::new(p, "time_network.linear_1", 1, config.hidden),
+            map(p, "time_network", config.time_channels),
+        ];
+        let class = config.num_class_embeds.map(|classes| {
+            let initial = Initial::Uniform { fan_in: classes };
+            let table = p.add("class_network.table.weight".into(), Shape::f32([classes, config.hidden]), initial);
+            ClassNetwork { table, out: map(p, "class_network", config.class_channels) }
+        });
+        let told = config.time_channels + class.as_ref().map_or(0, |_| config.class_channels);
+        let bottom = Block::new(p, "mid_block", channels[last] + told, channels[last]);
+        let up = (0..last)
+            .rev()
+            .enumerate()
+            .map(|(number, i)| {
+                let name = format!("up_blocks.{number}");
+                let conv = Conv::same(p, &format!("{name}.upsampler"), channels[i + 1], channels[i]);
+                (conv, Block::new(p, &name, 2 * channels[i], channels[i]))
+            })
+            .collect();
+        let conv_out = Conv::pointwise(p, "conv_out", channels[0], config.out_channels).last(p);
+        Ok(PlainUNet { down, time, class, bottom, up, conv_out, config, parameters })
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &PlainUNetConfig {
+        &self.config
+    }
+
+    /// The maps of time and class, one after the other.
+    #[track_caller]
+    fn told(&self, t: &mut Tape, w: &Weights, conditions: Conditions) -> Tensor {
+        let time = conditions.time(true).expect("it is told the time");
+        let hidden = self.time[0].rows(t, w, time);
+        let time = self.map(t, w, &self.time[1], hidden, self.config.time_channels);
+        match self.class.as_ref().zip(conditions.labels(self.class.is_some())) {
+            Some((class, labels)) => {
+                let hidden = embedding(t, labels, w.get(class.table));
+                let class = self.map(t, w, &class.out, hidden, self.config.class_channels);
+                concat(t, time, class)
+            }
+            None => time,
+        }
+    }
+
+    /// The second half of a network with one hidden layer, as a map of the coarsest level.
+    #[track_caller]
+    fn map(&self, t: &mut Tape, w: &Weights, layer: &Linear, hidden: Tensor, channels: u32) -> Tensor {
+        let hidden = relu(t, hidden);
+        let rows = layer.rows(t, w, hidden);
+        let [batch, _] = t.shape(rows).as_array();
+        let [height, width] = bottom_size(&self.config);
+        t.reshape(rows, Shape::f32([batch, channels, height, width]))
+    }
+}
+
+/// Height and width of the coarsest map.
+fn bottom_size(config: &PlainUNetConfig) -> [u32; 2] {
+    config.sample_size.height_width().map(|side| side >> (config.block_out_channels.len() - 1))
+}
+
+impl Model for PlainUNet {
+    fn class(&self) -> &'static str {
+        PlainUNetConfig::CLASS
+    }
+
+    fn config_json(&self) -> String {
+        self.config.to_json()
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn image(&self) -> Option<[u32; 3]> {
+        Some(self.config.sample_size.image(self.config.in_channels))
+    }
+}
+
+impl Network for PlainUNet {
+    fn time_width(&self) -> u32 {
+        1
+    }
+
+    /// The time as a share of all steps.
+    fn time_row(&self, time: f64) -> Vec<f64> {
+        vec![time / f64::from(self.config.num_train_timesteps)]
+    }
+
+    fn classes(&self) -> Option<u32> {
+        self.config.num_class_embeds
+    }
+
+    fn check_size(&self, height: u32, width: u32) -> Result<()> {
+        let [h, w] = self.config.sample_size.height_width();
+        match [height, width] == [h, w] {
+            true => Ok(()),
+            false => Err(Error::Config(format!(
+                "pictures of {height}x{width} do not fit a PlainUNet whose `sample_size` is {h}x{w}: it has weights for each pixel"
+            ))),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
+        let [_, _, height, width] = t.shape(x).as_array();
+        self.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
+        let mut h = x;
+        let mut kept = vec![];
+        for (i, block) in self.down.iter().enumerate() {
+            if i > 0 {
+                kept.push(h);
+                h = max_pool(t, h);
+            }
+            h = block.forward(t, w, h);
+        }
+        let told = self.told(t, w, conditions);
+        h = concat(t, h, told);
+        h = self.bottom.forward(t, w, h);
+        for ((conv, block), skip) in self.up.iter().zip(kept.into_iter().rev()) {
+            h = upsample(t, h);
+            h = conv.forward(t, w, h);
+            h = concat(t, h, skip);
+            h = block.forward(t, w, h);
+        }
+        self.conv_out.forward(t, w, h)
+    }
+}

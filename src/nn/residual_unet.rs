@@ -1,0 +1,235 @@
+//! A U-Net of residual blocks with batch normalisation, dropout and ReLU, and self-attention at every level.
+//!
+//! ```text
+//! e = linear_2(silu(linear_1(sinusoid(time)))) + class embedding
+//! h = conv_in(x)
+//! h = levels(h, relu(e))          as in the U-Net of diffusers; halved by a convolution or by averaging, doubled by repeating
+//! y = conv_out(relu(norm(h)))
+//! block: y = shortcut(x) + conv2(dropout(relu(norm2(conv1(relu(norm1(x))) + time(e)))))
+//! ```
+
+use super::config::Config;
+use super::config_rules::{Rule, check_size, divides_all, head_fits, levels_at_least, positive, rate};
+use super::embedding::{Embedding, sinusoid};
+use super::layers::{BatchNorm, Conv, Normalization};
+use super::network::{Conditions, Model, Network};
+use super::parameters::{Parameters, Weights};
+use super::resnet::ResnetSettings;
+use super::self_attention::SelfAttentionSettings;
+use super::unet_choices::{Activation, SampleSize, TimeShift};
+use super::unet_levels::{Halving, Levels, LevelsSettings};
+use crate::ops::conv2d::Padding;
+use crate::ops::relu::relu;
+use crate::tape::{Tape, Tensor};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// How maps are halved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Downsampling {
+    /// By a convolution of 3x3 with stride 2.
+    Conv,
+    /// By the mean of each 2x2 pixels.
+    Average,
+}
+
+/// The settings of a [`ResidualUNet`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResidualUNetConfig {
+    /// Height and width of the pictures that it is made for; others whose sides can be halved between all levels pass as well.
+    pub sample_size: SampleSize,
+    /// Channels of the noisy picture.
+    pub in_channels: u32,
+    /// Channels of the prediction.
+    pub out_channels: u32,
+    /// Channels of each level, from the finest.
+    pub block_out_channels: Vec<u32>,
+    /// Residual blocks of a level on the way down; one more on the way up.
+    pub layers_per_block: u32,
+    /// How maps are halved.
+    pub downsample: Downsampling,
+    /// Probability with which the residual blocks drop an element in training.
+    pub dropout: f64,
+    /// The first level with self-attention, counted from the finest: 0 for all. The middle always has it.
+    pub attention_from: u32,
+    /// Channels of an attention head; null for one head of all channels.
+    pub attention_head_dim: Option<u32>,
+    /// Groups of the attention's group normalisation.
+    pub norm_num_groups: u32,
+    /// Number of classes, a null class included; null for a model that is not told the class.
+    pub num_class_embeds: Option<u32>,
+}
+
+impl Default for ResidualUNetConfig {
+    fn default() -> ResidualUNetConfig {
+        ResidualUNetConfig {
+            sample_size: SampleSize::Square(28),
+            in_channels: 1,
+            out_channels: 1,
+            block_out_channels: vec![32, 64, 128],
+            layers_per_block: 2,
+            downsample: Downsampling::Conv,
+            dropout: 0.1,
+            attention_from: 0,
+            attention_head_dim: Some(32),
+            norm_num_groups: 8,
+            num_class_embeds: None,
+        }
+    }
+}
+
+impl Config for ResidualUNetConfig {
+    const CLASS: &'static str = "ResidualUNet";
+
+    fn check(&self) -> Rule {
+        let channels = &self.block_out_channels;
+        levels_at_least(channels, 1)?;
+        for (key, value) in [
+            ("in_channels", self.in_channels),
+            ("out_channels", self.out_channels),
+            ("layers_per_block", self.layers_per_block),
+            ("attention_head_dim", self.attention_head_dim.unwrap_or(1)),
+            ("num_class_embeds", self.num_class_embeds.unwrap_or(1)),
+        ] {
+            positive(key, value)?;
+        }
+        rate("dropout", self.dropout)?;
+        divides_all(channels, "norm_num_groups", self.norm_num_groups)?;
+        let last = channels.len() - 1;
+        (0..=last)
+            .filter(|&level| level == last || self.attends(level))
+            .try_for_each(|level| head_fits(channels, level, self.attention_head_dim))?;
+        let [height, width] = self.sample_size.height_width();
+        check_size(channels.len(), height, width).map_err(|problem| format!("`sample_size`: {problem}"))
+    }
+}
+
+impl ResidualUNetConfig {
+    fn attends(&self, level: usize) -> bool {
+        level >= self.attention_from as usize
+    }
+
+    fn time_width(&self) -> u32 {
+        4 * self.block_out_channels[0]
+    }
+
+    fn levels(&self) -> LevelsSettings<'_> {
+        let resnet = ResnetSettings {
+            time_width: self.time_width(),
+            time_shift: TimeShift::Add,
+            normalization: Normalization::Batch,
+            dropout: self.dropout as f32,
+            activation: Activation::Relu,
+            divisor: 1.0,
+        };
+        let attention = SelfAttentionSettings {
+            head_width: self.attention_head_dim,
+            groups: Some(self.norm_num_groups),
+            eps: 1e-5,
+            divisor: 1.0,
+        };
+        let levels = 0..self.block_out_channels.len();
+        let of_level = |level: usize| self.attends(level).then_some(attention);
+        LevelsSettings {
+            channels: &self.block_out_channels,
+            layers: self.layers_per_block,
+            resnet,
+            down: levels.clone().map(of_level).collect(),
+            mid: Some((resnet, Some(attention))),
+            up: levels.rev().map(of_level).collect(),
+            halving: match self.downsample {
+                Downsampling::Conv => Halving::Conv(Padding::Same),
+                Downsampling::Average => Halving::Average,
+            },
+        }
+    }
+}
+
+/// A U-Net of residual blocks with batch normalisation.
+#[derive(Clone, Debug)]
+pub struct ResidualUNet {
+    config: ResidualUNetConfig,
+    parameters: Parameters,
+    conv_in: Conv,
+    embedding: Embedding,
+    levels: Levels,
+    norm_out: BatchNorm,
+    conv_out: Conv,
+}
+
+impl ResidualUNet {
+    /// The model of a config.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the config cannot be computed.
+    pub fn new(config: ResidualUNetConfig) -> Result<ResidualUNet> {
+        config.validate()?;
+        let mut parameters = Parameters::new();
+        let p = &mut parameters;
+        let first = config.block_out_channels[0];
+        Ok(ResidualUNet {
+            conv_in: Conv::same(p, "conv_in", config.in_channels, first),
+            embedding: Embedding::new(p, first, config.time_width(), config.num_class_embeds),
+            levels: Levels::new(p, &config.levels()),
+            norm_out: BatchNorm::new(p, "conv_norm_out", first),
+            conv_out: Conv::same(p, "conv_out", first, config.out_channels).last(p),
+            config,
+            parameters,
+        })
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &ResidualUNetConfig {
+        &self.config
+    }
+}
+
+impl Model for ResidualUNet {
+    fn class(&self) -> &'static str {
+        ResidualUNetConfig::CLASS
+    }
+
+    fn config_json(&self) -> String {
+        self.config.to_json()
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn image(&self) -> Option<[u32; 3]> {
+        Some(self.config.sample_size.image(self.config.in_channels))
+    }
+}
+
+impl Network for ResidualUNet {
+    fn time_width(&self) -> u32 {
+        self.config.block_out_channels[0]
+    }
+
+    /// The cosines and sines of [`sinusoid`].
+    fn time_row(&self, time: f64) -> Vec<f64> {
+        sinusoid(time, self.time_width() as usize, true, 0.0)
+    }
+
+    fn classes(&self) -> Option<u32> {
+        self.config.num_class_embeds
+    }
+
+    fn check_size(&self, height: u32, width: u32) -> Result<()> {
+        check_size(self.config.block_out_channels.len(), height, width).map_err(Error::Config)
+    }
+
+    fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
+        let [_, _, height, width] = t.shape(x).as_array();
+        self.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
+        let e = self.embedding.forward(t, w, conditions);
+        let e = relu(t, e);
+        let h = self.conv_in.forward(t, w, x);
+        let h = self.levels.forward(t, w, h, e);
+        let h = self.norm_out.activated(t, w, h, Activation::Relu);
+        self.conv_out.forward(t, w, h)
+    }
+}

@@ -1,0 +1,221 @@
+//! A convolutional variational autoencoder (Kingma and Welling 2014): pictures to normal distributions of a latent vector, and back.
+//!
+//! ```text
+//! encode: h = x; each level: h = silu(norm(conv(h)))                       3x3, stride 2
+//!         mean, log_variance = linear(h), linear(h)                        [B, L]
+//! decode: h = silu(norm(map(linear(z))))                                   a map of the coarsest size
+//!         each level from the coarsest: h = silu(norm(conv(upsample(h))))
+//!         y = conv_out(h)                                                  what the likelihood needs
+//! ```
+//! y is the logits of the pixels `[B, C, H, W]` (Bernoulli), or C channels of means and C of log scales `[B, 2C, H, W]` (discretised logistic).
+
+use super::config::Config;
+use super::config_rules::{Rule, divides_all, levels_at_least, positive};
+use super::layers::{Conv, Linear, Norm};
+use super::network::Model;
+use super::parameters::{Parameters, Weights};
+use super::unet_choices::{Activation, SampleSize};
+use crate::Result;
+use crate::ops::conv2d::{Conv2d, Padding};
+use crate::ops::upsample::upsample;
+use crate::tape::{Shape, Tape, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Added to variances.
+const EPS: f32 = 1e-5;
+
+/// How a pixel is distributed, given what the decoder says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Likelihood {
+    /// On or off, by a logit.
+    Bernoulli,
+    /// One of 256 values, by a mean and a log scale.
+    DiscretisedLogistic,
+}
+
+/// The settings of a [`Vae`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VaeConfig {
+    /// Height and width of the pictures: no other size passes.
+    pub sample_size: SampleSize,
+    /// Channels of the picture.
+    pub in_channels: u32,
+    /// Numbers of the latent vector.
+    pub latent_channels: u32,
+    /// Channels of each level, from the finest, each half as high and wide as the one before (the first as the picture).
+    pub block_out_channels: Vec<u32>,
+    /// Groups of the group normalisations.
+    pub norm_num_groups: u32,
+    /// How a pixel is distributed, given what the decoder says of it.
+    pub likelihood: Likelihood,
+}
+
+impl Default for VaeConfig {
+    fn default() -> VaeConfig {
+        VaeConfig {
+            sample_size: SampleSize::Square(28),
+            in_channels: 1,
+            latent_channels: 32,
+            block_out_channels: vec![32, 64],
+            norm_num_groups: 8,
+            likelihood: Likelihood::Bernoulli,
+        }
+    }
+}
+
+impl Config for VaeConfig {
+    const CLASS: &'static str = "Vae";
+
+    fn check(&self) -> Rule {
+        levels_at_least(&self.block_out_channels, 1)?;
+        positive("in_channels", self.in_channels)?;
+        positive("latent_channels", self.latent_channels)?;
+        divides_all(&self.block_out_channels, "norm_num_groups", self.norm_num_groups)?;
+        let [height, width] = self.sample_size.height_width();
+        // One halving more than a U-Net of as many levels.
+        super::config_rules::check_size(self.block_out_channels.len() + 1, height, width)
+            .map_err(|problem| format!("`sample_size`: {problem}"))
+    }
+}
+
+impl VaeConfig {
+    /// Channels, height and width of the coarsest map.
+    fn coarsest(&self) -> [u32; 3] {
+        let levels = self.block_out_channels.len();
+        let [height, width] = self.sample_size.height_width().map(|side| side >> levels);
+        [self.block_out_channels[levels - 1], height, width]
+    }
+}
+
+/// A convolution followed by group normalisation and SiLU.
+#[derive(Clone, Debug)]
+struct Layer {
+    conv: Conv,
+    norm: Norm,
+}
+
+impl Layer {
+    fn new(p: &mut Parameters, name: &str, [inputs, outputs]: [u32; 2], stride: u32, groups: u32) -> Layer {
+        let settings = Conv2d { stride, padding: Padding::Same };
+        Layer {
+            conv: Conv::new(p, &format!("{name}.conv"), inputs, outputs, settings),
+            norm: Norm::new(p, &format!("{name}.norm"), outputs, groups, EPS),
+        }
+    }
+
+    #[track_caller]
+    fn forward(&self, t: &mut Tape, w: &Weights, h: Tensor) -> Tensor {
+        let h = self.conv.forward(t, w, h);
+        self.norm.activated(t, w, h, Activation::Silu)
+    }
+}
+
+/// A variational autoencoder.
+#[derive(Clone, Debug)]
+pub struct Vae {
+    config: VaeConfig,
+    parameters: Parameters,
+    down: Vec<Layer>,
+    mean: Linear,
+    log_variance: Linear,
+    latent: Linear,
+    norm: Norm,
+    /// From the coarsest.
+    up: Vec<Layer>,
+    conv_out: Conv,
+}
+
+impl Vae {
+    /// The model of a config.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if the config cannot be computed.
+    pub fn new(config: VaeConfig) -> Result<Vae> {
+        config.validate()?;
+        let mut parameters = Parameters::new();
+        let p = &mut parameters;
+        let (channels, groups) = (&config.block_out_channels, config.norm_num_groups);
+        let [coarsest, height, width] = config.coarsest();
+        let (length, latent) = (coarsest * height * width, config.latent_channels);
+        let outputs = match config.likelihood {
+            Likelihood::Bernoulli => config.in_channels,
+            Likelihood::DiscretisedLogistic => 2 * config.in_channels,
+        };
+        let down = (0..channels.len())
+            .map(|i| {
+                let inputs = if i == 0 { config.in_channels } else { channels[i - 1] };
+                Layer::new(p, &format!("encoder.levels.{i}"), [inputs, channels[i]], 2, groups)
+            })
+            .collect();
+        let [mean, log_variance] = ["encoder.mean", "encoder.log_variance"].map(|name| Linear::new(p, name, length, latent));
+        let from_latent = Linear::new(p, "decoder.linear", latent, length);
+        let norm = Norm::new(p, "decoder.norm", coarsest, groups, EPS);
+        let up = (0..channels.len())
+            .rev()
+            .enumerate()
+            .map(|(number, i)| {
+                let sides = [channels[i], channels[i.saturating_sub(1)]];
+                Layer::new(p, &format!("decoder.levels.{number}"), sides, 1, groups)
+            })
+            .collect();
+        let conv_out = Conv::same(p, "decoder.conv_out", channels[0], outputs).last(p);
+        Ok(Vae { down, mean, log_variance, latent: from_latent, norm, up, conv_out, config, parameters })
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &VaeConfig {
+        &self.config
+    }
+
+    /// Records the distributions of the latents of pictures x [B, C, H, W]: mean and log variance, both [B, latent].
+    ///
+    /// # Panics
+    /// If the pictures are of another size.
+    #[track_caller]
+    pub fn encode(&self, t: &mut Tape, w: &Weights, x: Tensor) -> (Tensor, Tensor) {
+        let [batch, channels, height, width] = t.shape(x).as_array();
+        let made_for = self.config.sample_size.image(self.config.in_channels);
+        assert_eq!([channels, height, width], made_for, "a Vae is made for pictures of one size [C, H, W]");
+        let mut h = x;
+        for level in &self.down {
+            h = level.forward(t, w, h);
+        }
+        let h = t.reshape(h, Shape::f32([batch, self.config.coarsest().iter().product()]));
+        (self.mean.rows(t, w, h), self.log_variance.rows(t, w, h))
+    }
+
+    /// Records what latents z [B, latent] say of the pixels: logits [B, C, H, W], or means and log scales [B, 2C, H, W], by the likelihood.
+    #[track_caller]
+    pub fn decode(&self, t: &mut Tape, w: &Weights, z: Tensor) -> Tensor {
+        let [batch, _] = t.shape(z).as_array();
+        let [channels, height, width] = self.config.coarsest();
+        let h = self.latent.rows(t, w, z);
+        let h = t.reshape(h, Shape::f32([batch, channels, height, width]));
+        let mut h = self.norm.activated(t, w, h, Activation::Silu);
+        for level in &self.up {
+            h = upsample(t, h);
+            h = level.forward(t, w, h);
+        }
+        self.conv_out.forward(t, w, h)
+    }
+}
+
+impl Model for Vae {
+    fn class(&self) -> &'static str {
+        VaeConfig::CLASS
+    }
+
+    fn config_json(&self) -> String {
+        self.config.to_json()
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn image(&self) -> Option<[u32; 3]> {
+        Some(self.config.sample_size.image(self.config.in_channels))
+    }
+}
