@@ -31,6 +31,6 @@ pub mod nn;
 pub mod ops;
 pub mod report;
 pub mod tape;
-//pub mod train;
+pub mod train;
 
 pub use error::{Error, Result};

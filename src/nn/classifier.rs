@@ -238,6 +238,10 @@ impl Model for Classifier {
 
 /// A network that answers with logits [B, classes].
 impl Network for Classifier {
+    fn channels(&self) -> [u32; 2] {
+        [self.config.in_channels, self.config.classes]
+    }
+
     fn time_width(&self) -> u32 {
         if self.config.noise_aware { self.config.time_embedding_dim } else { 0 }
     }

@@ -236,6 +236,10 @@ impl Model for PlainUNet {
 }
 
 impl Network for PlainUNet {
+    fn channels(&self) -> [u32; 2] {
+        [self.config.in_channels, self.config.out_channels]
+    }
+
     fn time_width(&self) -> u32 {
         1
     }

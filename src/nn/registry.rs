@@ -2,7 +2,7 @@
 
 use super::classifier::{Classifier, ClassifierConfig};
 use super::config::Config;
-use super::network::Network;
+use super::network::{Model, Network};
 use super::plain_unet::{PlainUNet, PlainUNetConfig};
 use super::residual_unet::{ResidualUNet, ResidualUNetConfig};
 use super::unet_config::UNet2dConfig;
@@ -12,26 +12,49 @@ use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
-/// A network, and the keys of its config that it does not have and passes over; or what is wrong, in words.
-type Made = std::result::Result<(Box<dyn Network>, Vec<String>), String>;
+/// A model of any kind.
+#[derive(Debug)]
+pub enum Any {
+    /// A denoiser.
+    Denoiser(Box<dyn Network>),
+    /// A classifier.
+    Classifier(Classifier),
+    /// An autoencoder.
+    Vae(Vae),
+}
 
-/// Every network.
-const NETWORKS: [(&str, fn(&str) -> Made); 4] = [
+impl Any {
+    /// What all kinds have in common.
+    pub fn model(&self) -> &dyn Model {
+        match self {
+            Any::Denoiser(network) => &**network,
+            Any::Classifier(network) => network,
+            Any::Vae(vae) => vae,
+        }
+    }
+}
+
+/// A model, and the keys of its config that it does not have and passes over; or what is wrong, in words.
+type Made = std::result::Result<(Any, Vec<String>), String>;
+
+/// Every model.
+const MODELS: [(&str, fn(&str) -> Made); 5] = [
     ("UNet2DModel", unet2d),
-    (PlainUNetConfig::CLASS, |json| made(json, PlainUNet::new)),
-    (ResidualUNetConfig::CLASS, |json| made(json, ResidualUNet::new)),
-    (ClassifierConfig::CLASS, |json| made(json, Classifier::new)),
+    (PlainUNetConfig::CLASS, |json| made(json, PlainUNet::new, |network| Any::Denoiser(Box::new(network)))),
+    (ResidualUNetConfig::CLASS, |json| made(json, ResidualUNet::new, |network| Any::Denoiser(Box::new(network)))),
+    (ClassifierConfig::CLASS, |json| made(json, Classifier::new, Any::Classifier)),
+    (VaeConfig::CLASS, |json| made(json, Vae::new, Any::Vae)),
 ];
 
-fn made<C: Config, N: Network + 'static>(json: &str, new: fn(C) -> Result<N>) -> Made {
-    let network = new(C::from_json(json)?).map_err(|e| e.to_string())?;
-    Ok((Box::new(network), vec![]))
+fn made<C: Config, M>(json: &str, new: fn(C) -> Result<M>, kind: fn(M) -> Any) -> Made {
+    let model = new(C::from_json(json)?).map_err(|e| e.to_string())?;
+    Ok((kind(model), vec![]))
 }
 
 /// The one that others write, too: keys that are not known do not matter.
 fn unet2d(json: &str) -> Made {
     let (config, unknown) = UNet2dConfig::from_json(json)?;
-    Ok((Box::new(UNet2d::new(config).map_err(|e| e.to_string())?), unknown))
+    Ok((Any::Denoiser(Box::new(UNet2d::new(config).map_err(|e| e.to_string())?)), unknown))
 }
 
 /// `_class_name`; a config without one is that of a `UNet2DModel`.
@@ -44,43 +67,26 @@ fn class(json: &str) -> std::result::Result<String, String> {
     }
 }
 
-/// The network that a config is of. Also returns the keys that its class does not have, for the caller to print.
+/// The model that a config is of. Also returns the keys that its class does not have, for the caller to print.
 ///
 /// # Errors
 /// What is wrong, in words: no JSON, a class that is not there (with those that are), or a config that the class refuses.
-pub fn network(json: &str) -> Made {
+pub fn from_json(json: &str) -> Made {
     let class = class(json)?;
-    match NETWORKS.iter().find(|(name, _)| *name == class) {
+    match MODELS.iter().find(|(name, _)| *name == class) {
         Some((_, make)) => make(json),
         None => {
-            let names: Vec<&str> = NETWORKS.iter().map(|(name, _)| *name).collect();
-            Err(format!("`_class_name` = {class:?} is no network: it must be one of {}", names.join(", ")))
+            let names: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
+            Err(format!("`_class_name` = {class:?} is not supported: it must be one of {}", names.join(", ")))
         }
     }
 }
 
-/// [`network`] of a config file.
+/// [`from_json`] of a config file.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
-pub fn read_network(path: &Path) -> Result<(Box<dyn Network>, Vec<String>)> {
+pub fn read(path: &Path) -> Result<(Any, Vec<String>)> {
     let json = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    network(&json).map_err(|problem| Error::file(path, problem))
-}
-
-/// The autoencoder that a config is of.
-///
-/// # Errors
-/// What is wrong, in words.
-pub fn vae(json: &str) -> std::result::Result<Vae, String> {
-    Vae::new(VaeConfig::from_json(json)?).map_err(|e| e.to_string())
-}
-
-/// [`vae`] of a config file.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
-pub fn read_vae(path: &Path) -> Result<Vae> {
-    let json = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    vae(&json).map_err(|problem| Error::file(path, problem))
+    from_json(&json).map_err(|problem| Error::file(path, problem))
 }

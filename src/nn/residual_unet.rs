@@ -25,7 +25,7 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// How maps are halved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Downsampling {
     /// By a convolution of 3x3 with stride 2.
@@ -205,6 +205,10 @@ impl Model for ResidualUNet {
 }
 
 impl Network for ResidualUNet {
+    fn channels(&self) -> [u32; 2] {
+        [self.config.in_channels, self.config.out_channels]
+    }
+
     fn time_width(&self) -> u32 {
         self.config.block_out_channels[0]
     }

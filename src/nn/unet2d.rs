@@ -98,6 +98,10 @@ impl Model for UNet2d {
 }
 
 impl Network for UNet2d {
+    fn channels(&self) -> [u32; 2] {
+        [self.config.in_channels, self.config.out_channels]
+    }
+
     fn time_width(&self) -> u32 {
         self.config.block_out_channels[0]
     }

@@ -25,8 +25,9 @@ use serde::{Deserialize, Serialize};
 const EPS: f32 = 1e-5;
 
 /// How a pixel is distributed, given what the decoder says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Likelihood {
     /// On or off, by a logit.
     Bernoulli,

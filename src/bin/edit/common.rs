@@ -138,7 +138,7 @@ pub fn test_images(data: &Path, first: usize, count: usize, image: [u32; 3]) -> 
 
 /// A PNG file of the model's size, `[C, H, W]` in bytes.
 pub fn read_png(path: &Path, [channels, height, width]: [u32; 3], what: &str) -> Result<Vec<u8>> {
-    let picture = Picture::read_png(path)?;
+    let picture = Picture::load_png(path)?;
     let found = [picture.channels, picture.height, picture.width].map(|n| n as u32);
     if found[1..] != [height, width] {
         let problem = format!("the {what} is {}x{}, but the model's images are {height}x{width}", found[1], found[2]);
@@ -148,5 +148,6 @@ pub fn read_png(path: &Path, [channels, height, width]: [u32; 3], what: &str) ->
         let problem = format!("the {what} has {} channels, but {channels} are needed", found[0]);
         return Err(Error::file(path, problem));
     }
-    Ok(picture.planar())
+    let (plane, channels) = (picture.height * picture.width, picture.channels);
+    Ok((0..plane * channels).map(|i| picture.bytes[i % plane * channels + i / plane]).collect())
 }

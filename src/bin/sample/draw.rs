@@ -146,7 +146,7 @@ fn decode(arguments: &Arguments, output: Output, vae: &Vae, weights: &[f32]) -> 
     let decoder = autoencoder::Decoder::new(&gpu, &mut memory, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
     let images = decoder.draw(&gpu, &memory, arguments.seed, arguments.count)?;
     let description = format!("{} images of latents from the prior, seed {}", arguments.count, arguments.seed);
-    Ok(Drawn { images, frames: vec![], labels: None, image: vae.image_shape(), classes: 0, description })
+    Ok(Drawn { images, frames: vec![], labels: None, image: vae.config().sample_size.image(vae.config().in_channels), classes: 0, description })
 }
 
 /// A classifier with its weights, which must be of the model's data and process.

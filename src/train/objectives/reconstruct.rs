@@ -42,7 +42,7 @@ impl Objective for Reconstruct {
         let (mean, log_variance) = self.model.encode(t, weights, batch.images);
         let z = reparametrise::reparametrise(t, mean, log_variance);
         let out = self.model.decode(t, weights, z);
-        let reconstruction = match self.model.likelihood() {
+        let reconstruction = match self.model.config().likelihood {
             Likelihood::Bernoulli => bernoulli::bernoulli(t, out, batch.images),
             Likelihood::DiscretisedLogistic => {
                 let mean = slice::slice(t, out, 0, channels);
@@ -71,7 +71,8 @@ impl Objective for Reconstruct {
         let count = drawing.labels.len() as u32;
         let decoder = Decoder::new(gpu, memory, &self.model, drawing.slab, count, drawing.name)?;
         let images = decoder.draw(gpu, memory, config.seed, count)?;
-        let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
+        let config = self.model.config();
+        let [channels, height, width] = config.sample_size.image(config.in_channels).map(|n| n as usize);
         Ok(Some(vec![Images::from_f32(&images, [drawing.labels.len(), channels, height, width])]))
     }
 }
