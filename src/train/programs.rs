@@ -103,7 +103,7 @@ impl Job<'_> {
         let mut tape = Tape::new(target);
         let t = &mut tape;
         let count = self.training_images();
-        let image = choose::choose(t, choose::Choose { batch: config.batch, count, consecutive_from: None });
+        let image = choose::choose(t, choose::Choose { batch: config.batch, count, order: choose::Order::Permuted });
         let (loss, time) = self.loss(t, image, Some(config.label_dropout))?;
         let dloss = fill::fill(t, 1.0 / config.batch as f32, Shape::f32([config.batch]));
         t.backward(loss, dloss);
@@ -131,7 +131,7 @@ impl Job<'_> {
         let held_back = choose::Choose {
             batch: config.batch,
             count: config.holdout,
-            consecutive_from: Some(self.training_images()),
+            order: choose::Order::Consecutive { first: self.training_images() },
         };
         let image = choose::choose(t, held_back);
         let (loss, time) = self.loss(t, image, None)?;
