@@ -72,7 +72,7 @@ settings! {
     preset: String,
     /// Width of the model; by the adapter's class unless given
     size: Size,
-    /// Folder with the four IDX files of the data set
+    /// Folder of the data set: IDX, CIFAR-10, downsampled ImageNet, or PNG files
     data: PathBuf,
     /// Folder of the run
     out: PathBuf,
