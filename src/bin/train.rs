@@ -100,6 +100,7 @@ fn run(arguments: Arguments) -> Result<()> {
     })
     .map_err(|e| Error::Config(format!("Ctrl-C cannot be caught: {e}")))?;
     let start = Start {
+        dataset: &session.dataset,
         folder: &folder,
         resume: resume.as_deref(),
         stop_after: arguments.stop_after,

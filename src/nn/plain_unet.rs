@@ -156,10 +156,8 @@ impl PlainUNet {
         let map = |p: &mut Parameters, name: &str, channels: u32| {
             Linear::new(p, &format!("{name}.linear_2"), config.hidden, channels * height * width)
         };
-        let time = [
-            Linear::new(p, "time_network.linear_1", 1, config.hidden),
-            map(p, "time_network", config.time_channels),
-        ];
+        let time =
+            [Linear::new(p, "time_network.linear_1", 1, config.hidden), map(p, "time_network", config.time_channels)];
         let class = config.num_class_embeds.map(|classes| {
             let initial = Initial::Uniform { fan_in: classes };
             let table = p.add("class_network.table.weight".into(), Shape::f32([classes, config.hidden]), initial);

@@ -150,7 +150,8 @@ impl Vae {
                 Layer::new(p, &format!("encoder.levels.{i}"), [inputs, channels[i]], 2, groups)
             })
             .collect();
-        let [mean, log_variance] = ["encoder.mean", "encoder.log_variance"].map(|name| Linear::new(p, name, length, latent));
+        let [mean, log_variance] =
+            ["encoder.mean", "encoder.log_variance"].map(|name| Linear::new(p, name, length, latent));
         let from_latent = Linear::new(p, "decoder.linear", latent, length);
         let norm = Norm::new(p, "decoder.norm", coarsest, groups, EPS);
         let up = (0..channels.len())

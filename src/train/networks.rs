@@ -1,6 +1,7 @@
 //! From settings to the network that they describe, for the images of a data set.
 
-use super::settings::{Config, NetworkName};
+use super::choices::NetworkName;
+use super::settings::Config;
 use crate::data::Dataset;
 use crate::nn::{
     Classifier, ClassifierConfig, DownBlock, Network, PlainUNet, PlainUNetConfig, ResidualUNet, ResidualUNetConfig,
@@ -89,7 +90,9 @@ fn attention_from(attention: &[bool]) -> Result<u32> {
     let from = attention.iter().position(|&has| has).unwrap_or(attention.len());
     match attention[from..].iter().all(|&has| has) {
         true => Ok(from as u32),
-        false => Err(Error::Config("--attention: the residual network has it from some level on: false,true,true".into())),
+        false => {
+            Err(Error::Config("--attention: the residual network has it from some level on: false,true,true".into()))
+        }
     }
 }
 

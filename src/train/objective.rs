@@ -87,7 +87,13 @@ pub trait Objective: Debug {
     ///
     /// # Errors
     /// The device's.
-    fn draw(&self, _gpu: &Gpu, _memory: &mut Memory, _config: &Config, _drawing: &Drawing<'_>) -> Result<Option<Vec<Images<'static>>>> {
+    fn draw(
+        &self,
+        _gpu: &Gpu,
+        _memory: &mut Memory,
+        _config: &Config,
+        _drawing: &Drawing<'_>,
+    ) -> Result<Option<Vec<Images<'static>>>> {
         Ok(None)
     }
 

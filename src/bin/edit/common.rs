@@ -78,9 +78,15 @@ impl Loaded {
         SchedulerConfig { sampler, options: SamplerOptions::default(), ..self.pipeline.scheduler.clone() }
     }
 
-    pub fn generator(&mut self, plan: &SamplingPlan, batch: u32, guidance: f32, seed: u64, name: &str) -> Result<Generator> {
-        let request =
-            Request { batch, image: self.image, guidance, guidance_rescale: 0.0, classifier: None, seed };
+    pub fn generator(
+        &mut self,
+        plan: &SamplingPlan,
+        batch: u32,
+        guidance: f32,
+        seed: u64,
+        name: &str,
+    ) -> Result<Generator> {
+        let request = Request { batch, image: self.image, guidance, guidance_rescale: 0.0, classifier: None, seed };
         Generator::new(&self.gpu, &mut self.memory, &self.pipeline.denoiser(WEIGHTS), plan, &request, name)
     }
 

@@ -42,12 +42,15 @@ impl Interpolate {
         let pixels = loaded.pixels();
         // Noise 2 r and 2 r + 1 of the seed are the ends of row r, as `sample` would draw them.
         let end = |number: u32| -> Vec<f32> {
-            let normal = |i: usize| normal4(philox([purpose::SAMPLE, 0, number, i as u32 / 4], key(self.model.seed)))[i % 4];
+            let normal =
+                |i: usize| normal4(philox([purpose::SAMPLE, 0, number, i as u32 / 4], key(self.model.seed)))[i % 4];
             (0..pixels).map(|i| (normal(i) * f64::from(plan.prior)) as f32).collect()
         };
         let row = |row: u32| {
             let (a, b) = (end(2 * row), end(2 * row + 1));
-            (0..self.columns).flat_map(move |k| spherical(&a, &b, f64::from(k) / f64::from(self.columns - 1))).collect::<Vec<_>>()
+            (0..self.columns)
+                .flat_map(move |k| spherical(&a, &b, f64::from(k) / f64::from(self.columns - 1)))
+                .collect::<Vec<_>>()
         };
         let noise: Vec<f32> = (0..self.rows).flat_map(row).collect();
         let generator = loaded.generator(&plan, count, self.guidance, self.model.seed, "edit")?;

@@ -4,7 +4,8 @@
 
 use crate::Result;
 use crate::diffusion::{
-    Card, Denoiser, Generator, Labels, Process, ProcessName, Request, Sampling, SchedulerConfig, TrainingTables, variational,
+    Card, Denoiser, Generator, Labels, Process, ProcessName, Request, Sampling, SchedulerConfig, TrainingTables,
+    variational,
 };
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{Conditions, Model, Network, Weights};
@@ -136,7 +137,11 @@ impl Objective for Denoise {
         let x = mix::mix(t, x0, e, shown, time);
         let goal = match self.constant_target() {
             Some([image, _]) => {
-                if image == 1.0 { x0 } else { e }
+                if image == 1.0 {
+                    x0
+                } else {
+                    e
+                }
             }
             None => {
                 let target = t.memory(TARGET, Shape::f32([n, 2]));

@@ -2,9 +2,9 @@
 //! a pixel, with a weight on the divergence (Higgins et al. 2017).
 
 use crate::Result;
+use crate::diffusion::autoencoder::Decoder;
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{Likelihood, Model, Vae, Weights};
-use crate::diffusion::autoencoder::Decoder;
 use crate::ops::{add, affine, bernoulli, discretised_logistic, kl_normal, reparametrise, slice, timesteps};
 use crate::report::Images;
 use crate::tape::Tape;
