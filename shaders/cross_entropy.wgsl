@@ -29,16 +29,6 @@ fn largest_and_rest(b: u32, label: u32) -> vec2<f32> {
   return vec2<f32>(m, rest);
 }
 
-// log(1 + z) for z >= 0. Below sqrt(2) - 1 by log(1 + z) = 2 artanh(z / (2 + z)): the sum 1 + z would lose the digits of a small z.
-fn log1p(z: f32) -> f32 {
-  if (z > 0.41421356) {
-    return log(1.0 + z);
-  }
-  let s = z / (2.0 + z);
-  let q = s * s;
-  return 2.0 * s * (1.0 + q * (1.0 / 3.0 + q * (1.0 / 5.0 + q * (1.0 / 7.0 + q * (1.0 / 9.0)))));
-}
-
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>;
 
 @compute @workgroup_size(FLAT)

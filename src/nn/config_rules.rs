@@ -108,9 +108,9 @@ fn heads(config: &UNet2dConfig) -> Rule {
             || config.up_block_types[last - level] == UpBlock::Attention
             || (level == last && config.add_attention && config.mid_block_type.is_some())
     };
-    (0..=last).filter(|&level| used(level)).try_for_each(|level| {
-        head_fits(&config.block_out_channels, level, config.attention_head_dim)
-    })
+    (0..=last)
+        .filter(|&level| used(level))
+        .try_for_each(|level| head_fits(&config.block_out_channels, level, config.attention_head_dim))
 }
 
 /// Checks that the attention of a level can have heads of a width.

@@ -59,6 +59,9 @@ impl Conditions {
 
 /// A model that makes something of a noisy picture: a denoiser, or a classifier.
 pub trait Network: Model {
+    /// Channels of the picture that it takes, and of what it answers.
+    fn channels(&self) -> [u32; 2];
+
     /// Numbers that tell it the time; 0 for a network that is not told.
     fn time_width(&self) -> u32;
 

@@ -1,8 +1,8 @@
-//! Models by the `_class_name` of their `config.json`. A new network needs a line in the list below.
+//! Models by the `_class_name` of their `config.json`. A new one needs a line in the list below.
 
 use super::classifier::{Classifier, ClassifierConfig};
 use super::config::Config;
-use super::network::Network;
+use super::network::{Model, Network};
 use super::plain_unet::{PlainUNet, PlainUNetConfig};
 use super::residual_unet::{ResidualUNet, ResidualUNetConfig};
 use super::unet_config::UNet2dConfig;
@@ -12,75 +12,84 @@ use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
-/// A network, and the keys of its config that it does not have and passes over; or what is wrong, in words.
-type Made = std::result::Result<(Box<dyn Network>, Vec<String>), String>;
-
-/// Every network.
-const NETWORKS: [(&str, fn(&str) -> Made); 4] = [
-    ("UNet2DModel", unet2d),
-    (PlainUNetConfig::CLASS, |json| made(json, PlainUNet::new)),
-    (ResidualUNetConfig::CLASS, |json| made(json, ResidualUNet::new)),
-    (ClassifierConfig::CLASS, |json| made(json, Classifier::new)),
-];
-
-fn made<C: Config, N: Network + 'static>(json: &str, new: fn(C) -> Result<N>) -> Made {
-    let network = new(C::from_json(json)?).map_err(|e| e.to_string())?;
-    Ok((Box::new(network), vec![]))
+/// A model of any class, by what can be done with it.
+#[derive(Debug)]
+pub enum Any {
+    /// A denoiser.
+    Network(Box<dyn Network>),
+    /// A classifier.
+    Classifier(Classifier),
+    /// An autoencoder.
+    Vae(Vae),
 }
 
-/// The one that others write, too: keys that are not known do not matter.
-fn unet2d(json: &str) -> Made {
-    let (config, unknown) = UNet2dConfig::from_json(json)?;
-    Ok((Box::new(UNet2d::new(config).map_err(|e| e.to_string())?), unknown))
-}
-
-/// `_class_name`; a config without one is that of a `UNet2DModel`.
-fn class(json: &str) -> std::result::Result<String, String> {
-    let value: Value = serde_json::from_str(json).map_err(|e| format!("no JSON object: {e}"))?;
-    match value.get("_class_name") {
-        None => Ok("UNet2DModel".into()),
-        Some(Value::String(name)) => Ok(name.clone()),
-        Some(other) => Err(format!("`_class_name` = {other} is not supported: it must be the name of a class")),
+impl Any {
+    /// What it has in common with all models.
+    pub fn model(&self) -> &dyn Model {
+        match self {
+            Any::Network(network) => &**network,
+            Any::Classifier(classifier) => classifier,
+            Any::Vae(vae) => vae,
+        }
     }
-}
 
-/// The network that a config is of. Also returns the keys that its class does not have, for the caller to print.
-///
-/// # Errors
-/// What is wrong, in words: no JSON, a class that is not there (with those that are), or a config that the class refuses.
-pub fn network(json: &str) -> Made {
-    let class = class(json)?;
-    match NETWORKS.iter().find(|(name, _)| *name == class) {
-        Some((_, make)) => make(json),
-        None => {
-            let names: Vec<&str> = NETWORKS.iter().map(|(name, _)| *name).collect();
-            Err(format!("`_class_name` = {class:?} is no network: it must be one of {}", names.join(", ")))
+    /// Channels of the picture that it takes, and of what it answers: an autoencoder with pictures, a classifier with logits.
+    pub fn channels(&self) -> [u32; 2] {
+        match self {
+            Any::Network(network) => network.channels(),
+            Any::Classifier(classifier) => classifier.channels(),
+            Any::Vae(vae) => [vae.image_shape()[0]; 2],
         }
     }
 }
 
-/// [`network`] of a config file.
+/// A model, and the keys of its config that its class does not have and passes over; or what is wrong, in words.
+type Made = std::result::Result<(Any, Vec<String>), String>;
+
+/// Every class.
+const MODELS: [(&str, fn(&str) -> Made); 5] = [
+    (UNET2D, unet2d),
+    (PlainUNetConfig::CLASS, |json| made(json, |config| Ok(Any::Network(Box::new(PlainUNet::new(config)?))))),
+    (ResidualUNetConfig::CLASS, |json| made(json, |config| Ok(Any::Network(Box::new(ResidualUNet::new(config)?))))),
+    (ClassifierConfig::CLASS, |json| made(json, |config| Ok(Any::Classifier(Classifier::new(config)?)))),
+    (VaeConfig::CLASS, |json| made(json, |config| Ok(Any::Vae(Vae::new(config)?)))),
+];
+
+/// The one that others write, too: there keys that are not known do not matter.
+const UNET2D: &str = "UNet2DModel";
+
+fn unet2d(json: &str) -> Made {
+    let (config, unknown) = UNet2dConfig::from_json(json)?;
+    let network = UNet2d::new(config).map_err(|e| e.to_string())?;
+    Ok((Any::Network(Box::new(network)), unknown))
+}
+
+fn made<C: Config>(json: &str, new: impl FnOnce(C) -> Result<Any>) -> Made {
+    Ok((new(C::from_json(json)?).map_err(|e| e.to_string())?, vec![]))
+}
+
+/// The model that a config is of; one without `_class_name` is that of a `UNet2DModel`. Also returns the keys that its class does not have,
+/// for the caller to print.
+///
+/// # Errors
+/// What is wrong, in words: no JSON, a class that is not there (with those that are), or a config that the class refuses.
+pub fn from_json(json: &str) -> Made {
+    let value: Value = serde_json::from_str(json).map_err(|e| format!("no JSON object: {e}"))?;
+    let class = value.get("_class_name").cloned().unwrap_or_else(|| UNET2D.into());
+    match MODELS.iter().find(|(name, _)| class == *name) {
+        Some((_, make)) => make(json),
+        None => {
+            let names: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
+            Err(format!("`_class_name` = {class} is not supported: it must be one of {}", names.join(", ")))
+        }
+    }
+}
+
+/// [`from_json`] of a config file.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
-pub fn read_network(path: &Path) -> Result<(Box<dyn Network>, Vec<String>)> {
+pub fn read(path: &Path) -> Result<(Any, Vec<String>)> {
     let json = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    network(&json).map_err(|problem| Error::file(path, problem))
-}
-
-/// The autoencoder that a config is of.
-///
-/// # Errors
-/// What is wrong, in words.
-pub fn vae(json: &str) -> std::result::Result<Vae, String> {
-    Vae::new(VaeConfig::from_json(json)?).map_err(|e| e.to_string())
-}
-
-/// [`vae`] of a config file.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
-pub fn read_vae(path: &Path) -> Result<Vae> {
-    let json = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    vae(&json).map_err(|problem| Error::file(path, problem))
+    from_json(&json).map_err(|problem| Error::file(path, problem))
 }

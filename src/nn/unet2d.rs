@@ -93,11 +93,16 @@ impl Model for UNet2d {
     }
 
     fn image(&self) -> Option<[u32; 3]> {
-        Some(self.config.sample_size?.image(self.config.in_channels))
+        let [height, width] = self.config.sample_size?.height_width();
+        Some([self.config.in_channels, height, width])
     }
 }
 
 impl Network for UNet2d {
+    fn channels(&self) -> [u32; 2] {
+        [self.config.in_channels, self.config.out_channels]
+    }
+
     fn time_width(&self) -> u32 {
         self.config.block_out_channels[0]
     }

@@ -183,8 +183,8 @@ fn up(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Vec<Level> {
             Layer { resnet, attention }
         };
         let layers = (0..=settings.layers).map(|j| layer(p, j)).collect();
-        let resample = (i < last)
-            .then(|| Resample::Double(Conv::same(p, &format!("{name}.upsamplers.0.conv"), outputs, outputs)));
+        let resample =
+            (i < last).then(|| Resample::Double(Conv::same(p, &format!("{name}.upsamplers.0.conv"), outputs, outputs)));
         Level { layers, resample }
     };
     channels.iter().enumerate().map(level).collect()
