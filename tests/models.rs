@@ -6,15 +6,16 @@ mod golden;
 
 use common::{gpu, gpu_with_tiles};
 use degrain::gpu::{Gpu, Memory};
-use degrain::nn::layers::{Conv, Norm};
+use degrain::nn::layers::{Conv, Norm, Normalization};
 use degrain::nn::resnet::{Resnet, ResnetSettings};
 use degrain::nn::self_attention::{SelfAttention, SelfAttentionSettings};
 use degrain::nn::{
-    Activation, PARAMETERS, Parameters, TIME_TABLE, TimeShift, UNet2d, UNet2dConfig, Weights, sinusoid, state_dict,
+    Activation, Conditions, Model, Network, PARAMETERS, Parameters, TimeShift, UNet2d, UNet2dConfig, Weights, sinusoid,
+    state_dict,
 };
 use degrain::ops::conv2d::{Conv2d, Padding};
 use degrain::ops::upsample::upsample;
-use degrain::tape::{Program, Step, Tape, Tensor};
+use degrain::tape::{Program, Shape, Step, Tape, Tensor};
 use golden::{Golden, Run, compare, excess, nudge, path};
 
 /// The model of a golden, with its parameters: as a directory that diffusers wrote.
@@ -22,20 +23,37 @@ fn model(name: &str) -> (UNet2d, Vec<f32>) {
     let (config, unknown) = UNet2dConfig::read(&path(&format!("{name}/unet/config.json"))).unwrap();
     assert_eq!(unknown, [""; 0]);
     assert_eq!(UNet2dConfig::from_json(&config.to_json()).unwrap().0, config);
-    let model = UNet2d::new(config, 1000).unwrap();
+    let model = UNet2d::new(config).unwrap();
     let file = path(&format!("{name}/unet/diffusion_pytorch_model.safetensors"));
     let slab = state_dict::read(&file, model.parameters()).unwrap();
     (model, slab)
 }
 
+/// What the model is told of a golden's time steps.
+fn times(model: &UNet2d, golden: &Golden, name: &str) -> (Shape, Vec<u32>) {
+    let (shape, steps) = golden.words(name);
+    let steps: Vec<f64> = steps.into_iter().map(f64::from).collect();
+    let rows = model.time_table(&steps).iter().map(|x| x.to_bits()).collect();
+    (Shape::f32([shape.dims()[0], model.time_width()]), rows)
+}
+
+/// Pictures and times of a golden, and classes if it has them.
+fn inputs(model: &UNet2d, golden: &Golden) -> Vec<(&'static str, (Shape, Vec<u32>))> {
+    let mut inputs = vec![("x", golden.words("x")), ("time", times(model, golden, "timesteps"))];
+    if golden.has("class_labels") {
+        inputs.push(("class_labels", golden.words("class_labels")));
+    }
+    inputs
+}
+
+fn record(model: &UNet2d, t: &mut Tape, w: &Weights, x: &[Tensor]) -> Tensor {
+    model.forward(t, w, x[0], Conditions { time: Some(x[1]), labels: x.get(2).copied() })
+}
+
 fn check_model(gpu: &Gpu, name: &str) {
     let (model, slab) = model(name);
     let golden = Golden::open(&format!("{name}/golden.safetensors"));
-    let inputs: Vec<_> = ["x", "timesteps", "class_labels"].into_iter().filter(|name| golden.has(name)).collect();
-    let inputs: Vec<_> = inputs.into_iter().map(|name| (name, golden.words(name))).collect();
-    let run = Run::new(gpu, model.parameters(), &inputs, &model.time_table(), |t, w, x| {
-        model.forward(t, w, x[0], x[1], x.get(2).copied())
-    });
+    let run = Run::new(gpu, model.parameters(), &inputs(&model, &golden), |t, w, x| record(&model, t, w, x));
     // The gradient of loss = mean((out - target)^2).
     let (out, target) = (golden.floats("out"), golden.floats("target"));
     let twice = 2.0 / out.len() as f64;
@@ -55,14 +73,14 @@ fn check_model(gpu: &Gpu, name: &str) {
     let gradient = golden.floats("grad.x");
     worst = worst.max(compare(&format!("{name}: gradient of x"), &got.inputs[0].1, &moved.inputs[0].1, &gradient));
 
-    run.write("timesteps", &golden.words("other_timesteps").1);
+    run.write("time", &times(&model, &golden, "other_timesteps").1);
     let moved = run.run();
     run.write(PARAMETERS, &slab);
     let other = run.run();
     worst = worst.max(compare(&format!("{name}: other_out"), &other.out, &moved.out, &golden.floats("other_out")));
     println!("{name}: at worst {worst:.2} of what is allowed");
 
-    run.write("timesteps", &golden.words("timesteps").1);
+    run.write("time", &times(&model, &golden, "timesteps").1);
     let again = run.run();
     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
     assert_eq!(bits(&again.out), bits(&got.out), "{name}: two runs differ");
@@ -103,7 +121,6 @@ fn wrong_flags_are_found() {
     let gpu = gpu();
     let (right, slab) = model("unet_center_input");
     let golden = Golden::open("unet_center_input/golden.safetensors");
-    let inputs = [("x", golden.words("x")), ("timesteps", golden.words("timesteps"))];
     type Change = fn(&mut UNet2dConfig);
     let wrong: [(&str, Change); 7] = [
         ("norm_eps", |c| c.norm_eps = 1e-6),
@@ -117,10 +134,8 @@ fn wrong_flags_are_found() {
     for (flag, change) in wrong {
         let mut config = right.config().clone();
         change(&mut config);
-        let model = UNet2d::new(config, 1000).unwrap();
-        let run = Run::new(&gpu, model.parameters(), &inputs, &model.time_table(), |t, w, x| {
-            model.forward(t, w, x[0], x[1], None)
-        });
+        let model = UNet2d::new(config).unwrap();
+        let run = Run::new(&gpu, model.parameters(), &inputs(&model, &golden), |t, w, x| record(&model, t, w, x));
         run.write(PARAMETERS, &slab);
         let got = run.run().out;
         run.write(PARAMETERS, &nudge(&slab));
@@ -148,21 +163,18 @@ fn from_another_slab() {
     let gpu = gpu();
     let (model, slab) = model("unet_no_attention");
     let golden = Golden::open("unet_no_attention/golden.safetensors");
-    let inputs = [("x", golden.words("x")), ("timesteps", golden.words("timesteps"))];
-    let trained = Run::new(&gpu, model.parameters(), &inputs, &model.time_table(), |t, w, x| {
-        model.forward(t, w, x[0], x[1], None)
-    });
+    let inputs = inputs(&model, &golden);
+    let trained = Run::new(&gpu, model.parameters(), &inputs, |t, w, x| record(&model, t, w, x));
     trained.write(PARAMETERS, &slab);
 
     let mut t = Tape::new(gpu.target());
     let w = model.parameters().fixed(&mut t, "average");
-    let [x, time] = [&inputs[0], &inputs[1]].map(|(name, (shape, _))| t.memory(name, *shape));
-    let out = model.forward(&mut t, &w, x, time, None);
+    let x: Vec<Tensor> = inputs.iter().map(|(name, (shape, _))| t.memory(name, *shape)).collect();
+    let out = record(&model, &mut t, &w, &x);
     assert!(!t.needs_gradient(out));
     let mut memory = Memory::new();
     let program = Program::compile(&gpu, &t, &mut memory).unwrap();
     memory.write(&gpu, "average", 0, &slab).unwrap();
-    memory.write(&gpu, TIME_TABLE, 0, &model.time_table()).unwrap();
     inputs.iter().for_each(|(name, (_, words))| memory.write(&gpu, name, 0, words).unwrap());
     program.run(&gpu, &Step::default()).unwrap();
     let words = program.read_words(&gpu, &t, &memory, out).unwrap();
@@ -207,7 +219,7 @@ fn check_block<T>(
     let slab = golden.slab(&parameters);
     let inputs: Vec<_> = inputs.iter().map(|&input| (input, golden.words(&format!("{name}.in.{input}")))).collect();
     let gpu = gpu();
-    let run = Run::new(&gpu, &parameters, &inputs, &[], |t, w, x| forward(&block, t, w, x));
+    let run = Run::new(&gpu, &parameters, &inputs, |t, w, x| forward(&block, t, w, x));
     run.write("dout", &golden.floats(&format!("{name}.dout")));
     run.write(PARAMETERS, &slab);
     let got = run.run();
@@ -234,7 +246,9 @@ fn resnets() {
         ("resnet_scale_shift", 12, 8, TimeShift::ScaleShift),
     ] {
         let activation = Activation::Silu;
-        let settings = ResnetSettings { time_width: 12, time_shift, groups: 4, eps: 1e-5, activation, divisor: 1.0 };
+        let normalization = Normalization::Groups { groups: 4, eps: 1e-5 };
+        let settings =
+            ResnetSettings { time_width: 12, time_shift, normalization, dropout: 0.0, activation, divisor: 1.0 };
         check_block(
             name,
             &["x", "temb"],

@@ -25,7 +25,7 @@ impl Decoder {
             return Err(Error::Config(format!("a batch of {batch} images: draw 1 to {}", crate::gpu::MAX_WORKGROUPS)));
         }
         let config = model.config();
-        let image = config.sample_size.image(config.in_channels);
+        let image = model.image_shape();
         let mut tape = Tape::new(gpu.target());
         let t = &mut tape;
         let z = noise::noise(t, purpose::SAMPLE, Shape::f32([batch, config.latent_channels]));

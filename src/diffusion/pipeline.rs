@@ -133,7 +133,7 @@ impl Pipeline {
             if alone { Default::default() } else { SchedulerConfig::read(&scheduler_file)? };
         let Trained { model, weights, card, warnings } = read_model(folder)?;
         let class = model.model().class();
-        let Any::Denoiser(network) = model else {
+        let Any::Network(network) = model else {
             return Err(Error::file(config, format!("`{class}` is no denoiser: it cannot be sampled from this way")));
         };
         let [taken, given] = network.channels();

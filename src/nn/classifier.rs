@@ -16,7 +16,7 @@ use super::embedding::{Embedding, sinusoid};
 use super::layers::{BatchNorm, Conv, Dropout, Linear};
 use super::network::{Conditions, Model, Network};
 use super::parameters::{Parameters, Weights};
-use super::unet_choices::{Activation, SampleSize};
+use super::unet_choices::Activation;
 use crate::ops::add::add;
 use crate::ops::add_channels::add_channels;
 use crate::ops::conv2d::{Conv2d, Padding};
@@ -41,7 +41,7 @@ pub enum Pooling {
 #[serde(deny_unknown_fields, default)]
 pub struct ClassifierConfig {
     /// Height and width of the pictures that it is made for; others pass as well.
-    pub sample_size: SampleSize,
+    pub sample_size: [u32; 2],
     /// Channels of the picture.
     pub in_channels: u32,
     /// Classes that it tells apart.
@@ -65,7 +65,7 @@ pub struct ClassifierConfig {
 impl Default for ClassifierConfig {
     fn default() -> ClassifierConfig {
         ClassifierConfig {
-            sample_size: SampleSize::Square(28),
+            sample_size: [28, 28],
             in_channels: 1,
             classes: 10,
             block_out_channels: vec![16, 48, 128],
@@ -92,7 +92,7 @@ impl Config for ClassifierConfig {
             positive(key, value)?;
         }
         rate("dropout", self.dropout)?;
-        let [height, width] = self.sample_size.height_width();
+        let [height, width] = self.sample_size;
         self.check_size(height, width).map_err(|problem| format!("`sample_size`: {problem}"))
     }
 }
@@ -232,7 +232,8 @@ impl Model for Classifier {
     }
 
     fn image(&self) -> Option<[u32; 3]> {
-        Some(self.config.sample_size.image(self.config.in_channels))
+        let [height, width] = self.config.sample_size;
+        Some([self.config.in_channels, height, width])
     }
 }
 

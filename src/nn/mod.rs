@@ -28,7 +28,7 @@ pub use parameters::{
     GRADIENTS, Initial, Initialization, PARAMETERS, Parameter, ParameterId, Parameters, Weights, statistics_of,
 };
 pub use plain_unet::{PlainUNet, PlainUNetConfig};
-pub use residual_unet::{Downsampling, ResidualUNet, ResidualUNetConfig};
+pub use residual_unet::{Downsample, ResidualUNet, ResidualUNetConfig};
 pub use unet_choices::{
     Activation, ClassEmbedding, DownBlock, MidBlock, Resampling, SampleSize, TimeEmbedding, TimeShift, UpBlock,
 };

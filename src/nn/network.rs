@@ -59,7 +59,7 @@ impl Conditions {
 
 /// A model that makes something of a noisy picture: a denoiser, or a classifier.
 pub trait Network: Model {
-    /// Channels of its picture and of its answer; a classifier answers a number for each class.
+    /// Channels of the picture that it takes, and of what it answers.
     fn channels(&self) -> [u32; 2];
 
     /// Numbers that tell it the time; 0 for a network that is not told.

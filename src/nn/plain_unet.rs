@@ -18,7 +18,7 @@ use super::config_rules::{Rule, check_size, levels_at_least, positive};
 use super::layers::{BatchNorm, Conv, Linear};
 use super::network::{Conditions, Model, Network};
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
-use super::unet_choices::{Activation, SampleSize};
+use super::unet_choices::Activation;
 use crate::ops::concat::concat;
 use crate::ops::embedding::embedding;
 use crate::ops::max_pool::max_pool;
@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct PlainUNetConfig {
     /// Height and width of the pictures: no other size passes, because the maps of time and class have weights for each pixel.
-    pub sample_size: SampleSize,
+    pub sample_size: [u32; 2],
     /// Channels of the noisy picture.
     pub in_channels: u32,
     /// Channels of the prediction.
@@ -55,7 +55,7 @@ pub struct PlainUNetConfig {
 impl Default for PlainUNetConfig {
     fn default() -> PlainUNetConfig {
         PlainUNetConfig {
-            sample_size: SampleSize::Square(28),
+            sample_size: [28, 28],
             in_channels: 1,
             out_channels: 1,
             block_out_channels: vec![64, 128, 256],
@@ -84,7 +84,7 @@ impl Config for PlainUNetConfig {
         ] {
             positive(key, value)?;
         }
-        let [height, width] = self.sample_size.height_width();
+        let [height, width] = self.sample_size;
         check_size(self.block_out_channels.len(), height, width).map_err(|problem| format!("`sample_size`: {problem}"))
     }
 }
@@ -212,7 +212,7 @@ impl PlainUNet {
 
 /// Height and width of the coarsest map.
 fn bottom_size(config: &PlainUNetConfig) -> [u32; 2] {
-    config.sample_size.height_width().map(|side| side >> (config.block_out_channels.len() - 1))
+    config.sample_size.map(|side| side >> (config.block_out_channels.len() - 1))
 }
 
 impl Model for PlainUNet {
@@ -229,7 +229,8 @@ impl Model for PlainUNet {
     }
 
     fn image(&self) -> Option<[u32; 3]> {
-        Some(self.config.sample_size.image(self.config.in_channels))
+        let [height, width] = self.config.sample_size;
+        Some([self.config.in_channels, height, width])
     }
 }
 
@@ -252,7 +253,7 @@ impl Network for PlainUNet {
     }
 
     fn check_size(&self, height: u32, width: u32) -> Result<()> {
-        let [h, w] = self.config.sample_size.height_width();
+        let [h, w] = self.config.sample_size;
         match [height, width] == [h, w] {
             true => Ok(()),
             false => Err(Error::Config(format!(

@@ -1,4 +1,4 @@
-//! Models by the `_class_name` of their `config.json`. A new network needs a line in the list below.
+//! Models by the `_class_name` of their `config.json`. A new one needs a line in the list below.
 
 use super::classifier::{Classifier, ClassifierConfig};
 use super::config::Config;
@@ -12,11 +12,11 @@ use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
-/// A model of any kind.
+/// A model of any class, by what can be done with it.
 #[derive(Debug)]
 pub enum Any {
     /// A denoiser.
-    Denoiser(Box<dyn Network>),
+    Network(Box<dyn Network>),
     /// A classifier.
     Classifier(Classifier),
     /// An autoencoder.
@@ -24,60 +24,63 @@ pub enum Any {
 }
 
 impl Any {
-    /// What all kinds have in common.
+    /// What it has in common with all models.
     pub fn model(&self) -> &dyn Model {
         match self {
-            Any::Denoiser(network) => &**network,
-            Any::Classifier(network) => network,
+            Any::Network(network) => &**network,
+            Any::Classifier(classifier) => classifier,
             Any::Vae(vae) => vae,
+        }
+    }
+
+    /// Channels of the picture that it takes, and of what it answers: an autoencoder with pictures, a classifier with logits.
+    pub fn channels(&self) -> [u32; 2] {
+        match self {
+            Any::Network(network) => network.channels(),
+            Any::Classifier(classifier) => classifier.channels(),
+            Any::Vae(vae) => [vae.image_shape()[0]; 2],
         }
     }
 }
 
-/// A model, and the keys of its config that it does not have and passes over; or what is wrong, in words.
+/// A model, and the keys of its config that its class does not have and passes over; or what is wrong, in words.
 type Made = std::result::Result<(Any, Vec<String>), String>;
 
-/// Every model.
+/// Every class.
 const MODELS: [(&str, fn(&str) -> Made); 5] = [
-    ("UNet2DModel", unet2d),
-    (PlainUNetConfig::CLASS, |json| made(json, PlainUNet::new, |network| Any::Denoiser(Box::new(network)))),
-    (ResidualUNetConfig::CLASS, |json| made(json, ResidualUNet::new, |network| Any::Denoiser(Box::new(network)))),
-    (ClassifierConfig::CLASS, |json| made(json, Classifier::new, Any::Classifier)),
-    (VaeConfig::CLASS, |json| made(json, Vae::new, Any::Vae)),
+    (UNET2D, unet2d),
+    (PlainUNetConfig::CLASS, |json| made(json, |config| Ok(Any::Network(Box::new(PlainUNet::new(config)?))))),
+    (ResidualUNetConfig::CLASS, |json| made(json, |config| Ok(Any::Network(Box::new(ResidualUNet::new(config)?))))),
+    (ClassifierConfig::CLASS, |json| made(json, |config| Ok(Any::Classifier(Classifier::new(config)?)))),
+    (VaeConfig::CLASS, |json| made(json, |config| Ok(Any::Vae(Vae::new(config)?)))),
 ];
 
-fn made<C: Config, M>(json: &str, new: fn(C) -> Result<M>, kind: fn(M) -> Any) -> Made {
-    let model = new(C::from_json(json)?).map_err(|e| e.to_string())?;
-    Ok((kind(model), vec![]))
-}
+/// The one that others write, too: there keys that are not known do not matter.
+const UNET2D: &str = "UNet2DModel";
 
-/// The one that others write, too: keys that are not known do not matter.
 fn unet2d(json: &str) -> Made {
     let (config, unknown) = UNet2dConfig::from_json(json)?;
-    Ok((Any::Denoiser(Box::new(UNet2d::new(config).map_err(|e| e.to_string())?)), unknown))
+    let network = UNet2d::new(config).map_err(|e| e.to_string())?;
+    Ok((Any::Network(Box::new(network)), unknown))
 }
 
-/// `_class_name`; a config without one is that of a `UNet2DModel`.
-fn class(json: &str) -> std::result::Result<String, String> {
-    let value: Value = serde_json::from_str(json).map_err(|e| format!("no JSON object: {e}"))?;
-    match value.get("_class_name") {
-        None => Ok("UNet2DModel".into()),
-        Some(Value::String(name)) => Ok(name.clone()),
-        Some(other) => Err(format!("`_class_name` = {other} is not supported: it must be the name of a class")),
-    }
+fn made<C: Config>(json: &str, new: impl FnOnce(C) -> Result<Any>) -> Made {
+    Ok((new(C::from_json(json)?).map_err(|e| e.to_string())?, vec![]))
 }
 
-/// The model that a config is of. Also returns the keys that its class does not have, for the caller to print.
+/// The model that a config is of; one without `_class_name` is that of a `UNet2DModel`. Also returns the keys that its class does not have,
+/// for the caller to print.
 ///
 /// # Errors
 /// What is wrong, in words: no JSON, a class that is not there (with those that are), or a config that the class refuses.
 pub fn from_json(json: &str) -> Made {
-    let class = class(json)?;
-    match MODELS.iter().find(|(name, _)| *name == class) {
+    let value: Value = serde_json::from_str(json).map_err(|e| format!("no JSON object: {e}"))?;
+    let class = value.get("_class_name").cloned().unwrap_or_else(|| UNET2D.into());
+    match MODELS.iter().find(|(name, _)| class == *name) {
         Some((_, make)) => make(json),
         None => {
             let names: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
-            Err(format!("`_class_name` = {class:?} is not supported: it must be one of {}", names.join(", ")))
+            Err(format!("`_class_name` = {class} is not supported: it must be one of {}", names.join(", ")))
         }
     }
 }

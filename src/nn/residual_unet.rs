@@ -16,18 +16,19 @@ use super::network::{Conditions, Model, Network};
 use super::parameters::{Parameters, Weights};
 use super::resnet::ResnetSettings;
 use super::self_attention::SelfAttentionSettings;
-use super::unet_choices::{Activation, SampleSize, TimeShift};
+use super::unet_choices::{Activation, TimeShift};
 use super::unet_levels::{Halving, Levels, LevelsSettings};
 use crate::ops::conv2d::Padding;
 use crate::ops::relu::relu;
 use crate::tape::{Tape, Tensor};
 use crate::{Error, Result};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// How maps are halved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Downsampling {
+pub enum Downsample {
     /// By a convolution of 3x3 with stride 2.
     Conv,
     /// By the mean of each 2x2 pixels.
@@ -39,7 +40,7 @@ pub enum Downsampling {
 #[serde(deny_unknown_fields, default)]
 pub struct ResidualUNetConfig {
     /// Height and width of the pictures that it is made for; others whose sides can be halved between all levels pass as well.
-    pub sample_size: SampleSize,
+    pub sample_size: [u32; 2],
     /// Channels of the noisy picture.
     pub in_channels: u32,
     /// Channels of the prediction.
@@ -49,13 +50,13 @@ pub struct ResidualUNetConfig {
     /// Residual blocks of a level on the way down; one more on the way up.
     pub layers_per_block: u32,
     /// How maps are halved.
-    pub downsample: Downsampling,
+    pub downsample: Downsample,
     /// Probability with which the residual blocks drop an element in training.
     pub dropout: f64,
-    /// The first level with self-attention, counted from the finest: 0 for all. The middle always has it.
-    pub attention_from: u32,
-    /// Channels of an attention head; null for one head of all channels.
-    pub attention_head_dim: Option<u32>,
+    /// Whether each level, from the finest, has self-attention; the middle always has it.
+    pub attention: Vec<bool>,
+    /// Channels of an attention head.
+    pub attention_head_dim: u32,
     /// Groups of the attention's group normalisation.
     pub norm_num_groups: u32,
     /// Number of classes, a null class included; null for a model that is not told the class.
@@ -65,15 +66,15 @@ pub struct ResidualUNetConfig {
 impl Default for ResidualUNetConfig {
     fn default() -> ResidualUNetConfig {
         ResidualUNetConfig {
-            sample_size: SampleSize::Square(28),
+            sample_size: [28, 28],
             in_channels: 1,
             out_channels: 1,
             block_out_channels: vec![32, 64, 128],
             layers_per_block: 2,
-            downsample: Downsampling::Conv,
+            downsample: Downsample::Conv,
             dropout: 0.1,
-            attention_from: 0,
-            attention_head_dim: Some(32),
+            attention: vec![true; 3],
+            attention_head_dim: 32,
             norm_num_groups: 8,
             num_class_embeds: None,
         }
@@ -90,27 +91,30 @@ impl Config for ResidualUNetConfig {
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
             ("layers_per_block", self.layers_per_block),
-            ("attention_head_dim", self.attention_head_dim.unwrap_or(1)),
+            ("attention_head_dim", self.attention_head_dim),
             ("num_class_embeds", self.num_class_embeds.unwrap_or(1)),
         ] {
             positive(key, value)?;
+        }
+        if self.attention.len() != channels.len() {
+            return Err(format!(
+                "`attention` has {} entries, but `block_out_channels` has {}: one for each level",
+                self.attention.len(),
+                channels.len()
+            ));
         }
         rate("dropout", self.dropout)?;
         divides_all(channels, "norm_num_groups", self.norm_num_groups)?;
         let last = channels.len() - 1;
         (0..=last)
-            .filter(|&level| level == last || self.attends(level))
-            .try_for_each(|level| head_fits(channels, level, self.attention_head_dim))?;
-        let [height, width] = self.sample_size.height_width();
+            .filter(|&level| level == last || self.attention[level])
+            .try_for_each(|level| head_fits(channels, level, Some(self.attention_head_dim)))?;
+        let [height, width] = self.sample_size;
         check_size(channels.len(), height, width).map_err(|problem| format!("`sample_size`: {problem}"))
     }
 }
 
 impl ResidualUNetConfig {
-    fn attends(&self, level: usize) -> bool {
-        level >= self.attention_from as usize
-    }
-
     fn time_width(&self) -> u32 {
         4 * self.block_out_channels[0]
     }
@@ -125,23 +129,22 @@ impl ResidualUNetConfig {
             divisor: 1.0,
         };
         let attention = SelfAttentionSettings {
-            head_width: self.attention_head_dim,
+            head_width: Some(self.attention_head_dim),
             groups: Some(self.norm_num_groups),
             eps: 1e-5,
             divisor: 1.0,
         };
-        let levels = 0..self.block_out_channels.len();
-        let of_level = |level: usize| self.attends(level).then_some(attention);
+        let of_level = |&attends: &bool| attends.then_some(attention);
         LevelsSettings {
             channels: &self.block_out_channels,
             layers: self.layers_per_block,
             resnet,
-            down: levels.clone().map(of_level).collect(),
+            down: self.attention.iter().map(of_level).collect(),
             mid: Some((resnet, Some(attention))),
-            up: levels.rev().map(of_level).collect(),
+            up: self.attention.iter().rev().map(of_level).collect(),
             halving: match self.downsample {
-                Downsampling::Conv => Halving::Conv(Padding::Same),
-                Downsampling::Average => Halving::Average,
+                Downsample::Conv => Halving::Conv(Padding::Same),
+                Downsample::Average => Halving::Average,
             },
         }
     }
@@ -200,7 +203,8 @@ impl Model for ResidualUNet {
     }
 
     fn image(&self) -> Option<[u32; 3]> {
-        Some(self.config.sample_size.image(self.config.in_channels))
+        let [height, width] = self.config.sample_size;
+        Some([self.config.in_channels, height, width])
     }
 }
 

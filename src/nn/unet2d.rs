@@ -93,7 +93,8 @@ impl Model for UNet2d {
     }
 
     fn image(&self) -> Option<[u32; 3]> {
-        Some(self.config.sample_size?.image(self.config.in_channels))
+        let [height, width] = self.config.sample_size?.height_width();
+        Some([self.config.in_channels, height, width])
     }
 }
 

@@ -93,12 +93,6 @@ impl SampleSize {
             SampleSize::Rectangle(sides) => sides,
         }
     }
-
-    /// Pictures of that size: `[C, H, W]`.
-    pub fn image(self, channels: u32) -> [u32; 3] {
-        let [height, width] = self.height_width();
-        [channels, height, width]
-    }
 }
 
 /// Ways to embed classes that have a name in diffusers; none is supported.

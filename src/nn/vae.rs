@@ -1,31 +1,32 @@
 //! A convolutional variational autoencoder (Kingma and Welling 2014): pictures to normal distributions of a latent vector, and back.
 //!
 //! ```text
-//! encode: h = x; each level: h = silu(norm(conv(h)))                       3x3, stride 2
+//! encode: h = x; each level: h = silu(norm(conv(h)))                       3x3; stride 2, except in the first
 //!         mean, log_variance = linear(h), linear(h)                        [B, L]
 //! decode: h = silu(norm(map(linear(z))))                                   a map of the coarsest size
-//!         each level from the coarsest: h = silu(norm(conv(upsample(h))))
+//!         each level but the coarsest: h = silu(norm(conv(upsample(h))))
 //!         y = conv_out(h)                                                  what the likelihood needs
 //! ```
 //! y is the logits of the pixels `[B, C, H, W]` (Bernoulli), or C channels of means and C of log scales `[B, 2C, H, W]` (discretised logistic).
 
 use super::config::Config;
-use super::config_rules::{Rule, divides_all, levels_at_least, positive};
+use super::config_rules::{Rule, check_size, divides_all, levels_at_least, positive};
 use super::layers::{Conv, Linear, Norm};
 use super::network::Model;
 use super::parameters::{Parameters, Weights};
-use super::unet_choices::{Activation, SampleSize};
-use crate::Result;
+use super::unet_choices::Activation;
 use crate::ops::conv2d::{Conv2d, Padding};
 use crate::ops::upsample::upsample;
 use crate::tape::{Shape, Tape, Tensor};
+use crate::{Error, Result};
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// Added to variances.
 const EPS: f32 = 1e-5;
 
 /// How a pixel is distributed, given what the decoder says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Likelihood {
@@ -40,12 +41,12 @@ pub enum Likelihood {
 #[serde(deny_unknown_fields, default)]
 pub struct VaeConfig {
     /// Height and width of the pictures: no other size passes.
-    pub sample_size: SampleSize,
+    pub sample_size: [u32; 2],
     /// Channels of the picture.
     pub in_channels: u32,
     /// Numbers of the latent vector.
     pub latent_channels: u32,
-    /// Channels of each level, from the finest, each half as high and wide as the one before (the first as the picture).
+    /// Channels of each level, from the finest.
     pub block_out_channels: Vec<u32>,
     /// Groups of the group normalisations.
     pub norm_num_groups: u32,
@@ -56,12 +57,12 @@ pub struct VaeConfig {
 impl Default for VaeConfig {
     fn default() -> VaeConfig {
         VaeConfig {
-            sample_size: SampleSize::Square(28),
+            sample_size: [28, 28],
             in_channels: 1,
-            latent_channels: 32,
-            block_out_channels: vec![32, 64],
+            latent_channels: 20,
+            block_out_channels: vec![16, 32, 64],
             norm_num_groups: 8,
-            likelihood: Likelihood::Bernoulli,
+            likelihood: Likelihood::DiscretisedLogistic,
         }
     }
 }
@@ -74,10 +75,8 @@ impl Config for VaeConfig {
         positive("in_channels", self.in_channels)?;
         positive("latent_channels", self.latent_channels)?;
         divides_all(&self.block_out_channels, "norm_num_groups", self.norm_num_groups)?;
-        let [height, width] = self.sample_size.height_width();
-        // One halving more than a U-Net of as many levels.
-        super::config_rules::check_size(self.block_out_channels.len() + 1, height, width)
-            .map_err(|problem| format!("`sample_size`: {problem}"))
+        let [height, width] = self.sample_size;
+        check_size(self.block_out_channels.len(), height, width).map_err(|problem| format!("`sample_size`: {problem}"))
     }
 }
 
@@ -85,7 +84,7 @@ impl VaeConfig {
     /// Channels, height and width of the coarsest map.
     fn coarsest(&self) -> [u32; 3] {
         let levels = self.block_out_channels.len();
-        let [height, width] = self.sample_size.height_width().map(|side| side >> levels);
+        let [height, width] = self.sample_size.map(|side| side >> (levels - 1));
         [self.block_out_channels[levels - 1], height, width]
     }
 }
@@ -132,7 +131,7 @@ impl Vae {
     /// The model of a config.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if the config cannot be computed.
+    /// [`Error::Config`] if the config cannot be computed.
     pub fn new(config: VaeConfig) -> Result<Vae> {
         config.validate()?;
         let mut parameters = Parameters::new();
@@ -147,18 +146,20 @@ impl Vae {
         let down = (0..channels.len())
             .map(|i| {
                 let inputs = if i == 0 { config.in_channels } else { channels[i - 1] };
-                Layer::new(p, &format!("encoder.levels.{i}"), [inputs, channels[i]], 2, groups)
+                let stride = if i == 0 { 1 } else { 2 };
+                Layer::new(p, &format!("encoder.levels.{i}"), [inputs, channels[i]], stride, groups)
             })
             .collect();
         let [mean, log_variance] =
             ["encoder.mean", "encoder.log_variance"].map(|name| Linear::new(p, name, length, latent));
         let from_latent = Linear::new(p, "decoder.linear", latent, length);
         let norm = Norm::new(p, "decoder.norm", coarsest, groups, EPS);
-        let up = (0..channels.len())
+        let up = channels
+            .windows(2)
             .rev()
             .enumerate()
-            .map(|(number, i)| {
-                let sides = [channels[i], channels[i.saturating_sub(1)]];
+            .map(|(number, channels)| {
+                let sides = [channels[1], channels[0]];
                 Layer::new(p, &format!("decoder.levels.{number}"), sides, 1, groups)
             })
             .collect();
@@ -171,15 +172,44 @@ impl Vae {
         &self.config
     }
 
+    /// Channels, height and width of the pictures.
+    pub fn image_shape(&self) -> [u32; 3] {
+        let [height, width] = self.config.sample_size;
+        [self.config.in_channels, height, width]
+    }
+
+    /// Numbers of the latent vector.
+    pub fn latent_channels(&self) -> u32 {
+        self.config.latent_channels
+    }
+
+    /// How a pixel is distributed, given what the decoder says of it.
+    pub fn likelihood(&self) -> Likelihood {
+        self.config.likelihood
+    }
+
+    /// Whether pictures of a size can pass through.
+    ///
+    /// # Errors
+    /// [`Error::Config`]: which can.
+    pub fn check_size(&self, height: u32, width: u32) -> Result<()> {
+        let [h, w] = self.config.sample_size;
+        match [height, width] == [h, w] {
+            true => Ok(()),
+            false => Err(Error::Config(format!(
+                "pictures of {height}x{width} do not fit a Vae whose `sample_size` is {h}x{w}: it has weights for each pixel"
+            ))),
+        }
+    }
+
     /// Records the distributions of the latents of pictures x [B, C, H, W]: mean and log variance, both [B, latent].
     ///
     /// # Panics
     /// If the pictures are of another size.
     #[track_caller]
     pub fn encode(&self, t: &mut Tape, w: &Weights, x: Tensor) -> (Tensor, Tensor) {
-        let [batch, channels, height, width] = t.shape(x).as_array();
-        let made_for = self.config.sample_size.image(self.config.in_channels);
-        assert_eq!([channels, height, width], made_for, "a Vae is made for pictures of one size [C, H, W]");
+        let [batch, _, height, width] = t.shape(x).as_array();
+        self.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
         let mut h = x;
         for level in &self.down {
             h = level.forward(t, w, h);
@@ -218,6 +248,6 @@ impl Model for Vae {
     }
 
     fn image(&self) -> Option<[u32; 3]> {
-        Some(self.config.sample_size.image(self.config.in_channels))
+        Some(self.image_shape())
     }
 }

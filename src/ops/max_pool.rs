@@ -76,6 +76,10 @@ impl Op for MaxPool {
         })]
     }
 
+    fn piecewise_linear(&self) -> bool {
+        true
+    }
+
     fn terms(&self, _: &[Shape]) -> usize {
         1
     }

@@ -43,6 +43,10 @@ impl Op for Relu {
         vec![x[0].map(|x| x.max(0.0))]
     }
 
+    fn piecewise_linear(&self) -> bool {
+        true
+    }
+
     fn terms(&self, _: &[Shape]) -> usize {
         1
     }

@@ -41,6 +41,11 @@ pub trait Op: Debug {
     /// The specification: outputs, then the new values of the inputs named by [`Op::updates`], from plain loops in f64.
     fn reference(&self, x: &[Array], step: &Step) -> Vec<Array>;
 
+    /// Whether it is linear but for kinks, as a maximum is: at a kink every slope between those of the two sides is a gradient.
+    fn piecewise_linear(&self) -> bool {
+        false
+    }
+
     /// Number of terms in the longest sum that a result or a gradient goes through: what the tolerance is computed from.
     fn terms(&self, inputs: &[Shape]) -> usize;
 

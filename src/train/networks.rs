@@ -23,7 +23,7 @@ pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result
             ..unet_config(config, channels, height, width)
         })?),
         NetworkName::Plain => Box::new(PlainUNet::new(PlainUNetConfig {
-            sample_size: SampleSize::of(height, width),
+            sample_size: [height, width],
             in_channels: channels,
             out_channels,
             block_out_channels: config.block_out_channels.clone(),
@@ -34,13 +34,13 @@ pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result
             num_train_timesteps: config.timesteps,
         })?),
         NetworkName::Residual => Box::new(ResidualUNet::new(ResidualUNetConfig {
-            sample_size: SampleSize::of(height, width),
+            sample_size: [height, width],
             in_channels: channels,
             out_channels,
             block_out_channels: config.block_out_channels.clone(),
             layers_per_block: config.layers_per_block,
-            attention_from: attention_from(&config.attention)?,
-            attention_head_dim: Some(config.attention_head_dim),
+            attention: config.attention.clone(),
+            attention_head_dim: config.attention_head_dim,
             norm_num_groups: config.norm_num_groups,
             downsample: config.downsample,
             dropout: f64::from(config.dropout),
@@ -59,7 +59,7 @@ pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result
 pub fn classifier(config: &Config, data: &Dataset) -> Result<Classifier> {
     let [channels, height, width] = data.shape();
     Classifier::new(ClassifierConfig {
-        sample_size: SampleSize::of(height, width),
+        sample_size: [height, width],
         in_channels: channels,
         block_out_channels: config.block_out_channels.clone(),
         classes: data.classes as u32,
@@ -76,24 +76,13 @@ pub fn classifier(config: &Config, data: &Dataset) -> Result<Classifier> {
 pub fn autoencoder(config: &Config, data: &Dataset) -> Result<Vae> {
     let [channels, height, width] = data.shape();
     Vae::new(VaeConfig {
-        sample_size: SampleSize::of(height, width),
+        sample_size: [height, width],
         in_channels: channels,
         block_out_channels: config.block_out_channels.clone(),
         norm_num_groups: config.norm_num_groups,
         latent_channels: config.latent_channels,
         likelihood: config.likelihood,
     })
-}
-
-/// The first level with attention, for a network that has it from some level on.
-fn attention_from(attention: &[bool]) -> Result<u32> {
-    let from = attention.iter().position(|&has| has).unwrap_or(attention.len());
-    match attention[from..].iter().all(|&has| has) {
-        true => Ok(from as u32),
-        false => {
-            Err(Error::Config("--attention: the residual network has it from some level on: false,true,true".into()))
-        }
-    }
 }
 
 fn unet_config(config: &Config, channels: u32, height: u32, width: u32) -> UNet2dConfig {

@@ -6,7 +6,7 @@ use super::choices::{Decay, Mirror, NetworkName, Size, Storage};
 use super::presets;
 use crate::diffusion::{LossWeighting, Prediction, ProcessName, SamplerName, Schedule, Spacing, Variance};
 use crate::gpu::Form;
-use crate::nn::{Downsampling, Initialization, Likelihood};
+use crate::nn::{Downsample, Initialization, Likelihood};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ settings! {
     /// Probability that a number is dropped in residual blocks
     dropout: f32,
     /// How the residual network halves its maps: conv or average
-    downsample: Downsampling,
+    downsample: Downsample,
     /// Channels that time and label each add at the bottom of the plain network
     condition_channels: u32,
     /// Width of the hidden layer of the plain network's time and label networks

@@ -3,7 +3,7 @@
 #![allow(dead_code)] // not every test uses all of it
 
 use degrain::gpu::{Gpu, Memory};
-use degrain::nn::{GRADIENTS, PARAMETERS, Parameters, TIME_TABLE, Weights};
+use degrain::nn::{GRADIENTS, PARAMETERS, Parameters, Weights};
 use degrain::tape::{Dtype, Program, Shape, Step, Tape, Tensor, tolerance};
 use safetensors::tensor::SafeTensors;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,6 @@ impl<'a> Run<'a> {
         gpu: &'a Gpu,
         parameters: &Parameters,
         inputs: &[(&str, (Shape, Vec<u32>))],
-        time_table: &[f32],
         forward: impl FnOnce(&mut Tape, &Weights, &[Tensor]) -> Tensor,
     ) -> Run<'a> {
         let mut t = Tape::new(gpu.target());
@@ -102,9 +101,6 @@ impl<'a> Run<'a> {
             memory.require(gpu, name, parameters.bytes()).unwrap();
         }
         let program = Program::compile(gpu, &t, &mut memory).unwrap_or_else(|e| panic!("{e}"));
-        if !time_table.is_empty() {
-            memory.write(gpu, TIME_TABLE, 0, time_table).unwrap();
-        }
         for (name, (_, words)) in inputs {
             memory.write(gpu, name, 0, words).unwrap();
         }

@@ -151,7 +151,7 @@ fn decode(arguments: &Arguments, output: Output, vae: &Vae, weights: &[f32]) -> 
         images,
         frames: vec![],
         labels: None,
-        image: vae.config().sample_size.image(vae.config().in_channels),
+        image: vae.image_shape(),
         classes: 0,
         description,
     })

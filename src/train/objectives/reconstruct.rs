@@ -71,8 +71,7 @@ impl Objective for Reconstruct {
         let count = drawing.labels.len() as u32;
         let decoder = Decoder::new(gpu, memory, &self.model, drawing.slab, count, drawing.name)?;
         let images = decoder.draw(gpu, memory, config.seed, count)?;
-        let config = self.model.config();
-        let [channels, height, width] = config.sample_size.image(config.in_channels).map(|n| n as usize);
+        let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
         Ok(Some(vec![Images::from_f32(&images, [drawing.labels.len(), channels, height, width])]))
     }
 }

@@ -1,0 +1,406 @@
+//! Networks: every call of their forward and backward passes against its reference, what training changes, and what their configs refuse.
+
+mod common;
+
+use common::{gpu, gpu_with_tiles};
+use degrain::gpu::{Gpu, Memory, Target};
+use degrain::nn::registry::{self, Any};
+use degrain::nn::{
+    Classifier, ClassifierConfig, Conditions, Config, DownBlock, Downsample, GRADIENTS, Initialization, Likelihood,
+    Model, Network, PARAMETERS, PlainUNet, PlainUNetConfig, Pooling, ResidualUNet, ResidualUNetConfig, SampleSize,
+    UNet2d, UNet2dConfig, UpBlock, Vae, VaeConfig, Weights, state_dict,
+};
+use degrain::ops::add::add;
+use degrain::tape::{Checker, Fill, Program, STEP, Shape, Tape, Tensor, words};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+fn plain(classes: Option<u32>) -> PlainUNet {
+    let channels = vec![4, 6, 8];
+    let small = PlainUNetConfig { sample_size: [8, 12], block_out_channels: channels, hidden: 5, ..Default::default() };
+    PlainUNet::new(PlainUNetConfig { time_channels: 3, class_channels: 2, num_class_embeds: classes, ..small }).unwrap()
+}
+
+fn residual(downsample: Downsample, classes: Option<u32>) -> ResidualUNet {
+    ResidualUNet::new(ResidualUNetConfig {
+        sample_size: [8, 12],
+        in_channels: 2,
+        block_out_channels: vec![4, 8],
+        layers_per_block: 1,
+        downsample,
+        dropout: 0.3,
+        attention: vec![false, true],
+        attention_head_dim: 4,
+        norm_num_groups: 2,
+        num_class_embeds: classes,
+        ..Default::default()
+    })
+    .unwrap()
+}
+
+fn classifier(downsample: Pooling, noise_aware: bool) -> Classifier {
+    Classifier::new(ClassifierConfig {
+        sample_size: [9, 10],
+        block_out_channels: vec![4, 6, 8],
+        downsample,
+        residual: noise_aware,
+        dropout: 0.4,
+        noise_aware,
+        time_embedding_dim: 6,
+        ..Default::default()
+    })
+    .unwrap()
+}
+
+/// With dropout, of which diffusers' U-Net has one rate for all its blocks.
+fn unet2d() -> UNet2d {
+    UNet2d::new(UNet2dConfig {
+        sample_size: Some(SampleSize::Rectangle([8, 4])),
+        in_channels: 1,
+        out_channels: 1,
+        block_out_channels: vec![4, 8],
+        down_block_types: vec![DownBlock::Plain, DownBlock::Plain],
+        up_block_types: vec![UpBlock::Plain, UpBlock::Plain],
+        layers_per_block: 1,
+        norm_num_groups: 2,
+        attention_head_dim: None,
+        dropout: 0.25,
+        ..Default::default()
+    })
+    .unwrap()
+}
+
+fn vae(likelihood: Likelihood) -> Vae {
+    Vae::new(VaeConfig {
+        sample_size: [8, 4],
+        latent_channels: 3,
+        block_out_channels: vec![4, 6, 8],
+        norm_num_groups: 2,
+        likelihood,
+        ..Default::default()
+    })
+    .unwrap()
+}
+
+fn networks() -> Vec<Box<dyn Network>> {
+    vec![
+        Box::new(plain(None)),
+        Box::new(plain(Some(4))),
+        Box::new(residual(Downsample::Conv, Some(4))),
+        Box::new(residual(Downsample::Average, None)),
+        Box::new(classifier(Pooling::Conv, true)),
+        Box::new(classifier(Pooling::Max, false)),
+        Box::new(unet2d()),
+    ]
+}
+
+/// The tensors of a batch for a network: pictures, and conditions as far as it is told.
+fn batch(t: &mut Tape, network: &dyn Network, count: u32) -> (Tensor, Conditions) {
+    let [channels, height, width] = network.image().unwrap();
+    let x = t.memory("x", Shape::f32([count, channels, height, width]));
+    let time = (network.time_width() > 0).then(|| t.memory("time", Shape::f32([count, network.time_width()])));
+    let labels = network.classes().map(|_| t.memory("labels", Shape::u32([count])));
+    (x, Conditions { time, labels })
+}
+
+/// Memory of a tape with a model's first values, pictures, times and labels.
+fn filled(gpu: &Gpu, t: &Tape, model: &dyn Model, time: &[f32]) -> Memory {
+    let mut memory = Memory::new();
+    for (name, bytes) in t.memory_sizes() {
+        memory.require(gpu, &name, bytes).unwrap();
+        let random = words(Shape::f32([(bytes / 4) as u32]), Fill::Normal(1.0), 9);
+        match name.as_str() {
+            "time" => memory.write(gpu, &name, 0, time).unwrap(),
+            "labels" => memory.write(gpu, &name, 0, &[1u32, 3, 0][..(bytes / 4).min(3) as usize]).unwrap(),
+            _ => memory.write(gpu, &name, 0, &random).unwrap(),
+        }
+    }
+    let values = model.parameters().initialise(7, Initialization::PyTorch);
+    model.parameters().write(gpu, &mut memory, PARAMETERS, &values).unwrap();
+    memory
+}
+
+fn times(network: &dyn Network) -> Vec<f32> {
+    network.time_table(&[3.0, 500.0, 977.0])
+}
+
+/// Checks every call, forward and backward from a random gradient.
+fn verify(gpu: &Gpu, model: &dyn Model, time: &[f32], record: impl FnOnce(&mut Tape, &Weights) -> Tensor) {
+    let mut t = Tape::new(gpu.target());
+    let weights = model.parameters().trained(&mut t);
+    let out = record(&mut t, &weights);
+    let dout = t.memory("dout", t.shape(out));
+    t.backward(out, dout);
+    let mut memory = filled(gpu, &t, model, time);
+    let numbers = model.parameters().slab().len();
+    memory.write(gpu, GRADIENTS, 0, &vec![f32::NAN; numbers]).unwrap();
+    let checker = Checker::new(gpu, &t, &mut memory, STEP).unwrap();
+    if let Err(mismatch) = checker.check(|_, _| ()).unwrap() {
+        panic!("{}: {mismatch}", model.class());
+    }
+    drop(checker);
+    let gradients: Vec<f32> = memory.read(gpu, GRADIENTS, 0, numbers).unwrap();
+    for p in model.parameters().iter().filter(|p| !p.statistic) {
+        assert!(gradients[p.range()].iter().all(|x| x.is_finite()), "{}: no gradient of {}", model.class(), p.name);
+    }
+}
+
+fn verify_network(gpu: &Gpu, network: &dyn Network) {
+    verify(gpu, network, &times(network), |t, w| {
+        let (x, conditions) = batch(t, network, 3);
+        t.watch(x);
+        network.forward(t, w, x, conditions)
+    });
+}
+
+#[test]
+fn every_call_agrees_with_its_reference() {
+    networks().iter().for_each(|network| verify_network(&gpu(), &**network));
+}
+
+#[test]
+fn every_call_agrees_in_tiles() {
+    networks().iter().for_each(|network| verify_network(&gpu_with_tiles(), &**network));
+}
+
+#[test]
+fn an_autoencoder_agrees() {
+    for (gpu, likelihood) in [(gpu(), Likelihood::Bernoulli), (gpu_with_tiles(), Likelihood::DiscretisedLogistic)] {
+        let model = vae(likelihood);
+        verify(&gpu, &model, &[], |t, w| {
+            let x = t.memory("x", Shape::f32([3, 1, 8, 4]));
+            let (mean, log_variance) = model.encode(t, w, x);
+            assert_eq!((t.shape(mean), t.shape(log_variance)), (Shape::f32([3, 3]), Shape::f32([3, 3])));
+            let z = add(t, mean, log_variance);
+            let out = model.decode(t, w, z);
+            let channels = if likelihood == Likelihood::Bernoulli { 1 } else { 2 };
+            assert_eq!(t.shape(out), Shape::f32([3, channels, 8, 4]));
+            out
+        });
+    }
+}
+
+/// What the operators of a name in a tape are called, with their settings.
+fn operators(t: &Tape, name: &str) -> Vec<String> {
+    t.nodes().iter().filter(|node| node.op.name() == name).map(|node| format!("{:?}", node.op)).collect()
+}
+
+fn record(network: &dyn Network, training: bool, count: u32) -> (Tape, Tensor) {
+    let mut t = Tape::new(gpu().target());
+    let parameters = network.parameters();
+    let w = if training { parameters.trained(&mut t) } else { parameters.fixed(&mut t, PARAMETERS) };
+    let (x, conditions) = batch(&mut t, network, count);
+    let out = network.forward(&mut t, &w, x, conditions);
+    t.keep(out, "out");
+    (t, out)
+}
+
+#[test]
+fn dropout_is_for_training() {
+    for (network, layers) in [
+        (Box::new(residual(Downsample::Conv, None)) as Box<dyn Network>, 8),
+        (Box::new(classifier(Pooling::Conv, true)), 1),
+        (Box::new(unet2d()), 8),
+        (Box::new(plain(None)), 0),
+    ] {
+        let mut drops = operators(&record(&*network, true, 2).0, "dropout");
+        assert_eq!(drops.len(), layers, "{}", network.class());
+        drops.sort();
+        drops.dedup();
+        assert_eq!(drops.len(), layers, "{}: layers that drop the same", network.class());
+        assert_eq!(operators(&record(&*network, false, 2).0, "dropout").len(), 0, "{}", network.class());
+    }
+    let none = Classifier::new(ClassifierConfig { dropout: 0.0, ..Default::default() }).unwrap();
+    assert_eq!(operators(&record(&none, true, 2).0, "dropout").len(), 0);
+}
+
+/// Result and running statistics of one pass over a batch of `count`, with every statistic moved by `moved` first.
+fn pass(network: &dyn Network, training: bool, count: u32, moved: f32) -> (Vec<f32>, Vec<f32>) {
+    let gpu = gpu();
+    let (t, out) = record(network, training, count);
+    let mut memory = filled(&gpu, &t, network, &times(network)[..count as usize * network.time_width() as usize]);
+    let slab = network.parameters().slab().len();
+    let mut values = network.parameters().initialise(7, Initialization::PyTorch);
+    values[slab..].iter_mut().for_each(|x| *x += moved);
+    network.parameters().write(&gpu, &mut memory, PARAMETERS, &values).unwrap();
+    let program = Program::compile(&gpu, &t, &mut memory).unwrap();
+    program.run(&gpu, &STEP).unwrap();
+    let after = network.parameters().read(&gpu, &memory, PARAMETERS).unwrap();
+    (memory.read(&gpu, "out", 0, t.shape(out).len()).unwrap(), after[slab..].to_vec())
+}
+
+/// Training normalises by the batch and moves the statistics; otherwise they decide, and an image's result is its own.
+#[test]
+fn statistics_are_for_evaluation() {
+    for network in [
+        Box::new(plain(Some(4))) as Box<dyn Network>,
+        Box::new(residual(Downsample::Conv, None)),
+        Box::new(classifier(Pooling::Max, false)),
+    ] {
+        let (trained, statistics) = pass(&*network, true, 3, 0.0);
+        assert_eq!(trained, pass(&*network, true, 3, 0.25).0, "{}: training reads running statistics", network.class());
+        let (evaluated, kept) = pass(&*network, false, 3, 0.0);
+        assert_ne!(kept, statistics, "{}: training leaves the statistics", network.class());
+        assert_ne!(evaluated, trained, "{}", network.class());
+        assert_ne!(
+            evaluated,
+            pass(&*network, false, 3, 0.25).0,
+            "{}: evaluation passes over statistics",
+            network.class()
+        );
+        let (alone, of_three) = (pass(&*network, false, 1, 0.0).0, &evaluated[..evaluated.len() / 3]);
+        let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let largest = of_three.iter().fold(0.0, |m: f32, x| m.max(x.abs()));
+        assert!(apart(&alone, of_three) < 1e-4 * largest, "{}: an image depends on its batch", network.class());
+        let alike = apart(of_three, &evaluated[evaluated.len() / 3..]);
+        assert!(alike > 1e-3 * largest, "{}: every image has the same result", network.class());
+    }
+}
+
+#[test]
+fn shapes_and_counts() {
+    let shape = |model: &dyn Model, name: &str| model.parameters().find(name).unwrap().shape;
+    let plain = PlainUNet::new(PlainUNetConfig::default()).unwrap();
+    assert_eq!(shape(&plain, "mid_block.conv1.weight"), Shape::f32([256, 384, 3, 3]));
+    assert_eq!(shape(&plain, "time_network.linear_2.weight"), Shape::f32([128 * 7 * 7, 128]));
+    let told = PlainUNet::new(PlainUNetConfig { num_class_embeds: Some(11), ..Default::default() }).unwrap();
+    assert_eq!(shape(&told, "mid_block.conv1.weight"), Shape::f32([256, 512, 3, 3]));
+    assert_eq!(shape(&told, "class_network.table.weight"), Shape::f32([11, 128]));
+    assert_eq!((plain.classes(), told.classes()), (None, Some(11)));
+    assert_eq!(plain.time_row(250.0), [0.25]);
+
+    let classifier = Classifier::new(ClassifierConfig::default()).unwrap();
+    assert!((100_000..400_000).contains(&classifier.parameters().count()), "{}", classifier.parameters().count());
+    assert_eq!((classifier.time_width(), classifier.classes()), (0, None));
+    let mut t = Tape::new(Target::TILES);
+    let w = classifier.parameters().fixed(&mut t, PARAMETERS);
+    let (x, conditions) = batch(&mut t, &classifier, 2);
+    let features = classifier.features(&mut t, &w, x, conditions);
+    assert_eq!(t.shape(features), Shape::f32([2, 128]));
+    let logits = classifier.forward(&mut t, &w, x, conditions);
+    assert_eq!(t.shape(logits), Shape::f32([2, 10]));
+
+    for network in networks() {
+        let mut names: Vec<&str> = network.parameters().iter().map(|p| p.name.as_str()).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "{}", network.class());
+        let (t, out) = record(&*network, false, 2);
+        let [_, given] = network.channels();
+        assert_eq!(t.shape(out).dims()[..2], [2, given], "{}", network.class());
+        assert_eq!(network.time_row(3.0).len(), network.time_width() as usize, "{}", network.class());
+    }
+}
+
+/// The message of a panic.
+fn panic_of(f: impl FnOnce()) -> String {
+    let problem = catch_unwind(AssertUnwindSafe(f)).expect_err("it should be refused");
+    problem.downcast_ref::<String>().cloned().unwrap_or_else(|| problem.downcast_ref::<&str>().unwrap().to_string())
+}
+
+#[test]
+fn sizes_and_conditions_that_do_not_fit() {
+    let wrong = |problem: degrain::Result<()>, parts: &[&str]| {
+        let problem = problem.unwrap_err().to_string();
+        assert!(parts.iter().all(|part| problem.contains(part)), "{problem}");
+    };
+    wrong(plain(None).check_size(12, 8), &["12x8", "8x12"]);
+    wrong(residual(Downsample::Conv, None).check_size(8, 7), &["8x7", "multiples of 2"]);
+    wrong(classifier(Pooling::Max, false).check_size(3, 9), &["3x9", "at least 4"]);
+    wrong(vae(Likelihood::Bernoulli).check_size(4, 8), &["4x8", "8x4"]);
+    assert!(residual(Downsample::Conv, None).check_size(6, 2).is_ok());
+    assert!(classifier(Pooling::Max, false).check_size(4, 9).is_ok());
+
+    let forward = |network: &dyn Network, change: fn(&mut Tape, &mut Conditions)| {
+        let mut t = Tape::new(Target::TILES);
+        let w = network.parameters().fixed(&mut t, PARAMETERS);
+        let (x, mut conditions) = batch(&mut t, network, 2);
+        change(&mut t, &mut conditions);
+        panic_of(|| {
+            network.forward(&mut t, &w, x, conditions);
+        })
+    };
+    let labels = |t: &mut Tape, c: &mut Conditions| c.labels = Some(t.memory("labels", Shape::u32([2])));
+    for network in [Box::new(plain(Some(4))) as Box<dyn Network>, Box::new(residual(Downsample::Conv, Some(4)))] {
+        assert!(forward(&*network, |_, c| c.time = None).contains("must be told the time"));
+        assert!(forward(&*network, |_, c| c.labels = None).contains("no labels are given"));
+    }
+    for network in [Box::new(plain(None)) as Box<dyn Network>, Box::new(classifier(Pooling::Conv, true))] {
+        assert!(forward(&*network, labels).contains("has no classes"));
+    }
+    let clean = classifier(Pooling::Max, false);
+    assert!(forward(&clean, |t, c| c.time = Some(t.memory("time", Shape::f32([2, 6])))).contains("is not told it"));
+}
+
+#[test]
+fn configs_are_read_as_written() {
+    let all = networks().into_iter().map(|network| (network.class(), network.config_json()));
+    let autoencoder = vae(Likelihood::Bernoulli);
+    for (class, json) in all.chain([(autoencoder.class(), autoencoder.config_json())]) {
+        assert!(json.contains(&format!(r#""_class_name": "{class}""#)), "{json}");
+        let (model, unknown) = registry::from_json(&json).unwrap();
+        assert_eq!((model.model().class(), model.model().config_json(), unknown.len()), (class, json, 0));
+        let kind = match model {
+            Any::Vae(_) => "Vae",
+            Any::Classifier(_) => "Classifier",
+            Any::Network(network) => network.class(),
+        };
+        assert_eq!(kind, class);
+    }
+    let (_, unknown) = registry::from_json(r#"{"sample_size": 32, "decay": 0.9999}"#).unwrap();
+    assert_eq!(unknown, ["decay"]);
+    assert_eq!(VaeConfig::from_json(r#"{"_class_name": "Vae", "_version": 3}"#).unwrap(), VaeConfig::default());
+}
+
+#[test]
+fn refusals_name_key_value_and_what_would_do() {
+    for (class, settings, parts) in [
+        ("Transformer", "", &["Transformer", "PlainUNet", "ResidualUNet", "Classifier", "Vae", "UNet2DModel"][..]),
+        ("PlainUNet", r#", "sample_size": [28, 30]"#, &["`sample_size`", "28x30", "multiples of 4"]),
+        ("PlainUNet", r#", "sample_size": 28"#, &["`sample_size` = 28", "array"]),
+        ("PlainUNet", r#", "block_out_channels": [64]"#, &["`block_out_channels` = [64]", "2 at least"]),
+        ("PlainUNet", r#", "hidden": 0"#, &["`hidden` = 0", "at least 1"]),
+        ("PlainUNet", r#", "width": 3"#, &["`width`", "`hidden`"]),
+        ("ResidualUNet", r#", "downsample": "max""#, &["`downsample` = \"max\"", "conv", "average"]),
+        ("ResidualUNet", r#", "dropout": 1.0"#, &["`dropout` = 1", "less than 1"]),
+        ("ResidualUNet", r#", "norm_num_groups": 5"#, &["`norm_num_groups` = 5", "32 channels of level 0", "use 8"]),
+        ("ResidualUNet", r#", "attention": [true]"#, &["`attention` has 1", "3"]),
+        ("ResidualUNet", r#", "attention_head_dim": 64"#, &["`attention_head_dim` = 64", "32 channels of level 0"]),
+        ("Classifier", r#", "classes": -1"#, &["`classes` = -1", "u32"]),
+        ("Classifier", r#", "act_fn": "gelu""#, &["`act_fn`", "gelu", "silu", "relu"]),
+        ("Classifier", r#", "downsample": "average""#, &["average", "conv", "max"]),
+        ("Classifier", r#", "sample_size": [3, 28]"#, &["`sample_size`", "3x28", "at least 4"]),
+        ("Classifier", r#", "block_out_channels": []"#, &["`block_out_channels` is empty", "1 at least"]),
+        ("Vae", r#", "likelihood": "normal""#, &["`likelihood`", "normal", "bernoulli", "discretised_logistic"]),
+        ("Vae", r#", "norm_num_groups": 3"#, &["`norm_num_groups` = 3", "16 channels of level 0", "use 4"]),
+        ("Vae", r#", "latent_channels": 0"#, &["`latent_channels` = 0", "at least 1"]),
+    ] {
+        let json = format!(r#"{{"_class_name": "{class}"{settings}}}"#);
+        let error = registry::from_json(&json).unwrap_err();
+        assert!(parts.iter().all(|part| error.contains(part)), "{json}: {error}");
+    }
+    assert!(registry::from_json("[").unwrap_err().contains("no JSON object"));
+    assert!(registry::from_json(r#"{"_class_name": 3}"#).unwrap_err().contains("`_class_name` = 3"));
+    assert!(PlainUNetConfig::from_json(r#"{"_class_name": "Vae"}"#).unwrap_err().contains("PlainUNet"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    assert!(registry::read(&path).unwrap_err().to_string().contains("config.json"));
+    std::fs::write(&path, r#"{"_class_name": "Vae", "latent_channels": 0}"#).unwrap();
+    assert!(registry::read(&path).unwrap_err().to_string().contains("config.json: `latent_channels` = 0"));
+}
+
+#[test]
+fn state_dicts_hold_the_statistics() {
+    for network in [Box::new(plain(None)) as Box<dyn Network>, Box::new(residual(Downsample::Average, None))] {
+        let parameters = network.parameters();
+        let mut values = vec![0.0; parameters.len()];
+        for (number, p) in parameters.iter().enumerate() {
+            values[parameters.place(p)].iter_mut().enumerate().for_each(|(i, x)| *x = (number * 1000 + i) as f32);
+        }
+        let bytes = state_dict::to_bytes(parameters, &values);
+        assert_eq!(state_dict::from_bytes(&bytes, parameters).unwrap(), values, "{}", network.class());
+        let running = parameters.iter().filter(|p| p.name.ends_with(".running_var")).count();
+        let statistics = parameters.iter().filter(|p| p.statistic).count();
+        assert!(running > 5 && statistics == 2 * running, "{}: {running} of {statistics}", network.class());
+    }
+}
