@@ -4,11 +4,9 @@ use clap::Parser;
 use degrain::diffusion::pipeline::checkpoints;
 use degrain::files::print;
 use degrain::gpu::{Gpu, Memory, list_adapters};
-use degrain::train::{self, Outcome, Session, Settings, Start};
+use degrain::train::{self, Outcome, Session, Settings, Start, on_interrupt};
 use degrain::{Error, Result};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Trains a diffusion model; without options, a class-conditional DDPM on the bundled MNIST
 #[derive(Parser)]
@@ -90,15 +88,7 @@ fn run(arguments: Arguments) -> Result<()> {
             None
         }
     };
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130); // asked twice: do not even finish the step; the last checkpoint is complete
-        }
-        eprintln!("\nfinishing the step and saving; once more to stop at once");
-    })
-    .map_err(|e| Error::Config(format!("Ctrl-C cannot be caught: {e}")))?;
+    let interrupted = on_interrupt()?;
     let start = Start {
         dataset: &session.dataset,
         folder: &folder,

@@ -99,6 +99,8 @@ fn unet_config(config: &Config, channels: u32, height: u32, width: u32) -> UNet2
         norm_num_groups: config.norm_num_groups,
         resnet_time_scale_shift: if config.scale_shift { TimeShift::ScaleShift } else { TimeShift::Add },
         dropout: f64::from(config.dropout),
+        // A model without attention has none in its middle either.
+        add_attention: config.attention.contains(&true),
         ..UNet2dConfig::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::settings::Config;
 use crate::Result;
-use crate::diffusion::{Card, SchedulerConfig};
+use crate::diffusion::{Card, Denoiser, SchedulerConfig};
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{Model, Weights};
 use crate::report::Images;
@@ -74,6 +74,11 @@ pub trait Objective: Debug {
 
     /// Records what follows a training step, such as keeping count of losses.
     fn after(&self, _t: &mut Tape, _loss: Loss) {}
+
+    /// The denoiser with its weights in the memory `slab`; `None` for a model that is none.
+    fn denoiser<'a>(&'a self, _slab: &'a str) -> Option<Denoiser<'a>> {
+        None
+    }
 
     /// Scheduler of a denoiser, as a checkpoint keeps it.
     fn scheduler(&self) -> Option<SchedulerConfig> {

@@ -147,14 +147,7 @@ fn decode(arguments: &Arguments, output: Output, vae: &Vae, weights: &[f32]) -> 
         autoencoder::Decoder::new(&gpu, &mut memory, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
     let images = decoder.draw(&gpu, &memory, arguments.seed, arguments.count)?;
     let description = format!("{} images of latents from the prior, seed {}", arguments.count, arguments.seed);
-    Ok(Drawn {
-        images,
-        frames: vec![],
-        labels: None,
-        image: vae.image_shape(),
-        classes: 0,
-        description,
-    })
+    Ok(Drawn { images, frames: vec![], labels: None, image: vae.image_shape(), classes: 0, description })
 }
 
 /// A classifier with its weights, which must be of the model's data and process.
