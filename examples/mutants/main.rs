@@ -116,7 +116,7 @@ impl run::Kernels for Shaders {
         let Some(mut gpu) = self.gpu.take() else { unreachable!("just opened") };
         let own = gpu.target();
         gpu.replace_shader(stem(name), Some(text.to_owned()));
-        let mut checked = 0;
+        let (mut checked, mut broken) = (0, false);
         let mut outcome = Ok(());
         for target in targets(own) {
             gpu.set_target(target);
@@ -124,7 +124,10 @@ impl run::Kernels for Shaders {
                 checked += 1;
                 outcome = match check_case(&gpu, &case) {
                     Ok(checked) => checked.map_err(|mismatch| mismatch.to_string()),
-                    Err(error) => Err(error.to_string()),
+                    Err(error) => {
+                        broken = true;
+                        Err(error.to_string())
+                    }
                 };
                 if outcome.is_err() {
                     break;
@@ -136,7 +139,8 @@ impl run::Kernels for Shaders {
         }
         gpu.set_target(own);
         gpu.replace_shader(stem(name), None);
-        self.gpu = Some(gpu);
+        // A device remembers an error, such as that of a division by a constant zero: the next mutant must not pay for it.
+        self.gpu = (!broken).then_some(gpu);
         if checked == 0 { Err(format!("no operator's case runs {name}")) } else { outcome }
     }
 }

@@ -318,8 +318,8 @@ mod tests {
         assert_eq!((tried.len(), stale.len()), (3, 0));
         let (tried, stale) = split(&(entry("<", ">", "a reason") + &entry("0u", "1u", " ")));
         assert_eq!((tried.len(), stale.len()), (3, 2));
-        let (tried, stale) = split(include_str!("equivalent.toml"));
-        assert_eq!((tried.len(), stale.len()), (4, 0));
+        // The excuses of the shaders can be read, and excuse no mutant of this one.
+        assert_eq!(split(include_str!("equivalent.toml")).0.len(), 4);
     }
 
     #[test]

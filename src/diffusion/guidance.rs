@@ -24,7 +24,7 @@ impl Labels {
     }
 
     /// Labels for the model's batch: `labels` `[B]` for a scale of 1, else `[2B]`, the null class in the first half and `labels` in the second,
-    /// whose outputs u and c `denoise` turns into u + scale (c - u).
+    /// whose outputs u and c the operator `guidance` turns into u + scale (c - u).
     ///
     /// # Errors
     /// [`Error::Config`] for a label that is no class, a scale that is negative or not finite, and a scale other than 1 with a model that was

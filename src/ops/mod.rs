@@ -39,6 +39,8 @@ operators! {
     fill,
     gradient_norm,
     group_norm,
+    guidance,
+    langevin,
     linear,
     matmul,
     mix,

@@ -111,8 +111,9 @@ pub fn words(shape: Shape, fill: Fill, seed: u64) -> Vec<u32> {
     };
     let mut uniform = move || (f64::from(word()) + 0.5) / 4_294_967_296.0;
     let normal = |uniform: &mut dyn FnMut() -> f64| (-2.0 * uniform().ln()).sqrt() * (TAU * uniform()).cos();
-    let mut element = || match fill {
-        Fill::Normal(scale) => (normal(&mut uniform) as f32 * scale).to_bits(),
+    let element = |count: usize| match fill {
+        Fill::Alternating(_) if count % 2 == 1 => 0,
+        Fill::Normal(scale) | Fill::Alternating(scale) => (normal(&mut uniform) as f32 * scale).to_bits(),
         Fill::Kinked => {
             let x = normal(&mut uniform) as f32;
             (x + 0.01f32.copysign(x)).to_bits()
@@ -121,5 +122,5 @@ pub fn words(shape: Shape, fill: Fill, seed: u64) -> Vec<u32> {
         Fill::Below(bound) => (uniform() * f64::from(bound)) as u32,
         Fill::Words => (uniform() * 4_294_967_296.0) as u32,
     };
-    (0..shape.len()).map(|_| element()).collect()
+    (0..shape.len()).map(element).collect()
 }

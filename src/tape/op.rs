@@ -66,6 +66,8 @@ pub struct Node {
 pub enum Fill {
     /// Normal numbers times a scale.
     Normal(f32),
+    /// Normal numbers times a scale, every second one replaced by zero.
+    Alternating(f32),
     /// Normal numbers moved away from zero by a margin, for functions with a kink there.
     Kinked,
     /// Uniform in [low, high).

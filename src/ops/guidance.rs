@@ -1,0 +1,106 @@
+//! Classifier-free guidance: one model output of two, and its deviation as it would be without.
+
+use super::faces::guidance::{Forward, Rescaled};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Guidance by the scale `step.guidance`.
+#[derive(Debug)]
+pub struct Guidance {
+    /// How much of the result gets the standard deviation that the output with labels has, 0 to 1 (phi of Lin et al. 2023, who use 0.7).
+    pub rescale: f32,
+}
+
+/// g = u + s (c - u) (Ho and Salimans 2022, eq. 6), s = `step.guidance`, of the halves u, without labels, and c, with them, of `model` [2B, ...]; then
+/// rescale g std(c) / std(g) + (1 - rescale) g (Lin et al. 2023, section 3.4), deviations over each image: [B, ...].
+#[track_caller]
+pub fn guidance(t: &mut Tape, model: Tensor, guidance: Guidance) -> Tensor {
+    t.apply1(guidance, &[model])
+}
+
+impl Op for Guidance {
+    fn name(&self) -> &'static str {
+        "guidance"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        if !(0.0..=1.0).contains(&self.rescale) {
+            return Err("the rescaled part must be 0 to 1".into());
+        }
+        match *inputs {
+            [model] if model.dtype == Dtype::F32 && model.dims().first().is_some_and(|batch| batch % 2 == 0) => {
+                let mut dims = model.dims().to_vec();
+                dims[0] /= 2;
+                Ok(vec![Shape::new(&dims, model.dtype)])
+            }
+            _ => Err("takes the model's output for a doubled batch [2B, ...]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let shape = t.shape(y[0]);
+        let (batch, length) = (shape.dims()[0], shape.len() as u32);
+        let (model, m, rescale, flops) = (x[0], y[0], self.rescale, self.flops(&[t.shape(x[0])]));
+        if rescale == 0.0 {
+            t.emit_flat(Forward { model, m, length }, length, flops);
+        } else {
+            let kernel = Rescaled { model, m, image_size: length / batch, rescale, length };
+            t.emit_grid(kernel, [batch, 1, 1], flops);
+        }
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
+        let shape = self.outputs(&[x[0].shape]).expect("checked when it was applied")[0];
+        let (u, c) = x[0].data.split_at(shape.len());
+        let scale = f64::from(step.guidance);
+        let mut g: Vec<f64> = u.iter().zip(c).map(|(u, c)| u + scale * (c - u)).collect();
+        let (rescale, each) = (f64::from(self.rescale), shape.len() / shape.dims()[0] as usize);
+        for (g, c) in g.chunks_mut(each).zip(c.chunks(each)) {
+            let (of_c, of_g) = (deviation(c), deviation(g));
+            let ratio = if of_g > 0.0 { of_c / of_g } else { 1.0 };
+            g.iter_mut().for_each(|g| *g = rescale * *g * ratio + (1.0 - rescale) * *g);
+        }
+        vec![Array { shape, data: g }]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        if self.rescale == 0.0 { 3 } else { inputs[0].len() / inputs[0].dims()[0] as usize }
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        (if self.rescale == 0.0 { 3 } else { 18 }) * inputs[0].len() as u64 / 2
+    }
+}
+
+/// Standard deviation; of all the numbers and not of a sample of them, which makes no difference to a ratio of two.
+fn deviation(values: &[f64]) -> f64 {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+}
+
+fn case(model: Shape, rescale: f32, fill: Fill) -> Case {
+    Case { op: Rc::new(Guidance { rescale }), inputs: vec![(model, fill)] }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "guidance",
+    formula: "m = u + s (c - u), and a part of it scaled to the deviation of c",
+    case: |draw: &mut Draw| {
+        let rescale = draw.one_of(&[0.0, 0.7, 1.0]);
+        // Around zero, with a small deviation, or far from zero against it.
+        let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Normal(0.01), Fill::Uniform(15.0, 17.0)]);
+        // One element has no deviation. Of at least eight: among two or three the differences may cancel almost wholly.
+        let (batch, channels, height) = (2 * draw.range(1, 5), draw.range(1, 3), draw.range(1, 19));
+        let low = 8u32.div_ceil(channels * height);
+        let width = draw.range(low, low + 12);
+        let single = draw.range(0, 3) == 3;
+        case(if single { Shape::f32([batch, 1]) } else { Shape::f32([batch, channels, height, width]) }, rescale, fill)
+    },
+    bench: || [0.0, 0.7].map(|rescale| case(Shape::f32([128, 1, 28, 28]), rescale, Fill::Normal(1.0))).into(),
+};

@@ -1,0 +1,93 @@
+//! A Langevin step: the corrector of predictor-corrector sampling.
+
+use super::denoise::COEFFICIENTS;
+use super::faces::langevin::Forward;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, purpose};
+use std::rc::Rc;
+
+/// A Langevin step in place.
+#[derive(Debug)]
+pub struct Langevin;
+
+/// Moves `x` [B, ...] along the score (Song et al. 2021, "Score-based generative modeling through stochastic differential equations", algorithms 4
+/// and 5), from the model's output m of the same shape and row `step.index` of `table` [S, 12] = (c0 .. c11): e = c2 x + c3 m, score g = c4 e,
+/// delta = c5 (|z| / |g|)², x' = x + delta g + sqrt(2 delta) z, with c5 not negative; x' = x where g is zero. Other coefficients are unused.
+///
+/// The norms are those of each image, where the paper's code takes their means over the batch: so an image does not depend on its batch.
+#[track_caller]
+pub fn langevin(t: &mut Tape, x: Tensor, model: Tensor, table: Tensor) {
+    t.apply(Langevin, &[x, model, table]);
+}
+
+impl Op for Langevin {
+    fn name(&self) -> &'static str {
+        "langevin"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [x, model, table] if x == model && x.dtype == Dtype::F32 && matches!(table.dims(), [_, COEFFICIENTS]) => Ok(vec![]),
+            _ => Err("takes images, the model's output of their shape and a table [S, 12]".into()),
+        }
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[0]
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], _: &[Tensor]) -> Vec<Tensor> {
+        let shape = t.shape(x[0]);
+        let batch = shape.dims()[0];
+        let kernel = Forward { x: x[0], model: x[1], table: x[2], image_size: shape.len() as u32 / batch };
+        t.emit_grid(kernel, [batch, 1, 1], self.flops(&[shape]));
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, inputs: &[Array], step: &Step) -> Vec<Array> {
+        let shape = inputs[0].shape;
+        let c = &inputs[2].data[12 * step.index as usize..][..12];
+        let noise = super::noise::Noise { purpose: purpose::CORRECTOR, shape }.reference(&[], step).swap_remove(0);
+        let g = Array::from_fn(shape, |i| c[4] * (c[2] * inputs[0].data[i] + c[3] * inputs[1].data[i]));
+        let each = shape.len() / shape.dims()[0] as usize;
+        let squares = |a: &Array| a.data.chunks(each).map(|image| image.iter().map(|v| v * v).sum()).collect::<Vec<f64>>();
+        let (of_z, of_g) = (squares(&noise), squares(&g));
+        vec![Array::from_fn(shape, |i| {
+            let image = i / each;
+            let delta = if of_g[image] > 0.0 { c[5] * of_z[image] / of_g[image] } else { 0.0 };
+            inputs[0].data[i] + delta * g.data[i] + (2.0 * delta).sqrt() * noise.data[i]
+        })]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        inputs[0].len() / inputs[0].dims()[0] as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        100 * inputs[0].len() as u64
+    }
+}
+
+fn case(image: Shape, scale: f32, table: Fill) -> Case {
+    let inputs = vec![(image, Fill::Normal(scale)), (image, Fill::Normal(scale)), (Shape::f32([5, COEFFICIENTS]), table)];
+    Case { op: Rc::new(Langevin), inputs }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "langevin",
+    formula: "x = x + d g + sqrt(2 d) z, d = c5 (|z| / |g|)², g = c4 (c2 x + c3 m)",
+    case: |draw: &mut Draw| {
+        // At least eight elements an image: one whose terms cancel almost wholly would have a score of no digits.
+        let (batch, channels, height) = (draw.range(1, 5), draw.range(1, 3), draw.range(1, 19));
+        let low = 8u32.div_ceil(channels * height);
+        let width = draw.range(low, low + 8);
+        // A table of zeros makes a score of zero.
+        let table = if draw.range(0, 3) == 3 { Fill::Uniform(0.0, 0.0) } else { Fill::Uniform(0.1, 1.0) };
+        case(Shape::f32([batch, channels, height, width]), draw.one_of(&[1.0, 0.01]), table)
+    },
+    bench: || vec![case(Shape::f32([64, 1, 28, 28]), 1.0, Fill::Uniform(0.1, 1.0))],
+};
