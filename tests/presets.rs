@@ -201,7 +201,13 @@ fn a_classifier_guides() {
 }
 
 /// Mean log-probability that a classifier gives the classes at time step 0.
-fn log_probability(gpu: &Gpu, network: &degrain::nn::Classifier, weights: &[f32], images: &[f32], labels: &[u32]) -> f64 {
+fn log_probability(
+    gpu: &Gpu,
+    network: &degrain::nn::Classifier,
+    weights: &[f32],
+    images: &[f32],
+    labels: &[u32],
+) -> f64 {
     use degrain::nn::{Conditions, Network};
     use degrain::ops::cross_entropy::cross_entropy;
     use degrain::tape::{Program, Shape, Step, Tape};

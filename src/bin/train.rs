@@ -98,8 +98,13 @@ fn run(arguments: Arguments) -> Result<()> {
     };
     match train::run(&gpu, &mut memory, &session.job(), &start)? {
         Outcome::Finished => print(format!(
-            "finished: {0}. Look at {0}/samples, {0}/loss.png, {0}/reverse.png, or draw more:\n  cargo run --release --bin sample -- --checkpoint {0}\n",
-            folder.display()
+            "finished: {}. Look at its pictures{}\n",
+            folder.display(),
+            match session.objective.draws() {
+                true =>
+                    format!(", or draw more:\n  cargo run --release --bin sample -- --checkpoint {}", folder.display()),
+                false => String::new(),
+            }
         )),
         Outcome::Stopped(step) => print(format!(
             "stopped after step {step} and saved. Go on with:\n  cargo run --release --bin train -- --resume {}\n",

@@ -88,6 +88,11 @@ pub trait Objective: Debug {
     /// Fills in what a checkpoint says of this objective.
     fn complete(&self, _card: &mut Card) {}
 
+    /// Whether [`Objective::draw`] gives something.
+    fn draws(&self) -> bool {
+        true
+    }
+
     /// Samples from noise to image as columns of a strip, the last of them done; `None` for a model that draws nothing.
     ///
     /// # Errors

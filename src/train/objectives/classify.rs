@@ -56,6 +56,10 @@ impl Objective for Classify {
         }
     }
 
+    fn draws(&self) -> bool {
+        false
+    }
+
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
         let shape = t.shape(batch.images);
         let (count, n) = (shape.dims()[0], self.times());
