@@ -272,7 +272,7 @@ fn shapes_and_counts() {
     let w = classifier.parameters().fixed(&mut t, PARAMETERS);
     let (x, conditions) = batch(&mut t, &classifier, 2);
     let features = classifier.features(&mut t, &w, x, conditions);
-    assert_eq!(t.shape(features), Shape::f32([2, 128]));
+    assert_eq!(t.shape(features), Shape::f32([2, 96]));
     let logits = classifier.forward(&mut t, &w, x, conditions);
     assert_eq!(t.shape(logits), Shape::f32([2, 10]));
 
