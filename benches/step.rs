@@ -1,6 +1,6 @@
 //! Times whole steps, as a user meets them:
 //!
-//!     cargo bench --bench step -- [--size tiny|small|base] [--batch N] [--steps N] [--guidance W] [--adapter A]
+//!     cargo bench --bench step -- [--preset NAME] [--size tiny|small|base] [--batch N] [--steps N] [--guidance W] [--adapter A]
 //!
 //! - training: images a second, all of a step (batch, noise, network, gradients, clipping, AdamW, average);
 //! - sampling: image-steps a second (one image moved by one DDIM step; with guidance it costs two evaluations of the network);
@@ -35,6 +35,9 @@ const DONE: &str = "first step done";
 
 #[derive(Parser)]
 struct Options {
+    /// The model and its process
+    #[arg(long)]
+    preset: Option<String>,
     /// Width of the model; by the adapter's class unless given
     #[arg(long, value_enum)]
     size: Option<Size>,
@@ -74,12 +77,12 @@ fn measure(options: &Options) -> Result<()> {
     let [cold, warm] = first_steps()?;
     let gpu = Gpu::open(options.adapter.as_deref())?;
     let session = open(&gpu, options)?;
-    let (config, unet) = (&session.config, &session.unet);
+    let (config, objective) = (&session.config, &session.objective);
     println!("{}, {}, {}", gpu.adapter(), gpu.target(), today());
     println!(
         "{:?}: {} parameters, batches of {}, medians of {} steps after {WARM_UP}",
         config.size,
-        unet.parameters().count(),
+        objective.model().parameters().count(),
         config.batch,
         options.steps
     );
@@ -105,17 +108,19 @@ fn measure(options: &Options) -> Result<()> {
         &peak_memory().map_or("not told by this system".into(), |bytes| format!("{:.1} MB", mb(bytes))),
     );
 
-    let (plan, _) = session.job().scheduler().plan(50)?;
+    let (Some(model), Some(scheduler)) = (objective.denoiser(PARAMETERS), objective.scheduler()) else { return Ok(()) };
+    let (plan, _) = scheduler.plan_for(model.process, 50)?;
     let request = Request {
         batch: config.batch,
-        height_width: [session.dataset.height as u32, session.dataset.width as u32],
+        image: session.dataset.shape(),
         guidance: options.guidance,
-        labels: session.job().labels(),
+        guidance_rescale: 0.0,
+        classifier: None,
         seed: 0,
     };
-    let generator = Generator::new(&gpu, &mut memory, unet, PARAMETERS, &plan, request, "bench")?;
+    let generator = Generator::new(&gpu, &mut memory, &model, &plan, &request, "bench")?;
     generator.begin(&gpu, &memory, 0, &vec![0; config.batch as usize], None)?;
-    let times = Times::of(&gpu, options.steps, |n| generator.submit(&gpu, n % generator.steps(), 0))?;
+    let times = Times::of(&gpu, options.steps, |n| generator.submit(&gpu, n % generator.stages(), 0))?;
     row(&format!("sampling, guidance {}", options.guidance), &times.rate(config.batch, "image-steps/s"));
     row("  a step", &times.to_string());
     Ok(())
@@ -126,7 +131,10 @@ fn row(name: &str, value: &str) {
 }
 
 fn open(gpu: &Gpu, options: &Options) -> Result<Session> {
-    Session::open(gpu, Settings { size: options.size, batch: options.batch, ..Settings::default() })
+    Session::open(
+        gpu,
+        Settings { preset: options.preset.clone(), size: options.size, batch: options.batch, ..Settings::default() },
+    )
 }
 
 /// The training program with fresh parameters.
@@ -139,10 +147,10 @@ impl Training {
     fn new(gpu: &Gpu, session: &Session, memory: &mut Memory) -> Result<Training> {
         let (job, config) = (session.job(), &session.config);
         job.load(gpu, memory)?;
-        let tape = job.training(gpu.target())?;
+        let tape = job.training(gpu.target());
         let program = Program::compile(gpu, &tape, memory)?;
-        let fresh = session.unet.parameters().initialise(config.seed, config.initialization);
-        memory.write(gpu, PARAMETERS, 0, &fresh)?;
+        let parameters = session.objective.model().parameters();
+        parameters.write(gpu, memory, PARAMETERS, &parameters.initialise(config.seed, config.initialization))?;
         Ok(Training { program, summary: tape.summary() })
     }
 

@@ -4,11 +4,13 @@
 // a Feistel network of six Philox rounds over the smallest even number of bits that holds COUNT, walked until it falls below COUNT (Black
 // and Rogaway 2002, "Ciphers with arbitrary finite domains"): nothing is stored, and a resumed run goes on in the same order.
 // consecutive: y[b] = FIRST + (first_image + b) mod COUNT.
+// ring: y[b] = (index mod SLOTS) B + b: the batch of this step, where a ring of SLOTS batches is all of the data set that is here.
 // One invocation an image.
 
 override BATCH: u32;
 override COUNT: u32;
 override FIRST: u32;
+override SLOTS: u32;
 
 @group(0) @binding(0) var<storage, read_write> y: array<u32>;
 
@@ -46,5 +48,13 @@ fn consecutive(lane: Lane) {
   let b = flat_index(lane);
   if (b < BATCH) {
     y[b] = FIRST + (step.first_image + b) % COUNT;
+  }
+}
+
+@compute @workgroup_size(FLAT)
+fn ring(lane: Lane) {
+  let b = flat_index(lane);
+  if (b < BATCH) {
+    y[b] = (step.index % SLOTS) * BATCH + b;
   }
 }

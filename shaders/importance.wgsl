@@ -1,11 +1,11 @@
 // Importance sampling of time steps by the second moment of their losses (Nichol and Dhariwal 2021, section 3.3, eq. 18):
-//   p_t = (1 - 0.001) r_t / (sum of r) + 0.001 / T,  r_t = root of the mean square of the last ten losses of t
+//   p_t = (1 - 0.001) r_t / (sum of r) + 0.001 / T,  r_t = root of the sum of squares of the last ten losses of t
 // and p_t = 1 / T as long as some t has fewer than ten, or all r are zero.
 // losses [B]; t u32 [B]; history [T, 10], count [T], weights [T], cdf [T] updated in place; roots [T] scratch, negative for fewer than ten.
 //   append   history, a ring of ten for each t, and count, 0 to 19: the place of the next loss is count mod 10, and from 10 on all are filled.
 //            The images are taken in their order. A loss that is not finite, or above 1e18, is left out: it would stay for ten draws.
 //            One invocation a time step, each of which reads all of t.
-//   forward  weights = 1 / (T p) and cdf = p_0 + ... + p_t, rising to exactly 1. One workgroup; a lane sums a run of time steps, then the
+//   forward  weights = 1 / (T p) and cdf = p_0 + ... + p_t. One workgroup; a lane sums a run of time steps, then the
 //            lanes' sums are added in their order, so the sums are the same in every run, and cdf never falls.
 // FLOPs about T (B + 30); bytes 60 T.
 
@@ -46,7 +46,7 @@ fn append(lane: Lane) {
       let loss = history[k * KEPT + i];
       squares += loss * loss;
     }
-    root = sqrt(squares / f32(KEPT));
+    root = sqrt(squares);
   }
   roots[k] = root;
 }
@@ -71,7 +71,7 @@ fn forward(lane: Lane) {
   sums[lane.index] = sum;
   let incomplete = workgroup_sum(missing, lane);
   workgroupBarrier();
-  var before = 0.0;
+  var before: f32;
   var total = 0.0;
   for (var other = 0u; other < WG; other++) {
     if (other == lane.index) {
@@ -79,7 +79,7 @@ fn forward(lane: Lane) {
     }
     total += sums[other];
   }
-  let measured = incomplete == 0.0 && total > 0.0;
+  let measured = incomplete == 0.0 && total != 0.0;
   sum = 0.0;
   for (var i = first; i < end; i++) {
     sum += r[i];
@@ -91,6 +91,6 @@ fn forward(lane: Lane) {
       reached = UNIFORM * even + (1.0 - UNIFORM) * ((before + sum) / total);
     }
     weights[i] = weight;
-    cdf[i] = select(reached, 1.0, i + 1u == TIMESTEPS);
+    cdf[i] = reached;
   }
 }

@@ -2,7 +2,7 @@
 // x [B, C, H, W]   y [B, C, H / 2, W / 2], rounded down: a last odd row or column is left out, and its gradient is zero.
 // The gradient goes to the largest element of a block, found again from x; of equals, to the first in the order above.
 // All planes are one list of rows. Where H is even and W divides by 4, an invocation does two neighbouring blocks, two vec4s of x; else
-// (`_scalar`) one element of y, and backward one element of x. FLOPs 3 n; bytes 20 n, backward 36 n, for n elements of y.
+// (`_scalar`) one block, backward also the incomplete ones at the edges. FLOPs 3 n; bytes 20 n, backward 36 n, for n elements of y.
 
 override WIDTH: u32;        // of x
 override HEIGHT: u32;
@@ -86,28 +86,33 @@ fn backward(lane: Lane) {
 @compute @workgroup_size(FLAT)
 fn backward_scalar(lane: Lane) {
   let i = flat_index(lane);
-  let width = WIDTH / 2u;
-  let height = HEIGHT / 2u;
+  let width = (WIDTH + 1u) / 2u;
+  let height = (HEIGHT + 1u) / 2u;
   if (i < dims.length) {
-    let row = i / WIDTH;
-    let down = row % HEIGHT % 2u;
-    let right = i % WIDTH % 2u;
-    let h = row % HEIGHT / 2u;
-    let w = i % WIDTH / 2u;
+    let plane = i / width / height;
+    let h = i / width % height;
+    let w = i % width;
+    let corner = (plane * HEIGHT + 2u * h) * WIDTH + 2u * w;
+    let rows = min(2u, HEIGHT - 2u * h);
+    let columns = min(2u, WIDTH - 2u * w);
+    var place = 0u;
     var gradient = 0.0;
-    if (h < height && w < width) {
-      let corner = i - down * WIDTH - right;
-      let values = vec4<f32>(
+    if (rows * columns == 4u) {
+      place = first_of_largest(vec4<f32>(
         x_scalar[corner], x_scalar[corner + 1u], x_scalar[corner + WIDTH], x_scalar[corner + WIDTH + 1u],
-      );
-      if (first_of_largest(values) == 2u * down + right) {
-        gradient = dy_scalar[(row / HEIGHT * height + h) * width + w];
-      }
+      ));
+      gradient = dy_scalar[(plane * (HEIGHT / 2u) + h) * (WIDTH / 2u) + w];
     }
-    if (ADD) {
-      dx_scalar[i] += gradient;
-    } else {
-      dx_scalar[i] = gradient;
+    for (var k = 0u; k < 4u; k++) {
+      let at = corner + k / 2u * WIDTH + k % 2u;
+      if (k / 2u < rows && k % 2u < columns) {
+        let value = select(0.0, gradient, k == place);
+        if (ADD) {
+          dx_scalar[at] += value;
+        } else {
+          dx_scalar[at] = value;
+        }
+      }
     }
   }
 }

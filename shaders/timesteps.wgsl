@@ -1,7 +1,7 @@
 // Time steps.                                                          y u32 [B]
 // random: y[b] uniform in 0..T, floor(word T / 2^32), by the step and the image's place in the batch (Ho et al. 2020, algorithm 1, line 3).
 // scheduled: y[b] = list[step.index] for all b.                        list u32 [S]
-// weighted: y[b] = the first t with cdf[t] > u, by bisection; u = (24 bits of the word of `random`) / 2^24.      cdf [T], rising to 1
+// weighted: y[b] = the first t with cdf[t] > u, by bisection; u = (24 bits of the word of `random`) / 2^24.      cdf [T]
 //           Uniform as `random` where cdf[T - 1] is zero: in memory of zeros, before importance.wgsl has written it.
 // One invocation an image.
 

@@ -1,9 +1,9 @@
 // loss[b] = mean over i of one term of the variational bound, in bits (Ho et al. 2020, eq. 5; Nichol and Dhariwal 2021, section 3.1)
 // m = mean_output, v, x0, xt [B, n]; table [T, 8], row t = (k0, k1, c0, c1, log posterior variance, low, high, last); t u32 [B]; loss [B]
 //   model:      mean c0 x0hat + c1 xt with x0hat = clip(k0 xt + k1 m, -1, 1); log variance L = low + (v + 1) / 2 (high - low)   (eq. 15)
-//   last = 0:   KL(N(c0 x0 + c1 xt, posterior variance) || model) = (e^r - 1 - r + c0^2 (x0 - x0hat)^2 e^-L) / 2,
+//   last is 0:  KL(N(c0 x0 + c1 xt, posterior variance) || model) = (e^r - 1 - r + c0^2 (x0 - x0hat)^2 e^-L) / 2,
 //               r = log posterior variance - L
-//   last > 0:   -log of the model's mass in the bin x0 +- 1/255, to infinity where |x0| > 0.999 (Ho et al. 2020, eq. 13)
+//   last is 1:  -log of the model's mass in the bin x0 +- 1/255, to infinity where |x0| > 0.999 (Ho et al. 2020, eq. 13)
 // Differentiable in v only: dv = dy[b] / (n ln 2) (high - low) / 2 dterm/dL.
 // Forward: one workgroup an image. Backward: one invocation an element. FLOPs about 60 B n; bytes 16 B n and 20 B n.
 
@@ -90,7 +90,7 @@ fn term(b: u32, i: u32) -> vec3<f32> {
   let half = 0.5 * (variance.z - variance.y);
   let log_variance = variance.y + half + half * v[i];
   let guess = clamp(mean.x * xt[i] + mean.y * mean_output[i], -1.0, 1.0);
-  if (variance.w > 0.0) {
+  if (abs(variance.w) > 0.5) {
     let inverse = exp(-0.5 * log_variance);
     let z = (x0[i] - (mean.z * guess + mean.w * xt[i])) * inverse;
     let h = inverse / 255.0;

@@ -7,13 +7,17 @@ mod golden;
 
 use common::gpu;
 use degrain::diffusion::pipeline::Pipeline;
-use degrain::diffusion::{Generator, Labels, Request, SamplerName, SamplerOptions, SchedulerConfig};
+use degrain::diffusion::{Denoiser, Generator, Labels, Request, SamplerName, SamplerOptions, SchedulerConfig};
 use degrain::gpu::{Gpu, Memory};
 use golden::{Golden, compare, excess, nudge, path};
 use serde_json::Value;
 
 /// What the golden model knows of labels: 11 classes, of which the last stands for none.
 const LABELS: Labels = Labels { classes: 10, dropout: 0.1 };
+
+fn request(batch: u32, guidance: f32, seed: u64) -> Request<'static> {
+    Request { batch, image: [1, 28, 28], guidance, guidance_rescale: 0.0, classifier: None, seed }
+}
 
 struct Drawn {
     /// The images after each step.
@@ -27,17 +31,16 @@ fn trajectory(gpu: &Gpu, weights: &[f32], scheduler: &SchedulerConfig, visits: u
     // DDPM's noise is given too, so it is added here and not by the device.
     let sigmas: Vec<f32> = plan.table.iter_mut().map(|row| std::mem::take(&mut row[7])).collect();
     let given = if scheduler.sampler == SamplerName::Ddpm { golden.floats("ddpm5_noise") } else { vec![] };
-    let request = Request { batch: 3, height_width: [28, 28], guidance, labels: Some(LABELS), seed: 0 };
     let mut memory = Memory::new();
-    memory.require(gpu, "weights", pipeline.unet.parameters().bytes()).unwrap();
-    memory.write(gpu, "weights", 0, weights).unwrap();
-    let generator = Generator::new(gpu, &mut memory, &pipeline.unet, "weights", &plan, request, "sample").unwrap();
+    pipeline.network.parameters().write(gpu, &mut memory, "weights", weights).unwrap();
+    let model = Denoiser { labels: Some(LABELS), ..pipeline.denoiser("weights") };
+    let generator = Generator::new(gpu, &mut memory, &model, &plan, &request(3, guidance, 0), "sample").unwrap();
     let labels = golden.words("class_labels").1;
     let mut x = golden.floats("noise");
     let mut states = Vec::new();
     for (index, sigma) in sigmas.into_iter().enumerate() {
         generator.begin(gpu, &memory, 0, &labels, Some(&x)).unwrap();
-        generator.denoise(gpu, index as u32, 0).unwrap();
+        generator.stage(gpu, index as u32, 0).unwrap();
         x = generator.images(gpu, &memory).unwrap();
         if sigma > 0.0 {
             let z = &given[index * x.len()..][..x.len()];
@@ -57,7 +60,8 @@ fn check(name: &str, sampler: SamplerName, visits: u32, guidance: f32) {
     assert_eq!(known[name]["guidance"], guidance);
     assert_eq!(known[name]["null_class"], LABELS.classes);
     let scheduler = SchedulerConfig { sampler, ..SchedulerConfig::default() };
-    assert_eq!(serde_json::json!(scheduler.plan(visits).unwrap().0.timesteps), known[name]["timesteps"]);
+    let visited: Vec<u64> = scheduler.plan(visits).unwrap().0.times.iter().map(|&t| t as u64).collect();
+    assert_eq!(serde_json::json!(visited), known[name]["timesteps"]);
 
     let weights = Pipeline::read(&path("unet_class")).unwrap().weights;
     let expected = golden.floats(&format!("{name}.states"));
@@ -112,25 +116,24 @@ fn a_sample_does_not_depend_on_its_batch() {
     let pipeline = Pipeline::read(&path("unet_class")).unwrap();
     let (plan, _) = pipeline.scheduler.plan(3).unwrap();
     let mut memory = Memory::new();
-    memory.require(&gpu, "weights", pipeline.unet.parameters().bytes()).unwrap();
-    memory.write(&gpu, "weights", 0, &pipeline.weights).unwrap();
+    pipeline.network.parameters().write(&gpu, &mut memory, "weights", &pipeline.weights).unwrap();
+    let model = Denoiser { labels: Some(LABELS), ..pipeline.denoiser("weights") };
     let labels: Vec<u32> = (0..COUNT).map(|k| k * 7 % 10).collect();
     let seed = 5 + (1 << 40);
     let mut generator = |batch: u32, seed: u64, name: &str| {
-        let request = Request { batch, height_width: [28, 28], guidance: 2.0, labels: Some(LABELS), seed };
-        Generator::new(&gpu, &mut memory, &pipeline.unet, "weights", &plan, request, name).unwrap()
+        Generator::new(&gpu, &mut memory, &model, &plan, &request(batch, 2.0, seed), name).unwrap()
     };
     let (all, single, other) =
         (generator(COUNT, seed, "all"), generator(1, seed, "one"), generator(1, seed + 1, "other"));
-    let images = all.draw(&gpu, &memory, 0, &labels, |_| ()).unwrap();
+    let images = all.draw(&gpu, &memory, &model, 0, &labels).unwrap();
     assert!(images.iter().all(|x| x.is_finite()));
     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     let image = |k: u32| &images[k as usize * 784..][..784];
     for k in [0, 1, 37, COUNT - 1] {
-        let alone = single.draw(&gpu, &memory, k, &labels[k as usize..=k as usize], |_| ()).unwrap();
+        let alone = single.draw(&gpu, &memory, &model, k, &labels[k as usize..=k as usize]).unwrap();
         assert!(bits(&alone) == bits(image(k)), "image {k} is another alone");
     }
     assert_ne!(bits(image(0)), bits(image(10)), "two images of one class are the same");
-    let another = other.draw(&gpu, &memory, 0, &labels[..1], |_| ()).unwrap();
+    let another = other.draw(&gpu, &memory, &model, 0, &labels[..1]).unwrap();
     assert_ne!(bits(&another), bits(image(0)), "the seed has no effect");
 }

@@ -57,7 +57,7 @@ fn train_with(
     let folder = &session.config.out;
     let checkpoint = resume.then(|| degrain::diffusion::pipeline::locate(folder).unwrap());
     let mut memory = Memory::new();
-    let start = Start { folder, resume: checkpoint.as_deref(), stop_after, interrupted };
+    let start = Start { folder, resume: checkpoint.as_deref(), stop_after, dataset: &session.dataset, interrupted };
     (train::run(gpu, &mut memory, &session.job(), &start), memory)
 }
 
@@ -173,10 +173,10 @@ fn fifty_steps_lower_the_loss() {
 
     let pipeline = Pipeline::read(&run.join("checkpoint-50")).unwrap();
     assert_eq!(pipeline.warnings, [""; 0]);
-    assert_eq!(pipeline.unet.config(), session.unet.config());
+    assert_eq!(pipeline.network.config_json(), session.objective.model().config_json());
     assert_eq!((pipeline.card.step, pipeline.card.class_names.len()), (50, 10));
     let slab = |name| memory.read::<f32>(&gpu, name, 0, pipeline.weights.len()).unwrap();
-    for p in pipeline.unet.parameters().iter() {
+    for p in pipeline.network.parameters().iter() {
         assert_eq!(bits(&pipeline.weights[p.range()]), bits(&slab(AVERAGE)[p.range()]), "{}", p.name);
     }
     assert_ne!(bits(&pipeline.weights), bits(&slab(PARAMETERS)), "the average is not the parameters");
@@ -282,7 +282,7 @@ fn numbers_out_of_range_stop_the_run() {
     let path = run.join("checkpoint-3/training_state.safetensors");
     let mut bytes = fs::read(&path).unwrap();
     let session = Session::open(&gpu, small(&run, 40)).unwrap();
-    let poisoned = session.unet.parameters().find("conv_out.bias").unwrap().range();
+    let poisoned = session.objective.model().parameters().find("conv_out.bias").unwrap().range();
     let state = SafeTensors::deserialize(&bytes).unwrap();
     let start = state.tensor(PARAMETERS).unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
     bytes[start + 4 * poisoned.start..][..4].copy_from_slice(&f32::NAN.to_le_bytes());

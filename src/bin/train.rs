@@ -4,11 +4,9 @@ use clap::Parser;
 use degrain::diffusion::pipeline::checkpoints;
 use degrain::files::print;
 use degrain::gpu::{Gpu, Memory, list_adapters};
-use degrain::train::{self, Outcome, Session, Settings, Start};
+use degrain::train::{self, Outcome, Session, Settings, Start, on_interrupt};
 use degrain::{Error, Result};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Trains a diffusion model; without options, a class-conditional DDPM on the bundled MNIST
 #[derive(Parser)]
@@ -90,16 +88,9 @@ fn run(arguments: Arguments) -> Result<()> {
             None
         }
     };
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130); // asked twice: do not even finish the step; the last checkpoint is complete
-        }
-        eprintln!("\nfinishing the step and saving; once more to stop at once");
-    })
-    .map_err(|e| Error::Config(format!("Ctrl-C cannot be caught: {e}")))?;
+    let interrupted = on_interrupt()?;
     let start = Start {
+        dataset: &session.dataset,
         folder: &folder,
         resume: resume.as_deref(),
         stop_after: arguments.stop_after,
@@ -107,8 +98,13 @@ fn run(arguments: Arguments) -> Result<()> {
     };
     match train::run(&gpu, &mut memory, &session.job(), &start)? {
         Outcome::Finished => print(format!(
-            "finished: {0}. Look at {0}/samples, {0}/loss.png, {0}/reverse.png, or draw more:\n  cargo run --release --bin sample -- --checkpoint {0}\n",
-            folder.display()
+            "finished: {}. Look at its pictures{}\n",
+            folder.display(),
+            match session.objective.draws() {
+                true =>
+                    format!(", or draw more:\n  cargo run --release --bin sample -- --checkpoint {}", folder.display()),
+                false => String::new(),
+            }
         )),
         Outcome::Stopped(step) => print(format!(
             "stopped after step {step} and saved. Go on with:\n  cargo run --release --bin train -- --resume {}\n",

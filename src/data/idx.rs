@@ -81,6 +81,8 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         width,
         classes: class_names.len(),
         class_names,
+        // Digits, letters and clothes: mirrored, most are none any more or look another way.
+        mirrors: false,
         files,
     })
 }

@@ -2,9 +2,18 @@
 //!
 //! Floor 0, host only: knows nothing of devices, tensors or training. A format is one file here and one line in `FORMATS`.
 
+mod cifar;
+mod folder;
 mod idx;
+mod imagenet;
 mod known;
+mod labels;
+mod npy;
+mod npz;
 mod source;
+mod stream;
+
+pub use stream::{Chunk, Stream};
 
 use crate::error::{Error, Result};
 use std::ops::Range;
@@ -22,7 +31,8 @@ pub enum Split {
 /// Images and labels of one split, in the order of their file.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// `MNIST`, `Fashion-MNIST`; the name of the format for files that are not known by their sums.
+    /// `MNIST`, `Fashion-MNIST`, `CIFAR-10`, `ImageNet 32x32`; `images` for a folder of them, and `idx` for IDX files that are not known by
+    /// their sums.
     pub name: String,
     /// `[count, channels, height, width]` bytes, row-major; colour images are planar.
     pub images: Vec<u8>,
@@ -36,22 +46,26 @@ pub struct Dataset {
     pub height: usize,
     /// Columns of pixels.
     pub width: usize,
-    /// Number of classes: the published one for a known set, otherwise the largest label plus one.
+    /// Number of classes: the published one for a known set, otherwise that of the labels' names, or the largest label plus one. A set without
+    /// labels is of one class, `image`: a model with or without labels can be trained on it.
     pub classes: usize,
     /// One name a class; the number itself where nothing better is known.
     pub class_names: Vec<String>,
+    /// Whether a mirrored image is as good as the image itself. Photographs are; digits and letters are not.
+    pub mirrors: bool,
     /// What was read, for the run's record.
     pub files: Vec<DataFile>,
     /// Smallest, largest, mean and standard deviation of all pixels, scaled to [-1, 1].
     pub statistics: Statistics,
 }
 
-/// One file that was read.
+/// One file that was read, or the folder of many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataFile {
-    /// Where it is.
+    /// Where it is; for images that are a file each, their folder.
     pub path: PathBuf,
-    /// SHA-256 of the decompressed content in lower-case hexadecimal: a recompressed copy is still the same file.
+    /// SHA-256 of the decompressed content in lower-case hexadecimal: a recompressed copy is still the same file. Of an npz file: of its arrays
+    /// `data` and `labels` with their headers; of a folder of images: of name, zero byte and `[channels, height, width]` bytes of each.
     pub sha256: String,
     /// What the published file with this sum is, such as `MNIST training images`; `None` for any other content.
     pub known: Option<&'static str>,
@@ -72,13 +86,13 @@ pub struct Statistics {
 
 /// One way in which data sets lie on a disk.
 struct Format {
-    /// The names it looks for in a folder.
+    /// The names it looks for in a folder, as [`source::matching`] takes them.
     names: fn(Split) -> Vec<String>,
     load: fn(&Path, Split) -> Result<Dataset>,
 }
 
 /// The formats, in the order in which a folder is asked for them.
-const FORMATS: &[Format] = &[idx::FORMAT];
+const FORMATS: &[Format] = &[idx::FORMAT, cifar::FORMAT, imagenet::FORMAT, folder::FORMAT];
 
 /// Reads one split of the data set that lies in `folder`.
 ///
@@ -95,13 +109,13 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
     })?;
     // Both splits' names: a folder that has only the other split is of this format, and its reader says what is missing.
     let names = |format: &Format| [(format.names)(Split::Train), (format.names)(Split::Test)].concat();
-    match FORMATS.iter().find(|format| names(format).iter().any(|name| folder.join(name).is_file())) {
-        Some(format) => (format.load)(folder, split),
-        None => {
-            let wanted: Vec<String> = FORMATS.iter().flat_map(|format| (format.names)(split)).collect();
-            Err(Error::file(folder, format!("holds no data set; looked in this folder for {}", wanted.join(", "))))
+    for format in FORMATS {
+        if !source::matching(folder, &names(format))?.is_empty() {
+            return (format.load)(folder, split);
         }
     }
+    let wanted: Vec<String> = FORMATS.iter().flat_map(|format| (format.names)(split)).collect();
+    Err(Error::file(folder, format!("holds no data set; looked in this folder for {}", wanted.join(", "))))
 }
 
 impl Dataset {
@@ -109,6 +123,11 @@ impl Dataset {
     pub fn image(&self, index: usize) -> &[u8] {
         let pixels = self.pixels();
         &self.images[index * pixels..][..pixels]
+    }
+
+    /// Channels, rows and columns of an image.
+    pub fn shape(&self) -> [u32; 3] {
+        [self.channels, self.height, self.width].map(|n| n as u32)
     }
 
     /// Values in one image: channels x height x width.

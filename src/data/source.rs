@@ -6,6 +6,7 @@ use super::{DataFile, known};
 use crate::error::{Error, Result};
 use flate2::bufread::GzDecoder;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -24,9 +25,13 @@ impl Source {
             let wanted = names.join(", ");
             return Err(Error::file(folder, format!("a file is missing; looked in this folder for {wanted}")));
         };
-        let path = folder.join(name);
-        let raw = std::fs::read(&path).map_err(Error::io(&path))?;
-        Ok(Source { path, raw })
+        Source::open(&folder.join(name))
+    }
+
+    /// Opens one file.
+    pub fn open(path: &Path) -> Result<Source> {
+        let raw = std::fs::read(path).map_err(Error::io(path))?;
+        Ok(Source { path: path.to_path_buf(), raw })
     }
 
     /// The first `limit` bytes of the content, fewer if it is shorter. Never makes more than that, whatever the gzip stream
@@ -64,7 +69,7 @@ impl Source {
 
     /// For the run's record: where this content came from and whether it is a published file.
     pub fn describe(&self, content: &[u8]) -> DataFile {
-        let sha256: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = sum(&[content]);
         let known = known::find(&sha256).map(|file| file.what);
         DataFile { path: self.path.clone(), sha256, known }
     }
@@ -73,4 +78,41 @@ impl Source {
     pub fn problem(&self, problem: impl Into<String>) -> Error {
         Error::file(&self.path, problem)
     }
+}
+
+/// SHA-256 of the parts in a row, in lower-case hexadecimal.
+pub(super) fn sum(parts: &[&[u8]]) -> String {
+    let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part)).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Names of the files in `folder` that are one of `patterns`, sorted by their bytes. A `*` in a pattern stands for any text, but as in a
+/// shell not for a leading dot; a pattern may lead into a subfolder. The case of what follows the `*` does not matter: cameras write .PNG.
+pub(super) fn matching(folder: &Path, patterns: &[String]) -> Result<Vec<String>> {
+    let mut found = BTreeSet::new();
+    for pattern in patterns {
+        let Some((start, end)) = pattern.split_once('*') else {
+            found.extend(folder.join(pattern).is_file().then(|| pattern.clone()));
+            continue;
+        };
+        let (place, start) =
+            start.rsplit_once('/').map_or((folder.to_path_buf(), start), |(below, start)| (folder.join(below), start));
+        if !place.is_dir() {
+            continue;
+        }
+        for entry in std::fs::read_dir(&place).map_err(Error::io(&place))? {
+            let path = entry.map_err(Error::io(&place))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let rest = name.strip_prefix(start).filter(|_| !name.starts_with('.'));
+            let fits = rest.is_some_and(|rest| rest.to_ascii_lowercase().ends_with(end));
+            if !fits || !path.is_file() {
+                continue;
+            }
+            if path.file_name().and_then(|name| name.to_str()).is_none() {
+                return Err(Error::file(&path, "has a name that is not UTF-8: rename it"));
+            }
+            found.insert(pattern[..pattern.len() - start.len() - 1 - end.len()].to_string() + &name);
+        }
+    }
+    Ok(found.into_iter().collect())
 }

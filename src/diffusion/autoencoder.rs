@@ -24,13 +24,14 @@ impl Decoder {
         if batch == 0 || batch > crate::gpu::MAX_WORKGROUPS {
             return Err(Error::Config(format!("a batch of {batch} images: draw 1 to {}", crate::gpu::MAX_WORKGROUPS)));
         }
+        let config = model.config();
         let image = model.image_shape();
         let mut tape = Tape::new(gpu.target());
         let t = &mut tape;
-        let z = noise::noise(t, purpose::SAMPLE, Shape::f32([batch, model.latent_channels()]));
+        let z = noise::noise(t, purpose::SAMPLE, Shape::f32([batch, config.latent_channels]));
         let weights = model.parameters().fixed(t, slab);
         let mut x = model.decode(t, &weights, z);
-        if model.likelihood() == Likelihood::DiscretisedLogistic {
+        if config.likelihood == Likelihood::DiscretisedLogistic {
             x = slice::slice(t, x, 0, image[0]);
         }
         // So that it lies in memory of its own, whatever the decoder ends with.
@@ -38,7 +39,7 @@ impl Decoder {
         let out = format!("{name}.x");
         t.keep(x, &out);
         let program = Program::compile(gpu, &tape, memory)?;
-        Ok(Decoder { program, out, likelihood: model.likelihood(), batch, image })
+        Ok(Decoder { program, out, likelihood: config.likelihood, batch, image })
     }
 
     /// The means of `count` images in [-1, 1], `[count, C, H, W]`.

@@ -2,11 +2,10 @@
 
 use super::denoiser::{ClassifierGuide, Denoiser, classifier_table, record_answer};
 use super::ode;
-use super::process::Process;
 use super::sampler::{Action, SamplingPlan, Stage, Update, row};
 use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory, Ticket};
 use crate::ops::{affine, denoise, langevin, noise};
-use crate::tape::{Program, Shape, Step, Tape, Tensor, purpose};
+use crate::tape::{Program, Shape, Step, Tape, purpose};
 use crate::{Error, Result};
 
 /// What samples are drawn.
@@ -38,7 +37,6 @@ pub struct Generator {
     corrects: Vec<bool>,
     ode: Option<([f64; 2], [f64; 2])>,
     shape: Shape,
-    time_width: u32,
     conditional: bool,
     classifier: bool,
 }
@@ -120,7 +118,6 @@ impl Generator {
             corrects,
             ode: plan.ode,
             shape,
-            time_width: model.network.time_width(),
             conditional: model.network.classes().is_some(),
             classifier: request.classifier.is_some(),
         };

@@ -132,11 +132,11 @@ impl Pipeline {
         let (mut scheduler, passed_over) =
             if alone { Default::default() } else { SchedulerConfig::read(&scheduler_file)? };
         let Trained { model, weights, card, warnings } = read_model(folder)?;
-        let (class, channels) = (model.model().class(), model.channels());
+        let class = model.model().class();
         let Any::Network(network) = model else {
             return Err(Error::file(config, format!("`{class}` is no denoiser: it cannot be sampled from this way")));
         };
-        let [taken, given] = channels;
+        let [taken, given] = network.channels();
         let learned = card.as_ref().is_some_and(|card| card.learned_variance)
             || scheduler.options.variance_type == Some(super::Variance::LearnedRange);
         if given != taken * (1 + u32::from(learned)) || ![1, 3].contains(&taken) {

@@ -233,8 +233,18 @@ pub fn plan(
     };
     let times: Vec<f64> = stages.iter().map(|stage| stage.time).collect();
     let warnings = sampler.warnings(process, &times);
-    let views: Vec<_> = times.iter().map(|&t| process.view(t)).collect();
-    let plan = SamplingPlan {
+    Ok((assemble(process, stages, ode, clip), warnings))
+}
+
+/// What the device needs of stages.
+pub(super) fn assemble(
+    process: &dyn Process,
+    stages: Vec<Stage>,
+    ode: Option<([f64; 2], [f64; 2])>,
+    clip: f32,
+) -> SamplingPlan {
+    let views: Vec<_> = stages.iter().map(|stage| process.view(stage.time)).collect();
+    SamplingPlan {
         times: views.iter().map(|view| view.time).collect(),
         inputs: views.iter().map(|view| view.input as f32).collect(),
         table: stages.iter().map(|stage| row(process, stage)).collect(),
@@ -242,8 +252,7 @@ pub fn plan(
         clip,
         prior: process.prior() as f32,
         ode,
-    };
-    Ok((plan, warnings))
+    }
 }
 
 /// The row of the operators' table for a stage.

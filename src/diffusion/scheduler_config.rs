@@ -87,9 +87,10 @@ impl SchedulerConfig {
 
     fn from_map(map: &mut Map<String, Value>) -> Rule<SchedulerConfig> {
         let class = map.remove("_class_name").unwrap_or_else(|| "DDPMScheduler".into());
-        let sampler = SamplerName::ALL.iter().copied().find(|sampler| class == sampler.class());
+        let sampler =
+            SamplerName::ALL.iter().copied().find(|sampler| sampler.own_class().is_some_and(|own| class == own));
         let sampler = sampler.ok_or_else(|| {
-            let classes: Vec<&str> = SamplerName::ALL.iter().map(|sampler| sampler.class()).collect();
+            let classes: Vec<&str> = SamplerName::ALL.iter().filter_map(|sampler| sampler.own_class()).collect();
             format!("`_class_name` = {class} is not supported: it must be one of {}", classes.join(", "))
         })?;
         expect(map, "thresholding", false, "it must be false; clip_sample bounds the image too")?;
@@ -135,7 +136,8 @@ impl SchedulerConfig {
         write_atomically(path, self.to_json().as_bytes())
     }
 
-    /// The config as diffusers reads it. What a step of its sampler takes as an argument (eta) has no key.
+    /// The config as diffusers reads it. What a step of its sampler takes as an argument (eta) has no key, and a sampler without a class of its
+    /// own is written as [`SamplerName::Ddpm`].
     pub fn to_json(&self) -> String {
         let spelled =
             |value: Option<clap::builder::PossibleValue>| value.map_or(Value::Null, |value| value.get_name().into());
@@ -233,7 +235,7 @@ fn beta_keys(schedule: &Schedule, steps: u32, sampler: SamplerName) -> Vec<(&'st
     let (name, range) = match schedule {
         Schedule::Linear(range) => ("linear", *range),
         Schedule::ScaledLinear(range) => ("scaled_linear", *range),
-        Schedule::Sigmoid(range) if sampler == SamplerName::Ddpm => ("sigmoid", *range),
+        Schedule::Sigmoid(range) if sampler.class() == SamplerName::Ddpm.class() => ("sigmoid", *range),
         Schedule::Cosine => ("squaredcos_cap_v2", BetaRange::default()),
         Schedule::Sigmoid(_) | Schedule::Given { .. } => {
             return vec![("beta_schedule", "linear".into()), ("trained_betas", json!(schedule.betas(steps)))];

@@ -81,6 +81,11 @@ pub enum SampleSize {
 }
 
 impl SampleSize {
+    /// Of a height and a width.
+    pub fn of(height: u32, width: u32) -> SampleSize {
+        if height == width { SampleSize::Square(height) } else { SampleSize::Rectangle([height, width]) }
+    }
+
     /// Height, width.
     pub fn height_width(self) -> [u32; 2] {
         match self {

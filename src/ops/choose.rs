@@ -1,25 +1,62 @@
 //! Which images of the data set make up a batch.
+//!
+//! A data set that lies on the device is permuted there. Of one that does not fit, only a ring of batches lies there, which the host fills in
+//! the order of [`permuted_images`]: the same order, bit for bit.
 
-use super::faces::choose::{Consecutive, Forward};
-use crate::tape::philox::philox;
+use super::faces::choose::{Consecutive, Forward, Ring};
+use crate::tape::philox::{key, philox};
 use crate::tape::{Array, Case, Draw, Op, Operator, Shape, Step, Tape, Tensor, purpose};
 use std::rc::Rc;
 
-/// Image numbers of a batch: from a random permutation of the first `count` images, or `count` consecutive ones from `first` on.
+/// Images that can be chosen among: one more bit, and sums of their numbers would not fit into 32.
+const MOST: u32 = 1 << 30;
+
+/// Image numbers of a batch.
 #[derive(Debug)]
 pub struct Choose {
     /// Images in the batch.
     pub batch: u32,
-    /// Images to choose from; at most 2^30.
+    /// Images to choose from, at most 2^30; a ring has its own.
     pub count: u32,
-    /// `None`: permuted anew each epoch. `Some(first)`: in order, from this one on.
-    pub consecutive_from: Option<u32>,
+    /// Which of them, in which order.
+    pub order: Order,
 }
 
-/// u32 `[batch]`: image numbers by `step.epoch` and `step.position` (permuted), or by `step.first_image` (consecutive).
+/// The order of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A random permutation of the first `count` images, another one each epoch, by `step.epoch` and `step.position`.
+    Permuted,
+    /// `count` images from this one on, again and again, by `step.first_image`.
+    Consecutive {
+        /// Number of the first.
+        first: u32,
+    },
+    /// Batches that lie one behind the other in a ring of so many, the next one each step, by `step.index`.
+    Ring {
+        /// Batches in the ring; `slots` x `batch` at most 2^30.
+        slots: u32,
+    },
+}
+
+/// u32 `[batch]`: image numbers in the given order.
 #[track_caller]
 pub fn choose(t: &mut Tape, choose: Choose) -> Tensor {
     t.apply1(choose, &[])
+}
+
+/// On the host, the numbers that [`Order::Permuted`] gives to a batch for a `Step` of this seed, `epoch` and `position`.
+///
+/// # Panics
+/// When `count` is none of 1 to 2^30, as [`choose`].
+#[track_caller]
+pub fn permuted_images(seed: u64, count: u32, epoch: u32, position: u32, batch: u32) -> Vec<u32> {
+    assert!((1..=MOST).contains(&count), "permuted_images: chooses among 1 to 2^30 images, not {count}");
+    let number = |b| {
+        let at = position + b;
+        permuted(at % count, count, epoch + at / count, key(seed))
+    };
+    (0..batch).map(number).collect()
 }
 
 fn permuted(start: u32, count: u32, epoch: u32, seed: [u32; 2]) -> u32 {
@@ -44,17 +81,22 @@ impl Op for Choose {
     }
 
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let images = match self.order {
+            Order::Permuted | Order::Consecutive { .. } => u64::from(self.count),
+            Order::Ring { slots } => u64::from(slots) * u64::from(self.batch),
+        };
         match inputs {
-            [] if self.count > 0 && self.count <= 1 << 30 => Ok(vec![Shape::u32([self.batch])]),
+            [] if (1..=u64::from(MOST)).contains(&images) => Ok(vec![Shape::u32([self.batch])]),
             _ => Err("takes no tensor, and chooses among 1 to 2^30 images".into()),
         }
     }
 
     fn forward(&self, t: &mut Tape, _: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (y, batch, count) = (y[0], self.batch, self.count);
-        match self.consecutive_from {
-            None => t.emit_flat(Forward { y, batch, count }, batch, 0),
-            Some(first) => t.emit_flat(Consecutive { y, batch, count, first }, batch, 0),
+        match self.order {
+            Order::Permuted => t.emit_flat(Forward { y, batch, count }, batch, 0),
+            Order::Consecutive { first } => t.emit_flat(Consecutive { y, batch, count, first }, batch, 0),
+            Order::Ring { slots } => t.emit_flat(Ring { y, batch, slots }, batch, 0),
         }
         vec![]
     }
@@ -64,15 +106,16 @@ impl Op for Choose {
     }
 
     fn reference(&self, _: &[Array], step: &Step) -> Vec<Array> {
-        let seed = [step.seed_low, step.seed_high];
-        let number = |b: usize| match self.consecutive_from {
-            Some(first) => first + (step.first_image + b as u32) % self.count,
-            None => {
-                let at = step.position + b as u32;
-                permuted(at % self.count, self.count, step.epoch + at / self.count, seed)
+        let (batch, count) = (self.batch, self.count);
+        let numbers: Vec<u32> = match self.order {
+            Order::Permuted => {
+                let seed = u64::from(step.seed_high) << 32 | u64::from(step.seed_low);
+                permuted_images(seed, count, step.epoch, step.position, batch)
             }
+            Order::Consecutive { first } => (0..batch).map(|b| first + (step.first_image + b) % count).collect(),
+            Order::Ring { slots } => (0..batch).map(|b| step.index % slots * batch + b).collect(),
         };
-        vec![Array::from_fn(Shape::u32([self.batch]), |b| f64::from(number(b)))]
+        vec![Array::from_fn(Shape::u32([batch]), |b| f64::from(numbers[b]))]
     }
 
     fn terms(&self, _: &[Shape]) -> usize {
@@ -87,18 +130,22 @@ impl Op for Choose {
 /// What tests and benches try.
 pub const OPERATOR: Operator = Operator {
     name: "choose",
-    formula: "image numbers: a Feistel permutation of the data set, or consecutive",
+    formula: "image numbers: a Feistel permutation of the data set, consecutive, or the next batch of a ring",
     case: |draw: &mut Draw| {
-        let consecutive_from = if draw.flag() { Some(draw.range(0, 9)) } else { None };
-        let op = Choose { batch: draw.range(1, 150), count: draw.range(1, 1000), consecutive_from };
+        let (first, slots) = (draw.range(0, 9), draw.range(1, 5));
+        let order = draw.one_of(&[Order::Permuted, Order::Consecutive { first }, Order::Ring { slots }]);
+        let op = Choose { batch: draw.range(1, 150), count: draw.range(1, 1000), order };
         Case { op: Rc::new(op), inputs: vec![] }
     },
-    bench: || vec![Case { op: Rc::new(Choose { batch: 64, count: 59_000, consecutive_from: None }), inputs: vec![] }],
+    bench: || {
+        let op = Choose { batch: 64, count: 59_000, order: Order::Permuted };
+        vec![Case { op: Rc::new(op), inputs: vec![] }]
+    },
 };
 
 #[cfg(test)]
 mod tests {
-    use super::permuted;
+    use super::{permuted, permuted_images};
 
     #[test]
     fn every_image_once() {
@@ -107,5 +154,18 @@ mod tests {
             seen.sort_unstable();
             assert!(seen.into_iter().eq(0..count));
         }
+    }
+
+    #[test]
+    fn batches_pass_through_the_epochs() {
+        // Five batches of 4 over 10 images: twice all of them, each time in another order.
+        let batch = |n: u32| permuted_images(7, 10, n * 4 / 10, n * 4 % 10, 4);
+        let seen: Vec<u32> = (0..5).flat_map(batch).collect();
+        let (mut first, mut second) = (seen[..10].to_vec(), seen[10..].to_vec());
+        assert_ne!(first, second);
+        first.sort_unstable();
+        second.sort_unstable();
+        assert!(first == second && first.into_iter().eq(0..10));
+        assert_ne!(permuted_images(7, 1000, 0, 0, 8), permuted_images(7 | 1 << 40, 1000, 0, 0, 8));
     }
 }

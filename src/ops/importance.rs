@@ -111,9 +111,10 @@ pub const OPERATOR: Operator = Operator {
     formula: "p ∝ root mean square of the last ten losses of t; weights = 1 / (T p), cdf = cumulative p",
     case: |draw: &mut Draw| {
         let most = draw.one_of(&[40, 4096]);
-        // Full, or full in some time steps, or soon. What is behind the point does not matter.
-        let count = draw.one_of(&[Fill::Uniform(10.0, 19.9), Fill::Uniform(0.0, 19.9), Fill::Uniform(9.0, 9.9)]);
-        let losses = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(0.1, 3.0), Fill::Uniform(0.0, 0.0)]);
+        // All full; about to be, where the batch falls; about to begin their ring again; of all kinds.
+        let [full, soon, again] = [10.0, 9.0, 19.0].map(|n| Fill::Uniform(n, n));
+        let count = draw.one_of(&[full, again, soon, Fill::Uniform(0.0, 19.9), Fill::Uniform(9.5, 19.9)]);
+        let losses = draw.one_of(&[Fill::Uniform(0.1, 3.0), Fill::Normal(1.0), Fill::Uniform(1.0, 30.0), Fill::Uniform(0.0, 0.0)]);
         case(draw.range(1, 150), draw.range(1, most), count, losses)
     },
     bench: || vec![case(64, 1000, Fill::Uniform(10.0, 19.9), Fill::Uniform(0.1, 3.0))],

@@ -50,14 +50,14 @@ impl Op for MaxPool {
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let x = node.inputs[0];
         let shape = t.shape(x);
-        let [_, _, height, width] = shape.as_array();
+        let [batch, channels, height, width] = shape.as_array();
         let flops = 3 * t.shape(dy).len() as u64;
         t.grad(x, |t, dx, add| {
             if in_vectors(height, width) {
                 let length = shape.len() as u32 / 8;
                 t.emit_flat(Backward { x, dy, dx, width, add, length }, length, flops);
             } else {
-                let length = shape.len() as u32;
+                let length = batch * channels * height.div_ceil(2) * width.div_ceil(2);
                 let (x_scalar, dy_scalar, dx_scalar) = (x, dy, dx);
                 let kernel = BackwardScalar { x_scalar, dy_scalar, dx_scalar, width, height, add, length };
                 t.emit_flat(kernel, length, flops);

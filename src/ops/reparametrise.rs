@@ -78,6 +78,6 @@ fn case(shape: Shape) -> Case {
 pub const OPERATOR: Operator = Operator {
     name: "reparametrise",
     formula: "z = mean + exp(log_variance / 2) n, n ~ N(0, 1)",
-    case: |draw: &mut Draw| case(Shape::f32([draw.range(1, 5), draw.range(1, 5), draw.range(1, 19), draw.range(1, 9)])),
+    case: |draw: &mut Draw| case(Shape::f32([draw.range(1, 70), draw.range(1, 5), draw.range(1, 7), draw.range(1, 7)])),
     bench: || vec![case(Shape::f32([64, 4, 7, 7]))],
 };

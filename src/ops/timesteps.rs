@@ -90,13 +90,16 @@ pub const OPERATOR: Operator = Operator {
     name: "timesteps",
     formula: "t ~ U{0..T-1}, t ~ p given cumulatively, or t = list[step]",
     case: |draw: &mut Draw| {
-        let op = Timesteps { batch: draw.range(1, 150), timesteps: draw.range(1, 4000) };
+        // Multiples of four end where their storage does.
+        let batch = if draw.flag() { 4 * draw.range(1, 40) } else { draw.range(1, 150) };
+        let most = draw.one_of(&[4000, 9, 9]);
+        let op = Timesteps { batch, timesteps: draw.range(1, most) };
         let cdf = Shape::f32([op.timesteps]);
-        let inputs = match draw.range(0, 3) {
+        let inputs = match draw.range(0, 4) {
             0 => vec![],
             1 => vec![(Shape::u32([draw.range(4, 50)]), Fill::Below(1000))],
-            2 => vec![(cdf, Fill::Rising)],
-            _ => vec![(cdf, Fill::Uniform(0.0, 0.0))],
+            2 => vec![(cdf, Fill::Uniform(0.0, 0.0))],
+            _ => vec![(cdf, Fill::Rising)],
         };
         Case { op: Rc::new(op), inputs }
     },

@@ -53,3 +53,25 @@ pub fn grid(images: &Images, layout: Layout) -> Picture {
     }
     picture
 }
+
+/// Pictures of one width and kind one below the other, with twice the padding of `layout` between them.
+///
+/// # Panics
+/// When there are none, or they differ in width or channels.
+#[track_caller]
+pub fn stack(pictures: &[Picture], layout: Layout) -> Picture {
+    let first = pictures.first().expect("stack: no pictures");
+    let (width, channels) = (first.width, first.channels);
+    let gap = vec![layout.background; 2 * layout.padding * width * channels];
+    let mut stacked = Picture { height: 0, width, channels, bytes: Vec::new() };
+    for picture in pictures {
+        assert!(picture.width == width && picture.channels == channels, "stack: pictures of different widths or kinds");
+        if stacked.height > 0 {
+            stacked.bytes.extend(&gap);
+            stacked.height += 2 * layout.padding;
+        }
+        stacked.bytes.extend(&picture.bytes);
+        stacked.height += picture.height;
+    }
+    stacked
+}

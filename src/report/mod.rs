@@ -12,7 +12,7 @@ pub mod plot;
 pub mod strip;
 
 pub use events::EventWriter;
-pub use grid::Layout;
+pub use grid::{Layout, stack};
 pub use jsonl::JsonLines;
 pub use picture::{Images, Picture};
 pub use plot::Plot;

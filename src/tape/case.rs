@@ -113,7 +113,7 @@ pub fn words(shape: Shape, fill: Fill, seed: u64) -> Vec<u32> {
     let normal = |uniform: &mut dyn FnMut() -> f64| (-2.0 * uniform().ln()).sqrt() * (TAU * uniform()).cos();
     // An odd factor and a shift that folds the upper half in: both invertible, so no two of 65,536 counts give the same.
     let scrambled = |count: u16| (count ^ (count >> 8)).wrapping_mul(0x9e3d);
-    let mut element = |count: usize| match fill {
+    let element = |count: usize| match fill {
         Fill::Alternating(_) if count % 2 == 1 => 0,
         Fill::Normal(scale) | Fill::Alternating(scale) => (normal(&mut uniform) as f32 * scale).to_bits(),
         Fill::Kinked => {

@@ -108,7 +108,10 @@ impl Feed {
         let order = move |chunk: u64| {
             let first = chunk as u32 * CHUNK;
             (first..first + CHUNK)
-                .flat_map(|n| permuted_images(&rates::step(&config, training, n), training, config.batch))
+                .flat_map(|n| {
+                    let step = rates::step(&config, training, n);
+                    permuted_images(config.seed, training, step.epoch, step.position, config.batch)
+                })
                 .collect()
         };
         let chunk = u64::from(step / CHUNK);
@@ -128,7 +131,7 @@ impl Source {
     pub fn provide(&mut self, gpu: &Gpu, memory: &Memory, n: u32) -> Result<()> {
         let wanted = u64::from(n / CHUNK);
         while self.written <= wanted {
-            let chunk = self.stream.next()?;
+            let chunk = self.stream.next();
             let images = (self.written % u64::from(CHUNKS)) * u64::from(CHUNK * self.batch);
             let each = chunk.pixels.len() as u64 / u64::from(CHUNK * self.batch);
             memory.write(gpu, RING[0], images * each, &chunk.pixels)?;

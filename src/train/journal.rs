@@ -202,8 +202,7 @@ impl Journal {
     pub fn finish(self) -> Result<()> {
         self.bar.abandon();
         let span = (self.losses.len() as f64 / 50.0).max(1.0);
-        let mut plot =
-            Plot::new("Loss", "step", "loss").logarithmic().smoothed("training", &self.losses, span);
+        let mut plot = Plot::new("Loss", "step", "loss").logarithmic().smoothed("training", &self.losses, span);
         for (number, quarter) in self.quarters.iter().enumerate() {
             plot = plot.smoothed(&format!("t in quarter {}", number + 1), quarter, span);
         }

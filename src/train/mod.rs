@@ -16,6 +16,7 @@ mod rules;
 mod run;
 mod session;
 mod settings;
+mod stopping;
 
 pub use choices::{Decay, Mirror, NetworkName, Size, Storage};
 pub use feed::Feed;
@@ -26,3 +27,4 @@ pub use rates::step;
 pub use run::{Outcome, Start, run};
 pub use session::{Session, refuse_to_overwrite};
 pub use settings::{Config, Settings};
+pub use stopping::on_interrupt;

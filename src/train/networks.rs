@@ -1,6 +1,7 @@
 //! From settings to the network that they describe, for the images of a data set.
 
-use super::settings::{Config, NetworkName};
+use super::choices::NetworkName;
+use super::settings::Config;
 use crate::data::Dataset;
 use crate::nn::{
     Classifier, ClassifierConfig, DownBlock, Network, PlainUNet, PlainUNetConfig, ResidualUNet, ResidualUNetConfig,
@@ -88,11 +89,7 @@ fn unet_config(config: &Config, channels: u32, height: u32, width: u32) -> UNet2
     let down = |&attention: &bool| if attention { DownBlock::Attention } else { DownBlock::Plain };
     let up = |&attention: &bool| if attention { UpBlock::Attention } else { UpBlock::Plain };
     UNet2dConfig {
-        sample_size: Some(if height == width {
-            SampleSize::Square(height)
-        } else {
-            SampleSize::Rectangle([height, width])
-        }),
+        sample_size: Some(SampleSize::of(height, width)),
         in_channels: channels,
         down_block_types: config.attention.iter().map(down).collect(),
         up_block_types: config.attention.iter().rev().map(up).collect(),
@@ -102,6 +99,8 @@ fn unet_config(config: &Config, channels: u32, height: u32, width: u32) -> UNet2
         norm_num_groups: config.norm_num_groups,
         resnet_time_scale_shift: if config.scale_shift { TimeShift::ScaleShift } else { TimeShift::Add },
         dropout: f64::from(config.dropout),
+        // A model without attention has none in its middle either.
+        add_attention: config.attention.contains(&true),
         ..UNet2dConfig::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::settings::Config;
 use crate::Result;
-use crate::diffusion::{Card, SchedulerConfig};
+use crate::diffusion::{Card, Denoiser, SchedulerConfig};
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{Model, Weights};
 use crate::report::Images;
@@ -75,6 +75,11 @@ pub trait Objective: Debug {
     /// Records what follows a training step, such as keeping count of losses.
     fn after(&self, _t: &mut Tape, _loss: Loss) {}
 
+    /// The denoiser with its weights in the memory `slab`; `None` for a model that is none.
+    fn denoiser<'a>(&'a self, _slab: &'a str) -> Option<Denoiser<'a>> {
+        None
+    }
+
     /// Scheduler of a denoiser, as a checkpoint keeps it.
     fn scheduler(&self) -> Option<SchedulerConfig> {
         None
@@ -83,11 +88,22 @@ pub trait Objective: Debug {
     /// Fills in what a checkpoint says of this objective.
     fn complete(&self, _card: &mut Card) {}
 
+    /// Whether [`Objective::draw`] gives something.
+    fn draws(&self) -> bool {
+        true
+    }
+
     /// Samples from noise to image as columns of a strip, the last of them done; `None` for a model that draws nothing.
     ///
     /// # Errors
     /// The device's.
-    fn draw(&self, _gpu: &Gpu, _memory: &mut Memory, _config: &Config, _drawing: &Drawing<'_>) -> Result<Option<Vec<Images<'static>>>> {
+    fn draw(
+        &self,
+        _gpu: &Gpu,
+        _memory: &mut Memory,
+        _config: &Config,
+        _drawing: &Drawing<'_>,
+    ) -> Result<Option<Vec<Images<'static>>>> {
         Ok(None)
     }
 

@@ -1,6 +1,7 @@
 //! What the host computes for each step: learning rate, Adam's bias corrections, the decay of the average, the place in the data set.
 
-use super::settings::{Config, Decay};
+use super::choices::Decay;
+use super::settings::Config;
 use crate::tape::Step;
 use std::f64::consts::PI;
 

@@ -51,7 +51,7 @@ settings! {
     preset: String,
     /// Width of the model; by the adapter's class unless given
     size: Size,
-    /// Folder of the data set: IDX files, CIFAR-10 binaries, ImageNet npz batches, or PNG files
+    /// Folder of the data set: IDX, CIFAR-10, downsampled ImageNet, or PNG files
     data: PathBuf,
     /// Folder of the run; runs/PRESET-SIZE unless given
     out: PathBuf,

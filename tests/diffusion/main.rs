@@ -2,7 +2,12 @@
 
 mod configs;
 mod gaussian;
+mod linear;
+mod mixture;
+mod ode;
 mod plans;
+mod processes;
+mod recovery;
 mod schedules;
 mod training;
 

@@ -1,6 +1,8 @@
 use super::{golden, goldens, refusal};
+use degrain::diffusion::process::Family;
+use degrain::diffusion::sampler::{self, Visits};
 use degrain::diffusion::{
-    NoiseSchedule, Prediction, SamplerName, SamplerOptions, Schedule, SchedulerConfig, Spacing, Variance,
+    Discrete, NoiseSchedule, Prediction, SamplerName, SamplerOptions, Schedule, SchedulerConfig, Spacing, Variance,
 };
 use safetensors::SafeTensors;
 
@@ -11,7 +13,7 @@ fn tensor(file: &SafeTensors, name: &str) -> Vec<f64> {
 
 /// One element through a row as the operator `denoise` does it, in f64: predicted image, next x, and the sum of the magnitudes of all terms,
 /// which the rounding of the row's numbers is measured by.
-fn denoise(c: &[f32; 8], clip: f32, x: f64, m: f64, z: f64) -> (f64, f64, f64) {
+fn denoise(c: &[f32; 12], clip: f32, x: f64, m: f64, z: f64) -> (f64, f64, f64) {
     let c = c.map(f64::from);
     let image = (c[0] * x + c[1] * m).clamp(-f64::from(clip), f64::from(clip));
     let e = c[2] * x + c[3] * m;
@@ -24,19 +26,33 @@ fn denoise(c: &[f32; 8], clip: f32, x: f64, m: f64, z: f64) -> (f64, f64, f64) {
     (image, c[4] * image + c[5] * x + c[6] * e + c[7] * z, size.max(image_size))
 }
 
+/// A row of a learned variance as one of a fixed variance, for the network's v (Nichol and Dhariwal 2021, eq. 15).
+fn with_variance(mut row: [f32; 12], v: f64) -> [f32; 12] {
+    let (share, [.., largest, smallest]) = ((v + 1.0) / 2.0, row.map(f64::from));
+    row[7] *= (0.5 * (share * largest + (1.0 - share) * smallest)).exp() as f32;
+    row
+}
+
 #[test]
 fn steps_are_those_of_diffusers() {
     let bytes = std::fs::read(goldens().join("steps.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let [x, m, z] = ["sample", "model_output", "noise"].map(|name| tensor(&file, name));
     let [next, image] = ["prev_sample", "pred_original_sample"].map(|name| tensor(&file, name));
-    let mut compared = [0; 2];
+    // Channels of the mean and then of the variance, image by image.
+    let learned = tensor(&file, "model_output_learned");
+    let half = |second: bool| -> Vec<f64> {
+        let halves = learned.chunks_exact(m.len() / 2).enumerate();
+        halves.filter(|(k, _)| (k % 2 == 1) == second).flat_map(|(_, half)| half.to_vec()).collect()
+    };
+    let (learned_mean, learned_variance) = (half(false), half(true));
+    let mut compared = [0; 3];
     for (k, case) in golden("steps.json")["cases"].as_array().unwrap().iter().enumerate() {
         let ddim = case["scheduler"] == "ddim";
         let mut config = case["config"].clone();
         config["_class_name"] = (if ddim { "DDIMScheduler" } else { "DDPMScheduler" }).into();
         let config = SchedulerConfig::from_json(&config.to_string());
-        if case["config"]["thresholding"] == true || case["config"]["variance_type"] == "learned_range" {
+        if case["config"]["thresholding"] == true {
             assert!(config.unwrap_err().contains("is not supported"));
             continue;
         }
@@ -45,9 +61,15 @@ fn steps_are_those_of_diffusers() {
         config.options.eta = case["eta"].as_f64();
         config.options.use_clipped_model_output = case["use_clipped_model_output"].as_bool();
         let (plan, _) = config.plan(case["num_inference_steps"].as_u64().unwrap() as u32).unwrap();
-        let visit = plan.timesteps.iter().position(|&t| case["timestep"] == t).unwrap();
-        for (i, (((&x, &m), &z), at)) in x.iter().zip(&m).zip(&z).zip(k * x.len()..).enumerate() {
-            let (found_image, found, size) = denoise(&plan.table[visit], plan.clip, x, m, z);
+        let visit = plan.times.iter().position(|&t| case["timestep"].as_f64() == Some(t)).unwrap();
+        let learns = config.options.variance_type == Some(Variance::LearnedRange);
+        let m = if learns { &learned_mean } else { &m };
+        for (i, (((&x, &m), &z), at)) in x.iter().zip(m).zip(&z).zip(k * x.len()..).enumerate() {
+            let mut row = plan.table[visit];
+            if learns {
+                row = with_variance(row, learned_variance[i]);
+            }
+            let (found_image, found, size) = denoise(&row, plan.clip, x, m, z);
             // Three roundings of the row's numbers on the way of each term, and that of the golden.
             let tolerance = 4.0 * f64::from(f32::EPSILON) / 2.0 * size;
             assert!(
@@ -57,9 +79,26 @@ fn steps_are_those_of_diffusers() {
             );
             assert!((found - next[at]).abs() <= tolerance, "element {i}: {found} is not {} in {case}", next[at]);
         }
-        compared[usize::from(ddim)] += 1;
+        compared[if learns { 2 } else { usize::from(ddim) }] += 1;
     }
-    assert!(compared[0] >= 80 && compared[1] >= 170, "{compared:?}");
+    assert!(compared[0] >= 80 && compared[1] >= 170 && compared[2] >= 4, "{compared:?}");
+}
+
+#[test]
+fn a_learned_variance_lies_between_the_two_fixed_ones() {
+    let of = |variance| {
+        let options = SamplerOptions { variance_type: Some(variance), ..SamplerOptions::default() };
+        plan(SamplerName::Ddpm, options, Spacing::Leading, 50).table
+    };
+    let (learned, small, large) = (of(Variance::LearnedRange), of(Variance::FixedSmall), of(Variance::FixedLarge));
+    for ((learned, small), large) in learned.iter().zip(&small).zip(&large) {
+        for (v, fixed) in [(-1.0, small), (1.0, large)] {
+            let found = with_variance(*learned, v);
+            assert_eq!(found[..7], fixed[..7]);
+            // A logarithm of about -10 in f32.
+            assert!((found[7] - fixed[7]).abs() <= 1e-5 * fixed[7], "{v}: {found:?} {fixed:?}");
+        }
+    }
 }
 
 fn plan(
@@ -84,7 +123,7 @@ fn noise_is_drawn_where_it_should_be() {
     assert_eq!(ends_at_19.table[49][7], (1.0 - noise.alphas_cumprod()[19]).sqrt() as f32);
     let ddim = plan(SamplerName::Ddim, SamplerOptions::default(), Spacing::Leading, 50);
     assert!(ddim.table.iter().all(|row| row[7] == 0.0));
-    assert_eq!(ddim.table[49][4..], [1.0, 0.0, 0.0, 0.0]);
+    assert_eq!(ddim.table[49][4..8], [1.0, 0.0, 0.0, 0.0]);
 }
 
 #[test]
@@ -118,15 +157,19 @@ fn settings_that_do_not_fit_are_refused() {
 
     let sampler = SamplerName::Ddpm.build(&SamplerOptions::default()).unwrap();
     let noise = NoiseSchedule::new(&Schedule::default(), 1000, false).unwrap();
-    let plan = |timesteps: &[u32], clip| sampler.plan(&noise, Prediction::Epsilon, timesteps, clip);
-    for timesteps in [&[][..], &[1000], &[5, 5], &[1, 2]] {
-        assert!(refusal(plan(timesteps, 1.0)).contains("must fall"), "{timesteps:?}");
-    }
+    let process = Discrete::new(noise, Prediction::Epsilon).unwrap();
+    let plan = |steps: u32, offset: u32, clip: f32| {
+        let visits = Visits { steps, spacing: Spacing::Leading, offset };
+        sampler::plan("ddpm", &*sampler, &process, &visits, clip)
+    };
+    assert!(refusal(plan(0, 0, 1.0)).contains("use at least 1"));
+    assert!(refusal(plan(1001, 0, 1.0)).contains("use 1 to 1000"));
+    assert!(refusal(plan(1000, 1, 1.0)).contains("steps_offset"));
     for clip in [0.0, -1.0, f32::NAN] {
-        assert!(refusal(plan(&[999], clip)).contains("clipped to"));
+        assert!(refusal(plan(1, 0, clip)).contains("clipped to"));
     }
-    let zero = NoiseSchedule::new(&Schedule::default(), 1000, true).unwrap();
-    assert!(refusal(sampler.plan(&zero, Prediction::Epsilon, &[999, 0], 1.0)).contains("zero terminal"));
+    let zero = SchedulerConfig { zero_terminal_snr: true, ..SchedulerConfig::default() };
+    assert!(refusal(zero.plan(50)).contains("zero terminal"));
 }
 
 #[test]
@@ -145,10 +188,16 @@ fn doubtful_settings_are_told_of() {
 #[test]
 fn cosine_plans_are_finite() {
     let config = SchedulerConfig { schedule: Schedule::Cosine, ..SchedulerConfig::default() };
-    for sampler in SamplerName::ALL {
-        let (plan, _) = SchedulerConfig { sampler: *sampler, ..config.clone() }.plan(1000).unwrap();
+    for &sampler in SamplerName::ALL {
+        if !sampler.build(&SamplerOptions::default()).unwrap().families().contains(&Family::Discrete) {
+            continue;
+        }
+        let (plan, _) = SchedulerConfig { sampler, ..config.clone() }.plan(1000).unwrap();
         assert!(plan.table.iter().flatten().all(|c| c.is_finite()));
         // A model's error is amplified by 2e4 at the first step: what clipping is for.
-        assert!(plan.table[0][0] > 2e4 && plan.table[0][4] < 0.1);
+        assert!(plan.ode.is_some() || plan.table[0][0] > 2e4);
+        if [SamplerName::Ddpm, SamplerName::Ddim, SamplerName::DpmSolver].contains(&sampler) {
+            assert!(plan.table[0][4] < 0.1);
+        }
     }
 }

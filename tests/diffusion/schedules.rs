@@ -1,5 +1,5 @@
 use super::{close, golden, refusal};
-use degrain::diffusion::{BetaRange, NoiseSchedule, Prediction, Schedule, SchedulerConfig, Spacing};
+use degrain::diffusion::{BetaRange, Discrete, NoiseSchedule, Prediction, Process, Schedule, SchedulerConfig, Spacing};
 
 fn noise(name: &str, steps: u32) -> NoiseSchedule {
     NoiseSchedule::new(&name.parse().unwrap(), steps, false).unwrap()
@@ -102,10 +102,12 @@ fn pure_noise_and_epsilon_do_not_go_together() {
     let noise = NoiseSchedule::new(&Schedule::default(), 1000, true).unwrap();
     close(noise.alphas_cumprod()[500], 0.0752462, 1e-6);
     assert_eq!(noise.alphas_cumprod()[999], 0.0);
-    assert!(refusal(Prediction::Epsilon.conversion(&noise)).contains("v_prediction"));
-    assert!(refusal(Prediction::Epsilon.target(&noise)).contains("zero terminal"));
+    assert!(refusal(Prediction::Epsilon.check(&noise)).contains("v_prediction"));
+    assert!(refusal(Discrete::new(noise.clone(), Prediction::Epsilon)).contains("zero terminal"));
     for prediction in [Prediction::Sample, Prediction::VPrediction] {
-        assert!(prediction.conversion(&noise).unwrap().iter().flatten().all(|c| c.is_finite()));
+        let process = Discrete::new(noise.clone(), prediction).unwrap();
+        let finite = |t: f64| process.conversion(t).iter().chain(&process.view(t).target).all(|c: &f64| c.is_finite());
+        assert!(process.training_times().into_iter().all(finite));
     }
 }
 

@@ -1,5 +1,8 @@
 use super::{close, refusal};
-use degrain::diffusion::{Labels, LossWeighting, NoiseSchedule, Prediction, Schedule, Target};
+use degrain::diffusion::processes::{Edm, SubVp, Vp};
+use degrain::diffusion::{
+    Discrete, Labels, LossWeighting, NoiseSchedule, Prediction, Process, Schedule, TrainingTables,
+};
 
 fn linear() -> NoiseSchedule {
     NoiseSchedule::new(&Schedule::default(), 1000, false).unwrap()
@@ -7,22 +10,32 @@ fn linear() -> NoiseSchedule {
 
 const PREDICTIONS: [Prediction; 3] = [Prediction::Epsilon, Prediction::Sample, Prediction::VPrediction];
 
+fn along(noise: &NoiseSchedule, prediction: Prediction) -> Discrete {
+    Discrete::new(noise.clone(), prediction).unwrap()
+}
+
 #[test]
 fn what_is_predicted_gives_image_and_noise_back() {
     let noise = linear();
-    let table = noise.noising_table();
     let (image, eps) = (0.25, -1.5);
     for prediction in PREDICTIONS {
-        let conversion = prediction.conversion(&noise).unwrap();
+        let process = along(&noise, prediction);
+        let tables = TrainingTables::of(&process);
+        assert_eq!((tables.times[0], tables.times[999], tables.times.len()), (0.0, 999.0, 1000));
         for t in [0, 1, 499, 999] {
-            let [a, b] = table[t].map(f64::from);
+            let bar = noise.alphas_cumprod()[t];
+            assert_eq!(tables.shown[t], [bar.sqrt() as f32, (1.0 - bar).sqrt() as f32]);
+            let [a, b] = tables.shown[t].map(f64::from);
             let x = a * image + b * eps;
-            let m = match prediction.target(&noise).unwrap() {
-                Target::Noise => eps,
-                Target::Image => image,
-                Target::Velocity(table) => f64::from(table[t][0]) * image + f64::from(table[t][1]) * eps,
+            let [p, q] = tables.target[t].map(f64::from);
+            let expected = match prediction {
+                Prediction::Epsilon => [0.0, 1.0],
+                Prediction::Sample => [1.0, 0.0],
+                Prediction::VPrediction => [-b, a],
             };
-            let [c0, c1, c2, c3] = conversion[t];
+            assert_eq!([p, q], expected, "{prediction} {t}");
+            let m = p * image + q * eps;
+            let [c0, c1, c2, c3] = process.conversion(t as f64);
             // f32 tables: image and noise are lost by the factors with which they stand in x.
             assert!((c0 * x + c1 * m - image).abs() < 1e-6 / a, "{prediction} {t}");
             assert!((c2 * x + c3 * m - eps).abs() < 1e-6 / b, "{prediction} {t}");
@@ -34,7 +47,7 @@ fn what_is_predicted_gives_image_and_noise_back() {
 fn weightings_weigh_the_same_error_alike() {
     let noise = linear();
     let weights =
-        |weighting: LossWeighting| PREDICTIONS.map(|prediction| weighting.weights(prediction, &noise).unwrap());
+        |weighting: LossWeighting| PREDICTIONS.map(|prediction| weighting.weights(&along(&noise, prediction)).unwrap());
     assert!(weights(LossWeighting::Simple).iter().flatten().all(|&w| w == 1.0));
     let (min_snr, p2, snr_weights) =
         (weights("min_snr".parse().unwrap()), weights("p2".parse().unwrap()), weights("snr".parse().unwrap()));
@@ -53,12 +66,37 @@ fn weightings_weigh_the_same_error_alike() {
     }
     assert!(min_snr[0][0] < 0.01 && min_snr[0][999] == 1.0);
     for gamma in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert!(refusal(LossWeighting::MinSnr { gamma }.weights(Prediction::Sample, &noise)).contains("positive"));
+        assert!(
+            refusal(LossWeighting::MinSnr { gamma }.weights(&along(&noise, Prediction::Sample))).contains("positive")
+        );
     }
     assert!(refusal("min_snt".parse::<LossWeighting>()).contains("min_snr"));
     let zero = NoiseSchedule::new(&Schedule::default(), 1000, true).unwrap();
-    let v = LossWeighting::MinSnr { gamma: 5.0 }.weights(Prediction::VPrediction, &zero).unwrap();
+    let v = LossWeighting::MinSnr { gamma: 5.0 }.weights(&along(&zero, Prediction::VPrediction)).unwrap();
     assert!(v.iter().all(|w| w.is_finite()));
+}
+
+#[test]
+fn likelihood_weighs_the_score_by_the_diffusion() {
+    let (vp, sub_vp) = (Vp::default(), SubVp::default());
+    let cases: [&dyn Process; 2] = [&vp, &sub_vp];
+    for process in cases {
+        let weights = LossWeighting::Likelihood.weights(process).unwrap();
+        for (&t, &weight) in process.training_times().iter().zip(&weights).step_by(1000) {
+            // Song et al. 2021c, theorem 1: g² |score error|², the answer being the score times -sigma.
+            let integral = 0.1 * t + 0.5 * 19.9 * t * t;
+            let exact = -(-integral).exp_m1();
+            let (g2, sigma) = if process.describe().starts_with("sub") {
+                ((0.1 + 19.9 * t) * -(-2.0 * integral).exp_m1(), exact)
+            } else {
+                (0.1 + 19.9 * t, exact.sqrt())
+            };
+            close(f64::from(weight), g2 / (sigma * sigma), 1e-6);
+        }
+    }
+    for process in [&Edm::default() as &dyn Process, &along(&linear(), Prediction::Epsilon)] {
+        assert!(refusal(LossWeighting::Likelihood.weights(process)).contains("stochastic differential equation"));
+    }
 }
 
 #[test]

@@ -143,7 +143,8 @@ fn decode(arguments: &Arguments, output: Output, vae: &Vae, weights: &[f32]) -> 
     let gpu = Gpu::open(arguments.adapter.as_deref())?;
     let mut memory = Memory::new();
     vae.parameters().write(&gpu, &mut memory, "weights", weights)?;
-    let decoder = autoencoder::Decoder::new(&gpu, &mut memory, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
+    let decoder =
+        autoencoder::Decoder::new(&gpu, &mut memory, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
     let images = decoder.draw(&gpu, &memory, arguments.seed, arguments.count)?;
     let description = format!("{} images of latents from the prior, seed {}", arguments.count, arguments.seed);
     Ok(Drawn { images, frames: vec![], labels: None, image: vae.image_shape(), classes: 0, description })
@@ -154,7 +155,8 @@ fn read_classifier(run: &std::path::Path, pipeline: &Pipeline, image: [u32; 3]) 
     let folder = pipeline::locate(run)?;
     let Trained { model, weights, card, .. } = pipeline::read_model(&folder)?;
     let Any::Classifier(network) = model else {
-        let problem = format!("holds a {}, not a classifier: train one with --preset classifier", model.model().class());
+        let problem =
+            format!("holds a {}, not a classifier: train one with --preset classifier", model.model().class());
         return Err(Error::file(&folder, problem));
     };
     let theirs = card.unwrap_or_default();
@@ -182,8 +184,9 @@ fn title(sampler: SamplerName) -> &'static str {
 
 fn describe(arguments: &Arguments, guidance: f32, how: &str) -> String {
     let class = arguments.class.as_ref().map_or("all classes in turn".into(), |class| format!("class {class}"));
-    let by = arguments.classifier.as_ref().map_or(String::new(), |_| {
-        format!(", guided by a classifier with scale {}", arguments.classifier_scale)
-    });
+    let by = arguments
+        .classifier
+        .as_ref()
+        .map_or(String::new(), |_| format!(", guided by a classifier with scale {}", arguments.classifier_scale));
     format!("{} images, {class}, guidance {guidance}{by}, {how}, seed {}", arguments.count, arguments.seed)
 }

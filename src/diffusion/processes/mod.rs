@@ -5,6 +5,7 @@
 //! diffusers' scheduler_config.json.
 
 mod discrete;
+mod normal;
 
 pub use discrete::Discrete;
 
@@ -66,6 +67,26 @@ macro_rules! processes {
 processes! {
     /// Variance preserving stochastic differential equation.
     vp: Vp,
+    /// Sub-variance preserving stochastic differential equation.
+    sub_vp: SubVp,
+    /// Variance exploding stochastic differential equation.
+    ve: Ve,
+    /// The noise level as the time, and a preconditioned network (Karras et al. 2022).
+    edm: Edm,
+    /// Flow matching on straight paths (Lipman et al. 2023).
+    flow: Flow,
+}
+
+impl ProcessName {
+    /// With what the numbers take from the data, whose pixels have this standard deviation on [-1, 1].
+    pub fn measured(self, deviation: f64) -> ProcessName {
+        match self {
+            ProcessName::Edm(edm) => {
+                ProcessName::Edm(Edm { sigma_data: Some(edm.sigma_data.unwrap_or(deviation)), ..edm })
+            }
+            other => other,
+        }
+    }
 }
 
 impl FromStr for ProcessName {

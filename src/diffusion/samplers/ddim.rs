@@ -6,7 +6,8 @@
 
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{
-    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Visits, bar_at, discrete_visits, late_start, posterior_variance,
+    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Visits, bar_at, discrete_visits, late_start,
+    posterior_variance,
 };
 use crate::{Error, Result};
 

@@ -7,7 +7,8 @@
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{
-    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Variance, Visits, bar_at, discrete_visits, late_start, posterior_variance,
+    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Variance, Visits, bar_at, discrete_visits, late_start,
+    posterior_variance,
 };
 
 /// Ancestral sampling.

@@ -1,7 +1,11 @@
 //! The samplers. Each is a file here and a line in the list below; names on the command line and classes of diffusers follow from it.
 //!
 //! A file holds a struct with `KEYS` (its options that stand in scheduler_config.json), `OPTIONS` (all its options), `new`, and an
-//! implementation of [`Sampler`].
+//! implementation of [`Sampler`]. A sampler without a class is written to scheduler_config.json as the first of the list, which diffusers
+//! loads for any model of discrete time steps; it is chosen when samples are drawn. `frames` and `score` are what several share.
+
+mod frames;
+mod score;
 
 use super::sampler::{Sampler, SamplerOptions};
 use crate::Result;
@@ -9,7 +13,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 macro_rules! samplers {
-    ($($(#[$meta:meta])* $name:ident: $type:ident = $class:literal,)*) => {
+    ($($(#[$meta:meta])* $name:ident: $type:ident = $class:expr,)*) => {
         $(mod $name; pub use $name::$type;)*
 
         /// The samplers by name.
@@ -29,8 +33,8 @@ macro_rules! samplers {
                 match self { $(SamplerName::$type => stringify!($name)),* }
             }
 
-            /// The class in diffusers that does the same.
-            pub fn class(self) -> &'static str {
+            /// The class in diffusers that is read as this sampler, and has its options under the same names.
+            pub(super) fn own_class(self) -> Option<&'static str> {
                 match self { $(SamplerName::$type => $class),* }
             }
 
@@ -58,7 +62,31 @@ macro_rules! samplers {
 samplers! {
     /// Ancestral sampling (Ho et al. 2020).
     #[default]
-    ddpm: Ddpm = "DDPMScheduler",
+    ddpm: Ddpm = Some(DDPM),
     /// Implicit sampling (Song et al. 2021).
-    ddim: Ddim = "DDIMScheduler",
+    ddim: Ddim = Some("DDIMScheduler"),
+    /// DPM-Solver++(2M) (Lu et al. 2022).
+    dpm_solver: DpmSolver = None,
+    /// Euler's method for the probability flow.
+    euler: Euler = None,
+    /// Heun's method for the probability flow (Karras et al. 2022).
+    heun: Heun = None,
+    /// The midpoint method for flow matching.
+    midpoint: Midpoint = None,
+    /// Euler-Maruyama for the reverse stochastic equation (Song et al. 2021).
+    euler_maruyama: EulerMaruyama = None,
+    /// Reverse diffusion with Langevin corrections (Song et al. 2021).
+    predictor_corrector: PredictorCorrector = None,
+    /// The probability flow, solved to a tolerance in as many steps as that takes.
+    ode: Ode = None,
+}
+
+/// The class that stands for every sampler without one of its own.
+const DDPM: &str = "DDPMScheduler";
+
+impl SamplerName {
+    /// Its class in scheduler_config.json: one that diffusers loads.
+    pub fn class(self) -> &'static str {
+        self.own_class().unwrap_or(DDPM)
+    }
 }

@@ -56,6 +56,10 @@ impl Objective for Classify {
         }
     }
 
+    fn draws(&self) -> bool {
+        false
+    }
+
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
         let shape = t.shape(batch.images);
         let (count, n) = (shape.dims()[0], self.times());
@@ -90,7 +94,8 @@ impl Objective for Classify {
         let classes = self.classes as usize;
         let logits: Vec<f32> = memory.read(gpu, LOGITS, 0, count * classes)?;
         let labels: Vec<u32> = memory.read(gpu, LABELS, 0, count)?;
-        let best = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class as u32);
+        let best =
+            |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class as u32);
         let right = logits.chunks(classes).zip(&labels).filter(|(row, label)| best(row) == Some(**label)).count();
         Ok(Some(("accuracy", right as f64 / count as f64)))
     }

@@ -4,7 +4,8 @@
 
 use crate::Result;
 use crate::diffusion::{
-    Card, Denoiser, Generator, Labels, Process, ProcessName, Request, Sampling, SchedulerConfig, TrainingTables, variational,
+    Card, Denoiser, Generator, Labels, Process, ProcessName, Request, Sampling, SchedulerConfig, TrainingTables,
+    variational,
 };
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{Conditions, Model, Network, Weights};
@@ -50,16 +51,6 @@ pub struct Denoise {
 }
 
 impl Denoise {
-    fn denoiser<'a>(&'a self, slab: &'a str) -> Denoiser<'a> {
-        Denoiser {
-            network: &*self.network,
-            slab,
-            process: &*self.process,
-            labels: self.labels,
-            learned_variance: self.vlb_weight.is_some(),
-        }
-    }
-
     fn state_tensors(&self, t: &mut Tape) -> [Tensor; 4] {
         let (n, table) = (self.times(), |t: &mut Tape, name, shape| t.memory(name, shape));
         let [history, count, weights, cumulative] = IMPORTANCE;
@@ -136,7 +127,11 @@ impl Objective for Denoise {
         let x = mix::mix(t, x0, e, shown, time);
         let goal = match self.constant_target() {
             Some([image, _]) => {
-                if image == 1.0 { x0 } else { e }
+                if image == 1.0 {
+                    x0
+                } else {
+                    e
+                }
             }
             None => {
                 let target = t.memory(TARGET, Shape::f32([n, 2]));
@@ -181,6 +176,16 @@ impl Objective for Denoise {
         }
     }
 
+    fn denoiser<'a>(&'a self, slab: &'a str) -> Option<Denoiser<'a>> {
+        Some(Denoiser {
+            network: &*self.network,
+            slab,
+            process: &*self.process,
+            labels: self.labels,
+            learned_variance: self.vlb_weight.is_some(),
+        })
+    }
+
     fn scheduler(&self) -> Option<SchedulerConfig> {
         Some(self.scheduler.clone())
     }
@@ -199,8 +204,7 @@ impl Objective for Denoise {
         config: &Config,
         drawing: &Drawing<'_>,
     ) -> Result<Option<Vec<Images<'static>>>> {
-        let Some(image) = self.network.image() else { return Ok(None) };
-        let model = self.denoiser(drawing.slab);
+        let (Some(image), Some(model)) = (self.network.image(), self.denoiser(drawing.slab)) else { return Ok(None) };
         let (plan, _) = self.scheduler.plan_for(&*self.process, config.sampling_steps)?;
         let request = Request {
             batch: drawing.labels.len() as u32,

@@ -20,11 +20,9 @@ use crate::{Error, Result};
 /// # Errors
 /// Settings that do not fit each other or the data.
 pub fn objective(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
-    let [_, height, width] = data.shape();
     match config.network {
         NetworkName::Vae => {
             let model = networks::autoencoder(config, data)?;
-            model.check_size(height, width)?;
             Ok(Box::new(reconstruct::Reconstruct { model, kl_weight: config.kl_weight }))
         }
         NetworkName::Classifier => {
@@ -41,8 +39,8 @@ pub fn objective(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> 
 }
 
 fn denoise(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
-    let labels = (!config.unconditional)
-        .then_some(Labels { classes: data.classes as u32, dropout: config.label_dropout });
+    let labels =
+        (!config.unconditional).then_some(Labels { classes: data.classes as u32, dropout: config.label_dropout });
     let within = |option: &str, problem: Error| Error::Config(format!("--{option}: {problem}"));
     let schedule = || NoiseSchedule::new(&config.noise(), config.timesteps, config.zero_terminal_snr);
     let process = config.process.build(|| Discrete::new(schedule()?, config.prediction))?;
@@ -54,12 +52,8 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
     scheduler.plan_for(&*process, config.sampling_steps).map_err(|e| within("sampling-steps", e))?;
     let guidance = if labels.is_some() { config.guidance } else { 1.0 };
     labels.map_or(Ok(false), |labels| labels.guided(guidance)).map_err(|e| within("guidance", e))?;
-    let sampling = Sampling {
-        sampler: scheduler.sampler,
-        options: scheduler.options,
-        steps: config.sampling_steps,
-        guidance,
-    };
+    let sampling =
+        Sampling { sampler: scheduler.sampler, options: scheduler.options, steps: config.sampling_steps, guidance };
     Ok(Box::new(denoise::Denoise {
         weights: config.loss_weighting.weights(&*process)?,
         tables: TrainingTables::of(&*process),

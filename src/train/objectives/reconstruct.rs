@@ -2,9 +2,9 @@
 //! a pixel, with a weight on the divergence (Higgins et al. 2017).
 
 use crate::Result;
+use crate::diffusion::autoencoder::Decoder;
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{Likelihood, Model, Vae, Weights};
-use crate::diffusion::autoencoder::Decoder;
 use crate::ops::{add, affine, bernoulli, discretised_logistic, kl_normal, reparametrise, slice, timesteps};
 use crate::report::Images;
 use crate::tape::Tape;
@@ -42,7 +42,7 @@ impl Objective for Reconstruct {
         let (mean, log_variance) = self.model.encode(t, weights, batch.images);
         let z = reparametrise::reparametrise(t, mean, log_variance);
         let out = self.model.decode(t, weights, z);
-        let reconstruction = match self.model.likelihood() {
+        let reconstruction = match self.model.config().likelihood {
             Likelihood::Bernoulli => bernoulli::bernoulli(t, out, batch.images),
             Likelihood::DiscretisedLogistic => {
                 let mean = slice::slice(t, out, 0, channels);

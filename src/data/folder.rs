@@ -1,0 +1,170 @@
+//! A folder of PNG files, all of one size and all grey or all RGB, with 8 bits a channel; and perhaps a `labels.csv` beside them.
+//!
+//! The training images lie in the folder itself or in `train/` below it, those for the final measurement in `test/`. They are taken in the
+//! order of their names' bytes: img10.png comes before img9.png. Without `labels.csv` all are of one class, `image`.
+
+use super::labels::{self, Labels};
+use super::source::{matching, sum};
+use super::{DataFile, Dataset, Format, Split, Statistics};
+use crate::error::{Error, Result};
+use png::{BitDepth, ColorType};
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+pub(super) const FORMAT: Format = Format { names, load };
+
+/// Longest side: far beyond what is trained on, and little enough to unpack. A damaged header can promise 2^31.
+const LONGEST_SIDE: u32 = 8192;
+/// Endings of images that are not read.
+const OTHER_KINDS: [&str; 6] = ["jpg", "jpeg", "webp", "bmp", "gif", "tiff"];
+
+fn names(split: Split) -> Vec<String> {
+    let names: &[&str] = match split {
+        Split::Train => &["*.png", "train/*.png"],
+        Split::Test => &["test/*.png"],
+    };
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn load(folder: &Path, split: Split) -> Result<Dataset> {
+    let Some(place) = place(folder, split)? else {
+        let wanted = names(split).join(", ");
+        return Err(Error::file(folder, format!("a file is missing; looked in this folder for {wanted}")));
+    };
+    let names = images_in(&place)?;
+    let first = Image::read(&place.join(&names[0]))?;
+    let size = first.planes.len();
+    let mut images = Vec::with_capacity(names.len() * size);
+    for name in &names {
+        let path = place.join(name);
+        let image = Image::read(&path)?;
+        if image.kind() != first.kind() {
+            let (other, [this, that]) = (&names[0], [&image, &first].map(Image::kind));
+            let problem = format!("is {this}, but {other} is {that}: all images of a folder must be alike");
+            return Err(Error::file(&path, problem));
+        }
+        images.extend_from_slice(&image.planes);
+    }
+    let named = names.iter().zip(images.chunks_exact(size));
+    let parts: Vec<&[u8]> = named.flat_map(|(name, image)| [name.as_bytes(), &[0], image]).collect();
+    let mut files = vec![DataFile { path: place.clone(), sha256: sum(&parts), known: None }];
+
+    let (labels, class_names) = match Labels::read(&place)? {
+        Some(labels) => {
+            let class_names = training_classes(folder, split)?.unwrap_or_else(|| labels.classes());
+            files.push(labels.file.clone());
+            (labels.of(&names, &class_names)?, class_names)
+        }
+        None if training_classes(folder, split)?.is_some() => {
+            let problem = format!("has no {}, but the training images have one", labels::NAME);
+            return Err(Error::file(&place, problem));
+        }
+        None => (vec![0; names.len()], vec!["image".to_string()]),
+    };
+    Ok(Dataset {
+        name: "images".to_string(),
+        statistics: Statistics::of(&images),
+        images,
+        labels,
+        count: names.len(),
+        channels: first.channels,
+        height: first.height as usize,
+        width: first.width as usize,
+        classes: class_names.len(),
+        class_names,
+        // Nobody knows what is in them.
+        mirrors: false,
+        files,
+    })
+}
+
+/// The folder in which the images of a split lie; `None` where there are none.
+fn place(folder: &Path, split: Split) -> Result<Option<PathBuf>> {
+    let below = folder.join(if split == Split::Train { "train" } else { "test" });
+    let (above, has_below) = (!images_in(folder)?.is_empty(), below.is_dir() && !images_in(&below)?.is_empty());
+    let here = above && split == Split::Train;
+    if here && has_below {
+        let problem = format!("holds PNG files, and so does {}: put them into one of the two", below.display());
+        return Err(Error::file(folder, problem));
+    }
+    let labels = folder.join(labels::NAME);
+    if has_below && !above && labels.is_file() {
+        let problem = format!("does not lie beside the images: move it to those in {}", below.display());
+        return Err(Error::file(labels, problem));
+    }
+    Ok(if here { Some(folder.to_path_buf()) } else { has_below.then_some(below) })
+}
+
+/// Names of the PNG files in a folder, in order. Beside them no images of another kind: they would be missed without a word.
+fn images_in(place: &Path) -> Result<Vec<String>> {
+    let names = matching(place, &["*.png".to_string()])?;
+    if !names.is_empty() {
+        let others = OTHER_KINDS.map(|kind| format!("*.{kind}"));
+        if let Some(other) = matching(place, &others)?.first() {
+            let problem = "is no PNG, but lies beside PNG files: convert or remove it";
+            return Err(Error::file(place.join(other), problem));
+        }
+    }
+    Ok(names)
+}
+
+/// The classes of the training images, by whose numbers a model knows them. `None` for the training images themselves, or without labels.
+fn training_classes(folder: &Path, split: Split) -> Result<Option<Vec<String>>> {
+    let training = if split == Split::Test { place(folder, Split::Train)? } else { None };
+    let labels = training.map_or(Ok(None), |place| Labels::read(&place))?;
+    Ok(labels.map(|labels| labels.classes()))
+}
+
+/// One image.
+struct Image {
+    channels: usize,
+    height: u32,
+    width: u32,
+    /// `[channels, height, width]` bytes.
+    planes: Vec<u8>,
+}
+
+impl Image {
+    fn read(path: &Path) -> Result<Image> {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let problem = |problem: String| Error::file(path, problem);
+        let damaged = |error| problem(format!("is no readable PNG ({error}): replace or remove it"));
+        let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().map_err(damaged)?;
+        let info = reader.info();
+        let (height, width) = (info.height, info.width);
+        let channels = match (info.color_type, info.bit_depth) {
+            (ColorType::Indexed, _) => {
+                return Err(problem("is a PNG with a palette: convert it to RGB of 8 bits a channel".into()));
+            }
+            (ColorType::GrayscaleAlpha | ColorType::Rgba, _) => {
+                let advice = "lay it on a background and save it as grey or RGB without alpha";
+                return Err(problem(format!("is a PNG with an alpha channel: {advice}")));
+            }
+            _ if info.trns.is_some() => {
+                return Err(problem("is a PNG with a transparent colour: save it without transparency".into()));
+            }
+            (ColorType::Grayscale, BitDepth::Eight) => 1,
+            (ColorType::Rgb, BitDepth::Eight) => 3,
+            (_, depth) => {
+                let bits = depth as u8;
+                return Err(problem(format!("is a PNG of {bits} bits a channel: convert it to 8 bits")));
+            }
+        };
+        if height.max(width) > LONGEST_SIDE {
+            let advice = format!("the longest side allowed is {LONGEST_SIDE}: scale it down");
+            return Err(problem(format!("is {width} x {height} pixels large: {advice}")));
+        }
+        let mut pixels = vec![0; channels * height as usize * width as usize];
+        reader.next_frame(&mut pixels).map_err(damaged)?;
+        // Up to the end, where a file that was cut off is noticed.
+        reader.finish().map_err(damaged)?;
+        let planes = (0..channels).flat_map(|channel| pixels.iter().skip(channel).step_by(channels).copied()).collect();
+        Ok(Image { channels, height, width, planes })
+    }
+
+    /// What all images of a folder must have in common, in words.
+    fn kind(&self) -> String {
+        let colour = if self.channels == 1 { "grey" } else { "RGB" };
+        format!("{} x {} pixels (width x height) in {colour}", self.width, self.height)
+    }
+}

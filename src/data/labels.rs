@@ -1,0 +1,106 @@
+//! `labels.csv`: the class of each image of a folder, as lines `file,label`.
+//!
+//! Strict, because a label that goes to the wrong image is seen by nobody: every image once, no other file.
+
+use super::DataFile;
+use super::source::Source;
+use crate::error::Result;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The file's name.
+pub(super) const NAME: &str = "labels.csv";
+/// The first line, where there is one.
+const HEADER: &str = "file,label";
+/// More than any file of labels: tens of millions of images.
+const LONGEST: usize = 1 << 30;
+
+/// A file of labels. Which images there are is not yet asked.
+pub(super) struct Labels {
+    source: Source,
+    /// For the run's record.
+    pub file: DataFile,
+    /// Of each file that it names: number of the line, from 1, and label.
+    lines: BTreeMap<String, (usize, String)>,
+}
+
+impl Labels {
+    /// Reads the labels in a folder; `None` where there are none.
+    pub fn read(folder: &Path) -> Result<Option<Labels>> {
+        let path = folder.join(NAME);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let source = Source::open(&path)?;
+        let content = source.content(LONGEST)?;
+        let file = source.describe(&content);
+        let text = String::from_utf8(content)
+            .map_err(|_| source.problem("should hold lines `file,label`, but is not UTF-8: save it as CSV in UTF-8"))?;
+        let mut lines: BTreeMap<String, (usize, String)> = BTreeMap::new();
+        // Spreadsheets begin a file with a byte order mark.
+        for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
+            if line.trim().is_empty() || (number == 1 && line.trim().eq_ignore_ascii_case(HEADER)) {
+                continue;
+            }
+            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+            let [name, label] = fields[..] else {
+                let problem = format!("line {number} has {} fields, not the two of `{HEADER}`: {line}", fields.len());
+                return Err(source.problem(problem));
+            };
+            if name.is_empty() || label.is_empty() {
+                return Err(
+                    source.problem(format!("line {number} has an empty field, but should be `{HEADER}`: {line}"))
+                );
+            }
+            if let Some((first, _)) = lines.insert(name.to_string(), (number, label.to_string())) {
+                return Err(
+                    source.problem(format!("names {name} twice, in the lines {first} and {number}: remove one"))
+                );
+            }
+        }
+        // 07 and 7 are one class.
+        let numbers: Option<Vec<u64>> = lines.values().map(|(_, label)| label.parse().ok()).collect();
+        if let Some(numbers) = numbers {
+            lines.values_mut().zip(numbers).for_each(|((_, label), number)| *label = number.to_string());
+        }
+        Ok(Some(Labels { source, file, lines }))
+    }
+
+    /// Names of the classes: in the order of the numbers if all are numbers, otherwise in that of the alphabet.
+    pub fn classes(&self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.lines.values().map(|(_, label)| label).collect();
+        let mut names: Vec<String> = names.into_iter().cloned().collect();
+        let number = |name: &String| name.parse::<u64>().ok();
+        if names.iter().all(|name| number(name).is_some()) {
+            names.sort_by_key(number);
+        }
+        names
+    }
+
+    /// The class of each of `images`, which must be the files that are named, as its place in `classes`.
+    pub fn of(&self, images: &[String], classes: &[String]) -> Result<Vec<u32>> {
+        let known: BTreeSet<&String> = images.iter().collect();
+        let unknown = self.lines.iter().filter(|(name, _)| !known.contains(name)).min_by_key(|(_, (number, _))| number);
+        if let Some((name, (number, _))) = unknown {
+            let hint = if *number == 1 { format!(" (a header would be `{HEADER}`)") } else { String::new() };
+            return Err(self
+                .source
+                .problem(format!("line {number} names {name}, but there is no such image beside it{hint}")));
+        }
+        let mut missing = images.iter().filter(|name| !self.lines.contains_key(*name));
+        if let Some(first) = missing.next() {
+            let more = missing.count();
+            return Err(self
+                .source
+                .problem(format!("has no label for {first}, nor for {more} more: every image needs one")));
+        }
+        let numbers: BTreeMap<&String, u32> = classes.iter().zip(0..).collect();
+        let class = |name: &String| {
+            let (number, label) = &self.lines[name];
+            numbers.get(label).copied().ok_or_else(|| {
+                self.source.problem(format!("line {number} has the label {label}, which no training image has"))
+            })
+        };
+        images.iter().map(class).collect()
+    }
+}

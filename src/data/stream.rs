@@ -1,0 +1,188 @@
+//! Batches for a device on which the data set does not fit: a thread gathers them while the device works on those before.
+//!
+//! Host only. It does not know what a step or a batch is: the caller says which images make up each chunk.
+
+use super::Dataset;
+use std::cell::Cell;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+/// Chunks that wait in the channel. The thread holds one more, finished, until there is room for it: together two.
+const WAITING: usize = 1;
+/// Chunks are padded to a multiple of this, as all storage on the device.
+const PADDING: usize = 16;
+
+/// Images and labels of one chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// `[count, channels, height, width]` bytes, with zeros behind them up to a multiple of 16.
+    pub pixels: Vec<u8>,
+    /// `[count]`.
+    pub labels: Vec<u32>,
+}
+
+/// Chunks of a data set, one after the other and without end, at most two of them prepared ahead.
+///
+/// Dropping it ends the thread. A panic in the thread goes on in whoever asks for the next chunk, or drops the stream.
+pub struct Stream {
+    /// `None` only while the stream is dropped.
+    chunks: Option<Receiver<Chunk>>,
+    thread: Cell<Option<JoinHandle<()>>>,
+}
+
+impl Stream {
+    /// Starts to prepare the chunks from `first_chunk` on. `order` gives the numbers of the images of a chunk; it runs in the thread.
+    ///
+    /// # Panics
+    /// When the operating system gives no thread. In [`Stream::next`], when `order` names an image that there is not.
+    pub fn start(dataset: Arc<Dataset>, order: impl Fn(u64) -> Vec<u32> + Send + 'static, first_chunk: u64) -> Stream {
+        let (sender, chunks) = sync_channel(WAITING);
+        let thread = thread::spawn(move || prepare(&dataset, order, first_chunk, &sender));
+        Stream { chunks: Some(chunks), thread: Cell::new(Some(thread)) }
+    }
+
+    /// The next chunk; waits until it is there.
+    ///
+    /// # Panics
+    /// With what the thread panicked with.
+    pub fn next(&self) -> Chunk {
+        match self.chunks.as_ref().map(Receiver::recv) {
+            Some(Ok(chunk)) => chunk,
+            // While the receiver is there, only a panic ends the thread.
+            _ => match self.thread.take().map(JoinHandle::join) {
+                Some(Err(panic)) => resume_unwind(panic),
+                _ => panic!("Stream: the thread that prepares it has panicked before"),
+            },
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Without a receiver the thread's next send fails, also one that waits now.
+        self.chunks = None;
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
+            && !thread::panicking()
+        {
+            resume_unwind(panic);
+        }
+    }
+}
+
+fn prepare(dataset: &Dataset, order: impl Fn(u64) -> Vec<u32>, first_chunk: u64, sender: &SyncSender<Chunk>) {
+    for number in first_chunk.. {
+        // An error means that the stream was dropped: nobody waits for more.
+        if sender.send(gather(dataset, &order(number))).is_err() {
+            return;
+        }
+    }
+}
+
+fn gather(dataset: &Dataset, images: &[u32]) -> Chunk {
+    let length = (images.len() * dataset.pixels()).next_multiple_of(PADDING);
+    let mut pixels = Vec::with_capacity(length);
+    for &image in images {
+        assert!((image as usize) < dataset.count, "Stream: there is no image {image} among {}", dataset.count);
+        pixels.extend_from_slice(dataset.image(image as usize));
+    }
+    pixels.resize(length, 0);
+    Chunk { pixels, labels: images.iter().map(|&image| dataset.labels[image as usize]).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Statistics;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Duration, Instant};
+
+    /// Seven images of 1 x 3 pixels: 0 1 2, 3 4 5, and so on, with the labels 0, 10, 20.
+    fn dataset() -> Arc<Dataset> {
+        let images: Vec<u8> = (0..21).collect();
+        Arc::new(Dataset {
+            name: "small".into(),
+            statistics: Statistics::of(&images),
+            images,
+            labels: (0..7).map(|n| 10 * n).collect(),
+            count: 7,
+            channels: 1,
+            height: 1,
+            width: 3,
+            classes: 61,
+            class_names: vec![],
+            mirrors: false,
+            files: vec![],
+        })
+    }
+
+    /// Waits until a condition holds; false if it does not within ten seconds.
+    fn soon(condition: impl Fn() -> bool) -> bool {
+        let began = Instant::now();
+        while !condition() && began.elapsed() < Duration::from_secs(10) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        condition()
+    }
+
+    fn message(panic: Box<dyn std::any::Any + Send>) -> String {
+        panic.downcast_ref::<String>().cloned().unwrap_or_else(|| panic.downcast_ref::<&str>().unwrap().to_string())
+    }
+
+    #[test]
+    fn chunks_come_in_order() {
+        let stream = Stream::start(dataset(), |chunk| vec![chunk as u32 % 7, (chunk as u32 + 3) % 7], 5);
+        for chunk in 5..30u32 {
+            let [a, b] = [chunk % 7, (chunk + 3) % 7];
+            let mut pixels: Vec<u8> =
+                [a, b].into_iter().flat_map(|n| [3 * n, 3 * n + 1, 3 * n + 2]).map(|n| n as u8).collect();
+            pixels.resize(16, 0);
+            assert_eq!(stream.next(), Chunk { pixels, labels: vec![10 * a, 10 * b] });
+        }
+    }
+
+    #[test]
+    fn padded_to_sixteen_and_no_further() {
+        let lengths = |count: u32| Stream::start(dataset(), move |_| vec![1; count as usize], 0).next().pixels.len();
+        assert_eq!([0, 1, 5, 6, 16].map(lengths), [0, 16, 16, 32, 48]);
+    }
+
+    #[test]
+    fn two_chunks_ahead_and_then_dropped() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = asked.clone();
+        let stream = Stream::start(
+            dataset(),
+            move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+                vec![0]
+            },
+            0,
+        );
+        for taken in 0..4 {
+            assert!(soon(|| asked.load(Ordering::SeqCst) == taken + 2));
+            // Time enough to go on, if it did.
+            thread::sleep(Duration::from_millis(20));
+            assert_eq!(asked.load(Ordering::SeqCst), taken + 2);
+            stream.next();
+        }
+        drop(stream);
+        // The thread was the other owner, and has ended.
+        assert_eq!(Arc::strong_count(&asked), 1);
+    }
+
+    #[test]
+    fn panics_are_passed_on() {
+        let stream = Stream::start(dataset(), |chunk| vec![chunk as u32 + 6], 0);
+        assert_eq!(stream.next().labels, [60]);
+        let next = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stream.next())).unwrap_err();
+        assert_eq!(message(next()), "Stream: there is no image 7 among 7");
+        assert!(message(next()).contains("panicked before"));
+        drop(stream);
+
+        let stream = Stream::start(dataset(), |_| panic!("no order"), 0);
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(stream)));
+        assert_eq!(message(dropped.unwrap_err()), "no order");
+    }
+}

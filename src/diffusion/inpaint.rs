@@ -1,0 +1,78 @@
+//! Inpainting: what is known of an image is put back at each stage, noised as the process noises it (Song et al. 2021, appendix I.2), and the
+//! stage is repeated from its beginning, so that the rest comes to fit it (Lugmayr et al. 2022, algorithm 1).
+
+use super::generator::Generator;
+use super::process::Process;
+use super::sampler::{Action, SamplingPlan};
+use crate::gpu::{Gpu, Memory};
+use crate::tape::philox::{key, normal4, philox};
+use crate::tape::purpose;
+use crate::{Error, Result};
+
+/// What is known, and how often each stage is gone through.
+#[derive(Clone, Debug)]
+pub struct Known<'a> {
+    /// The image in [-1, 1], `[C, H, W]`, the same for the whole batch.
+    pub image: &'a [f32],
+    /// Whether a pixel is known, `[H, W]`.
+    pub mask: &'a [bool],
+    /// Passes through each stage, at least 1.
+    pub passes: u32,
+    /// Seed of the noise.
+    pub seed: u64,
+}
+
+/// Draws the unknown part of images on a batch that was begun. `progress` is called with the share of the way that is done.
+///
+/// # Errors
+/// [`Error::Config`] for a sampler whose steps are not single stages; the device's, and those of `progress`.
+pub fn inpaint(
+    gpu: &Gpu,
+    memory: &Memory,
+    generator: &Generator,
+    process: &dyn Process,
+    plan: &SamplingPlan,
+    known: &Known<'_>,
+    progress: &mut dyn FnMut(f64) -> Result<()>,
+) -> Result<()> {
+    let single = |stage: &super::sampler::Stage| match stage.action {
+        Action::Move(update) => update.kept == 0.0,
+        Action::MoveLearned { .. } => true,
+        Action::Correct { .. } => false,
+    };
+    if plan.ode.is_some() || !plan.stages.iter().all(single) {
+        return Err(Error::Config(
+            "inpainting needs a sampler whose steps are single stages: use ddpm, ddim, euler or euler_maruyama".into(),
+        ));
+    }
+    let pixels = known.mask.len();
+    let count = plan.stages.len();
+    for (index, stage) in plan.stages.iter().enumerate() {
+        let now = process.marginal(stage.time);
+        let next = plan.stages.get(index + 1).map(|next| process.marginal(next.time));
+        let (alpha, sigma) = next.map_or((1.0, 0.0), |next| (next.alpha, next.sigma));
+        let passes = if next.is_some() { known.passes } else { 1 };
+        for pass in 0..passes {
+            generator.stage(gpu, index as u32, 0)?;
+            let mut x = generator.images(gpu, memory)?;
+            let draw = |part: u32, i: usize| {
+                let counter = [purpose::PICTURE, 1 + index as u32, 2 * pass + part, i as u32 / 4];
+                normal4(philox(counter, key(known.seed)))[i % 4]
+            };
+            for (i, x) in x.iter_mut().enumerate() {
+                if known.mask[i % pixels] {
+                    *x = (alpha * f64::from(known.image[i % known.image.len()]) + sigma * draw(0, i)) as f32;
+                }
+            }
+            if pass + 1 < passes {
+                // Back to the stage's time, with the noise that is missing there.
+                let factor = now.alpha / alpha;
+                let missing = (now.sigma * now.sigma - factor * factor * sigma * sigma).max(0.0).sqrt();
+                x.iter_mut().enumerate().for_each(|(i, x)| *x = (factor * f64::from(*x) + missing * draw(1, i)) as f32);
+            }
+            generator.set_images(gpu, memory, &x)?;
+        }
+        progress((index + 1) as f64 / count as f64)?;
+    }
+    Ok(())
+}

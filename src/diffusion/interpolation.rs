@@ -1,0 +1,38 @@
+//! Between two noises.
+
+/// The noise at `share` of the way from `a` to `b` along the great circle (Shoemake 1985; Song et al. 2021a, appendix D.5), so that it keeps the
+/// length that a model expects of noise; a straight line would be too short in the middle.
+///
+/// # Panics
+/// If the two differ in length.
+#[track_caller]
+pub fn spherical(a: &[f32], b: &[f32], share: f64) -> Vec<f32> {
+    assert_eq!(a.len(), b.len(), "two noises of different sizes");
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let angle = (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).clamp(-1.0, 1.0).acos();
+    let (of_a, of_b) = if angle < 1e-6 {
+        (1.0 - share, share)
+    } else {
+        (((1.0 - share) * angle).sin() / angle.sin(), (share * angle).sin() / angle.sin())
+    };
+    a.iter().zip(b).map(|(a, b)| (of_a * f64::from(*a) + of_b * f64::from(*b)) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spherical;
+
+    #[test]
+    fn keeps_the_ends_and_the_length() {
+        let (a, b) = ([1.0, 0.0, 0.0], [0.0, 0.6, 0.8]);
+        assert_eq!(spherical(&a, &b, 0.0), a);
+        for (x, y) in spherical(&a, &b, 1.0).iter().zip(b) {
+            assert!((x - y).abs() < 1e-6);
+        }
+        for k in 0..=10 {
+            let x = spherical(&a, &b, f64::from(k) / 10.0);
+            assert!((x.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-6);
+        }
+        assert_eq!(spherical(&a, &a, 0.3), a);
+    }
+}

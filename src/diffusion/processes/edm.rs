@@ -1,0 +1,92 @@
+//! x_t = x_0 + t eps: the noise level sigma itself is the time (Karras et al. 2022, section 5 and table 1, column "Ours").
+//!
+//! The network F is shown c_in x and asked for the F of x_0 = c_skip x + c_out F:
+//! c_skip = d²/(sigma² + d²), c_out = sigma d / sqrt(sigma² + d²), c_in = 1/sqrt(sigma² + d²), d = sigma_data.
+//! With that target the error of x_0 is c_out times that of F, so the paper's weight lambda(sigma) = 1/c_out² is the weight 1 here.
+//! The time told is 1000 c_noise = 250 log(sigma), because the network's sinusoids are made for numbers of the order of 1000.
+
+use super::middles;
+use super::normal::quantile;
+use crate::diffusion::process::{Family, Marginal, Process, View};
+use serde::{Deserialize, Serialize};
+
+/// The process of EDM.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Edm {
+    /// Standard deviation of the data. Training measures it where it is not given; 0.5 is the paper's for any images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma_data: Option<f64>,
+    /// Mean of log(sigma) in training: -1.2.
+    pub p_mean: f64,
+    /// Standard deviation of log(sigma) in training: 1.2.
+    pub p_std: f64,
+    /// Where samplers take their last step from: 0.002.
+    pub sigma_min: f64,
+    /// Where samplers start: 80.
+    pub sigma_max: f64,
+}
+
+impl Default for Edm {
+    fn default() -> Edm {
+        Edm { sigma_data: None, p_mean: -1.2, p_std: 1.2, sigma_min: 0.002, sigma_max: 80.0 }
+    }
+}
+
+impl Edm {
+    fn data(&self) -> f64 {
+        self.sigma_data.unwrap_or(0.5)
+    }
+
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        let Edm { p_mean, p_std, sigma_min, sigma_max, .. } = *self;
+        let sigma_data = self.data();
+        if !(sigma_min > 0.0 && sigma_max > sigma_min && sigma_max.is_finite()) {
+            return Err(format!("sigma_min = {sigma_min} and sigma_max = {sigma_max}: use 0 < sigma_min < sigma_max"));
+        }
+        if !(sigma_data > 0.0 && p_std > 0.0 && [sigma_data, p_std, p_mean].iter().all(|x| x.is_finite())) {
+            return Err(format!(
+                "sigma_data = {sigma_data}, p_mean = {p_mean}, p_std = {p_std}: use finite numbers, sigma_data and p_std above 0"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Process for Edm {
+    fn describe(&self) -> String {
+        let Edm { sigma_min, sigma_max, .. } = self;
+        format!("EDM, sigma {sigma_min} to {sigma_max}, sigma_data {:.4}", self.data())
+    }
+
+    fn family(&self) -> Family {
+        Family::Edm
+    }
+
+    fn span(&self) -> [f64; 2] {
+        [self.sigma_max, self.sigma_min]
+    }
+
+    fn marginal(&self, t: f64) -> Marginal {
+        Marginal { alpha: 1.0, sigma: t, alpha_rate: 0.0, sigma_rate: 1.0 }
+    }
+
+    fn time_at(&self, ratio: f64) -> f64 {
+        ratio
+    }
+
+    /// F = (x_0 - c_skip x) / c_out, written in x_0 and eps.
+    fn view(&self, t: f64) -> View {
+        let (data, size) = (self.data(), t.hypot(self.data()));
+        View { input: size.recip(), time: 250.0 * t.ln(), target: [t / (data * size), -data / size] }
+    }
+
+    /// log(sigma) ~ N(p_mean, p_std²), by equally probable parts.
+    fn training_times(&self) -> Vec<f64> {
+        middles().map(|u| (self.p_mean + self.p_std * quantile(u)).exp()).collect()
+    }
+
+    fn prior(&self) -> f64 {
+        self.sigma_max
+    }
+}

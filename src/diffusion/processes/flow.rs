@@ -1,0 +1,61 @@
+//! The straight path x_t = (1 - t) x_0 + t eps of flow matching (Lipman et al. 2023, eq. 22 with sigma_min = 0; Liu et al. 2023).
+//!
+//! The network predicts the velocity dx/dt = eps - x_0. Time runs from image (0) to noise (1), as in every process here and against the
+//! papers' direction.
+
+use super::middles;
+use crate::diffusion::process::{Family, Frame, Marginal, Process, View};
+use serde::{Deserialize, Serialize};
+
+/// Flow matching on straight paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {}
+
+impl Flow {
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Process for Flow {
+    fn describe(&self) -> String {
+        "flow matching on straight paths, predicts the velocity".into()
+    }
+
+    fn family(&self) -> Family {
+        Family::Flow
+    }
+
+    fn span(&self) -> [f64; 2] {
+        [1.0, 0.0]
+    }
+
+    fn marginal(&self, t: f64) -> Marginal {
+        Marginal { alpha: 1.0 - t, sigma: t, alpha_rate: -1.0, sigma_rate: 1.0 }
+    }
+
+    /// r/(1 + r), which is 1 for the infinite ratio of pure noise.
+    fn time_at(&self, ratio: f64) -> f64 {
+        1.0 / (1.0 + 1.0 / ratio)
+    }
+
+    /// The time is told on the scale of a thousand time steps.
+    fn view(&self, t: f64) -> View {
+        View { input: 1.0, time: 999.0 * t, target: [-1.0, 1.0] }
+    }
+
+    fn training_times(&self) -> Vec<f64> {
+        middles().collect()
+    }
+
+    /// Equal steps from pure noise: the last time is 1/n.
+    fn grid(&self, steps: u32) -> Vec<f64> {
+        (0..steps).rev().map(|k| f64::from(k + 1) / f64::from(steps)).collect()
+    }
+
+    /// x itself as a function of t.
+    fn frame(&self, t: f64) -> Frame {
+        Frame { scale: 1.0, coordinate: t, slope: [-1.0, 1.0] }
+    }
+}

@@ -1,0 +1,53 @@
+//! The sub-variance preserving equation dx = -beta(t)/2 x dt + sqrt(beta(t) (1 - exp(-2B))) dw on 0 < t <= 1 (Song et al. 2021, appendix B).
+//!
+//! alpha = exp(-B/2), sigma = 1 - exp(-B), with the beta and B of [`Vp`]: never more noise than there, and the same in the end.
+
+use super::vp::{EARLIEST, Vp};
+use crate::diffusion::process::{Family, Marginal, Process, View};
+use serde::{Deserialize, Serialize};
+
+/// Sub-variance preserving equation: the numbers of [`Vp`], with less noise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SubVp(pub Vp);
+
+impl SubVp {
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        self.0.check()
+    }
+}
+
+impl Process for SubVp {
+    fn describe(&self) -> String {
+        let Vp { beta_min, beta_max } = self.0;
+        format!("sub-variance preserving equation, beta {beta_min} to {beta_max}, predicts epsilon")
+    }
+
+    fn family(&self) -> Family {
+        Family::Sde
+    }
+
+    fn span(&self) -> [f64; 2] {
+        [1.0, EARLIEST[0]]
+    }
+
+    fn marginal(&self, t: f64) -> Marginal {
+        let (integral, beta) = (self.0.integral(t), self.0.beta(t));
+        let alpha = (-0.5 * integral).exp();
+        let sigma = -(-integral).exp_m1();
+        Marginal { alpha, sigma, alpha_rate: -0.5 * beta * alpha, sigma_rate: beta * alpha * alpha }
+    }
+
+    /// sigma / alpha = 2 sinh(B/2).
+    fn time_at(&self, ratio: f64) -> f64 {
+        self.0.time_of(2.0 * (0.5 * ratio).asinh())
+    }
+
+    fn view(&self, t: f64) -> View {
+        self.0.view(t)
+    }
+
+    fn training_times(&self) -> Vec<f64> {
+        self.0.training_times()
+    }
+}

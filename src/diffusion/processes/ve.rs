@@ -1,0 +1,82 @@
+//! The variance exploding equation dx = sqrt(d sigma²/dt) dw on 0 < t <= 1 (Song et al. 2021, appendix B).
+//!
+//! x_t = x_0 + sigma(t) eps, sigma = sigma_min (sigma_max / sigma_min)^t. The network predicts the noise, which is the score times -sigma. It is
+//! shown x_t / sqrt(1/4 + sigma²), of about unit variance for images in [-1, 1]: no U-Net takes numbers of the size of sigma_max. Sampling ends
+//! at noise of the size of sigma_min.
+
+use super::middles;
+use super::vp::EARLIEST;
+use crate::diffusion::process::{Family, Marginal, Process, View};
+use serde::{Deserialize, Serialize};
+
+/// Variance exploding equation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ve {
+    /// sigma(0): 0.01.
+    pub sigma_min: f64,
+    /// sigma(1): 50.
+    pub sigma_max: f64,
+}
+
+impl Default for Ve {
+    fn default() -> Ve {
+        Ve { sigma_min: 0.01, sigma_max: 50.0 }
+    }
+}
+
+/// Variance of an image's pixels, for the scale of the network's input: standard deviation 1/2.
+const IMAGE_VARIANCE: f64 = 0.25;
+
+impl Ve {
+    pub(super) fn check(&self) -> std::result::Result<(), String> {
+        let Ve { sigma_min, sigma_max } = *self;
+        match sigma_min > 0.0 && sigma_max > sigma_min && sigma_max.is_finite() {
+            true => Ok(()),
+            false => Err(format!("sigma_min = {sigma_min} and sigma_max = {sigma_max}: use 0 < sigma_min < sigma_max")),
+        }
+    }
+
+    /// log(sigma_max / sigma_min), by which log(sigma) grows in all.
+    fn growth(&self) -> f64 {
+        (self.sigma_max / self.sigma_min).ln()
+    }
+}
+
+impl Process for Ve {
+    fn describe(&self) -> String {
+        format!("variance exploding equation, sigma {} to {}, predicts epsilon", self.sigma_min, self.sigma_max)
+    }
+
+    fn family(&self) -> Family {
+        Family::Sde
+    }
+
+    /// Down to 1e-5 (Song et al. 2021, appendix C).
+    fn span(&self) -> [f64; 2] {
+        [1.0, EARLIEST[1]]
+    }
+
+    fn marginal(&self, t: f64) -> Marginal {
+        let sigma = self.sigma_min * (self.growth() * t).exp();
+        Marginal { alpha: 1.0, sigma, alpha_rate: 0.0, sigma_rate: self.growth() * sigma }
+    }
+
+    fn time_at(&self, ratio: f64) -> f64 {
+        (ratio / self.sigma_min).ln() / self.growth()
+    }
+
+    /// The time is told on the scale of a thousand time steps: it is the logarithm of sigma.
+    fn view(&self, t: f64) -> View {
+        let sigma = self.marginal(t).sigma;
+        View { input: (IMAGE_VARIANCE + sigma * sigma).sqrt().recip(), time: 999.0 * t, target: [0.0, 1.0] }
+    }
+
+    fn training_times(&self) -> Vec<f64> {
+        middles().map(|u| EARLIEST[1] + u * (1.0 - EARLIEST[1])).collect()
+    }
+
+    fn prior(&self) -> f64 {
+        self.sigma_max
+    }
+}

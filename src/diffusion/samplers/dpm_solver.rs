@@ -1,0 +1,64 @@
+//! DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2), as diffusers' DPMSolverMultistepScheduler: of order 2 with one stage a step.
+//!
+//! With lambda = log(alpha/sigma), h the step of lambda and h_p the one before:
+//! x' = (sigma'/sigma) x + alpha' (1 - exp(-h)) D,  D = (1 + w) x_0 - w (x_0 of the step before),  w = h / (2 h_p)
+//! The first step has w = 0, and so has the last, which goes to the image, where lambda is infinite.
+
+use crate::Result;
+use crate::diffusion::process::{Family, Marginal, Process};
+use crate::diffusion::sampler::{
+    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Visits, discrete_visits, late_start,
+};
+
+/// DPM-Solver++(2M).
+#[derive(Clone, Copy, Debug)]
+pub struct DpmSolver;
+
+impl DpmSolver {
+    pub(super) const KEYS: &[&str] = &[];
+    pub(super) const OPTIONS: &[&str] = &[];
+
+    pub(super) fn new(_options: &SamplerOptions) -> Result<DpmSolver> {
+        Ok(DpmSolver)
+    }
+}
+
+impl Sampler for DpmSolver {
+    fn families(&self) -> &'static [Family] {
+        &[Family::Discrete, Family::Edm]
+    }
+
+    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
+        let times = match process.schedule() {
+            Some(_) => discrete_visits(process, visits)?.1.into_iter().map(f64::from).collect(),
+            None => process.grid(visits.steps),
+        };
+        let path: Vec<Marginal> = times.iter().map(|&t| process.marginal(t)).collect();
+        // From pure noise the step is infinite, and the next has w = 0.
+        let lambda_step = |from: &Marginal, to: &Marginal| (from.ratio() / to.ratio()).ln();
+        let stage = |(k, (&time, at)): (usize, (&f64, &Marginal))| {
+            let next = path.get(k + 1);
+            let (alpha, sigma) = next.map_or((1.0, 0.0), |next| (next.alpha, next.sigma));
+            let before = k.checked_sub(1).map(|before| &path[before]);
+            let weight = match (before, next) {
+                (Some(before), Some(next)) => 0.5 * lambda_step(at, next) / lambda_step(before, at),
+                _ => 0.0,
+            };
+            let state = sigma / at.sigma;
+            let image = alpha - at.alpha * state; // alpha' (1 - exp(-h))
+            let update = Update {
+                image: (1.0 + weight) * image,
+                state,
+                kept: -weight * image,
+                keep: [1.0, 0.0, 0.0],
+                ..Update::default()
+            };
+            Stage { time, action: Action::Move(update) }
+        };
+        Ok(Trajectory::Stages(times.iter().zip(&path).enumerate().map(stage).collect()))
+    }
+
+    fn warnings(&self, process: &dyn Process, times: &[f64]) -> Vec<String> {
+        late_start(process, times).into_iter().collect()
+    }
+}

@@ -1,0 +1,39 @@
+//! The probability flow, solved to a tolerance (Song et al. 2021, section 4.3): see [`crate::diffusion::ode`]. It chooses its own steps.
+//!
+//! It ends where the span of the process does, with noise of that size left (0.01 and less). Discrete time steps are not for it: the schedule
+//! interpolated between them has a kink at each, which no step of high order passes within its tolerance.
+
+use crate::diffusion::process::{Family, Process};
+use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, Visits};
+use crate::{Error, Result};
+
+/// The probability flow, solved to a tolerance.
+#[derive(Clone, Copy, Debug)]
+pub struct Ode {
+    tolerance: [f64; 2],
+}
+
+impl Ode {
+    pub(super) const KEYS: &[&str] = &[];
+    pub(super) const OPTIONS: &[&str] = &["rtol", "atol"];
+
+    pub(super) fn new(options: &SamplerOptions) -> Result<Ode> {
+        let tolerance = [options.rtol, options.atol].map(|tolerance| tolerance.unwrap_or(1e-5));
+        for (name, tolerance) in ["rtol", "atol"].into_iter().zip(tolerance) {
+            if !(tolerance > 0.0 && tolerance < 1.0) {
+                return Err(Error::Config(format!("{name} = {tolerance}: use a number between 0 and 1, usually 1e-5")));
+            }
+        }
+        Ok(Ode { tolerance })
+    }
+}
+
+impl Sampler for Ode {
+    fn families(&self) -> &'static [Family] {
+        &[Family::Sde, Family::Edm, Family::Flow]
+    }
+
+    fn trajectory(&self, process: &dyn Process, _visits: &Visits) -> Result<Trajectory> {
+        Ok(Trajectory::Ode { span: process.span(), tolerance: self.tolerance })
+    }
+}

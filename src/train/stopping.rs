@@ -1,0 +1,22 @@
+//! Ctrl-C: once to finish the step and save, twice to stop at once.
+
+use crate::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A flag that Ctrl-C (or a request to terminate) sets.
+///
+/// # Errors
+/// The system does not let it be caught.
+pub fn on_interrupt() -> Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = interrupted.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130); // asked twice: do not even finish the step; the last checkpoint is complete
+        }
+        eprintln!("\nfinishing the step and saving; once more to stop at once");
+    })
+    .map_err(|e| Error::Config(format!("Ctrl-C cannot be caught: {e}")))?;
+    Ok(interrupted)
+}

@@ -1,0 +1,243 @@
+//! Every preset, with narrow networks: it resolves for every size, its training step agrees with the references kernel by kernel, it trains,
+//! goes on bit for bit after a pause, and draws from what it saved.
+
+mod common;
+#[path = "common/run.rs"]
+mod run;
+
+use common::gpu;
+use degrain::diffusion::pipeline::{self, Pipeline};
+use degrain::diffusion::{ClassifierGuide, Generator, ProcessName, Request, SamplerName, SchedulerConfig};
+use degrain::gpu::{Form, Gpu, Memory};
+use degrain::nn::Model;
+use degrain::nn::registry::Any;
+use degrain::train::{self, Outcome, Session, Settings, Size, Start, Storage};
+use run::{digits, files};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use tempfile::TempDir;
+
+const PRESETS: [&str; 11] = [
+    "ddpm",
+    "plain",
+    "plain-conditional",
+    "residual-attention",
+    "score",
+    "guided",
+    "hybrid",
+    "edm",
+    "flow",
+    "vae",
+    "classifier",
+];
+
+fn small(preset: &str, out: &Path) -> Settings {
+    Settings {
+        preset: Some(preset.into()),
+        size: Some(Size::Tiny),
+        data: Some(digits().into()),
+        out: Some(out.into()),
+        steps: Some(6),
+        batch: Some(4),
+        warmup: Some(1),
+        timesteps: Some(50),
+        block_out_channels: Some(vec![8, 8]),
+        attention: Some(vec![false, true]),
+        norm_num_groups: Some(4),
+        condition_channels: Some(4),
+        hidden: Some(8),
+        holdout: Some(6),
+        validate_every: Some(3),
+        sample_every: Some(6),
+        checkpoint_every: Some(3),
+        keep: Some(9),
+        sampling_steps: Some(3),
+        ..Settings::default()
+    }
+}
+
+fn train(gpu: &Gpu, settings: Settings, resume: bool, stop_after: Option<u32>) {
+    let session = Session::open(gpu, settings).unwrap_or_else(|e| panic!("{e}"));
+    let folder = &session.config.out;
+    let checkpoint = resume.then(|| pipeline::locate(folder).unwrap());
+    let interrupted = AtomicBool::new(false);
+    let (resume, dataset) = (checkpoint.as_deref(), &session.dataset);
+    let start = Start { folder, resume, stop_after, dataset, interrupted: &interrupted };
+    let outcome = train::run(gpu, &mut Memory::new(), &session.job(), &start).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(outcome, stop_after.map_or(Outcome::Finished, Outcome::Stopped));
+}
+
+/// Everything of a checkpoint but how long it took.
+fn checkpoint(run: &Path, step: u32) -> Vec<(String, Vec<u8>)> {
+    let mut all = files(&run.join(format!("checkpoint-{step}")));
+    all.retain(|(name, _)| name != "degrain.json");
+    all
+}
+
+#[test]
+fn every_preset_resolves_for_every_size() {
+    for preset in PRESETS {
+        for (size, name) in [(Size::Tiny, "tiny"), (Size::Small, "small"), (Size::Base, "base")] {
+            let asked = Settings { preset: Some(preset.into()), size: Some(size), ..Settings::default() };
+            let config = asked.resolve(Form::Tiles).unwrap_or_else(|e| panic!("{preset} {name}: {e}"));
+            assert_eq!(config.out, Path::new(&format!("runs/{preset}-{name}")));
+        }
+    }
+    let unknown = Settings { preset: Some("gan".into()), ..Settings::default() };
+    let message = unknown.resolve(Form::Tiles).unwrap_err().to_string();
+    assert!(PRESETS.iter().all(|preset| message.contains(preset)), "{message}");
+}
+
+fn check(preset: &str, change: impl Fn(Settings) -> Settings) {
+    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let [whole, paused] = ["whole", "paused"].map(|name| folder.path().join(name));
+    let settings = |out: &Path| change(small(preset, out));
+    let session = Session::open(&gpu, settings(&whole)).unwrap_or_else(|e| panic!("{preset}: {e}"));
+    session.inspect(&gpu, &mut Memory::new(), false, false, true).unwrap_or_else(|e| panic!("{preset}: {e}"));
+
+    train(&gpu, settings(&whole), false, None);
+    train(&gpu, settings(&paused), false, Some(3));
+    train(&gpu, settings(&paused), true, None);
+    for ((name, a), (_, b)) in checkpoint(&whole, 6).iter().zip(&checkpoint(&paused, 6)) {
+        assert!(a == b, "{preset}: {name} differs after a pause");
+    }
+    let trained = pipeline::read_model(&whole.join("checkpoint-6")).unwrap_or_else(|e| panic!("{preset}: {e}"));
+    assert_eq!(trained.warnings, [""; 0]);
+    assert_eq!(trained.model.model().config_json(), session.objective.model().config_json());
+    let drawn = whole.join("samples/averaged-000006.png").exists();
+    assert_eq!(drawn, preset != "classifier", "{preset}: a picture of samples");
+    assert!(drawn == false || preset == "vae" || whole.join("reverse.png").exists());
+}
+
+macro_rules! presets {
+    ($($name:ident: $preset:literal, $change:expr;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                check($preset, $change);
+            }
+        )*
+    };
+}
+
+presets! {
+    plain: "plain", |s| s;
+    plain_conditional: "plain-conditional", |s| s;
+    residual_attention: "residual-attention", |s| s;
+    residual_attention_average: "residual-attention",
+        |s| Settings { downsample: Some(degrain::nn::Downsample::Average), ..s };
+    score_vp: "score", |s| s;
+    score_sub_vp: "score", |s| Settings { process: Some("sub_vp".parse().unwrap()), ..s };
+    score_ve: "score", |s| Settings {
+        process: Some("ve".parse().unwrap()), sampler: Some(SamplerName::PredictorCorrector), ..s
+    };
+    hybrid: "hybrid", |s| s;
+    edm: "edm", |s| s;
+    flow: "flow", |s| s;
+    vae: "vae", |s| s;
+    vae_bernoulli: "vae", |s| Settings { likelihood: Some(degrain::nn::Likelihood::Bernoulli), ..s };
+    classifier: "classifier", |s| s;
+    classifier_of_clean_images: "classifier", |s| Settings { noise_aware: Some(false), ..s };
+}
+
+/// Streamed images are the ones that would have been chosen on the device, over the ends of chunks and epochs.
+#[test]
+fn streaming_changes_nothing() {
+    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let run = |name: &str, storage, stop| {
+        let out = folder.path().join(name);
+        let settings = |out: &Path| Settings {
+            storage: Some(storage),
+            steps: Some(40),
+            batch: Some(9),
+            checkpoint_every: Some(20),
+            sample_every: Some(1000),
+            mirror: Some(degrain::train::Mirror::Always),
+            ..small("ddpm", out)
+        };
+        if let Some(stop) = stop {
+            train(&gpu, settings(&out), false, Some(stop));
+        }
+        train(&gpu, settings(&out), stop.is_some(), None);
+        checkpoint(&out, 40)
+    };
+    let (device, streamed) = (run("device", Storage::Device, None), run("streamed", Storage::Stream, None));
+    assert!(device == streamed, "streamed images are others");
+    assert!(device == run("resumed", Storage::Stream, Some(20)), "a resumed stream begins elsewhere");
+}
+
+/// A classifier pulls samples to its class: its log-probability of the class rises with the scale.
+#[test]
+fn a_classifier_guides() {
+    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let [model, judge] = ["model", "judge"].map(|name| folder.path().join(name));
+    train(&gpu, Settings { unconditional: Some(true), ..small("guided", &model) }, false, Some(3));
+    let longer = Settings { steps: Some(60), lr: Some(5e-3), ..small("classifier", &judge) };
+    train(&gpu, longer, false, None);
+    let pipeline = Pipeline::read(&pipeline::locate(&model).unwrap()).unwrap();
+    let judge = pipeline::read_model(&pipeline::locate(&judge).unwrap()).unwrap();
+    let Any::Classifier(network) = &judge.model else { panic!("{:?}", judge.model) };
+    let mut memory = Memory::new();
+    pipeline.network.parameters().write(&gpu, &mut memory, "weights", &pipeline.weights).unwrap();
+    network.parameters().write(&gpu, &mut memory, "judge", &judge.weights).unwrap();
+    let denoiser = pipeline.denoiser("weights");
+    let scheduler = SchedulerConfig { sampler: SamplerName::Ddim, ..pipeline.scheduler.clone() };
+    let (plan, _) = scheduler.plan_for(&*pipeline.process, 10).unwrap();
+    let labels = [0, 1, 2, 3, 4, 5, 6, 7];
+    let mut draw = |scale: Option<f64>, name: &str| {
+        let classifier = scale.map(|scale| ClassifierGuide { network, slab: "judge", scale });
+        let request =
+            Request { batch: 8, image: [1, 28, 28], guidance: 1.0, guidance_rescale: 0.0, classifier, seed: 1 };
+        let generator = Generator::new(&gpu, &mut memory, &denoiser, &plan, &request, name).unwrap();
+        generator.draw(&gpu, &memory, &denoiser, 0, &labels).unwrap()
+    };
+    let (none, zero) = (draw(None, "none"), draw(Some(0.0), "zero"));
+    assert_eq!(none, zero, "a scale of zero guides");
+    let (weak, strong) = (draw(Some(3.0), "weak"), draw(Some(30.0), "strong"));
+    let score = |images: &[f32]| log_probability(&gpu, network, &judge.weights, images, &labels);
+    let scores = [&none, &weak, &strong].map(|images| score(images));
+    println!("mean log-probability of the class: {scores:?}");
+    assert!(scores[0] < scores[1] && scores[1] < scores[2], "{scores:?}");
+}
+
+/// Mean log-probability that a classifier gives the classes at time step 0.
+fn log_probability(
+    gpu: &Gpu,
+    network: &degrain::nn::Classifier,
+    weights: &[f32],
+    images: &[f32],
+    labels: &[u32],
+) -> f64 {
+    use degrain::nn::{Conditions, Network};
+    use degrain::ops::cross_entropy::cross_entropy;
+    use degrain::tape::{Program, Shape, Step, Tape};
+    let count = labels.len() as u32;
+    let mut tape = Tape::new(gpu.target());
+    let t = &mut tape;
+    let x = t.memory("x", Shape::f32([count, 1, 28, 28]));
+    let time = t.memory("time", Shape::f32([count, network.time_width()]));
+    let label = t.memory("labels", Shape::u32([count]));
+    let w = network.parameters().fixed(t, "w");
+    let logits = network.forward(t, &w, x, Conditions { time: Some(time), labels: None });
+    let loss = cross_entropy(t, logits, label);
+    t.keep(loss, "loss");
+    let mut memory = Memory::new();
+    let program = Program::compile(gpu, &tape, &mut memory).unwrap();
+    network.parameters().write(gpu, &mut memory, "w", weights).unwrap();
+    memory.write(gpu, "x", 0, images).unwrap();
+    memory.write(gpu, "time", 0, &network.time_table(&vec![0.0; labels.len()])).unwrap();
+    memory.write(gpu, "labels", 0, labels).unwrap();
+    program.run(gpu, &Step::default()).unwrap();
+    let losses: Vec<f32> = memory.read(gpu, "loss", 0, labels.len()).unwrap();
+    -losses.iter().map(|&x| f64::from(x)).sum::<f64>() / labels.len() as f64
+}
+
+/// What EDM takes from the data.
+#[test]
+fn edm_measures_its_data() {
+    let gpu = gpu();
+    let folder = TempDir::new().unwrap();
+    let session = Session::open(&gpu, small("edm", folder.path())).unwrap();
+    let ProcessName::Edm(edm) = session.config.process else { panic!("{}", session.config.process) };
+    assert_eq!(edm.sigma_data, Some(session.dataset.statistics.std));
+}
