@@ -68,7 +68,7 @@ impl Default for ClassifierConfig {
             sample_size: [28, 28],
             in_channels: 1,
             classes: 10,
-            block_out_channels: vec![16, 48, 128],
+            block_out_channels: vec![16, 32, 96],
             downsample: Pooling::Conv,
             residual: true,
             act_fn: Activation::Relu,

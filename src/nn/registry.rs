@@ -46,8 +46,11 @@ impl Any {
 /// A model, and the keys of its config that its class does not have and passes over; or what is wrong, in words.
 type Made = std::result::Result<(Any, Vec<String>), String>;
 
+/// Makes a model from its config.
+type Make = fn(&str) -> Made;
+
 /// Every class.
-const MODELS: [(&str, fn(&str) -> Made); 5] = [
+const MODELS: [(&str, Make); 5] = [
     (UNET2D, unet2d),
     (PlainUNetConfig::CLASS, |json| made(json, |config| Ok(Any::Network(Box::new(PlainUNet::new(config)?))))),
     (ResidualUNetConfig::CLASS, |json| made(json, |config| Ok(Any::Network(Box::new(ResidualUNet::new(config)?))))),
