@@ -184,7 +184,7 @@ fn settings_that_do_not_fit() {
         ),
         (&["--norm-num-groups", "3"], &["`norm_num_groups` = 3", "8 channels", "use 2"]),
         (&["--attention", "true"], &["--attention has 1", "2 levels"]),
-        (&["--attention-head-dim", "16"], &["`attention_head_dim` = 16", "8 channels"]),
+        (&["--attention", "false,true", "--attention-head-dim", "16"], &["`attention_head_dim` = 16", "8 channels"]),
         (&["--layers-per-block", "0"], &["`layers_per_block` = 0", "at least 1"]),
         (&["--label-dropout", "0"], &["--label-dropout", "--guidance 1"]),
         (&["--guidance", "-1"], &["--guidance", "1.5 to 4"]),
@@ -226,7 +226,7 @@ fn wrong_command_lines() {
         (TRAIN, &["--schedule", "square"], "square"),
         (TRAIN, &["--resume", "x", "--out", "y"], "--out"),
         (SAMPLE, &[], "--checkpoint"),
-        (SAMPLE, &["--checkpoint", "x", "--sampler", "euler"], "ddim"),
+        (SAMPLE, &["--checkpoint", "x", "--sampler", "eulr"], "ddim"),
         (SAMPLE, &["--checkpoint", "x", "--steps", "-1"], "-1"),
     ] {
         let mut command = Command::new(program);

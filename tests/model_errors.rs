@@ -51,7 +51,8 @@ fn trained(preset: &str) -> PathBuf {
 }
 
 fn small<'a>(preset: &'a str, data: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
-    let mut all = vec!["--preset", preset, "--size", "tiny", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let mut all =
+        vec!["--preset", preset, "--size", "tiny", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()];
     all.extend(["--block-out-channels", "8,8", "--attention", "false,false", "--norm-num-groups", "4", "--batch", "4"]);
     all.extend(["--holdout", "4", "--steps", "20", "--warmup", "1"]);
     let given = |option: &&str| more.contains(option);
@@ -91,7 +92,11 @@ fn settings_that_do_not_go_together() {
     train_refuses("ddpm", &["--process", "vpp"], &["vpp"]);
     train_refuses("hybrid", &["--dropout", "1.5"], &["--dropout 1.5"]);
     train_refuses("vae", &["--kl-weight", "-1"], &["--kl-weight -1"]);
-    train_refuses("plain", &["--block-out-channels", "8,8,8,8", "--attention", "false,false,false,false"], &["multiples of 8"]);
+    train_refuses(
+        "plain",
+        &["--block-out-channels", "8,8,8,8", "--attention", "false,false,false,false"],
+        &["multiples of 8"],
+    );
 }
 
 #[test]
@@ -99,7 +104,13 @@ fn samplers_of_another_process() {
     for sampler in ["ddpm", "ddim", "euler_maruyama", "predictor_corrector", "dpm_solver"] {
         refuses(SAMPLE, "flow", &[], &["--sampler", sampler, "--count", "2"], &[sampler, "flow matching"]);
     }
-    refuses(SAMPLE, "ddpm", &[], &["--sampler", "midpoint", "--count", "2"], &["midpoint", "flow matching", "discrete"]);
+    refuses(
+        SAMPLE,
+        "ddpm",
+        &[],
+        &["--sampler", "midpoint", "--count", "2"],
+        &["midpoint", "flow matching", "discrete"],
+    );
     refuses(SAMPLE, "edm", &[], &["--sampler", "ddim", "--count", "2"], &["ddim", "EDM"]);
     let learned = ["--sampler", "ddpm", "--variance", "learned_range", "--count", "2"];
     refuses(SAMPLE, "ddpm", &[], &learned, &["learned_range", "hybrid"]);

@@ -390,7 +390,7 @@ fn refusals_name_key_value_and_what_would_do() {
 fn state_dicts_hold_the_statistics() {
     for network in [Box::new(plain(None)) as Box<dyn Network>, Box::new(residual(Downsample::Average, None))] {
         let parameters = network.parameters();
-        let mut values = vec![0.0; parameters.len()];
+        let mut values = vec![0.0; parameters.length()];
         for (number, p) in parameters.iter().enumerate() {
             values[parameters.place(p)].iter_mut().enumerate().for_each(|(i, x)| *x = (number * 1000 + i) as f32);
         }

@@ -17,6 +17,7 @@ pub mod prediction;
 pub mod process;
 pub mod processes;
 pub mod sampler;
+mod sampler_options;
 pub mod samplers;
 pub mod schedule;
 pub mod scheduler_config;

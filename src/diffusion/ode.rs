@@ -2,16 +2,17 @@
 //! program DOPRI5 (Hairer, Norsett and Wanner 1993, sections II.4, II.5 and IV.2).
 //!
 //! The error of a step is measured image by image, by the root of the mean of (error / (absolute + relative max(|x|, |x'|)))²; the worst image
-//! decides, so that an image does not depend on the tolerance of its neighbours more than it must.
+//! decides, so that an image does not depend on the tolerance of its neighbours more than it must. The tolerance is that of the end: the errors
+//! of the steps come together on the way, so each step is held to a tenth of it.
 
 use crate::{Error, Result};
 
 /// How exactly a solution is wanted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Relative tolerance of a step.
+    /// Relative tolerance.
     pub relative: f64,
-    /// Absolute tolerance of a step.
+    /// Absolute tolerance.
     pub absolute: f64,
     /// Number of equal parts of x (images) each of which must be within its tolerance.
     pub rows: usize,
@@ -127,11 +128,14 @@ fn moved(x: &[f64], slopes: &[Vec<f64>], weights: &[f64], step: f64) -> Vec<f64>
     x.iter().enumerate().map(|(i, x)| x + step * sum(i)).collect()
 }
 
-/// Largest root mean square of a row of v in units of its tolerance at the larger of two x. A number that is none is the largest.
+/// The part of the tolerance that a step may use.
+const SHARE: f64 = 0.1;
+
+/// Largest root mean square of a row of v in units of what a step may err at the larger of two x. A number that is none is the largest.
 fn size_of(v: &[f64], at: [&[f64]; 2], settings: Settings) -> f64 {
     let part = |i: usize| {
         let scale = settings.absolute + settings.relative * at[0][i].abs().max(at[1][i].abs());
-        (v[i] / scale).powi(2)
+        (v[i] / (SHARE * scale)).powi(2)
     };
     let width = v.len() / settings.rows;
     let row = |row: usize| ((row * width..(row + 1) * width).map(part).sum::<f64>() / width as f64).sqrt();

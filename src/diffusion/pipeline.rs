@@ -102,18 +102,28 @@ pub fn checkpoints(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
 /// # Errors
 /// A missing or damaged file; a model that cannot be computed; a tensor that is missing, unknown or misshapen.
 pub fn read_model(folder: &Path) -> Result<Trained> {
-    let place = model_folder(folder).unwrap_or_else(|| folder.join("unet"));
-    let (model, warnings) = registry::read(&place.join(CONFIG))?;
-    let pickled = place.join("diffusion_pytorch_model.bin");
-    if !place.join(WEIGHTS).exists() && pickled.exists() {
-        return Err(Error::file(
-            pickled,
-            "a pickle can run code and is not read: save the model with safe_serialization=True",
-        ));
+    let (model, warnings) = read_config(folder)?;
+    let weights = read_weights(folder, model.model())?;
+    Ok(Trained { model, weights, card: Card::read(folder)?, warnings })
+}
+
+fn config_file(folder: &Path) -> PathBuf {
+    model_folder(folder).unwrap_or_else(|| folder.join("unet")).join(CONFIG)
+}
+
+fn read_config(folder: &Path) -> Result<(Any, Vec<String>)> {
+    let (model, unknown) = registry::read(&config_file(folder))?;
+    Ok((model, warn(CONFIG, unknown)))
+}
+
+fn read_weights(folder: &Path, model: &dyn Model) -> Result<Vec<f32>> {
+    let file = config_file(folder).with_file_name(WEIGHTS);
+    let pickled = file.with_file_name("diffusion_pytorch_model.bin");
+    if !file.exists() && pickled.exists() {
+        let problem = "a pickle can run code and is not read: save the model with safe_serialization=True";
+        return Err(Error::file(pickled, problem));
     }
-    let card = Card::read(folder)?;
-    let weights = state_dict::read(&place.join(WEIGHTS), model.model().parameters())?;
-    Ok(Trained { model, weights, card, warnings: warn(CONFIG, warnings) })
+    state_dict::read(&file, model.parameters())
 }
 
 fn warn(file: &str, keys: Vec<String>) -> Vec<String> {
@@ -126,12 +136,13 @@ impl Pipeline {
     /// # Errors
     /// As [`read_model`]; a model that is no denoiser; a scheduler that cannot be computed, or files that do not belong together.
     pub fn read(folder: &Path) -> Result<Pipeline> {
-        let config = model_folder(folder).unwrap_or_else(|| folder.join("unet")).join(CONFIG);
+        let config = config_file(folder);
         let scheduler_file = folder.join("scheduler/scheduler_config.json");
         let alone = config.parent() == Some(folder) && !scheduler_file.exists();
         let (mut scheduler, passed_over) =
             if alone { Default::default() } else { SchedulerConfig::read(&scheduler_file)? };
-        let Trained { model, weights, card, warnings } = read_model(folder)?;
+        let (model, warnings) = read_config(folder)?;
+        let card = Card::read(folder)?;
         let class = model.model().class();
         let Any::Network(network) = model else {
             return Err(Error::file(config, format!("`{class}` is no denoiser: it cannot be sampled from this way")));
@@ -146,6 +157,7 @@ impl Pipeline {
             );
             return Err(Error::file(config, problem));
         }
+        let weights = read_weights(folder, &*network)?;
         let classes = network.classes().unwrap_or(0);
         // A folder of other makers does not say whether the last class stands for none, so all of them are classes.
         let mut card = card.unwrap_or_else(|| Card {

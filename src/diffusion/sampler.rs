@@ -1,94 +1,12 @@
 //! What a sampler is: a list of stages, at each of which the network is asked once and the state is moved by a row of coefficients.
 
 use super::process::{Family, Process};
+pub use super::sampler_options::{SamplerOptions, Variance};
 use super::schedule::NoiseSchedule;
 use super::spacing::Spacing;
 use crate::ops::denoise::COEFFICIENTS;
 use crate::{Error, Result};
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
-
-/// Variance of the noise that DDPM adds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum Variance {
-    /// That of the posterior: right if the data were one point. `fixed_small_log` is another way to compute the same.
-    #[default]
-    #[serde(alias = "fixed_small_log")]
-    FixedSmall,
-    /// beta_t: right if the data were N(0, 1). Only for (nearly) all time steps.
-    FixedLarge,
-    /// The network's: between the two, by its second half of channels (Nichol and Dhariwal 2021, eq. 15).
-    LearnedRange,
-}
-
-/// What can be asked of a sampler; a sampler refuses what it does not have. The names are those of diffusers where it has the option.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
-#[serde(default, deny_unknown_fields)]
-pub struct SamplerOptions {
-    /// DDPM: variance of the noise
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long = "variance", value_enum)]
-    pub variance_type: Option<Variance>,
-    /// DDIM: 0 for none of DDPM's noise, 1 for all
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long, allow_negative_numbers = true)]
-    pub eta: Option<f64>,
-    /// DDIM: whether the last step goes to the image (true) or only to time step 0
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long)]
-    pub set_alpha_to_one: Option<bool>,
-    /// DDIM: whether the noise is computed anew from the clipped image (diffusers' default is false)
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long = "recompute-noise")]
-    pub use_clipped_model_output: Option<bool>,
-    /// Heun: noise added before each step, as S_churn of Karras et al. 2022 (0: none)
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long, allow_negative_numbers = true)]
-    pub churn: Option<f64>,
-    /// Predictor-corrector: signal-to-noise ratio of the Langevin steps
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long, allow_negative_numbers = true)]
-    pub snr: Option<f64>,
-    /// ODE: relative tolerance
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long, allow_negative_numbers = true)]
-    pub rtol: Option<f64>,
-    /// ODE: absolute tolerance
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long, allow_negative_numbers = true)]
-    pub atol: Option<f64>,
-}
-
-impl SamplerOptions {
-    /// These options, and the given ones where these say nothing.
-    pub fn or(self, others: SamplerOptions) -> SamplerOptions {
-        SamplerOptions {
-            variance_type: self.variance_type.or(others.variance_type),
-            eta: self.eta.or(others.eta),
-            set_alpha_to_one: self.set_alpha_to_one.or(others.set_alpha_to_one),
-            use_clipped_model_output: self.use_clipped_model_output.or(others.use_clipped_model_output),
-            churn: self.churn.or(others.churn),
-            snr: self.snr.or(others.snr),
-            rtol: self.rtol.or(others.rtol),
-            atol: self.atol.or(others.atol),
-        }
-    }
-
-    /// Refuses what was asked for besides `own`.
-    pub(super) fn only(&self, sampler: &str, own: &[&str]) -> Result<()> {
-        let asked = serde_json::to_value(self).expect("numbers and names have a form in JSON");
-        match asked.as_object().and_then(|asked| asked.keys().find(|key| !own.contains(&key.as_str()))) {
-            Some(key) if own.is_empty() => {
-                Err(Error::Config(format!("the sampler {sampler} has no options, so no `{key}`")))
-            }
-            Some(key) => Err(Error::Config(format!("the sampler {sampler} has no `{key}`: it has {}", own.join(", ")))),
-            None => Ok(()),
-        }
-    }
-}
 
 /// How the state moves at a stage, for the (clipped) predicted image x_0, the predicted noise e, fresh noise z ~ N(0, 1) and what an earlier
 /// stage kept:
@@ -224,8 +142,10 @@ pub fn plan(
             "the predicted image is clipped to {clip}: use a positive number, usually 1"
         )));
     }
-    if visits.steps == 0 {
-        return Err(Error::Config("0 sampling steps: use at least 1".into()));
+    match process.schedule() {
+        Some(_) => discrete_visits(process, visits).map(|_| ())?,
+        None if visits.steps == 0 => return Err(Error::Config("0 sampling steps: use at least 1".into())),
+        None => (),
     }
     let (stages, ode) = match sampler.trajectory(process, visits)? {
         Trajectory::Stages(stages) => (stages, None),

@@ -160,7 +160,7 @@ impl Parameters {
     }
 
     /// Numbers in a slab and its statistics.
-    pub fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.slab().len() + self.statistics().map_or(0, |s| s.len())
     }
 
@@ -204,7 +204,7 @@ impl Parameters {
 
     /// The first values: a slab, followed by its statistics. A tensor's depend on the seed and its number only.
     pub fn initialise(&self, seed: u64, how: Initialization) -> Vec<f32> {
-        let mut values = vec![0.0; self.len()];
+        let mut values = vec![0.0; self.length()];
         for (number, parameter) in self.list.iter().enumerate() {
             if !(parameter.last && how == Initialization::ZeroLast) {
                 draw(&mut values[self.place(parameter)], parameter.initial, seed, number as u32);

@@ -45,7 +45,7 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
         }
         tensors.insert(name, tensor);
     }
-    let mut slab = vec![0.0; parameters.len()];
+    let mut slab = vec![0.0; parameters.length()];
     for parameter in parameters.iter() {
         let name = &parameter.name;
         let Some(tensor) = tensors.remove(name) else {
@@ -75,7 +75,7 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
 /// If the slab has not the parameters' length.
 #[track_caller]
 pub fn to_bytes(parameters: &Parameters, slab: &[f32]) -> Vec<u8> {
-    assert_eq!(slab.len(), parameters.len(), "the slab has another length than the parameters");
+    assert_eq!(slab.len(), parameters.length(), "the slab has another length than the parameters");
     let view = |parameter: &super::Parameter| {
         let shape = parameter.shape.dims().iter().map(|&d| d as usize).collect();
         let data = bytemuck::cast_slice(&slab[parameters.place(parameter)]);

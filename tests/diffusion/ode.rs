@@ -99,8 +99,7 @@ fn the_flow_of_a_mixture() {
         let (usual, fine) = (of(1e-5), of(1e-8));
         let worst =
             usual.x.iter().zip(&fine.x).map(|(x, fine)| (x - fine).abs() / (1.0 + fine.abs())).fold(0.0, f64::max);
-        // The tolerance is that of a step; a few of its size come together where the two parts of the mixture draw particles asunder.
-        assert!(worst < 8.0 * 1e-5, "{}: {worst:e}", process.describe());
+        assert!(worst < 1e-5, "{}: {worst:e}", process.describe());
         assert!(usual.evaluations < 200 && fine.evaluations < 500, "{} {}", usual.evaluations, fine.evaluations);
     }
 }
