@@ -89,7 +89,6 @@ fn settings_that_do_not_go_together() {
     train_refuses("score", &["--sampler", "ddim"], &["ddim", "stochastic differential equation"]);
     train_refuses("flow", &["--loss-weighting", "likelihood"], &["likelihood", "stochastic differential equation"]);
     train_refuses("edm", &["--learned-variance"], &["--learned-variance", "discrete", "edm"]);
-    train_refuses("ddpm", &["--process", "vpp"], &["vpp"]);
     train_refuses("hybrid", &["--dropout", "1.5"], &["--dropout 1.5"]);
     train_refuses("vae", &["--kl-weight", "-1"], &["--kl-weight -1"]);
     train_refuses(

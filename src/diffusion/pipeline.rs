@@ -111,7 +111,11 @@ fn config_file(folder: &Path) -> PathBuf {
     model_folder(folder).unwrap_or_else(|| folder.join("unet")).join(CONFIG)
 }
 
-fn read_config(folder: &Path) -> Result<(Any, Vec<String>)> {
+/// The model of a pipeline folder without its weights, and what of its configuration was passed over.
+///
+/// # Errors
+/// A missing or damaged file; a model that cannot be computed.
+pub fn read_config(folder: &Path) -> Result<(Any, Vec<String>)> {
     let (model, unknown) = registry::read(&config_file(folder))?;
     Ok((model, warn(CONFIG, unknown)))
 }
@@ -137,16 +141,16 @@ impl Pipeline {
     /// As [`read_model`]; a model that is no denoiser; a scheduler that cannot be computed, or files that do not belong together.
     pub fn read(folder: &Path) -> Result<Pipeline> {
         let config = config_file(folder);
-        let scheduler_file = folder.join("scheduler/scheduler_config.json");
-        let alone = config.parent() == Some(folder) && !scheduler_file.exists();
-        let (mut scheduler, passed_over) =
-            if alone { Default::default() } else { SchedulerConfig::read(&scheduler_file)? };
         let (model, warnings) = read_config(folder)?;
         let card = Card::read(folder)?;
         let class = model.model().class();
         let Any::Network(network) = model else {
             return Err(Error::file(config, format!("`{class}` is no denoiser: it cannot be sampled from this way")));
         };
+        let scheduler_file = folder.join("scheduler/scheduler_config.json");
+        let alone = config.parent() == Some(folder) && !scheduler_file.exists();
+        let (mut scheduler, passed_over) =
+            if alone { Default::default() } else { SchedulerConfig::read(&scheduler_file)? };
         let [taken, given] = network.channels();
         let learned = card.as_ref().is_some_and(|card| card.learned_variance)
             || scheduler.options.variance_type == Some(super::Variance::LearnedRange);

@@ -77,7 +77,8 @@ fn each_row_is_held_to_the_tolerance() {
     let of = |rows| solved(turn, [0.0, 2.0], &start, settings(1e-6, rows)).unwrap();
     let alone = solved(turn, [0.0, 2.0], &[0.0, 1.0], settings(1e-6, 1)).unwrap();
     let (by_image, together) = (of(100), of(1));
-    assert_eq!(by_image.x[..2], alone.x[..]);
+    // The same steps, up to the rounding of their sizes.
+    by_image.x[..2].iter().zip(&alone.x).for_each(|(a, b)| assert!((a - b).abs() < 1e-12, "{a} {b}"));
     assert!((together.x[0] - 20f64.sin()).abs() > 2.0 * (by_image.x[0] - 20f64.sin()).abs());
     assert!(together.evaluations < by_image.evaluations);
 }
@@ -100,7 +101,7 @@ fn the_flow_of_a_mixture() {
         let worst =
             usual.x.iter().zip(&fine.x).map(|(x, fine)| (x - fine).abs() / (1.0 + fine.abs())).fold(0.0, f64::max);
         assert!(worst < 1e-5, "{}: {worst:e}", process.describe());
-        assert!(usual.evaluations < 200 && fine.evaluations < 500, "{} {}", usual.evaluations, fine.evaluations);
+        assert!(usual.evaluations < 200 && fine.evaluations < 800, "{} {}", usual.evaluations, fine.evaluations);
     }
 }
 

@@ -162,7 +162,7 @@ fn settings_that_do_not_fit_are_refused() {
         let visits = Visits { steps, spacing: Spacing::Leading, offset };
         sampler::plan("ddpm", &*sampler, &process, &visits, clip)
     };
-    assert!(refusal(plan(0, 0, 1.0)).contains("use at least 1"));
+    assert!(refusal(plan(0, 0, 1.0)).contains("use 1 to 1000"));
     assert!(refusal(plan(1001, 0, 1.0)).contains("use 1 to 1000"));
     assert!(refusal(plan(1000, 1, 1.0)).contains("steps_offset"));
     for clip in [0.0, -1.0, f32::NAN] {

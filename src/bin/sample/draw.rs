@@ -29,7 +29,9 @@ pub struct Drawn {
 
 pub fn draw(arguments: &Arguments, output: Output) -> Result<Drawn> {
     let folder = pipeline::locate(&arguments.checkpoint)?;
-    if let Trained { model: Any::Vae(vae), weights, .. } = pipeline::read_model(&folder)? {
+    if let (Any::Vae(_), _) = pipeline::read_config(&folder)?
+        && let Trained { model: Any::Vae(vae), weights, .. } = pipeline::read_model(&folder)?
+    {
         return decode(arguments, output, &vae, &weights);
     }
     let pipeline = Pipeline::read(&folder)?;
