@@ -106,7 +106,7 @@ fn check(preset: &str, change: impl Fn(Settings) -> Settings) {
     assert_eq!(trained.model.model().config_json(), session.objective.model().config_json());
     let drawn = whole.join("samples/averaged-000006.png").exists();
     assert_eq!(drawn, preset != "classifier", "{preset}: a picture of samples");
-    assert!(drawn == false || preset == "vae" || whole.join("reverse.png").exists());
+    assert!(!drawn || preset == "vae" || whole.join("reverse.png").exists());
 }
 
 macro_rules! presets {

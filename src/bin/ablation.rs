@@ -95,7 +95,7 @@ fn row(folder: &Path) -> Result<Row> {
     let log = folder.join("log.jsonl");
     let text = std::fs::read_to_string(&log).map_err(Error::io(&log))?;
     let values = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let loss = values.filter_map(|line| line.get("validation_loss")?.as_f64()).last();
+    let loss = values.filter_map(|line| line.get("validation_loss")?.as_f64()).next_back();
     let steps = train::read_config(folder)?.steps;
     Ok(Row {
         name: folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
