@@ -101,7 +101,8 @@ fn the_flow_of_a_mixture() {
         let worst =
             usual.x.iter().zip(&fine.x).map(|(x, fine)| (x - fine).abs() / (1.0 + fine.abs())).fold(0.0, f64::max);
         assert!(worst < 1e-5, "{}: {worst:e}", process.describe());
-        assert!(usual.evaluations < 200 && fine.evaluations < 800, "{} {}", usual.evaluations, fine.evaluations);
+        // A fifth-order method pays 10^(1/5) for a tenth of the tolerance.
+        assert!(usual.evaluations < 320 && fine.evaluations < 800, "{} {}", usual.evaluations, fine.evaluations);
     }
 }
 
