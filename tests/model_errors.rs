@@ -53,10 +53,15 @@ fn trained(preset: &str) -> PathBuf {
 fn small<'a>(preset: &'a str, data: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     let mut all =
         vec!["--preset", preset, "--size", "tiny", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()];
-    all.extend(["--block-out-channels", "8,8", "--attention", "false,false", "--norm-num-groups", "4", "--batch", "4"]);
+    all.extend(["--norm-num-groups", "4", "--batch", "4"]);
     all.extend(["--holdout", "4", "--steps", "20", "--warmup", "1"]);
     let given = |option: &&str| more.contains(option);
-    for pair in [["--timesteps", "50"], ["--sampling-steps", "3"]] {
+    for pair in [
+        ["--timesteps", "50"],
+        ["--sampling-steps", "3"],
+        ["--block-out-channels", "8,8"],
+        ["--attention", "false,false"],
+    ] {
         if !given(&pair[0]) {
             all.extend(pair);
         }

@@ -100,6 +100,7 @@ settings! {
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     learned_variance: bool,
     /// Weight of the variational bound beside the squared error, with a learned variance
+    #[arg(allow_negative_numbers = true)]
     vlb_weight: f32,
     /// Whether time steps are drawn by their losses instead of equally often
     #[arg(num_args = 0..=1, default_missing_value = "true")]
@@ -130,6 +131,7 @@ settings! {
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     scale_shift: bool,
     /// Probability that a number is dropped in residual blocks
+    #[arg(allow_negative_numbers = true)]
     dropout: f32,
     /// How the residual network halves its maps: conv or average
     downsample: Downsample,
@@ -145,6 +147,7 @@ settings! {
     /// Likelihood of the autoencoder's pixels: bernoulli or discretised_logistic
     likelihood: Likelihood,
     /// Weight of the autoencoder's divergence from the prior; 1 is the evidence lower bound
+    #[arg(allow_negative_numbers = true)]
     kl_weight: f32,
     /// What fresh parameters are
     initialization: Initialization,
