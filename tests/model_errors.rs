@@ -127,6 +127,21 @@ fn samplers_of_another_process() {
 fn classifiers_that_do_not_belong() {
     let vae = trained("vae");
     refuses(SAMPLE, "ddpm", &[], &["--classifier", vae.to_str().unwrap()], &["Vae", "--preset classifier"]);
+    let judge = trained("classifier");
+    let noise = ["--classifier", judge.to_str().unwrap(), "--count", "2"];
+    refuses(SAMPLE, "flow", &[], &noise, &["another process", "flow", "--noise-aware false"]);
+    // Of clean images, one guides along any process.
+    let folder = TempDir::new().unwrap();
+    let (clean, out) = (folder.path().join("clean"), folder.path().join("out.png"));
+    let arguments = small("classifier", digits(), &clean, &["--noise-aware", "false", "--stop-after", "1"]);
+    assert!(command(TRAIN, &arguments).output().unwrap().status.success());
+    for (model, judge) in [("flow", &clean), ("ddpm", &clean), ("ddpm", &judge)] {
+        let model = trained(model);
+        let [model, judge, out] = [&model, judge, &out].map(|path| path.to_str().unwrap());
+        let arguments = ["--checkpoint", model, "--classifier", judge, "--count", "2", "--out", out];
+        let output = command(SAMPLE, &arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
     // Labels of three classes.
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("train-images-idx3-ubyte"), idx(&[24, 28, 28], &[7; 24 * 784])).unwrap();

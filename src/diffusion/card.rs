@@ -72,6 +72,19 @@ impl Card {
         write_atomically(&folder.join(Card::FILE), format!("{text}\n").as_bytes())
     }
 
+    /// The class that is asked for by name or number.
+    ///
+    /// # Errors
+    /// There is no such class: with those that are.
+    pub fn class(&self, wanted: &str) -> Result<u32> {
+        let names = &self.class_names;
+        let by_name = names.iter().position(|name| name == wanted);
+        let class = by_name.or(wanted.parse().ok().filter(|&class| class < names.len()));
+        class.map(|class| class as u32).ok_or_else(|| {
+            Error::Config(format!("--class {wanted}: there is no such class; there are: {}", names.join(", ")))
+        })
+    }
+
     /// Whether it can belong to a model that knows so many classes.
     pub(super) fn check(&self, classes: u32) -> std::result::Result<(), String> {
         let (rows, named) = (self.labels.map_or(0, |labels| labels.embeddings()), self.class_names.len());

@@ -138,7 +138,8 @@ pub(super) fn classifier_table(process: &dyn Process, request: &Request<'_>, sta
     let weight = |stage: &Stage| {
         let at = process.marginal(stage.time);
         let [.., per_answer] = process.conversion(stage.time); // of the noise
-        -guide.scale * at.sigma / per_answer
+        // In pure noise a classifier sees nothing, and no answer stands for the noise.
+        if at.alpha == 0.0 { 0.0 } else { -guide.scale * at.sigma / per_answer }
     };
     stages.iter().flat_map(|stage| [1.0, weight(stage) as f32]).collect()
 }

@@ -132,7 +132,8 @@ impl Generator {
                 &guide,
             )?;
             if let Some(guide) = &request.classifier {
-                memory.write(gpu, &named("classifier.time"), 0, &guide.network.time_table(&plan.times))?;
+                // A classifier of clean images is not told the time.
+                memory.write_if_there(gpu, &named("classifier.time"), &guide.network.time_table(&plan.times))?;
             }
         }
         memory.write_if_there(gpu, &named("stages"), &(0..stages).collect::<Vec<u32>>())?;

@@ -58,15 +58,10 @@ impl Model {
     /// The class by number or name; `None` if it was not given or the model knows none.
     pub fn class(&self, pipeline: &Pipeline) -> Result<Option<u32>> {
         let Some(wanted) = &self.class else { return Ok(None) };
-        let names = &pipeline.card.class_names;
         if pipeline.network.classes().is_none() {
             return Err(Error::Config(format!("--class {wanted}: the model was trained without classes")));
         }
-        let by_name = names.iter().position(|name| name == wanted);
-        let class = by_name.or(wanted.parse().ok().filter(|&class| class < names.len()));
-        let unknown =
-            || Error::Config(format!("--class {wanted}: there is no such class; there are: {}", names.join(", ")));
-        class.map(|class| Some(class as u32)).ok_or_else(unknown)
+        pipeline.card.class(wanted).map(Some)
     }
 }
 

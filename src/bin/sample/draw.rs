@@ -4,10 +4,10 @@ use super::Arguments;
 use super::output::Output;
 use super::request::{guidance, labels, padded, read_noise, scheduler};
 use degrain::diffusion::pipeline::{self, Pipeline, Trained};
-use degrain::diffusion::{ClassifierGuide, Generator, Request, SamplerName, autoencoder};
+use degrain::diffusion::{ClassifierGuide, Generator, Process, Request, SamplerName, SchedulerConfig, autoencoder};
 use degrain::gpu::{Gpu, Memory};
 use degrain::nn::registry::Any;
-use degrain::nn::{Classifier, Model, Vae};
+use degrain::nn::{Classifier, Model, Network, Vae};
 use degrain::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -172,6 +172,21 @@ fn read_classifier(run: &std::path::Path, pipeline: &Pipeline, image: [u32; 3]) 
             ours.class_names.len()
         );
         return Err(Error::file(&folder, problem));
+    }
+    if network.time_width() > 0 {
+        // It knows the noise of the process that it was trained on, and no other.
+        let (scheduler, _) = SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?;
+        let theirs = scheduler.process()?;
+        let bars = |process: &dyn Process| process.schedule().map(|noise| noise.alphas_cumprod().to_vec());
+        if bars(&theirs) != bars(&*pipeline.process) {
+            let problem = format!(
+                "the classifier was trained on the noise of another process ({}) than the model ({}): train it with the model's --schedule, \
+                 --timesteps and --rescale, or with --noise-aware false",
+                theirs.describe(),
+                pipeline.process.describe()
+            );
+            return Err(Error::file(&folder, problem));
+        }
     }
     Ok((network, weights))
 }

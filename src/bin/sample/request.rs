@@ -39,13 +39,7 @@ pub fn labels(pipeline: &Pipeline, arguments: &Arguments) -> Result<Vec<u32>> {
     let count = names.len() as u32;
     match &arguments.class {
         None => Ok((0..arguments.count).map(|k| k % count).collect()),
-        Some(wanted) => {
-            let by_name = names.iter().position(|name| name == wanted).map(|class| class as u32);
-            let class = by_name.or(wanted.parse().ok().filter(|&class| class < count));
-            let unknown =
-                || Error::Config(format!("--class {wanted}: there is no such class; there are: {}", names.join(", ")));
-            Ok(vec![class.ok_or_else(unknown)?; arguments.count as usize])
-        }
+        Some(wanted) => Ok(vec![pipeline.card.class(wanted)?; arguments.count as usize]),
     }
 }
 
