@@ -7,9 +7,11 @@
 //!
 //! | floor | modules | what they do |
 //! |---|---|---|
-//! | 5 | `src/bin` | the command lines `train` and `sample` |
-//! | 4 | [`train`] | settings, presets, the training loop, checkpoints, what a run writes |
-//! | 4 | [`report`] | grids, strips, plots, archives and event files, from bytes and numbers |
+//! | 7 | `src/bin` | the command lines `train`, `sample`, `evaluate`, `edit` and `ablation` |
+//! | 6 | [`evaluate`] | what a trained model is worth: numbers, table and page |
+//! | 5 | [`train`] | settings, presets, the training loop, checkpoints, what a run writes |
+//! | 5 | [`report`] | grids, strips, plots, archives and event files, from bytes and numbers |
+//! | 4 | [`metrics`] | distances of distributions, counts of classes, likelihoods, nearest neighbours |
 //! | 3 | [`diffusion`] | noise schedules, predictions, samplers, guidance: small f64 tables; the generator that draws samples |
 //! | 2 | [`nn`] | named parameters, layers, the U-Net of diffusers |
 //! | 1 | [`ops`] | the operators: a shader, a Rust file, and an f64 reference each |
@@ -25,8 +27,10 @@
 pub mod data;
 pub mod diffusion;
 pub mod error;
+pub mod evaluate;
 pub mod files;
 pub mod gpu;
+pub mod metrics;
 pub mod nn;
 pub mod ops;
 pub mod report;

@@ -1,0 +1,52 @@
+//! What a distribution of images is worth, in numbers: distances of features, counts of classes, bits a dimension, nearest neighbours.
+//!
+//! Floor 4: everything that decides a number is computed on the host in f64; `ruler` and the likelihoods run a network on the device first.
+
+pub mod balance;
+pub mod frechet;
+pub mod kernel;
+pub mod neighbours;
+
+use serde::{Deserialize, Serialize};
+
+/// A mean with its standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The mean.
+    pub value: f64,
+    /// Its standard error.
+    pub error: f64,
+}
+
+impl Estimate {
+    /// The mean of independent values, and its standard error; an error of 0 for a single one.
+    ///
+    /// # Panics
+    /// Without values.
+    #[track_caller]
+    pub fn of(values: &[f64]) -> Estimate {
+        assert!(!values.is_empty(), "the mean of nothing");
+        let n = values.len() as f64;
+        let value = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|x| (x - value).powi(2)).sum();
+        let error = if values.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 };
+        Estimate { value, error }
+    }
+}
+
+/// A distribution by some of its quantiles.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Values.
+    pub count: u32,
+    /// The smallest.
+    pub least: f64,
+    /// That which one in a hundred lies below.
+    pub percentile_1: f64,
+    /// That which a quarter lies below.
+    pub quartile_1: f64,
+    /// That which half lies below.
+    pub median: f64,
+    /// That which three quarters lie below.
+    pub quartile_3: f64,
+}

@@ -1,0 +1,1 @@
+//! Frechet distance of two sets of features.
