@@ -24,6 +24,7 @@ pub mod scheduler_config;
 pub mod spacing;
 pub mod variational;
 pub mod weighting;
+mod wishes;
 
 pub use card::{Card, Sampling};
 pub use denoiser::{ClassifierGuide, Denoiser};
@@ -38,6 +39,7 @@ pub use schedule::{BetaRange, NoiseSchedule, Schedule};
 pub use scheduler_config::SchedulerConfig;
 pub use spacing::Spacing;
 pub use weighting::LossWeighting;
+pub use wishes::{Way, Wishes};
 
 /// A setting from its bare name, all its numbers at their defaults: `"cosine"`, `"min_snr"`.
 fn from_name<T: serde::de::DeserializeOwned>(what: &str, name: &str) -> crate::Result<T> {

@@ -97,6 +97,11 @@ pub trait Process: Debug {
     /// The times between which samplers go: that of noise, and that of the image.
     fn span(&self) -> [f64; 2];
 
+    /// The earliest time that training reaches, from which likelihoods are computed: there an image is its own, but for the noise of that time.
+    fn earliest(&self) -> f64 {
+        self.span()[1]
+    }
+
     /// The path at a time.
     fn marginal(&self, t: f64) -> Marginal;
 

@@ -1,7 +1,7 @@
 //! The terms of the variational bound of a process of discrete time steps: the table that the operator `vlb` reads.
 
 use super::process::Process;
-use super::sampler::{bar_at, posterior_variance};
+use super::sampler::{Variance, bar_at, posterior_variance};
 use super::schedule::NoiseSchedule;
 
 /// Numbers of a time step in the table.
@@ -9,9 +9,10 @@ pub const COLUMNS: u32 = 8;
 
 /// [T, 8] = (k0, k1, c0, c1, log variance, log smallest, log largest, first): x_0 = clip(k0 x + k1 m) from the answer m; the posterior
 /// q(x_{t-1} | x_t, x_0) has the mean c0 x_0 + c1 x (Ho et al. 2020, eq. 7) and the variance given by its logarithm, that of time step 1 at time
-/// step 0 (Nichol and Dhariwal 2021, section 3.1); a learned variance lies between it and beta_t; first is 1 at time step 0, else 0.
-pub fn table(noise: &NoiseSchedule, process: &dyn Process) -> Vec<[f32; COLUMNS as usize]> {
-    let variance = |t: u32| {
+/// step 0 (Nichol and Dhariwal 2021, section 3.1); a learned variance lies between it and beta_t, a fixed one is the one or the other; first is 1 at
+/// time step 0, else 0.
+pub fn table(noise: &NoiseSchedule, process: &dyn Process, variance: Variance) -> Vec<[f32; COLUMNS as usize]> {
+    let posterior = |t: u32| {
         let t = t.max(1).min(noise.steps() - 1);
         posterior_variance(bar_at(noise, Some(t)), bar_at(noise, t.checked_sub(1)))
     };
@@ -21,9 +22,14 @@ pub fn table(noise: &NoiseSchedule, process: &dyn Process) -> Vec<[f32; COLUMNS 
         let [k0, k1, ..] = process.conversion(f64::from(t));
         let image = before.sqrt() * beta / (1.0 - bar);
         let state = (1.0 - beta).sqrt() * (1.0 - before) / (1.0 - bar);
-        let smallest = variance(t).ln();
+        let (smallest, largest) = (posterior(t).ln(), beta.ln());
+        let [low, high] = match variance {
+            Variance::LearnedRange => [smallest, largest],
+            Variance::FixedSmall => [smallest; 2],
+            Variance::FixedLarge => [largest; 2],
+        };
         let first = if t == 0 { 1.0 } else { 0.0 };
-        [k0, k1, image, state, smallest, smallest, beta.ln(), first].map(|x| x as f32)
+        [k0, k1, image, state, smallest, low, high, first].map(|x| x as f32)
     };
     (0..noise.steps()).map(row).collect()
 }

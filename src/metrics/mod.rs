@@ -3,9 +3,12 @@
 //! Floor 4: everything that decides a number is computed on the host in f64; `ruler` and the likelihoods run a network on the device first.
 
 pub mod balance;
+pub mod border;
 pub mod frechet;
 pub mod kernel;
+pub mod likelihood;
 pub mod neighbours;
+pub mod ruler;
 
 use serde::{Deserialize, Serialize};
 

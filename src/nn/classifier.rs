@@ -216,6 +216,13 @@ impl Classifier {
         }
         global_pool(t, h)
     }
+
+    /// Records the logits [B, classes] that follow from features [B, F].
+    #[track_caller]
+    pub fn logits(&self, t: &mut Tape, w: &Weights, features: Tensor) -> Tensor {
+        let h = self.dropout.forward(t, w, features);
+        self.head.rows(t, w, h)
+    }
 }
 
 impl Model for Classifier {
@@ -265,8 +272,7 @@ impl Network for Classifier {
     }
 
     fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
-        let h = self.features(t, w, x, conditions);
-        let h = self.dropout.forward(t, w, h);
-        self.head.rows(t, w, h)
+        let features = self.features(t, w, x, conditions);
+        self.logits(t, w, features)
     }
 }

@@ -2,9 +2,9 @@
 
 use super::Arguments;
 use super::output::Output;
-use super::request::{guidance, labels, padded, read_noise, scheduler};
+use super::request::{labels, padded, read_noise};
 use degrain::diffusion::pipeline::{self, Pipeline, Trained};
-use degrain::diffusion::{ClassifierGuide, Generator, Process, Request, SamplerName, SchedulerConfig, autoencoder};
+use degrain::diffusion::{ClassifierGuide, Generator, Process, Request, SchedulerConfig, Way, autoencoder};
 use degrain::gpu::{Gpu, Memory};
 use degrain::nn::registry::Any;
 use degrain::nn::{Classifier, Model, Network, Vae};
@@ -37,7 +37,6 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Drawn> {
     let pipeline = Pipeline::read(&folder)?;
     pipeline.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let labels = labels(&pipeline, arguments)?;
-    let guidance = guidance(&pipeline, arguments.guidance)?;
     let image = match (arguments.image_size, pipeline.network.image()) {
         (Some(side), made_for) => [made_for.map_or(pipeline.channels(), |[channels, ..]| channels), side, side],
         (None, Some(image)) => image,
@@ -47,13 +46,9 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Drawn> {
         }
     };
     pipeline.network.check_size(image[1], image[2])?;
-    let scheduler = scheduler(&pipeline, arguments);
-    let steps = arguments.steps.or(pipeline.card.sampling.map(|sampling| sampling.steps)).unwrap_or(50);
-    let (plan, warnings) = scheduler.plan_for(&*pipeline.process, steps)?;
-    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    if plan.ode.is_some() && arguments.steps.is_some() {
-        return Err(Error::Config("--steps: the sampler ode chooses its steps itself, by --rtol and --atol".into()));
-    }
+    let way = pipeline.way(&arguments.wishes)?;
+    let Way { plan, guidance, .. } = &way;
+    way.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let classifier = arguments.classifier.as_deref().map(|run| read_classifier(run, &pipeline, image)).transpose()?;
 
     let gpu = Gpu::open(arguments.adapter.as_deref())?;
@@ -71,10 +66,16 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Drawn> {
     if !(0.0..=1.0).contains(&rescale) {
         return Err(Error::Config(format!("--guidance-rescale {rescale} must be between 0 and 1")));
     }
-    let request =
-        Request { batch, image, guidance, guidance_rescale: rescale, classifier: guide, seed: arguments.seed };
+    let request = Request {
+        batch,
+        image,
+        guidance: *guidance,
+        guidance_rescale: rescale,
+        classifier: guide,
+        seed: arguments.seed,
+    };
     let model = pipeline.denoiser("weights");
-    let generator = Generator::new(&gpu, &mut memory, &model, &plan, &request, "sample")?;
+    let generator = Generator::new(&gpu, &mut memory, &model, plan, &request, "sample")?;
     let each = image.iter().map(|&n| n as usize).product::<usize>();
     let given = arguments
         .noise
@@ -82,8 +83,7 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Drawn> {
         .map(|path| read_noise(path, [arguments.count, image[0], image[1], image[2]]))
         .transpose()?;
 
-    let how = if plan.ode.is_some() { "adaptive steps".into() } else { format!("{steps} steps") };
-    let description = describe(arguments, guidance, &format!("{how} of {}", title(scheduler.sampler)));
+    let description = describe(arguments, *guidance, &way.describe());
     eprintln!("{}: {description} on {}", folder.display(), gpu.adapter());
     let batches = arguments.count.div_ceil(batch);
     let style = ProgressStyle::with_template("{bar:30} {percent} %  {eta_precise} left");
@@ -130,10 +130,10 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Drawn> {
 fn decode(arguments: &Arguments, output: Output, vae: &Vae, weights: &[f32]) -> Result<Drawn> {
     let asked = [
         ("class", arguments.class.is_some()),
-        ("guidance", arguments.guidance.is_some_and(|scale| scale != 1.0)),
+        ("guidance", arguments.wishes.guidance.is_some_and(|scale| scale != 1.0)),
         ("classifier", arguments.classifier.is_some()),
-        ("sampler", arguments.sampler.is_some()),
-        ("steps", arguments.steps.is_some()),
+        ("sampler", arguments.wishes.sampler.is_some()),
+        ("steps", arguments.wishes.steps.is_some()),
         ("noise", arguments.noise.is_some()),
         ("out *.apng", output == Output::Animation),
     ];
@@ -189,14 +189,6 @@ fn read_classifier(run: &std::path::Path, pipeline: &Pipeline, image: [u32; 3]) 
         }
     }
     Ok((network, weights))
-}
-
-fn title(sampler: SamplerName) -> &'static str {
-    match sampler {
-        SamplerName::Ddpm => "DDPM",
-        SamplerName::Ddim => "DDIM",
-        other => other.name(),
-    }
 }
 
 fn describe(arguments: &Arguments, guidance: f32, how: &str) -> String {

@@ -5,7 +5,7 @@ mod output;
 mod request;
 
 use clap::Parser;
-use degrain::diffusion::{SamplerName, SamplerOptions, Spacing};
+use degrain::diffusion::Wishes;
 use degrain::files::print;
 use degrain::{Error, Result};
 use std::path::PathBuf;
@@ -23,9 +23,8 @@ struct Arguments {
     /// Class to draw, by number or name; all in turn unless given
     #[arg(long)]
     class: Option<String>,
-    /// Scale of classifier-free guidance; 1 is none. The run's unless given, or 2 where the model has a null class
-    #[arg(long, allow_negative_numbers = true)]
-    guidance: Option<f32>,
+    #[command(flatten)]
+    wishes: Wishes,
     /// How far guided answers are brought back to the deviation of unguided ones: 0 to 1
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     guidance_rescale: f32,
@@ -35,17 +34,6 @@ struct Arguments {
     /// How strongly the classifier guides
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, requires = "classifier")]
     classifier_scale: f64,
-    /// How noise becomes an image; as the run drew its samples unless given
-    #[arg(long, value_enum)]
-    sampler: Option<SamplerName>,
-    /// Steps; the run's unless given, or 50
-    #[arg(long)]
-    steps: Option<u32>,
-    #[command(flatten)]
-    options: SamplerOptions,
-    /// Spacing of the time steps; the checkpoint's unless given
-    #[arg(long, value_enum)]
-    spacing: Option<Spacing>,
     /// Seed: image k of a seed is the same in any batch
     #[arg(long, default_value_t = 0)]
     seed: u64,

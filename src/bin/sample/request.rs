@@ -1,31 +1,9 @@
-//! What is asked for, checked against what the checkpoint can do: scheduler, labels, guidance, given noise.
+//! What is asked for, checked against what the checkpoint can do: labels and given noise.
 
 use super::Arguments;
 use degrain::diffusion::pipeline::Pipeline;
-use degrain::diffusion::{SamplerName, SchedulerConfig, Variance};
 use degrain::{Error, Result};
 use std::path::Path;
-
-/// The checkpoint's scheduler with what the command line says.
-pub fn scheduler(pipeline: &Pipeline, arguments: &Arguments) -> SchedulerConfig {
-    let mut scheduler = pipeline.scheduler.clone();
-    let own = pipeline.card.sampling.map(|sampling| sampling.sampler);
-    // A folder of other makers is sampled by DDIM, unless a discrete process is not what it has.
-    let sampler = arguments.sampler.or(own).unwrap_or(SamplerName::Ddim);
-    if scheduler.sampler != sampler {
-        scheduler.options = Default::default();
-    }
-    scheduler.sampler = sampler;
-    if sampler == SamplerName::Ddim {
-        scheduler.options.use_clipped_model_output = Some(true);
-    }
-    if sampler == SamplerName::Ddpm && pipeline.card.learned_variance {
-        scheduler.options.variance_type = Some(Variance::LearnedRange);
-    }
-    scheduler.spacing = arguments.spacing.unwrap_or(scheduler.spacing);
-    scheduler.options = arguments.options.or(scheduler.options);
-    scheduler
-}
 
 /// A label for each image.
 pub fn labels(pipeline: &Pipeline, arguments: &Arguments) -> Result<Vec<u32>> {
@@ -40,19 +18,6 @@ pub fn labels(pipeline: &Pipeline, arguments: &Arguments) -> Result<Vec<u32>> {
     match &arguments.class {
         None => Ok((0..arguments.count).map(|k| k % count).collect()),
         Some(wanted) => Ok(vec![pipeline.card.class(wanted)?; arguments.count as usize]),
-    }
-}
-
-pub fn guidance(pipeline: &Pipeline, wanted: Option<f32>) -> Result<f32> {
-    let null_class = pipeline.card.labels.and_then(|labels| labels.null_class());
-    let own = pipeline.card.sampling.map(|sampling| sampling.guidance);
-    let scale = wanted.or(own).unwrap_or(if null_class.is_some() { 2.0 } else { 1.0 });
-    match pipeline.card.labels {
-        Some(labels) => labels.guided(scale).map(|_| scale),
-        None if scale == 1.0 => Ok(scale),
-        None => Err(Error::Config(format!(
-            "--guidance {scale}: the model was trained without classes, so there is nothing to guide by"
-        ))),
     }
 }
 

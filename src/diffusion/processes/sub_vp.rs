@@ -31,6 +31,10 @@ impl Process for SubVp {
         [1.0, EARLIEST[0]]
     }
 
+    fn earliest(&self) -> f64 {
+        EARLIEST[1]
+    }
+
     fn marginal(&self, t: f64) -> Marginal {
         let (integral, beta) = (self.0.integral(t), self.0.beta(t));
         let alpha = (-0.5 * integral).exp();

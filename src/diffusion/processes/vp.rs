@@ -65,6 +65,10 @@ impl Process for Vp {
         [1.0, EARLIEST[0]]
     }
 
+    fn earliest(&self) -> f64 {
+        EARLIEST[1]
+    }
+
     fn marginal(&self, t: f64) -> Marginal {
         let (integral, beta) = (self.integral(t), self.beta(t));
         let alpha = (-0.5 * integral).exp();

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::diffusion::{Card, Labels, Process, SchedulerConfig, TrainingTables};
 use crate::gpu::{Gpu, Memory};
+use crate::metrics::ruler::most_probable;
 use crate::nn::{Classifier, Conditions, Model, Network, Weights};
 use crate::ops::{cross_entropy, embedding, mix, noise, timesteps};
 use crate::tape::{Shape, Tape, purpose};
@@ -94,9 +95,7 @@ impl Objective for Classify {
         let classes = self.classes as usize;
         let logits: Vec<f32> = memory.read(gpu, LOGITS, 0, count * classes)?;
         let labels: Vec<u32> = memory.read(gpu, LABELS, 0, count)?;
-        let best =
-            |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class as u32);
-        let right = logits.chunks(classes).zip(&labels).filter(|(row, label)| best(row) == Some(**label)).count();
+        let right = logits.chunks(classes).zip(&labels).filter(|(row, label)| most_probable(row) == **label).count();
         Ok(Some(("accuracy", right as f64 / count as f64)))
     }
 }

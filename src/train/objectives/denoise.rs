@@ -5,7 +5,7 @@
 use crate::Result;
 use crate::diffusion::{
     Card, Denoiser, Generator, Labels, Process, ProcessName, Request, Sampling, SchedulerConfig, TrainingTables,
-    variational,
+    Variance, variational,
 };
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{Conditions, Model, Network, Weights};
@@ -95,7 +95,7 @@ impl Objective for Denoise {
             (TARGET, self.tables.target.concat()),
         ];
         if let (Some(_), Some(noise)) = (self.vlb_weight, self.process.schedule()) {
-            tables.push((BOUND, variational::table(noise, &*self.process).concat()));
+            tables.push((BOUND, variational::table(noise, &*self.process, Variance::LearnedRange).concat()));
         }
         tables
     }
