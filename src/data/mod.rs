@@ -10,9 +10,11 @@ mod known;
 mod labels;
 mod npy;
 mod npz;
+mod samples;
 mod source;
 mod stream;
 
+pub use samples::images_of_npz;
 pub use stream::{Chunk, Stream};
 
 use crate::error::{Error, Result};
@@ -133,6 +135,25 @@ impl Dataset {
     /// Values in one image: channels x height x width.
     pub fn pixels(&self) -> usize {
         self.channels * self.height * self.width
+    }
+
+    /// A data set of other images of the same kind, bytes `[N, C, H, W]` and their classes.
+    ///
+    /// # Panics
+    /// If there is not one label for each image.
+    #[track_caller]
+    pub fn of_kind(&self, name: &str, images: Vec<u8>, labels: Vec<u32>) -> Dataset {
+        assert_eq!(images.len(), labels.len() * self.pixels(), "a label for each image");
+        Dataset {
+            name: name.into(),
+            count: labels.len(),
+            statistics: Statistics::of(&images),
+            images,
+            labels,
+            files: vec![],
+            class_names: self.class_names.clone(),
+            ..*self
+        }
     }
 
     /// Holds back the last `holdout` images for validation: the indices to train on, and those held back. The images stay

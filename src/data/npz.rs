@@ -31,6 +31,11 @@ impl Npz {
         Ok(Npz { path: path.to_path_buf(), archive })
     }
 
+    /// Whether there is an array called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.archive.index_for_name(&format!("{name}.npy")).is_some()
+    }
+
     /// The array called `name`, at its first element. Fortran order is refused.
     pub fn array<'a>(&'a mut self, name: &'a str) -> Result<Array<'a>> {
         let path = &self.path;

@@ -161,6 +161,12 @@ impl Generator {
         self.shape
     }
 
+    /// Bytes of device memory that its programs plan besides named memory.
+    pub fn slot_bytes(&self) -> u64 {
+        let programs = [Some(&self.start), self.advance.as_ref(), self.correct.as_ref()];
+        programs.into_iter().flatten().map(Program::slot_bytes).sum()
+    }
+
     /// Stages of a batch; 0 for an adaptive solver, which chooses their number itself.
     pub fn stages(&self) -> u32 {
         self.corrects.len() as u32

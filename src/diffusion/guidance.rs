@@ -23,7 +23,7 @@ impl Labels {
         self.null_class().map_or(self.classes, |null| null + 1)
     }
 
-    /// Labels for the model's batch: `labels` `[B]` for a scale of 1, else `[2B]`, the null class in the first half and `labels` in the second,
+    /// Labels for the model's batch: `labels` `[B]` for a scale of 1, the null class for 0, else `[2B]`, the null class in the first half and `labels` in the second,
     /// whose outputs u and c the operator `guidance` turns into u + scale (c - u).
     ///
     /// # Errors
@@ -37,12 +37,14 @@ impl Labels {
             )));
         }
         if !self.guided(scale)? {
-            return Ok(labels.to_vec());
+            // No label is the null class alone.
+            let none = self.null_class().filter(|_| scale == 0.0);
+            return Ok(labels.iter().map(|&label| none.unwrap_or(label)).collect());
         }
         Ok([vec![self.classes; labels.len()], labels.to_vec()].concat())
     }
 
-    /// Whether the model runs on a doubled batch for this scale.
+    /// Whether the model runs on a doubled batch for this scale: for any but 0 (no label) and 1 (no guidance).
     ///
     /// # Errors
     /// As [`Labels::batch`], for the scale.
@@ -54,7 +56,7 @@ impl Labels {
         }
         match self.null_class() {
             _ if scale == 1.0 => Ok(false),
-            Some(_) => Ok(true),
+            Some(_) => Ok(scale != 0.0),
             None => Err(Error::Config(format!(
                 "a guidance scale of {scale} needs a model trained with label dropout, and this one was trained without (dropout 0): it never \
                  learnt the null class. Sample with scale 1, or train with a dropout of 0.1"

@@ -37,8 +37,16 @@ impl Session {
     /// # Errors
     /// Settings that do not fit each other or the data; a data set that is missing or damaged.
     pub fn open(gpu: &Gpu, settings: Settings) -> Result<Session> {
-        let mut config = settings.resolve(gpu.target().form)?;
+        let config = settings.resolve(gpu.target().form)?;
         let dataset = load(&config.data, Split::Train)?;
+        Session::with(gpu, config, dataset)
+    }
+
+    /// Of settings and a data set that is there already.
+    ///
+    /// # Errors
+    /// Settings that do not fit each other or the data.
+    pub fn with(gpu: &Gpu, mut config: Config, dataset: Dataset) -> Result<Session> {
         let (held_back, count) = (config.holdout as usize, dataset.count);
         if held_back >= count {
             return Err(Error::Config(format!(

@@ -1,0 +1,51 @@
+//! Images that a model drew, from numpy's `.npz` as guided-diffusion's sampling scripts write it: `arr_0` u8 `[N, H, W, C]`, `arr_1` their classes.
+
+use super::npz::{Array, Npz};
+use crate::error::Result;
+use std::path::Path;
+
+/// Bytes `[N, C, H, W]` of images of the given shape, and their classes if the archive has them.
+///
+/// # Errors
+/// An archive that cannot be read, an array of another shape or type, or a label that is no class.
+pub fn images_of_npz(path: &Path, image: [u32; 3], classes: u32) -> Result<(Vec<u8>, Option<Vec<u32>>)> {
+    let mut npz = Npz::open(path)?;
+    let interleaved = pixels(&mut npz.array("arr_0")?, image)?;
+    let each = image.iter().product::<u32>() as usize;
+    let count = interleaved.len() / each;
+    let labels = if npz.has("arr_1") { Some(labels(&mut npz.array("arr_1")?, count, classes)?) } else { None };
+    let channels = image[0] as usize;
+    let planar = |picture: &[u8]| -> Vec<u8> {
+        (0..channels).flat_map(|c| picture.iter().skip(c).step_by(channels).copied()).collect()
+    };
+    Ok((interleaved.chunks(each).flat_map(planar).collect(), labels))
+}
+
+fn pixels(array: &mut Array<'_>, [channels, height, width]: [u32; 3]) -> Result<Vec<u8>> {
+    if array.header.element != "|u1" {
+        let element = &array.header.element;
+        return Err(array.problem(format!("holds elements of type `{element}`, not unsigned bytes (`|u1`)")));
+    }
+    let wanted = [height, width, channels].map(|n| n as usize);
+    if array.header.shape.len() != 4 || array.header.shape[1..] != wanted || array.header.shape[0] == 0 {
+        let shape = &array.header.shape;
+        return Err(array.problem(format!(
+            "has the shape {shape:?}, and images of this data set are [images, {height}, {width}, {channels}] (rows, columns, channels)"
+        )));
+    }
+    let (length, mut bytes) = (array.length(1)?, vec![]);
+    array.read(length, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn labels(array: &mut Array<'_>, count: usize, classes: u32) -> Result<Vec<u32>> {
+    if array.header.shape != [count] {
+        let shape = &array.header.shape;
+        return Err(array.problem(format!("has the shape {shape:?}, but `arr_0` holds {count} images")));
+    }
+    let (_, numbers) = array.integers()?;
+    match numbers.iter().find(|number| !(0..i128::from(classes)).contains(number)) {
+        Some(label) => Err(array.problem(format!("has the label {label}, and classes are 0 to {}", classes.max(1) - 1))),
+        None => Ok(numbers.into_iter().map(|number| number as u32).collect()),
+    }
+}

@@ -1,0 +1,134 @@
+//! Draws the images that are evaluated.
+
+use super::progress::Part;
+use super::subject::{Examined, Source};
+use crate::diffusion::autoencoder::Decoder;
+use crate::diffusion::{Generator, Request, Way};
+use crate::gpu::{Gpu, Memory};
+use crate::metrics::border::Border;
+use crate::nn::Model;
+use crate::report::picture::to_bytes;
+use crate::{Error, Result};
+use std::time::Instant;
+
+/// Memory of the weights.
+pub const WEIGHTS: &str = "weights";
+
+/// Images, cropped to the data's size.
+#[derive(Clone, Debug, Default)]
+pub struct Drawn {
+    /// Bytes `[N, C, H, W]`.
+    pub bytes: Vec<u8>,
+    /// The class asked for each, where classes were asked for.
+    pub labels: Option<Vec<u32>>,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// Bytes of device memory that were planned for it.
+    pub device_bytes: u64,
+}
+
+/// How many are drawn from what.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// Images.
+    pub count: u32,
+    /// Images at once.
+    pub batch: u32,
+    /// Seed of the noise.
+    pub seed: u64,
+}
+
+/// Writes the weights of what is examined into memory.
+///
+/// # Errors
+/// Out of memory.
+pub fn load(gpu: &Gpu, memory: &mut Memory, examined: &Examined) -> Result<()> {
+    match &examined.source {
+        Source::Denoiser(pipeline) => {
+            pipeline.network.parameters().write(gpu, memory, WEIGHTS, &pipeline.weights)
+        }
+        Source::Autoencoder(vae, weights) => vae.parameters().write(gpu, memory, WEIGHTS, weights),
+        Source::Images(..) => Ok(()),
+    }
+}
+
+/// Draws images with all classes in turn, or by a way whose guidance is 0 without any.
+///
+/// # Errors
+/// The device's; images that are not finite.
+pub fn draw(
+    gpu: &Gpu,
+    memory: &mut Memory,
+    examined: &Examined,
+    way: Option<&Way>,
+    order: Order,
+    what: &str,
+) -> Result<Drawn> {
+    let part = Part::begin(what);
+    let began = Instant::now();
+    let mut drawn = match (&examined.source, way) {
+        (Source::Images(bytes, labels), _) => {
+            Drawn { bytes: bytes.clone(), labels: labels.clone(), ..Drawn::default() }
+        }
+        (Source::Autoencoder(vae, _), _) => {
+            let batch = order.batch.min(order.count);
+            let decoder = Decoder::new(gpu, memory, vae, WEIGHTS, batch, "evaluate")?;
+            let images = decoder.draw(gpu, memory, order.seed, order.count)?;
+            Drawn { bytes: cropped(&images, examined.border)?, ..Drawn::default() }
+        }
+        (Source::Denoiser(_), Some(way)) => sample(gpu, memory, examined, way, order, &part)?,
+        (Source::Denoiser(_), None) => unreachable!("a denoiser is sampled in some way"),
+    };
+    drawn.seconds = began.elapsed().as_secs_f64();
+    drawn.device_bytes = drawn.device_bytes.max(memory.total_bytes());
+    Ok(drawn)
+}
+
+fn sample(
+    gpu: &Gpu,
+    memory: &mut Memory,
+    examined: &Examined,
+    way: &Way,
+    order: Order,
+    part: &Part,
+) -> Result<Drawn> {
+    let Source::Denoiser(pipeline) = &examined.source else { unreachable!("only denoisers are sampled") };
+    let model = pipeline.denoiser(WEIGHTS);
+    let (batch, border) = (order.batch.min(order.count), examined.border);
+    let request = Request {
+        batch,
+        image: border.model(),
+        guidance: way.guidance,
+        guidance_rescale: 0.0,
+        classifier: None,
+        seed: order.seed,
+    };
+    let generator = Generator::new(gpu, memory, &model, &way.plan, &request, "evaluate")?;
+    let classes = examined.train.classes.max(1) as u32;
+    let labels: Vec<u32> = (0..order.count).map(|k| k % classes).collect();
+    let mut bytes = vec![];
+    for first in (0..order.count).step_by(batch as usize) {
+        let taken = batch.min(order.count - first);
+        generator.begin(gpu, memory, first, &labels[first as usize..(first + taken) as usize], None)?;
+        let share = |done: f64| (f64::from(first) + done * f64::from(taken)) / f64::from(order.count);
+        generator.run(gpu, memory, &model, first, &mut |done| {
+            part.done(share(done));
+            Ok(())
+        })?;
+        let images = generator.images(gpu, memory)?;
+        let each = border.model().iter().product::<u32>() as usize;
+        bytes.extend(cropped(&images[..taken as usize * each], border)?);
+    }
+    let told = examined.about.conditional && way.guidance != 0.0;
+    let device_bytes = memory.total_bytes() + generator.slot_bytes();
+    Ok(Drawn { bytes, labels: told.then_some(labels), device_bytes, ..Drawn::default() })
+}
+
+fn cropped(images: &[f32], border: Border) -> Result<Vec<u8>> {
+    match images.iter().all(|x| x.is_finite()) {
+        true => Ok(to_bytes(&border.cropped(images))),
+        false => Err(Error::NonFinite(
+            "the samples hold numbers that are not finite: the checkpoint may be damaged, or was trained in a way that diverged".into(),
+        )),
+    }
+}
