@@ -17,6 +17,7 @@ const FOR_DROPOUT = 8u;     // with the layer's number in the upper 24 bits
 const FOR_FLIP = 9u;
 const FOR_LATENT = 10u;     // the noise of a reparametrised latent
 const FOR_CORRECTOR = 11u;  // the noise of a Langevin corrector
+const FOR_SUBSET = 12u;     // which images a subset of a set has, drawn on the host
 
 fn multiply_high(a: u32, b: u32) -> u32 {
   let a0 = a & 0xffffu;

@@ -45,7 +45,9 @@ fn labels(array: &mut Array<'_>, count: usize, classes: u32) -> Result<Vec<u32>>
     }
     let (_, numbers) = array.integers()?;
     match numbers.iter().find(|number| !(0..i128::from(classes)).contains(number)) {
-        Some(label) => Err(array.problem(format!("has the label {label}, and classes are 0 to {}", classes.max(1) - 1))),
+        Some(label) => {
+            Err(array.problem(format!("has the label {label}, and classes are 0 to {}", classes.max(1) - 1)))
+        }
         None => Ok(numbers.into_iter().map(|number| number as u32).collect()),
     }
 }

@@ -1,8 +1,9 @@
 //! Draws samples: a program that is run once for each stage of a sampler, over the same memory as the training that made the weights.
 
+mod adaptive;
+
 use super::denoiser::{ClassifierGuide, Denoiser, classifier_table, record_answer};
-use super::ode;
-use super::sampler::{Action, SamplingPlan, Stage, Update, row};
+use super::sampler::{Action, SamplingPlan};
 use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory, Ticket};
 use crate::ops::{affine, denoise, langevin, noise};
 use crate::tape::{Program, Shape, Step, Tape, purpose};
@@ -246,34 +247,14 @@ impl Generator {
         first_image: u32,
         progress: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<()> {
-        let Some((span, [relative, absolute])) = self.ode else {
-            for index in 0..self.stages() {
-                self.stage(gpu, index, first_image)?;
-                progress(f64::from(index + 1) / f64::from(self.stages()))?;
-            }
-            return Ok(());
-        };
-        let start: Vec<f64> = self.images(gpu, memory)?.into_iter().map(f64::from).collect();
-        let mut velocity = |t: f64, x: &[f64]| self.velocity(gpu, memory, model, t, x);
-        let settings =
-            ode::Settings { relative, absolute, rows: self.shape.dims()[0] as usize, ..ode::Settings::default() };
-        let end =
-            ode::solve(&mut velocity, span, start, settings, &mut |t| progress((t - span[0]) / (span[1] - span[0])))?;
-        let end: Vec<f32> = end.x.into_iter().map(|x| x as f32).collect();
-        self.set_images(gpu, memory, &end)
-    }
-
-    /// dx/dt of the probability flow at a time: alpha' x_0 + sigma' eps.
-    fn velocity(&self, gpu: &Gpu, memory: &Memory, model: &Denoiser<'_>, t: f64, x: &[f64]) -> Result<Vec<f64>> {
-        let (at, view) = (model.process.marginal(t), model.process.view(t));
-        let update = Update { image: at.alpha_rate, noise: at.sigma_rate, ..Update::default() };
-        let stage = Stage { time: t, action: Action::Move(update) };
-        let time = model.network.time_table(&[view.time]);
-        self.load(gpu, memory, &time, &[view.input as f32], &row(model.process, &stage), &[])?;
-        self.set_images(gpu, memory, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
-        let program = self.advance.as_ref().expect("an adaptive plan has a program that moves");
-        program.run(gpu, &self.step(0, 0))?;
-        Ok(self.images(gpu, memory)?.into_iter().map(f64::from).collect())
+        if let Some((span, tolerances)) = self.ode {
+            return self.solve(gpu, memory, model, span, tolerances, progress);
+        }
+        for index in 0..self.stages() {
+            self.stage(gpu, index, first_image)?;
+            progress(f64::from(index + 1) / f64::from(self.stages()))?;
+        }
+        Ok(())
     }
 
     /// Draws one batch from noise to image.

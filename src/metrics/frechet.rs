@@ -1,1 +1,92 @@
-//! Frechet distance of two sets of features.
+//! The Frechet distance of two sets of features, each taken for a Gaussian: the FID, if the features are those of Inception.
+//!
+//! Heusel et al. 2017, "GANs trained by a two time-scale update rule converge to a local Nash equilibrium". The distance of the sets is
+//! biased upwards, the more the fewer images they have: compare distances of equal counts only.
+
+use super::features;
+use crate::{Error, Result};
+use nalgebra::{DMatrix, DVector};
+
+/// Rows whose products are summed at once: what bounds the memory of a covariance.
+const BLOCK: usize = 2048;
+
+/// Mean and covariance of a set of features.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gaussian {
+    /// The mean, [width].
+    pub mean: DVector<f64>,
+    /// The covariance, [width, width], symmetric.
+    pub covariance: DMatrix<f64>,
+    /// Images.
+    pub count: usize,
+}
+
+impl Gaussian {
+    /// The mean of features, [count, width], and their covariance with the divisor count - 1 (`numpy.cov`).
+    ///
+    /// # Errors
+    /// [`Error::Config`] for fewer than width + 1 images, whose covariance is singular for want of images; [`Error::NonFinite`] for features
+    /// that are not finite.
+    ///
+    /// # Panics
+    /// If features are not whole rows.
+    #[track_caller]
+    pub fn of(features: &[f32], width: usize) -> Result<Gaussian> {
+        let count = features::finite(features, width)?;
+        if count <= width {
+            return Err(Error::Config(format!(
+                "the Frechet distance of {width} features needs at least {} images, and here are {count}: draw more",
+                width + 1
+            )));
+        }
+        let mut mean = DVector::zeros(width);
+        for row in features.chunks_exact(width) {
+            mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        mean /= count as f64;
+        let mut covariance = DMatrix::zeros(width, width);
+        for block in features.chunks(BLOCK * width) {
+            let mut centred = features::widen(block);
+            centred.chunks_exact_mut(width).for_each(|row| row.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean));
+            let columns = features::columns(&centred, width);
+            covariance.gemm(1.0 / (count - 1) as f64, &columns, &columns.transpose(), 1.0);
+        }
+        Ok(Gaussian { mean, covariance, count })
+    }
+}
+
+/// |m - m'|² + tr(C) + tr(C') - 2 tr((C^½ C' C^½)^½), the square of Frechet's distance of two Gaussians (Dowson and Landau 1982, "The Frechet
+/// distance between multivariate normal distributions", eq. 4; Heusel et al. 2017, eq. 6). Covariances may be singular.
+///
+/// The roots are taken of eigenvalues of symmetric matrices. An eigenvalue that is zero comes out as its rounding, of either sign; negative
+/// ones count as zero, and so does a distance that rounding makes negative. A Gaussian's distance from its equal is exactly 0.
+///
+/// # Errors
+/// [`Error::NonFinite`] for a mean or a covariance that is not finite.
+///
+/// # Panics
+/// If the Gaussians are of different widths.
+#[track_caller]
+pub fn frechet_distance(a: &Gaussian, b: &Gaussian) -> Result<f64> {
+    assert_eq!(a.covariance.shape(), b.covariance.shape(), "Gaussians of the same features");
+    let finite = |x: &Gaussian| x.mean.iter().chain(&x.covariance).all(|x| x.is_finite());
+    if !finite(a) || !finite(b) {
+        return Err(Error::NonFinite(
+            "the features' means and covariances are not finite: nor are the features".into(),
+        ));
+    }
+    if a.mean == b.mean && a.covariance == b.covariance {
+        return Ok(0.0);
+    }
+    let root = symmetric_root(&a.covariance);
+    let overlap = (&root * &b.covariance * &root).symmetric_eigenvalues().map(|x| x.max(0.0).sqrt()).sum();
+    let means = (&a.mean - &b.mean).norm_squared();
+    Ok((means + a.covariance.trace() + b.covariance.trace() - 2.0 * overlap).max(0.0))
+}
+
+/// The symmetric root of a symmetric matrix without negative eigenvalues.
+fn symmetric_root(x: &DMatrix<f64>) -> DMatrix<f64> {
+    let eigen = x.clone().symmetric_eigen();
+    let roots = DMatrix::from_diagonal(&eigen.eigenvalues.map(|x| x.max(0.0).sqrt()));
+    &eigen.eigenvectors * roots * eigen.eigenvectors.transpose()
+}

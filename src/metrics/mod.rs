@@ -4,6 +4,7 @@
 
 pub mod balance;
 pub mod border;
+mod features;
 pub mod frechet;
 pub mod kernel;
 pub mod likelihood;
@@ -52,4 +53,32 @@ pub struct Quantiles {
     pub median: f64,
     /// That which three quarters lie below.
     pub quartile_3: f64,
+}
+
+impl Quantiles {
+    /// The quantiles of values, with linear interpolation between the two nearest (Hyndman and Fan 1996, definition 7; `numpy.quantile`).
+    ///
+    /// # Panics
+    /// Without values, or if one is not a number.
+    #[track_caller]
+    pub fn of(values: &[f64]) -> Quantiles {
+        assert!(!values.is_empty(), "the quantiles of nothing");
+        assert!(values.iter().all(|x| !x.is_nan()), "quantiles of what is not a number");
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let quantile = |share: f64| {
+            let place = share * (sorted.len() - 1) as f64;
+            let (low, part) = (sorted[place as usize], place.fract());
+            // On a value there is nothing to interpolate, and after the last there is no other.
+            if part == 0.0 { low } else { low + part * (sorted[place as usize + 1] - low) }
+        };
+        Quantiles {
+            count: values.len() as u32,
+            least: sorted[0],
+            percentile_1: quantile(0.01),
+            quartile_1: quantile(0.25),
+            median: quantile(0.5),
+            quartile_3: quantile(0.75),
+        }
+    }
 }
