@@ -18,6 +18,8 @@ const FOR_FLIP = 9u;
 const FOR_LATENT = 10u;     // the noise of a reparametrised latent
 const FOR_CORRECTOR = 11u;  // the noise of a Langevin corrector
 const FOR_SUBSET = 12u;     // which images a subset of a set has, drawn on the host
+const FOR_DEQUANTISATION = 13u;  // where in its bin a pixel lies, drawn on the host
+const FOR_PROBE = 14u;      // signs for the estimate of a divergence, drawn on the host
 
 fn multiply_high(a: u32, b: u32) -> u32 {
   let a0 = a & 0xffffu;

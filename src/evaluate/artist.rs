@@ -44,9 +44,7 @@ pub struct Order {
 /// Out of memory.
 pub fn load(gpu: &Gpu, memory: &mut Memory, examined: &Examined) -> Result<()> {
     match &examined.source {
-        Source::Denoiser(pipeline) => {
-            pipeline.network.parameters().write(gpu, memory, WEIGHTS, &pipeline.weights)
-        }
+        Source::Denoiser(pipeline) => pipeline.network.parameters().write(gpu, memory, WEIGHTS, &pipeline.weights),
         Source::Autoencoder(vae, weights) => vae.parameters().write(gpu, memory, WEIGHTS, weights),
         Source::Images(..) => Ok(()),
     }
@@ -84,14 +82,7 @@ pub fn draw(
     Ok(drawn)
 }
 
-fn sample(
-    gpu: &Gpu,
-    memory: &mut Memory,
-    examined: &Examined,
-    way: &Way,
-    order: Order,
-    part: &Part,
-) -> Result<Drawn> {
+fn sample(gpu: &Gpu, memory: &mut Memory, examined: &Examined, way: &Way, order: Order, part: &Part) -> Result<Drawn> {
     let Source::Denoiser(pipeline) = &examined.source else { unreachable!("only denoisers are sampled") };
     let model = pipeline.denoiser(WEIGHTS);
     let (batch, border) = (order.batch.min(order.count), examined.border);

@@ -124,7 +124,7 @@ pub struct Counts {
 }
 
 /// What the classifier reads.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Classes {
     /// Names of the classes.

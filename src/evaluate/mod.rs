@@ -2,4 +2,23 @@
 //!
 //! Floor 6: brings together the metrics, the samplers and, for one of the numbers, training.
 
+mod artist;
+mod cost;
 pub mod evaluation;
+mod likelihoods;
+mod measure;
+mod memorise;
+mod options;
+mod progress;
+mod quality;
+mod score;
+mod subject;
+mod table;
+mod write;
+
+pub use evaluation::Evaluation;
+pub use measure::{Measured, measure};
+pub use options::{Options, SweepWay};
+pub use subject::{Examined, Source};
+pub use table::table;
+pub use write::write;

@@ -48,7 +48,7 @@ pub struct Options {
     /// Tolerance of the solver for the flow's likelihood
     #[arg(long, value_name = "TOLERANCE", default_value_t = 1e-3)]
     pub likelihood_tolerance: f64,
-    /// Images whose nearest training image in pixels is sought; 0 leaves memorisation out
+    /// Images whose nearest training image in pixels is sought
     #[arg(long, value_name = "COUNT", default_value_t = 500)]
     pub nearest_count: u32,
     /// Other ways of drawing, whose Frechet distance is measured too: SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, separated by commas
@@ -74,7 +74,8 @@ impl FromStr for SweepWay {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<SweepWay, String> {
-        let wrong = || format!("`{text}` is no way of drawing: write SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, as ddim:25:2");
+        let wrong =
+            || format!("`{text}` is no way of drawing: write SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, as ddim:25:2");
         let mut parts = text.split(':');
         let sampler = parts.next().ok_or_else(wrong)?;
         let steps = parts.next().ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
@@ -102,8 +103,10 @@ impl Options {
                 )));
             }
         }
-        if self.batch == 0 {
-            return Err(Error::Config("--batch must be at least 1".into()));
+        for (option, count) in [("batch", self.batch), ("nearest-count", self.nearest_count)] {
+            if count == 0 {
+                return Err(Error::Config(format!("--{option} must be at least 1")));
+            }
         }
         let solves = self.likelihood_tolerance > 0.0 && self.likelihood_tolerance.is_finite();
         match solves {

@@ -3,10 +3,10 @@
 use super::evaluation::Subject;
 use crate::data::{Dataset, Split, images_of_npz, load};
 use crate::diffusion::pipeline::{self, Pipeline, Trained};
-use crate::diffusion::{Card, Process};
+use crate::diffusion::Card;
 use crate::metrics::border::Border;
 use crate::nn::registry::Any;
-use crate::nn::{Model, Network, Vae};
+use crate::nn::{Model, Vae};
 use crate::train::Settings;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ use crate::metrics::likelihood::bound::Images;
 use crate::nn::Conditions;
 use crate::ops::{embedding, mix, timesteps};
 use crate::tape::philox::philox;
-use crate::tape::{Program, Shape, Step, Tape};
+use crate::tape::{Program, Shape, Step, Tape, purpose};
 use crate::{Error, Result};
 use std::f64::consts::{LN_2, TAU};
 
@@ -192,10 +192,6 @@ impl<'a> Flow<'a> {
     }
 }
 
-/// What the words of an image are drawn for.
-const DEQUANTISATION: u32 = 0x6465_7175;
-const PROBE: u32 = 0x7072_6f62;
-
 /// Random words of an image.
 fn words(count: usize, seed: u64, image: u32, what: u32) -> impl Iterator<Item = u32> {
     let key = [seed as u32, (seed >> 32) as u32];
@@ -204,11 +200,12 @@ fn words(count: usize, seed: u64, image: u32, what: u32) -> impl Iterator<Item =
 
 /// An image of bytes in [-1, 1], each moved by noise that is uniform over its bin of width 2/255.
 pub fn dequantised(bytes: &[u8], seed: u64, image: u32) -> Vec<f64> {
-    let noise = words(bytes.len(), seed, image, DEQUANTISATION).map(|word| (f64::from(word) + 0.5) / 2f64.powi(32));
+    let noise =
+        words(bytes.len(), seed, image, purpose::DEQUANTISATION).map(|word| (f64::from(word) + 0.5) / 2f64.powi(32));
     bytes.iter().zip(noise).map(|(&byte, u)| f64::from(scaled(byte)) + (2.0 * u - 1.0) / 255.0).collect()
 }
 
 /// Signs, one for each value of an image.
 fn signs(count: usize, seed: u64, image: u32) -> impl Iterator<Item = f32> {
-    words(count, seed, image, PROBE).map(|word| if word & 1 == 0 { 1.0 } else { -1.0 })
+    words(count, seed, image, purpose::PROBE).map(|word| if word & 1 == 0 { 1.0 } else { -1.0 })
 }

@@ -1,0 +1,54 @@
+//! Measures what a model learned, and compares models on a page.
+
+use clap::Parser;
+use degrain::evaluate::{self, Evaluation, Examined, Options};
+use degrain::files::print;
+use degrain::gpu::Gpu;
+use degrain::metrics::ruler::Ruler;
+use degrain::{Error, Result};
+use std::path::PathBuf;
+
+/// Measures what a model learned: quality, likelihood, balance, memorisation and cost
+#[derive(Parser)]
+#[command(version)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+struct Arguments {
+    /// Evaluate this run folder, checkpoint folder, or diffusers folder
+    #[arg(long, group = "what")]
+    checkpoint: Option<PathBuf>,
+    /// Evaluate images from elsewhere: an npz file with arr_0, u8 N x H x W x C, and if there are classes arr_1
+    #[arg(long, group = "what", value_name = "FILE")]
+    samples: Option<PathBuf>,
+    /// Adapter, by number or part of its name
+    #[arg(long)]
+    adapter: Option<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() {
+    if let Err(error) = run(&Arguments::parse()) {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let options = &arguments.options;
+    let (path, examined) = match (&arguments.checkpoint, &arguments.samples) {
+        (Some(path), _) => (path, Examined::checkpoint(path, options.data.as_deref())?),
+        (None, Some(path)) => (path, Examined::images(path, options.data.as_deref())?),
+        (None, None) => return Err(Error::Config("give --checkpoint or --samples".into())),
+    };
+    examined.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let ruler = Ruler::read(&options.ruler)?;
+    let gpu = Gpu::open(arguments.adapter.as_deref())?;
+    let folder = options.out.clone().unwrap_or_else(|| match &examined.run {
+        Some(run) => run.join("evaluation"),
+        None => path.with_extension("evaluation"),
+    });
+    let measured = evaluate::measure(&gpu, &examined, &ruler, options, &folder.join("classifier"))?;
+    evaluate::write(&measured, &folder, options.npz.as_deref(), &examined.train)?;
+    print(evaluate::table(&measured.evaluation))?;
+    print(format!("\n{}\n", folder.join(Evaluation::FILE).display()))
+}

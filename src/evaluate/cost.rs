@@ -1,0 +1,72 @@
+//! What training and sampling cost: time, operations, memory.
+
+use super::artist::Drawn;
+use super::evaluation::Cost;
+use super::subject::{Examined, Source};
+use crate::Result;
+use crate::gpu::Gpu;
+use crate::nn::{Conditions, Model, Network};
+use crate::tape::{Shape, Tape};
+use crate::train::Session;
+use serde_json::Value;
+use std::path::Path;
+
+/// The cost of what is examined, whose images were drawn as `drawn` says; `None` for images from elsewhere.
+///
+/// # Errors
+/// Settings of the run that do not fit its data any more.
+pub fn cost(gpu: &Gpu, examined: &Examined, drawn: &Drawn, count: u32) -> Result<Option<Cost>> {
+    let flops_per_image = match &examined.source {
+        Source::Images(..) => return Ok(None),
+        Source::Denoiser(pipeline) => flops_of_denoiser(gpu, &*pipeline.network, examined.border.model()),
+        Source::Autoencoder(vae, _) => {
+            let mut tape = Tape::new(gpu.target());
+            let latents = tape.memory("z", Shape::f32([1, vae.latent_channels()]));
+            let weights = vae.parameters().fixed(&mut tape, "weights");
+            vae.decode(&mut tape, &weights, latents);
+            tape.summary().flops
+        }
+    };
+    let (mut flops_per_training_image, mut training_bytes) = (0, 0);
+    if let Some(settings) = &examined.settings {
+        let config = settings.clone().resolve(gpu.target().form)?;
+        let batch = config.batch;
+        let session = Session::with(gpu, config, examined.train.clone())?;
+        let summary = session.job().training(gpu.target()).summary();
+        flops_per_training_image = summary.flops / u64::from(batch);
+        training_bytes = summary.slot_bytes + summary.memory_bytes;
+    }
+    Ok(Some(Cost {
+        adapter: gpu.adapter().to_string(),
+        training_seconds: examined.training_seconds,
+        training_images_per_second: examined.run.as_deref().map_or(0.0, median_pace),
+        flops_per_image,
+        flops_per_training_image,
+        training_bytes,
+        sampling_bytes: drawn.device_bytes,
+        sampling_images_per_second: f64::from(count) / drawn.seconds,
+    }))
+}
+
+fn flops_of_denoiser(gpu: &Gpu, network: &dyn Network, [channels, height, width]: [u32; 3]) -> u64 {
+    let mut tape = Tape::new(gpu.target());
+    let t = &mut tape;
+    let x = t.memory("x", Shape::f32([1, channels, height, width]));
+    let time = match network.time_width() {
+        0 => None,
+        width => Some(t.memory("time", Shape::f32([1, width]))),
+    };
+    let labels = network.classes().map(|_| t.memory("labels", Shape::u32([1])));
+    let weights = network.parameters().fixed(t, "weights");
+    network.forward(t, &weights, x, Conditions { time, labels });
+    tape.summary().flops
+}
+
+/// Median of the images a second in a run's log; 0 without one.
+fn median_pace(run: &Path) -> f64 {
+    let text = std::fs::read_to_string(run.join("log.jsonl")).unwrap_or_default();
+    let pace = |line: &str| serde_json::from_str::<Value>(line).map(|line| line["images_per_second"].as_f64());
+    let mut paces: Vec<f64> = text.lines().filter_map(|line| pace(line).unwrap_or(None)).filter(|&x| x > 0.0).collect();
+    paces.sort_by(f64::total_cmp);
+    paces.get(paces.len() / 2).copied().unwrap_or(0.0)
+}

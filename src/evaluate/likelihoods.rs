@@ -1,0 +1,81 @@
+//! Bits a dimension of training and test images, by what the model allows.
+
+use super::artist::WEIGHTS;
+use super::evaluation::Likelihood;
+use super::options::Options;
+use super::progress::Part;
+use super::subject::{Examined, Source};
+use crate::Result;
+use crate::gpu::{Gpu, Memory};
+use crate::metrics::likelihood::Bits;
+use crate::metrics::likelihood::bound::{Bound, Images};
+use crate::metrics::likelihood::elbo::Elbo;
+use crate::metrics::likelihood::flow::Flow;
+use crate::nn;
+
+/// Images of each split, unless others are asked for.
+const IMAGES: u32 = 1_000;
+/// The same where an equation must be solved for each.
+const SOLVED_IMAGES: u32 = 64;
+/// Time steps at which an image's bound is measured, besides t = 0.
+const TIMESTEPS: u32 = 8;
+/// Latents of an image.
+const LATENTS: u32 = 64;
+
+/// Measures images, telling the share that is done.
+type Measure<'a> = Box<dyn Fn(Images<'_>, &mut dyn FnMut(f64) -> Result<()>) -> Result<Bits> + 'a>;
+
+/// Measures training and test images; nothing for images from elsewhere, for an autoencoder without probabilities of bytes, and if it is not
+/// wanted.
+///
+/// # Errors
+/// The device's; a solver that runs out of steps.
+pub fn likelihoods(gpu: &Gpu, memory: &mut Memory, examined: &Examined, options: &Options) -> Result<Vec<Likelihood>> {
+    if options.likelihood_images == Some(0) {
+        return Ok(vec![]);
+    }
+    let Some((usual, measure)) = measure(gpu, memory, examined, options)? else { return Ok(vec![]) };
+    let mut all = vec![];
+    for (split, data) in [("train", &examined.train), ("test", &examined.test)] {
+        let count = data.count.min(options.likelihood_images.unwrap_or(usual) as usize);
+        let images = Images { bytes: &data.images[..count * data.pixels()], labels: &data.labels[..count] };
+        let part = Part::begin(&format!("bits a dimension of {count} {split} images"));
+        let Bits { what, images, total, parts } = measure(images, &mut |done| {
+            part.done(done);
+            Ok(())
+        })?;
+        all.push(Likelihood { split: split.into(), what, images, total, parts });
+    }
+    Ok(all)
+}
+
+/// What is measured of this kind of model, and usually of how many images.
+fn measure<'a>(
+    gpu: &'a Gpu,
+    memory: &'a mut Memory,
+    examined: &'a Examined,
+    options: &'a Options,
+) -> Result<Option<(u32, Measure<'a>)>> {
+    let (batch, seed, border) = (options.batch, options.seed, examined.border);
+    Ok(match &examined.source {
+        Source::Denoiser(pipeline) if pipeline.process.schedule().is_some() => {
+            let bound = Bound::new(gpu, memory, &pipeline.denoiser(WEIGHTS), border, batch, "bound")?;
+            let (memory, draws) = (&*memory, options.likelihood_draws.unwrap_or(TIMESTEPS));
+            Some((IMAGES, Box::new(move |images, progress| bound.measure(gpu, memory, images, draws, seed, progress))))
+        }
+        Source::Denoiser(pipeline) => {
+            let flow = Flow::new(gpu, memory, pipeline.denoiser(WEIGHTS), border, batch, "flow")?;
+            let (memory, tolerance) = (&*memory, options.likelihood_tolerance);
+            Some((
+                SOLVED_IMAGES,
+                Box::new(move |images, progress| flow.measure(gpu, memory, images, tolerance, seed, progress)),
+            ))
+        }
+        Source::Autoencoder(vae, _) if vae.likelihood() == nn::Likelihood::DiscretisedLogistic => {
+            let elbo = Elbo::new(gpu, memory, vae, WEIGHTS, batch, "elbo")?;
+            let (memory, latents) = (&*memory, options.likelihood_draws.unwrap_or(LATENTS));
+            Some((IMAGES, Box::new(move |images, progress| elbo.measure(gpu, memory, images, latents, seed, progress))))
+        }
+        Source::Autoencoder(..) | Source::Images(..) => None,
+    })
+}

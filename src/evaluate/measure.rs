@@ -1,0 +1,226 @@
+//! One evaluation, from the first image drawn to the numbers.
+
+use super::artist::{self, Drawn, Order};
+use super::evaluation::{Classes, Evaluation, RulerCard, Sampling, SweepPoint};
+use super::options::{Options, SweepWay};
+use super::progress::Part;
+use super::quality::Reference;
+use super::subject::{Examined, Source};
+use super::{cost, likelihoods, memorise, score};
+use crate::Result;
+use crate::data::Dataset;
+use crate::diffusion::{Way, Wishes};
+use crate::gpu::{Gpu, Memory};
+use crate::metrics::balance::{Balance, Proportion};
+use crate::metrics::ruler::{Reader, Readings, Ruler};
+use crate::report::grid::grid;
+use crate::report::{Images, Layout, Picture};
+use std::path::Path;
+
+/// Images that the ruler reads at once.
+const READ_AT_ONCE: u32 = 256;
+/// Rows of the grid of drawn images.
+const ROWS: usize = 4;
+
+/// The numbers, and what belongs to them.
+pub struct Measured {
+    /// The numbers.
+    pub evaluation: Evaluation,
+    /// The images.
+    pub drawn: Drawn,
+    /// A grid of the first of them.
+    pub grid: Picture,
+    /// Pairs of images and their nearest training images.
+    pub closest: Picture,
+}
+
+/// What all parts of an evaluation need.
+struct Bench<'a> {
+    gpu: &'a Gpu,
+    memory: Memory,
+    examined: &'a Examined,
+    options: &'a Options,
+    reader: Reader,
+    reference: Reference,
+}
+
+/// Evaluates. `scratch` is a folder for what lies on the disk meanwhile.
+///
+/// # Errors
+/// Options, model, data and ruler that do not fit each other; the device's and the disk's.
+pub fn measure(gpu: &Gpu, examined: &Examined, ruler: &Ruler, options: &Options, scratch: &Path) -> Result<Measured> {
+    options.check(ruler.width())?;
+    ruler.check(&examined.train)?;
+    let way = way(examined, &options.wishes)?;
+    let ways = options.sweep.iter().map(|sweep| swept(examined, options, sweep)).collect::<Result<Vec<_>>>()?;
+    let mut memory = Memory::new();
+    artist::load(gpu, &mut memory, examined)?;
+    let reader = Reader::new(gpu, &mut memory, &ruler.network, &ruler.weights, READ_AT_ONCE, "ruler")?;
+    let [train, test] =
+        [&examined.train, &examined.test].map(|data| read(gpu, &memory, &reader, &data.images, &data.name));
+    let (train, test) = (train?, test?);
+    let accuracy = test.accuracy(&examined.test.labels);
+    let reference = Reference::new(train, test)?;
+    let mut bench = Bench { gpu, memory, examined, options, reader, reference };
+    bench.all(ruler, accuracy, way, &ways, scratch)
+}
+
+/// How a denoiser is sampled.
+fn way(examined: &Examined, wishes: &Wishes) -> Result<Option<Way>> {
+    match &examined.source {
+        Source::Denoiser(pipeline) => pipeline.way(wishes).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn swept(examined: &Examined, options: &Options, sweep: &SweepWay) -> Result<Option<Way>> {
+    let guidance = sweep.guidance.or(options.wishes.guidance);
+    way(examined, &Wishes { sampler: Some(sweep.sampler), steps: Some(sweep.steps), guidance, ..Wishes::default() })
+}
+
+fn read(gpu: &Gpu, memory: &Memory, reader: &Reader, bytes: &[u8], what: &str) -> Result<Readings> {
+    let part = Part::begin(&format!("features of {what}"));
+    let mut total = 0;
+    reader.read(gpu, memory, bytes, &mut |count| {
+        total = count;
+        part.done(count as f64 / 70_000.0);
+        Ok(())
+    })
+}
+
+impl Bench<'_> {
+    fn all(
+        &mut self,
+        ruler: &Ruler,
+        accuracy: Proportion,
+        way: Option<Way>,
+        ways: &[Option<Way>],
+        scratch: &Path,
+    ) -> Result<Measured> {
+        let (examined, options) = (self.examined, self.options);
+        let drawn = self.draw(way.as_ref(), options.count)?;
+        let readings = self.read(&drawn.bytes)?;
+        let count = readings.count() as u32;
+        let quality = self.reference.quality(&readings, options.seed)?;
+        let classes = self.classes(&drawn, &readings, way.as_ref(), scratch)?;
+        let likelihood = likelihoods::likelihoods(self.gpu, &mut self.memory, examined, options)?;
+        let (memorisation, closest) = {
+            let _part = Part::begin("nearest training images");
+            let data = [&examined.train, &examined.test];
+            memorise::memorisation(&drawn.bytes, &readings, &self.reference, data, options.nearest_count as usize)
+        };
+        let sweep = ways.iter().flatten().map(|way| self.sweep(way)).collect::<Result<_>>()?;
+        let evaluation = Evaluation {
+            subject: examined.about.clone(),
+            sampling: sampling(way.as_ref(), count, options.seed, drawn.seconds),
+            ruler: RulerCard {
+                sha256: ruler.sha256.clone(),
+                features: ruler.width() as u32,
+                accuracy,
+                dataset: ruler.dataset.clone(),
+            },
+            quality,
+            classes,
+            likelihood,
+            memorisation,
+            cost: cost::cost(self.gpu, examined, &drawn, count)?,
+            sweep,
+        };
+        Ok(Measured { evaluation, grid: picture(&drawn, &examined.train), drawn, closest })
+    }
+
+    fn draw(&mut self, way: Option<&Way>, count: u32) -> Result<Drawn> {
+        let how = way.map_or(String::new(), |way| format!(", {}, guidance {}", way.describe(), way.guidance));
+        let what = match self.examined.source {
+            Source::Images(..) => "reading the images".to_string(),
+            _ => format!("drawing {count} images{how}"),
+        };
+        let order = Order { count, batch: self.options.batch, seed: self.options.seed };
+        artist::draw(self.gpu, &mut self.memory, self.examined, way, order, &what)
+    }
+
+    fn read(&self, bytes: &[u8]) -> Result<Readings> {
+        read(self.gpu, &self.memory, &self.reader, bytes, "the drawn images")
+    }
+
+    /// Accuracy of images with classes, balance of those without, and what a classifier learns from them.
+    fn classes(&mut self, drawn: &Drawn, readings: &Readings, way: Option<&Way>, scratch: &Path) -> Result<Classes> {
+        let (train, options) = (&self.examined.train, self.options);
+        let number = train.classes;
+        let mut classes = Classes { names: train.class_names.clone(), ..Classes::default() };
+        let Some(labels) = &drawn.labels else {
+            classes.balance = Some(balance(readings, train));
+            return Ok(classes);
+        };
+        classes.accuracy = Some(readings.accuracy(labels));
+        let of_class = |class: u32| {
+            let pairs = readings.classes.iter().zip(labels).filter(|(_, label)| **label == class);
+            let right = pairs.clone().filter(|(read, _)| **read == class).count();
+            Proportion::of(right as u32, pairs.count() as u32)
+        };
+        classes.accuracy_by_class = (0..number as u32).map(of_class).collect();
+        let null_class = match &self.examined.source {
+            Source::Denoiser(pipeline) => pipeline.card.labels.and_then(|labels| labels.null_class()),
+            _ => None,
+        };
+        let balance_count = options.balance_count.unwrap_or(options.count / 4);
+        if let (Some(way), Some(_), true) = (way, null_class, balance_count > 0) {
+            let unguided = Way { guidance: 0.0, ..way.clone() };
+            let drawn = self.draw(Some(&unguided), balance_count)?;
+            classes.balance = Some(balance(&self.read(&drawn.bytes)?, train));
+        }
+        if options.score_steps > 0 {
+            let images = train.of_kind("drawn images", drawn.bytes.clone(), labels.clone());
+            let score =
+                score::score(self.gpu, images, &self.examined.test, options.score_steps, options.seed, scratch)?;
+            classes.classification_accuracy_score = Some(score);
+        }
+        Ok(classes)
+    }
+
+    fn sweep(&mut self, way: &Way) -> Result<SweepPoint> {
+        let drawn = self.draw(Some(way), self.options.sweep_count)?;
+        let readings = self.read(&drawn.bytes)?;
+        let sampling = sampling(Some(way), readings.count() as u32, self.options.seed, drawn.seconds);
+        Ok(SweepPoint {
+            sampler: sampling.sampler,
+            steps: sampling.steps,
+            guidance: sampling.guidance,
+            count: sampling.count,
+            seconds_per_image: drawn.seconds / f64::from(sampling.count),
+            fd_test: self.reference.distance_to_test(&readings)?,
+            accuracy: drawn.labels.map(|labels| readings.accuracy(&labels)),
+        })
+    }
+}
+
+fn sampling(way: Option<&Way>, count: u32, seed: u64, seconds: f64) -> Sampling {
+    match way {
+        Some(way) => Sampling {
+            count,
+            sampler: way.scheduler.sampler.name().into(),
+            steps: if way.plan.ode.is_some() { 0 } else { way.steps },
+            guidance: way.guidance,
+            seed,
+            seconds,
+        },
+        None => Sampling { count, sampler: "none".into(), steps: 0, guidance: 1.0, seed, seconds },
+    }
+}
+
+/// Counts of classes as the ruler reads them, against the training set's shares.
+fn balance(readings: &Readings, train: &Dataset) -> Balance {
+    let mut counts = vec![0u32; train.classes];
+    train.labels.iter().for_each(|&label| counts[label as usize] += 1);
+    let shares: Vec<f64> = counts.iter().map(|&count| f64::from(count) / train.count as f64).collect();
+    Balance::of(&readings.counts(train.classes), &shares)
+}
+
+/// The first images: a column for each class, where there are classes.
+fn picture(drawn: &Drawn, data: &Dataset) -> Picture {
+    let columns = if (2..=10).contains(&data.classes) { data.classes } else { 10 };
+    let count = (drawn.bytes.len() / data.pixels()).min(ROWS * columns);
+    let [channels, height, width] = data.shape().map(|n| n as usize);
+    let images = Images::new(&drawn.bytes[..count * data.pixels()], [count, channels, height, width]);
+    grid(&images, Layout { columns, scale: 2, ..Layout::default() })
+}

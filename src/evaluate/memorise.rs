@@ -1,0 +1,65 @@
+//! Whether drawn images are copies: how far each is from its nearest training image, beside how far test images are.
+
+use super::evaluation::{Memorisation, Nearest};
+use super::quality::Reference;
+use crate::data::Dataset;
+use crate::metrics::Quantiles;
+use crate::metrics::balance::Proportion;
+use crate::metrics::border::scaled;
+use crate::metrics::neighbours::nearest;
+use crate::metrics::ruler::Readings;
+use crate::report::grid::grid;
+use crate::report::{Images, Layout, Picture};
+
+/// Pairs in the picture.
+const PAIRS: usize = 16;
+
+/// The distances of the first `count` drawn images, bytes `[N, C, H, W]`, and of as many test images; and the picture of the pairs that are
+/// closest in pixels: in each column an image, and below it its nearest training image.
+pub fn memorisation(
+    drawn: &[u8],
+    readings: &Readings,
+    reference: &Reference,
+    [train, test]: [&Dataset; 2],
+    count: usize,
+) -> (Memorisation, Picture) {
+    let each = train.pixels();
+    let (of_drawn, of_test) = (count.min(readings.count()), count.min(test.count));
+    let pixels = |bytes: &[u8]| -> Vec<f32> { bytes.iter().map(|&byte| scaled(byte)).collect() };
+    let among = pixels(&train.images);
+    let drawn_pairs = nearest(&pixels(&drawn[..of_drawn * each]), &among, each);
+    let test_pairs = nearest(&pixels(&test.images[..of_test * each]), &among, each);
+    drop(among);
+    let in_features =
+        |set: &Readings, count: usize| nearest(set.rows(0..count), &reference.train.features, reference.train.width);
+    let memorisation = Memorisation {
+        pixels: compared(&drawn_pairs, &test_pairs),
+        features: compared(&in_features(readings, of_drawn), &in_features(&reference.test, of_test)),
+    };
+    (memorisation, closest(drawn, &drawn_pairs, train))
+}
+
+fn compared(drawn: &[(usize, f64)], test: &[(usize, f64)]) -> Nearest {
+    let distances = |pairs: &[(usize, f64)]| -> Vec<f64> { pairs.iter().map(|(_, distance)| *distance).collect() };
+    let (drawn, test) = (distances(drawn), distances(test));
+    let quantiles = Quantiles::of(&test);
+    let near = drawn.iter().filter(|&&distance| distance < quantiles.percentile_1).count();
+    Nearest {
+        drawn: Quantiles::of(&drawn),
+        test: quantiles,
+        suspicious: Proportion::of(near as u32, drawn.len() as u32),
+    }
+}
+
+fn closest(drawn: &[u8], pairs: &[(usize, f64)], train: &Dataset) -> Picture {
+    let mut order: Vec<usize> = (0..pairs.len()).collect();
+    order.sort_by(|&a, &b| pairs[a].1.total_cmp(&pairs[b].1));
+    order.truncate(PAIRS);
+    let each = train.pixels();
+    let samples = order.iter().flat_map(|&k| &drawn[k * each..][..each]);
+    let originals = order.iter().flat_map(|&k| train.image(pairs[k].0));
+    let bytes: Vec<u8> = samples.chain(originals).copied().collect();
+    let [channels, height, width] = train.shape().map(|n| n as usize);
+    let layout = Layout { columns: order.len(), scale: 2, ..Layout::default() };
+    grid(&Images::new(bytes, [2 * order.len(), channels, height, width]), layout)
+}
