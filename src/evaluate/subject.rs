@@ -2,8 +2,8 @@
 
 use super::evaluation::Subject;
 use crate::data::{Dataset, Split, images_of_npz, load};
-use crate::diffusion::pipeline::{self, Pipeline, Trained};
 use crate::diffusion::Card;
+use crate::diffusion::pipeline::{self, Pipeline, Trained};
 use crate::metrics::border::Border;
 use crate::nn::registry::Any;
 use crate::nn::{Model, Vae};
