@@ -57,7 +57,8 @@ fn read(path: &Path, width: usize, count: usize) -> Result<Readings> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let damaged = || Error::file(path, "is damaged: remove it, and it is made anew");
     let file = SafeTensors::deserialize(&bytes).map_err(|_| damaged())?;
-    let (features, classes) = (file.tensor(FEATURES).map_err(|_| damaged())?, file.tensor(CLASSES).map_err(|_| damaged())?);
+    let (features, classes) =
+        (file.tensor(FEATURES).map_err(|_| damaged())?, file.tensor(CLASSES).map_err(|_| damaged())?);
     let fits = features.shape() == [count, width] && features.dtype() == Dtype::F32;
     if !fits || classes.shape() != [count] || classes.dtype() != Dtype::U32 {
         return Err(damaged());

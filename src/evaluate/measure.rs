@@ -6,7 +6,7 @@ use super::options::{Options, SweepWay};
 use super::progress::Part;
 use super::quality::Reference;
 use super::subject::{Examined, Source};
-use super::{cost, likelihoods, memorise, score};
+use super::{cache, cost, likelihoods, memorise, score};
 use crate::Result;
 use crate::data::Dataset;
 use crate::diffusion::{Way, Wishes};
@@ -56,9 +56,9 @@ pub fn measure(gpu: &Gpu, examined: &Examined, ruler: &Ruler, options: &Options,
     let mut memory = Memory::new();
     artist::load(gpu, &mut memory, examined)?;
     let reader = Reader::new(gpu, &mut memory, &ruler.network, &ruler.weights, READ_AT_ONCE, "ruler")?;
-    let [train, test] =
-        [&examined.train, &examined.test].map(|data| read(gpu, &memory, &reader, &data.images, &data.name));
-    let (train, test) = (train?, test?);
+    let kept =
+        |data: &Dataset, split: &str| cache::readings(gpu, &memory, (ruler, &reader), data, split, &options.features);
+    let (train, test) = (kept(&examined.train, "training")?, kept(&examined.test, "test")?);
     let accuracy = test.accuracy(&examined.test.labels);
     let reference = Reference::new(train, test)?;
     let mut bench = Bench { gpu, memory, examined, options, reader, reference };
@@ -76,16 +76,6 @@ fn way(examined: &Examined, wishes: &Wishes) -> Result<Option<Way>> {
 fn swept(examined: &Examined, options: &Options, sweep: &SweepWay) -> Result<Option<Way>> {
     let guidance = sweep.guidance.or(options.wishes.guidance);
     way(examined, &Wishes { sampler: Some(sweep.sampler), steps: Some(sweep.steps), guidance, ..Wishes::default() })
-}
-
-fn read(gpu: &Gpu, memory: &Memory, reader: &Reader, bytes: &[u8], what: &str) -> Result<Readings> {
-    let part = Part::begin(&format!("features of {what}"));
-    let mut total = 0;
-    reader.read(gpu, memory, bytes, &mut |count| {
-        total = count;
-        part.done(count as f64 / 70_000.0);
-        Ok(())
-    })
 }
 
 impl Bench<'_> {
@@ -140,7 +130,12 @@ impl Bench<'_> {
     }
 
     fn read(&self, bytes: &[u8]) -> Result<Readings> {
-        read(self.gpu, &self.memory, &self.reader, bytes, "the drawn images")
+        let part = Part::begin("features of the images");
+        let count = bytes.len() / self.examined.train.pixels();
+        self.reader.read(self.gpu, &self.memory, bytes, &mut |done| {
+            part.done(done as f64 / count as f64);
+            Ok(())
+        })
     }
 
     /// Accuracy of images with classes, balance of those without, and what a classifier learns from them.

@@ -15,6 +15,9 @@ pub struct Options {
     /// The classifier whose features are compared: a checkpoint of `train --preset classifier --noise-aware false`
     #[arg(long, default_value = "data/ruler")]
     pub ruler: PathBuf,
+    /// Where the features of the data set are kept from one evaluation to the next
+    #[arg(long, value_name = "FOLDER", default_value = "runs/features")]
+    pub features: PathBuf,
     /// Where to write evaluation.json and the pictures; the run's folder evaluation/ unless given
     #[arg(long)]
     pub out: Option<PathBuf>,
