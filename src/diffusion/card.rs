@@ -28,6 +28,9 @@ pub struct Card {
     /// Whether the network answers a variance in a second half of channels.
     #[serde(default)]
     pub learned_variance: bool,
+    /// Smallest standard deviation of the decoder of a learned variance at time step 0; 0 for that of the other time steps, as published.
+    #[serde(default)]
+    pub decoder_deviation: f64,
     /// How the run drew its samples: what `sample` does unless told otherwise.
     #[serde(default)]
     pub sampling: Option<Sampling>,

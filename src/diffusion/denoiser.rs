@@ -21,6 +21,8 @@ pub struct Denoiser<'a> {
     pub labels: Option<Labels>,
     /// Whether it answers a variance in a second half of channels.
     pub learned_variance: bool,
+    /// Smallest standard deviation of its decoder, if its variance is learned: see [`super::variational::table`].
+    pub decoder_deviation: f64,
 }
 
 /// A classifier that guides by the gradient of its log-probability (Dhariwal and Nichol 2021, algorithm 2).

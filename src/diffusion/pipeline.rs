@@ -195,6 +195,7 @@ impl Pipeline {
             process: &*self.process,
             labels: self.card.labels,
             learned_variance: self.card.learned_variance,
+            decoder_deviation: self.card.decoder_deviation,
         }
     }
 }

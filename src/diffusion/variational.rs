@@ -11,7 +11,16 @@ pub const COLUMNS: u32 = 8;
 /// q(x_{t-1} | x_t, x_0) has the mean c0 x_0 + c1 x (Ho et al. 2020, eq. 7) and the variance given by its logarithm, that of time step 1 at time
 /// step 0 (Nichol and Dhariwal 2021, section 3.1); a learned variance lies between it and beta_t, a fixed one is the one or the other; first is 1 at
 /// time step 0, else 0.
-pub fn table(noise: &NoiseSchedule, process: &dyn Process, variance: Variance) -> Vec<[f32; COLUMNS as usize]> {
+///
+/// `decoder` is the smallest standard deviation that a learned variance can have at time step 0, where it is the width of the decoder of pixels;
+/// 0 for that of the other time steps. Pixels of digits are mostly exactly black: a decoder as wide as the noise of time step 1 spends half a
+/// bit on each of them.
+pub fn table(
+    noise: &NoiseSchedule,
+    process: &dyn Process,
+    variance: Variance,
+    decoder: f64,
+) -> Vec<[f32; COLUMNS as usize]> {
     let posterior = |t: u32| {
         let t = t.max(1).min(noise.steps() - 1);
         posterior_variance(bar_at(noise, Some(t)), bar_at(noise, t.checked_sub(1)))
@@ -24,6 +33,7 @@ pub fn table(noise: &NoiseSchedule, process: &dyn Process, variance: Variance) -
         let state = (1.0 - beta).sqrt() * (1.0 - before) / (1.0 - bar);
         let (smallest, largest) = (posterior(t).ln(), beta.ln());
         let [low, high] = match variance {
+            Variance::LearnedRange if t == 0 && decoder > 0.0 => [2.0 * decoder.ln(), largest],
             Variance::LearnedRange => [smallest, largest],
             Variance::FixedSmall => [smallest; 2],
             Variance::FixedLarge => [largest; 2],

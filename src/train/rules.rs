@@ -69,6 +69,8 @@ impl Config {
                 self.process
             ),
         )?;
+        let deviates = (0.0..=1.0).contains(&self.decoder_deviation);
+        rule(deviates, format!("--decoder-deviation {} must be between 0 and 1", self.decoder_deviation))?;
         let unguided = self.guidance == 1.0 || self.unconditional || self.network == NetworkName::Classifier;
         rule(
             unguided || self.label_dropout > 0.0,

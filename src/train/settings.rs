@@ -102,6 +102,9 @@ settings! {
     /// Weight of the variational bound beside the squared error, with a learned variance
     #[arg(allow_negative_numbers = true)]
     vlb_weight: f32,
+    /// Smallest standard deviation of the decoder of pixels, with a learned variance; 0 for that of the other time steps
+    #[arg(allow_negative_numbers = true)]
+    decoder_deviation: f32,
     /// Whether time steps are drawn by their losses instead of equally often
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     importance_sampling: bool,
@@ -164,6 +167,12 @@ settings! {
     sample_every: u32,
     /// Steps between checkpoints
     checkpoint_every: u32,
+    /// Steps between evaluations (bound and Frechet distance of the averaged weights); 0 for none
+    evaluate_every: u32,
+    /// Images that an evaluation draws
+    evaluate_count: u32,
+    /// The classifier whose features evaluations compare: a checkpoint of the preset classifier with --noise-aware false
+    ruler: PathBuf,
     /// Checkpoints kept
     keep: u32,
     /// Sampler of the grids

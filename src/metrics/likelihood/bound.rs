@@ -101,7 +101,7 @@ impl Bound {
         memory.write(gpu, &named("shown"), 0, &tables.shown.concat())?;
         memory.write_if_there(gpu, &named("time"), &model.network.time_table(&tables.times))?;
         for (number, &variance) in variances.iter().enumerate() {
-            let rows = table(schedule, model.process, variance).concat();
+            let rows = table(schedule, model.process, variance, model.decoder_deviation).concat();
             memory.write(gpu, &named(&format!("table.{number}")), 0, &rows)?;
         }
         Ok(Bound {

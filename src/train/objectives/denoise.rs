@@ -40,6 +40,8 @@ pub struct Denoise {
     pub labels: Option<Labels>,
     /// Weight of the variational bound of all times, for a network that learns the variance.
     pub vlb_weight: Option<f32>,
+    /// Smallest standard deviation of the decoder of a learned variance; 0 for that of the other time steps.
+    pub decoder_deviation: f64,
     /// Whether times are drawn by their losses.
     pub importance: bool,
     /// How the run draws its samples.
@@ -95,7 +97,10 @@ impl Objective for Denoise {
             (TARGET, self.tables.target.concat()),
         ];
         if let (Some(_), Some(noise)) = (self.vlb_weight, self.process.schedule()) {
-            tables.push((BOUND, variational::table(noise, &*self.process, Variance::LearnedRange).concat()));
+            tables.push((
+                BOUND,
+                variational::table(noise, &*self.process, Variance::LearnedRange, self.decoder_deviation).concat(),
+            ));
         }
         tables
     }
@@ -183,6 +188,7 @@ impl Objective for Denoise {
             process: &*self.process,
             labels: self.labels,
             learned_variance: self.vlb_weight.is_some(),
+            decoder_deviation: self.decoder_deviation,
         })
     }
 
@@ -194,6 +200,7 @@ impl Objective for Denoise {
         card.labels = self.labels;
         card.process = self.process_name;
         card.learned_variance = self.vlb_weight.is_some();
+        card.decoder_deviation = self.decoder_deviation;
         card.sampling = Some(self.sampling);
     }
 

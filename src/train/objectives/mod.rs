@@ -63,6 +63,7 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
         scheduler,
         labels,
         vlb_weight: config.learned_variance.then_some(config.vlb_weight),
+        decoder_deviation: f64::from(config.decoder_deviation),
         importance: config.importance_sampling,
         sampling,
     }))
