@@ -3,3 +3,4 @@
 //! Floor 6: brings together the metrics, the samplers and, for one of the numbers, training.
 
 pub mod evaluation;
+pub mod page;
