@@ -1,5 +1,5 @@
 #!/bin/sh
-# Is there a Chromium that can open the page of `evaluate`? Where there is none, it is installed, and it is said. tests/page.rs looks for
+# Is there a Chromium that can open the page of `evaluate`? Where there is none, it is installed, and it is said. tests/page/browser.rs looks for
 # the same names in the same order.
 set -eu
 
