@@ -6,6 +6,7 @@ pub mod apng;
 pub mod events;
 pub mod grid;
 pub mod jsonl;
+mod legend;
 pub mod npz;
 pub mod picture;
 pub mod plot;

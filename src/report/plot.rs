@@ -1,5 +1,6 @@
 //! Curves, as a PNG for everywhere and as an SVG for pages: losses over training steps, distances over sampling steps.
 
+use super::legend::emptiest_corner;
 use super::picture::Picture;
 use crate::error::Result;
 use crate::files;
@@ -153,6 +154,7 @@ impl Plot {
             .x_desc(&self.x_label)
             .y_desc(&self.y_label)
             .x_labels(self.size.0 as usize / 90)
+            .y_labels(self.size.1 as usize / 60)
             .label_style(text(16))
             .axis_desc_style(text(18))
             .x_label_formatter(&|x| tidy(*x))
@@ -180,7 +182,7 @@ impl Plot {
         if !self.series.is_empty() {
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperRight)
+                .position(emptiest_corner(&self.lines_within()))
                 .legend_area_size(32)
                 .margin(12)
                 .label_font(text(17))
@@ -195,6 +197,21 @@ impl Plot {
     fn can_show(&self, (x, y): (f64, f64)) -> bool {
         let shown = |value: f64, logarithmic: bool| value.is_finite() && (!logarithmic || value > 0.0);
         shown(x, self.logarithmic[0]) && shown(y, self.logarithmic[1])
+    }
+
+    /// All lines as they lie between the axes: (x, y) in 0..1.
+    fn lines_within(&self) -> Vec<Vec<(f64, f64)>> {
+        let scaled = |value: f64, logarithmic: bool| if logarithmic { value.log10() } else { value };
+        let (x, y) = self.ranges();
+        let share = |value, range: &std::ops::Range<f64>, logarithmic| {
+            let [value, start, end] = [value, range.start, range.end].map(|value| scaled(value, logarithmic));
+            (value - start) / (end - start)
+        };
+        let [log_x, log_y] = self.logarithmic;
+        let within = |point: &(f64, f64)| (share(point.0, &x, log_x), share(point.1, &y, log_y));
+        let shown =
+            |points: &Vec<(f64, f64)>| points.iter().filter(|&&point| self.can_show(point)).map(within).collect();
+        self.series.iter().map(|series| shown(&series.points)).collect()
     }
 
     /// What the axes must span: never empty, with a little air above and below.

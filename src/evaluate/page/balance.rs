@@ -28,7 +28,7 @@ fn names(runs: &[&Run]) -> Vec<String> {
 fn counts(runs: &[&Run]) -> Table {
     let names = names(runs);
     let columns: Vec<&str> =
-        ["Run"].into_iter().chain(names.iter().map(String::as_str)).chain(["χ²", "Degrees", "p"]).collect();
+        ["Run", "χ²", "Degrees", "p"].into_iter().chain(names.iter().map(String::as_str)).collect();
     let mut table = Table::plain(&columns);
     for run in runs {
         let number = |field: &str| run.number(&format!("classes.balance.{field}"));
@@ -37,11 +37,13 @@ fn counts(runs: &[&Run]) -> Table {
                 number(&format!("expected.{class}")).map(|expected| html! { "of " (expected.show(Format::Fixed(1))) });
             Cell::number(number(&format!("counts.{class}")), Format::Count).beside(expected)
         };
-        let mut cells = vec![Cell::text(run.name())];
+        let mut cells = vec![
+            Cell::text(run.name()),
+            Cell::number(number("chi_square"), Format::Significant),
+            Cell::number(number("degrees"), Format::Count),
+            Cell::number(number("p_value"), Format::Significant),
+        ];
         cells.extend((0..names.len()).map(count));
-        cells.push(Cell::number(number("chi_square"), Format::Significant));
-        cells.push(Cell::number(number("degrees"), Format::Count));
-        cells.push(Cell::number(number("p_value"), Format::Significant));
         table.row(cells);
     }
     table

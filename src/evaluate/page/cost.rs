@@ -1,6 +1,6 @@
 //! What training and sampling cost, and what fewer or other sampling steps would give.
 
-use super::figure;
+use super::figure::{self, Line};
 use super::number::Format;
 use super::run::Run;
 use super::table::{Cell, Table};
@@ -9,7 +9,7 @@ use crate::report::Plot;
 use maud::{Markup, html};
 
 pub(super) fn section(runs: &[Run]) -> Markup {
-    let figures: Vec<Markup> = runs.iter().flat_map(sweep_plots).map(figure::plot).collect();
+    let figures: Vec<Markup> = runs.iter().flat_map(sweep_figures).collect();
     html! {
         (costs(runs).markup())
         @if runs.iter().any(|run| !run.evaluation.sweep.is_empty()) {
@@ -34,7 +34,7 @@ fn costs(runs: &[Run]) -> Table {
     ]);
     for (run, cost) in runs.iter().filter_map(|run| run.evaluation.cost.as_ref().map(|cost| (run, cost))) {
         let number = |field: &str, format| Cell::known(run.number(&format!("cost.{field}")), format);
-        let rate = Format::Prefixed("images/s");
+        let rate = Format::Of("images/s");
         table.row(vec![
             Cell::text(run.name()),
             Cell::text(&cost.adapter),
@@ -72,10 +72,10 @@ fn sweep(runs: &[Run]) -> Table {
 }
 
 /// Frechet distance over steps; where points differ in guidance, distance and accuracy over guidance too.
-fn sweep_plots(run: &Run) -> Vec<Plot> {
+fn sweep_figures(run: &Run) -> Vec<Markup> {
     let points = &run.evaluation.sweep;
-    let steps = |point: &SweepPoint| Some(f64::from(point.steps));
-    let guidance = |point: &SweepPoint| Some(f64::from(point.guidance));
+    let steps = |point: &SweepPoint| f64::from(point.steps);
+    let guidance = |point: &SweepPoint| f64::from(point.guidance);
     let distance = |point: &SweepPoint| Some(point.fd_test);
     let accuracy = |point: &SweepPoint| {
         point.accuracy.filter(|share| share.count > 0).map(|share| f64::from(share.successes) / f64::from(share.count))
@@ -89,8 +89,8 @@ fn sweep_plots(run: &Run) -> Vec<Plot> {
         steps => format!("{}, {steps} steps", point.sampler),
     };
     let titled = |what: &str, x: &str, y: &str| Plot::new(&format!("{}: {what}", run.name()), x, y);
-    let over_steps = titled("FD by steps", "sampling steps", "FD to test").logarithmic_x().logarithmic();
-    let over_guidance = titled("FD by guidance", "guidance", "FD to test").logarithmic();
+    let over_steps = titled("FD by steps", "sampling steps", "FD to test").logarithmic_x();
+    let over_guidance = titled("FD by guidance", "guidance", "FD to test");
     let read = titled("accuracy by guidance", "guidance", "class accuracy");
     [
         curves(over_steps, points, at_guidance, steps, distance),
@@ -107,12 +107,13 @@ fn curves(
     plot: Plot,
     points: &[SweepPoint],
     key: impl Fn(&SweepPoint) -> String,
-    x: impl Fn(&SweepPoint) -> Option<f64>,
+    x: impl Fn(&SweepPoint) -> f64,
     y: impl Fn(&SweepPoint) -> Option<f64>,
-) -> Option<Plot> {
-    let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
+) -> Option<Markup> {
+    let mut lines: Vec<Line> = Vec::new();
     for point in points {
-        let (key, Some(place)) = (key(point), x(point).zip(y(point))) else { continue };
+        let (key, Some(y)) = (key(point), y(point)) else { continue };
+        let place = (x(point), y);
         match lines.iter_mut().find(|(known, _)| *known == key) {
             Some((_, line)) => line.push(place),
             None => lines.push((key, vec![place])),
@@ -120,5 +121,5 @@ fn curves(
     }
     lines.retain(|(_, line)| line.iter().any(|point| point.0 != line[0].0));
     lines.iter_mut().for_each(|(_, line)| line.sort_by(|a, b| a.0.total_cmp(&b.0)));
-    (!lines.is_empty()).then(|| lines.iter().fold(plot, |plot, (name, line)| plot.line(name, line)))
+    figure::plot(plot, &lines)
 }

@@ -1,14 +1,11 @@
 //! Curves over training: losses, and the evaluations during training, over steps on the left and over the time trained on the right.
 
-use super::figure;
+use super::figure::{self, Line};
 use super::history::Axis::{self, Seconds, Steps};
 use super::history::History;
 use super::run::Run;
 use crate::report::Plot;
 use maud::{Markup, html};
-
-/// A line of a plot, by what it is named.
-type Line = (String, Vec<(f64, f64)>);
 
 pub(super) fn section(runs: &[Run]) -> Markup {
     let of_runs = |points: fn(&History, Axis) -> Vec<(f64, f64)>| {
@@ -59,8 +56,7 @@ fn pair(title: &str, quantity: &str, lines: impl Fn(Axis) -> Vec<Line>) -> Vec<M
             Seconds => ("hours", 3600.0),
         };
         lines.iter_mut().for_each(|(_, points)| points.iter_mut().for_each(|point| point.0 /= unit));
-        let plot = Plot::new(title, x, quantity).logarithmic();
-        (!lines.is_empty()).then(|| lines.iter().fold(plot, |plot, (name, points)| plot.line(name, points)))
+        figure::plot(Plot::new(title, x, quantity), &lines)
     };
-    [Steps, Seconds].into_iter().filter_map(plot).map(figure::plot).collect()
+    [Steps, Seconds].into_iter().filter_map(plot).collect()
 }

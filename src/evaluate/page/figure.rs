@@ -18,9 +18,21 @@ pub(super) fn picture(picture: &Picture, caption: &str, what: &str) -> Markup {
     }
 }
 
-/// A plot, which names itself.
-pub(super) fn plot(plot: Plot) -> Markup {
-    html! { figure.plot { (PreEscaped(plot.size(SIZE.0, SIZE.1).svg())) } }
+/// A line of a plot: its name, and its points from left to right.
+pub(super) type Line = (String, Vec<(f64, f64)>);
+
+/// A plot, which names itself, with its lines; nothing without a line. What spans more than a power of ten gets a logarithmic axis: with less,
+/// such an axis has hardly a number on it.
+pub(super) fn plot(plot: Plot, lines: &[Line]) -> Option<Markup> {
+    let points = || lines.iter().flat_map(|(_, points)| points);
+    let spans = |values: Vec<f64>| {
+        let (least, most) =
+            (values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(0.0, f64::max));
+        least > 0.0 && most > 10.0 * least
+    };
+    let plot = if spans(points().map(|point| point.1).collect()) { plot.logarithmic() } else { plot };
+    let plot = lines.iter().fold(plot.size(SIZE.0, SIZE.1), |plot, (name, points)| plot.line(name, points));
+    points().next().map(|_| html! { figure.plot { (PreEscaped(plot.svg())) } })
 }
 
 /// Figures side by side as far as there is room; nothing without one.

@@ -21,6 +21,8 @@ pub(super) enum Format {
     Significant,
     /// So many digits behind the point.
     Fixed(usize),
+    /// A multiple, with so many digits behind the point, of this power of ten.
+    Power(i32, usize),
     /// In percent; near the ends with one more digit.
     Share,
     /// Whole, with commas between thousands.
@@ -29,7 +31,9 @@ pub(super) enum Format {
     Written,
     /// Microseconds to days.
     Seconds,
-    /// With the prefixes of thousands before this unit.
+    /// Three digits that count, of this unit.
+    Of(&'static str),
+    /// The same with a prefix of thousands before the unit.
     Prefixed(&'static str),
 }
 
@@ -43,9 +47,16 @@ impl Number {
 }
 
 impl Format {
-    /// As many digits behind the point as give a standard error two digits that count.
-    pub fn of_error(error: f64) -> Format {
-        if error > 0.0 { Format::Fixed((1 - magnitude(error, 2)).clamp(0, 9) as usize) } else { Format::Significant }
+    /// Of a mean and its standard error: as many digits as give the error two that count, and small numbers as multiples of one power of ten.
+    pub fn of_estimate(value: f64, error: f64) -> Format {
+        if error <= 0.0 {
+            return Format::Significant;
+        }
+        let last = magnitude(error, 2) - 1;
+        match magnitude(value.abs().max(error), 2) {
+            first if first < -3 => Format::Power(first, (first - last) as usize),
+            _ => Format::Fixed((-last).max(0) as usize),
+        }
     }
 
     /// The rounded number with its unit.
@@ -54,6 +65,7 @@ impl Format {
         match self {
             Format::Significant => significant(value, 4),
             Format::Fixed(decimals) => fixed(value, decimals),
+            Format::Power(power, decimals) => raised(value, power, decimals),
             Format::Share if value > 0.0 && value < 0.01 || value > 0.99 && value < 1.0 => percent(value, 2),
             Format::Share => percent(value, 1),
             Format::Count => fixed(value, 0),
@@ -62,6 +74,7 @@ impl Format {
                 let units = [(86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms")];
                 scaled(value, &units, (1e-6, "µs"))
             }
+            Format::Of(unit) => format!("{}\u{a0}{unit}", significant(value, 3)),
             Format::Prefixed(unit) => {
                 let prefixes = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
                 scaled(value, &prefixes, (1.0, "")) + unit
@@ -89,8 +102,13 @@ fn significant(value: f64, digits: i32) -> String {
     if (-4..9).contains(&power) {
         return fixed(value, (digits - 1 - power).max(0) as usize);
     }
-    let raised: String = power.to_string().chars().map(superscript).collect();
-    format!("{}\u{a0}×\u{a0}10{raised}", fixed(value / 10f64.powi(power), digits as usize - 1))
+    raised(value, power, digits as usize - 1)
+}
+
+/// As a multiple of a power of ten.
+fn raised(value: f64, power: i32, decimals: usize) -> String {
+    let exponent: String = power.to_string().chars().map(superscript).collect();
+    format!("{}\u{a0}×\u{a0}10{exponent}", fixed(value / 10f64.powi(power), decimals))
 }
 
 /// The power of ten of the first digit, after rounding to so many digits: 9.999 has 1 of three digits, 0 of four.

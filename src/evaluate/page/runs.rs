@@ -42,17 +42,16 @@ fn summary(runs: &[Run]) -> Table {
         ("CAS", Higher),
         ("χ² p", Neither),
         ("Bits a dimension, test", Lower),
-        ("what", Neither),
+        ("What was measured", Neither),
         ("Bits a dimension, train", Neither),
         ("Sampling, an image", if one_device { Lower } else { Neither }),
     ];
-    let place = |title: &str| columns.iter().position(|(column, _)| *column == title).unwrap_or(0);
-    let bits = place("Bits a dimension, test");
+    let bits = columns.iter().position(|(title, _)| *title == "Bits a dimension, test").unwrap_or(0);
     let mut table = Table::new(&columns);
     for run in runs {
         let subject = &run.evaluation.subject;
         let test = likelihood::first_of(run, "test");
-        let bits = |split: Option<usize>| match split {
+        let total = |split: Option<usize>| match split {
             Some(n) => Cell::estimate(run, &format!("likelihood.{n}.total")),
             None => Cell::number(None, Format::Significant),
         };
@@ -71,17 +70,18 @@ fn summary(runs: &[Run]) -> Table {
             Cell::proportion(run, "classes.accuracy"),
             Cell::proportion(run, "classes.classification_accuracy_score"),
             Cell::number(run.number("classes.balance.p_value"), Format::Significant),
-            bits(test),
+            total(test),
             test.map_or_else(Cell::empty, |n| Cell::text(&run.evaluation.likelihood[n].what)),
-            bits(likelihood::first_of(run, "train")),
+            total(likelihood::first_of(run, "train")),
             Cell::known(run.quotient("sampling.seconds", "sampling.count"), Format::Seconds),
         ]);
     }
-    for (value, what) in likelihood::baselines(runs) {
+    let baselines = likelihood::baselines(runs);
+    if !baselines.is_empty() {
         let mut cells: Vec<Cell> = columns.iter().map(|_| Cell::empty()).collect();
-        cells[0] = Cell::text("baseline");
-        cells[bits] = Cell::reference(value);
-        cells[bits + 1] = Cell::text(what);
+        cells[0] = Cell::text("baselines");
+        cells[bits] = Cell::reference(html! { @for (value, _) in baselines { div { (value) } } });
+        cells[bits + 1] = Cell::text(html! { @for (_, what) in baselines { div { (what) } } });
         table.foot(cells);
     }
     table

@@ -53,13 +53,13 @@ impl Table {
     /// The table, in a box of its own that scrolls on a narrow screen; nothing without a row.
     pub fn markup(&self) -> Markup {
         let best: Vec<Option<f64>> = (0..self.columns.len()).map(|column| self.best(column)).collect();
-        let row = |cells: &[Cell], best: &[Option<f64>]| {
+        let row = |cells: &[Cell], best: &[Option<f64>], again: bool| {
             html! {
                 tr {
                     @for (n, cell) in cells.iter().enumerate() {
                         @let is_best = cell.value.is_some() && cell.value == best.get(n).copied().flatten();
                         @if n == 0 {
-                            th scope="row" { (cell.shown()) }
+                            th scope="row" .again[again] { (cell.shown()) }
                         } @else {
                             td.numeric[cell.numeric].best[is_best] { (cell.shown()) }
                         }
@@ -67,6 +67,8 @@ impl Table {
                 }
             }
         };
+        // Where many rows are of one run, its name steps back after the first.
+        let again = |n: usize| n > 0 && self.rows[n][0].shown().0 == self.rows[n - 1][0].shown().0;
         html! {
             @if !self.rows.is_empty() {
                 // Focusable, so that the arrow keys scroll it too.
@@ -75,8 +77,8 @@ impl Table {
                         thead { tr { @for (n, (title, _)) in self.columns.iter().enumerate() {
                             th scope="col" .numeric[self.is_numeric(n)] { (title) }
                         } } }
-                        tbody { @for cells in &self.rows { (row(cells, &best)) } }
-                        @if !self.foot.is_empty() { tfoot { @for cells in &self.foot { (row(cells, &[])) } } }
+                        tbody { @for (n, cells) in self.rows.iter().enumerate() { (row(cells, &best, again(n))) } }
+                        @if !self.foot.is_empty() { tfoot { @for cells in &self.foot { (row(cells, &[], false)) } } }
                     }
                 }
             }
@@ -105,8 +107,8 @@ impl Cell {
         Cell { content: Some(content.render()), value: None, numeric: false }
     }
 
-    /// A number of a column of numbers that is no run's own.
-    pub fn reference(content: &str) -> Cell {
+    /// Of a column of numbers, but no run's own.
+    pub fn reference(content: impl Render) -> Cell {
         Cell { numeric: true, ..Cell::text(content) }
     }
 
@@ -129,7 +131,8 @@ impl Cell {
     /// A mean with its standard error.
     pub fn estimate(run: &Run, field: &str) -> Cell {
         let (value, error) = (run.number(&format!("{field}.value")), run.number(&format!("{field}.error")));
-        let format = error.as_ref().map_or(Format::Significant, |error| Format::of_error(error.value));
+        let both = value.as_ref().zip(error.as_ref());
+        let format = both.map_or(Format::Significant, |(value, error)| Format::of_estimate(value.value, error.value));
         Cell::number(value, format).beside(error.map(|error| html! { "± " (error.show(format)) }))
     }
 
