@@ -299,6 +299,40 @@ fn a_plot_as_svg_shows_the_same() {
 }
 
 #[test]
+fn a_logarithmic_axis_has_numbers_over_any_range() {
+    for (low, high, expected) in [
+        (0.06, 0.14, &["0.06", "0.08", "0.1", "0.12", "0.14"][..]),
+        (2.4, 50.0, &["3", "5", "7", "10", "20", "30", "50"]),
+        (1.0, 1000.0, &["1", "2", "5", "10", "20", "50", "100", "200", "500", "1000"]),
+        (1e-6, 1e3, &["0.001", "0.01", "0.1", "1", "10", "100"]),
+    ] {
+        let svg = Plot::new("", "", "").logarithmic().line("", &[(0.0, low), (7.5, high)]).svg();
+        // The numbers beside the vertical axis end at it.
+        let elements: Vec<&str> =
+            svg.split("<text ").filter(|element| element.contains("text-anchor=\"end\"")).collect();
+        let numbers: Vec<&str> = elements.iter().filter_map(|element| element.lines().nth(1)).collect();
+        let missing: Vec<_> = expected.iter().filter(|number| !numbers.contains(number)).collect();
+        assert!(missing.is_empty() && numbers.len() < 14, "{low} to {high}: {numbers:?}");
+    }
+}
+
+#[test]
+fn a_legend_stands_where_the_lines_are_not() {
+    let corner = |points: &[(f64, f64)]| {
+        let svg = Plot::new("", "", "").line("name", points).svg();
+        let before = svg.split("\nname\n").next().unwrap().rsplit("<text ").next().unwrap();
+        let place = |name: &str| {
+            before.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse::<f64>().unwrap()
+        };
+        (if place("x") < 500.0 { "left" } else { "right" }, if place("y") < 300.0 { "high" } else { "low" })
+    };
+    assert_eq!(corner(&[(0.0, 1.0), (1.0, 0.0)]), ("right", "high"));
+    assert_eq!(corner(&[(0.0, 0.0), (1.0, 1.0)]), ("left", "high"));
+    assert_eq!(corner(&[(0.0, 0.0), (0.1, 1.0), (0.9, 1.0), (1.0, 0.9)]), ("right", "low"));
+    assert_eq!(corner(&[(0.0, 1.0), (0.9, 1.0), (1.0, 0.0)]), ("left", "low"));
+}
+
+#[test]
 fn real_digits_stay_themselves() {
     let mnist = load(Path::new("data/mnist"), Split::Test).unwrap();
     let picture = grid(&Images::new(&mnist.images[..64 * 784], [64, 1, 28, 28]), Layout::default());

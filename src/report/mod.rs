@@ -11,6 +11,7 @@ pub mod npz;
 pub mod picture;
 pub mod plot;
 pub mod strip;
+mod ticks;
 
 pub use events::EventWriter;
 pub use grid::{Layout, stack};

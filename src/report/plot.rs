@@ -2,12 +2,14 @@
 
 use super::legend::emptiest_corner;
 use super::picture::Picture;
+use super::ticks;
 use crate::error::Result;
 use crate::files;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::FontStyle;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -120,11 +122,15 @@ impl Plot {
     fn draw_on<B: DrawingBackend>(&self, root: DrawingArea<B, Shift>, font: &str) {
         register_fonts();
         let (x, y) = self.ranges();
+        let scaled = |range: Range<f64>| {
+            let numbers = ticks::logarithmic(&range);
+            range.log_scale().with_key_points(numbers)
+        };
         match self.logarithmic {
             [false, false] => self.draw_between(&root, x, y, font),
-            [false, true] => self.draw_between(&root, x, y.log_scale(), font),
-            [true, false] => self.draw_between(&root, x.log_scale(), y, font),
-            [true, true] => self.draw_between(&root, x.log_scale(), y.log_scale(), font),
+            [false, true] => self.draw_between(&root, x, scaled(y), font),
+            [true, false] => self.draw_between(&root, scaled(x), y, font),
+            [true, true] => self.draw_between(&root, scaled(x), scaled(y), font),
         }
     }
 
@@ -154,7 +160,6 @@ impl Plot {
             .x_desc(&self.x_label)
             .y_desc(&self.y_label)
             .x_labels(self.size.0 as usize / 90)
-            .y_labels(self.size.1 as usize / 60)
             .label_style(text(16))
             .axis_desc_style(text(18))
             .x_label_formatter(&|x| tidy(*x))
@@ -203,7 +208,7 @@ impl Plot {
     fn lines_within(&self) -> Vec<Vec<(f64, f64)>> {
         let scaled = |value: f64, logarithmic: bool| if logarithmic { value.log10() } else { value };
         let (x, y) = self.ranges();
-        let share = |value, range: &std::ops::Range<f64>, logarithmic| {
+        let share = |value, range: &Range<f64>, logarithmic| {
             let [value, start, end] = [value, range.start, range.end].map(|value| scaled(value, logarithmic));
             (value - start) / (end - start)
         };
@@ -215,7 +220,7 @@ impl Plot {
     }
 
     /// What the axes must span: never empty, with a little air above and below.
-    fn ranges(&self) -> (std::ops::Range<f64>, std::ops::Range<f64>) {
+    fn ranges(&self) -> (Range<f64>, Range<f64>) {
         let points = self.series.iter().flat_map(|series| series.raw.iter().chain(&series.points));
         let none = [f64::INFINITY, f64::NEG_INFINITY];
         let mut bounds = [none, none];

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 /// The names that tools/browser.sh looks for, in its order.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
-/// Nothing of the user's, nothing in the background, no sandbox (which root cannot have).
+/// Nothing of the user's, nothing in the background, no sandbox (which root cannot have); the frame may read the file in it.
 const FLAGS: &[&str] = &[
     "--headless",
     "--no-sandbox",
@@ -21,31 +21,37 @@ const FLAGS: &[&str] = &[
     "--disable-component-update",
     "--disable-sync",
     "--enable-logging=stderr",
+    "--allow-file-access-from-files",
+    "--window-size=1400,1000",
     "--dump-dom",
 ];
 
 /// A page loads in a second or two; a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs in a copy of the page, and leaves there what only a browser knows.
-const MEASURE: &str = r"<script>
+/// Holds the page in a frame of WIDTH pixels, since a window has at least 500, and leaves in its own document what only a browser knows of the
+/// other: the page is read as it is, and need not let a script in.
+const FRAME: &str = r"<!doctype html>
+<meta charset='utf-8'>
+<iframe src='page.html' width='WIDTH' height='900' style='border: 0'></iframe>
+<script>
 addEventListener('load', () => {
+    const view = document.querySelector('iframe').contentWindow;
     const size = element => { const box = element.getBoundingClientRect(); return [box.width, box.height]; };
-    const all = selector => [...document.querySelectorAll(selector)];
+    const all = selector => [...view.document.querySelectorAll(selector)];
     const outside = address => !address.startsWith('data:') && !address.startsWith('#');
+    const addresses = ['src', 'href', 'srcset', 'poster', 'data', 'action'];
     const findings = {
         images: all('img').map(image => [image.naturalWidth, ...size(image)]),
         drawings: all('svg').map(size),
-        numbers: all('[data-value]').map(element => ({
-            run: element.dataset.run, field: element.dataset.field, value: element.dataset.value, text: element.innerText, size: size(element),
-        })),
-        references: all('[src], [href], [srcset], [poster], [data], [action]').flatMap(element =>
-            ['src', 'href', 'srcset', 'poster', 'data', 'action'].map(name => element.getAttribute(name)).filter(value => value && outside(value))),
-        requests: performance.getEntriesByType('resource').map(entry => entry.name).filter(outside),
+        numbers: all('[data-value]').map(element => ({ ...element.dataset, text: element.innerText, size: size(element) })),
+        references: all(addresses.map(name => `[${name}]`).join()).flatMap(element =>
+            addresses.map(name => element.getAttribute(name)).filter(value => value && outside(value))),
+        requests: view.performance.getEntriesByType('resource').map(entry => entry.name).filter(outside),
         sections: all('h2').map(title => title.innerText),
         best: all('.best .number').map(element => element.dataset.run + ' ' + element.dataset.field),
-        window: innerWidth,
-        width: document.documentElement.scrollWidth,
+        window: view.innerWidth,
+        width: view.document.documentElement.scrollWidth,
     };
     const output = document.createElement('pre');
     output.id = 'findings';
@@ -70,7 +76,7 @@ pub struct Findings {
     pub sections: Vec<String>,
     /// Run and field of the emphasised numbers.
     pub best: Vec<String>,
-    /// Width of the window, and of what is in it.
+    /// Width of the frame with its scroll bar, and of what is in it.
     pub window: f64,
     pub width: f64,
     /// Lines that the page itself wrote to the console, errors and warnings of the browser among them.
@@ -88,51 +94,38 @@ pub struct Shown {
     pub size: [f64; 2],
 }
 
-/// Opens a page as it is, for its console, and a copy with a script in it, for what was drawn; in a window of so many pixels.
+/// Opens a page in a frame of so many pixels.
 pub fn open(page: &str, width: u32) -> Findings {
     let folder = TempDir::new().unwrap();
-    let (_, console) = load(folder.path(), page, width);
-    // The page forbids scripts; its copy may have this one.
-    let measured = page
-        .replace("; style-src", "; script-src 'unsafe-inline'; style-src")
-        .replace("</body>", &format!("{MEASURE}</body>"));
-    let (dom, _) = load(folder.path(), &measured, width);
-    let found = dom.split_once("<pre id=\"findings\">").and_then(|(_, rest)| rest.split_once("</pre>"));
-    let Some((json, _)) = found else { panic!("the script in the page's copy did not run:\n{dom}") };
-    let json = json.replace("&nbsp;", "\u{a0}").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
-    let findings: Findings = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error} in {json}"));
-    let console = console.lines().filter(|line| line.contains("CONSOLE")).map(str::to_string).collect();
-    Findings { console, ..findings }
-}
-
-/// The page's DOM after loading, and all that the browser said.
-fn load(folder: &Path, page: &str, width: u32) -> (String, String) {
-    let file = |name: &str| folder.join(name);
+    let file = |name: &str| folder.path().join(name);
     fs::write(file("page.html"), page).unwrap();
-    let profile = TempDir::new().unwrap();
+    fs::write(file("frame.html"), FRAME.replace("WIDTH", &width.to_string())).unwrap();
     let mut browser = Command::new(browser())
         .args(FLAGS)
-        .arg(format!("--window-size={width},900"))
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("file://{}", file("page.html").display()))
+        .arg(format!("--user-data-dir={}", file("profile").display()))
+        .arg(format!("file://{}", file("frame.html").display()))
         .stdin(Stdio::null())
         .stdout(File::create(file("dom")).unwrap())
         .stderr(File::create(file("said")).unwrap())
         .spawn()
         .unwrap();
+    let read = |name: &str| String::from_utf8_lossy(&fs::read(file(name)).unwrap()).into_owned();
     let start = Instant::now();
     while browser.try_wait().unwrap().is_none() {
         if start.elapsed() > PATIENCE {
             browser.kill().unwrap();
-            panic!(
-                "the browser did not load the page within {PATIENCE:?}: {}",
-                fs::read_to_string(file("said")).unwrap()
-            );
+            panic!("the browser did not load the page within {PATIENCE:?}: {}", read("said"));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let read = |name: &str| String::from_utf8_lossy(&fs::read(file(name)).unwrap()).into_owned();
-    (read("dom"), read("said"))
+    let (dom, said) = (read("dom"), read("said"));
+    let found = dom.split_once("<pre id=\"findings\">").and_then(|(_, rest)| rest.split_once("</pre>"));
+    let Some((json, _)) = found else { panic!("the page could not be read:\n{dom}\n{said}") };
+    let json = json.replace("&nbsp;", "\u{a0}").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    let findings: Findings = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error} in {json}"));
+    // Besides, a browser complains of a machine without a desktop.
+    let console = said.lines().filter(|line| line.contains("CONSOLE")).map(str::to_string).collect();
+    Findings { console, ..findings }
 }
 
 fn browser() -> PathBuf {

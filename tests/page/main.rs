@@ -38,6 +38,7 @@ fn a_page_shows_what_was_measured() {
     assert!(!html.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").contains("://"), "an address of the outside");
     for width in WIDTHS {
         let found = open(&html, width);
+        assert_eq!(found.window, f64::from(width));
         assert_eq!(problems(&found, &documents(&written)), Vec::<String>::new(), "in a window of {width} pixels");
         // Two runs with grid, closest pairs and two strips; 4 curves of all runs and one of quarters for each, over steps and time; 3 sweeps each.
         assert_eq!((found.images.len(), found.drawings.len()), (8, 2 * (4 + 2) + 2 * 3));
@@ -99,6 +100,12 @@ fn every_fault_of_a_page_is_found() {
         ("a curve without an extent", "<svg ", "<svg style=\"display:none\" ", "svg"),
         ("an error on the console", "; style-src", "; script-src 'unsafe-inline'; style-src", "made up"),
         ("a picture from outside", "</main>", "<img src=\"https://example.com/x.png\" alt=\"\"></main>", "example.com"),
+        (
+            "a background from outside",
+            "</style>",
+            "body { background: url(https://example.com/y.png) }</style>",
+            "y.png",
+        ),
         ("a style from outside", "</style>", "</style><link rel=\"stylesheet\" href=\"style.css\">", "style.css"),
         ("another number", &number, "data-field=\"quality.fd_test\" data-value=\"3.25\">", "quality.fd_test"),
         (

@@ -71,7 +71,7 @@ fn summary(runs: &[Run]) -> Table {
             Cell::proportion(run, "classes.classification_accuracy_score"),
             Cell::number(run.number("classes.balance.p_value"), Format::Significant),
             total(test),
-            test.map_or_else(Cell::empty, |n| Cell::text(&run.evaluation.likelihood[n].what)),
+            Cell::text(test.map_or("", |n| &run.evaluation.likelihood[n].what)),
             total(likelihood::first_of(run, "train")),
             Cell::known(run.quotient("sampling.seconds", "sampling.count"), Format::Seconds),
         ]);

@@ -114,7 +114,7 @@ impl Cell {
 
     /// Left empty on purpose, without a dash.
     pub fn empty() -> Cell {
-        Cell::text("")
+        Cell { content: Some(html! {}), value: None, numeric: true }
     }
 
     /// A number; a dash without.
