@@ -161,6 +161,7 @@ fn what_cannot_be_shown_is_named() {
     assert!(message(page(&[])).contains("no run to show"));
 
     let failure = |name: &str| read(name).err().unwrap().to_string();
+    assert!(failure("nowhere").contains("nowhere: there is no such folder"));
     fs::create_dir(at("trained")).unwrap();
     let told = failure("trained");
     assert!(told.contains("trained: has not been evaluated") && told.contains("`evaluate --checkpoint "), "{told}");

@@ -31,6 +31,9 @@ impl Run {
     /// # Errors
     /// [`Error::File`] for a run that has not been evaluated, and for a file that is damaged; [`Error::Io`] for one that cannot be read.
     pub fn read(folder: &Path) -> Result<Run> {
+        if !folder.is_dir() {
+            return Err(Error::file(folder, "there is no such folder: name that of an evaluated run"));
+        }
         let evaluated = folder.join("evaluation");
         let path = evaluated.join(Evaluation::FILE);
         if !path.is_file() {
