@@ -40,6 +40,7 @@ pub struct Plot {
     y_label: String,
     size: (u32, u32),
     logarithmic: [bool; 2],
+    legend: bool,
     series: Vec<Series>,
 }
 
@@ -55,12 +56,18 @@ impl Plot {
     /// An empty plot with its title and the names of its axes.
     pub fn new(title: &str, x_label: &str, y_label: &str) -> Plot {
         let [title, x_label, y_label] = [title, x_label, y_label].map(str::to_string);
-        Plot { title, x_label, y_label, size: (1000, 600), logarithmic: [false; 2], series: Vec::new() }
+        Plot { title, x_label, y_label, size: (1000, 600), logarithmic: [false; 2], legend: true, series: Vec::new() }
     }
 
     /// Another size than 1000 x 600 pixels. Text keeps its size.
     pub fn size(mut self, width: u32, height: u32) -> Plot {
         self.size = (width, height);
+        self
+    }
+
+    /// No legend: who shows the plot names its lines, by [`color`].
+    pub fn without_legend(mut self) -> Plot {
+        self.legend = false;
         self
     }
 
@@ -171,20 +178,20 @@ impl Plot {
         };
         // All pale lines first: none may hide another series' line.
         for (n, series) in self.series.iter().enumerate() {
-            chart.draw_series(LineSeries::new(shown(&series.raw), color(n).mix(0.25))).expect(SURE);
+            chart.draw_series(LineSeries::new(shown(&series.raw), rgb(n).mix(0.25))).expect(SURE);
         }
         for (n, series) in self.series.iter().enumerate() {
             let points = shown(&series.points);
             // A line through one point is invisible.
             let single = if points.len() == 1 { points.clone() } else { Vec::new() };
-            chart.draw_series(single.into_iter().map(|point| Circle::new(point, 4, color(n).filled()))).expect(SURE);
+            chart.draw_series(single.into_iter().map(|point| Circle::new(point, 4, rgb(n).filled()))).expect(SURE);
             chart
-                .draw_series(LineSeries::new(points, color(n).stroke_width(2)))
+                .draw_series(LineSeries::new(points, rgb(n).stroke_width(2)))
                 .expect(SURE)
                 .label(&series.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], color(n).stroke_width(3)));
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 24, y)], rgb(n).stroke_width(3)));
         }
-        if !self.series.is_empty() {
+        if self.legend && !self.series.is_empty() {
             chart
                 .configure_series_labels()
                 .position(emptiest_corner(&self.lines_within()))
@@ -244,7 +251,13 @@ impl Plot {
     }
 }
 
-fn color(series: usize) -> RGBColor {
+/// The colour of the `series`-th line, from 0: red, green, blue.
+pub fn color(series: usize) -> [u8; 3] {
+    let RGBColor(red, green, blue) = rgb(series);
+    [red, green, blue]
+}
+
+fn rgb(series: usize) -> RGBColor {
     COLORS[series % COLORS.len()]
 }
 

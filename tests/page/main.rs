@@ -20,6 +20,9 @@ const WIDTHS: [u32; 2] = [1280, 420];
 /// Name and evaluation as JSON, made from what was written and not from the file.
 type Documents = BTreeMap<String, Value>;
 
+/// What makes an evaluation differ from another.
+type Change<'a> = &'a dyn Fn(&mut Evaluation);
+
 #[test]
 fn a_page_shows_what_was_measured() {
     let folder = TempDir::new().unwrap();
@@ -140,7 +143,7 @@ fn what_cannot_be_shown_is_named() {
     let at = |name: &str| folder.path().join(name);
     let message = |result: degrain::Result<String>| result.unwrap_err().to_string();
     let read = |name: &str| Run::read(&at(name));
-    let write = |name: &str, change: &dyn Fn(&mut Evaluation)| {
+    let write = |name: &str, change: Change<'_>| {
         let mut evaluation = evaluation(name, 0.3);
         change(&mut evaluation);
         write_evaluation(&at(name), &evaluation);
@@ -148,7 +151,7 @@ fn what_cannot_be_shown_is_named() {
     };
     let first = || write("first", &|_| ());
     #[rustfmt::skip]
-    let pairs: [(&str, &dyn Fn(&mut Evaluation), &[&str]); 4] = [
+    let pairs: [(&str, Change<'_>, &[&str]); 4] = [
         ("other data", &|e| e.subject.dataset = "Fashion-MNIST".into(), &["first", "other data", "MNIST", "Fashion-MNIST"]),
         ("other shape", &|e| e.subject.image = [3, 32, 32], &["first", "other shape", "1 x 28 x 28", "3 x 32 x 32"]),
         ("other ruler", &|e| e.ruler.sha256 = "ab".repeat(32), &["first", "other ruler", "9f2c9f2c", "abababab", "evaluate both"]),

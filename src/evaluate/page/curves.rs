@@ -36,8 +36,8 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         @if !figures.is_empty() {
             (figure::side_by_side(&figures))
             p.note {
-                "Losses of different processes are different quantities: compare their course, not their height. Time is time spent training, "
-                "added up step by step from the images a second in the log; evaluations during training bring their own seconds."
+                "Losses of different processes are different quantities: compare their course, not their height. Time is the sum of batch / "
+                "(images a second) over the steps of the log, validations about included; evaluations during training bring their own seconds."
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Figures: pictures as data inside the page, curves as inline SVG, each with its caption.
 
-use crate::report::{Picture, Plot};
+use crate::report::{Picture, Plot, plot::color};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use maud::{Markup, PreEscaped, html};
 
 /// Pixels of a curve: two stand side by side on a wide screen, and text is still read on a narrow one.
-const SIZE: (u32, u32) = (600, 380);
+const SIZE: (u32, u32) = (600, 360);
 
 /// A picture under its caption. `what` says what is seen on it, for those who do not see it.
 pub(super) fn picture(picture: &Picture, caption: &str, what: &str) -> Markup {
@@ -32,7 +32,20 @@ pub(super) fn plot(plot: Plot, lines: &[Line]) -> Option<Markup> {
     };
     let plot = if spans(points().map(|point| point.1).collect()) { plot.logarithmic() } else { plot };
     let plot = lines.iter().fold(plot.size(SIZE.0, SIZE.1), |plot, (name, points)| plot.line(name, points));
-    points().next().map(|_| html! { figure.plot { (PreEscaped(plot.svg())) } })
+    // Not in the plot: the names of many runs would hide their curves.
+    let plot = plot.without_legend();
+    let swatch = |n: usize| {
+        let [red, green, blue] = color(n);
+        format!("background: rgb({red}, {green}, {blue})")
+    };
+    points().next().map(|_| {
+        html! {
+            figure.plot {
+                (PreEscaped(plot.svg()))
+                ul.legend { @for (n, (name, _)) in lines.iter().enumerate() { li { span style=(swatch(n)) {} (name) } } }
+            }
+        }
+    })
 }
 
 /// Figures side by side as far as there is room; nothing without one.

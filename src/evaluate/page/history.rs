@@ -1,8 +1,8 @@
 //! What a run's log says: losses, and evaluations during training, over steps and over the time trained.
 //!
-//! The log has no clock. A step's time is batch / images_per_second of its line, and the time of a step is the sum up to it: time spent
-//! training, without validations, pictures and interruptions. Lines before the first measured pace count with that pace. Evaluations during
-//! training bring their own seconds.
+//! The log has no clock. A step takes batch / images_per_second of its line, and the time of a step is the sum up to it. The pace in the log is
+//! the wall clock's over the last seconds, so that validations and pictures count about as long as they took; what lies between the sessions
+//! of a resumed run does not. Lines before the first measured pace count with that pace. Evaluations during training bring their own seconds.
 
 use crate::report::{jsonl, plot::smooth};
 use crate::train::journal::Line;
