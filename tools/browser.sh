@@ -1,6 +1,6 @@
 #!/bin/sh
-# Is there a Chromium that can open the page of `evaluate`? Where there is none, it is installed, and it is said. tests/page/browser.rs looks for
-# the same names in the same order.
+# Is there a Chromium that can open the page of `evaluate`? Where there is none, it is installed, and it is said.
+# tests/page/browser.rs looks for the same names in the same order.
 set -eu
 
 for name in chromium chromium-browser google-chrome; do

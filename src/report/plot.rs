@@ -15,8 +15,8 @@ use std::sync::OnceLock;
 
 /// The name under which the font is registered. It comes with a crate: a picture must not depend on the fonts of a machine.
 const FONT: &str = "Ubuntu Light";
-/// The font of an SVG, which every browser has under this name but draws as it likes. What its text needs is measured by Hack, which is
-/// wider than any of them, being of one width: a legend never outgrows its box.
+/// The font of an SVG: every browser has one of this name. Which, is unknown, so text is measured by Hack, of one width
+/// and wider than most: a legend does not outgrow its box.
 const BROWSER_FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(60, 60, 60);
 /// Okabe and Ito's colours, told apart with any kind of colour blindness.

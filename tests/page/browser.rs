@@ -10,7 +10,8 @@ use tempfile::TempDir;
 /// The names that tools/browser.sh looks for, in its order.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
-/// Nothing of the user's, nothing in the background, no sandbox (which root cannot have); the frame may read the file in it.
+/// Nothing of the user's, nothing in the background, no sandbox (which root cannot have); the frame may read the file
+/// in it.
 const FLAGS: &[&str] = &[
     "--headless",
     "--no-sandbox",
@@ -29,8 +30,8 @@ const FLAGS: &[&str] = &[
 /// A page loads in a second or two; a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Holds the page in a frame of WIDTH pixels, since a window has at least 500, and leaves in its own document what only a browser knows of the
-/// other: the page is read as it is, and need not let a script in.
+/// Holds the page in a frame of WIDTH pixels, since a window has at least 500, and leaves in its own document what only
+/// a browser knows of the other: the page is read as it is, and need not let a script in.
 const FRAME: &str = r"<!doctype html>
 <meta charset='utf-8'>
 <iframe src='page.html' width='WIDTH' height='900' style='border: 0'></iframe>
@@ -44,7 +45,8 @@ addEventListener('load', () => {
     const findings = {
         images: all('img').map(image => [image.naturalWidth, ...size(image)]),
         drawings: all('svg').map(size),
-        numbers: all('[data-value]').map(element => ({ ...element.dataset, text: element.innerText, size: size(element) })),
+        numbers: all('[data-value]').map(element =>
+            ({ ...element.dataset, text: element.innerText, size: size(element) })),
         references: all(addresses.map(name => `[${name}]`).join()).flatMap(element =>
             addresses.map(name => element.getAttribute(name)).filter(value => value && outside(value))),
         requests: view.performance.getEntriesByType('resource').map(entry => entry.name).filter(outside),

@@ -1,5 +1,6 @@
-//! The page of evaluations, opened in a browser: nothing on the console, nothing from outside, every picture and curve drawn, every number that
-//! of `evaluation.json`, and what is read its rounding. What is looked for is found: pages with each of these faults are opened too.
+//! The page of evaluations, opened in a browser: nothing on the console, nothing from outside, every picture and curve
+//! drawn, every number that of `evaluation.json`, and what is read its rounding. What is looked for is found: pages
+//! with each of these faults are opened too.
 
 mod browser;
 mod made_up;
@@ -43,7 +44,8 @@ fn a_page_shows_what_was_measured() {
         let found = open(&html, width);
         assert_eq!(found.window, f64::from(width));
         assert_eq!(problems(&found, &documents(&written)), Vec::<String>::new(), "in a window of {width} pixels");
-        // Two runs with grid, closest pairs and two strips; 4 curves of all runs and one of quarters for each, over steps and time; 3 sweeps each.
+        // Two runs with grid, closest pairs and two strips; 4 curves of all runs and one of quarters for each, over
+        // steps and time; 3 sweeps each.
         assert_eq!((found.images.len(), found.drawings.len()), (8, 2 * (4 + 2) + 2 * 3));
         let sections =
             ["Runs", "Likelihood", "Balance", "Memorisation", "Cost", "Curves", "Samples", "Forward and reverse"];

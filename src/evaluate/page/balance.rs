@@ -11,7 +11,10 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     html! {
         @if !counted.is_empty() {
             (counts(&counted).markup())
-            p.note { "Under each count stands what the training set's shares would give. A small p says that chance hardly makes counts as uneven." }
+            p.note {
+                "Under each count stands what the training set's shares would give. "
+                "A small p says that chance hardly makes counts as uneven."
+            }
         }
         @if !asked.is_empty() {
             h3 { "Class accuracy by class" }

@@ -102,7 +102,8 @@ fn sweep_figures(run: &Run) -> Vec<Markup> {
     .collect()
 }
 
-/// A line for each key through its points, from left to right; a key whose points all have one x makes none, and no line makes no plot.
+/// A line for each key through its points, from left to right; a key whose points all have one x makes none, and no
+/// line makes no plot.
 fn curves(
     plot: Plot,
     points: &[SweepPoint],

@@ -1,4 +1,5 @@
-//! Curves over training: losses, and the evaluations during training, over steps on the left and over the time trained on the right.
+//! Curves over training: losses, and the evaluations during training, over steps on the left and over the time trained
+//! on the right.
 
 use super::figure::{self, Line};
 use super::history::Axis::{self, Seconds, Steps};
@@ -36,8 +37,9 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         @if !figures.is_empty() {
             (figure::side_by_side(&figures))
             p.note {
-                "Losses of different processes are different quantities: compare their course, not their height. Time is the sum of batch / "
-                "(images a second) over the steps of the log, validations about included; evaluations during training bring their own seconds."
+                "Losses of different processes are different quantities: compare their course, not their height. "
+                "Time is the sum of batch / (images a second) over the steps of the log, validations about included; "
+                "evaluations during training bring their own seconds."
             }
         }
     }

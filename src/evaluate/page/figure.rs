@@ -21,8 +21,8 @@ pub(super) fn picture(picture: &Picture, caption: &str, what: &str) -> Markup {
 /// A line of a plot: its name, and its points from left to right.
 pub(super) type Line = (String, Vec<(f64, f64)>);
 
-/// A plot, which names itself, with its lines; nothing without a line. What spans more than a power of ten gets a logarithmic axis: with less,
-/// such an axis has hardly a number on it.
+/// A plot, which names itself, with its lines; nothing without a line. What spans more than a power of ten gets a
+/// logarithmic axis: with less, such an axis has hardly a number on it.
 pub(super) fn plot(plot: Plot, lines: &[Line]) -> Option<Markup> {
     let points = || lines.iter().flat_map(|(_, points)| points);
     let spans = |values: Vec<f64>| {
@@ -42,7 +42,9 @@ pub(super) fn plot(plot: Plot, lines: &[Line]) -> Option<Markup> {
         html! {
             figure.plot {
                 (PreEscaped(plot.svg()))
-                ul.legend { @for (n, (name, _)) in lines.iter().enumerate() { li { span style=(swatch(n)) {} (name) } } }
+                ul.legend {
+                    @for (n, (name, _)) in lines.iter().enumerate() { li { span style=(swatch(n)) {} (name) } }
+                }
             }
         }
     })

@@ -1,8 +1,9 @@
 //! What a run's log says: losses, and evaluations during training, over steps and over the time trained.
 //!
-//! The log has no clock. A step takes batch / images_per_second of its line, and the time of a step is the sum up to it. The pace in the log is
-//! the wall clock's over the last seconds, so that validations and pictures count about as long as they took; what lies between the sessions
-//! of a resumed run does not. Lines before the first measured pace count with that pace. Evaluations during training bring their own seconds.
+//! The log has no clock. A step takes batch / images_per_second of its line, and the time of a step is the sum up to
+//! it. The pace in the log is the wall clock's over the last seconds, so that validations and pictures count about as
+//! long as they took; what lies between the sessions of a resumed run does not. Lines before the first measured pace
+//! count with that pace. Evaluations during training bring their own seconds.
 
 use crate::report::{jsonl, plot::smooth};
 use crate::train::journal::Line;
@@ -121,7 +122,8 @@ fn clock(paces: &[(f64, f64)], batch: f64) -> Vec<(f64, f64)> {
     paces.iter().map(&mut until).collect()
 }
 
-/// Points (step, value) over steps as they are, or over the seconds of the last step that `clock` has until then; points before it are left out.
+/// Points (step, value) over steps as they are, or over the seconds of the last step that `clock` has until then;
+/// points before it are left out.
 fn over(points: &[(f64, f64)], axis: Axis, clock: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if axis == Axis::Steps {
         return points.to_vec();

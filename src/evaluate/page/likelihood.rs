@@ -50,8 +50,9 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         @if all().next().is_some() {
             (table.markup())
             p.note {
-                "L" sub { "T" } " is what the end of the process costs, the sum of L" sub { "t" } " its steps, and L" sub { "0" }
-                " the pixels at last. Less is better; a bound lies above what it bounds, so numbers of different kinds compare loosely."
+                "L" sub { "T" } " is what the end of the process costs, the sum of L" sub { "t" } " its steps, and L"
+                sub { "0" } " the pixels at last. Less is better; a bound lies above what it bounds, "
+                "so numbers of different kinds compare loosely."
             }
         }
     }

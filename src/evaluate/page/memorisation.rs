@@ -41,7 +41,10 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         (quantiles("pixels"))
         h3 { "The same in features" }
         (quantiles("features"))
-        p.note { "Suspicious are samples that lie nearer than all but one in a hundred test images. About 1 % would be as for test images; far more would hint at copies." }
+        p.note {
+            "Suspicious are samples that lie nearer than all but one in a hundred test images. "
+            "About 1 % would be as for test images; far more would hint at copies."
+        }
         @if !closest.is_empty() {
             h3 { "Closest pairs: each sample above its nearest training image" }
             (figure::side_by_side(&closest))

@@ -1,7 +1,9 @@
-//! The page: everything that was measured of one or several runs, as one HTML file that needs no other and asks for none.
+//! The page: everything that was measured of one or several runs, as one HTML file that needs no other and asks for
+//! none.
 //!
-//! Numbers carry their run, their place in `evaluation.json` and all their digits as attributes (`data-run`, `data-field`, `data-value`);
-//! what is read is rounded. Pictures and curves stand in the file itself, and its content security policy forbids the browser to fetch.
+//! Numbers carry their run, their place in `evaluation.json` and all their digits as attributes (`data-run`,
+//! `data-field`, `data-value`); what is read is rounded. Pictures and curves stand in the file itself, and its content
+//! security policy forbids the browser to fetch.
 
 mod balance;
 mod cost;
@@ -38,7 +40,8 @@ struct Section {
 /// The page of one run, or of several side by side, as HTML5 in UTF-8.
 ///
 /// # Errors
-/// [`Error::Config`] without a run, and for runs that cannot be compared: of different data sets, image shapes or rulers, or of one name.
+/// [`Error::Config`] without a run, and for runs that cannot be compared: of different data sets, image shapes or rulers,
+/// or of one name.
 pub fn page(runs: &[Run]) -> Result<String> {
     let Some(first) = runs.first() else {
         return Err(Error::Config("there is no run to show: name the folders of evaluated runs".into()));
@@ -83,7 +86,12 @@ pub fn page(runs: &[Run]) -> Result<String> {
                         section id=(section.id) { h2 { (section.title) } (section.content) }
                     }
                 }
-                footer { p { "Made by degrain " (env!("CARGO_PKG_VERSION")) " from " code { "evaluation.json" } ", the log and the pictures of each run." } }
+                footer {
+                    p {
+                        "Made by degrain " (env!("CARGO_PKG_VERSION")) " from " code { "evaluation.json" }
+                        ", the log and the pictures of each run."
+                    }
+                }
             }
         }
     };
@@ -100,12 +108,17 @@ fn compared(runs: &[Run], first: &Run) -> Markup {
             dt { @if runs.len() == 1 { "Run" } @else { "Runs" } }
             dd { @for (n, run) in runs.iter().enumerate() { @if n > 0 { ", " } strong { (run.name()) } } }
             dt { "Data set" }
-            dd { (first.evaluation.subject.dataset) ", images of " (height) " × " (width) @if channels > 1 { " × " (channels) } " pixels" }
+            dd {
+                (first.evaluation.subject.dataset) ", images of " (height) " × " (width)
+                @if channels > 1 { " × " (channels) } " pixels"
+            }
             dt { "Ruler" }
             dd {
                 "a classifier of " (ruler.dataset) " with "
                 @if let Some(features) = first.number("ruler.features") { (features.show(Format::Count)) } " features"
-                @if let Some(accuracy) = accuracy { ", right about " (accuracy.show(Format::Share)) " of the test images" }
+                @if let Some(accuracy) = accuracy {
+                    ", right about " (accuracy.show(Format::Share)) " of the test images"
+                }
                 br;
                 code.hash { "sha256 " (ruler.sha256) }
             }
@@ -113,7 +126,8 @@ fn compared(runs: &[Run], first: &Run) -> Markup {
     }
 }
 
-/// Numbers stand beside each other only if they were measured of the same kind of images, by the same ruler, under different names.
+/// Numbers stand beside each other only if they were measured of the same kind of images, by the same ruler, under
+/// different names.
 fn comparable(runs: &[Run]) -> Result<()> {
     let mut names = HashSet::new();
     if let Some(twice) = runs.iter().find(|run| !names.insert(run.name())) {

@@ -1,4 +1,5 @@
-//! A number on the page: rounded for the eye, and with all its digits in attributes, where a program compares it with `evaluation.json`.
+//! A number on the page: rounded for the eye, and with all its digits in attributes, where a program compares it with
+//! `evaluation.json`.
 
 use maud::{Markup, html};
 
@@ -7,7 +8,8 @@ use maud::{Markup, html};
 pub(super) struct Number {
     /// Name of the run.
     pub run: String,
-    /// Its path in the document, such as `quality.fd_test`; of a quotient both paths, `sampling.seconds / sampling.count`.
+    /// Its path in the document, such as `quality.fd_test`; of a quotient both paths, `sampling.seconds /
+    /// sampling.count`.
     pub field: String,
     /// As JSON writes it.
     pub digits: String,
@@ -47,7 +49,8 @@ impl Number {
 }
 
 impl Format {
-    /// Of a mean and its standard error: as many digits as give the error two that count, and small numbers as multiples of one power of ten.
+    /// Of a mean and its standard error: as many digits as give the error two that count, and small numbers as
+    /// multiples of one power of ten.
     pub fn of_estimate(value: f64, error: f64) -> Format {
         if error <= 0.0 {
             return Format::Significant;
@@ -93,7 +96,8 @@ fn percent(share: f64, decimals: usize) -> String {
     format!("{}\u{a0}%", fixed(100.0 * share, decimals))
 }
 
-/// Rounded to `digits` that count, but never before the point; by powers of ten where many zeros would stand before the first digit.
+/// Rounded to `digits` that count, but never before the point; by powers of ten where many zeros would stand before the
+/// first digit.
 fn significant(value: f64, digits: i32) -> String {
     if value == 0.0 {
         return "0".into();

@@ -20,7 +20,8 @@ pub(super) fn strips(runs: &[Run]) -> Markup {
         @for run in runs {
             @for (strip, direction) in [(&run.forward, "forward"), (&run.reverse, "reverse")] {
                 @if let Some(strip) = strip {
-                    (figure::picture(strip, &format!("{}, {direction}", run.name()), &format!("The {direction} process, left to right")))
+                    @let what = format!("The {direction} process, left to right");
+                    (figure::picture(strip, &format!("{}, {direction}", run.name()), &what))
                 }
             }
         }

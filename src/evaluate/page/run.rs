@@ -26,10 +26,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads the folder of a run. Only `evaluation/evaluation.json` must be there; pictures and log are shown if they are.
+    /// Reads the folder of a run. Only `evaluation/evaluation.json` must be there; pictures and log are shown if they
+    /// are.
     ///
     /// # Errors
-    /// [`Error::File`] for a run that has not been evaluated, and for a file that is damaged; [`Error::Io`] for one that cannot be read.
+    /// [`Error::File`] for a run that has not been evaluated, and for a file that is damaged;
+    /// [`Error::Io`] for one that cannot be read.
     pub fn read(folder: &Path) -> Result<Run> {
         if !folder.is_dir() {
             return Err(Error::file(folder, "there is no such folder: name that of an evaluated run"));
@@ -61,7 +63,8 @@ impl Run {
         &self.evaluation.subject.name
     }
 
-    /// The number at a path of names and indices, such as `likelihood.0.total.value`; `None` where the document has none.
+    /// The number at a path of names and indices, such as `likelihood.0.total.value`; `None` where the document has
+    /// none.
     pub(super) fn number(&self, field: &str) -> Option<Number> {
         let number = self.document.pointer(&format!("/{}", field.replace('.', "/")))?.as_number()?;
         Some(Number {

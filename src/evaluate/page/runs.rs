@@ -12,7 +12,8 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         (summary(runs).markup())
         p.note {
             @if runs.len() > 1 { "The best of a column is " strong { "emphasised" } " where one direction is better. " }
-            "± is a standard error, and a range under a share its interval of 95 %. Bits a dimension are the first that were measured of a split; all of them are under "
+            "± is a standard error, and a range under a share its interval of 95 %. "
+            "Bits a dimension are the first that were measured of a split; all of them are under "
             a href="#likelihood" { "Likelihood" } "."
         }
         h3 { "Distances in full" }

@@ -1,4 +1,5 @@
-//! A table of runs: numbers with their errors and intervals, a dash where there is none, and the best of a column emphasised.
+//! A table of runs: numbers with their errors and intervals, a dash where there is none, and the best of a column
+//! emphasised.
 
 use super::number::{Format, Number};
 use super::run::Run;
