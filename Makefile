@@ -6,12 +6,12 @@ ARGS ?=
 # Not `npm install`: the lock file fixes the version of the compiler, and packages get to run no scripts.
 TINT := tools/tint/node_modules/.package-lock.json
 
-.PHONY: train test bench goldens mutants tint swiftshader lint driver help
+.PHONY: train test bench goldens mutants tint swiftshader lint driver browser help
 
 train: driver ## trains a model on the MNIST of this repository
 	cargo run --release --bin train -- $(ARGS)
 
-test: driver ## all tests
+test: driver browser ## all tests
 	cargo test --release $(ARGS)
 
 bench: driver ## times every operator and the training step
@@ -37,6 +37,9 @@ lint: ## formatting, and clippy without a warning
 
 driver:
 	@tools/driver.sh
+
+browser:
+	@tools/browser.sh
 
 $(TINT): tools/tint/package-lock.json
 	@command -v npm >/dev/null || tools/install.sh "Node.js (which runs Tint)" "apt-get=nodejs npm" "dnf=nodejs npm" \

@@ -252,12 +252,84 @@ fn plots_draw_whatever_they_get() {
         let falling: Vec<(f64, f64)> = (1..500).map(|x| (x as f64, 1.0 / x as f64)).collect();
         assert!(painted(&new().line("training", &falling), blue) > 500);
         assert!(painted(&new().line("training", &[(3.0, 0.5)]), blue) > 20, "one point is shown");
+        assert!(painted(&new().logarithmic_x().line("training", &falling), blue) > 500);
         for points in [&[][..], &[(0.0, f64::NAN), (1.0, f64::INFINITY)], &[(0.0, 2.0), (1.0, 2.0)], &[(0.0, 0.0)]] {
             assert_eq!(new().smoothed("training", points, 10.0).draw().bytes.len(), 1000 * 600 * 3);
         }
         let empty = new().draw();
         assert!(empty.bytes.iter().any(|&byte| byte < 100), "axes and title are drawn");
     }
+}
+
+#[test]
+fn a_plot_as_svg_shows_the_same() {
+    let folder = TempDir::new().unwrap();
+    let points = [(1.0, 1.0), (10.0, 0.1), (100.0, f64::NAN), (100.0, 0.01)];
+    for plot in [
+        Plot::new("a < b & \"c\"", "step", "loss"),
+        Plot::new("a < b & \"c\"", "step", "loss").logarithmic_x().logarithmic(),
+    ] {
+        let path = folder.path().join("loss.svg");
+        let plot = plot.size(640, 400).smoothed("training", &points, 1.0).line("only one", &[(3.0, 0.5)]);
+        plot.save_svg(&path).unwrap();
+        let svg = fs::read_to_string(&path).unwrap();
+        assert_eq!(svg, plot.svg());
+        assert!(
+            svg.starts_with("<svg width=\"640\" height=\"400\" viewBox=\"0 0 640 400\"") && svg.ends_with("</svg>\n"),
+            "{svg}"
+        );
+        // Every opened element ends, text is escaped, and no font is asked for that a browser may not have.
+        let count = |what: &str| svg.matches(what).count();
+        assert_eq!(count("<"), count("/>") + 2 * count("</"), "{svg}");
+        assert_eq!((count("a &lt; b &amp; &quot;c&quot;"), count("a < b")), (1, 0));
+        assert!(count("<text") > 10 && count("<text") == count("font-family=\"sans-serif\""), "{svg}");
+        for text in ["step", "loss", "training", "only one"] {
+            assert!(svg.lines().any(|line| line == text), "no '{text}' in {svg}");
+        }
+        // The line of three points: the one that is not finite is left out.
+        let line = svg.lines().find(|line| line.contains("polyline") && line.contains("stroke-width=\"2\"")).unwrap();
+        assert_eq!(
+            line.split("points=\"").nth(1).unwrap().split_whitespace().filter(|pair| pair.contains(',')).count(),
+            3
+        );
+        assert_eq!(count("<circle"), 1);
+        let picture = plot.draw();
+        assert_eq!((picture.width, picture.height), (640, 400));
+    }
+}
+
+#[test]
+fn a_logarithmic_axis_has_numbers_over_any_range() {
+    for (low, high, expected) in [
+        (0.06, 0.14, &["0.06", "0.08", "0.1", "0.12", "0.14"][..]),
+        (2.4, 50.0, &["3", "5", "7", "10", "20", "30", "50"]),
+        (1.0, 1000.0, &["1", "2", "5", "10", "20", "50", "100", "200", "500", "1000"]),
+        (1e-6, 1e3, &["0.001", "0.01", "0.1", "1", "10", "100"]),
+    ] {
+        let svg = Plot::new("", "", "").logarithmic().line("", &[(0.0, low), (7.5, high)]).svg();
+        // The numbers beside the vertical axis end at it.
+        let elements: Vec<&str> =
+            svg.split("<text ").filter(|element| element.contains("text-anchor=\"end\"")).collect();
+        let numbers: Vec<&str> = elements.iter().filter_map(|element| element.lines().nth(1)).collect();
+        let missing: Vec<_> = expected.iter().filter(|number| !numbers.contains(number)).collect();
+        assert!(missing.is_empty() && numbers.len() < 14, "{low} to {high}: {numbers:?}");
+    }
+}
+
+#[test]
+fn a_legend_stands_where_the_lines_are_not() {
+    let corner = |points: &[(f64, f64)]| {
+        let svg = Plot::new("", "", "").line("name", points).svg();
+        let before = svg.split("\nname\n").next().unwrap().rsplit("<text ").next().unwrap();
+        let place = |name: &str| {
+            before.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse::<f64>().unwrap()
+        };
+        (if place("x") < 500.0 { "left" } else { "right" }, if place("y") < 300.0 { "high" } else { "low" })
+    };
+    assert_eq!(corner(&[(0.0, 1.0), (1.0, 0.0)]), ("right", "high"));
+    assert_eq!(corner(&[(0.0, 0.0), (1.0, 1.0)]), ("left", "high"));
+    assert_eq!(corner(&[(0.0, 0.0), (0.1, 1.0), (0.9, 1.0), (1.0, 0.9)]), ("right", "low"));
+    assert_eq!(corner(&[(0.0, 1.0), (0.9, 1.0), (1.0, 0.0)]), ("left", "low"));
 }
 
 #[test]

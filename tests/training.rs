@@ -162,6 +162,7 @@ fn fifty_steps_lower_the_loss() {
         "config.toml",
         "manifest.json",
         "loss.png",
+        "loss.svg",
         "forward.png",
         "reverse.png",
         "samples/averaged-000050.png",

@@ -23,3 +23,4 @@ pub use options::{Options, SweepWay};
 pub use subject::{Examined, Source};
 pub use table::table;
 pub use write::write;
+pub mod page;

@@ -40,22 +40,39 @@ impl JsonLines {
         self.file.append(&line)
     }
 
-    /// Reads the records from the first on, and cuts the file before the first that `keep` refuses or that is no such record: what a resumed
-    /// run will write again. Returns those kept.
+    /// Reads the records from the first on, and cuts the file before the first that `keep` refuses or that is no such
+    /// record: what a resumed run will write again. Returns those kept.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn keep_while<T: DeserializeOwned>(&mut self, keep: impl Fn(&T) -> bool) -> Result<Vec<T>> {
         let text = std::fs::read_to_string(self.file.path()).map_err(Error::io(self.file.path()))?;
-        let (mut kept, mut length) = (Vec::new(), 0);
-        for line in text.split_inclusive('\n') {
-            match serde_json::from_str(line) {
-                Ok(record) if keep(&record) => kept.push(record),
-                _ => break,
-            }
-            length += line.len();
-        }
+        let (kept, length) = records(&text, keep);
         self.file.cut(length as u64)?;
         Ok(kept)
     }
+}
+
+/// Reads the records of a log, and leaves the file as it is: from the first on, up to one that is no such record, such
+/// as a half-written line.
+///
+/// # Errors
+/// [`Error::Io`] naming `path`.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    Ok(records(&text, |_| true).0)
+}
+
+/// The records before the first that `keep` refuses or that is no such record, and how many bytes of the text they
+/// take.
+fn records<T: DeserializeOwned>(text: &str, keep: impl Fn(&T) -> bool) -> (Vec<T>, usize) {
+    let (mut kept, mut length) = (Vec::new(), 0);
+    for line in text.split_inclusive('\n') {
+        match serde_json::from_str(line) {
+            Ok(record) if keep(&record) => kept.push(record),
+            _ => break,
+        }
+        length += line.len();
+    }
+    (kept, length)
 }

@@ -6,10 +6,12 @@ pub mod apng;
 pub mod events;
 pub mod grid;
 pub mod jsonl;
+mod legend;
 pub mod npz;
 pub mod picture;
 pub mod plot;
 pub mod strip;
+mod ticks;
 
 pub use events::EventWriter;
 pub use grid::{Layout, stack};

@@ -48,6 +48,18 @@ pub enum Line {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         accuracy: Option<f64>,
     },
+    /// An evaluation during training.
+    Evaluation {
+        /// Number of the step, from 1.
+        step: u32,
+        /// Seconds trained until then.
+        #[serde(rename = "evaluated_seconds")]
+        seconds: f64,
+        /// Bits a dimension of the test images, by the variational bound; null where the process has none.
+        bound: Option<f64>,
+        /// Frechet distance to the test images, in the ruler's features; null where it was not measured.
+        frechet_distance: Option<f64>,
+    },
 }
 
 /// The records of a run.
@@ -195,7 +207,7 @@ impl Journal {
         }
     }
 
-    /// Draws `loss.png` and ends the progress bar.
+    /// Draws `loss.png` and `loss.svg`, and ends the progress bar.
     ///
     /// # Errors
     /// A full disk.
@@ -206,7 +218,9 @@ impl Journal {
         for (number, quarter) in self.quarters.iter().enumerate() {
             plot = plot.smoothed(&format!("t in quarter {}", number + 1), quarter, span);
         }
-        plot.line("validation", &self.validations).save(&self.folder.join("loss.png"))
+        let plot = plot.line("validation", &self.validations);
+        plot.save(&self.folder.join("loss.png"))?;
+        plot.save_svg(&self.folder.join("loss.svg"))
     }
 
     fn write(&mut self, line: &Line) -> Result<()> {
@@ -223,6 +237,8 @@ impl Journal {
                 }
             }
             Line::Validation { step, validation_loss, .. } => self.validations.push((f64::from(step), validation_loss)),
+            // Not of the loss, and so not in its picture.
+            Line::Evaluation { .. } => {}
         }
     }
 }
@@ -230,7 +246,7 @@ impl Journal {
 impl Line {
     fn number(&self) -> u32 {
         match *self {
-            Line::Step { step, .. } | Line::Validation { step, .. } => step,
+            Line::Step { step, .. } | Line::Validation { step, .. } | Line::Evaluation { step, .. } => step,
         }
     }
 }

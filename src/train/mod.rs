@@ -3,7 +3,7 @@
 pub mod checkpoint;
 mod choices;
 mod feed;
-mod journal;
+pub mod journal;
 mod manifest;
 mod networks;
 mod objective;

@@ -1,0 +1,148 @@
+//! A number on the page: rounded for the eye, and with all its digits in attributes, where a program compares it with
+//! `evaluation.json`.
+
+use maud::{Markup, html};
+
+/// A number of a run, with where it stands in the run's `evaluation.json`.
+#[derive(Clone, Debug)]
+pub(super) struct Number {
+    /// Name of the run.
+    pub run: String,
+    /// Its path in the document, such as `quality.fd_test`; of a quotient both paths, `sampling.seconds /
+    /// sampling.count`.
+    pub field: String,
+    /// As JSON writes it.
+    pub digits: String,
+    pub value: f64,
+}
+
+/// How a number is rounded, and in which unit it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Format {
+    /// Four digits that count.
+    Significant,
+    /// So many digits behind the point.
+    Fixed(usize),
+    /// A multiple, with so many digits behind the point, of this power of ten.
+    Power(i32, usize),
+    /// In percent; near the ends with one more digit.
+    Share,
+    /// Whole, with commas between thousands.
+    Count,
+    /// With the digits that it was written with: a setting.
+    Written,
+    /// Microseconds to days.
+    Seconds,
+    /// Three digits that count, of this unit.
+    Of(&'static str),
+    /// The same with a prefix of thousands before the unit.
+    Prefixed(&'static str),
+}
+
+impl Number {
+    /// Rounded, with its attributes.
+    pub fn show(&self, format: Format) -> Markup {
+        html! {
+            span.number data-run=(self.run) data-field=(self.field) data-value=(self.digits) { (format.text(self)) }
+        }
+    }
+}
+
+impl Format {
+    /// Of a mean and its standard error: as many digits as give the error two that count, and small numbers as
+    /// multiples of one power of ten.
+    pub fn of_estimate(value: f64, error: f64) -> Format {
+        if error <= 0.0 {
+            return Format::Significant;
+        }
+        let last = magnitude(error, 2) - 1;
+        match magnitude(value.abs().max(error), 2) {
+            first if first < -3 => Format::Power(first, (first - last) as usize),
+            _ => Format::Fixed((-last).max(0) as usize),
+        }
+    }
+
+    /// The rounded number with its unit.
+    fn text(self, number: &Number) -> String {
+        let value = number.value;
+        match self {
+            Format::Significant => significant(value, 4),
+            Format::Fixed(decimals) => fixed(value, decimals),
+            Format::Power(power, decimals) => raised(value, power, decimals),
+            Format::Share if value > 0.0 && value < 0.01 || value > 0.99 && value < 1.0 => percent(value, 2),
+            Format::Share => percent(value, 1),
+            Format::Count => fixed(value, 0),
+            Format::Written => number.digits.clone(),
+            Format::Seconds => {
+                let units = [(86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms")];
+                scaled(value, &units, (1e-6, "µs"))
+            }
+            Format::Of(unit) => format!("{}\u{a0}{unit}", significant(value, 3)),
+            Format::Prefixed(unit) => {
+                let prefixes = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+                scaled(value, &prefixes, (1.0, "")) + unit
+            }
+        }
+    }
+}
+
+/// In the largest unit that the number fills, with three digits that count.
+fn scaled(value: f64, units: &[(f64, &str)], smallest: (f64, &str)) -> String {
+    let (size, unit) = units.iter().copied().find(|(size, _)| value >= *size).unwrap_or(smallest);
+    format!("{}\u{a0}{unit}", significant(value / size, 3))
+}
+
+fn percent(share: f64, decimals: usize) -> String {
+    format!("{}\u{a0}%", fixed(100.0 * share, decimals))
+}
+
+/// Rounded to `digits` that count, but never before the point; by powers of ten where many zeros would stand before the
+/// first digit.
+fn significant(value: f64, digits: i32) -> String {
+    if value == 0.0 {
+        return "0".into();
+    }
+    let power = magnitude(value, digits);
+    if (-4..9).contains(&power) {
+        return fixed(value, (digits - 1 - power).max(0) as usize);
+    }
+    raised(value, power, digits as usize - 1)
+}
+
+/// As a multiple of a power of ten.
+fn raised(value: f64, power: i32, decimals: usize) -> String {
+    let exponent: String = power.to_string().chars().map(superscript).collect();
+    format!("{}\u{a0}×\u{a0}10{exponent}", fixed(value / 10f64.powi(power), decimals))
+}
+
+/// The power of ten of the first digit, after rounding to so many digits: 9.999 has 1 of three digits, 0 of four.
+fn magnitude(value: f64, digits: i32) -> i32 {
+    let written = format!("{:.*e}", (digits - 1) as usize, value);
+    written.rsplit('e').next().and_then(|power| power.parse().ok()).unwrap_or(0)
+}
+
+fn superscript(c: char) -> char {
+    match c {
+        '-' => '⁻',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        _ => c.to_digit(10).and_then(|digit| char::from_u32(0x2070 + digit)).unwrap_or(c),
+    }
+}
+
+/// With a true minus sign, and commas between thousands.
+fn fixed(value: f64, decimals: usize) -> String {
+    let written = format!("{:.decimals$}", value.abs());
+    let (whole, rest) = written.split_once('.').map_or((written.as_str(), None), |(whole, rest)| (whole, Some(rest)));
+    let negative = value < 0.0 && written.chars().any(|c| ('1'..='9').contains(&c));
+    let mut text = String::from(if negative { "\u{2212}" } else { "" });
+    for (n, digit) in whole.chars().enumerate() {
+        if n > 0 && (whole.len() - n).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    rest.into_iter().for_each(|rest| text.extend([".", rest]));
+    text
+}

@@ -1,0 +1,238 @@
+//! Folders of runs with made-up numbers: all of them different, so that one in another's place is noticed.
+
+use degrain::data::{Dataset, Split, load};
+use degrain::evaluate::evaluation::{
+    Classes, Cost, Counts, Evaluation, Likelihood, Memorisation, Nearest, Quality, RulerCard, Sampling, Subject,
+    SweepPoint,
+};
+use degrain::metrics::balance::{Balance, Proportion};
+use degrain::metrics::{Estimate, Quantiles};
+use degrain::report::{Images, JsonLines, Layout, grid::grid, strip::strip};
+use degrain::train::journal::Line;
+use std::fs;
+use std::path::Path;
+
+/// Numbers that never repeat, each with all its digits.
+struct Numbers(f64);
+
+impl Numbers {
+    /// In 0..1.
+    fn next(&mut self) -> f64 {
+        self.0 = (self.0 + std::f64::consts::LN_2).fract();
+        self.0
+    }
+
+    fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * self.next()
+    }
+
+    fn share(&mut self, low: f64, high: f64) -> Proportion {
+        let count = 2000 + (1000.0 * self.next()) as u32;
+        let successes = (f64::from(count) * self.between(low, high)) as u32;
+        let share = f64::from(successes) / f64::from(count);
+        Proportion {
+            successes,
+            count,
+            low: share * self.between(0.97, 0.99),
+            high: share + (1.0 - share) * self.next() * 0.1,
+        }
+    }
+
+    fn estimate(&mut self, low: f64, high: f64) -> Estimate {
+        let value = self.between(low, high);
+        Estimate { value, error: value.abs() * self.between(0.002, 0.01) }
+    }
+
+    fn quantiles(&mut self, scale: f64) -> Quantiles {
+        let mut steps = || scale * self.between(0.5, 1.0);
+        let ends = [steps(), steps(), steps(), steps(), steps()];
+        let [least, percentile_1, quartile_1, median, quartile_3] = [1, 2, 3, 4, 5].map(|n| ends[..n].iter().sum());
+        Quantiles { count: (10_000.0 * self.next()) as u32, least, percentile_1, quartile_1, median, quartile_3 }
+    }
+
+    fn likelihood(&mut self, split: &str, what: &str, parts: &[&str]) -> Likelihood {
+        let parts = parts.iter().map(|&name| (name.to_string(), self.estimate(1e-6, 1.5))).collect();
+        let images = 500 + (1000.0 * self.next()) as u32;
+        Likelihood { split: split.into(), what: what.into(), images, total: self.estimate(1.1, 2.4), parts }
+    }
+}
+
+/// Every part of an evaluation is there: of a conditional model of a discrete process, measured in every way.
+pub fn evaluation(name: &str, seed: f64) -> Evaluation {
+    let mut n = Numbers(seed);
+    let classes: Vec<String> = (0..10).map(|class| class.to_string()).collect();
+    let nearest = |n: &mut Numbers, scale| Nearest {
+        drawn: n.quantiles(scale),
+        test: n.quantiles(scale),
+        suspicious: n.share(0.0, 0.03),
+    };
+    let mut sweep = Vec::new();
+    for (sampler, guidance) in [("ddpm", 1.0), ("ddim", 1.0), ("ddim", 2.0), ("ddim", 4.5)] {
+        for steps in [10, 50, 250] {
+            let fd_test = 400.0 / f64::from(steps) * n.between(0.8, 1.2) + 2.0 * f64::from(guidance);
+            let (seconds_per_image, accuracy) = (f64::from(steps) * 1e-4 * n.next(), Some(n.share(0.8, 0.99)));
+            sweep.push(SweepPoint {
+                sampler: sampler.into(),
+                steps,
+                guidance,
+                count: 1000 + steps,
+                seconds_per_image,
+                fd_test,
+                accuracy,
+            });
+        }
+    }
+    Evaluation {
+        subject: Subject {
+            name: name.into(),
+            model: "UNet2DModel".into(),
+            process: "discrete, 1000 steps, cosine schedule".into(),
+            dataset: "MNIST".into(),
+            image: [1, 28, 28],
+            conditional: true,
+            step: 2000 + (98_000.0 * n.next()) as u32,
+            parameters: 1_234_567 + (1e6 * n.next()) as u64,
+        },
+        sampling: Sampling {
+            count: 10_000,
+            sampler: "ddim".into(),
+            steps: 50,
+            guidance: 1.5,
+            seed: u64::MAX - 5,
+            seconds: n.between(20.0, 2000.0),
+        },
+        ruler: RulerCard {
+            sha256: "9f2c".repeat(16),
+            features: 128,
+            accuracy: Proportion { successes: 9_913, count: 10_000, low: 0.989_3, high: 0.992_9 },
+            dataset: "MNIST".into(),
+        },
+        quality: Quality {
+            fd_test: n.between(1.0, 30.0),
+            fd_train: n.between(1.0, 30.0),
+            floor: n.between(0.5, 0.9),
+            counts: Counts { drawn: 10_001, floor: 10_002, train: 60_003, test: 10_004 },
+            kid: n.estimate(-1e-3, 2e-2),
+            kid_floor: n.estimate(-2e-5, 3e-5),
+            precision: n.between(0.6, 0.99),
+            recall: n.between(0.4, 0.9),
+            neighbours: 3,
+            neighbour_images: 5_000,
+        },
+        classes: Classes {
+            names: classes.clone(),
+            accuracy: Some(n.share(0.9, 0.999)),
+            accuracy_by_class: classes.iter().map(|_| n.share(0.8, 1.0)).collect(),
+            balance: Some(Balance {
+                counts: classes.iter().map(|_| n.between(900.0, 1100.0) as u32).collect(),
+                expected: classes.iter().map(|_| n.between(900.0, 1100.0)).collect(),
+                chi_square: n.between(4.0, 60.0),
+                degrees: 9,
+                p_value: n.next().powi(12),
+            }),
+            classification_accuracy_score: Some(n.share(0.85, 0.97)),
+        },
+        likelihood: vec![
+            n.likelihood("train", "variational bound", &["L_T", "sum of L_t", "L_0"]),
+            n.likelihood("test", "variational bound", &["L_T", "sum of L_t", "L_0"]),
+            n.likelihood("test", "likelihood of the flow", &[]),
+        ],
+        memorisation: Memorisation { pixels: nearest(&mut n, 4.0), features: nearest(&mut n, 0.7) },
+        cost: Some(Cost {
+            adapter: "llvmpipe (LLVM 15.0.6, 256 bits)".into(),
+            training_seconds: n.between(600.0, 90_000.0),
+            training_images_per_second: n.between(50.0, 9000.0),
+            flops_per_image: (1e8 * n.next()) as u64,
+            flops_per_training_image: (3e8 * n.next()) as u64,
+            training_bytes: (2e9 * n.next()) as u64,
+            sampling_bytes: (2e8 * n.next()) as u64,
+            sampling_images_per_second: n.between(5.0, 500.0),
+        }),
+        sweep,
+    }
+}
+
+/// The same for images from elsewhere, which have neither model nor classes nor cost.
+pub fn images(name: &str, seed: f64) -> Evaluation {
+    let mut all = evaluation(name, seed);
+    let subject = Subject {
+        model: "images".into(),
+        process: "–".into(),
+        conditional: false,
+        step: 0,
+        parameters: 0,
+        ..all.subject
+    };
+    let sampling = Sampling { sampler: "none".into(), steps: 0, guidance: 1.0, seconds: 0.0, ..all.sampling };
+    all.classes = Classes {
+        accuracy: None,
+        accuracy_by_class: vec![],
+        balance: None,
+        classification_accuracy_score: None,
+        ..all.classes
+    };
+    Evaluation { subject, sampling, likelihood: vec![], cost: None, sweep: vec![], ..all }
+}
+
+/// Writes `evaluation/evaluation.json` alone.
+pub fn write_evaluation(run: &Path, evaluation: &Evaluation) {
+    fs::create_dir_all(run.join("evaluation")).unwrap();
+    fs::write(run.join("evaluation").join(Evaluation::FILE), serde_json::to_string_pretty(evaluation).unwrap())
+        .unwrap();
+}
+
+/// Writes what a run's folder has besides: the log, the settings and the pictures.
+pub fn write_the_rest(run: &Path, seed: f64) {
+    let mut n = Numbers(seed);
+    let mut log = JsonLines::open(&run.join("log.jsonl")).unwrap();
+    for step in 1..=900u32 {
+        let falling = 0.03 + 1.2 / (1.0 + f64::from(step) / 20.0);
+        let mut loss = |height| height * falling * n.between(0.7, 1.3);
+        log.append(&Line::Step {
+            step,
+            loss: loss(1.0),
+            gradient_norm: 1.0,
+            learning_rate: 1e-3,
+            // The first lines come before a pace was measured.
+            images_per_second: if step < 5 { 0.0 } else { 400.0 + 100.0 * seed },
+            loss_by_quarter: [
+                Some(loss(2.0)),
+                Some(loss(1.0)),
+                Some(loss(0.6)),
+                step.is_multiple_of(3).then(|| loss(0.4)),
+            ],
+        })
+        .unwrap();
+        if step.is_multiple_of(150) {
+            let validation_by_quarter = [Some(1.0); 4];
+            log.append(&Line::Validation {
+                step,
+                validation_loss: 1.1 * falling,
+                validation_by_quarter,
+                accuracy: None,
+            })
+            .unwrap();
+            let (bound, frechet_distance) = (Some(1.5 + falling), Some(10.0 + 900.0 * falling));
+            log.append(&Line::Evaluation { step, seconds: 0.3 * f64::from(step), bound, frechet_distance }).unwrap();
+        }
+    }
+    fs::write(run.join("config.toml"), "preset = \"ddpm\"\nbatch = 64\n[process]\nname = \"discrete\"\n").unwrap();
+
+    let mnist = load(Path::new("data/mnist"), Split::Test).unwrap();
+    let first = (1000.0 * seed) as usize;
+    let folder = run.join("evaluation");
+    grid(&digits(&mnist, first, 64), Layout { scale: 2, ..Layout::default() })
+        .save_png(&folder.join("grid.png"), &[])
+        .unwrap();
+    grid(&digits(&mnist, first, 16), Layout { scale: 2, ..Layout::default() })
+        .save_png(&folder.join("closest.png"), &[])
+        .unwrap();
+    let steps: Vec<Images> = (0..12).map(|step| digits(&mnist, first + step, 2)).collect();
+    for name in ["forward.png", "reverse.png"] {
+        strip(&steps, Layout { scale: 2, ..Layout::default() }).save_png(&run.join(name), &[]).unwrap();
+    }
+}
+
+fn digits(mnist: &Dataset, first: usize, count: usize) -> Images<'_> {
+    Images::new(&mnist.images[first * 784..][..count * 784], [count, 1, 28, 28])
+}

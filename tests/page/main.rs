@@ -1,0 +1,278 @@
+//! The page of evaluations, opened in a browser: nothing on the console, nothing from outside, every picture and curve
+//! drawn, every number that of `evaluation.json`, and what is read its rounding. What is looked for is found: pages
+//! with each of these faults are opened too.
+
+mod browser;
+mod made_up;
+
+use browser::{Findings, Shown, open};
+use degrain::evaluate::evaluation::Evaluation;
+use degrain::evaluate::page::{Run, page};
+use made_up::{evaluation, images, write_evaluation, write_the_rest};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// Windows of a desk and of a telephone.
+const WIDTHS: [u32; 2] = [1280, 420];
+
+/// Name and evaluation as JSON, made from what was written and not from the file.
+type Documents = BTreeMap<String, Value>;
+
+/// What makes an evaluation differ from another.
+type Change<'a> = &'a dyn Fn(&mut Evaluation);
+
+#[test]
+fn a_page_shows_what_was_measured() {
+    let folder = TempDir::new().unwrap();
+    // A name that is no HTML.
+    let odd = "a < b & \"c\"";
+    let written = [evaluation("ddpm-tiny", 0.1), evaluation(odd, 0.37), images("images from elsewhere", 0.7)];
+    for (evaluation, (name, seed)) in written.iter().zip([("one", Some(0.2)), ("two", Some(0.9)), ("three", None)]) {
+        let run = folder.path().join(name);
+        write_evaluation(&run, evaluation);
+        seed.into_iter().for_each(|seed| write_the_rest(&run, seed));
+    }
+    let runs = ["one", "two", "three"].map(|name| Run::read(&folder.path().join(name)).unwrap());
+    let html = page(&runs).unwrap();
+    // Left there to be looked at.
+    fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("page.html"), &html).unwrap();
+    assert!(!html.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").contains("://"), "an address of the outside");
+    for width in WIDTHS {
+        let found = open(&html, width);
+        assert_eq!(found.window, f64::from(width));
+        assert_eq!(problems(&found, &documents(&written)), Vec::<String>::new(), "in a window of {width} pixels");
+        // Two runs with grid, closest pairs and two strips; 4 curves of all runs and one of quarters for each, over
+        // steps and time; 3 sweeps each.
+        assert_eq!((found.images.len(), found.drawings.len()), (8, 2 * (4 + 2) + 2 * 3));
+        let sections =
+            ["Runs", "Likelihood", "Balance", "Memorisation", "Cost", "Curves", "Samples", "Forward and reverse"];
+        assert_eq!(found.sections[..sections.len()], sections);
+        assert!(html.contains("1.967") && html.contains("1.382"), "MNIST has its baselines");
+        // The least distance is emphasised, and nothing where less is not better.
+        let least = written.iter().min_by(|a, b| a.quality.fd_test.total_cmp(&b.quality.fd_test)).unwrap();
+        assert!(found.best.contains(&format!("{} quality.fd_test", least.subject.name)), "{:?}", found.best);
+        assert!(
+            !found.best.iter().any(|field| field.contains("parameters") || field.contains("p_value")),
+            "{:?}",
+            found.best
+        );
+        // Every number of a complete evaluation is on the page.
+        let shown: BTreeSet<&str> = found
+            .numbers
+            .iter()
+            .filter(|number| number.run == odd)
+            .flat_map(|number| number.field.split(" / "))
+            .collect();
+        let mut missing = Vec::new();
+        leaves(&documents(&written)[odd], "", &mut missing);
+        missing.retain(|field| {
+            !shown.contains(field.as_str()) && !field.starts_with("ruler.") && !field.starts_with("subject.image.")
+        });
+        assert_eq!(missing, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_single_run_of_another_data_set_has_a_page() {
+    let folder = TempDir::new().unwrap();
+    let mut lone = images("cifar", 0.5);
+    lone.subject.dataset = "CIFAR-10".into();
+    lone.subject.image = [3, 32, 32];
+    write_evaluation(folder.path(), &lone);
+    let html = page(&[Run::read(folder.path()).unwrap()]).unwrap();
+    let found = open(&html, 1280);
+    assert_eq!(problems(&found, &documents(std::slice::from_ref(&lone))), Vec::<String>::new());
+    assert_eq!((found.images.len(), found.drawings.len(), found.best.len()), (0, 0, 0));
+    assert_eq!(found.sections, ["Runs", "Memorisation", "How each number was computed"]);
+    assert!(!html.contains("1.967"), "a baseline of MNIST beside CIFAR-10");
+}
+
+#[test]
+fn every_fault_of_a_page_is_found() {
+    let folder = TempDir::new().unwrap();
+    let written = [evaluation("whole", 0.1)];
+    write_evaluation(folder.path(), &written[0]);
+    write_the_rest(folder.path(), 0.3);
+    let html = page(&[Run::read(folder.path()).unwrap()]).unwrap();
+    let fd = written[0].quality.fd_test;
+    let number = format!("data-field=\"quality.fd_test\" data-value=\"{fd}\">");
+    let faults = [
+        ("a broken image", "data:image/png;base64,iVBOR", "data:image/png;base64,broken", "image"),
+        ("an image without an extent", "<img ", "<img style=\"width:0\" ", "image"),
+        ("a curve without an extent", "<svg ", "<svg style=\"display:none\" ", "svg"),
+        ("an error on the console", "; style-src", "; script-src 'unsafe-inline'; style-src", "made up"),
+        ("a picture from outside", "</main>", "<img src=\"https://example.com/x.png\" alt=\"\"></main>", "example.com"),
+        (
+            "a background from outside",
+            "</style>",
+            "body { background: url(https://example.com/y.png) }</style>",
+            "y.png",
+        ),
+        ("a style from outside", "</style>", "</style><link rel=\"stylesheet\" href=\"style.css\">", "style.css"),
+        ("another number", &number, "data-field=\"quality.fd_test\" data-value=\"3.25\">", "quality.fd_test"),
+        (
+            "a number of another field",
+            "data-field=\"quality.recall\"",
+            "data-field=\"quality.precision\"",
+            "quality.precision",
+        ),
+        (
+            "a number that is not there",
+            "data-field=\"quality.recall\"",
+            "data-field=\"quality.recal\"",
+            "quality.recal",
+        ),
+        ("another rounding", &number, &format!("{number}1"), "quality.fd_test"),
+        ("an overflow", "<main>", "<main style=\"width:3000px\">", "wide"),
+    ];
+    for (fault, from, to, named) in faults {
+        assert!(html.contains(from), "{fault}: the page has no {from}");
+        let script = if named == "made up" { "<script>console.error('made up')</script></main>" } else { "</main>" };
+        let broken = html.replacen(from, to, 1).replacen("</main>", script, 1);
+        let found = problems(&open(&broken, 1280), &documents(&written));
+        assert!(found.iter().any(|problem| problem.contains(named)), "{fault} was not found: {found:?}");
+    }
+    // The same page without a fault, in the same hands.
+    assert_eq!(problems(&open(&html, 1280), &documents(&written)), Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_shown_is_named() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let message = |result: degrain::Result<String>| result.unwrap_err().to_string();
+    let read = |name: &str| Run::read(&at(name));
+    let write = |name: &str, change: Change<'_>| {
+        let mut evaluation = evaluation(name, 0.3);
+        change(&mut evaluation);
+        write_evaluation(&at(name), &evaluation);
+        read(name).unwrap()
+    };
+    let first = || write("first", &|_| ());
+    #[rustfmt::skip]
+    let pairs: [(&str, Change<'_>, &[&str]); 4] = [
+        ("other data", &|e| e.subject.dataset = "Fashion-MNIST".into(), &["first", "other data", "MNIST", "Fashion-MNIST"]),
+        ("other shape", &|e| e.subject.image = [3, 32, 32], &["first", "other shape", "1 x 28 x 28", "3 x 32 x 32"]),
+        ("other ruler", &|e| e.ruler.sha256 = "ab".repeat(32), &["first", "other ruler", "9f2c9f2c", "abababab", "evaluate both"]),
+        ("other folder", &|e| e.subject.name = "first".into(), &["first", "rename"]),
+    ];
+    for (name, change, words) in pairs {
+        let message = message(page(&[first(), write(name, change)]));
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    }
+    assert!(message(page(&[])).contains("no run to show"));
+
+    let failure = |name: &str| read(name).err().unwrap().to_string();
+    assert!(failure("nowhere").contains("nowhere: there is no such folder"));
+    fs::create_dir(at("trained")).unwrap();
+    let told = failure("trained");
+    assert!(told.contains("trained: has not been evaluated") && told.contains("`evaluate --checkpoint "), "{told}");
+    first();
+    fs::write(at("first/evaluation/grid.png"), "no PNG").unwrap();
+    assert!(failure("first").contains("grid.png"), "{}", failure("first"));
+    fs::write(at("first/evaluation/evaluation.json"), "{}").unwrap();
+    assert!(failure("first").contains("evaluation.json") && failure("first").contains("evaluate the run again"));
+}
+
+/// What is wrong with a page, a line for each fault.
+fn problems(found: &Findings, documents: &Documents) -> Vec<String> {
+    let mut problems: Vec<String> = found.console.iter().map(|line| format!("on the console: {line}")).collect();
+    problems.extend(found.references.iter().map(|address| format!("a reference to {address}")));
+    problems.extend(found.requests.iter().map(|address| format!("a request for {address}")));
+    let drawn = |extent: &[f64]| extent.iter().all(|&pixels| pixels > 0.0);
+    problems
+        .extend(found.images.iter().filter(|image| !drawn(&image[..])).map(|image| format!("an image of {image:?}")));
+    problems.extend(found.drawings.iter().filter(|svg| !drawn(&svg[..])).map(|svg| format!("an svg of {svg:?}")));
+    if found.width > found.window {
+        problems.push(format!("{} pixels wide in a window of {}", found.width, found.window));
+    }
+    if found.numbers.is_empty() {
+        problems.push("no numbers".into());
+    }
+    problems.extend(found.numbers.iter().filter_map(|number| fault(number, documents)));
+    problems
+}
+
+/// What is wrong with a number: not that of the document, not shown, or not rounded to what is shown.
+fn fault(number: &Shown, documents: &Documents) -> Option<String> {
+    let look_up =
+        |field: &str| documents.get(&number.run)?.pointer(&format!("/{}", field.replace('.', "/")))?.as_number();
+    let parts: Option<Vec<_>> = number.field.split(" / ").map(look_up).collect();
+    let (expected, value) = match &parts.unwrap_or_default()[..] {
+        [one] => (one.to_string(), one.as_f64()?),
+        [dividend, divisor] => {
+            let quotient = dividend.as_f64()? / divisor.as_f64()?;
+            (format!("{quotient:?}"), quotient)
+        }
+        _ => return Some(format!("{number:?}: the evaluation has no such number")),
+    };
+    // Not digit by digit: 1e-7 may be written in several ways. Integers beyond f64 are.
+    let same = number.value == expected || number.value.contains(['.', 'e']) && number.value.parse() == Ok(value);
+    let Some((shown, half)) = read(&number.text) else { return Some(format!("{number:?}: cannot be read")) };
+    match () {
+        _ if !same => Some(format!("{number:?}: it is {expected}")),
+        _ if (shown - value).abs() > half * (1.0 + 1e-9) + value.abs() * 1e-14 => {
+            Some(format!("{number:?}: rounded wrongly"))
+        }
+        _ if number.size.contains(&0.0) => Some(format!("{number:?}: not shown")),
+        _ => None,
+    }
+}
+
+/// A number as a person reads it, and half of its last digit's unit: what rounding may have changed.
+fn read(text: &str) -> Option<(f64, f64)> {
+    let words: Vec<&str> = text.split('\u{a0}').collect();
+    let digits = words[0].replace(',', "").replace('\u{2212}', "-");
+    let unit = match words[1..] {
+        [] => 1.0,
+        ["×", power] => {
+            let digit = |c: char| match c {
+                '⁻' => '-',
+                c => "⁰¹²³⁴⁵⁶⁷⁸⁹".chars().position(|raised| raised == c).map_or('?', |n| char::from(b'0' + n as u8)),
+            };
+            10f64.powi(power.strip_prefix("10")?.chars().map(digit).collect::<String>().parse().ok()?)
+        }
+        [unit] => match unit {
+            "%" => 0.01,
+            "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "min" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            _ => {
+                let prefix = ["FLOP", "B", "images/s"].iter().find_map(|name| unit.strip_suffix(name))?;
+                [("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12)]
+                    .into_iter()
+                    .find(|(name, _)| *name == prefix)?
+                    .1
+            }
+        },
+        _ => return None,
+    };
+    let decimals = digits.split_once('.').map_or(0, |(_, decimals)| decimals.len() as i32);
+    Some((digits.parse::<f64>().ok()? * unit, 0.5 * 10f64.powi(-decimals) * unit))
+}
+
+fn documents(written: &[Evaluation]) -> Documents {
+    written
+        .iter()
+        .map(|evaluation| (evaluation.subject.name.clone(), serde_json::to_value(evaluation).unwrap()))
+        .collect()
+}
+
+/// The paths of all numbers of a document.
+fn leaves(value: &Value, path: &str, into: &mut Vec<String>) {
+    let below = |name: &str| if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+    match value {
+        Value::Number(_) => into.push(path.into()),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, item)| leaves(item, &below(&n.to_string()), into))
+        }
+        Value::Object(fields) => fields.iter().for_each(|(name, field)| leaves(field, &below(name), into)),
+        _ => {}
+    }
+}
