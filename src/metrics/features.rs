@@ -3,7 +3,7 @@
 //! A set of `count` images is `count · width` numbers, one image's features after another's.
 
 use crate::{Error, Result};
-use nalgebra::{DMatrix, DMatrixView, Dyn};
+use nalgebra::{DMatrix, DMatrixView};
 
 /// Rows of `width` in features.
 ///
@@ -41,9 +41,10 @@ pub(super) fn widen(features: &[f32]) -> Vec<f64> {
 }
 
 /// Inner products of every row of `a` with every row of `b`: [rows of a, rows of b], a column for each row of b.
+///
+/// The transpose is a copy: nalgebra 0.35 writes out of bounds where it multiplies a view by rows (its issue 1616).
 pub(super) fn gram(a: &[f64], b: &[f64], width: usize) -> DMatrix<f64> {
-    let rows = DMatrixView::from_slice_with_strides_generic(a, Dyn(a.len() / width), Dyn(width), Dyn(width), Dyn(1));
-    rows * columns(b, width)
+    columns(a, width).transpose() * columns(b, width)
 }
 
 /// Rows as the columns of a matrix, [width, rows]: how they already lie in memory.
