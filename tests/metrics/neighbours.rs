@@ -14,25 +14,36 @@ fn precision_and_recall_are_those_of_brute_force_in_numpy() {
     }
 }
 
-/// Sets of several blocks and threads, by the definition.
+/// The share of queries within reach of one of `among`, by the definition.
+fn covered(queries: &[f32], among: &[f32], width: usize, k: usize) -> f64 {
+    let reach = |x: &[f32]| {
+        let mut squares: Vec<f64> = among.chunks(width).map(|y| squared(x, y)).collect();
+        squares.sort_by(f64::total_cmp);
+        squares[k] // the first is the image itself
+    };
+    let reaches: Vec<f64> = among.chunks(width).map(reach).collect();
+    let near = |x: &&[f32]| among.chunks(width).zip(&reaches).any(|(y, reach)| squared(x, y) <= *reach);
+    queries.chunks(width).filter(near).count() as f64 / (queries.len() / width) as f64
+}
+
+/// Sets of several blocks and threads.
 #[test]
 fn precision_and_recall_of_many_images_are_those_of_all_blocks() {
     let (width, k) = (6, 2);
     let (real, drawn) = (normal(1300 * width, 1), normal(700 * width, 2));
     let drawn: Vec<f32> = drawn.iter().map(|x| 0.7 * x + 0.4).collect();
-    let covered = |queries: &[f32], among: &[f32]| {
-        let reach = |x: &[f32]| {
-            let mut squares: Vec<f64> = among.chunks(width).map(|y| squared(x, y)).collect();
-            squares.sort_by(f64::total_cmp);
-            squares[k] // the first is the image itself
-        };
-        let reaches: Vec<f64> = among.chunks(width).map(reach).collect();
-        let near = |x: &&[f32]| among.chunks(width).zip(&reaches).any(|(y, reach)| squared(x, y) <= *reach);
-        queries.chunks(width).filter(near).count() as f64 / (queries.len() / width) as f64
-    };
     let (precision, recall) = precision_recall(&real, &drawn, width, k).unwrap();
-    assert_eq!((precision, recall), (covered(&drawn, &real), covered(&real, &drawn)));
+    assert_eq!((precision, recall), (covered(&drawn, &real, width, k), covered(&real, &drawn, width, k)));
     assert!(precision < 1.0 && recall < precision, "{precision} {recall}");
+}
+
+/// Where features are 4096 and reaches 0.002, products alone would find everything within reach of everything.
+#[test]
+fn reach_does_not_suffer_from_cancellation() {
+    let (real, drawn) = (features("far"), features("far_queries"));
+    let (precision, recall) = precision_recall(&real, &drawn, WIDTH, 1).unwrap();
+    assert_eq!((precision, recall), (covered(&drawn, &real, WIDTH, 1), covered(&real, &drawn, WIDTH, 1)));
+    assert!(precision < 1.0 && recall < 1.0, "{precision} {recall}");
 }
 
 /// Copies reach their equals though their own reach is 0, which needs distances without rounding.
