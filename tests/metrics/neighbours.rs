@@ -95,6 +95,21 @@ fn nearest_of_many_rows_is_the_first_at_the_least_distance() {
     }
 }
 
+/// Rows a few steps of f32 apart, whose products round by more than the difference of their distances.
+#[test]
+fn rounding_does_not_choose_the_nearest() {
+    let base: Vec<f32> = normal(WIDTH, 1).iter().map(|x| 1000.0 * x).collect();
+    let beside = |count: usize, seed| -> Vec<f32> {
+        let steps = normal(count * WIDTH, seed);
+        steps.iter().enumerate().map(|(i, step)| base[i % WIDTH] * (1.0 + 2e-7 * step)).collect()
+    };
+    let (queries, among) = (beside(50, 2), beside(200, 3));
+    for (query, (_, distance)) in queries.chunks(WIDTH).zip(nearest(&queries, &among, WIDTH)) {
+        let squares = among.chunks(WIDTH).map(|other| squared(query, other));
+        assert_eq!(distance, squares.fold(f64::INFINITY, f64::min).sqrt());
+    }
+}
+
 #[test]
 fn rows_that_are_not_finite_are_nobodys_neighbours() {
     let among = [f32::NAN, 0.0, 1.0, 1.0, f32::INFINITY, 0.0, 3.0, 3.0];
