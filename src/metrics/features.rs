@@ -41,8 +41,9 @@ pub(super) fn widen(features: &[f32]) -> Vec<f64> {
 }
 
 /// Inner products of every row of `a` with every row of `b`: [rows of a, rows of b], a column for each row of b.
+///
+/// The transpose is a copy: nalgebra 0.35 writes out of bounds where it multiplies a view by rows (its issue 1616).
 pub(super) fn gram(a: &[f64], b: &[f64], width: usize) -> DMatrix<f64> {
-    // Not a strided view of `a`: nalgebra 0.35 reads beyond one that has few rows.
     columns(a, width).transpose() * columns(b, width)
 }
 

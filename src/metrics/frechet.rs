@@ -58,8 +58,9 @@ impl Gaussian {
 /// |m - m'|² + tr(C) + tr(C') - 2 tr((C^½ C' C^½)^½), the square of Frechet's distance of two Gaussians (Dowson and Landau 1982, "The Frechet
 /// distance between multivariate normal distributions", eq. 4; Heusel et al. 2017, eq. 6). Covariances may be singular.
 ///
-/// The roots are taken of eigenvalues of symmetric matrices. An eigenvalue that is zero comes out as its rounding, of either sign; negative
-/// ones count as zero, and so does a distance that rounding makes negative. A Gaussian's distance from its equal is exactly 0.
+/// With C = FᵀF and C' = GᵀG, the last trace is the sum of the roots of the eigenvalues of F Gᵀ (F Gᵀ)ᵀ, whichever factors those are: here
+/// without the directions in which a distribution has no extent, where a root would make much of rounding. A distance that rounding makes
+/// negative counts as 0. The distance of equal Gaussians is exactly 0.
 ///
 /// # Errors
 /// [`Error::NonFinite`] for a mean or a covariance that is not finite.
@@ -78,15 +79,28 @@ pub fn frechet_distance(a: &Gaussian, b: &Gaussian) -> Result<f64> {
     if a.mean == b.mean && a.covariance == b.covariance {
         return Ok(0.0);
     }
-    let root = symmetric_root(&a.covariance);
-    let overlap = (&root * &b.covariance * &root).symmetric_eigenvalues().map(|x| x.max(0.0).sqrt()).sum();
-    let means = (&a.mean - &b.mean).norm_squared();
-    Ok((means + a.covariance.trace() + b.covariance.trace() - 2.0 * overlap).max(0.0))
+    let (means, traces) = ((&a.mean - &b.mean).norm_squared(), a.covariance.trace() + b.covariance.trace());
+    Ok((means + traces - 2.0 * overlap(&factor(&a.covariance), &factor(&b.covariance))).max(0.0))
 }
 
-/// The symmetric root of a symmetric matrix without negative eigenvalues.
-fn symmetric_root(x: &DMatrix<f64>) -> DMatrix<f64> {
-    let eigen = x.clone().symmetric_eigen();
-    let roots = DMatrix::from_diagonal(&eigen.eigenvalues.map(|x| x.max(0.0).sqrt()));
-    &eigen.eigenvectors * roots * eigen.eigenvectors.transpose()
+/// F of a covariance FᵀF, [rank, width].
+fn factor(covariance: &DMatrix<f64>) -> DMatrix<f64> {
+    let eigen = covariance.clone().symmetric_eigen();
+    // An eigenvalue of zero comes out as its rounding, of either sign.
+    let zero = covariance.nrows() as f64 * f64::EPSILON * eigen.eigenvalues.amax();
+    let extents = eigen.eigenvalues.iter().zip(eigen.eigenvectors.column_iter()).filter(|(value, _)| **value > zero);
+    let rows: Vec<_> = extents.map(|(value, vector)| vector.transpose() * value.sqrt()).collect();
+    if rows.is_empty() { DMatrix::zeros(0, covariance.ncols()) } else { DMatrix::from_rows(&rows) }
+}
+
+/// tr((C^½ C' C^½)^½) of two covariances by their factors.
+fn overlap(f: &DMatrix<f64>, g: &DMatrix<f64>) -> f64 {
+    // The smaller of the two squares, which has the fewer eigenvalues that are zero.
+    let (few, many) = if f.nrows() <= g.nrows() { (f, g) } else { (g, f) };
+    if few.is_empty() {
+        return 0.0;
+    }
+    let product = few * many.transpose();
+    let square = &product * product.transpose();
+    square.symmetric_eigenvalues().iter().map(|x| x.max(0.0).sqrt()).sum()
 }

@@ -83,3 +83,31 @@ fn choose(count: usize, some: usize, [subset, side]: [u32; 2], seed: u64) -> Vec
     rows.truncate(some);
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+
+    #[test]
+    fn rows_are_chosen_without_repetition_and_equally_often() {
+        let (count, some, subsets) = (20, 6, 5000);
+        let mut times = vec![0_u32; count];
+        for subset in 0..subsets {
+            let mut rows = choose(count, some, [subset, 0], 1);
+            rows.iter().for_each(|&row| times[row] += 1);
+            rows.sort_unstable();
+            rows.dedup();
+            assert_eq!(rows.len(), some);
+        }
+        // Five standard deviations of a binomial count.
+        let (mean, allowed) = (f64::from(subsets) * 0.3, 5.0 * (f64::from(subsets) * 0.3 * 0.7).sqrt());
+        assert!(times.iter().all(|&n| (f64::from(n) - mean).abs() < allowed), "{times:?}");
+    }
+
+    #[test]
+    fn of_few_rows_all_are_chosen() {
+        let mut rows = choose(7, 500, [0, 1], 1);
+        rows.sort_unstable();
+        assert_eq!(rows, [0, 1, 2, 3, 4, 5, 6]);
+    }
+}
