@@ -1,12 +1,13 @@
 //! Measures what a model learned, and compares models on a page.
 
 use clap::Parser;
+use degrain::evaluate::page::Run;
 use degrain::evaluate::{self, Evaluation, Examined, Options};
-use degrain::files::print;
+use degrain::files::{print, write_atomically};
 use degrain::gpu::Gpu;
 use degrain::metrics::ruler::Ruler;
 use degrain::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Measures what a model learned: quality, likelihood, balance, memorisation and cost
 #[derive(Parser)]
@@ -19,6 +20,12 @@ struct Arguments {
     /// Evaluate images from elsewhere: an npz file with arr_0, u8 N x H x W x C, and if there are classes arr_1
     #[arg(long, group = "what", value_name = "FILE")]
     samples: Option<PathBuf>,
+    /// Compare these runs, which were evaluated before, on one page
+    #[arg(long, group = "what", value_name = "RUN", num_args = 1..)]
+    compare: Vec<PathBuf>,
+    /// Where to write the page of --compare
+    #[arg(long, value_name = "FILE", default_value = "comparison.html", requires = "compare")]
+    page: PathBuf,
     /// Adapter, by number or part of its name
     #[arg(long)]
     adapter: Option<String>,
@@ -34,6 +41,9 @@ fn main() {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if !arguments.compare.is_empty() {
+        return compare(&arguments.compare, &arguments.page);
+    }
     let options = &arguments.options;
     let (path, examined) = match (&arguments.checkpoint, &arguments.samples) {
         (Some(path), _) => (path, Examined::checkpoint(path, options.data.as_deref())?),
@@ -47,8 +57,19 @@ fn run(arguments: &Arguments) -> Result<()> {
         Some(run) => run.join("evaluation"),
         None => path.with_extension("evaluation"),
     });
+    if folder.join(Evaluation::FILE).exists() {
+        eprintln!("the evaluation in {} will be replaced", folder.display());
+    }
     let measured = evaluate::measure(&gpu, &examined, &ruler, options, &folder.join("classifier"))?;
     evaluate::write(&measured, &folder, options.npz.as_deref(), &examined.train)?;
     print(evaluate::table(&measured.evaluation))?;
     print(format!("\n{}\n", folder.join(Evaluation::FILE).display()))
+}
+
+fn compare(runs: &[PathBuf], page: &Path) -> Result<()> {
+    let runs = runs.iter().map(|run| Run::read(run)).collect::<Result<Vec<_>>>()?;
+    let html = evaluate::page::page(&runs)?;
+    let replaced = if page.exists() { " (replaced)" } else { "" };
+    write_atomically(page, html.as_bytes())?;
+    print(format!("{}{replaced}\n", page.display()))
 }

@@ -5,6 +5,7 @@ use crate::nn::{Likelihood, Model, Vae};
 use crate::ops::{affine, noise, slice};
 use crate::tape::{Program, Shape, Step, Tape, purpose};
 use crate::{Error, Result};
+use std::ops::Range;
 
 /// A decoder ready to run.
 pub struct Decoder {
@@ -42,17 +43,17 @@ impl Decoder {
         Ok(Decoder { program, out, likelihood: config.likelihood, batch, image })
     }
 
-    /// The means of `count` images in [-1, 1], `[count, C, H, W]`.
+    /// The means of images in [-1, 1], `[count, C, H, W]`, of the latents of these numbers.
     ///
     /// # Errors
     /// The device's.
-    pub fn draw(&self, gpu: &Gpu, memory: &Memory, seed: u64, count: u32) -> Result<Vec<f32>> {
+    pub fn draw(&self, gpu: &Gpu, memory: &Memory, seed: u64, numbers: Range<u32>) -> Result<Vec<f32>> {
         let each: usize = self.image.iter().map(|&n| n as usize).product();
-        let mut images = Vec::with_capacity(count as usize * each);
-        for first_image in (0..count).step_by(self.batch as usize) {
+        let mut images = Vec::with_capacity(numbers.len() * each);
+        for first_image in numbers.clone().step_by(self.batch as usize) {
             let step = Step { seed_low: seed as u32, seed_high: (seed >> 32) as u32, first_image, ..Step::default() };
             self.program.run(gpu, &step)?;
-            let drawn = self.batch.min(count - first_image) as usize;
+            let drawn = self.batch.min(numbers.end - first_image) as usize;
             let values: Vec<f32> = memory.read(gpu, &self.out, 0, drawn * each)?;
             images.extend(values.into_iter().map(|x| match self.likelihood {
                 // A logit l stands for the mean 2 sigmoid(l) - 1.

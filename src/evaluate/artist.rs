@@ -71,7 +71,7 @@ pub fn draw(
         (Source::Autoencoder(vae, _), _) => {
             let batch = order.batch.min(order.count);
             let decoder = Decoder::new(gpu, memory, vae, WEIGHTS, batch, "evaluate")?;
-            let images = decoder.draw(gpu, memory, order.seed, order.count)?;
+            let images = decoder.draw(gpu, memory, order.seed, 0..order.count)?;
             Drawn { bytes: cropped(&images, examined.border)?, ..Drawn::default() }
         }
         (Source::Denoiser(_), Some(way)) => sample(gpu, memory, examined, way, order, &part)?,

@@ -53,6 +53,11 @@ impl<'a> Images<'a> {
         [self.count, self.channels, self.height, self.width]
     }
 
+    /// The bytes, `[count, channels, height, width]`.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The same images as `[count, height, width, channels]`: the order of picture files and of numpy's world.
     pub fn interleaved(&self) -> Vec<u8> {
         let plane = self.height * self.width;

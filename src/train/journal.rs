@@ -1,10 +1,11 @@
-//! What a run says while it goes on: the progress bar, `log.jsonl`, TensorBoard's event file, and the loss curve at its end.
+//! What a run says while it goes on: the progress bar, `log.jsonl`, TensorBoard's event file, and the curves at its end.
 
+use super::curves::Curves;
+use super::line::{Line, by_quarter};
 use super::settings::Config;
 use crate::Result;
-use crate::report::{EventWriter, JsonLines, Picture, Plot};
+use crate::report::{EventWriter, JsonLines, Picture};
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
-use serde::Serialize;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,51 +18,6 @@ const PACE: Duration = Duration::from_secs(10);
 /// How often a line says how far the run is, where there is no terminal for a progress bar.
 const SILENCE: Duration = Duration::from_secs(20);
 
-/// One line of `log.jsonl`.
-#[derive(Clone, Debug, Serialize, serde::Deserialize)]
-#[serde(untagged)]
-pub enum Line {
-    /// A training step.
-    Step {
-        /// Number of the step, from 1.
-        step: u32,
-        /// Mean loss of the batch.
-        loss: f64,
-        /// Norm of the whole gradient before clipping.
-        gradient_norm: f64,
-        /// Learning rate.
-        learning_rate: f64,
-        /// Images a second, over the last steps.
-        images_per_second: f64,
-        /// Mean loss of the images of this batch in each quarter of the time steps; null where there was none.
-        loss_by_quarter: [Option<f64>; 4],
-    },
-    /// A validation.
-    Validation {
-        /// Number of the step, from 1.
-        step: u32,
-        /// Mean loss of the held-back images with the averaged weights and fixed noise.
-        validation_loss: f64,
-        /// The same by quarter of the time steps.
-        validation_by_quarter: [Option<f64>; 4],
-        /// Share of the held-back images that a classifier reads as what they are.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        accuracy: Option<f64>,
-    },
-    /// An evaluation during training.
-    Evaluation {
-        /// Number of the step, from 1.
-        step: u32,
-        /// Seconds trained until then.
-        #[serde(rename = "evaluated_seconds")]
-        seconds: f64,
-        /// Bits a dimension of the test images, by the variational bound; null where the process has none.
-        bound: Option<f64>,
-        /// Frechet distance to the test images, in the ruler's features; null where it was not measured.
-        frechet_distance: Option<f64>,
-    },
-}
-
 /// The records of a run.
 pub struct Journal {
     folder: PathBuf,
@@ -73,9 +29,9 @@ pub struct Journal {
     arrivals: VecDeque<(Instant, u32)>,
     images_per_second: f64,
     said: Instant,
-    losses: Vec<(f64, f64)>,
-    quarters: [Vec<(f64, f64)>; 4],
-    validations: Vec<(f64, f64)>,
+    /// Of the last evaluation, for the progress line.
+    evaluated: String,
+    curves: Curves,
 }
 
 impl Journal {
@@ -100,12 +56,11 @@ impl Journal {
             arrivals: VecDeque::from([(Instant::now(), step)]),
             images_per_second: 0.0,
             said: Instant::now(),
-            losses: vec![],
-            quarters: Default::default(),
-            validations: vec![],
+            evaluated: String::new(),
+            curves: Curves::default(),
         };
         for line in journal.lines.keep_while(|line: &Line| line.number() <= step)? {
-            journal.remember(&line);
+            journal.curves.add(&line);
         }
         Ok(journal)
     }
@@ -150,7 +105,7 @@ impl Journal {
         self.bar.set_position(u64::from(n + 1));
         let rest = self.bar.length().unwrap_or(0).saturating_sub(u64::from(n + 1)) as f64 * self.batch;
         let left = FormattedDuration(Duration::from_secs((rest / images_per_second.max(1e-3)) as u64));
-        let message = format!("loss {smoothed:.4}  {images_per_second:.1} images/s  {left} left");
+        let message = format!("loss {smoothed:.4}{}  {images_per_second:.1} images/s  {left} left", self.evaluated);
         if self.bar.is_hidden() && self.said.elapsed() > SILENCE {
             self.say(&format!("step {} of {}: {message}", n + 1, self.bar.length().unwrap_or(0)));
             self.said = Instant::now();
@@ -186,6 +141,30 @@ impl Journal {
         self.write(&Line::Validation { step: n + 1, validation_loss: mean, validation_by_quarter, accuracy })
     }
 
+    /// An evaluation after step `n`, `seconds` into training.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn evaluation(
+        &mut self,
+        n: u32,
+        seconds: f64,
+        bound: Option<f64>,
+        frechet_distance: Option<f64>,
+    ) -> Result<()> {
+        let mut said = format!("step {}:", n + 1);
+        for (tag, value, unit) in [("bound", bound, " bits a dimension"), ("frechet_distance", frechet_distance, "")] {
+            if let Some(value) = value {
+                self.events.scalar(u64::from(n + 1), tag, value as f32)?;
+                said.push_str(&format!(" {} {value:.3}{unit},", tag.replace('_', " ")));
+            }
+        }
+        self.evaluated = bound.map(|bound| format!("  {bound:.3} bits")).unwrap_or_default()
+            + &frechet_distance.map(|distance| format!("  FD {distance:.2}")).unwrap_or_default();
+        self.say(&format!("{} (averaged weights)", said.trim_end_matches(',')));
+        self.write(&Line::Evaluation { step: n + 1, seconds, bound, frechet_distance })
+    }
+
     /// Samples after step `n`, as a picture.
     ///
     /// # Errors
@@ -207,57 +186,17 @@ impl Journal {
         }
     }
 
-    /// Draws `loss.png` and `loss.svg`, and ends the progress bar.
+    /// Draws the curves, and ends the progress bar.
     ///
     /// # Errors
     /// A full disk.
     pub fn finish(self) -> Result<()> {
         self.bar.abandon();
-        let span = (self.losses.len() as f64 / 50.0).max(1.0);
-        let mut plot = Plot::new("Loss", "step", "loss").logarithmic().smoothed("training", &self.losses, span);
-        for (number, quarter) in self.quarters.iter().enumerate() {
-            plot = plot.smoothed(&format!("t in quarter {}", number + 1), quarter, span);
-        }
-        let plot = plot.line("validation", &self.validations);
-        plot.save(&self.folder.join("loss.png"))?;
-        plot.save_svg(&self.folder.join("loss.svg"))
+        self.curves.save(&self.folder)
     }
 
     fn write(&mut self, line: &Line) -> Result<()> {
-        self.remember(line);
+        self.curves.add(line);
         self.lines.append(line)
     }
-
-    fn remember(&mut self, line: &Line) {
-        match *line {
-            Line::Step { step, loss, loss_by_quarter, .. } => {
-                self.losses.push((f64::from(step), loss));
-                for (series, value) in self.quarters.iter_mut().zip(loss_by_quarter) {
-                    series.extend(value.map(|value| (f64::from(step), value)));
-                }
-            }
-            Line::Validation { step, validation_loss, .. } => self.validations.push((f64::from(step), validation_loss)),
-            // Not of the loss, and so not in its picture.
-            Line::Evaluation { .. } => {}
-        }
-    }
-}
-
-impl Line {
-    fn number(&self) -> u32 {
-        match *self {
-            Line::Step { step, .. } | Line::Validation { step, .. } | Line::Evaluation { step, .. } => step,
-        }
-    }
-}
-
-/// Mean loss of the images whose time step lies in each quarter of 0..T.
-pub fn by_quarter(losses: &[f32], times: &[f32], timesteps: u32) -> [Option<f64>; 4] {
-    let mut sums = [(0.0, 0u32); 4];
-    for (&loss, &time) in losses.iter().zip(times) {
-        let quarter = (4.0 * time / timesteps as f32) as usize;
-        let sum = &mut sums[quarter.min(3)];
-        *sum = (sum.0 + f64::from(loss), sum.1 + 1);
-    }
-    sums.map(|(sum, count)| (count > 0).then(|| sum / f64::from(count)))
 }

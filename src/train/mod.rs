@@ -2,8 +2,11 @@
 
 pub mod checkpoint;
 mod choices;
+mod curves;
+mod evaluation;
 mod feed;
-pub mod journal;
+mod journal;
+mod line;
 mod manifest;
 mod networks;
 mod objective;
@@ -20,6 +23,7 @@ mod stopping;
 
 pub use choices::{Decay, Mirror, NetworkName, Size, Storage};
 pub use feed::Feed;
+pub use line::Line;
 pub use manifest::read_config;
 pub use objective::Objective;
 pub use programs::{AVERAGE, Job};

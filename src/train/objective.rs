@@ -4,6 +4,7 @@ use super::settings::Config;
 use crate::Result;
 use crate::diffusion::{Card, Denoiser, SchedulerConfig};
 use crate::gpu::{Gpu, Memory};
+use crate::metrics::likelihood::bound;
 use crate::nn::{Model, Weights};
 use crate::report::Images;
 use crate::tape::{Tape, Tensor};
@@ -36,6 +37,8 @@ pub struct Drawing<'a> {
     pub slab: &'a str,
     /// A label for each image.
     pub labels: &'a [u32],
+    /// Number of the first image: noise belongs to an image's number.
+    pub first: u32,
     /// Name for the memory of the drawing itself.
     pub name: &'a str,
     /// How often to look on the way, besides at its end.
@@ -104,6 +107,21 @@ pub trait Objective: Debug {
         _config: &Config,
         _drawing: &Drawing<'_>,
     ) -> Result<Option<Vec<Images<'static>>>> {
+        Ok(None)
+    }
+
+    /// Bits a dimension of images with the weights in the memory `slab`; `None` where they cannot be measured in seconds.
+    ///
+    /// # Errors
+    /// The device's.
+    fn bits(
+        &self,
+        _gpu: &Gpu,
+        _memory: &mut Memory,
+        _images: bound::Images<'_>,
+        _slab: &str,
+        _config: &Config,
+    ) -> Result<Option<f64>> {
         Ok(None)
     }
 

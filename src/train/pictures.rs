@@ -31,7 +31,7 @@ pub fn samples(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, journal: &mut Jour
     let columns = if classes > 1 { classes.min(MOST) } else { MOST } as u32;
     let labels: Vec<u32> = (0..ROWS * columns).map(|k| k % classes.max(1) as u32 % columns).collect();
     for (slab, tag) in [(AVERAGE, "averaged"), (PARAMETERS, "raw")] {
-        let drawing = Drawing { slab, labels: &labels, name: "pictures.grid", looks: 0 };
+        let drawing = Drawing { slab, labels: &labels, first: 0, name: "pictures.grid", looks: 0 };
         let Some(images) = job.objective.draw(gpu, memory, job.config, &drawing)?.and_then(|mut all| all.pop()) else {
             return Ok(());
         };
@@ -54,7 +54,7 @@ pub fn strips(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, folder: &Path) -> R
         strip::strip(&forward, layout).save_png(&folder.join("forward.png"), &text)?;
     }
     let labels: Vec<u32> = (0..STRIPS).map(|k| k % job.dataset.class_names.len().max(1) as u32).collect();
-    let drawing = Drawing { slab: AVERAGE, labels: &labels, name: "pictures.strip", looks: COLUMNS - 1 };
+    let drawing = Drawing { slab: AVERAGE, labels: &labels, first: 0, name: "pictures.strip", looks: COLUMNS - 1 };
     match job.objective.draw(gpu, memory, job.config, &drawing)? {
         Some(columns) if columns.len() > 1 => {
             strip::strip(&columns, layout).save_png(&folder.join("reverse.png"), &text)

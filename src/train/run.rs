@@ -1,6 +1,7 @@
 //! The loop: runs the training program step after step, and between steps validates, draws samples and saves.
 
 use super::checkpoint::{self, Progress};
+use super::evaluation::Evaluator;
 use super::journal::Journal;
 use super::pictures;
 use super::programs::{AVERAGE, Job, LOG, LOG_ROWS, VALIDATION};
@@ -59,6 +60,7 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
         0 => None,
         _ => Some(Program::compile(gpu, &job.validation(gpu.target()), memory)?),
     };
+    let evaluator = Evaluator::new(gpu, memory, job)?;
     let mut progress = match start.resume {
         Some(checkpoint) => checkpoint::restore(gpu, memory, job, checkpoint)?,
         None => {
@@ -90,14 +92,21 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
             queue.pop_front().map_or(Ok(()), |ticket| gpu.wait_for(&ticket))?;
         }
         progress.step = n + 1;
-        let due = |every: u32| progress.step.is_multiple_of(every) || progress.step == config.steps;
-        let pause = due(config.validate_every) || due(config.sample_every) || due(config.checkpoint_every);
+        let due = |every: u32| every > 0 && (progress.step.is_multiple_of(every) || progress.step == config.steps);
+        let pause = due(config.validate_every)
+            || due(config.sample_every)
+            || due(config.checkpoint_every)
+            || due(config.evaluate_every);
         match pause {
             true => log.finish(gpu, memory, job, &mut journal, progress.step)?,
             false => log.follow(gpu, memory, job, &mut journal, progress.step)?,
         }
         if let Some(validation) = validation.as_ref().filter(|_| due(config.validate_every)) {
             validate(gpu, memory, job, validation, &mut journal, n)?;
+        }
+        if let Some(evaluator) = evaluator.as_ref().filter(|_| due(config.evaluate_every)) {
+            let seconds = before + began.elapsed().as_secs_f64();
+            evaluator.evaluate(gpu, memory, job, &mut journal, n, seconds)?;
         }
         if due(config.sample_every) {
             pictures::samples(gpu, memory, job, &mut journal, n)?;

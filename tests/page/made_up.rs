@@ -8,7 +8,7 @@ use degrain::evaluate::evaluation::{
 use degrain::metrics::balance::{Balance, Proportion};
 use degrain::metrics::{Estimate, Quantiles};
 use degrain::report::{Images, JsonLines, Layout, grid::grid, strip::strip};
-use degrain::train::journal::Line;
+use degrain::train::Line;
 use std::fs;
 use std::path::Path;
 

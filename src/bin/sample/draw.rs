@@ -147,7 +147,7 @@ fn decode(arguments: &Arguments, output: Output, vae: &Vae, weights: &[f32]) -> 
     vae.parameters().write(&gpu, &mut memory, "weights", weights)?;
     let decoder =
         autoencoder::Decoder::new(&gpu, &mut memory, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
-    let images = decoder.draw(&gpu, &memory, arguments.seed, arguments.count)?;
+    let images = decoder.draw(&gpu, &memory, arguments.seed, 0..arguments.count)?;
     let description = format!("{} images of latents from the prior, seed {}", arguments.count, arguments.seed);
     Ok(Drawn { images, frames: vec![], labels: None, image: vae.image_shape(), classes: 0, description })
 }

@@ -19,8 +19,8 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     let mut figures = [
         pair("Training loss, smoothed", "loss", training),
         pair("Validation loss", "loss", validation),
-        pair("Variational bound on test images", "bits a dimension", bound),
-        pair("FD to test during training", "FD to test", distance),
+        pair("Variational bound on held-back images", "bits a dimension", bound),
+        pair("FD of few images to training images", "FD", distance),
     ]
     .concat();
     for run in runs {

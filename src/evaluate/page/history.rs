@@ -6,7 +6,7 @@
 //! count with that pace. Evaluations during training bring their own seconds.
 
 use crate::report::{jsonl, plot::smooth};
-use crate::train::journal::Line;
+use crate::train::Line;
 use crate::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;

@@ -8,6 +8,8 @@ use crate::diffusion::{
     Variance, variational,
 };
 use crate::gpu::{Gpu, Memory};
+use crate::metrics::border::Border;
+use crate::metrics::likelihood::bound;
 use crate::nn::{Conditions, Model, Network, Weights};
 use crate::ops::{add, affine, drop_label, embedding, importance, mix, mse, noise, slice, timesteps, vlb};
 use crate::report::Images;
@@ -22,6 +24,8 @@ const TIME: &str = "process.time";
 const BOUND: &str = "process.bound";
 /// State of the choice of times by their losses.
 const IMPORTANCE: [&str; 4] = ["importance.history", "importance.count", "importance.weights", "importance.cumulative"];
+/// Time steps of an image at which its bound is measured while a run goes on, besides t = 0.
+const BOUND_TIMESTEPS: u32 = 8;
 /// Losses that are remembered of each time.
 const REMEMBERED: u32 = 10;
 
@@ -222,7 +226,7 @@ impl Objective for Denoise {
             seed: config.seed,
         };
         let generator = Generator::new(gpu, memory, &model, &plan, &request, drawing.name)?;
-        generator.begin(gpu, memory, 0, drawing.labels, None)?;
+        generator.begin(gpu, memory, drawing.first, drawing.labels, None)?;
         let shape = generator.shape().as_array().map(|n: u32| n as usize);
         let now = |generator: &Generator| -> Result<Images<'static>> {
             Ok(Images::from_f32(&generator.images(gpu, memory)?, shape))
@@ -233,7 +237,7 @@ impl Objective for Denoise {
         }
         let mut seen = 0;
         let looks = drawing.looks;
-        generator.run(gpu, memory, &model, 0, &mut |done| {
+        generator.run(gpu, memory, &model, drawing.first, &mut |done| {
             let look = (done * f64::from(looks)) as u32;
             if look > seen && done < 1.0 {
                 columns.push(now(&generator)?);
@@ -243,6 +247,24 @@ impl Objective for Denoise {
         })?;
         columns.push(now(&generator)?);
         Ok(Some(columns))
+    }
+
+    fn bits(
+        &self,
+        gpu: &Gpu,
+        memory: &mut Memory,
+        images: bound::Images<'_>,
+        slab: &str,
+        config: &Config,
+    ) -> Result<Option<f64>> {
+        let (Some(model), Some(image)) = (self.denoiser(slab), self.network.image()) else { return Ok(None) };
+        if self.process.schedule().is_none() {
+            return Ok(None); // an equation would have to be solved for each image
+        }
+        let border = Border::between(image, image)?;
+        let bound = bound::Bound::new(gpu, memory, &model, border, config.batch, "evaluation.bound")?;
+        let bits = bound.measure(gpu, memory, images, BOUND_TIMESTEPS, config.seed, &mut |_| Ok(()))?;
+        Ok(Some(bits.total.value))
     }
 
     fn forward_process(&self, columns: u32) -> Vec<[f32; 2]> {

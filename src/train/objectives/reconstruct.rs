@@ -4,9 +4,11 @@
 use crate::Result;
 use crate::diffusion::autoencoder::Decoder;
 use crate::gpu::{Gpu, Memory};
+use crate::metrics::likelihood::bound::Images;
+use crate::metrics::likelihood::elbo;
 use crate::nn::{Likelihood, Model, Vae, Weights};
 use crate::ops::{add, affine, bernoulli, discretised_logistic, kl_normal, reparametrise, slice, timesteps};
-use crate::report::Images;
+use crate::report;
 use crate::tape::Tape;
 use crate::train::objective::{Batch, Drawing, Loss, Objective, Tables};
 use crate::train::settings::Config;
@@ -67,11 +69,27 @@ impl Objective for Reconstruct {
         memory: &mut Memory,
         config: &Config,
         drawing: &Drawing<'_>,
-    ) -> Result<Option<Vec<Images<'static>>>> {
+    ) -> Result<Option<Vec<report::Images<'static>>>> {
         let count = drawing.labels.len() as u32;
         let decoder = Decoder::new(gpu, memory, &self.model, drawing.slab, count, drawing.name)?;
-        let images = decoder.draw(gpu, memory, config.seed, count)?;
+        let images = decoder.draw(gpu, memory, config.seed, drawing.first..drawing.first + count)?;
         let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
-        Ok(Some(vec![Images::from_f32(&images, [drawing.labels.len(), channels, height, width])]))
+        Ok(Some(vec![report::Images::from_f32(&images, [drawing.labels.len(), channels, height, width])]))
+    }
+
+    /// The evidence lower bound, of one latent for each image.
+    fn bits(
+        &self,
+        gpu: &Gpu,
+        memory: &mut Memory,
+        images: Images<'_>,
+        slab: &str,
+        config: &Config,
+    ) -> Result<Option<f64>> {
+        if self.model.likelihood() != Likelihood::DiscretisedLogistic {
+            return Ok(None);
+        }
+        let elbo = elbo::Elbo::new(gpu, memory, &self.model, slab, config.batch, "evaluation.elbo")?;
+        Ok(Some(elbo.measure(gpu, memory, images, 1, config.seed, &mut |_| Ok(()))?.total.value))
     }
 }

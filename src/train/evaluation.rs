@@ -1,0 +1,103 @@
+//! Evaluations while a run goes on: bits a dimension of held-back images, and a Frechet distance of a few hundred images to training images, both
+//! with the averaged weights.
+//!
+//! The test images stay unseen until the end, and a distance of few images is biased upward: these numbers are for comparing steps of one run.
+
+use super::journal::Journal;
+use super::objective::Drawing;
+use super::programs::{AVERAGE, Job};
+use crate::data::Dataset;
+use crate::gpu::{Gpu, Memory};
+use crate::metrics::frechet::{Gaussian, frechet_distance};
+use crate::metrics::likelihood::bound::Images;
+use crate::metrics::ruler::{Reader, Ruler};
+use crate::{Error, Result};
+
+/// Training images that distances are measured to.
+const COMPARED: usize = 10_000;
+/// Held-back images whose bits are measured.
+const MEASURED: usize = 256;
+/// Images that the ruler reads at once.
+const READ_AT_ONCE: u32 = 128;
+
+/// What evaluations need: nothing is read or compiled twice that stays the same.
+pub struct Evaluator {
+    reader: Option<(Reader, Gaussian)>,
+}
+
+impl Evaluator {
+    /// Reads the ruler and measures the training images, if the run is to be evaluated and its model draws images.
+    ///
+    /// # Errors
+    /// A ruler that is missing or of other data; too few images for a covariance; the device's.
+    pub fn new(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>) -> Result<Option<Evaluator>> {
+        if job.config.evaluate_every == 0 {
+            return Ok(None);
+        }
+        if !job.objective.draws() {
+            return Ok(Some(Evaluator { reader: None }));
+        }
+        let (ruler, data, count) = (Ruler::read(&job.config.ruler)?, job.dataset, job.config.evaluate_count);
+        ruler.check(data)?;
+        if count as usize <= ruler.width() {
+            return Err(Error::Config(format!(
+                "--evaluate-count {count}: the Frechet distance of {} features needs at least {} images",
+                ruler.width(),
+                ruler.width() + 1
+            )));
+        }
+        let reader = Reader::new(gpu, memory, &ruler.network, &ruler.weights, READ_AT_ONCE, "evaluation.ruler")?;
+        let compared = &data.images[..COMPARED.min(job.training_images() as usize) * data.pixels()];
+        let readings = reader.read(gpu, memory, compared, &mut |_| Ok(()))?;
+        Ok(Some(Evaluator { reader: Some((reader, Gaussian::of(&readings.features, readings.width)?)) }))
+    }
+
+    /// Evaluates after step `n`, `seconds` into training.
+    ///
+    /// # Errors
+    /// The device's and the disk's; images that are not finite.
+    pub fn evaluate(
+        &self,
+        gpu: &Gpu,
+        memory: &mut Memory,
+        job: &Job<'_>,
+        journal: &mut Journal,
+        n: u32,
+        seconds: f64,
+    ) -> Result<()> {
+        let bits = match held_back(job.dataset, job.training_images() as usize) {
+            Some(images) => job.objective.bits(gpu, memory, images, AVERAGE, job.config)?,
+            None => None,
+        };
+        let distance = match &self.reader {
+            Some((reader, training)) => {
+                let drawn = draw(gpu, memory, job)?;
+                let readings = reader.read(gpu, memory, &drawn, &mut |_| Ok(()))?;
+                Some(frechet_distance(&Gaussian::of(&readings.features, readings.width)?, training)?)
+            }
+            None => None,
+        };
+        journal.evaluation(n, seconds, bits, distance)
+    }
+}
+
+/// The first images that are held back.
+fn held_back(data: &Dataset, training: usize) -> Option<Images<'_>> {
+    let count = MEASURED.min(data.count - training);
+    let bytes = &data.images[training * data.pixels()..][..count * data.pixels()];
+    (count > 0).then(|| Images { bytes, labels: &data.labels[training..training + count] })
+}
+
+/// Images of all classes in turn, bytes `[N, C, H, W]`.
+fn draw(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>) -> Result<Vec<u8>> {
+    let (count, batch) = (job.config.evaluate_count, job.config.batch);
+    let classes = job.dataset.classes.max(1) as u32;
+    let mut bytes = vec![];
+    for first in (0..count).step_by(batch as usize) {
+        let labels: Vec<u32> = (first..(first + batch).min(count)).map(|k| k % classes).collect();
+        let drawing = Drawing { slab: AVERAGE, labels: &labels, first, name: "evaluation.draw", looks: 0 };
+        let columns = job.objective.draw(gpu, memory, job.config, &drawing)?.unwrap_or_default();
+        bytes.extend(columns.last().map_or(&[][..], |images| images.bytes()));
+    }
+    Ok(bytes)
+}
