@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Most of the sum lies at small t, so half of the time steps are drawn in proportion to 1/t and half equally often, and each term is weighted
-//! by the inverse of its probability: the estimate stays unbiased. They are not random but stratified, by the multiples of the golden ratio.
+//! by the inverse of its probability: the estimate stays unbiased. They are not random but stratified, by the multiples of the golden ratio. Where
+//! as many are asked for as there are, each is taken once, and only the noise is left to chance.
 
 use super::{Bits, summed};
 use crate::diffusion::variational::{COLUMNS, table};
@@ -116,7 +117,7 @@ impl Bound {
         })
     }
 
-    /// The bound of images, at `draws` time steps of each besides t = 0. Of two fixed variances that with the smaller bound is told: both are
+    /// The bound of images, at `draws` time steps of each besides t = 0; at each once, if there are no more. Of two fixed variances that with the smaller bound is told: both are
     /// bounds. `progress` is called with the share that is done.
     ///
     /// # Errors
@@ -133,7 +134,8 @@ impl Bound {
         seed: u64,
         progress: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<Bits> {
-        let (each, draws) = (self.border.pixels(), draws as usize);
+        let each = self.border.pixels();
+        let draws = (draws as usize).min(self.chances.len());
         let count = images.bytes.len() / each;
         assert!(count > 0 && (!self.labels || images.labels.len() == count), "{count} images with labels");
         // Of each variance and image: L_0, and the weighted mean of the drawn terms.
@@ -148,6 +150,7 @@ impl Bound {
                 let drawn: Vec<(u32, f64)> = (first..first + taken)
                     .map(|image| match round {
                         0 => (0, 1.0),
+                        _ if draws == self.chances.len() => (round as u32, 1.0 / draws as f64),
                         _ => self.draw(image * draws + round - 1),
                     })
                     .collect();

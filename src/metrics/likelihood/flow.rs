@@ -3,7 +3,7 @@
 //! Along dx/dt = v(x, t) the density changes by d log p/dt = -div v, so
 //! log p(x_0) = log N(x_T; 0, prior²) + the integral of div v from the image's time to that of noise. The divergence is estimated by
 //! e · (dv/dx)ᵀ e with one vector e of random signs for each image (Hutchinson 1990; Skilling 1989): v is linear in x and in the network's answer
-//! m, v = a x + b m, so the tape's gradient of e · m with respect to x is all that it takes.
+//! m, v = a x + b m, so the tape's gradient of e · m with respect to what the network is shown is all that it takes.
 //!
 //! Pixels are dequantised by uniform noise of the width of their bins, 2/255, whose logarithm turns the density into bits: an upper bound of the
 //! code of the 256 values (Theis et al. 2016, section 3.1). What is measured is the flow from the earliest time that training reaches.
@@ -104,11 +104,11 @@ impl<'a> Flow<'a> {
         let mut tape = Tape::new(gpu.target());
         let t = &mut tape;
         let x = t.memory(&named("x"), shape);
-        t.watch_into(x, &named("gradient"), 0);
         let first = t.memory(&named("first"), Shape::u32([1]));
         let index = timesteps::scheduled_timesteps(t, first, batch);
         let inputs = t.memory(&named("inputs"), Shape::f32([1, 2]));
         let seen = mix::mix(t, x, x, inputs, index);
+        t.watch_into(seen, &named("gradient"), 0);
         let time = match model.network.time_width() {
             0 => None,
             width => {
@@ -186,7 +186,7 @@ impl<'a> Flow<'a> {
         let each = x.len() / self.batch;
         let divergence = probe.chunks(each).zip(gradient.chunks(each)).map(|(e, g)| {
             let along: f64 = e.iter().zip(g).map(|(&e, &g)| f64::from(e) * f64::from(g)).sum();
-            of_x * each as f64 + of_answer * along
+            of_x * each as f64 + of_answer * view.input * along
         });
         Ok((velocity, divergence.collect()))
     }

@@ -1,0 +1,86 @@
+//! A network whose answer is linear in the image, by factors of the time: the one that knows best what data N(0, variance) look like.
+
+use degrain::Result;
+use degrain::nn::{Conditions, Model, Network, Parameters, Weights};
+use degrain::ops::concat::concat;
+use degrain::ops::scale_shift::scale_shift;
+use degrain::ops::slice::slice;
+use degrain::tape::{Tape, Tensor};
+use std::fmt;
+
+/// (a, v) of a time as the network is told it: it answers a x, and beside it v if it tells a variance.
+type Factors = Box<dyn Fn(f64) -> [f64; 2]>;
+
+/// A network without parameters, for images of one channel.
+pub struct LinearNetwork {
+    parameters: Parameters,
+    image: [u32; 3],
+    factors: Factors,
+    learned_variance: bool,
+}
+
+impl LinearNetwork {
+    pub fn new(image: [u32; 3], learned_variance: bool, factors: Factors) -> LinearNetwork {
+        assert_eq!(image[0], 1, "one channel");
+        LinearNetwork { parameters: Parameters::new(), image, factors, learned_variance }
+    }
+}
+
+impl fmt::Debug for LinearNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LinearNetwork {:?}", self.image)
+    }
+}
+
+impl Model for LinearNetwork {
+    fn class(&self) -> &'static str {
+        "LinearNetwork"
+    }
+
+    fn config_json(&self) -> String {
+        "{}".into()
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn image(&self) -> Option<[u32; 3]> {
+        Some(self.image)
+    }
+}
+
+impl Network for LinearNetwork {
+    fn channels(&self) -> [u32; 2] {
+        [1, 1 + u32::from(self.learned_variance)]
+    }
+
+    fn time_width(&self) -> u32 {
+        4
+    }
+
+    /// Scale less one and shift of the answer, and of the variance.
+    fn time_row(&self, time: f64) -> Vec<f64> {
+        let [a, v] = (self.factors)(time);
+        vec![a - 1.0, 0.0, -1.0, v]
+    }
+
+    fn classes(&self) -> Option<u32> {
+        None
+    }
+
+    fn check_size(&self, _: u32, _: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn forward(&self, t: &mut Tape, _: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
+        let rows = conditions.time.expect("the time");
+        let [answer, variance] = [0, 2].map(|from| slice(t, rows, from, 2));
+        let answer = scale_shift(t, x, answer);
+        if !self.learned_variance {
+            return answer;
+        }
+        let variance = scale_shift(t, x, variance);
+        concat(t, answer, variance)
+    }
+}

@@ -1,0 +1,78 @@
+//! The bounds of an autoencoder: they are one for one sample, more samples tighten the weighted one, and the lower bound is the one that training
+//! minimises.
+
+use super::{common, images};
+use degrain::data::{Split, load};
+use degrain::gpu::Memory;
+use degrain::metrics::likelihood::Bits;
+use degrain::metrics::likelihood::elbo::Elbo;
+use degrain::nn::{Initialization, Likelihood, Model, Vae, VaeConfig};
+use degrain::ops::{discretised_logistic, kl_normal, reparametrise, slice};
+use degrain::tape::{Program, Shape, Step, Tape};
+use std::path::Path;
+
+const COUNT: usize = 24;
+
+fn model() -> Vae {
+    let config = VaeConfig { block_out_channels: vec![8, 8], latent_channels: 6, ..VaeConfig::default() };
+    Vae::new(config).unwrap()
+}
+
+fn digits() -> Vec<u8> {
+    let data = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist"), Split::Test).unwrap();
+    data.images[..COUNT * 784].to_vec()
+}
+
+fn measured(samples: u32) -> Bits {
+    let (gpu, model, mut memory) = (common::gpu(), model(), Memory::new());
+    let weights = model.parameters().initialise(1, Initialization::PyTorch);
+    model.parameters().write(&gpu, &mut memory, "weights", &weights).unwrap();
+    let elbo = Elbo::new(&gpu, &mut memory, &model, "weights", 16, "elbo").unwrap();
+    elbo.measure(&gpu, &memory, images(&digits()), samples, 4, &mut |_| Ok(())).unwrap()
+}
+
+#[test]
+fn one_sample_makes_both_bounds_one_and_more_tighten() {
+    let (one, many) = (measured(1), measured(50));
+    assert!((one.total.value - one.parts[0].1.value).abs() < 1e-12, "{one:?}");
+    assert!(many.total.value < many.parts[0].1.value, "{many:?}");
+    assert_eq!(one.images as usize, COUNT);
+}
+
+/// -log p(x|z) of the operator and the divergence in closed form, over the same latents; the bound weighs sampled logarithms instead.
+#[test]
+fn the_lower_bound_is_reconstruction_and_divergence() {
+    let (gpu, model, mut memory) = (common::gpu(), model(), Memory::new());
+    let weights = model.parameters().initialise(1, Initialization::PyTorch);
+    model.parameters().write(&gpu, &mut memory, "weights", &weights).unwrap();
+    assert_eq!(model.likelihood(), Likelihood::DiscretisedLogistic);
+    let mut tape = Tape::new(gpu.target());
+    let t = &mut tape;
+    let x = t.memory("x", Shape::f32([COUNT as u32, 1, 28, 28]));
+    let w = model.parameters().fixed(t, "weights");
+    let (mean, log_variance) = model.encode(t, &w, x);
+    let z = reparametrise::reparametrise(t, mean, log_variance);
+    let out = model.decode(t, &w, z);
+    let [centre, log_scale] = [0, 1].map(|from| slice::slice(t, out, from, 1));
+    let nats = discretised_logistic::discretised_logistic(t, centre, log_scale, x);
+    let divergence = kl_normal::kl_normal(t, mean, log_variance);
+    t.keep(nats, "nats");
+    t.keep(divergence, "divergence");
+    let program = Program::compile(&gpu, &tape, &mut memory).unwrap();
+    let pixels: Vec<f32> = digits().iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
+    memory.write(&gpu, "x", 0, &pixels).unwrap();
+    let mut sum = 0.0;
+    let samples = 50;
+    for index in 0..samples {
+        program.run(&gpu, &Step { seed_low: 9, index, ..Step::default() }).unwrap();
+        for name in ["nats", "divergence"] {
+            sum += memory.read::<f32>(&gpu, name, 0, COUNT).unwrap().iter().map(|&x| f64::from(x)).sum::<f64>();
+        }
+    }
+    let expected = sum / f64::from(samples) / COUNT as f64 / 784.0 / std::f64::consts::LN_2;
+    let lower = measured(50).parts[0].1.value;
+    // The sampled divergence of 6 latents has a deviation of about sqrt(6 / 2) nats; 1,200 of them are averaged, five standard errors allowed.
+    let allowed =
+        5.0 * 3f64.sqrt() / (f64::from(samples) * COUNT as f64).sqrt() / 784.0 / std::f64::consts::LN_2 + 1e-3;
+    assert!((lower - expected).abs() < allowed, "{lower} is not {expected} within {allowed}");
+}
