@@ -1,0 +1,357 @@
+//! `evaluate` as a user runs it: models that are broken on purpose are caught by the number that should catch them, real images are not, and what
+//! cannot be evaluated is refused with one message.
+
+#[path = "common/run.rs"]
+mod run;
+
+use degrain::data::{Dataset, Split, load};
+use degrain::evaluate::Evaluation;
+use degrain::report::{Images, npz};
+use run::{digits, idx, mnist};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+const TRAIN: &str = env!("CARGO_BIN_EXE_train");
+const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
+
+/// Images of the small data set: the first of MNIST's training and test images.
+const COUNTS: [usize; 2] = [3_000, 1_500];
+/// Images that stand for a model's: training images of MNIST that are not in the small data set.
+const DRAWN: usize = 1_000;
+
+fn command(program: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    // Mesa's layer would print an error of its own (see .cargo/config.toml).
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).env("NODEVICE_SELECT", "1");
+    command.output().unwrap()
+}
+
+/// Folders that all tests share: `data`, `ruler` for it, `features`.
+fn shared() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let make = || {
+        let folder = TempDir::new().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        for (split, name, count) in [(Split::Train, "train", COUNTS[0]), (Split::Test, "t10k", COUNTS[1])] {
+            let all = load(&mnist(), split).unwrap();
+            let labels: Vec<u8> = all.labels[..count].iter().map(|&label| label as u8).collect();
+            let images = idx(&[count as u32, 28, 28], &all.images[..count * 784]);
+            fs::write(data.join(format!("{name}-images-idx3-ubyte")), images).unwrap();
+            fs::write(data.join(format!("{name}-labels-idx1-ubyte")), idx(&[count as u32], &labels)).unwrap();
+        }
+        // The ruler of MNIST, told that it is of these files.
+        let (from, to) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ruler"), folder.path().join("ruler"));
+        run::copy(&from, &to);
+        let card = fs::read_to_string(to.join("degrain.json")).unwrap();
+        fs::write(to.join("degrain.json"), card.replace("MNIST", "idx")).unwrap();
+        folder
+    };
+    FOLDER.get_or_init(make).path()
+}
+
+fn full() -> &'static Dataset {
+    static DATA: OnceLock<Dataset> = OnceLock::new();
+    DATA.get_or_init(|| load(&mnist(), Split::Train).unwrap())
+}
+
+/// Training images of MNIST by number, and their labels.
+fn chosen(numbers: impl Iterator<Item = usize>) -> (Vec<u8>, Vec<u32>) {
+    let (mut bytes, mut labels) = (vec![], vec![]);
+    for number in numbers {
+        bytes.extend(full().image(number));
+        labels.push(full().labels[number]);
+    }
+    (bytes, labels)
+}
+
+fn save(path: &Path, bytes: &[u8], labels: Option<&[u32]>) {
+    npz::save_npz(path, &Images::new(bytes, [bytes.len() / 784, 1, 28, 28]), labels).unwrap();
+}
+
+/// Arguments for the small data set.
+fn small<'a>(shared: &'a [String; 3], out: &'a str) -> Vec<&'a str> {
+    let [data, ruler, features] = shared;
+    vec!["--data", data, "--ruler", ruler, "--features", features, "--out", out, "--nearest-count", "300"]
+}
+
+fn places() -> [String; 3] {
+    ["data", "ruler", "features"].map(|part| shared().join(part).to_str().unwrap().to_string())
+}
+
+#[track_caller]
+fn evaluated(what: [&str; 2], more: &[&str]) -> Evaluation {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let out = folder.path().join("evaluation");
+    let arguments = [&what[..], &small(&places, out.to_str().unwrap()), more].concat();
+    let output = command(EVALUATE, &arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let table = String::from_utf8(output.stdout).unwrap();
+    let json = fs::read_to_string(out.join("evaluation.json")).unwrap();
+    let evaluation: Evaluation = serde_json::from_str(&json).unwrap();
+    assert!(table.contains(&format!("{:.3}", evaluation.quality.fd_train)), "the table has the numbers: {table}");
+    for picture in ["grid.png", "closest.png"] {
+        assert!(out.join(picture).is_file(), "{picture}");
+    }
+    evaluation
+}
+
+/// An evaluation of images, with their classes or without.
+#[track_caller]
+fn of_images(bytes: &[u8], labels: Option<&[u32]>) -> Evaluation {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("samples.npz");
+    save(&path, bytes, labels);
+    evaluated(["--samples", path.to_str().unwrap()], &["--score-steps", "150"])
+}
+
+#[test]
+fn real_images_pass_every_test() {
+    let (bytes, labels) = chosen(20_000..20_000 + DRAWN);
+    let real = of_images(&bytes, Some(&labels));
+    let quality = &real.quality;
+    assert!(quality.fd_test < 1.5 * quality.floor, "{quality:?}");
+    assert!(quality.kid.value < 0.05 && quality.kid_floor.value < 0.05, "{quality:?}");
+    assert!(quality.precision > 0.85 && quality.recall > 0.85, "{quality:?}");
+    let accuracy = real.classes.accuracy.unwrap();
+    assert!(accuracy.share() > 0.98 && accuracy.low < accuracy.share() && accuracy.share() <= accuracy.high);
+    // A classifier that saw a thousand images for 150 steps.
+    assert!(real.classes.classification_accuracy_score.unwrap().share() > 0.85, "{:?}", real.classes);
+    assert!(real.memorisation.pixels.suspicious.low < 0.02, "{:?}", real.memorisation);
+    assert!(real.likelihood.is_empty() && real.cost.is_none());
+    let unlabelled = of_images(&bytes, None);
+    assert!(unlabelled.classes.balance.unwrap().p_value > 1e-3);
+    assert_eq!(unlabelled.quality, real.quality);
+}
+
+#[test]
+fn the_floor_is_the_distance_of_training_images() {
+    let numbers = (0..DRAWN).map(|k| k * COUNTS[0] / DRAWN);
+    let copies = of_images(&chosen(numbers).0, None);
+    assert_eq!(copies.quality.fd_test, copies.quality.floor);
+    assert_eq!(copies.quality.kid, copies.quality.kid_floor);
+}
+
+#[test]
+fn blurred_images_are_far_away() {
+    let (mut bytes, labels) = chosen(20_000..20_000 + DRAWN);
+    for image in bytes.chunks_mut(784) {
+        let sharp = image.to_vec();
+        for at in 0..784 - 29 {
+            let four = [at, at + 1, at + 28, at + 29].map(|at| u32::from(sharp[at]));
+            image[at] = (four.iter().sum::<u32>() / 4) as u8;
+        }
+    }
+    let blurred = of_images(&bytes, Some(&labels));
+    assert!(blurred.quality.fd_test > 3.0 * blurred.quality.floor, "{:?}", blurred.quality);
+    let kid = blurred.quality.kid;
+    assert!(kid.value > 10.0 * kid.error, "{kid:?}");
+}
+
+#[test]
+fn a_missing_class_is_counted() {
+    let (bytes, _) = chosen((20_000..).filter(|&number| full().labels[number] != 7).take(DRAWN));
+    let balance = of_images(&bytes, None).classes.balance.unwrap();
+    assert!(balance.p_value < 1e-9 && balance.counts[7] < 10, "{balance:?}");
+}
+
+#[test]
+fn replayed_training_images_are_recognised() {
+    let copies = of_images(&chosen(0..DRAWN).0, None);
+    for nearest in [&copies.memorisation.pixels, &copies.memorisation.features] {
+        assert_eq!((nearest.drawn.least, nearest.drawn.quartile_3), (0.0, 0.0), "{nearest:?}");
+        assert!(nearest.suspicious.low > 0.9 && nearest.test.median > 0.0, "{nearest:?}");
+    }
+    assert!(copies.quality.fd_test < 1.5 * copies.quality.floor, "no distance of distributions sees a copy");
+}
+
+#[test]
+fn classes_that_are_not_those_asked_for_are_read() {
+    let (bytes, mut labels) = chosen(20_000..20_000 + DRAWN);
+    labels.rotate_right(1);
+    let accuracy = of_images(&bytes, Some(&labels)).classes.accuracy.unwrap();
+    assert!(accuracy.high < 0.2, "{accuracy:?}");
+}
+
+/// A run of one step on the small data set.
+fn untrained(preset: &str, out: &Path, more: &[&str]) {
+    let data = shared().join("data");
+    let ruler = shared().join("ruler");
+    let arguments = [
+        &["--preset", preset, "--size", "tiny", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()][..],
+        &["--norm-num-groups", "4", "--batch", "8", "--holdout", "16", "--steps", "1", "--warmup", "1"],
+        &["--block-out-channels", "8,8", "--attention", "false,false", "--sampling-steps", "2"],
+        &["--ruler", ruler.to_str().unwrap()],
+        more,
+    ]
+    .concat();
+    let output = command(TRAIN, &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_untrained_model_fails_every_test() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("untrained");
+    untrained("ddpm", &run, &["--timesteps", "50", "--evaluate-every", "1", "--evaluate-count", "80"]);
+    // The run's own evaluation.
+    let log = fs::read_to_string(run.join("log.jsonl")).unwrap();
+    let line = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let last = line.filter(|line| line.get("evaluated_seconds").is_some()).last().expect("a line of the evaluation");
+    assert!(last["bound"].as_f64().unwrap() > 2.0 && last["frechet_distance"].as_f64().unwrap() > 50.0, "{last}");
+    for curve in ["bound.png", "bound.svg", "frechet_distance.png", "frechet_distance.svg", "loss.svg"] {
+        assert!(run.join(curve).is_file(), "{curve}");
+    }
+
+    let archive = folder.path().join("samples.npz");
+    let more = ["--count", "100", "--likelihood-images", "8", "--score-steps", "5", "--npz", archive.to_str().unwrap()];
+    let sweep = ["--sweep", "ddim:1,ddpm:2:1", "--sweep-count", "70"];
+    let untrained = evaluated(["--checkpoint", run.to_str().unwrap()], &[&more[..], &sweep].concat());
+    assert!(untrained.quality.fd_test > 20.0 * untrained.quality.floor, "{:?}", untrained.quality);
+    assert!(untrained.quality.precision < 0.2, "{:?}", untrained.quality);
+    assert!(untrained.classes.accuracy.unwrap().high < 0.5, "{:?}", untrained.classes);
+    assert!(untrained.classes.balance.as_ref().unwrap().p_value < 1e-3, "{:?}", untrained.classes);
+    assert!(untrained.likelihood.iter().all(|bits| bits.total.value > 2.0), "{:?}", untrained.likelihood);
+    assert_eq!(
+        untrained.likelihood[1].parts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["L_T", "sum of L_t", "L_0"]
+    );
+    let cost = untrained.cost.unwrap();
+    assert!(cost.flops_per_image > 1_000_000 && cost.flops_per_training_image > 2 * cost.flops_per_image, "{cost:?}");
+    assert!(cost.training_bytes > cost.sampling_bytes / 100 && cost.training_seconds > 0.0, "{cost:?}");
+    let ways: Vec<_> = untrained.sweep.iter().map(|point| (point.sampler.as_str(), point.steps, point.count)).collect();
+    assert_eq!(ways, [("ddim", 1, 70), ("ddpm", 2, 70)]);
+    // The archive is what was evaluated.
+    let again = evaluated(["--samples", archive.to_str().unwrap()], &["--score-steps", "0"]);
+    assert_eq!(again.quality, untrained.quality);
+    assert_eq!(again.classes.accuracy, untrained.classes.accuracy);
+}
+
+#[test]
+fn likelihoods_of_flows_and_autoencoders() {
+    let folder = TempDir::new().unwrap();
+    for (preset, what) in [("flow", "probability flow"), ("vae", "importance-weighted")] {
+        let run = folder.path().join(preset);
+        untrained(preset, &run, &[]);
+        let more = ["--count", "80", "--steps", "2", "--likelihood-images", "4", "--score-steps", "0", "--batch", "8"];
+        let more: Vec<&str> =
+            if preset == "vae" { more[..2].iter().chain(&more[4..]).copied().collect() } else { more.to_vec() };
+        let evaluation = evaluated(["--checkpoint", run.to_str().unwrap()], &more);
+        assert_eq!(evaluation.likelihood.iter().map(|bits| bits.split.as_str()).collect::<Vec<_>>(), ["train", "test"]);
+        for bits in &evaluation.likelihood {
+            assert!(bits.what.contains(what) && bits.total.value > 1.967 && bits.images == 4, "{bits:?}");
+        }
+    }
+}
+
+/// Runs `evaluate`, which must refuse.
+#[track_caller]
+fn refused(arguments: &[&str], parts: &[&str]) {
+    let output = command(EVALUATE, arguments);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+    assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
+    let lines = errors.lines().filter(|line| line.starts_with("error: ")).count();
+    assert_eq!(lines, 1, "{arguments:?}: one message, not {errors:?}");
+    parts.iter().for_each(|part| assert!(errors.contains(part), "{arguments:?}: {errors:?} does not say {part:?}"));
+}
+
+#[test]
+fn what_cannot_be_evaluated() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let [data, ruler, _] = &places;
+    let out = path("out");
+    let small = |what: [&str; 2], more: &[&str]| -> Vec<String> {
+        [&what[..], &self::small(&places, &out), more].concat().iter().map(|part| part.to_string()).collect()
+    };
+    let refuses = |what: [&str; 2], more: &[&str], parts: &[&str]| {
+        let arguments = small(what, more);
+        refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), parts);
+        assert!(!Path::new(&out).exists(), "{more:?}: something is left");
+    };
+    let run = path("run");
+    untrained("ddpm", Path::new(&run), &["--timesteps", "50"]);
+    refuses(["--checkpoint", &run], &["--count", "64"], &["--count 64", "at least 65"]);
+    refuses(["--checkpoint", &run], &["--batch", "0"], &["--batch"]);
+    refuses(["--checkpoint", &run], &["--guidance", "-1"], &["guidance scale of -1"]);
+    refuses(["--checkpoint", &path("nothing")], &[], &["nothing"]);
+
+    // Data, checkpoint and ruler of different sets.
+    refused(&["--checkpoint", &run, "--data", "data/mnist", "--out", &out], &["trained on idx", "MNIST", "--data"]);
+    refused(&["--checkpoint", &run, "--out", &out], &["ruler was trained on MNIST", "--ruler"]);
+    let missing = path("no-ruler");
+    refused(&["--checkpoint", &run, "--ruler", &missing, "--out", &out], &["there is no ruler", "--noise-aware false"]);
+    refused(&["--checkpoint", &run, "--ruler", &run, "--out", &out], &["UNet2DModel, not a classifier"]);
+    refused(&["--checkpoint", ruler, "--data", data, "--out", &out], &["classifier, which draws no images"]);
+    let no_test = digits().to_str().unwrap();
+    refused(&["--checkpoint", &run, "--data", no_test, "--out", &out], &["t10k-images"]);
+
+    // Images from elsewhere.
+    let archive = path("samples.npz");
+    let (bytes, labels) = chosen(0..64);
+    save(Path::new(&archive), &bytes, Some(&labels));
+    refuses(["--samples", &archive], &[], &["65", "64"]);
+    let wide = Images::new(vec![0u8; 100 * 900], [100, 1, 30, 30]);
+    npz::save_npz(Path::new(&archive), &wide, None).unwrap();
+    refuses(["--samples", &archive], &[], &["arr_0", "[100, 30, 30, 1]", "28, 28, 1"]);
+    save(Path::new(&archive), &bytes, Some(&[12; 64]));
+    refuses(["--samples", &archive], &[], &["arr_1", "label 12"]);
+    fs::write(&archive, wrong_type()).unwrap();
+    refuses(["--samples", &archive], &[], &["arr_0", "<f4", "unsigned bytes"]);
+    fs::write(&archive, b"no archive").unwrap();
+    refuses(["--samples", &archive], &[], &["samples.npz", "npz archive"]);
+
+    // Runs that cannot be compared.
+    refused(&["--compare", &run], &["has not been evaluated", "evaluate --checkpoint"]);
+    refused(&["--compare", &path("nothing")], &["no such folder"]);
+}
+
+/// An archive whose `arr_0` are floats.
+fn wrong_type() -> Vec<u8> {
+    use std::io::Write;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file("arr_0.npy", zip::write::SimpleFileOptions::default()).unwrap();
+    let mut header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 28, 28, 1), }".to_string();
+    while (10 + header.len() + 1) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    zip.write_all(b"\x93NUMPY\x01\x00").unwrap();
+    zip.write_all(&(header.len() as u16).to_le_bytes()).unwrap();
+    zip.write_all(header.as_bytes()).unwrap();
+    zip.write_all(&[0; 784 * 4]).unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+#[test]
+fn two_runs_on_a_page() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let mut runs: Vec<PathBuf> = vec![];
+    for name in ["one", "two"] {
+        let run = folder.path().join(name);
+        untrained("vae", &run, &["--seed", if name == "one" { "1" } else { "2" }]);
+        let [data, ruler, features] = &places;
+        let run_name = run.to_str().unwrap();
+        let arguments =
+            ["--checkpoint", run_name, "--data", data, "--ruler", ruler, "--features", features, "--count", "80"];
+        let output =
+            command(EVALUATE, &[&arguments[..], &["--likelihood-images", "4", "--nearest-count", "20"]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        runs.push(run);
+    }
+    let page = folder.path().join("page.html");
+    let [one, two] = [0, 1].map(|run| runs[run].to_str().unwrap());
+    let output = command(EVALUATE, &["--compare", one, two, "--page", page.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let html = fs::read_to_string(&page).unwrap();
+    for run in &runs {
+        let json = fs::read_to_string(run.join("evaluation/evaluation.json")).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let distance = value["quality"]["fd_test"].to_string();
+        assert!(html.contains(&format!("data-value=\"{distance}\"")), "{distance} is on the page");
+    }
+}
