@@ -140,9 +140,10 @@ fn blurred_images_are_far_away() {
     let (mut bytes, labels) = chosen(20_000..20_000 + DRAWN);
     for image in bytes.chunks_mut(784) {
         let sharp = image.to_vec();
-        for at in 0..784 - 29 {
+        // Each pixel with those to its right and below.
+        for (at, pixel) in image.iter_mut().enumerate().take(784 - 29) {
             let four = [at, at + 1, at + 28, at + 29].map(|at| u32::from(sharp[at]));
-            image[at] = (four.iter().sum::<u32>() / 4) as u8;
+            *pixel = (four.iter().sum::<u32>() / 4) as u8;
         }
     }
     let blurred = of_images(&bytes, Some(&labels));
@@ -200,7 +201,7 @@ fn an_untrained_model_fails_every_test() {
     // The run's own evaluation.
     let log = fs::read_to_string(run.join("log.jsonl")).unwrap();
     let line = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let last = line.filter(|line| line.get("evaluated_seconds").is_some()).last().expect("a line of the evaluation");
+    let last = line.rev().find(|line| line.get("evaluated_seconds").is_some()).expect("a line of the evaluation");
     assert!(last["bound"].as_f64().unwrap() > 2.0 && last["frechet_distance"].as_f64().unwrap() > 50.0, "{last}");
     for curve in ["bound.png", "bound.svg", "frechet_distance.png", "frechet_distance.svg", "loss.svg"] {
         assert!(run.join(curve).is_file(), "{curve}");
@@ -316,7 +317,7 @@ fn wrong_type() -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     zip.start_file("arr_0.npy", zip::write::SimpleFileOptions::default()).unwrap();
     let mut header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 28, 28, 1), }".to_string();
-    while (10 + header.len() + 1) % 64 != 0 {
+    while !(10 + header.len() + 1).is_multiple_of(64) {
         header.push(' ');
     }
     header.push('\n');
