@@ -4,7 +4,7 @@
 #[path = "common/run.rs"]
 mod run;
 
-use degrain::data::{Dataset, Split, load};
+use degrain::data::{Dataset, Split, images_of_npz, load};
 use degrain::evaluate::Evaluation;
 use degrain::report::{Images, npz};
 use run::{digits, idx, mnist};
@@ -229,6 +229,61 @@ fn an_untrained_model_fails_every_test() {
     let again = evaluated(["--samples", archive.to_str().unwrap()], &["--score-steps", "0"]);
     assert_eq!(again.quality, untrained.quality);
     assert_eq!(again.classes.accuracy, untrained.classes.accuracy);
+}
+
+/// Killed while it draws, and called again: what was drawn is taken from the disk, and the rest is as if nothing had happened.
+#[test]
+fn an_interrupted_evaluation_goes_on() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let run = folder.path().join("run");
+    untrained("ddpm", &run, &["--timesteps", "50"]);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let arguments = |out: &str| -> Vec<String> {
+        let archive = format!("{out}.npz");
+        let more = ["--checkpoint", run.to_str().unwrap(), "--count", "120", "--batch", "8", "--npz", &archive];
+        let rest = ["--likelihood-images", "0", "--score-steps", "0", "--balance-count", "0", "--steps", "10"];
+        [&small(&places, out)[..], &more, &rest].concat().iter().map(|part| part.to_string()).collect()
+    };
+    let execute = |out: &str| {
+        let arguments = arguments(out);
+        let output = command(EVALUATE, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        images_of_npz(Path::new(&format!("{out}.npz")), [1, 28, 28], 10).unwrap().0
+    };
+    let (whole, broken) = (path("whole"), path("broken"));
+    let expected = execute(&whole);
+
+    let mut child = Command::new(EVALUATE)
+        .args(arguments(&broken))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("NODEVICE_SELECT", "1")
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let drawing = Path::new(&broken).join("drawing");
+    // Eight bytes for the seconds of a batch, and its images.
+    let record = 8 + 8 * 784;
+    let file = loop {
+        let found = fs::read_dir(&drawing).into_iter().flatten().next().map(|entry| entry.unwrap().path());
+        match found {
+            Some(file) if fs::metadata(&file).unwrap().len() >= record => break file,
+            _ => assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut kept = fs::read(&file).unwrap();
+    assert!((kept.len() as u64) < 15 * record, "some of it was still to be drawn");
+    // So that it is seen where the first batch comes from; and half a record more, as a killed process leaves it.
+    kept[8..record as usize].fill(255);
+    kept.extend([7; 100]);
+    fs::write(&file, kept).unwrap();
+    let images = execute(&broken);
+    assert!(images[..8 * 784].iter().all(|&byte| byte == 255), "the first batch is that of the disk");
+    assert_eq!(images[8 * 784..], expected[8 * 784..]);
+    assert!(!drawing.exists(), "nothing is left");
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if folder.join(Evaluation::FILE).exists() {
         eprintln!("the evaluation in {} will be replaced", folder.display());
     }
-    let measured = evaluate::measure(&gpu, &examined, &ruler, options, &folder.join("classifier"))?;
+    let measured = evaluate::measure(&gpu, &examined, &ruler, options, &folder)?;
     evaluate::write(&measured, &folder, options.npz.as_deref(), &examined.train)?;
     print(evaluate::table(&measured.evaluation))?;
     print(format!("\n{}\n", folder.join(Evaluation::FILE).display()))

@@ -1,5 +1,6 @@
 //! Draws the images that are evaluated.
 
+use super::kept::Kept;
 use super::progress::Part;
 use super::subject::{Examined, Source};
 use crate::diffusion::autoencoder::Decoder;
@@ -9,6 +10,7 @@ use crate::metrics::border::Border;
 use crate::nn::Model;
 use crate::report::picture::to_bytes;
 use crate::{Error, Result};
+use std::path::Path;
 use std::time::Instant;
 
 /// Memory of the weights.
@@ -50,7 +52,8 @@ pub fn load(gpu: &Gpu, memory: &mut Memory, examined: &Examined) -> Result<()> {
     }
 }
 
-/// Draws images with all classes in turn, or by a way whose guidance is 0 without any.
+/// Draws images with all classes in turn, or by a way whose guidance is 0 without any. In `folder` lies what is drawn until the evaluation is
+/// written.
 ///
 /// # Errors
 /// The device's; images that are not finite.
@@ -61,6 +64,7 @@ pub fn draw(
     way: Option<&Way>,
     order: Order,
     what: &str,
+    folder: &Path,
 ) -> Result<Drawn> {
     let part = Part::begin(what);
     let began = Instant::now();
@@ -74,15 +78,25 @@ pub fn draw(
             let images = decoder.draw(gpu, memory, order.seed, 0..order.count)?;
             Drawn { bytes: cropped(&images, examined.border)?, ..Drawn::default() }
         }
-        (Source::Denoiser(_), Some(way)) => sample(gpu, memory, examined, way, order, &part)?,
+        (Source::Denoiser(_), Some(way)) => sample(gpu, memory, examined, way, order, &part, folder)?,
         (Source::Denoiser(_), None) => unreachable!("a denoiser is sampled in some way"),
     };
-    drawn.seconds = began.elapsed().as_secs_f64();
+    if drawn.seconds == 0.0 {
+        drawn.seconds = began.elapsed().as_secs_f64();
+    }
     drawn.device_bytes = drawn.device_bytes.max(memory.total_bytes());
     Ok(drawn)
 }
 
-fn sample(gpu: &Gpu, memory: &mut Memory, examined: &Examined, way: &Way, order: Order, part: &Part) -> Result<Drawn> {
+fn sample(
+    gpu: &Gpu,
+    memory: &mut Memory,
+    examined: &Examined,
+    way: &Way,
+    order: Order,
+    part: &Part,
+    folder: &Path,
+) -> Result<Drawn> {
     let Source::Denoiser(pipeline) = &examined.source else { unreachable!("only denoisers are sampled") };
     let model = pipeline.denoiser(WEIGHTS);
     let (batch, border) = (order.batch.min(order.count), examined.border);
@@ -97,8 +111,10 @@ fn sample(gpu: &Gpu, memory: &mut Memory, examined: &Examined, way: &Way, order:
     let generator = Generator::new(gpu, memory, &model, &way.plan, &request, "evaluate")?;
     let classes = examined.train.classes.max(1) as u32;
     let labels: Vec<u32> = (0..order.count).map(|k| k % classes).collect();
-    let mut bytes = vec![];
-    for first in (0..order.count).step_by(batch as usize) {
+    let mut kept = Kept::open(folder, examined, way, order)?;
+    let there = (kept.bytes.len() / border.pixels()) as u32;
+    for first in (there..order.count).step_by(batch as usize) {
+        let began = Instant::now();
         let taken = batch.min(order.count - first);
         generator.begin(gpu, memory, first, &labels[first as usize..(first + taken) as usize], None)?;
         let share = |done: f64| (f64::from(first) + done * f64::from(taken)) / f64::from(order.count);
@@ -108,11 +124,12 @@ fn sample(gpu: &Gpu, memory: &mut Memory, examined: &Examined, way: &Way, order:
         })?;
         let images = generator.images(gpu, memory)?;
         let each = border.model().iter().product::<u32>() as usize;
-        bytes.extend(cropped(&images[..taken as usize * each], border)?);
+        kept.add(&cropped(&images[..taken as usize * each], border)?, began.elapsed().as_secs_f64())?;
     }
     let told = examined.about.conditional && way.guidance != 0.0;
     let device_bytes = memory.total_bytes() + generator.slot_bytes();
-    Ok(Drawn { bytes, labels: told.then_some(labels), device_bytes, ..Drawn::default() })
+    let Kept { bytes, seconds, .. } = kept;
+    Ok(Drawn { bytes, labels: told.then_some(labels), device_bytes, seconds })
 }
 
 fn cropped(images: &[f32], border: Border) -> Result<Vec<u8>> {

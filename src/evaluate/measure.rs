@@ -42,13 +42,14 @@ struct Bench<'a> {
     options: &'a Options,
     reader: Reader,
     reference: Reference,
+    folder: &'a Path,
 }
 
-/// Evaluates. `scratch` is a folder for what lies on the disk meanwhile.
+/// Evaluates. In `folder`, that of the evaluation, lies what must survive an interruption.
 ///
 /// # Errors
 /// Options, model, data and ruler that do not fit each other; the device's and the disk's.
-pub fn measure(gpu: &Gpu, examined: &Examined, ruler: &Ruler, options: &Options, scratch: &Path) -> Result<Measured> {
+pub fn measure(gpu: &Gpu, examined: &Examined, ruler: &Ruler, options: &Options, folder: &Path) -> Result<Measured> {
     options.check(ruler.width())?;
     ruler.check(&examined.train)?;
     let way = way(examined, &options.wishes)?;
@@ -61,8 +62,8 @@ pub fn measure(gpu: &Gpu, examined: &Examined, ruler: &Ruler, options: &Options,
     let (train, test) = (kept(&examined.train, "training")?, kept(&examined.test, "test")?);
     let accuracy = test.accuracy(&examined.test.labels);
     let reference = Reference::new(train, test)?;
-    let mut bench = Bench { gpu, memory, examined, options, reader, reference };
-    bench.all(ruler, accuracy, way, &ways, scratch)
+    let mut bench = Bench { gpu, memory, examined, options, reader, reference, folder };
+    bench.all(ruler, accuracy, way, &ways)
 }
 
 /// How a denoiser is sampled.
@@ -79,20 +80,13 @@ fn swept(examined: &Examined, options: &Options, sweep: &SweepWay) -> Result<Opt
 }
 
 impl Bench<'_> {
-    fn all(
-        &mut self,
-        ruler: &Ruler,
-        accuracy: Proportion,
-        way: Option<Way>,
-        ways: &[Option<Way>],
-        scratch: &Path,
-    ) -> Result<Measured> {
+    fn all(&mut self, ruler: &Ruler, accuracy: Proportion, way: Option<Way>, ways: &[Option<Way>]) -> Result<Measured> {
         let (examined, options) = (self.examined, self.options);
         let drawn = self.draw(way.as_ref(), options.count)?;
         let readings = self.read(&drawn.bytes)?;
         let count = readings.count() as u32;
         let quality = self.reference.quality(&readings, options.seed)?;
-        let classes = self.classes(&drawn, &readings, way.as_ref(), scratch)?;
+        let classes = self.classes(&drawn, &readings, way.as_ref())?;
         let likelihood = likelihoods::likelihoods(self.gpu, &mut self.memory, examined, options)?;
         let (memorisation, closest) = {
             let _part = Part::begin("nearest training images");
@@ -126,7 +120,7 @@ impl Bench<'_> {
             _ => format!("drawing {count} images{how}"),
         };
         let order = Order { count, batch: self.options.batch, seed: self.options.seed };
-        artist::draw(self.gpu, &mut self.memory, self.examined, way, order, &what)
+        artist::draw(self.gpu, &mut self.memory, self.examined, way, order, &what, self.folder)
     }
 
     fn read(&self, bytes: &[u8]) -> Result<Readings> {
@@ -139,7 +133,7 @@ impl Bench<'_> {
     }
 
     /// Accuracy of images with classes, balance of those without, and what a classifier learns from them.
-    fn classes(&mut self, drawn: &Drawn, readings: &Readings, way: Option<&Way>, scratch: &Path) -> Result<Classes> {
+    fn classes(&mut self, drawn: &Drawn, readings: &Readings, way: Option<&Way>) -> Result<Classes> {
         let (train, options) = (&self.examined.train, self.options);
         let number = train.classes;
         let mut classes = Classes { names: train.class_names.clone(), ..Classes::default() };
@@ -166,8 +160,14 @@ impl Bench<'_> {
         }
         if options.score_steps > 0 {
             let images = train.of_kind("drawn images", drawn.bytes.clone(), labels.clone());
-            let score =
-                score::score(self.gpu, images, &self.examined.test, options.score_steps, options.seed, scratch)?;
+            let score = score::score(
+                self.gpu,
+                images,
+                &self.examined.test,
+                options.score_steps,
+                options.seed,
+                &self.folder.join("classifier"),
+            )?;
             classes.classification_accuracy_score = Some(score);
         }
         Ok(classes)

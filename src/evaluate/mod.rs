@@ -6,6 +6,7 @@ mod artist;
 mod cache;
 mod cost;
 pub mod evaluation;
+mod kept;
 mod likelihoods;
 mod measure;
 mod memorise;

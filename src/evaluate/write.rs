@@ -1,6 +1,7 @@
 //! What an evaluation leaves on the disk.
 
 use super::evaluation::Evaluation;
+use super::kept;
 use super::measure::Measured;
 use crate::data::Dataset;
 use crate::files::write_atomically;
@@ -29,5 +30,6 @@ pub fn write(measured: &Measured, folder: &Path, archive: Option<&Path>, data: &
         npz::save_npz(archive, &images, measured.drawn.labels.as_deref())?;
     }
     let json = serde_json::to_string_pretty(&measured.evaluation).map_err(|e| Error::Config(e.to_string()))?;
-    write_atomically(&folder.join(Evaluation::FILE), format!("{json}\n").as_bytes())
+    write_atomically(&folder.join(Evaluation::FILE), format!("{json}\n").as_bytes())?;
+    kept::clear(folder)
 }
