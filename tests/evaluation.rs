@@ -6,6 +6,7 @@ mod run;
 
 use degrain::data::{Dataset, Split, images_of_npz, load};
 use degrain::evaluate::Evaluation;
+use degrain::metrics::ruler::Ruler;
 use degrain::report::{Images, npz};
 use run::{digits, idx, mnist};
 use std::fs;
@@ -125,6 +126,14 @@ fn real_images_pass_every_test() {
     let unlabelled = of_images(&bytes, None);
     assert!(unlabelled.classes.balance.unwrap().p_value > 1e-3);
     assert_eq!(unlabelled.quality, real.quality);
+}
+
+#[test]
+fn the_ruler_is_the_one_that_is_described() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ruler");
+    let (ruler, readme) = (Ruler::read(&folder).unwrap(), fs::read_to_string(folder.join("README.md")).unwrap());
+    assert!(readme.contains(&ruler.sha256), "{}", ruler.sha256);
+    assert!(readme.contains("64 features") && ruler.width() == 64);
 }
 
 #[test]
