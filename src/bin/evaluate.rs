@@ -71,5 +71,6 @@ fn compare(runs: &[PathBuf], page: &Path) -> Result<()> {
     let html = evaluate::page::page(&runs)?;
     let replaced = if page.exists() { " (replaced)" } else { "" };
     write_atomically(page, html.as_bytes())?;
-    print(format!("{}{replaced}\n", page.display()))
+    print(evaluate::comparison(runs.iter().map(|run| &run.evaluation)))?;
+    print(format!("\n{}{replaced}\n", page.display()))
 }

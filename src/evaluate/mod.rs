@@ -4,6 +4,7 @@
 
 mod artist;
 mod cache;
+mod comparison;
 mod cost;
 pub mod evaluation;
 mod kept;
@@ -19,6 +20,7 @@ mod subject;
 mod table;
 mod write;
 
+pub use comparison::comparison;
 pub use evaluation::Evaluation;
 pub use measure::{Measured, measure};
 pub use options::{Options, SweepWay};

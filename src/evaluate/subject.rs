@@ -88,7 +88,9 @@ impl Examined {
         same_data(&folder, &card, &train, &data)?;
         let border = Border::between(train.shape(), model.image().unwrap_or(train.shape()))
             .map_err(|problem| Error::file(&folder, problem.to_string()))?;
-        let name = run.unwrap_or(&folder).file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+        // Of `.` too.
+        let place = std::path::absolute(run.unwrap_or(&folder)).map_err(Error::io(&folder))?;
+        let name = place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
         let about = Subject {
             name,
             model: model.class().into(),

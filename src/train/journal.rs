@@ -29,7 +29,8 @@ pub struct Journal {
     arrivals: VecDeque<(Instant, u32)>,
     images_per_second: f64,
     said: Instant,
-    /// Of the last evaluation, for the progress line.
+    /// Of the last validation and the last evaluation, for the progress line.
+    validated: String,
     evaluated: String,
     curves: Curves,
 }
@@ -56,6 +57,7 @@ impl Journal {
             arrivals: VecDeque::from([(Instant::now(), step)]),
             images_per_second: 0.0,
             said: Instant::now(),
+            validated: String::new(),
             evaluated: String::new(),
             curves: Curves::default(),
         };
@@ -105,7 +107,10 @@ impl Journal {
         self.bar.set_position(u64::from(n + 1));
         let rest = self.bar.length().unwrap_or(0).saturating_sub(u64::from(n + 1)) as f64 * self.batch;
         let left = FormattedDuration(Duration::from_secs((rest / images_per_second.max(1e-3)) as u64));
-        let message = format!("loss {smoothed:.4}{}  {images_per_second:.1} images/s  {left} left", self.evaluated);
+        let message = format!(
+            "loss {smoothed:.4}{}{}  {images_per_second:.1} images/s  {left} left",
+            self.validated, self.evaluated
+        );
         if self.bar.is_hidden() && self.said.elapsed() > SILENCE {
             self.say(&format!("step {} of {}: {message}", n + 1, self.bar.length().unwrap_or(0)));
             self.said = Instant::now();
@@ -132,6 +137,7 @@ impl Journal {
         let mean = losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
         let validation_by_quarter = by_quarter(losses, times, timesteps);
         self.events.scalar(u64::from(n + 1), "validation_loss", mean as f32)?;
+        self.validated = format!("  validation {mean:.4}");
         let also = judged.map_or(String::new(), |(what, share)| format!(", {what} {:.2} %", 100.0 * share));
         self.say(&format!("step {}: validation loss {mean:.4}{also} (averaged weights)", n + 1));
         if let Some((what, share)) = judged {
