@@ -53,10 +53,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     examined.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let ruler = Ruler::read(&options.ruler)?;
     let gpu = Gpu::open(arguments.adapter.as_deref())?;
-    let folder = options.out.clone().unwrap_or_else(|| match &examined.run {
-        Some(run) => run.join("evaluation"),
-        None => path.with_extension("evaluation"),
-    });
+    let folder = options.out.clone().unwrap_or_else(|| examined.usual_folder(path));
+    if let Some(archive) = options.npz.as_deref().filter(|archive| archive.exists()) {
+        eprintln!("{} will be replaced", archive.display());
+    }
     if folder.join(Evaluation::FILE).exists() {
         eprintln!("the evaluation in {} will be replaced", folder.display());
     }

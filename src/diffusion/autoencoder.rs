@@ -43,6 +43,11 @@ impl Decoder {
         Ok(Decoder { program, out, likelihood: config.likelihood, batch, image })
     }
 
+    /// Bytes of device memory that its program plans besides named memory.
+    pub fn slot_bytes(&self) -> u64 {
+        self.program.slot_bytes()
+    }
+
     /// The means of images in [-1, 1], `[count, C, H, W]`, of the latents of these numbers.
     ///
     /// # Errors

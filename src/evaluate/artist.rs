@@ -4,6 +4,7 @@ use super::kept::Kept;
 use super::progress::Part;
 use super::subject::{Examined, Source};
 use crate::diffusion::autoencoder::Decoder;
+use crate::diffusion::pipeline::Pipeline;
 use crate::diffusion::{Generator, Request, Way};
 use crate::gpu::{Gpu, Memory};
 use crate::metrics::border::Border;
@@ -23,9 +24,9 @@ pub struct Drawn {
     pub bytes: Vec<u8>,
     /// The class asked for each, where classes were asked for.
     pub labels: Option<Vec<u32>>,
-    /// Seconds that it took.
+    /// Seconds that it took; 0 for images that were there.
     pub seconds: f64,
-    /// Bytes of device memory that were planned for it.
+    /// Bytes of device memory that were planned for it: weights, images, and what the programs need.
     pub device_bytes: u64,
 }
 
@@ -53,13 +54,12 @@ pub fn load(gpu: &Gpu, memory: &mut Memory, examined: &Examined) -> Result<()> {
 }
 
 /// Draws images with all classes in turn, or by a way whose guidance is 0 without any. In `folder` lies what is drawn until the evaluation is
-/// written.
+/// written. Each drawing has a memory of its own: another way may want more of it.
 ///
 /// # Errors
 /// The device's; images that are not finite.
 pub fn draw(
     gpu: &Gpu,
-    memory: &mut Memory,
     examined: &Examined,
     way: Option<&Way>,
     order: Order,
@@ -67,37 +67,35 @@ pub fn draw(
     folder: &Path,
 ) -> Result<Drawn> {
     let part = Part::begin(what);
-    let began = Instant::now();
-    let mut drawn = match (&examined.source, way) {
+    let mut memory = Memory::new();
+    load(gpu, &mut memory, examined)?;
+    match (&examined.source, way) {
         (Source::Images(bytes, labels), _) => {
-            Drawn { bytes: bytes.clone(), labels: labels.clone(), ..Drawn::default() }
+            Ok(Drawn { bytes: bytes.clone(), labels: labels.clone(), ..Drawn::default() })
         }
         (Source::Autoencoder(vae, _), _) => {
             let batch = order.batch.min(order.count);
-            let decoder = Decoder::new(gpu, memory, vae, WEIGHTS, batch, "evaluate")?;
-            let images = decoder.draw(gpu, memory, order.seed, 0..order.count)?;
-            Drawn { bytes: cropped(&images, examined.border)?, ..Drawn::default() }
+            let decoder = Decoder::new(gpu, &mut memory, vae, WEIGHTS, batch, "evaluate")?;
+            let began = Instant::now();
+            let images = decoder.draw(gpu, &memory, order.seed, 0..order.count)?;
+            let seconds = began.elapsed().as_secs_f64();
+            let device_bytes = memory.total_bytes() + decoder.slot_bytes();
+            Ok(Drawn { bytes: cropped(&images, examined.border)?, labels: None, seconds, device_bytes })
         }
-        (Source::Denoiser(_), Some(way)) => sample(gpu, memory, examined, way, order, &part, folder)?,
+        (Source::Denoiser(pipeline), Some(way)) => sample(gpu, memory, (examined, pipeline), way, order, &part, folder),
         (Source::Denoiser(_), None) => unreachable!("a denoiser is sampled in some way"),
-    };
-    if drawn.seconds == 0.0 {
-        drawn.seconds = began.elapsed().as_secs_f64();
     }
-    drawn.device_bytes = drawn.device_bytes.max(memory.total_bytes());
-    Ok(drawn)
 }
 
 fn sample(
     gpu: &Gpu,
-    memory: &mut Memory,
-    examined: &Examined,
+    mut memory: Memory,
+    (examined, pipeline): (&Examined, &Pipeline),
     way: &Way,
     order: Order,
     part: &Part,
     folder: &Path,
 ) -> Result<Drawn> {
-    let Source::Denoiser(pipeline) = &examined.source else { unreachable!("only denoisers are sampled") };
     let model = pipeline.denoiser(WEIGHTS);
     let (batch, border) = (order.batch.min(order.count), examined.border);
     let request = Request {
@@ -108,22 +106,25 @@ fn sample(
         classifier: None,
         seed: order.seed,
     };
-    let generator = Generator::new(gpu, memory, &model, &way.plan, &request, "evaluate")?;
+    let generator = Generator::new(gpu, &mut memory, &model, &way.plan, &request, "evaluate")?;
     let classes = examined.train.classes.max(1) as u32;
     let labels: Vec<u32> = (0..order.count).map(|k| k % classes).collect();
-    let mut kept = Kept::open(folder, examined, way, order)?;
+    let mut kept = Kept::open(folder, gpu, pipeline, way, order, border.pixels())?;
     let there = (kept.bytes.len() / border.pixels()) as u32;
+    if there > 0 {
+        eprintln!("{there} of {} images are there from an evaluation that was interrupted", order.count);
+    }
+    let each = border.model().iter().product::<u32>() as usize;
     for first in (there..order.count).step_by(batch as usize) {
         let began = Instant::now();
         let taken = batch.min(order.count - first);
-        generator.begin(gpu, memory, first, &labels[first as usize..(first + taken) as usize], None)?;
+        generator.begin(gpu, &memory, first, &labels[first as usize..(first + taken) as usize], None)?;
         let share = |done: f64| (f64::from(first) + done * f64::from(taken)) / f64::from(order.count);
-        generator.run(gpu, memory, &model, first, &mut |done| {
+        generator.run(gpu, &memory, &model, first, &mut |done| {
             part.done(share(done));
             Ok(())
         })?;
-        let images = generator.images(gpu, memory)?;
-        let each = border.model().iter().product::<u32>() as usize;
+        let images = generator.images(gpu, &memory)?;
         kept.add(&cropped(&images[..taken as usize * each], border)?, began.elapsed().as_secs_f64())?;
     }
     let told = examined.about.conditional && way.guidance != 0.0;

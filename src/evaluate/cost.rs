@@ -1,21 +1,20 @@
 //! What training and sampling cost: time, operations, memory.
 
-use super::artist::Drawn;
 use super::evaluation::Cost;
 use super::subject::{Examined, Source};
 use crate::Result;
 use crate::gpu::Gpu;
 use crate::nn::{Conditions, Model, Network};
+use crate::report::jsonl;
 use crate::tape::{Shape, Tape};
-use crate::train::Session;
-use serde_json::Value;
+use crate::train::{Line, Session};
 use std::path::Path;
 
-/// The cost of what is examined, whose images were drawn as `drawn` says; `None` for images from elsewhere.
+/// The cost of what is examined, but for its sampling, which is still to come (zeros); `None` for images from elsewhere.
 ///
 /// # Errors
-/// Settings of the run that do not fit its data any more.
-pub fn cost(gpu: &Gpu, examined: &Examined, drawn: &Drawn, count: u32) -> Result<Option<Cost>> {
+/// Settings of the run that do not fit its data any more; a damaged log.
+pub fn cost(gpu: &Gpu, examined: &Examined) -> Result<Option<Cost>> {
     let flops_per_image = match &examined.source {
         Source::Images(..) => return Ok(None),
         Source::Denoiser(pipeline) => flops_of_denoiser(gpu, &*pipeline.network, examined.border.model()),
@@ -39,12 +38,12 @@ pub fn cost(gpu: &Gpu, examined: &Examined, drawn: &Drawn, count: u32) -> Result
     Ok(Some(Cost {
         adapter: gpu.adapter().to_string(),
         training_seconds: examined.training_seconds,
-        training_images_per_second: examined.run.as_deref().map_or(0.0, median_pace),
+        training_images_per_second: examined.run.as_deref().map_or(Ok(0.0), median_pace)?,
         flops_per_image,
         flops_per_training_image,
         training_bytes,
-        sampling_bytes: drawn.device_bytes,
-        sampling_images_per_second: f64::from(count) / drawn.seconds,
+        sampling_bytes: 0,
+        sampling_images_per_second: 0.0,
     }))
 }
 
@@ -63,10 +62,14 @@ fn flops_of_denoiser(gpu: &Gpu, network: &dyn Network, [channels, height, width]
 }
 
 /// Median of the images a second in a run's log; 0 without one.
-fn median_pace(run: &Path) -> f64 {
-    let text = std::fs::read_to_string(run.join("log.jsonl")).unwrap_or_default();
-    let pace = |line: &str| serde_json::from_str::<Value>(line).map(|line| line["images_per_second"].as_f64());
-    let mut paces: Vec<f64> = text.lines().filter_map(|line| pace(line).unwrap_or(None)).filter(|&x| x > 0.0).collect();
+fn median_pace(run: &Path) -> Result<f64> {
+    let log = run.join("log.jsonl");
+    let lines: Vec<Line> = if log.is_file() { jsonl::read(&log)? } else { vec![] };
+    let pace = |line: Line| match line {
+        Line::Step { images_per_second, .. } => Some(images_per_second).filter(|&pace| pace > 0.0),
+        _ => None,
+    };
+    let mut paces: Vec<f64> = lines.into_iter().filter_map(pace).collect();
     paces.sort_by(f64::total_cmp);
-    paces.get(paces.len() / 2).copied().unwrap_or(0.0)
+    Ok(paces.get(paces.len() / 2).copied().unwrap_or(0.0))
 }

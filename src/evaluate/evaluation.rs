@@ -73,7 +73,7 @@ pub struct Sampling {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RulerCard {
-    /// SHA-256 of its weights' file.
+    /// SHA-256 of its configuration and weights.
     pub sha256: String,
     /// Numbers that it makes of an image.
     pub features: u32,
@@ -173,7 +173,7 @@ pub struct Nearest {
     pub drawn: Quantiles,
     /// Of test images.
     pub test: Quantiles,
-    /// Share of the drawn images that lie nearer than all but one in a hundred test images: 1 % if they are as far as test images.
+    /// Share of the drawn images that lie at least as near as the nearest hundredth of the test images: 1 % if they are as far as test images.
     pub suspicious: Proportion,
 }
 

@@ -3,9 +3,10 @@
 //! A record is a batch: its seconds as eight bytes, and its images. The file's name is a sum of all that decides what is drawn.
 
 use super::artist::Order;
-use super::subject::{Examined, Source};
 use crate::diffusion::Way;
+use crate::diffusion::pipeline::Pipeline;
 use crate::files::Appender;
+use crate::gpu::Gpu;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -28,11 +29,11 @@ impl Kept {
     ///
     /// # Errors
     /// A file that cannot be read or written.
-    pub fn open(folder: &Path, examined: &Examined, way: &Way, order: Order) -> Result<Kept> {
-        let path = folder.join(FOLDER).join(name(examined, way, order));
+    pub fn open(folder: &Path, gpu: &Gpu, pipeline: &Pipeline, way: &Way, order: Order, pixels: usize) -> Result<Kept> {
+        let path = folder.join(FOLDER).join(name(gpu, pipeline, way, order));
         let mut file = Appender::open(&path)?;
         let content = fs::read(&path).map_err(Error::io(&path))?;
-        let record = 8 + order.batch.min(order.count) as usize * examined.border.pixels();
+        let record = 8 + order.batch.min(order.count) as usize * pixels;
         let whole = content.len() / record;
         file.cut((whole * record) as u64)?;
         let (mut bytes, mut seconds) = (vec![], 0.0);
@@ -56,12 +57,17 @@ impl Kept {
     }
 }
 
-fn name(examined: &Examined, way: &Way, order: Order) -> String {
+fn name(gpu: &Gpu, pipeline: &Pipeline, way: &Way, order: Order) -> String {
     let mut sum = Sha256::new();
-    if let Source::Denoiser(pipeline) = &examined.source {
-        sum.update(bytemuck::cast_slice::<f32, u8>(&pipeline.weights));
-    }
-    sum.update(format!("{:?} {:?} {} {order:?}", way.plan, way.scheduler, way.guidance));
+    sum.update(bytemuck::cast_slice::<f32, u8>(&pipeline.weights));
+    let (version, adapter) = (env!("CARGO_PKG_VERSION"), gpu.adapter());
+    sum.update(format!(
+        "{version} {adapter} {} {:?} {:?} {} {order:?}",
+        gpu.target(),
+        way.plan,
+        way.scheduler,
+        way.guidance
+    ));
     sum.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

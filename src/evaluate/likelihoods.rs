@@ -11,12 +11,15 @@ use crate::metrics::likelihood::Bits;
 use crate::metrics::likelihood::bound::{Bound, Images};
 use crate::metrics::likelihood::elbo::Elbo;
 use crate::metrics::likelihood::flow::Flow;
+use crate::metrics::subset::subset;
 use crate::nn;
 
 /// Images of each split, unless others are asked for.
 const IMAGES: u32 = 1_000;
 /// The same where an equation must be solved for each.
 const SOLVED_IMAGES: u32 = 64;
+/// Which subset of a split is measured: the same for every model.
+const MEASURED: u32 = 1_003;
 /// Time steps at which an image's bound is measured, besides t = 0.
 const TIMESTEPS: u32 = 8;
 /// Latents of an image.
@@ -38,9 +41,11 @@ pub fn likelihoods(gpu: &Gpu, memory: &mut Memory, examined: &Examined, options:
     let mut all = vec![];
     for (split, data) in [("train", &examined.train), ("test", &examined.test)] {
         let count = data.count.min(options.likelihood_images.unwrap_or(usual) as usize);
-        let images = Images { bytes: &data.images[..count * data.pixels()], labels: &data.labels[..count] };
+        let rows = subset(data.count, count, [MEASURED, 0], 0);
+        let bytes: Vec<u8> = rows.iter().flat_map(|&row| data.image(row)).copied().collect();
+        let labels: Vec<u32> = rows.iter().map(|&row| data.labels[row]).collect();
         let part = Part::begin(&format!("bits a dimension of {count} {split} images"));
-        let Bits { what, images, total, parts } = measure(images, &mut |done| {
+        let Bits { what, images, total, parts } = measure(Images { bytes: &bytes, labels: &labels }, &mut |done| {
             part.done(done);
             Ok(())
         })?;

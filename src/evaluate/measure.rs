@@ -1,13 +1,12 @@
 //! One evaluation, from the first image drawn to the numbers.
 
 use super::artist::{self, Drawn, Order};
-use super::evaluation::{Classes, Evaluation, RulerCard, Sampling, SweepPoint};
+use super::evaluation::{Classes, Cost, Evaluation, RulerCard, Sampling, SweepPoint};
 use super::options::{Options, SweepWay};
 use super::progress::Part;
 use super::quality::Reference;
 use super::subject::{Examined, Source};
 use super::{cache, cost, likelihoods, memorise, score};
-use crate::Result;
 use crate::data::Dataset;
 use crate::diffusion::{Way, Wishes};
 use crate::gpu::{Gpu, Memory};
@@ -15,6 +14,7 @@ use crate::metrics::balance::{Balance, Proportion};
 use crate::metrics::ruler::{Reader, Readings, Ruler};
 use crate::report::grid::grid;
 use crate::report::{Images, Layout, Picture};
+use crate::{Error, Result};
 use std::path::Path;
 
 /// Images that the ruler reads at once.
@@ -43,6 +43,7 @@ struct Bench<'a> {
     reader: Reader,
     reference: Reference,
     folder: &'a Path,
+    cost: Option<Cost>,
 }
 
 /// Evaluates. In `folder`, that of the evaluation, lies what must survive an interruption.
@@ -53,7 +54,13 @@ pub fn measure(gpu: &Gpu, examined: &Examined, ruler: &Ruler, options: &Options,
     options.check(ruler.width())?;
     ruler.check(&examined.train)?;
     let way = way(examined, &options.wishes)?;
-    let ways = options.sweep.iter().map(|sweep| swept(examined, options, sweep)).collect::<Result<Vec<_>>>()?;
+    let ways =
+        options.sweep.iter().map(|sweep| swept(examined, options, sweep, way.as_ref())).collect::<Result<Vec<_>>>()?;
+    for warning in way.iter().chain(ways.iter().flatten()).flat_map(|way| &way.warnings) {
+        eprintln!("warning: {warning}");
+    }
+    // What may fail for want of a file does so before hours of drawing.
+    let cost = cost::cost(gpu, examined)?;
     let mut memory = Memory::new();
     artist::load(gpu, &mut memory, examined)?;
     let reader = Reader::new(gpu, &mut memory, &ruler.network, &ruler.weights, READ_AT_ONCE, "ruler")?;
@@ -62,7 +69,7 @@ pub fn measure(gpu: &Gpu, examined: &Examined, ruler: &Ruler, options: &Options,
     let (train, test) = (kept(&examined.train, "training")?, kept(&examined.test, "test")?);
     let accuracy = test.accuracy(&examined.test.labels);
     let reference = Reference::new(train, test)?;
-    let mut bench = Bench { gpu, memory, examined, options, reader, reference, folder };
+    let mut bench = Bench { gpu, memory, examined, options, reader, reference, folder, cost };
     bench.all(ruler, accuracy, way, &ways)
 }
 
@@ -70,13 +77,27 @@ pub fn measure(gpu: &Gpu, examined: &Examined, ruler: &Ruler, options: &Options,
 fn way(examined: &Examined, wishes: &Wishes) -> Result<Option<Way>> {
     match &examined.source {
         Source::Denoiser(pipeline) => pipeline.way(wishes).map(Some),
+        _ if *wishes != Wishes::default() => Err(Error::Config(
+            "--sampler, --steps, --guidance and a sampler's options are for denoisers: an autoencoder draws at once, and images from elsewhere \
+             are there"
+                .into(),
+        )),
         _ => Ok(None),
     }
 }
 
-fn swept(examined: &Examined, options: &Options, sweep: &SweepWay) -> Result<Option<Way>> {
-    let guidance = sweep.guidance.or(options.wishes.guidance);
-    way(examined, &Wishes { sampler: Some(sweep.sampler), steps: Some(sweep.steps), guidance, ..Wishes::default() })
+/// The way of a sweep; what is asked for besides holds there too, but for the options of another sampler.
+fn swept(examined: &Examined, options: &Options, sweep: &SweepWay, main: Option<&Way>) -> Result<Option<Way>> {
+    let same = main.is_some_and(|way| way.scheduler.sampler == sweep.sampler);
+    let wishes = Wishes {
+        sampler: Some(sweep.sampler),
+        steps: Some(sweep.steps),
+        guidance: sweep.guidance.or(options.wishes.guidance),
+        options: if same { options.wishes.options } else { Default::default() },
+        ..options.wishes
+    };
+    let named = |problem: Error| Error::Config(format!("--sweep {}:{}: {problem}", sweep.sampler.name(), sweep.steps));
+    way(examined, &wishes).map_err(named)
 }
 
 impl Bench<'_> {
@@ -107,7 +128,11 @@ impl Bench<'_> {
             classes,
             likelihood,
             memorisation,
-            cost: cost::cost(self.gpu, examined, &drawn, count)?,
+            cost: self.cost.take().map(|cost| Cost {
+                sampling_bytes: drawn.device_bytes,
+                sampling_images_per_second: f64::from(count) / drawn.seconds,
+                ..cost
+            }),
             sweep,
         };
         Ok(Measured { evaluation, grid: picture(&drawn, &examined.train), drawn, closest })
@@ -120,7 +145,7 @@ impl Bench<'_> {
             _ => format!("drawing {count} images{how}"),
         };
         let order = Order { count, batch: self.options.batch, seed: self.options.seed };
-        artist::draw(self.gpu, &mut self.memory, self.examined, way, order, &what, self.folder)
+        artist::draw(self.gpu, self.examined, way, order, &what, self.folder)
     }
 
     fn read(&self, bytes: &[u8]) -> Result<Readings> {

@@ -1,21 +1,24 @@
 //! Whether drawn images are copies: how far each is from its nearest training image, beside how far test images are.
 
 use super::evaluation::{Memorisation, Nearest};
-use super::quality::Reference;
+use super::quality::{Reference, taken};
 use crate::data::Dataset;
 use crate::metrics::Quantiles;
 use crate::metrics::balance::Proportion;
 use crate::metrics::border::scaled;
 use crate::metrics::neighbours::nearest;
 use crate::metrics::ruler::Readings;
+use crate::metrics::subset::subset;
 use crate::report::grid::grid;
 use crate::report::{Images, Layout, Picture};
 
+/// Which subset is taken.
+const NEAREST: u32 = 1_002;
 /// Pairs in the picture.
 const PAIRS: usize = 16;
 
-/// The distances of the first `count` drawn images, bytes `[N, C, H, W]`, and of as many test images; and the picture of the pairs that are
-/// closest in pixels: in each column an image, and below it its nearest training image.
+/// The distances of `count` of the drawn images, bytes `[N, C, H, W]`, and of as many test images; and the picture of the pairs that are closest in
+/// pixels: in each column an image, and below it its nearest training image.
 pub fn memorisation(
     drawn: &[u8],
     readings: &Readings,
@@ -24,26 +27,29 @@ pub fn memorisation(
     count: usize,
 ) -> (Memorisation, Picture) {
     let each = train.pixels();
-    let (of_drawn, of_test) = (count.min(readings.count()), count.min(test.count));
+    let rows = [readings.count(), test.count].map(|all| subset(all, count, [NEAREST, 0], 0));
+    let chosen = |bytes: &[u8], rows: &[usize]| -> Vec<u8> {
+        rows.iter().flat_map(|&row| &bytes[row * each..][..each]).copied().collect()
+    };
     let pixels = |bytes: &[u8]| -> Vec<f32> { bytes.iter().map(|&byte| scaled(byte)).collect() };
+    let (some_drawn, some_test) = (chosen(drawn, &rows[0]), chosen(&test.images, &rows[1]));
     let among = pixels(&train.images);
-    let drawn_pairs = nearest(&pixels(&drawn[..of_drawn * each]), &among, each);
-    let test_pairs = nearest(&pixels(&test.images[..of_test * each]), &among, each);
+    let [drawn_pairs, test_pairs] = [&some_drawn, &some_test].map(|bytes| nearest(&pixels(bytes), &among, each));
     drop(among);
     let in_features =
-        |set: &Readings, count: usize| nearest(set.rows(0..count), &reference.train.features, reference.train.width);
+        |set: &Readings, rows: &[usize]| nearest(&taken(set, rows), &reference.train.features, reference.train.width);
     let memorisation = Memorisation {
         pixels: compared(&drawn_pairs, &test_pairs),
-        features: compared(&in_features(readings, of_drawn), &in_features(&reference.test, of_test)),
+        features: compared(&in_features(readings, &rows[0]), &in_features(&reference.test, &rows[1])),
     };
-    (memorisation, closest(drawn, &drawn_pairs, train))
+    (memorisation, closest(&some_drawn, &drawn_pairs, train))
 }
 
 fn compared(drawn: &[(usize, f64)], test: &[(usize, f64)]) -> Nearest {
     let distances = |pairs: &[(usize, f64)]| -> Vec<f64> { pairs.iter().map(|(_, distance)| *distance).collect() };
     let (drawn, test) = (distances(drawn), distances(test));
     let quantiles = Quantiles::of(&test);
-    let near = drawn.iter().filter(|&&distance| distance < quantiles.percentile_1).count();
+    let near = drawn.iter().filter(|&&distance| distance <= quantiles.percentile_1).count();
     Nearest {
         drawn: Quantiles::of(&drawn),
         test: quantiles,

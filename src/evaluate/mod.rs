@@ -3,6 +3,7 @@
 //! Floor 6: brings together the metrics, the samplers and, for one of the numbers, training.
 
 mod artist;
+mod baselines;
 mod cache;
 mod comparison;
 mod cost;

@@ -111,6 +111,11 @@ impl Options {
                 return Err(Error::Config(format!("--{option} must be at least 1")));
             }
         }
+        if self.likelihood_draws == Some(0) {
+            return Err(Error::Config(
+                "--likelihood-draws must be at least 1: --likelihood-images 0 leaves it out".into(),
+            ));
+        }
         let solves = self.likelihood_tolerance > 0.0 && self.likelihood_tolerance.is_finite();
         match solves {
             true => Ok(()),

@@ -6,9 +6,14 @@ use crate::metrics::frechet::{Gaussian, frechet_distance};
 use crate::metrics::kernel::kernel_distance;
 use crate::metrics::neighbours::{NEIGHBOURS, precision_recall};
 use crate::metrics::ruler::Readings;
+use crate::metrics::subset::subset;
 
 /// Most images on a side of precision and recall: their cost grows with the square.
 const MOST_NEIGHBOURS: usize = 5_000;
+
+/// Which subsets these are.
+const FLOOR: u32 = 1_000;
+const SIDES: u32 = 1_001;
 
 /// What the ruler says of the data: read once, compared with all images that are drawn.
 pub struct Reference {
@@ -38,11 +43,9 @@ impl Reference {
         frechet_distance(&Gaussian::of(&drawn.features, drawn.width)?, &self.test_moments)
     }
 
-    /// Features of `count` training images, equally far from each other in their order; all, if there are no more.
+    /// Features of `count` training images, always the same; of all, if there are no more.
     fn some_training_images(&self, count: usize) -> Vec<f32> {
-        let all = self.train.count();
-        let count = count.min(all);
-        (0..count).flat_map(|k| self.train.rows(k * all / count..k * all / count + 1)).copied().collect()
+        taken(&self.train, &subset(self.train.count(), count, [FLOOR, 0], 0))
     }
 
     /// All distances of drawn images.
@@ -54,7 +57,8 @@ impl Reference {
         let floor = self.some_training_images(drawn.count());
         let moments = Gaussian::of(&drawn.features, width)?;
         let sides = drawn.count().min(test.count()).min(MOST_NEIGHBOURS);
-        let (precision, recall) = precision_recall(test.rows(0..sides), drawn.rows(0..sides), width, NEIGHBOURS)?;
+        let some = |set: &Readings, side: u32| taken(set, &subset(set.count(), sides, [SIDES, side], seed));
+        let (precision, recall) = precision_recall(&some(test, 0), &some(drawn, 1), width, NEIGHBOURS)?;
         Ok(Quality {
             fd_test: frechet_distance(&moments, &self.test_moments)?,
             fd_train: frechet_distance(&moments, &self.train_moments)?,
@@ -73,4 +77,9 @@ impl Reference {
             neighbour_images: sides as u32,
         })
     }
+}
+
+/// Features of some images.
+pub fn taken(readings: &Readings, rows: &[usize]) -> Vec<f32> {
+    rows.iter().flat_map(|&row| readings.rows(row..row + 1)).copied().collect()
 }

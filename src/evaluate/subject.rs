@@ -90,7 +90,10 @@ impl Examined {
             .map_err(|problem| Error::file(&folder, problem.to_string()))?;
         // Of `.` too.
         let place = std::path::absolute(run.unwrap_or(&folder)).map_err(Error::io(&folder))?;
-        let name = place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+        let mut name = place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        if run.is_some_and(|run| run != path) {
+            name = format!("{name}-{}", card.step);
+        }
         let about = Subject {
             name,
             model: model.class().into(),
@@ -127,6 +130,22 @@ impl Examined {
         let source = Source::Images(bytes, labels);
         let (run, settings, warnings) = (None, None, vec![]);
         Ok(Examined { source, about, training_seconds: 0.0, run, settings, train, test, border, warnings })
+    }
+}
+
+impl Examined {
+    /// Where its evaluation is written unless asked otherwise: in the folder of its run, or beside it.
+    pub fn usual_folder(&self, path: &Path) -> PathBuf {
+        match &self.run {
+            // Of a checkpoint that was named itself, beside that of the run.
+            Some(run) if run != path => run.join(format!("evaluation-{}", self.about.step)),
+            Some(run) => run.join("evaluation"),
+            None => {
+                let mut name = path.as_os_str().to_owned();
+                name.push(".evaluation");
+                name.into()
+            }
+        }
     }
 }
 

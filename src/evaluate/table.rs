@@ -1,16 +1,10 @@
 //! An evaluation in words and numbers, for a terminal.
 
+use super::baselines::baselines;
 use super::evaluation::{Evaluation, Nearest};
 use crate::metrics::Estimate;
 use crate::metrics::balance::Proportion;
 use std::fmt::Write;
-
-/// Bits a dimension that any model of MNIST must beat, as (bits, what needs them), of its test images: by the training set's histogram of pixels,
-/// by its histogram at each position, and by `xz -9e` of the file.
-pub const BASELINES: [(f64, &str); 3] =
-    [(1.967, "histogram of pixels"), (1.690, "histogram by position"), (1.382, "xz of the test set")];
-/// The data set that they are of.
-pub const BASELINES_OF: &str = "MNIST";
 
 /// The table of an evaluation.
 pub fn table(evaluation: &Evaluation) -> String {
@@ -98,8 +92,9 @@ fn likelihood(evaluation: &Evaluation, rows: &mut Rows) {
         let name = format!("{} ({} images)", bits.split, bits.images);
         rows.add(&name, format!("{:.4} ± {:.4}{parts}: {}", bits.total.value, bits.total.error, bits.what));
     }
-    if evaluation.subject.dataset == BASELINES_OF {
-        let baselines: Vec<String> = BASELINES.iter().map(|(bits, what)| format!("{bits} ({what})")).collect();
+    let baselines = baselines(&evaluation.subject.dataset);
+    if !baselines.is_empty() {
+        let baselines: Vec<String> = baselines.iter().map(|(bits, what)| format!("{bits} ({what})")).collect();
         rows.add("to beat", baselines.join(", "));
     }
 }

@@ -30,6 +30,10 @@ pub fn write(measured: &Measured, folder: &Path, archive: Option<&Path>, data: &
         npz::save_npz(archive, &images, measured.drawn.labels.as_deref())?;
     }
     let json = serde_json::to_string_pretty(&measured.evaluation).map_err(|e| Error::Config(e.to_string()))?;
+    if serde_json::from_str::<Evaluation>(&json).is_err() {
+        let problem = "a number of the evaluation is not finite: the checkpoint may be damaged, or was trained in a way that diverged";
+        return Err(Error::NonFinite(problem.into()));
+    }
     write_atomically(&folder.join(Evaluation::FILE), format!("{json}\n").as_bytes())?;
     kept::clear(folder)
 }

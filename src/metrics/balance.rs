@@ -65,7 +65,8 @@ impl Balance {
     /// Pearson's test (1900) of whether images fall into classes by these shares, which are weights: they are divided by their sum.
     ///
     /// The probability is that of the chi-square distribution, which the statistic approaches for many images: it is rough where fewer than
-    /// five are expected of a class. An image of a class of share 0 refutes the shares: the statistic is infinite and the probability 0.
+    /// five are expected of a class. An image of a class of share 0 refutes the shares: the statistic is
+    /// `f64::MAX` and the probability 0.
     /// Without images, or with one class alone, there is nothing to refute: 0 and 1.
     ///
     /// # Panics
@@ -82,7 +83,8 @@ impl Balance {
             0.0 => 0.0,
             difference => difference * difference / expected,
         };
-        let chi_square = counts.iter().zip(&expected).map(excess).sum();
+        // JSON has no infinity.
+        let chi_square = counts.iter().zip(&expected).map(excess).sum::<f64>().min(f64::MAX);
         let degrees = classes as u32 - 1;
         let p_value = survival(chi_square, degrees);
         Balance { counts: counts.to_vec(), expected, chi_square, degrees, p_value }
@@ -92,7 +94,7 @@ impl Balance {
 /// Probability that a chi-square variable is larger than x.
 fn survival(x: f64, degrees: u32) -> f64 {
     match ChiSquared::new(f64::from(degrees)) {
-        _ if x.is_infinite() => 0.0,
+        _ if x == f64::MAX => 0.0,
         Ok(distribution) => distribution.sf(x),
         // No degrees of freedom: always 0.
         Err(_) => 1.0,

@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod likelihood;
 pub mod neighbours;
 pub mod ruler;
+pub mod subset;
 
 use serde::{Deserialize, Serialize};
 

@@ -23,7 +23,7 @@ pub struct Ruler {
     pub network: Classifier,
     /// Its weights: a slab, followed by its statistics.
     pub weights: Vec<f32>,
-    /// SHA-256 of its weights as little-endian numbers in the order of the model: the same in any file.
+    /// SHA-256 of its configuration (JSON) and its weights (little-endian numbers in the order of the model).
     pub sha256: String,
     /// Data set that it was trained on.
     pub dataset: String,
@@ -59,7 +59,8 @@ impl Ruler {
         }
         let card =
             card.ok_or_else(|| Error::file(&folder, "does not say what data it was trained on (degrain.json)"))?;
-        let bytes: Vec<u8> = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+        let mut bytes = network.config_json().into_bytes();
+        bytes.extend(weights.iter().flat_map(|weight| weight.to_le_bytes()));
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Ruler { folder, network, weights, sha256, dataset: card.dataset, class_names: card.class_names })
     }

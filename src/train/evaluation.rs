@@ -20,9 +20,10 @@ const MEASURED: usize = 256;
 /// Images that the ruler reads at once.
 const READ_AT_ONCE: u32 = 128;
 
-/// What evaluations need: nothing is read or compiled twice that stays the same.
+/// What evaluations need: the ruler, and what it says of the training images. The programs of bound and sampler are compiled anew each time.
 pub struct Evaluator {
-    reader: Option<(Reader, Gaussian)>,
+    reader: Reader,
+    training: Gaussian,
 }
 
 impl Evaluator {
@@ -31,11 +32,8 @@ impl Evaluator {
     /// # Errors
     /// A ruler that is missing or of other data; too few images for a covariance; the device's.
     pub fn new(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>) -> Result<Option<Evaluator>> {
-        if job.config.evaluate_every == 0 {
+        if job.config.evaluate_every == 0 || !job.objective.draws() {
             return Ok(None);
-        }
-        if !job.objective.draws() {
-            return Ok(Some(Evaluator { reader: None }));
         }
         let (ruler, data, count) = (Ruler::read(&job.config.ruler)?, job.dataset, job.config.evaluate_count);
         ruler.check(data)?;
@@ -49,7 +47,8 @@ impl Evaluator {
         let reader = Reader::new(gpu, memory, &ruler.network, &ruler.weights, READ_AT_ONCE, "evaluation.ruler")?;
         let compared = &data.images[..COMPARED.min(job.training_images() as usize) * data.pixels()];
         let readings = reader.read(gpu, memory, compared, &mut |_| Ok(()))?;
-        Ok(Some(Evaluator { reader: Some((reader, Gaussian::of(&readings.features, readings.width)?)) }))
+        let training = Gaussian::of(&readings.features, readings.width)?;
+        Ok(Some(Evaluator { reader, training }))
     }
 
     /// Evaluates after step `n`, `seconds` into training.
@@ -69,15 +68,10 @@ impl Evaluator {
             Some(images) => job.objective.bits(gpu, memory, images, AVERAGE, job.config)?,
             None => None,
         };
-        let distance = match &self.reader {
-            Some((reader, training)) => {
-                let drawn = draw(gpu, memory, job)?;
-                let readings = reader.read(gpu, memory, &drawn, &mut |_| Ok(()))?;
-                Some(frechet_distance(&Gaussian::of(&readings.features, readings.width)?, training)?)
-            }
-            None => None,
-        };
-        journal.evaluation(n, seconds, bits, distance)
+        let drawn = draw(gpu, memory, job)?;
+        let readings = self.reader.read(gpu, memory, &drawn, &mut |_| Ok(()))?;
+        let distance = frechet_distance(&Gaussian::of(&readings.features, readings.width)?, &self.training)?;
+        journal.evaluation(n, seconds, bits, Some(distance))
     }
 }
 

@@ -69,8 +69,11 @@ impl Config {
                 self.process
             ),
         )?;
-        let deviates = (0.0..=1.0).contains(&self.decoder_deviation);
-        rule(deviates, format!("--decoder-deviation {} must be between 0 and 1", self.decoder_deviation))?;
+        let deviates = self.decoder_deviation == 0.0 || self.learned_variance && self.decoder_deviation > 0.0;
+        rule(
+            deviates,
+            format!("--decoder-deviation {} needs --learned-variance, and is not negative", self.decoder_deviation),
+        )?;
         let unguided = self.guidance == 1.0 || self.unconditional || self.network == NetworkName::Classifier;
         rule(
             unguided || self.label_dropout > 0.0,

@@ -2,27 +2,38 @@
 
 use degrain::Result;
 use degrain::nn::{Conditions, Model, Network, Parameters, Weights};
+use degrain::ops::add::add;
 use degrain::ops::concat::concat;
+use degrain::ops::downsample::downsample;
 use degrain::ops::scale_shift::scale_shift;
 use degrain::ops::slice::slice;
+use degrain::ops::upsample::upsample;
 use degrain::tape::{Tape, Tensor};
 use std::fmt;
 
 /// (a, v) of a time as the network is told it: it answers a x, and beside it v if it tells a variance.
 type Factors = Box<dyn Fn(f64) -> [f64; 2]>;
+/// b of a time: the mean of each 2x2 pixels is answered with b instead of a.
+type OfMeans = Box<dyn Fn(f64) -> f64>;
 
 /// A network without parameters, for images of one channel.
 pub struct LinearNetwork {
     parameters: Parameters,
     image: [u32; 3],
     factors: Factors,
+    of_means: Option<OfMeans>,
     learned_variance: bool,
 }
 
 impl LinearNetwork {
     pub fn new(image: [u32; 3], learned_variance: bool, factors: Factors) -> LinearNetwork {
         assert_eq!(image[0], 1, "one channel");
-        LinearNetwork { parameters: Parameters::new(), image, factors, learned_variance }
+        LinearNetwork { parameters: Parameters::new(), image, factors, of_means: None, learned_variance }
+    }
+
+    /// A network that mixes pixels: for data whose means of 2x2 pixels have another variance than what is left without them.
+    pub fn mixing(self, of_means: OfMeans) -> LinearNetwork {
+        LinearNetwork { of_means: Some(of_means), ..self }
     }
 }
 
@@ -56,13 +67,14 @@ impl Network for LinearNetwork {
     }
 
     fn time_width(&self) -> u32 {
-        4
+        6
     }
 
-    /// Scale less one and shift of the answer, and of the variance.
+    /// Scale less one and shift of the answer, of the variance, and of the means.
     fn time_row(&self, time: f64) -> Vec<f64> {
         let [a, v] = (self.factors)(time);
-        vec![a - 1.0, 0.0, -1.0, v]
+        let more = self.of_means.as_ref().map_or(0.0, |b| b(time) - a);
+        vec![a - 1.0, 0.0, -1.0, v, more - 1.0, 0.0]
     }
 
     fn classes(&self) -> Option<u32> {
@@ -75,8 +87,14 @@ impl Network for LinearNetwork {
 
     fn forward(&self, t: &mut Tape, _: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
         let rows = conditions.time.expect("the time");
-        let [answer, variance] = [0, 2].map(|from| slice(t, rows, from, 2));
-        let answer = scale_shift(t, x, answer);
+        let [answer, variance, of_means] = [0, 2, 4].map(|from| slice(t, rows, from, 2));
+        let mut answer = scale_shift(t, x, answer);
+        if self.of_means.is_some() {
+            let means = downsample(t, x);
+            let means = upsample(t, means);
+            let means = scale_shift(t, means, of_means);
+            answer = add(t, answer, means);
+        }
         if !self.learned_variance {
             return answer;
         }

@@ -97,6 +97,35 @@ fn a_frame_does_not_count() {
     assert!(error.abs() <= 4.0 * bits.total.error, "{bits:?} is {error:e} from {}", code(&bytes));
 }
 
+/// Where the schedule does not end in noise, what is left of the image is paid for: KL(N(sqrt(abar) x, 1 - abar) || N(0, 1)).
+#[test]
+fn what_is_left_at_the_last_step_is_counted() {
+    let betas = [0.3, 0.4];
+    let schedule = Schedule::Given { betas: betas.to_vec() };
+    let process = Discrete::new(NoiseSchedule::new(&schedule, 2, false).unwrap(), Prediction::Epsilon).unwrap();
+    let network = LinearNetwork::new([1, 16, 16], false, Box::new(|_| [0.5, 0.0]));
+    let denoiser = Denoiser {
+        network: &network,
+        slab: "none",
+        process: &process,
+        labels: None,
+        learned_variance: false,
+        decoder_deviation: 0.0,
+    };
+    let (gpu, mut memory, bytes) = (common::gpu(), Memory::new(), bytes(4 * 256));
+    let border = Border::between([1, 16, 16], [1, 16, 16]).unwrap();
+    let bound = Bound::new(&gpu, &mut memory, &denoiser, border, 4, "bound").unwrap();
+    let bits = bound.measure(&gpu, &memory, images(&bytes), 1, 0, &mut |_| Ok(())).unwrap();
+    let bar: f64 = betas.iter().map(|beta| 1.0 - beta).product();
+    // The divergence of two normal distributions, by its definition: log(1/s) + (s² + m²)/2 - 1/2.
+    let deviation = (1.0 - bar).sqrt();
+    let nats = |&byte: &u8| -deviation.ln() + (deviation * deviation + bar * pixel(byte).powi(2)) / 2.0 - 0.5;
+    let expected = bytes.iter().map(nats).sum::<f64>() / bytes.len() as f64 / std::f64::consts::LN_2;
+    let (name, found) = &bits.parts[0];
+    assert_eq!(name, "L_T");
+    assert!((found.value - expected).abs() < 1e-6 && expected > 0.05, "{found:?} is not {expected}");
+}
+
 #[test]
 fn few_time_steps_estimate_the_sum_of_all() {
     let bytes = bytes(512 * 16 * 16);

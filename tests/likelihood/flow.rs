@@ -1,7 +1,7 @@
 //! The flow's likelihood of data N(0, variance): the density of the process at the time where it starts.
 
 use super::linear_network::LinearNetwork;
-use super::{TOLERANCE, VARIANCE, best_answer, bits_of_density, bytes, common, images, pixel};
+use super::{TOLERANCE, VARIANCE, best_answer, best_answer_for, bits_of_density, bytes, common, images, pixel};
 use degrain::diffusion::processes::{Edm, Flow as Straight, SubVp, Ve, Vp};
 use degrain::diffusion::{Denoiser, Process};
 use degrain::gpu::Memory;
@@ -60,6 +60,47 @@ fn with_the_exact_answer_the_likelihood_is_that_of_the_density() {
         assert!(error.abs() <= TOLERANCE, "{}: {bits:?} is {error:e} from {expected}", process.describe());
         assert_eq!(bits.images, count as u32);
     }
+}
+
+/// A Jacobian that is not diagonal: the estimate of its trace is right on average, and its error is told.
+#[test]
+fn the_trace_of_a_network_that_mixes_pixels_is_estimated() {
+    const OF_MEANS: f64 = 0.25;
+    let (gpu, process, count, each) = (common::gpu(), Vp::default(), 64, (SIDE * SIDE) as usize);
+    let bytes = bytes(count * each);
+    let network =
+        LinearNetwork::new([1, SIDE, SIDE], false, Box::new(|t| [best_answer(&Vp::default(), t / 999.0), 0.0]))
+            .mixing(Box::new(|t| best_answer_for(&Vp::default(), t / 999.0, OF_MEANS)));
+    let denoiser = Denoiser {
+        network: &network,
+        slab: "none",
+        process: &process,
+        labels: None,
+        learned_variance: false,
+        decoder_deviation: 0.0,
+    };
+    let mut memory = Memory::new();
+    let border = Border::between([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();
+    let flow = Flow::new(&gpu, &mut memory, denoiser, border, 64, "flow").unwrap();
+    let bits = flow.measure(&gpu, &memory, images(&bytes), 1e-4, SEED, &mut |_| Ok(())).unwrap();
+    // In orthonormal coordinates a quarter of them are means of 2x2 pixels (times two), the rest differences.
+    let at = process.marginal(process.earliest());
+    let [of_rest, of_means] = [VARIANCE, OF_MEANS].map(|v| at.alpha * at.alpha * v + at.sigma * at.sigma);
+    let (mut means, mut rest) = (vec![], vec![]);
+    for (number, image) in bytes.chunks(each).enumerate() {
+        let x = dequantised(image, SEED, number as u32);
+        for (row, column) in (0..SIDE / 2).flat_map(|row| (0..SIDE / 2).map(move |column| (row, column))) {
+            let pixel = |i: u32, j: u32| x[((2 * row + i) * SIDE + 2 * column + j) as usize];
+            let [a, b, c, d] = [pixel(0, 0), pixel(0, 1), pixel(1, 0), pixel(1, 1)];
+            means.push((a + b + c + d) / 2.0);
+            rest.extend([(a - b + c - d) / 2.0, (a + b - c - d) / 2.0, (a - b - c + d) / 2.0]);
+        }
+    }
+    let expected = (bits_of_density(means.into_iter(), of_means) + 3.0 * bits_of_density(rest.into_iter(), of_rest))
+        / 4.0
+        + (255.0f64 / 2.0).log2();
+    let error = bits.total.value - expected;
+    assert!(error.abs() <= 4.0 * bits.total.error && bits.total.error < 0.05, "{bits:?} is {error:e} from {expected}");
 }
 
 #[test]

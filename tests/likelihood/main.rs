@@ -34,9 +34,14 @@ fn pixel(byte: u8) -> f64 {
 
 /// a of the best answer a x of a network that is shown x itself, at a time of the process.
 fn best_answer(process: &dyn Process, t: f64) -> f64 {
+    best_answer_for(process, t, VARIANCE)
+}
+
+/// The same for data of another variance.
+fn best_answer_for(process: &dyn Process, t: f64, variance: f64) -> f64 {
     let (at, [p, q]) = (process.marginal(t), process.view(t).target);
-    let total = at.alpha * at.alpha * VARIANCE + at.sigma * at.sigma;
-    (p * at.alpha * VARIANCE + q * at.sigma) / total
+    let total = at.alpha * at.alpha * variance + at.sigma * at.sigma;
+    (p * at.alpha * variance + q * at.sigma) / total
 }
 
 /// Mean of -log2 N(x; 0, variance).

@@ -12,8 +12,9 @@ const DEFINITIONS: &[(&str, &str)] = &[
     ),
     (
         "Floor, FD / floor",
-        "The floor is the same distance from as many training images to the test images: what a perfect model would \
-         have. FD / floor is 1 for such a model.",
+        "The floor is the same distance from as many training images, taken at random, to the test images: what a \
+         perfect model would have, or somewhat less, where images are drawn of all classes equally often and the test \
+         images are not.",
     ),
     (
         "KID",
@@ -69,7 +70,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
     (
         "Nearest distances",
         "Euclidean distance from a sample, and from a test image, to the nearest of all training images: in pixels of \
-         images in [−1, 1], and in the ruler's features. Suspicious is the share of samples nearer than the first \
+         images in [−1, 1], and in the ruler's features. Suspicious is the share of samples at least as near as the first \
          percentile of the test images.",
     ),
     (

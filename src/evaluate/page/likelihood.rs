@@ -5,13 +5,6 @@ use super::run::Run;
 use super::table::{Cell, Table};
 use maud::{Markup, html};
 
-/// What MNIST's test images cost without a network, in bits a dimension. Of other data sets it was not measured.
-const MNIST: [(&str, &str); 3] = [
-    ("1.967", "one histogram of all pixels"),
-    ("1.690", "a histogram for each position"),
-    ("1.382", "xz of the test set"),
-];
-
 pub(super) fn section(runs: &[Run]) -> Markup {
     let all = || runs.iter().flat_map(|run| &run.evaluation.likelihood);
     let mut names: Vec<&str> = Vec::new();
@@ -63,8 +56,8 @@ pub(super) fn first_of(run: &Run, split: &str) -> Option<usize> {
     run.evaluation.likelihood.iter().position(|likelihood| likelihood.split == split)
 }
 
-/// (bits a dimension, what) to compare with: only for MNIST, and only if there is a likelihood to compare.
+/// (bits a dimension, what) to compare with, if there is a likelihood to compare.
 pub(super) fn baselines(runs: &[Run]) -> &'static [(&'static str, &'static str)] {
-    let measured = |run: &Run| run.evaluation.subject.dataset == "MNIST" && !run.evaluation.likelihood.is_empty();
-    if runs.iter().any(measured) { &MNIST } else { &[] }
+    let measured = runs.iter().find(|run| !run.evaluation.likelihood.is_empty());
+    measured.map_or(&[], |run| crate::evaluate::baselines::baselines(&run.evaluation.subject.dataset))
 }

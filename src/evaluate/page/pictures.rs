@@ -9,9 +9,12 @@ pub(super) fn samples(runs: &[Run]) -> Markup {
         .iter()
         .filter_map(|run| run.grid.as_ref().map(|grid| figure::picture(grid, run.name(), "A grid of samples")))
         .collect();
+    let seed = |run: &Run| run.evaluation.sampling.seed;
+    let drawn = runs.iter().all(|run| run.evaluation.cost.is_some());
+    let same_seed = drawn && runs.windows(2).all(|pair| seed(&pair[0]) == seed(&pair[1]));
     html! {
         (figure::side_by_side(&grids))
-        @if grids.len() > 1 { p.note { "The same place has the same seed in every grid." } }
+        @if grids.len() > 1 && same_seed { p.note { "The same place has the same seed in every grid." } }
     }
 }
 

@@ -26,8 +26,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads the folder of a run. Only `evaluation/evaluation.json` must be there; pictures and log are shown if they
-    /// are.
+    /// Reads the folder of a run, or of an evaluation. Only `evaluation.json` must be there; pictures and log are shown if they are.
     ///
     /// # Errors
     /// [`Error::File`] for a run that has not been evaluated, and for a file that is damaged;
@@ -36,7 +35,10 @@ impl Run {
         if !folder.is_dir() {
             return Err(Error::file(folder, "there is no such folder: name that of an evaluated run"));
         }
-        let evaluated = folder.join("evaluation");
+        // That of a run, or that which `evaluate` wrote by itself.
+        let alone = folder.join(Evaluation::FILE).is_file();
+        let evaluated = if alone { folder.to_path_buf() } else { folder.join("evaluation") };
+        let run = if alone { folder.parent().unwrap_or(folder) } else { folder };
         let path = evaluated.join(Evaluation::FILE);
         if !path.is_file() {
             let run = folder.display();
@@ -50,11 +52,11 @@ impl Run {
         Ok(Run {
             evaluation: serde_json::from_str(&text).map_err(foreign)?,
             document: serde_json::from_str(&text).map_err(foreign)?,
-            history: History::read(folder)?,
+            history: History::read(run)?,
             grid: picture(&evaluated.join("grid.png"))?,
             closest: picture(&evaluated.join("closest.png"))?,
-            forward: picture(&folder.join("forward.png"))?,
-            reverse: picture(&folder.join("reverse.png"))?,
+            forward: picture(&run.join("forward.png"))?,
+            reverse: picture(&run.join("reverse.png"))?,
         })
     }
 

@@ -3,15 +3,16 @@
 use super::likelihood;
 use super::number::Format;
 use super::run::Run;
-use super::table::Better::{Higher, Lower, Neither};
+use super::table::Better::{self, Higher, Lower, Neither};
 use super::table::{Cell, Table};
+use crate::evaluate::Evaluation;
 use maud::{Markup, html};
 
 pub(super) fn section(runs: &[Run]) -> Markup {
     html! {
         (summary(runs).markup())
         p.note {
-            @if runs.len() > 1 { "The best of a column is " strong { "emphasised" } " where one direction is better. " }
+            @if runs.len() > 1 { "The best of a column is " strong { "emphasised" } " where one direction is better and all were measured alike. " }
             "± is a standard error, and a range under a share its interval of 95 %. "
             "Bits a dimension are the first that were measured of a split; all of them are under "
             a href="#likelihood" { "Likelihood" } "."
@@ -24,9 +25,12 @@ pub(super) fn section(runs: &[Run]) -> Markup {
 }
 
 fn summary(runs: &[Run]) -> Table {
-    // Seconds compare on one device only.
-    let adapter = |run: &Run| run.evaluation.cost.as_ref().map(|cost| cost.adapter.clone());
-    let one_device = runs.windows(2).all(|pair| adapter(&pair[0]) == adapter(&pair[1]));
+    // Seconds compare on one device only, distances of as many images, bits of one kind.
+    let lower_where = |agree: bool| if agree { Lower } else { Neither };
+    let one_device = agree(runs, |run| run.evaluation.cost.as_ref().map(|cost| cost.adapter.clone()));
+    let (distance, share) = comparable_distances(runs);
+    let one_kind =
+        agree(runs, |run| likelihood::first_of(run, "test").map(|n| run.evaluation.likelihood[n].what.clone()));
     let columns = [
         ("Run", Neither),
         ("Model", Neither),
@@ -34,18 +38,18 @@ fn summary(runs: &[Run]) -> Table {
         ("Parameters", Neither),
         ("Steps", Neither),
         ("Training time", Neither),
-        ("FD to test", Lower),
-        ("FD / floor", Lower),
+        ("FD to test", distance),
+        ("FD / floor", distance),
         ("KID", Lower),
-        ("Precision", Higher),
-        ("Recall", Higher),
+        ("Precision", share),
+        ("Recall", share),
         ("Class accuracy", Higher),
         ("CAS", Higher),
         ("χ² p", Neither),
-        ("Bits a dimension, test", Lower),
+        ("Bits a dimension, test", lower_where(one_kind)),
         ("What was measured", Neither),
         ("Bits a dimension, train", Neither),
-        ("Sampling, an image", if one_device { Lower } else { Neither }),
+        ("Sampling, an image", lower_where(one_device)),
     ];
     let bits = columns.iter().position(|(title, _)| *title == "Bits a dimension, test").unwrap_or(0);
     let mut table = Table::new(&columns);
@@ -88,11 +92,25 @@ fn summary(runs: &[Run]) -> Table {
     table
 }
 
+/// Whether something is the same of all runs.
+fn agree<T: PartialEq>(runs: &[Run], of: impl Fn(&Run) -> T) -> bool {
+    runs.windows(2).all(|pair| of(&pair[0]) == of(&pair[1]))
+}
+
+/// Which of two distances is the better one, and which of two shares of neighbours: none, where they were measured on other numbers of images.
+fn comparable_distances(runs: &[Run]) -> (Better, Better) {
+    match agree(runs, |run| (run.evaluation.quality.counts, run.evaluation.quality.neighbour_images)) {
+        true => (Lower, Higher),
+        false => (Neither, Neither),
+    }
+}
+
 fn distances(runs: &[Run]) -> Table {
+    let (distance, share) = comparable_distances(runs);
     let mut table = Table::new(&[
         ("Run", Neither),
-        ("FD to test", Lower),
-        ("FD to train", Lower),
+        ("FD to test", distance),
+        ("FD to train", distance),
         ("FD of train to test (floor)", Neither),
         ("Samples", Neither),
         ("Training images of the floor", Neither),
@@ -100,8 +118,8 @@ fn distances(runs: &[Run]) -> Table {
         ("Test images", Neither),
         ("KID", Lower),
         ("KID of train to test", Neither),
-        ("Precision", Higher),
-        ("Recall", Higher),
+        ("Precision", share),
+        ("Recall", share),
         ("k", Neither),
         ("Images on each side", Neither),
     ]);
@@ -131,7 +149,8 @@ fn sampling(runs: &[Run]) -> Table {
     let mut table = Table::plain(&["Run", "Classes", "Images", "Sampler", "Steps", "Guidance", "Seed", "Time for all"]);
     for run in runs {
         let number = |field: &str, format| Cell::known(run.number(&format!("sampling.{field}")), format);
-        let told = if run.evaluation.subject.conditional { "told" } else { "not told" };
+        let Evaluation { subject, sampling, .. } = &run.evaluation;
+        let told = if subject.conditional && sampling.guidance != 0.0 { "told" } else { "not told" };
         table.row(vec![
             Cell::text(run.name()),
             Cell::text(told),

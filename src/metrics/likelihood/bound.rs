@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Most of the sum lies at small t, so half of the time steps are drawn in proportion to 1/t and half equally often, and each term is weighted
-//! by the inverse of its probability: the estimate stays unbiased. They are not random but stratified, by the multiples of the golden ratio. Where
+//! by the inverse of its probability: the estimate stays unbiased. They are stratified: multiples of the
+//! golden ratio, shifted by the seed. Where
 //! as many are asked for as there are, each is taken once, and only the noise is left to chance.
 
 use super::{Bits, summed};
@@ -17,6 +18,7 @@ use crate::gpu::{Gpu, Memory};
 use crate::metrics::border::{Border, scaled};
 use crate::nn::Conditions;
 use crate::ops::{embedding, mix, noise, slice, vlb};
+use crate::tape::philox::{key, philox};
 use crate::tape::{Program, Shape, Step, Tape, purpose};
 use crate::{Error, Result};
 use std::f64::consts::LN_2;
@@ -118,7 +120,7 @@ impl Bound {
     }
 
     /// The bound of images, at `draws` time steps of each besides t = 0; at each once, if there are no more. Of two fixed variances that with the smaller bound is told: both are
-    /// bounds. `progress` is called with the share that is done.
+    /// bounds, and that choice gains far less than the error. `progress` is called with the share that is done.
     ///
     /// # Errors
     /// The device's, and those of `progress`.
@@ -151,7 +153,7 @@ impl Bound {
                     .map(|image| match round {
                         0 => (0, 1.0),
                         _ if draws == self.chances.len() => (round as u32, 1.0 / draws as f64),
-                        _ => self.draw(image * draws + round - 1),
+                        _ => self.draw(image * draws + round - 1, seed),
                     })
                     .collect();
                 let times: Vec<u32> = (0..self.batch).map(|i| drawn[i.min(taken - 1)].0).collect();
@@ -200,9 +202,10 @@ impl Bound {
     }
 
     /// Time step and probability of draw `k` of all.
-    fn draw(&self, k: usize) -> (u32, f64) {
+    fn draw(&self, k: usize, seed: u64) -> (u32, f64) {
         const GOLDEN: f64 = 0.618_033_988_749_894_9;
-        let u = (0.5 + k as f64 * GOLDEN).fract();
+        let shift = f64::from(philox([purpose::TIMESTEP, 0, 0, 0], key(seed))[0]) / 2f64.powi(32);
+        let u = (shift + k as f64 * GOLDEN).fract();
         let at = self.chances.partition_point(|[_, until]| *until <= u).min(self.chances.len() - 1);
         (at as u32 + 1, self.chances[at][0])
     }

@@ -127,3 +127,15 @@ fn log_mean_exp(x: &[f64]) -> f64 {
     let most = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     most + (x.iter().map(|x| (x - most).exp()).sum::<f64>() / x.len() as f64).ln()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::log_mean_exp;
+
+    #[test]
+    fn the_mean_is_of_the_weights_and_not_of_their_logarithms() {
+        assert!((log_mean_exp(&[0.0, 3f64.ln()]) - 2f64.ln()).abs() < 1e-15, "the mean of 1 and 3");
+        assert_eq!(log_mean_exp(&[-1e4; 50]), -1e4);
+        assert!((log_mean_exp(&[-2000.0, -2000.0 - 60.0]) - (-2000.0 - 2f64.ln())).abs() < 1e-12);
+    }
+}

@@ -16,7 +16,7 @@ use crate::metrics::border::{Border, scaled};
 use crate::metrics::likelihood::bound::Images;
 use crate::nn::Conditions;
 use crate::ops::{embedding, mix, timesteps};
-use crate::tape::philox::philox;
+use crate::tape::philox::{key, philox};
 use crate::tape::{Program, Shape, Step, Tape, purpose};
 use crate::{Error, Result};
 use std::f64::consts::{LN_2, TAU};
@@ -194,8 +194,7 @@ impl<'a> Flow<'a> {
 
 /// Random words of an image.
 fn words(count: usize, seed: u64, image: u32, what: u32) -> impl Iterator<Item = u32> {
-    let key = [seed as u32, (seed >> 32) as u32];
-    (0..count.div_ceil(4) as u32).flat_map(move |k| philox([what, image, k, 0], key)).take(count)
+    (0..count.div_ceil(4) as u32).flat_map(move |k| philox([what, image, k, 0], key(seed))).take(count)
 }
 
 /// An image of bytes in [-1, 1], each moved by noise that is uniform over its bin of width 2/255.

@@ -44,6 +44,14 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
     let within = |option: &str, problem: Error| Error::Config(format!("--{option}: {problem}"));
     let schedule = || NoiseSchedule::new(&config.noise(), config.timesteps, config.zero_terminal_snr);
     let process = config.process.build(|| Discrete::new(schedule()?, config.prediction))?;
+    if let Some(noise) = process.schedule() {
+        let (most, asked) = (noise.betas()[0].sqrt(), f64::from(config.decoder_deviation));
+        if asked >= most {
+            return Err(Error::Config(format!(
+                "--decoder-deviation {asked}: the largest deviation of the first step is {most:.5}, so this must be smaller"
+            )));
+        }
+    }
     let network = networks::denoiser(config, data, labels.map(|labels| labels.classes + 1))?;
     let [_, height, width] = data.shape();
     network.check_size(height, width)?;
