@@ -105,7 +105,8 @@ fn guidance_needs_a_null_class() {
     assert_eq!((labels.null_class(), labels.embeddings()), (Some(10), 11));
     assert_eq!(labels.batch(&[3, 7], 2.0).unwrap(), [10, 10, 3, 7]);
     assert_eq!(labels.batch(&[3, 7], 1.0).unwrap(), [3, 7]);
-    assert_eq!(labels.batch(&[3], 0.0).unwrap(), [10, 3]);
+    assert_eq!(labels.batch(&[3], 0.0).unwrap(), [10], "no label: the null class alone");
+    assert!(!labels.guided(0.0).unwrap() && labels.guided(0.5).unwrap());
     assert!(refusal(labels.batch(&[10], 1.0)).contains("no class 10"));
     for scale in [-1.0, f32::NAN, f32::INFINITY] {
         assert!(refusal(labels.guided(scale)).contains("guidance scale of"));
