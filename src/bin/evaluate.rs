@@ -54,8 +54,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     let ruler = Ruler::read(&options.ruler)?;
     let gpu = Gpu::open(arguments.adapter.as_deref())?;
     let folder = options.out.clone().unwrap_or_else(|| examined.usual_folder(path));
-    if let Some(archive) = options.npz.as_deref().filter(|archive| archive.exists()) {
-        eprintln!("{} will be replaced", archive.display());
+    if let Some(archive) = options.npz.as_deref() {
+        // Before hours of drawing.
+        let place = archive.parent().filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !place.is_dir() {
+            return Err(Error::file(place, "there is no such folder for --npz: make it, or name another"));
+        }
+        if archive.exists() {
+            eprintln!("{} will be replaced", archive.display());
+        }
     }
     if folder.join(Evaluation::FILE).exists() {
         eprintln!("the evaluation in {} will be replaced", folder.display());
