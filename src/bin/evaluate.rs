@@ -20,11 +20,11 @@ struct Arguments {
     /// Evaluate images from elsewhere: an npz file with arr_0, u8 N x H x W x C, and if there are classes arr_1
     #[arg(long, group = "what", value_name = "FILE")]
     samples: Option<PathBuf>,
-    /// Compare these runs, which were evaluated before, on one page
+    /// Compare on one page: runs that were evaluated before, or folders that hold an evaluation.json
     #[arg(long, group = "what", value_name = "RUN", num_args = 1..)]
     compare: Vec<PathBuf>,
     /// Where to write the page of --compare
-    #[arg(long, value_name = "FILE", default_value = "comparison.html", requires = "compare")]
+    #[arg(long, value_name = "FILE", default_value = "comparison.html", conflicts_with_all = ["checkpoint", "samples"])]
     page: PathBuf,
     /// Adapter, by number or part of its name
     #[arg(long)]
@@ -78,6 +78,12 @@ fn compare(runs: &[PathBuf], page: &Path) -> Result<()> {
     let html = evaluate::page::page(&runs)?;
     let replaced = if page.exists() { " (replaced)" } else { "" };
     write_atomically(page, html.as_bytes())?;
-    print(evaluate::comparison(runs.iter().map(|run| &run.evaluation)))?;
+    let counts = |run: &Run| (run.evaluation.quality.counts, run.evaluation.quality.neighbour_images);
+    if runs.windows(2).any(|pair| counts(&pair[0]) != counts(&pair[1])) {
+        eprintln!(
+            "warning: the runs were evaluated with different numbers of images, on which distances, their floors, precision and recall depend"
+        );
+    }
+    print(evaluate::comparison(runs.iter().map(|run| (run.name(), &run.evaluation))))?;
     print(format!("\n{}{replaced}\n", page.display()))
 }

@@ -67,6 +67,12 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
             "neither a diffusers folder (with unet/config.json) nor a run folder (with checkpoint-STEP folders)",
         )
     };
+    if !path.exists() {
+        return Err(Error::file(
+            path,
+            "there is no such folder: name the folder of a run, which `train` makes, or of a checkpoint",
+        ));
+    }
     if !path.is_dir() {
         return Err(nothing());
     }

@@ -12,6 +12,7 @@ pub enum Variance {
     /// That of the posterior: right if the data were one point. `fixed_small_log` is another way to compute the same.
     #[default]
     #[serde(alias = "fixed_small_log")]
+    #[value(alias = "fixed_small_log")]
     FixedSmall,
     /// beta_t: right if the data were N(0, 1). Only for (nearly) all time steps.
     FixedLarge,

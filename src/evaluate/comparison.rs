@@ -15,16 +15,16 @@ const HEADS: [&str; 9] = [
     "images/s",
 ];
 
-/// The table.
-pub fn comparison<'a>(evaluations: impl Iterator<Item = &'a Evaluation>) -> String {
+/// The table of named evaluations.
+pub fn comparison<'a>(evaluations: impl Iterator<Item = (&'a str, &'a Evaluation)>) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let heads = HEADS.map(str::to_string);
-    let rows = evaluations.map(|evaluation| line(&row(evaluation)));
+    let rows = evaluations.map(|(name, evaluation)| line(&row(name, evaluation)));
     let rule = format!("|{}\n", "---|".repeat(HEADS.len()));
     [line(&heads), rule].into_iter().chain(rows).collect()
 }
 
-fn row(evaluation: &Evaluation) -> [String; 9] {
+fn row(name: &str, evaluation: &Evaluation) -> [String; 9] {
     let Evaluation { subject, sampling, quality, classes, likelihood, cost, .. } = evaluation;
     let dash = || "-".to_string();
     let minutes = cost.as_ref().map_or_else(dash, |cost| format!("{:.1} min", cost.training_seconds / 60.0));
@@ -34,7 +34,7 @@ fn row(evaluation: &Evaluation) -> [String; 9] {
     };
     let test = likelihood.iter().find(|bits| bits.split == "test");
     [
-        format!("`{}`", subject.name),
+        format!("`{name}`"),
         format!("{}, {minutes}", subject.step),
         format!("{}{how}", sampling.count),
         format!("{:.2} ({:.1})", quality.fd_test, quality.fd_test / quality.floor),

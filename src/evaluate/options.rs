@@ -21,7 +21,7 @@ pub struct Options {
     /// Where to write evaluation.json and the pictures; the run's folder evaluation/ unless given
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// Images to draw
+    /// Images to draw; not with --samples, of which all are taken
     #[arg(long, default_value_t = 10_000)]
     pub count: u32,
     /// How they are drawn.
@@ -79,7 +79,7 @@ impl FromStr for SweepWay {
     fn from_str(text: &str) -> std::result::Result<SweepWay, String> {
         let wrong =
             || format!("`{text}` is no way of drawing: write SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, as ddim:25:2");
-        let mut parts = text.split(':');
+        let mut parts = text.trim().split(':');
         let sampler = parts.next().ok_or_else(wrong)?;
         let steps = parts.next().ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
         let guidance = parts.next().map(|guidance| guidance.parse().map_err(|_| wrong())).transpose()?;

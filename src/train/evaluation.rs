@@ -4,8 +4,9 @@
 //! The test images stay unseen until the end, and a distance of few images is biased upward: these numbers are for comparing steps of one run.
 
 use super::journal::Journal;
-use super::objective::Drawing;
+use super::objective::{Drawing, Objective};
 use super::programs::{AVERAGE, Job};
+use super::settings::Config;
 use crate::data::Dataset;
 use crate::gpu::{Gpu, Memory};
 use crate::metrics::frechet::{Gaussian, frechet_distance};
@@ -32,18 +33,8 @@ impl Evaluator {
     /// # Errors
     /// A ruler that is missing or of other data; too few images for a covariance; the device's.
     pub fn new(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>) -> Result<Option<Evaluator>> {
-        if job.config.evaluate_every == 0 || !job.objective.draws() {
-            return Ok(None);
-        }
-        let (ruler, data, count) = (Ruler::read(&job.config.ruler)?, job.dataset, job.config.evaluate_count);
-        ruler.check(data)?;
-        if count as usize <= ruler.width() {
-            return Err(Error::Config(format!(
-                "--evaluate-count {count}: the Frechet distance of {} features needs at least {} images",
-                ruler.width(),
-                ruler.width() + 1
-            )));
-        }
+        let Some(ruler) = ruler(job.config, job.objective, job.dataset)? else { return Ok(None) };
+        let data = job.dataset;
         let reader = Reader::new(gpu, memory, &ruler.network, &ruler.weights, READ_AT_ONCE, "evaluation.ruler")?;
         let compared = &data.images[..COMPARED.min(job.training_images() as usize) * data.pixels()];
         let readings = reader.read(gpu, memory, compared, &mut |_| Ok(()))?;
@@ -73,6 +64,26 @@ impl Evaluator {
         let distance = frechet_distance(&Gaussian::of(&readings.features, readings.width)?, &self.training)?;
         journal.evaluation(n, seconds, bits, Some(distance))
     }
+}
+
+/// The ruler of a run that is to be evaluated while it goes on; none, if it is not, or draws no images.
+///
+/// # Errors
+/// A ruler that is missing or of other data; too few images for a covariance.
+pub fn ruler(config: &Config, objective: &dyn Objective, data: &Dataset) -> Result<Option<Ruler>> {
+    if config.evaluate_every == 0 || !objective.draws() {
+        return Ok(None);
+    }
+    let (ruler, count) = (Ruler::read(&config.ruler)?, config.evaluate_count);
+    ruler.check(data)?;
+    if count as usize <= ruler.width() {
+        return Err(Error::Config(format!(
+            "--evaluate-count {count}: the Frechet distance of {} features needs at least {} images",
+            ruler.width(),
+            ruler.width() + 1
+        )));
+    }
+    Ok(Some(ruler))
 }
 
 /// The first images that are held back.

@@ -1,5 +1,6 @@
 //! From settings to a job: the data set, the model and the process that they name, and what there is to say of them.
 
+use super::evaluation;
 use super::feed::Feed;
 use super::objective::Objective;
 use super::objectives::objective;
@@ -56,6 +57,8 @@ impl Session {
         }
         config.process = config.process.measured(dataset.statistics.std);
         let objective = objective(&config, &dataset)?;
+        // Before hours of training lead there.
+        evaluation::ruler(&config, &*objective, &dataset)?;
         let feed = Feed::new(gpu, &config, &dataset)?;
         Ok(Session { config, dataset: Arc::new(dataset), objective, feed })
     }

@@ -19,8 +19,8 @@ const DEFINITIONS: &[(&str, &str)] = &[
     (
         "KID",
         "Kernel distance: the squared maximum mean discrepancy between features of samples and test images with a \
-         polynomial kernel of degree 3, unbiased, so that it can be below 0. The mean over subsets, ± its standard \
-         error. Bińkowski et al. 2018.",
+         polynomial kernel of degree 3, unbiased, so that it can be below 0. The mean over subsets, ± how far that \
+         may be from the mean over all subsets of these very images; it says nothing of other images. Bińkowski et al. 2018.",
     ),
     (
         "Precision, recall",

@@ -10,6 +10,7 @@ use std::path::Path;
 
 /// The folder of an evaluated run, read.
 pub struct Run {
+    name: String,
     /// What was measured.
     pub evaluation: Evaluation,
     /// The same as it was written: the page's numbers are taken from here by name.
@@ -49,8 +50,14 @@ impl Run {
         let foreign = |error| {
             Error::file(&path, format!("is no evaluation as this version writes it ({error}): evaluate the run again"))
         };
+        let evaluation: Evaluation = serde_json::from_str(&text).map_err(foreign)?;
+        let mut name = evaluation.subject.name.clone();
+        if let Some(place) = folder.file_name().filter(|place| alone && *place != "evaluation") {
+            name = format!("{name} ({})", place.to_string_lossy());
+        }
         Ok(Run {
-            evaluation: serde_json::from_str(&text).map_err(foreign)?,
+            name,
+            evaluation,
             document: serde_json::from_str(&text).map_err(foreign)?,
             history: History::read(run)?,
             grid: picture(&evaluated.join("grid.png"))?,
@@ -60,9 +67,9 @@ impl Run {
         })
     }
 
-    /// Its name.
-    pub(super) fn name(&self) -> &str {
-        &self.evaluation.subject.name
+    /// Its name; that of the evaluation's folder too, where it is not the usual one of a run.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The number at a path of names and indices, such as `likelihood.0.total.value`; `None` where the document has
