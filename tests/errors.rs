@@ -279,7 +279,9 @@ fn a_run_that_was_moved() {
 
 #[test]
 fn checkpoints() {
-    sample_refuses(Path::new("/nowhere"), &[], &["/nowhere", "unet/config.json", "checkpoint-STEP"]);
+    sample_refuses(Path::new("/nowhere"), &[], &["/nowhere", "no such folder"]);
+    let empty = TempDir::new().unwrap();
+    sample_refuses(empty.path(), &[], &["unet/config.json", "checkpoint-STEP"]);
     let model = "unet/diffusion_pytorch_model.safetensors";
     damaged(
         |folder| {
