@@ -39,7 +39,7 @@ fn generate() -> Result<(), String> {
         .collect();
     files.sort();
 
-    let mut faces = String::new();
+    let mut kernels = String::new();
     let mut names = Vec::new();
     let mut step = None;
     for path in &files {
@@ -54,14 +54,14 @@ fn generate() -> Result<(), String> {
             module.get_or_insert(parse(&linked, &format!("shaders/{name}.wgsl ({form})"))?);
         }
         let module = module.ok_or("no form")?;
-        write_shader(&mut faces, &name, path, &module)?;
+        write_shader(&mut kernels, &name, path, &module)?;
         step.get_or_insert_with(|| write_step(&module));
         names.push(name);
     }
     let list: String = names.iter().map(|n| format!("&{n}::SHADER, ")).collect();
-    writeln!(faces, "/// Every shader of the crate.\npub static SHADERS: &[&Shader] = &[{list}];")
+    writeln!(kernels, "/// Every shader of the crate.\npub static SHADERS: &[&Shader] = &[{list}];")
         .map_err(|e| e.to_string())?;
-    fs::write(out.join("faces.rs"), faces).map_err(|e| e.to_string())?;
+    fs::write(out.join("kernels.rs"), kernels).map_err(|e| e.to_string())?;
     fs::write(out.join("step.rs"), step.ok_or("no shader")??).map_err(|e| e.to_string())
 }
 
@@ -81,7 +81,7 @@ type Field = (String, &'static str);
 
 fn write_shader(out: &mut String, name: &str, path: &Path, module: &Module) -> Result<(), String> {
     let fail = |e: std::fmt::Error| e.to_string();
-    writeln!(out, "/// Faces of `shaders/{name}.wgsl`.\npub mod {name} {{\n    use super::*;").map_err(fail)?;
+    writeln!(out, "/// Kernels of `shaders/{name}.wgsl`.\npub mod {name} {{\n    use super::*;").map_err(fail)?;
     writeln!(out, "    /// The shader's text.").map_err(fail)?;
     writeln!(out, "    pub static SHADER: Shader = Shader {{ name: {name:?}, text: include_str!({path:?}) }};")
         .map_err(fail)?;
@@ -227,17 +227,17 @@ fn write_step(module: &Module) -> Result<String, String> {
     }
     let declared: String =
         fields.iter().map(|(n, t)| format!("    #[allow(missing_docs)]\n    pub {n}: {t},\n")).collect();
-    let mut purposes = String::new();
+    let mut streams = String::new();
     for (_, constant) in module.constants.iter() {
-        let Some(name) = constant.name.as_deref().and_then(|name| name.strip_prefix("FOR_")) else { continue };
+        let Some(name) = constant.name.as_deref().and_then(|name| name.strip_prefix("STREAM_")) else { continue };
         let naga::Expression::Literal(naga::Literal::U32(value)) = module.global_expressions[constant.init] else {
-            return Err(format!("FOR_{name} must be a plain number"));
+            return Err(format!("STREAM_{name} must be a plain number"));
         };
-        purposes += &format!("    #[allow(missing_docs)]\n    pub const {name}: u32 = {value};\n");
+        streams += &format!("    #[allow(missing_docs)]\n    pub const {name}: u32 = {value};\n");
     }
     Ok(format!(
         "/// What a random number is drawn for: first word of the generator's counter (`shaders/prelude/random.wgsl`).\n\
-         pub mod purpose {{\n{purposes}}}\n\
+         pub mod stream {{\n{streams}}}\n\
          /// What changes between two runs of a program; the members are explained in `shaders/prelude/common.wgsl`.\n\
          #[repr(C)]\n#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]\npub struct Step {{\n{declared}}}\n"
     ))

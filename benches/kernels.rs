@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> Result<()> {
-    let mut gpu = Gpu::open_with(options.adapter.as_deref(), degrain::gpu::Checks::Off)?;
+    let mut gpu = Gpu::open_with(options.adapter.as_deref(), degrain::gpu::BoundsChecks::Off)?;
     match options.target {
         Some(Kind::Tiles) => gpu.set_target(Target::TILES),
         Some(Kind::Broadcast) if gpu.target().form != Form::Broadcast => {

@@ -18,7 +18,7 @@ mod clock;
 use clap::Parser;
 use clock::{peak_memory, process_time, thread_time, today};
 use degrain::diffusion::{Generator, Request};
-use degrain::gpu::{Gpu, Memory, Ticket};
+use degrain::gpu::{Gpu, Memory, Submission};
 use degrain::nn::PARAMETERS;
 use degrain::tape::{Program, Summary};
 use degrain::train::{self, Session, Settings, Size};
@@ -150,11 +150,11 @@ impl Training {
         let tape = job.training(gpu.target());
         let program = Program::compile(gpu, &tape, memory)?;
         let parameters = session.objective.model().parameters();
-        parameters.write(gpu, memory, PARAMETERS, &parameters.initialise(config.seed, config.initialization))?;
+        parameters.write(gpu, memory, PARAMETERS, &parameters.initialize(config.seed, config.initialization))?;
         Ok(Training { program, summary: tape.summary() })
     }
 
-    fn step(&self, gpu: &Gpu, session: &Session, n: u32) -> Result<Ticket> {
+    fn step(&self, gpu: &Gpu, session: &Session, n: u32) -> Result<Submission> {
         self.program.run(gpu, &train::step(&session.config, session.job().training_images(), n))
     }
 }
@@ -170,7 +170,7 @@ struct Times {
 }
 
 impl Times {
-    fn of(gpu: &Gpu, steps: usize, run: impl Fn(u32) -> Result<Ticket>) -> Result<Times> {
+    fn of(gpu: &Gpu, steps: usize, run: impl Fn(u32) -> Result<Submission>) -> Result<Times> {
         let [mut wall, mut cpu, mut host] = [(); 3].map(|()| Vec::new());
         for n in 0..WARM_UP + steps.max(1) {
             let (start, all, own) = (Instant::now(), process_time(), thread_time());

@@ -13,9 +13,9 @@ use degrain::ops::conv2d::{Conv2d, Padding, conv2d};
 use degrain::ops::fill::fill;
 use degrain::ops::gradient_norm::gradient_norm;
 use degrain::ops::mse::mse;
-use degrain::ops::noise::noise;
+use degrain::ops::randn::randn;
 use degrain::ops::silu::silu;
-use degrain::tape::{Program, Shape, Step, Tape, purpose};
+use degrain::tape::{Program, Shape, Step, Tape, stream};
 
 const BATCH: u32 = 16;
 const STEPS: u32 = 400;
@@ -30,16 +30,16 @@ fn main() -> Result<()> {
     let gpu = Gpu::open(None)?;
     let mut tape = Tape::new(gpu.target());
     let t = &mut tape;
-    let x = noise(t, purpose::NOISE, Shape::f32([BATCH, 1, 16, 16]));
+    let x = randn(t, stream::NOISE, Shape::f32([BATCH, 1, 16, 16]));
     let (laplacian, zero) = (t.memory("laplacian", Shape::f32([1, 1, 3, 3])), t.memory("zero", Shape::f32([1])));
-    let goal = conv2d(t, x, laplacian, zero, Conv2d { stride: 1, padding: Padding::Same });
+    let target = conv2d(t, x, laplacian, zero, Conv2d { stride: 1, padding: Padding::Same });
     let weights = parameters.trained(t);
     let h = first.forward(t, &weights, x);
     let h = silu(t, h);
     let y = second.forward(t, &weights, h);
     // The loss of each image [BATCH]. Its weight may depend on a time step; here there is one, of weight one.
     let (weight, time) = (t.memory("weight", Shape::f32([1])), t.memory("time", Shape::u32([BATCH])));
-    let loss = mse(t, y, goal, weight, time);
+    let loss = mse(t, y, target, weight, time);
     t.keep(loss, "loss"); // so that it outlives the run and can be read
 
     // Differentiate: the calls of the gradients are appended to the list, and so is the optimizer.
@@ -55,7 +55,7 @@ fn main() -> Result<()> {
     // Compile: memory is planned, kernels are compiled, operands are bound. New named memory is zero.
     let mut memory = Memory::new();
     let program = Program::compile(&gpu, &tape, &mut memory)?;
-    memory.write(&gpu, PARAMETERS, 0, &parameters.initialise(0, Initialization::PyTorch))?;
+    memory.write(&gpu, PARAMETERS, 0, &parameters.initialize(0, Initialization::PyTorch))?;
     memory.write(&gpu, "laplacian", 0, &[0f32, 1.0, 0.0, 1.0, -4.0, 1.0, 0.0, 1.0, 0.0])?;
     memory.write(&gpu, "weight", 0, &[1f32])?;
 

@@ -13,7 +13,7 @@ override RATE: f32;
 fn forward(lane: Lane) {
   let b = flat_index(lane);
   if (b < BATCH) {
-    let u = f32(random_words(FOR_LABEL, step.index, step.first_image + b, 0u).x >> 8u) * 0x1p-24;
+    let u = f32(random_words(STREAM_LABEL, step.index, step.first_image + b, 0u).x >> 8u) * 0x1p-24;
     y[b] = select(label[b], NONE, u < RATE);
   }
 }

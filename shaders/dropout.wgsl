@@ -1,5 +1,5 @@
 // y[b, i] = x[b, i] / (1 - RATE) where kept, else 0                                   x, y [B, n]
-// Element i is kept where its word of Philox(FOR_DROPOUT | layer << 8, step, first_image + b, i / 4), as a number in [0, 1) of 24 bits, is at
+// Element i is kept where its word of Philox(STREAM_DROPOUT | layer << 8, step, first_image + b, i / 4), as a number in [0, 1) of 24 bits, is at
 // least RATE. Dropout as Srivastava et al. 2014 (JMLR 15, section 10) scale it in training, so that nothing is left to do in sampling.
 // The mask is drawn again in backward, never stored: dx = dy / (1 - RATE) where kept, else 0.
 // One invocation does a block of four elements of an image: one vec4 where n divides by 4, else up to four numbers (`_scalar`).
@@ -17,7 +17,7 @@ struct Dims {
 @group(0) @binding(2) var<uniform> dims: Dims;
 
 fn kept(b: u32, block: u32) -> vec4<bool> {
-  let words = random_words(FOR_DROPOUT | (dims.layer << 8u), step.index, step.first_image + b, block);
+  let words = random_words(STREAM_DROPOUT | (dims.layer << 8u), step.index, step.first_image + b, block);
   return vec4<f32>(words >> vec4<u32>(8u)) * 0x1p-24 >= vec4<f32>(RATE);
 }
 

@@ -15,7 +15,7 @@ override IMAGE_SIZE: u32;   // n
 @group(0) @binding(2) var<storage, read> table: array<f32>;
 
 fn noise(image: u32, block: u32) -> vec4<f32> {
-  return normal(random_words(FOR_CORRECTOR, step.index, step.first_image + image, block));
+  return normal(random_words(STREAM_CORRECTOR, step.index, step.first_image + image, block));
 }
 
 fn score(i: u32) -> f32 {

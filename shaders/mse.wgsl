@@ -1,5 +1,5 @@
-// loss[b] = w[t_b] mean((x[b] - goal[b])^2)                 x, goal [B, n]; w [T]; t u32 [B]; loss [B]
-// dx[b, i] = dy[b] w[t_b] 2 / n (x[b, i] - goal[b, i])
+// loss[b] = w[t_b] mean((x[b] - targets[b])^2)                 x, targets [B, n]; w [T]; t u32 [B]; loss [B]
+// dx[b, i] = dy[b] w[t_b] 2 / n (x[b, i] - targets[b, i])
 // The weighted simple loss of Ho et al. 2020, eq. 14, image by image.
 // Forward: one workgroup an image. Backward: one invocation an element. FLOPs 3 B n each; bytes 8 B n and 12 B n.
 
@@ -9,7 +9,7 @@ override IMAGE_SIZE: u32;   // n
 struct Dims { length: u32 }   // B n
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> goal: array<f32>;
+@group(0) @binding(1) var<storage, read> targets: array<f32>;
 @group(0) @binding(2) var<storage, read> w: array<f32>;
 @group(0) @binding(3) var<storage, read> t: array<u32>;
 @group(0) @binding(4) var<storage, read_write> loss: array<f32>;
@@ -19,7 +19,7 @@ fn forward(lane: Lane) {
   let b = workgroup_index(lane);
   var sum = 0.0;
   for (var i = lane.index; i < IMAGE_SIZE; i += WG) {
-    let difference = x[b * IMAGE_SIZE + i] - goal[b * IMAGE_SIZE + i];
+    let difference = x[b * IMAGE_SIZE + i] - targets[b * IMAGE_SIZE + i];
     sum += difference * difference;
   }
   let total = workgroup_sum(sum, lane);
@@ -37,7 +37,7 @@ fn backward(lane: Lane) {
   let i = flat_index(lane);
   if (i < dims.length) {
     let b = i / IMAGE_SIZE;
-    let slope = dy[b] * w[t[b]] * 2.0 / f32(IMAGE_SIZE) * (x[i] - goal[i]);
+    let slope = dy[b] * w[t[b]] * 2.0 / f32(IMAGE_SIZE) * (x[i] - targets[i]);
     dx[i] = select(slope, dx[i] + slope, ADD);
   }
 }

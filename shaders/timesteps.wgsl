@@ -15,7 +15,7 @@ override TIMESTEPS: u32;
 fn random(lane: Lane) {
   let b = flat_index(lane);
   if (b < BATCH) {
-    y[b] = multiply_high(random_words(FOR_TIMESTEP, step.index, step.first_image + b, 0u).x, TIMESTEPS);
+    y[b] = multiply_high(random_words(STREAM_TIMESTEP, step.index, step.first_image + b, 0u).x, TIMESTEPS);
   }
 }
 
@@ -33,7 +33,7 @@ fn scheduled(lane: Lane) {
 fn weighted(lane: Lane) {
   let b = flat_index(lane);
   if (b < BATCH) {
-    let word = random_words(FOR_TIMESTEP, step.index, step.first_image + b, 0u).x;
+    let word = random_words(STREAM_TIMESTEP, step.index, step.first_image + b, 0u).x;
     let u = f32(word >> 8u) * 0x1p-24;
     var low = 0u;
     var high = TIMESTEPS - 1u;

@@ -33,7 +33,8 @@ pub mod gpu;
 pub mod metrics;
 pub mod nn;
 pub mod ops;
-pub mod report;
+pub mod output;
+pub mod rng;
 pub mod tape;
 pub mod train;
 

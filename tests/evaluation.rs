@@ -6,9 +6,9 @@ mod run;
 
 use degrain::data::{Dataset, Split, images_of_npz, load};
 use degrain::evaluate::Evaluation;
-use degrain::metrics::ruler::Ruler;
+use degrain::metrics::feature_extractor::FeatureExtractor;
 use degrain::metrics::subset::subset;
-use degrain::report::{Images, npz};
+use degrain::output::{Images, npz};
 use run::{digits, idx, mnist};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,8 @@ fn shared() -> &'static Path {
             fs::write(data.join(format!("{name}-labels-idx1-ubyte")), idx(&[count as u32], &labels)).unwrap();
         }
         // The ruler of MNIST, told that it is of these files.
-        let (from, to) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ruler"), folder.path().join("ruler"));
+        let (from, to) =
+            (Path::new(env!("CARGO_MANIFEST_DIR")).join("data/feature-extractor"), folder.path().join("ruler"));
         run::copy(&from, &to);
         let card = fs::read_to_string(to.join("degrain.json")).unwrap();
         fs::write(to.join("degrain.json"), card.replace("MNIST", "idx")).unwrap();
@@ -77,7 +78,18 @@ fn save(path: &Path, bytes: &[u8], labels: Option<&[u32]>) {
 /// Arguments for the small data set.
 fn small<'a>(shared: &'a [String; 3], out: &'a str) -> Vec<&'a str> {
     let [data, ruler, features] = shared;
-    vec!["--data", data, "--ruler", ruler, "--features", features, "--out", out, "--nearest-count", "300"]
+    vec![
+        "--data",
+        data,
+        "--feature-extractor",
+        ruler,
+        "--feature-cache",
+        features,
+        "--out",
+        out,
+        "--nearest-count",
+        "300",
+    ]
 }
 
 fn places() -> [String; 3] {
@@ -107,7 +119,7 @@ fn of_images(bytes: &[u8], labels: Option<&[u32]>) -> Evaluation {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("samples.npz");
     save(&path, bytes, labels);
-    evaluated(["--samples", path.to_str().unwrap()], &["--score-steps", "150"])
+    evaluated(["--samples", path.to_str().unwrap()], &["--cas-steps", "150"])
 }
 
 #[test]
@@ -122,7 +134,7 @@ fn real_images_pass_every_test() {
     assert!(accuracy.share() > 0.98 && accuracy.low < accuracy.share() && accuracy.share() <= accuracy.high);
     // A classifier that saw a thousand images for 150 steps.
     assert!(real.classes.classification_accuracy_score.unwrap().share() > 0.85, "{:?}", real.classes);
-    assert!(real.memorisation.pixels.suspicious.low < 0.02, "{:?}", real.memorisation);
+    assert!(real.memorization.pixels.near_duplicates.low < 0.02, "{:?}", real.memorization);
     assert!(real.likelihood.is_empty() && real.cost.is_none());
     let unlabelled = of_images(&bytes, None);
     assert!(unlabelled.classes.balance.unwrap().p_value > 1e-3);
@@ -131,8 +143,9 @@ fn real_images_pass_every_test() {
 
 #[test]
 fn the_ruler_is_the_one_that_is_described() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ruler");
-    let (ruler, readme) = (Ruler::read(&folder).unwrap(), fs::read_to_string(folder.join("README.md")).unwrap());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/feature-extractor");
+    let (ruler, readme) =
+        (FeatureExtractor::read(&folder).unwrap(), fs::read_to_string(folder.join("README.md")).unwrap());
     assert!(readme.contains(&ruler.sha256), "{}", ruler.sha256);
     assert!(readme.contains("64 features") && ruler.width() == 64);
 }
@@ -175,9 +188,9 @@ fn a_missing_class_is_counted() {
 #[test]
 fn replayed_training_images_are_recognised() {
     let copies = of_images(&chosen(0..DRAWN).0, None);
-    for nearest in [&copies.memorisation.pixels, &copies.memorisation.features] {
+    for nearest in [&copies.memorization.pixels, &copies.memorization.features] {
         assert_eq!((nearest.drawn.least, nearest.drawn.quartile_3), (0.0, 0.0), "{nearest:?}");
-        assert!(nearest.suspicious.low > 0.9 && nearest.test.median > 0.0, "{nearest:?}");
+        assert!(nearest.near_duplicates.low > 0.9 && nearest.test.median > 0.0, "{nearest:?}");
     }
     assert!(copies.quality.fd_test < 1.5 * copies.quality.floor, "no distance of distributions sees a copy");
 }
@@ -196,9 +209,9 @@ fn untrained(preset: &str, out: &Path, more: &[&str]) {
     let ruler = shared().join("ruler");
     let arguments = [
         &["--preset", preset, "--size", "tiny", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()][..],
-        &["--norm-num-groups", "4", "--batch", "8", "--holdout", "16", "--steps", "1", "--warmup", "1"],
+        &["--norm-num-groups", "4", "--batch", "8", "--validation-count", "16", "--steps", "1", "--warmup", "1"],
         &["--block-out-channels", "8,8", "--attention", "false,false", "--sampling-steps", "2"],
-        &["--ruler", ruler.to_str().unwrap()],
+        &["--feature-extractor", ruler.to_str().unwrap()],
         more,
     ]
     .concat();
@@ -221,7 +234,8 @@ fn an_untrained_model_fails_every_test() {
     }
 
     let archive = folder.path().join("samples.npz");
-    let more = ["--count", "100", "--likelihood-images", "8", "--score-steps", "5", "--npz", archive.to_str().unwrap()];
+    let more =
+        ["--count", "100", "--likelihood-images", "8", "--cas-steps", "5", "--save-samples", archive.to_str().unwrap()];
     // More steps than the main way has, without guidance and with it.
     let sweep = ["--sweep", "ddim:1,ddpm:5:1,ddim:3:3", "--sweep-count", "130"];
     let untrained = evaluated(["--checkpoint", run.to_str().unwrap()], &[&more[..], &sweep].concat());
@@ -242,7 +256,7 @@ fn an_untrained_model_fails_every_test() {
     let ways: Vec<_> = untrained.sweep.iter().map(|point| (point.sampler.as_str(), point.steps, point.count)).collect();
     assert_eq!(ways, [("ddim", 1, 130), ("ddpm", 5, 130), ("ddim", 3, 130)]);
     // The archive is what was evaluated.
-    let again = evaluated(["--samples", archive.to_str().unwrap()], &["--score-steps", "0"]);
+    let again = evaluated(["--samples", archive.to_str().unwrap()], &["--cas-steps", "0"]);
     assert_eq!(again.quality, untrained.quality);
     assert_eq!(again.classes.accuracy, untrained.classes.accuracy);
 }
@@ -256,8 +270,9 @@ fn an_interrupted_evaluation_goes_on() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let arguments = |out: &str| -> Vec<String> {
         let archive = format!("{out}.npz");
-        let more = ["--checkpoint", run.to_str().unwrap(), "--count", "120", "--batch", "8", "--npz", &archive];
-        let rest = ["--likelihood-images", "0", "--score-steps", "0", "--balance-count", "0", "--steps", "10"];
+        let more =
+            ["--checkpoint", run.to_str().unwrap(), "--count", "120", "--batch", "8", "--save-samples", &archive];
+        let rest = ["--likelihood-images", "0", "--cas-steps", "0", "--balance-count", "0", "--steps", "10"];
         [&small(&places, out)[..], &more, &rest].concat().iter().map(|part| part.to_string()).collect()
     };
     let execute = |out: &str| {
@@ -308,7 +323,7 @@ fn likelihoods_of_flows_and_autoencoders() {
     for (preset, what) in [("flow", "probability flow"), ("vae", "importance-weighted")] {
         let run = folder.path().join(preset);
         untrained(preset, &run, &[]);
-        let more = ["--count", "80", "--steps", "2", "--likelihood-images", "4", "--score-steps", "0", "--batch", "8"];
+        let more = ["--count", "80", "--steps", "2", "--likelihood-images", "4", "--cas-steps", "0", "--batch", "8"];
         let more: Vec<&str> =
             if preset == "vae" { more[..2].iter().chain(&more[4..]).copied().collect() } else { more.to_vec() };
         let evaluation = evaluated(["--checkpoint", run.to_str().unwrap()], &more);
@@ -357,10 +372,13 @@ fn what_cannot_be_evaluated() {
 
     // Data, checkpoint and ruler of different sets.
     refused(&["--checkpoint", &run, "--data", "data/mnist", "--out", &out], &["trained on idx", "MNIST", "--data"]);
-    refused(&["--checkpoint", &run, "--out", &out], &["ruler was trained on MNIST", "--ruler"]);
+    refused(&["--checkpoint", &run, "--out", &out], &["ruler was trained on MNIST", "--feature-extractor"]);
     let missing = path("no-ruler");
-    refused(&["--checkpoint", &run, "--ruler", &missing, "--out", &out], &["there is no ruler", "--noise-aware false"]);
-    refused(&["--checkpoint", &run, "--ruler", &run, "--out", &out], &["UNet2DModel, not a classifier"]);
+    refused(
+        &["--checkpoint", &run, "--feature-extractor", &missing, "--out", &out],
+        &["there is no ruler", "--noise-aware false"],
+    );
+    refused(&["--checkpoint", &run, "--feature-extractor", &run, "--out", &out], &["UNet2DModel, not a classifier"]);
     refused(&["--checkpoint", ruler, "--data", data, "--out", &out], &["classifier, which draws no images"]);
     let no_test = digits().to_str().unwrap();
     refused(&["--checkpoint", &run, "--data", no_test, "--out", &out], &["t10k-images"]);
@@ -412,8 +430,18 @@ fn two_runs_on_a_page() {
         untrained("vae", &run, &["--seed", if name == "one" { "1" } else { "2" }]);
         let [data, ruler, features] = &places;
         let run_name = run.to_str().unwrap();
-        let arguments =
-            ["--checkpoint", run_name, "--data", data, "--ruler", ruler, "--features", features, "--count", "80"];
+        let arguments = [
+            "--checkpoint",
+            run_name,
+            "--data",
+            data,
+            "--feature-extractor",
+            ruler,
+            "--feature-cache",
+            features,
+            "--count",
+            "80",
+        ];
         let output =
             command(EVALUATE, &[&arguments[..], &["--likelihood-images", "4", "--nearest-count", "20"]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

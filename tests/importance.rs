@@ -3,7 +3,7 @@
 mod common;
 
 use degrain::gpu::{Gpu, Memory};
-use degrain::ops::importance::{KEPT, importance};
+use degrain::ops::importance_sampling::{KEPT, importance_sampling};
 use degrain::ops::timesteps::{random_timesteps, weighted_timesteps};
 use degrain::tape::{Program, Shape, Step, Tape, Tensor};
 
@@ -50,7 +50,7 @@ impl State {
         let (x, t) =
             (tape.memory(&losses_name, Shape::f32([batch])), tape.memory(&timesteps_name, Shape::u32([batch])));
         let state = self.tensors(&mut tape);
-        importance(&mut tape, x, t, state);
+        importance_sampling(&mut tape, x, t, state);
         let program = Program::compile(gpu, &tape, &mut self.memory).expect("compiles");
         program.run(gpu, &Step::default()).expect("runs");
     }

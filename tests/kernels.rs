@@ -6,7 +6,7 @@
 mod common;
 
 use common::Setup;
-use degrain::gpu::Checks;
+use degrain::gpu::BoundsChecks;
 use degrain::ops::ALL;
 use degrain::tape::{Draw, Operator};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -18,7 +18,7 @@ const CASES: u32 = 12;
 fn main() {
     let operators = ALL.iter().flat_map(|&operator| Setup::ALL.map(|setup| (operator, setup)));
     let trials = operators.map(|(operator, setup)| {
-        let checks = if setup.checks == Checks::On { "checked" } else { "unchecked" };
+        let checks = if setup.checks == BoundsChecks::On { "checked" } else { "unchecked" };
         let name = format!("{}.{}.{checks}", operator.name, if setup.tiles { "tiles" } else { "native" });
         Trial::test(name.clone(), move || try_operator(operator, setup, &name))
     });

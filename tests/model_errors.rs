@@ -4,7 +4,7 @@
 #[path = "common/run.rs"]
 mod run;
 
-use degrain::report::Picture;
+use degrain::output::Picture;
 use run::{digits, files, idx, mnist};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ fn small<'a>(preset: &'a str, data: &'a Path, out: &'a Path, more: &[&'a str]) -
     let mut all =
         vec!["--preset", preset, "--size", "tiny", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()];
     all.extend(["--norm-num-groups", "4", "--batch", "4"]);
-    all.extend(["--holdout", "4", "--steps", "20", "--warmup", "1"]);
+    all.extend(["--validation-count", "4", "--steps", "20", "--warmup", "1"]);
     let given = |option: &&str| more.contains(option);
     for pair in [
         ["--timesteps", "50"],

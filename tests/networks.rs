@@ -4,7 +4,7 @@ mod common;
 
 use common::{gpu, gpu_with_tiles};
 use degrain::gpu::{Gpu, Memory, Target};
-use degrain::nn::registry::{self, Any};
+use degrain::nn::registry::{self, AnyModel};
 use degrain::nn::{
     Classifier, ClassifierConfig, Conditions, Config, DownBlock, Downsample, GRADIENTS, Initialization, Likelihood,
     Model, Network, PARAMETERS, PlainUNet, PlainUNetConfig, Pooling, ResidualUNet, ResidualUNetConfig, SampleSize,
@@ -114,7 +114,7 @@ fn filled(gpu: &Gpu, t: &Tape, model: &dyn Model, time: &[f32]) -> Memory {
             _ => memory.write(gpu, &name, 0, &random).unwrap(),
         }
     }
-    let values = model.parameters().initialise(7, Initialization::PyTorch);
+    let values = model.parameters().initialize(7, Initialization::PyTorch);
     model.parameters().write(gpu, &mut memory, PARAMETERS, &values).unwrap();
     memory
 }
@@ -164,7 +164,7 @@ fn every_call_agrees_in_tiles() {
 
 #[test]
 fn an_autoencoder_agrees() {
-    for (gpu, likelihood) in [(gpu(), Likelihood::Bernoulli), (gpu_with_tiles(), Likelihood::DiscretisedLogistic)] {
+    for (gpu, likelihood) in [(gpu(), Likelihood::Bernoulli), (gpu_with_tiles(), Likelihood::DiscretizedLogistic)] {
         let model = vae(likelihood);
         verify(&gpu, &model, &[], |t, w| {
             let x = t.memory("x", Shape::f32([3, 1, 8, 4]));
@@ -219,7 +219,7 @@ fn pass(network: &dyn Network, training: bool, count: u32, moved: f32) -> (Vec<f
     let (t, out) = record(network, training, count);
     let mut memory = filled(&gpu, &t, network, &times(network)[..count as usize * network.time_width() as usize]);
     let slab = network.parameters().slab().len();
-    let mut values = network.parameters().initialise(7, Initialization::PyTorch);
+    let mut values = network.parameters().initialize(7, Initialization::PyTorch);
     values[slab..].iter_mut().for_each(|x| *x += moved);
     network.parameters().write(&gpu, &mut memory, PARAMETERS, &values).unwrap();
     let program = Program::compile(&gpu, &t, &mut memory).unwrap();
@@ -338,9 +338,9 @@ fn configs_are_read_as_written() {
         let (model, unknown) = registry::from_json(&json).unwrap();
         assert_eq!((model.model().class(), model.model().config_json(), unknown.len()), (class, json, 0));
         let kind = match model {
-            Any::Vae(_) => "Vae",
-            Any::Classifier(_) => "Classifier",
-            Any::Network(network) => network.class(),
+            AnyModel::Vae(_) => "Vae",
+            AnyModel::Classifier(_) => "Classifier",
+            AnyModel::Network(network) => network.class(),
         };
         assert_eq!(kind, class);
     }
@@ -368,7 +368,7 @@ fn refusals_name_key_value_and_what_would_do() {
         ("Classifier", r#", "downsample": "average""#, &["average", "conv", "max"]),
         ("Classifier", r#", "sample_size": [3, 28]"#, &["`sample_size`", "3x28", "at least 4"]),
         ("Classifier", r#", "block_out_channels": []"#, &["`block_out_channels` is empty", "1 at least"]),
-        ("Vae", r#", "likelihood": "normal""#, &["`likelihood`", "normal", "bernoulli", "discretised_logistic"]),
+        ("Vae", r#", "likelihood": "normal""#, &["`likelihood`", "normal", "bernoulli", "discretized_logistic"]),
         ("Vae", r#", "norm_num_groups": 3"#, &["`norm_num_groups` = 3", "16 channels of level 0", "use 4"]),
         ("Vae", r#", "latent_channels": 0"#, &["`latent_channels` = 0", "at least 1"]),
     ] {

@@ -1,6 +1,6 @@
 //! Statistics where the mean is ten thousand times the deviation: there sums of squares in f32 keep no correct digit.
 
-use degrain::gpu::{Checks, Gpu, Memory, Target};
+use degrain::gpu::{BoundsChecks, Gpu, Memory, Target};
 use degrain::ops::{batch_norm::BatchNorm, group_norm::Activation, group_norm::GroupNorm};
 use degrain::tape::{Checker, Fill, Op, Shape, Step, Tape, Tensor, words};
 use std::rc::Rc;
@@ -35,7 +35,7 @@ fn check_all(gpu: &Gpu) {
 
 #[test]
 fn statistics_survive_a_large_mean() {
-    let mut gpu = Gpu::open_with(None, Checks::On).unwrap_or_else(|e| panic!("{e}"));
+    let mut gpu = Gpu::open_with(None, BoundsChecks::On).unwrap_or_else(|e| panic!("{e}"));
     check_all(&gpu);
     gpu.set_target(Target::TILES);
     check_all(&gpu);

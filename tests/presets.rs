@@ -7,10 +7,10 @@ mod run;
 
 use common::gpu;
 use degrain::diffusion::pipeline::{self, Pipeline};
-use degrain::diffusion::{ClassifierGuide, Generator, ProcessName, Request, SamplerName, SchedulerConfig};
+use degrain::diffusion::{ClassifierGuide, Generator, ProcessConfig, Request, SamplerName, SchedulerConfig};
 use degrain::gpu::{Form, Gpu, Memory};
 use degrain::nn::Model;
-use degrain::nn::registry::Any;
+use degrain::nn::registry::AnyModel;
 use degrain::train::{self, Outcome, Session, Settings, Size, Start, Storage};
 use run::{digits, files};
 use std::path::Path;
@@ -45,12 +45,12 @@ fn small(preset: &str, out: &Path) -> Settings {
         attention: Some(vec![false, true]),
         norm_num_groups: Some(4),
         condition_channels: Some(4),
-        hidden: Some(8),
-        holdout: Some(6),
+        hidden_channels: Some(8),
+        validation_count: Some(6),
         validate_every: Some(3),
         sample_every: Some(6),
         checkpoint_every: Some(3),
-        keep: Some(9),
+        keep_checkpoints: Some(9),
         sampling_steps: Some(3),
         ..Settings::default()
     }
@@ -152,7 +152,7 @@ fn streaming_changes_nothing() {
             batch: Some(9),
             checkpoint_every: Some(20),
             sample_every: Some(1000),
-            mirror: Some(degrain::train::Mirror::Always),
+            random_flip: Some(degrain::train::RandomFlip::Always),
             ..small("ddpm", out)
         };
         if let Some(stop) = stop {
@@ -176,7 +176,7 @@ fn a_classifier_guides() {
     train(&gpu, longer, false, None);
     let pipeline = Pipeline::read(&pipeline::locate(&model).unwrap()).unwrap();
     let judge = pipeline::read_model(&pipeline::locate(&judge).unwrap()).unwrap();
-    let Any::Classifier(network) = &judge.model else { panic!("{:?}", judge.model) };
+    let AnyModel::Classifier(network) = &judge.model else { panic!("{:?}", judge.model) };
     let mut memory = Memory::new();
     pipeline.network.parameters().write(&gpu, &mut memory, "weights", &pipeline.weights).unwrap();
     network.parameters().write(&gpu, &mut memory, "judge", &judge.weights).unwrap();
@@ -238,6 +238,6 @@ fn edm_measures_its_data() {
     let gpu = gpu();
     let folder = TempDir::new().unwrap();
     let session = Session::open(&gpu, small("edm", folder.path())).unwrap();
-    let ProcessName::Edm(edm) = session.config.process else { panic!("{}", session.config.process) };
+    let ProcessConfig::Edm(edm) = session.config.process else { panic!("{}", session.config.process) };
     assert_eq!(edm.sigma_data, Some(session.dataset.statistics.std));
 }

@@ -7,9 +7,9 @@ use common::Setup;
 use degrain::gpu::{Gpu, Memory};
 use degrain::ops::dropout::{Dropout, dropout};
 use degrain::ops::fill::fill;
-use degrain::ops::noise::noise;
 use degrain::ops::philox::philox;
-use degrain::tape::{Program, Shape, Step, Tape, Tensor, purpose};
+use degrain::ops::randn::randn;
+use degrain::tape::{Program, Shape, Step, Tape, Tensor, stream};
 
 /// Runs a tape of one result, and returns the result's words.
 fn words(gpu: &Gpu, tape: &Tape, memory: &mut Memory, result: Tensor, step: &Step) -> Vec<u32> {
@@ -21,7 +21,7 @@ fn words(gpu: &Gpu, tape: &Tape, memory: &mut Memory, result: Tensor, step: &Ste
 /// Normal noise of `images` images of `size` numbers, from image `first` on, in training step `index`.
 fn draw(gpu: &Gpu, seed: u32, index: u32, first: u32, images: u32, size: u32) -> Vec<f32> {
     let mut tape = Tape::new(gpu.target());
-    let z = noise(&mut tape, purpose::NOISE, Shape::f32([images, size]));
+    let z = randn(&mut tape, stream::NOISE, Shape::f32([images, size]));
     let step = Step { seed_low: seed, index, first_image: first, ..Step::default() };
     words(gpu, &tape, &mut Memory::new(), z, &step).into_iter().map(f32::from_bits).collect()
 }

@@ -19,15 +19,15 @@ fn request(batch: u32, guidance: f32, seed: u64) -> Request<'static> {
     Request { batch, image: [1, 28, 28], guidance, guidance_rescale: 0.0, classifier: None, seed }
 }
 
-struct Drawn {
+struct Samples {
     /// The images after each step.
     states: Vec<Vec<f32>>,
 }
 
 /// Draws the golden's three images from its noise with these weights.
-fn trajectory(gpu: &Gpu, weights: &[f32], scheduler: &SchedulerConfig, visits: u32, guidance: f32) -> Drawn {
+fn trajectory(gpu: &Gpu, weights: &[f32], scheduler: &SchedulerConfig, spec: u32, guidance: f32) -> Samples {
     let (golden, pipeline) = (Golden::open("trajectories.safetensors"), Pipeline::read(&path("unet_class")).unwrap());
-    let (mut plan, _) = scheduler.plan(visits).unwrap();
+    let (mut plan, _) = scheduler.plan(spec).unwrap();
     // DDPM's noise is given too, so it is added here and not by the device.
     let sigmas: Vec<f32> = plan.table.iter_mut().map(|row| std::mem::take(&mut row[7])).collect();
     let given = if scheduler.sampler == SamplerName::Ddpm { golden.floats("ddpm5_noise") } else { vec![] };
@@ -48,25 +48,25 @@ fn trajectory(gpu: &Gpu, weights: &[f32], scheduler: &SchedulerConfig, visits: u
         }
         states.push(x.clone());
     }
-    Drawn { states }
+    Samples { states }
 }
 
 /// Name, sampler, steps and guidance of a golden trajectory.
-fn check(name: &str, sampler: SamplerName, visits: u32, guidance: f32) {
+fn check(name: &str, sampler: SamplerName, spec: u32, guidance: f32) {
     let gpu = gpu();
     let golden = Golden::open("trajectories.safetensors");
     let known: Value = serde_json::from_str(&std::fs::read_to_string(path("trajectories.json")).unwrap()).unwrap();
-    assert_eq!(known[name]["num_inference_steps"], visits);
+    assert_eq!(known[name]["num_inference_steps"], spec);
     assert_eq!(known[name]["guidance"], guidance);
     assert_eq!(known[name]["null_class"], LABELS.classes);
     let scheduler = SchedulerConfig { sampler, ..SchedulerConfig::default() };
-    let visited: Vec<u64> = scheduler.plan(visits).unwrap().0.times.iter().map(|&t| t as u64).collect();
+    let visited: Vec<u64> = scheduler.plan(spec).unwrap().0.times.iter().map(|&t| t as u64).collect();
     assert_eq!(serde_json::json!(visited), known[name]["timesteps"]);
 
     let weights = Pipeline::read(&path("unet_class")).unwrap().weights;
     let expected = golden.floats(&format!("{name}.states"));
-    let got = trajectory(&gpu, &weights, &scheduler, visits, guidance).states;
-    let moved = trajectory(&gpu, &nudge(&weights), &scheduler, visits, guidance).states;
+    let got = trajectory(&gpu, &weights, &scheduler, spec, guidance).states;
+    let moved = trajectory(&gpu, &nudge(&weights), &scheduler, spec, guidance).states;
     let mut worst = 0.0f64;
     for (k, expected) in expected.chunks(got[0].len()).enumerate() {
         worst = worst.max(compare(&format!("{name} after step {k}"), &got[k], &moved[k], expected));
@@ -74,7 +74,7 @@ fn check(name: &str, sampler: SamplerName, visits: u32, guidance: f32) {
     println!("{name}: at worst {worst:.2} of what is allowed");
 
     // The comparison notices a scale of guidance, or a way to clip, that is slightly another.
-    let last = &expected[(visits as usize - 1) * got[0].len()..];
+    let last = &expected[(spec as usize - 1) * got[0].len()..];
     let (got, moved) = (got.last().unwrap(), moved.last().unwrap());
     let other = match sampler {
         SamplerName::Ddim => {
@@ -86,7 +86,7 @@ fn check(name: &str, sampler: SamplerName, visits: u32, guidance: f32) {
     assert!(excess(got, moved, last) <= 1.0);
     let changed = [(&other, guidance), (&scheduler, guidance + 0.001)];
     for (scheduler, guidance) in changed {
-        let wrong = trajectory(&gpu, &weights, scheduler, visits, guidance).states;
+        let wrong = trajectory(&gpu, &weights, scheduler, spec, guidance).states;
         let distance = |a: &[f32]| a.iter().zip(got).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
         let allowed = 16.0 * distance(moved);
         assert!(distance(wrong.last().unwrap()) > allowed, "{name}: a wrong setting is not noticed");

@@ -10,7 +10,7 @@ use degrain::Error;
 use degrain::diffusion::pipeline::{Pipeline, checkpoints};
 use degrain::gpu::{Gpu, Memory};
 use degrain::nn::PARAMETERS;
-use degrain::train::{self, AVERAGE, Decay, Outcome, Session, Settings, Size, Start};
+use degrain::train::{self, EMA, LrSchedule, Outcome, Session, Settings, Size, Start};
 use run::{digits, files, mnist};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -31,12 +31,12 @@ fn small(out: &Path, steps: u32) -> Settings {
         batch: Some(4),
         lr: Some(2e-3),
         warmup: Some(2),
-        decay: Some(Decay::Constant),
+        lr_schedule: Some(LrSchedule::Constant),
         timesteps: Some(50),
         block_out_channels: Some(vec![8, 8]),
         attention: Some(vec![false, false]),
         norm_num_groups: Some(4),
-        holdout: Some(10),
+        validation_count: Some(10),
         validate_every: Some(5),
         sample_every: Some(1000),
         checkpoint_every: Some(1000),
@@ -123,7 +123,7 @@ fn fifty_steps_lower_the_loss() {
         validate_every: Some(25),
         checkpoint_every: Some(10),
         sample_every: Some(50),
-        keep: Some(2),
+        keep_checkpoints: Some(2),
         ..small(run, 50)
     };
     let session = Session::open(&gpu, settings.clone()).unwrap();
@@ -178,7 +178,7 @@ fn fifty_steps_lower_the_loss() {
     assert_eq!((pipeline.card.step, pipeline.card.class_names.len()), (50, 10));
     let slab = |name| memory.read::<f32>(&gpu, name, 0, pipeline.weights.len()).unwrap();
     for p in pipeline.network.parameters().iter() {
-        assert_eq!(bits(&pipeline.weights[p.range()]), bits(&slab(AVERAGE)[p.range()]), "{}", p.name);
+        assert_eq!(bits(&pipeline.weights[p.range()]), bits(&slab(EMA)[p.range()]), "{}", p.name);
     }
     assert_ne!(bits(&pipeline.weights), bits(&slab(PARAMETERS)), "the average is not the parameters");
 }
@@ -205,8 +205,14 @@ fn a_resumed_run_goes_on_bit_for_bit() {
     let (gpu, folder) = (gpu(), TempDir::new().unwrap());
     let [whole, paused] = ["whole", "paused"].map(|name| folder.path().join(name));
     // Past the end of an epoch: another permutation follows.
-    let settings = |out: &Path| Settings { batch: Some(25), holdout: Some(6), keep: Some(9), ..small(out, 14) };
-    let settings = |out: &Path| Settings { checkpoint_every: Some(7), decay: Some(Decay::Cosine), ..settings(out) };
+    let settings = |out: &Path| Settings {
+        batch: Some(25),
+        validation_count: Some(6),
+        keep_checkpoints: Some(9),
+        ..small(out, 14)
+    };
+    let settings =
+        |out: &Path| Settings { checkpoint_every: Some(7), lr_schedule: Some(LrSchedule::Cosine), ..settings(out) };
     assert_eq!(train(&gpu, settings(&whole), false, None).0, Outcome::Finished);
     assert_eq!(train(&gpu, settings(&paused), false, Some(7)).0, Outcome::Stopped(7));
     same_files(&checkpoint(&paused, 7), &checkpoint(&whole, 7));

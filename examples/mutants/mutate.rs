@@ -76,7 +76,7 @@ impl Edit {
 
 /// Where in the text a token stands.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum BufferSlot {
     Outside,
     Body,
     Condition,
@@ -88,7 +88,7 @@ fn edits(text: &str) -> Vec<Edit> {
     let places = places(&tokens);
     let mut edits = Vec::new();
     for (i, token) in tokens.iter().enumerate() {
-        if matches!(places[i], Place::Body | Place::Condition) {
+        if matches!(places[i], BufferSlot::Body | BufferSlot::Condition) {
             let replace = |after: String| Edit { from: token.at, to: token.end(), after };
             match token.kind {
                 Kind::Sign => edits.extend(sign(&tokens, i, places[i]).map(|s| replace(s.to_string()))),
@@ -102,8 +102,8 @@ fn edits(text: &str) -> Vec<Edit> {
 }
 
 /// Bodies of functions, without template arguments. (naga knows no attributes inside a body.)
-fn places(tokens: &[Token]) -> Vec<Place> {
-    let mut places = vec![Place::Outside; tokens.len()];
+fn places(tokens: &[Token]) -> Vec<BufferSlot> {
+    let mut places = vec![BufferSlot::Outside; tokens.len()];
     let mut i = 0;
     while i < tokens.len() {
         if tokens[i].text != "fn" {
@@ -112,13 +112,13 @@ fn places(tokens: &[Token]) -> Vec<Place> {
         }
         let open = (i..tokens.len()).find(|j| tokens[*j].text == "{").unwrap_or(tokens.len() - 1);
         let close = closing(tokens, open);
-        places[open..close].fill(Place::Body);
+        places[open..close].fill(BufferSlot::Body);
         for j in open..close {
             match tokens[j].text {
                 "for" => for_header(tokens, j + 1, &mut places),
                 "<" if tokens[j].kind == Kind::Template => {
                     let end = closing(tokens, j);
-                    places[j..=end].fill(Place::Outside);
+                    places[j..=end].fill(BufferSlot::Outside);
                 }
                 _ => {}
             }
@@ -129,14 +129,14 @@ fn places(tokens: &[Token]) -> Vec<Place> {
 }
 
 /// `for (init; condition; update)`: a change of the update is a loop without end, and a change of the condition must not be one.
-fn for_header(tokens: &[Token], open: usize, places: &mut [Place]) {
-    let mut part = [Place::Body, Place::Condition, Place::Update].into_iter();
+fn for_header(tokens: &[Token], open: usize, places: &mut [BufferSlot]) {
+    let mut part = [BufferSlot::Body, BufferSlot::Condition, BufferSlot::Update].into_iter();
     let mut now = part.next();
     for i in open..closing(tokens, open) {
         if tokens[i].text == ";" {
             now = part.next();
         }
-        places[i] = now.unwrap_or(Place::Update);
+        places[i] = now.unwrap_or(BufferSlot::Update);
     }
 }
 
@@ -159,7 +159,7 @@ fn closing(tokens: &[Token], open: usize) -> usize {
     tokens.len() - 1
 }
 
-fn sign(tokens: &[Token], i: usize, place: Place) -> Option<&'static str> {
+fn sign(tokens: &[Token], i: usize, place: BufferSlot) -> Option<&'static str> {
     let before = tokens[i - 1];
     let binary = match before.kind {
         Kind::Word => !["return", "case", "if", "while", "switch"].contains(&before.text),
@@ -204,7 +204,7 @@ fn sign(tokens: &[Token], i: usize, place: Place) -> Option<&'static str> {
         "<" => "<=",
         "<=" => "<",
         // A loop while (s >= 0u) has no end.
-        ">" if place == Place::Condition && from_zero => return None,
+        ">" if place == BufferSlot::Condition && from_zero => return None,
         ">" => ">=",
         ">=" => ">",
         _ => return None,
@@ -225,7 +225,7 @@ fn value(number: &str) -> Option<u64> {
     }
 }
 
-fn number(tokens: &[Token], i: usize, place: Place) -> Option<String> {
+fn number(tokens: &[Token], i: usize, place: BufferSlot) -> Option<String> {
     let text = tokens[i].text;
     if is_float(text) {
         let suffix = if text.ends_with(['f', 'h']) { &text[text.len() - 1..] } else { "" };
@@ -235,7 +235,7 @@ fn number(tokens: &[Token], i: usize, place: Place) -> Option<String> {
     }
     let suffix = if text.ends_with(['u', 'i']) { &text[text.len() - 1..] } else { "" };
     let value = value(text)?;
-    let after = if place == Place::Condition {
+    let after = if place == BufferSlot::Condition {
         // `i < 5u` for `i < 4u` is what `i <= 4u` is already.
         if value != 0 && ["<", "<=", ">", ">="].contains(&tokens[i - 1].text) {
             return None;

@@ -33,7 +33,7 @@ struct Step {
   learning_rate: f32,
   first_correction: f32,    // 1 / (1 - beta1^n), 1 / (1 - beta2^n): Adam's bias corrections
   second_correction: f32,
-  average_decay: f32,       // of the moving average of the parameters
+  ema_decay: f32,       // of the moving average of the parameters
   guidance: f32,            // scale of classifier-free guidance
   reserved: f32,
 }

@@ -5,21 +5,21 @@
 // functions differ between drivers, and sin and cos are only specified near [-pi, pi].
 
 // First word of the counter: what a number is drawn for.
-const FOR_TIMESTEP = 0u;
-const FOR_NOISE = 1u;
-const FOR_LABEL = 2u;
-const FOR_SAMPLE = 3u;      // the noise a sample starts from
-const FOR_SAMPLER = 4u;     // the noise a sampler adds on its way
-const FOR_PERMUTATION = 5u;
-const FOR_PARAMETER = 6u;   // drawn on the host, like the next
-const FOR_PICTURE = 7u;
-const FOR_DROPOUT = 8u;     // with the layer's number in the upper 24 bits
-const FOR_FLIP = 9u;
-const FOR_LATENT = 10u;     // the noise of a reparametrised latent
-const FOR_CORRECTOR = 11u;  // the noise of a Langevin corrector
-const FOR_SUBSET = 12u;     // which images a subset of a set has, drawn on the host
-const FOR_DEQUANTISATION = 13u;  // where in its bin a pixel lies, drawn on the host
-const FOR_PROBE = 14u;      // signs for the estimate of a divergence, drawn on the host
+const STREAM_TIMESTEP = 0u;
+const STREAM_NOISE = 1u;
+const STREAM_LABEL = 2u;
+const STREAM_SAMPLE = 3u;      // the noise a sample starts from
+const STREAM_SAMPLER = 4u;     // the noise a sampler adds on its way
+const STREAM_PERMUTATION = 5u;
+const STREAM_PARAMETER = 6u;   // drawn on the host, like the next
+const STREAM_PICTURE = 7u;
+const STREAM_DROPOUT = 8u;     // with the layer's number in the upper 24 bits
+const STREAM_FLIP = 9u;
+const STREAM_LATENT = 10u;     // the noise of a reparametrised latent
+const STREAM_CORRECTOR = 11u;  // the noise of a Langevin corrector
+const STREAM_SUBSET = 12u;     // which images a subset of a set has, drawn on the host
+const STREAM_DEQUANTIZATION = 13u;  // where in its bin a pixel lies, drawn on the host
+const STREAM_PROBE = 14u;      // signs for the estimate of a divergence, drawn on the host
 
 fn multiply_high(a: u32, b: u32) -> u32 {
   let a0 = a & 0xffffu;
@@ -44,9 +44,9 @@ fn philox(counter: vec4<u32>, seed: vec2<u32>) -> vec4<u32> {
   return c;
 }
 
-// Four random words for (purpose, step or zero, image, block of four elements), keyed by the run's seed.
-fn random_words(purpose: u32, at: u32, image: u32, block: u32) -> vec4<u32> {
-  return philox(vec4<u32>(purpose, at, image, block), vec2<u32>(step.seed_low, step.seed_high));
+// Four random words for (stream, step or zero, image, block of four elements), keyed by the run's seed.
+fn random_words(stream: u32, at: u32, image: u32, block: u32) -> vec4<u32> {
+  return philox(vec4<u32>(stream, at, image, block), vec2<u32>(step.seed_low, step.seed_high));
 }
 
 // ln(u) for u = (bits / 2^8 + 1) / 2^24 in (0, 1]: never zero.

@@ -2,11 +2,11 @@
 //! on with, or left alone if it is finished) and sampled from the same noise.
 
 use clap::Parser;
-use degrain::diffusion::Schedule;
+use degrain::diffusion::BetaSchedule;
 use degrain::diffusion::pipeline::checkpoints;
 use degrain::files::print;
 use degrain::gpu::{Gpu, Memory};
-use degrain::report::{Layout, Picture, stack};
+use degrain::output::{Layout, Picture, stack};
 use degrain::train::{self, Outcome, Session, Settings, Start, on_interrupt};
 use degrain::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ fn run(arguments: Arguments) -> Result<()> {
 /// The settings of one run.
 fn settings(asked: Settings, gpu: &Gpu, schedule: &str, attention: bool, folder: &Path) -> Result<Settings> {
     let usual = asked.clone().resolve(gpu.target().form)?.attention;
-    let schedule: Schedule = schedule.parse()?;
+    let schedule: BetaSchedule = schedule.parse()?;
     let levels = if attention { usual } else { vec![false; usual.len()] };
     Ok(Settings { schedule: Some(schedule), attention: Some(levels), out: Some(folder.into()), ..asked })
 }
@@ -99,7 +99,7 @@ fn row(folder: &Path) -> Result<Row> {
     let steps = train::read_config(folder)?.steps;
     Ok(Row {
         name: folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-        loss: loss.ok_or_else(|| Error::file(&log, "holds no validation: train with --holdout above 0"))?,
+        loss: loss.ok_or_else(|| Error::file(&log, "holds no validation: train with --validation-count above 0"))?,
         picture: folder.join(format!("samples/averaged-{steps:06}.png")),
     })
 }

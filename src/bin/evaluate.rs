@@ -1,11 +1,11 @@
 //! Measures what a model learned, and compares models on a page.
 
 use clap::Parser;
-use degrain::evaluate::page::Run;
-use degrain::evaluate::{self, Evaluation, Examined, Options};
+use degrain::evaluate::html::Run;
+use degrain::evaluate::{self, EvalTarget, Evaluation, Options};
 use degrain::files::{print, write_atomically};
 use degrain::gpu::Gpu;
-use degrain::metrics::ruler::Ruler;
+use degrain::metrics::feature_extractor::FeatureExtractor;
 use degrain::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -45,20 +45,20 @@ fn run(arguments: &Arguments) -> Result<()> {
         return compare(&arguments.compare, &arguments.page);
     }
     let options = &arguments.options;
-    let (path, examined) = match (&arguments.checkpoint, &arguments.samples) {
-        (Some(path), _) => (path, Examined::checkpoint(path, options.data.as_deref())?),
-        (None, Some(path)) => (path, Examined::images(path, options.data.as_deref())?),
+    let (path, target) = match (&arguments.checkpoint, &arguments.samples) {
+        (Some(path), _) => (path, EvalTarget::checkpoint(path, options.data.as_deref())?),
+        (None, Some(path)) => (path, EvalTarget::images(path, options.data.as_deref())?),
         (None, None) => return Err(Error::Config("give --checkpoint or --samples".into())),
     };
-    examined.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    let ruler = Ruler::read(&options.ruler)?;
+    target.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let ruler = FeatureExtractor::read(&options.feature_extractor)?;
     let gpu = Gpu::open(arguments.adapter.as_deref())?;
-    let folder = options.out.clone().unwrap_or_else(|| examined.usual_folder(path));
-    if let Some(archive) = options.npz.as_deref() {
+    let folder = options.out.clone().unwrap_or_else(|| target.usual_folder(path));
+    if let Some(archive) = options.save_samples.as_deref() {
         // Before hours of drawing.
         let place = archive.parent().filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !place.is_dir() {
-            return Err(Error::file(place, "there is no such folder for --npz: make it, or name another"));
+            return Err(Error::file(place, "there is no such folder for --save-samples: make it, or name another"));
         }
         if archive.exists() {
             eprintln!("{} will be replaced", archive.display());
@@ -67,15 +67,15 @@ fn run(arguments: &Arguments) -> Result<()> {
     if folder.join(Evaluation::FILE).exists() {
         eprintln!("the evaluation in {} will be replaced", folder.display());
     }
-    let measured = evaluate::measure(&gpu, &examined, &ruler, options, &folder)?;
-    evaluate::write(&measured, &folder, options.npz.as_deref(), &examined.train)?;
+    let measured = evaluate::measure(&gpu, &target, &ruler, options, &folder)?;
+    evaluate::write(&measured, &folder, options.save_samples.as_deref(), &target.train)?;
     print(evaluate::table(&measured.evaluation))?;
     print(format!("\n{}\n", folder.join(Evaluation::FILE).display()))
 }
 
 fn compare(runs: &[PathBuf], page: &Path) -> Result<()> {
     let runs = runs.iter().map(|run| Run::read(run)).collect::<Result<Vec<_>>>()?;
-    let html = evaluate::page::page(&runs)?;
+    let html = evaluate::html::page(&runs)?;
     let replaced = if page.exists() { " (replaced)" } else { "" };
     write_atomically(page, html.as_bytes())?;
     let counts = |run: &Run| (run.evaluation.quality.counts, run.evaluation.quality.neighbour_images);

@@ -2,8 +2,8 @@
 
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{Likelihood, Model, Vae};
-use crate::ops::{affine, noise, slice};
-use crate::tape::{Program, Shape, Step, Tape, purpose};
+use crate::ops::{affine, randn, slice};
+use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -29,10 +29,10 @@ impl Decoder {
         let image = model.image_shape();
         let mut tape = Tape::new(gpu.target());
         let t = &mut tape;
-        let z = noise::noise(t, purpose::SAMPLE, Shape::f32([batch, config.latent_channels]));
+        let z = randn::randn(t, stream::SAMPLE, Shape::f32([batch, config.latent_channels]));
         let weights = model.parameters().fixed(t, slab);
         let mut x = model.decode(t, &weights, z);
-        if config.likelihood == Likelihood::DiscretisedLogistic {
+        if config.likelihood == Likelihood::DiscretizedLogistic {
             x = slice::slice(t, x, 0, image[0]);
         }
         // So that it lies in memory of its own, whatever the decoder ends with.
@@ -63,7 +63,7 @@ impl Decoder {
             images.extend(values.into_iter().map(|x| match self.likelihood {
                 // A logit l stands for the mean 2 sigmoid(l) - 1.
                 Likelihood::Bernoulli => (0.5 * x).tanh(),
-                Likelihood::DiscretisedLogistic => x,
+                Likelihood::DiscretizedLogistic => x,
             }));
         }
         Ok(images)

@@ -5,7 +5,7 @@ use super::guidance::Labels;
 use super::process::Process;
 use super::sampler::Stage;
 use crate::nn::{Conditions, Network};
-use crate::ops::{cross_entropy, embedding, fill, guidance, mix, repeat, slice, timesteps};
+use crate::ops::{cross_entropy, duplicate, embedding, fill, guidance, q_sample, slice, timesteps};
 use crate::tape::{Shape, Tape, Tensor};
 
 /// A network whose weights lie in memory, and what it was trained for.
@@ -22,7 +22,7 @@ pub struct Denoiser<'a> {
     /// Whether it answers a variance in a second half of channels.
     pub learned_variance: bool,
     /// Smallest standard deviation of its decoder, if its variance is learned: see [`super::variational::table`].
-    pub decoder_deviation: f64,
+    pub decoder_min_std: f64,
 }
 
 /// A classifier that guides by the gradient of its log-probability (Dhariwal and Nichol 2021, algorithm 2).
@@ -64,10 +64,10 @@ pub(super) fn record_answer(
     let mut seen = x;
     if scaled {
         let inputs = t.memory(&named("inputs"), Shape::f32([stages, 2]));
-        seen = mix::mix(t, x, x, inputs, index);
+        seen = q_sample::q_sample(t, x, x, inputs, index);
     }
     if guided {
-        seen = repeat::repeat(t, seen);
+        seen = duplicate::duplicate(t, seen);
     }
     let told = if guided { timesteps::scheduled_timesteps(t, list, images) } else { index };
     let time = match model.network.time_width() {
@@ -100,7 +100,7 @@ pub(super) fn record_answer(
     if let Some(guide) = &request.classifier {
         let gradient = record_gradient(t, guide, x, index, stages, name);
         let table = t.memory(&named("classifier.table"), Shape::f32([stages, 2]));
-        mean = mix::mix(t, mean, gradient, table, index);
+        mean = q_sample::q_sample(t, mean, gradient, table, index);
     }
     Answer { mean, variance }
 }
@@ -139,7 +139,7 @@ pub(super) fn classifier_table(process: &dyn Process, request: &Request<'_>, sta
     let Some(guide) = &request.classifier else { return vec![] };
     let weight = |stage: &Stage| {
         let at = process.marginal(stage.time);
-        let [.., per_answer] = process.conversion(stage.time); // of the noise
+        let [.., per_answer] = process.to_x0_eps(stage.time); // of the noise
         // In pure noise a classifier sees nothing, and no answer stands for the noise.
         if at.alpha == 0.0 { 0.0 } else { -guide.scale * at.sigma / per_answer }
     };

@@ -4,9 +4,9 @@ mod adaptive;
 
 use super::denoiser::{ClassifierGuide, Denoiser, classifier_table, record_answer};
 use super::sampler::{Action, SamplingPlan};
-use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory, Ticket};
-use crate::ops::{affine, denoise, langevin, noise};
-use crate::tape::{Program, Shape, Step, Tape, purpose};
+use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory, Submission};
+use crate::ops::{affine, langevin, randn, sampler_step};
+use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
 
 /// What samples are drawn.
@@ -66,7 +66,7 @@ impl Generator {
         let named = |part: &str| format!("{name}.{part}");
 
         let mut start = Tape::new(gpu.target());
-        let mut x = noise::noise(&mut start, purpose::SAMPLE, shape);
+        let mut x = randn::randn(&mut start, stream::SAMPLE, shape);
         if plan.prior != 1.0 {
             x = affine::affine(&mut start, x, plan.prior, 0.0);
         }
@@ -81,7 +81,7 @@ impl Generator {
             let t = &mut tape;
             let x = t.memory(&named("x"), shape);
             let answer = record_answer(t, model, request, x, stages, name);
-            let table = t.memory(&named("table"), Shape::f32([stages, denoise::COEFFICIENTS]));
+            let table = t.memory(&named("table"), Shape::f32([stages, sampler_step::COEFFICIENTS]));
             if correct {
                 langevin::langevin(t, x, answer.mean, table);
                 return tape;
@@ -89,12 +89,12 @@ impl Generator {
             match (keeps, answer.variance.filter(|_| learned)) {
                 (true, _) => {
                     let history = t.memory(&named("history"), shape);
-                    denoise::denoise_with_history(t, x, answer.mean, table, history, plan.clip);
+                    sampler_step::sampler_step_with_history(t, x, answer.mean, table, history, plan.clip);
                 }
                 (false, Some(variance)) => {
-                    denoise::denoise_with_variance(t, x, answer.mean, table, variance, plan.clip);
+                    sampler_step::sampler_step_with_variance(t, x, answer.mean, table, variance, plan.clip);
                 }
-                (false, None) => denoise::denoise(t, x, answer.mean, table, plan.clip),
+                (false, None) => sampler_step::sampler_step(t, x, answer.mean, table, plan.clip),
             }
             tape
         };
@@ -213,7 +213,7 @@ impl Generator {
     ///
     /// # Panics
     /// If there is no such stage.
-    pub fn submit(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<Ticket> {
+    pub fn submit(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<Submission> {
         let program = if self.corrects[index as usize] { &self.correct } else { &self.advance };
         let program = program.as_ref().expect("a program for each kind of stage");
         program.run(gpu, &self.step(index, first_image))

@@ -5,8 +5,8 @@ use super::generator::Generator;
 use super::process::Process;
 use super::sampler::{Action, SamplingPlan};
 use crate::gpu::{Gpu, Memory};
-use crate::tape::philox::{key, normal4, philox};
-use crate::tape::purpose;
+use crate::rng::{key, normal4, philox};
+use crate::tape::stream;
 use crate::{Error, Result};
 
 /// What is known, and how often each stage is gone through.
@@ -56,7 +56,7 @@ pub fn inpaint(
             generator.stage(gpu, index as u32, 0)?;
             let mut x = generator.images(gpu, memory)?;
             let draw = |part: u32, i: usize| {
-                let counter = [purpose::PICTURE, 1 + index as u32, 2 * pass + part, i as u32 / 4];
+                let counter = [stream::PICTURE, 1 + index as u32, 2 * pass + part, i as u32 / 4];
                 normal4(philox(counter, key(known.seed)))[i % 4]
             };
             for (i, x) in x.iter_mut().enumerate() {

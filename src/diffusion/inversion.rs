@@ -1,18 +1,18 @@
 //! The way back: an image to the noise that DDIM would make it of (Song et al. 2021a, section 4.3; Dhariwal and Nichol 2021, appendix F).
 
 use super::process::Process;
-use super::sampler::{Action, SamplingPlan, Stage, Update, Visits, assemble, discrete_visits};
+use super::sampler::{Action, SamplingPlan, Stage, StepSpec, Update, assemble, discrete_timesteps};
 use crate::Result;
 
-/// The plan that turns images into noise: through the times of a deterministic sampler of `visits.steps` steps in reverse, at each of them
+/// The plan that turns images into noise: through the times of a deterministic sampler of `spec.steps` steps in reverse, at each of them
 /// the predicted image and noise being those of the next time too. Nothing is clipped, or the way would not lead back.
 ///
 /// # Errors
 /// A number of steps that the process does not have.
-pub fn plan(process: &dyn Process, visits: &Visits) -> Result<SamplingPlan> {
+pub fn plan(process: &dyn Process, spec: &StepSpec) -> Result<SamplingPlan> {
     let mut times: Vec<f64> = match process.schedule() {
-        Some(_) => discrete_visits(process, visits)?.1.into_iter().map(f64::from).collect(),
-        None => process.grid(visits.steps),
+        Some(_) => discrete_timesteps(process, spec)?.1.into_iter().map(f64::from).collect(),
+        None => process.grid(spec.steps),
     };
     times.reverse();
     let stage = |pair: &[f64]| {

@@ -4,7 +4,7 @@
 //! Only `generator` runs something on a device; the rest must not know how a model computes, nor what a GPU is.
 
 pub mod autoencoder;
-mod card;
+mod checkpoint_metadata;
 mod denoiser;
 mod generator;
 pub mod guidance;
@@ -19,27 +19,27 @@ pub mod processes;
 pub mod sampler;
 mod sampler_options;
 pub mod samplers;
+mod sampling;
 pub mod schedule;
 pub mod scheduler_config;
 pub mod spacing;
 pub mod variational;
 pub mod weighting;
-mod wishes;
 
-pub use card::{Card, Sampling};
+pub use checkpoint_metadata::{CheckpointMetadata, Sampling};
 pub use denoiser::{ClassifierGuide, Denoiser};
 pub use generator::{Generator, Request};
 pub use guidance::Labels;
 pub use prediction::Prediction;
 pub use process::{Process, TrainingTables};
-pub use processes::{Discrete, ProcessName};
+pub use processes::{Discrete, ProcessConfig};
 pub use sampler::{Sampler, SamplerOptions, SamplingPlan, Variance};
 pub use samplers::SamplerName;
-pub use schedule::{BetaRange, NoiseSchedule, Schedule};
+pub use sampling::{ResolvedSampling, SamplingOptions};
+pub use schedule::{BetaRange, BetaSchedule, NoiseSchedule};
 pub use scheduler_config::SchedulerConfig;
 pub use spacing::Spacing;
 pub use weighting::LossWeighting;
-pub use wishes::{Way, Wishes};
 
 /// A setting from its bare name, all its numbers at their defaults: `"cosine"`, `"min_snr"`.
 fn from_name<T: serde::de::DeserializeOwned>(what: &str, name: &str) -> crate::Result<T> {

@@ -7,14 +7,14 @@
 //! degrain.json            what diffusers has no place for: classes, the null class, the process, steps trained (absent in folders of others)
 //! ```
 
-use super::card::{Card, Sampling};
+use super::checkpoint_metadata::{CheckpointMetadata, Sampling};
 use super::denoiser::Denoiser;
 use super::guidance::Labels;
 use super::process::Process;
-use super::processes::ProcessName;
+use super::processes::ProcessConfig;
 use super::scheduler_config::SchedulerConfig;
 use crate::files::write_atomically;
-use crate::nn::registry::{self, Any};
+use crate::nn::registry::{self, AnyModel};
 use crate::nn::{Model, Network, state_dict};
 use crate::{Error, Result};
 use std::fs;
@@ -36,19 +36,19 @@ pub struct Pipeline {
     /// Sampler and its options, and of a process of discrete time steps all of it.
     pub scheduler: SchedulerConfig,
     /// The rest.
-    pub card: Card,
+    pub card: CheckpointMetadata,
     /// What the files say that was passed over, for the caller to print.
     pub warnings: Vec<String>,
 }
 
 /// A model of any kind with its weights.
-pub struct Trained {
+pub struct Checkpoint {
     /// The model.
-    pub model: Any,
+    pub model: AnyModel,
     /// Its weights: a slab, followed by its statistics.
     pub weights: Vec<f32>,
     /// What a checkpoint says of it besides; nothing, if it was made by others.
-    pub card: Option<Card>,
+    pub card: Option<CheckpointMetadata>,
     /// Keys of its configuration that were passed over.
     pub warnings: Vec<String>,
 }
@@ -107,10 +107,10 @@ pub fn checkpoints(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
 ///
 /// # Errors
 /// A missing or damaged file; a model that cannot be computed; a tensor that is missing, unknown or misshapen.
-pub fn read_model(folder: &Path) -> Result<Trained> {
+pub fn read_model(folder: &Path) -> Result<Checkpoint> {
     let (model, warnings) = read_config(folder)?;
     let weights = read_weights(folder, model.model())?;
-    Ok(Trained { model, weights, card: Card::read(folder)?, warnings })
+    Ok(Checkpoint { model, weights, card: CheckpointMetadata::read(folder)?, warnings })
 }
 
 fn config_file(folder: &Path) -> PathBuf {
@@ -121,7 +121,7 @@ fn config_file(folder: &Path) -> PathBuf {
 ///
 /// # Errors
 /// A missing or damaged file; a model that cannot be computed.
-pub fn read_config(folder: &Path) -> Result<(Any, Vec<String>)> {
+pub fn read_config(folder: &Path) -> Result<(AnyModel, Vec<String>)> {
     let (model, unknown) = registry::read(&config_file(folder))?;
     Ok((model, warn(CONFIG, unknown)))
 }
@@ -148,9 +148,9 @@ impl Pipeline {
     pub fn read(folder: &Path) -> Result<Pipeline> {
         let config = config_file(folder);
         let (model, warnings) = read_config(folder)?;
-        let card = Card::read(folder)?;
+        let card = CheckpointMetadata::read(folder)?;
         let class = model.model().class();
-        let Any::Network(network) = model else {
+        let AnyModel::Network(network) = model else {
             return Err(Error::file(config, format!("`{class}` is no denoiser: it cannot be sampled from this way")));
         };
         let scheduler_file = folder.join("scheduler/scheduler_config.json");
@@ -170,13 +170,13 @@ impl Pipeline {
         let weights = read_weights(folder, &*network)?;
         let classes = network.classes().unwrap_or(0);
         // A folder of other makers does not say whether the last class stands for none, so all of them are classes.
-        let mut card = card.unwrap_or_else(|| Card {
+        let mut card = card.unwrap_or_else(|| CheckpointMetadata {
             class_names: (0..classes).map(|class| class.to_string()).collect(),
             labels: (classes > 0).then_some(Labels { classes, dropout: 0.0 }),
-            ..Card::default()
+            ..CheckpointMetadata::default()
         });
         card.learned_variance = learned;
-        card.check(classes).map_err(|problem| Error::file(folder.join(Card::FILE), problem))?;
+        card.check(classes).map_err(|problem| Error::file(folder.join(CheckpointMetadata::FILE), problem))?;
         if let Some(Sampling { sampler, options, .. }) = card.sampling {
             (scheduler.sampler, scheduler.options) = (sampler, options);
         }
@@ -201,7 +201,7 @@ impl Pipeline {
             process: &*self.process,
             labels: self.card.labels,
             learned_variance: self.card.learned_variance,
-            decoder_deviation: self.card.decoder_deviation,
+            decoder_min_std: self.card.decoder_min_std,
         }
     }
 }
@@ -215,7 +215,7 @@ pub fn write(
     model: &dyn Model,
     weights: &[f32],
     scheduler: Option<&SchedulerConfig>,
-    card: &Card,
+    card: &CheckpointMetadata,
 ) -> Result<()> {
     let part = folder.join(if model.class() == UNET { "unet" } else { "model" });
     let create = |part: &Path| fs::create_dir_all(part).map_err(Error::io(part));
@@ -223,7 +223,7 @@ pub fn write(
     if let Some(scheduler) = scheduler {
         create(&folder.join("scheduler"))?;
         write_atomically(&folder.join("scheduler/scheduler_config.json"), scheduler.to_json().as_bytes())?;
-        if model.class() == UNET && card.process == ProcessName::Discrete {
+        if model.class() == UNET && card.process == ProcessConfig::Discrete {
             let class = scheduler.sampler.class();
             let index = serde_json::json!({
                 "_class_name": class.replace("Scheduler", "Pipeline"), "_diffusers_version": "0.42.1",

@@ -52,7 +52,7 @@ pub struct View {
 /// Where a step of a solver of ordinary differential equations is straight: x / scale as a function of the coordinate, whose slope is
 /// slope[0] x_0 + slope[1] eps.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Frame {
+pub struct SolverCoords {
     /// What x is divided by.
     pub scale: f64,
     /// What the solver steps in.
@@ -106,7 +106,7 @@ pub trait Process: Debug {
     fn marginal(&self, t: f64) -> Marginal;
 
     /// The time at which sigma / alpha has a value: the inverse of [`Marginal::ratio`].
-    fn time_at(&self, ratio: f64) -> f64;
+    fn time_of_ratio(&self, ratio: f64) -> f64;
 
     /// What the network is shown and asked at a time.
     fn view(&self, t: f64) -> View;
@@ -124,18 +124,18 @@ pub trait Process: Debug {
     fn grid(&self, steps: u32) -> Vec<f64> {
         let [noise, image] = self.span().map(|t| self.marginal(t).ratio().powf(1.0 / 7.0));
         let part = |k: u32| if steps > 1 { f64::from(k) / f64::from(steps - 1) } else { 0.0 };
-        (0..steps).map(|k| self.time_at((noise + part(k) * (image - noise)).powi(7))).collect()
+        (0..steps).map(|k| self.time_of_ratio((noise + part(k) * (image - noise)).powi(7))).collect()
     }
 
     /// Where a solver's step is straight at a time: for x / alpha as a function of sigma / alpha the slope is eps (Song et al. 2021a, eq. 14).
-    fn frame(&self, t: f64) -> Frame {
+    fn frame(&self, t: f64) -> SolverCoords {
         let at = self.marginal(t);
-        Frame { scale: at.alpha, coordinate: at.ratio(), slope: [0.0, 1.0] }
+        SolverCoords { scale: at.alpha, coordinate: at.ratio(), slope: [0.0, 1.0] }
     }
 
     /// The frame of the image itself, where sigma is 0.
-    fn image_frame(&self) -> Frame {
-        Frame { scale: 1.0, coordinate: 0.0, slope: self.frame(self.span()[1]).slope }
+    fn image_coords(&self) -> SolverCoords {
+        SolverCoords { scale: 1.0, coordinate: 0.0, slope: self.frame(self.span()[1]).slope }
     }
 
     /// The schedule of a process of discrete time steps.
@@ -145,7 +145,7 @@ pub trait Process: Debug {
 
     /// (c0, c1, c2, c3) such that x_0 = c0 x + c1 m and eps = c2 x + c3 m, for the noisy image x and the network's answer m: both are linear in
     /// x_0 and eps.
-    fn conversion(&self, t: f64) -> [f64; 4] {
+    fn to_x0_eps(&self, t: f64) -> [f64; 4] {
         let (at, [p, q]) = (self.marginal(t), self.view(t).target);
         let determinant = at.alpha * q - at.sigma * p;
         [q, -at.sigma, -p, at.alpha].map(|c| c / determinant)

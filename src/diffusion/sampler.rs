@@ -4,7 +4,7 @@ use super::process::{Family, Process};
 pub use super::sampler_options::{SamplerOptions, Variance};
 use super::schedule::NoiseSchedule;
 use super::spacing::Spacing;
-use crate::ops::denoise::COEFFICIENTS;
+use crate::ops::sampler_step::COEFFICIENTS;
 use crate::{Error, Result};
 use std::fmt::Debug;
 
@@ -71,7 +71,7 @@ pub enum Trajectory {
 
 /// How many steps are to be made, and where.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Visits {
+pub struct StepSpec {
     /// Number of steps.
     pub steps: u32,
     /// How a process of discrete time steps chooses them.
@@ -108,7 +108,7 @@ pub trait Sampler: Debug {
     ///
     /// # Errors
     /// [`Error::Config`] for a number of steps that the process does not have.
-    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory>;
+    fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory>;
 
     /// What a user should know about this sampler at these stages.
     fn warnings(&self, _process: &dyn Process, _times: &[f64]) -> Vec<String> {
@@ -124,7 +124,7 @@ pub fn plan(
     name: &str,
     sampler: &dyn Sampler,
     process: &dyn Process,
-    visits: &Visits,
+    spec: &StepSpec,
     clip: f32,
 ) -> Result<(SamplingPlan, Vec<String>)> {
     let (family, own) = (process.family(), sampler.families());
@@ -143,11 +143,11 @@ pub fn plan(
         )));
     }
     match process.schedule() {
-        Some(_) => discrete_visits(process, visits).map(|_| ())?,
-        None if visits.steps == 0 => return Err(Error::Config("0 sampling steps: use at least 1".into())),
+        Some(_) => discrete_timesteps(process, spec).map(|_| ())?,
+        None if spec.steps == 0 => return Err(Error::Config("0 sampling steps: use at least 1".into())),
         None => (),
     }
-    let (stages, ode) = match sampler.trajectory(process, visits)? {
+    let (stages, ode) = match sampler.trajectory(process, spec)? {
         Trajectory::Stages(stages) => (stages, None),
         Trajectory::Ode { span, tolerance } => (vec![], Some((span, tolerance))),
     };
@@ -177,7 +177,7 @@ pub(super) fn assemble(
 
 /// The row of the operators' table for a stage.
 pub(super) fn row(process: &dyn Process, stage: &Stage) -> [f32; COEFFICIENTS as usize] {
-    let [c0, c1, c2, c3] = process.conversion(stage.time);
+    let [c0, c1, c2, c3] = process.to_x0_eps(stage.time);
     let with = |u: &Update, last: [f64; 4]| {
         [c0, c1, c2, c3, u.image, u.state, u.noise, u.fresh, last[0], last[1], last[2], last[3]]
     };
@@ -198,15 +198,18 @@ pub(super) fn row(process: &dyn Process, stage: &Stage) -> [f32; COEFFICIENTS as
 ///
 /// # Errors
 /// As [`Spacing::timesteps`].
-pub(super) fn discrete_visits<'a>(process: &'a dyn Process, visits: &Visits) -> Result<(&'a NoiseSchedule, Vec<u32>)> {
+pub(super) fn discrete_timesteps<'a>(
+    process: &'a dyn Process,
+    spec: &StepSpec,
+) -> Result<(&'a NoiseSchedule, Vec<u32>)> {
     let Some(noise) = process.schedule() else {
         return Err(Error::Config(format!("{} has no discrete time steps", process.describe())));
     };
-    Ok((noise, visits.spacing.timesteps(visits.steps, noise.steps(), visits.offset)?))
+    Ok((noise, spec.spacing.timesteps(spec.steps, noise.steps(), spec.offset)?))
 }
 
 /// A warning if the first visited time step, which gets pure noise, is one where the model expects to see something of the image.
-pub(super) fn late_start(process: &dyn Process, times: &[f64]) -> Option<String> {
+pub(super) fn late_start_warning(process: &dyn Process, times: &[f64]) -> Option<String> {
     let (noise, first) = (process.schedule()?, *times.first()? as u32);
     let bits = noise.kl_bits(first, 1.0);
     let last = noise.steps() - 1;
@@ -219,7 +222,7 @@ pub(super) fn late_start(process: &dyn Process, times: &[f64]) -> Option<String>
 }
 
 /// abar at the time step that a visit leads to: 1 beyond the first.
-pub(super) fn bar_at(noise: &NoiseSchedule, t: Option<u32>) -> f64 {
+pub(super) fn alpha_bar_at(noise: &NoiseSchedule, t: Option<u32>) -> f64 {
     t.map_or(1.0, |t| noise.alphas_cumprod()[t as usize])
 }
 

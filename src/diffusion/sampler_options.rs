@@ -38,7 +38,7 @@ pub struct SamplerOptions {
     pub set_alpha_to_one: Option<bool>,
     /// DDIM: whether the noise is computed anew from the clipped image (diffusers' default is false)
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long = "recompute-noise")]
+    #[arg(long)]
     pub use_clipped_model_output: Option<bool>,
     /// Heun: noise added before each step, as S_churn of Karras et al. 2022 (0: none)
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -48,7 +48,7 @@ impl BetaRange {
 /// A way to choose the betas. In a configuration: `{ name = "linear", beta_end = 0.02 }`; from a command line: the name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
-pub enum Schedule {
+pub enum BetaSchedule {
     /// Equally spaced betas (Ho et al. 2020, section 4).
     Linear(BetaRange),
     /// Betas whose square roots are equally spaced (Rombach et al. 2022).
@@ -65,57 +65,59 @@ pub enum Schedule {
     },
 }
 
-impl Default for Schedule {
-    fn default() -> Schedule {
-        Schedule::Linear(BetaRange::default())
+impl Default for BetaSchedule {
+    fn default() -> BetaSchedule {
+        BetaSchedule::Linear(BetaRange::default())
     }
 }
 
-impl FromStr for Schedule {
+impl FromStr for BetaSchedule {
     type Err = Error;
 
-    fn from_str(name: &str) -> Result<Schedule> {
+    fn from_str(name: &str) -> Result<BetaSchedule> {
         super::from_name("the schedule", name)
     }
 }
 
-impl fmt::Display for Schedule {
+impl fmt::Display for BetaSchedule {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
-            Schedule::Linear(_) => "linear",
-            Schedule::ScaledLinear(_) => "scaled_linear",
-            Schedule::Cosine => "cosine",
-            Schedule::Sigmoid(_) => "sigmoid",
-            Schedule::Given { .. } => "given",
+            BetaSchedule::Linear(_) => "linear",
+            BetaSchedule::ScaledLinear(_) => "scaled_linear",
+            BetaSchedule::Cosine => "cosine",
+            BetaSchedule::Sigmoid(_) => "sigmoid",
+            BetaSchedule::Given { .. } => "given",
         })
     }
 }
 
-impl Schedule {
+impl BetaSchedule {
     /// Betas [T], not yet checked.
     pub(super) fn betas(&self, steps: u32) -> Vec<f64> {
         match self {
-            Schedule::Linear(range) => linspace(range.for_steps(steps), steps),
-            Schedule::ScaledLinear(range) => {
+            BetaSchedule::Linear(range) => linspace(range.for_steps(steps), steps),
+            BetaSchedule::ScaledLinear(range) => {
                 let roots = linspace(range.for_steps(steps).map(f64::sqrt), steps);
                 roots.into_iter().map(|root| root * root).collect()
             }
-            Schedule::Cosine => {
+            BetaSchedule::Cosine => {
                 let left = |t: u32| ((f64::from(t) / f64::from(steps) + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
                 (0..steps).map(|t| (1.0 - left(t + 1) / left(t)).min(0.999)).collect()
             }
-            Schedule::Sigmoid(range) => {
+            BetaSchedule::Sigmoid(range) => {
                 let [start, end] = range.for_steps(steps);
                 linspace([-6.0, 6.0], steps).into_iter().map(|x| (end - start) / (1.0 + (-x).exp()) + start).collect()
             }
-            Schedule::Given { betas } => betas.clone(),
+            BetaSchedule::Given { betas } => betas.clone(),
         }
     }
 
     fn range(&self) -> Option<&BetaRange> {
         match self {
-            Schedule::Linear(range) | Schedule::ScaledLinear(range) | Schedule::Sigmoid(range) => Some(range),
-            Schedule::Cosine | Schedule::Given { .. } => None,
+            BetaSchedule::Linear(range) | BetaSchedule::ScaledLinear(range) | BetaSchedule::Sigmoid(range) => {
+                Some(range)
+            }
+            BetaSchedule::Cosine | BetaSchedule::Given { .. } => None,
         }
     }
 }
@@ -148,7 +150,7 @@ fn cumulative_product(betas: &[f64]) -> Vec<f64> {
 /// A schedule of T time steps, worked out and checked.
 #[derive(Clone, Debug)]
 pub struct NoiseSchedule {
-    schedule: Schedule,
+    schedule: BetaSchedule,
     betas: Vec<f64>,
     alphas_cumprod: Vec<f64>,
 }
@@ -159,7 +161,7 @@ impl NoiseSchedule {
     ///
     /// # Errors
     /// [`Error::Config`] for no time steps, for a number of given betas other than T, and for a beta outside (0, 1).
-    pub fn new(schedule: &Schedule, steps: u32, zero_terminal_snr: bool) -> Result<NoiseSchedule> {
+    pub fn new(schedule: &BetaSchedule, steps: u32, zero_terminal_snr: bool) -> Result<NoiseSchedule> {
         let fewest = if zero_terminal_snr { 2 } else { 1 };
         if !(fewest..=MOST_STEPS).contains(&steps) {
             return Err(Error::Config(format!(
@@ -174,7 +176,7 @@ impl NoiseSchedule {
             )));
         }
         for (t, &beta) in betas.iter().enumerate() {
-            let last = t + 1 == betas.len() && matches!(schedule, Schedule::Given { .. });
+            let last = t + 1 == betas.len() && matches!(schedule, BetaSchedule::Given { .. });
             if !(beta > 0.0 && (beta < 1.0 || last && beta == 1.0)) {
                 let advice = match schedule.range() {
                     Some(range) if range.rescale && range.beta_end < 1.0 => format!(
@@ -197,7 +199,7 @@ impl NoiseSchedule {
     }
 
     /// How the betas were chosen.
-    pub fn schedule(&self) -> &Schedule {
+    pub fn schedule(&self) -> &BetaSchedule {
         &self.schedule
     }
 
@@ -242,7 +244,9 @@ impl NoiseSchedule {
     pub fn warning(&self) -> Option<String> {
         let bits = self.terminal_kl_bits(1.0);
         let advice = match self.schedule.range() {
-            Some(range) if !range.rescale && self.steps() < 1000 => "scale the betas by 1000/T (`rescale = true`)",
+            Some(range) if !range.rescale && self.steps() < 1000 => {
+                "scale the betas by 1000/T (`rescale_betas = true`)"
+            }
             Some(_) => "use a larger `beta_end`, more time steps or the cosine schedule",
             None => "use larger betas or the cosine schedule",
         };

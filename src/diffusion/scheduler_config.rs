@@ -6,9 +6,9 @@
 use super::prediction::Prediction;
 use super::process::Process;
 use super::processes::Discrete;
-use super::sampler::{self, SamplerOptions, SamplingPlan, Visits};
+use super::sampler::{self, SamplerOptions, SamplingPlan, StepSpec};
 use super::samplers::SamplerName;
-use super::schedule::{BetaRange, NoiseSchedule, Schedule};
+use super::schedule::{BetaRange, BetaSchedule, NoiseSchedule};
 use super::spacing::Spacing;
 use crate::files::write_atomically;
 use crate::{Error, Result};
@@ -23,7 +23,7 @@ type Rule<T> = std::result::Result<T, String>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchedulerConfig {
     /// How the betas are chosen.
-    pub schedule: Schedule,
+    pub schedule: BetaSchedule,
     /// T, the number of time steps of training.
     pub steps: u32,
     /// Whether the schedule is changed to end in pure noise.
@@ -45,7 +45,7 @@ pub struct SchedulerConfig {
 impl Default for SchedulerConfig {
     fn default() -> SchedulerConfig {
         SchedulerConfig {
-            schedule: Schedule::default(),
+            schedule: BetaSchedule::default(),
             steps: 1000,
             zero_terminal_snr: false,
             prediction: Prediction::Epsilon,
@@ -189,9 +189,9 @@ impl SchedulerConfig {
     /// Those of [`SamplerName::build`] and [`plan`](super::sampler::plan).
     pub fn plan_for(&self, process: &dyn Process, steps: u32) -> Result<(SamplingPlan, Vec<String>)> {
         let sampler = self.sampler.build(&self.options)?;
-        let visits = Visits { steps, spacing: self.spacing, offset: self.steps_offset };
+        let spec = StepSpec { steps, spacing: self.spacing, offset: self.steps_offset };
         let clip = self.clip.unwrap_or(f32::INFINITY);
-        let (plan, warnings) = sampler::plan(self.sampler.name(), &*sampler, process, &visits, clip)?;
+        let (plan, warnings) = sampler::plan(self.sampler.name(), &*sampler, process, &spec, clip)?;
         Ok((plan, process.warning().into_iter().chain(warnings).collect()))
     }
 
@@ -209,21 +209,21 @@ fn short(clip: f32) -> Value {
     clip.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
-fn schedule(map: &mut Map<String, Value>) -> Rule<Schedule> {
+fn schedule(map: &mut Map<String, Value>) -> Rule<BetaSchedule> {
     let default = BetaRange::default();
     let beta_start = take(map, "beta_start")?.unwrap_or(default.beta_start);
     let beta_end = take(map, "beta_end")?.unwrap_or(default.beta_end);
     let name = map.remove("beta_schedule").unwrap_or_else(|| "linear".into());
     if let Some(betas) = take::<Option<Vec<f64>>>(map, "trained_betas")?.flatten() {
-        return Ok(Schedule::Given { betas });
+        return Ok(BetaSchedule::Given { betas });
     }
     // Diffusers takes the betas as they stand, for any number of time steps.
     let range = BetaRange { beta_start, beta_end, rescale: false };
     match name.as_str() {
-        Some("linear") => Ok(Schedule::Linear(range)),
-        Some("scaled_linear") => Ok(Schedule::ScaledLinear(range)),
-        Some("squaredcos_cap_v2") => Ok(Schedule::Cosine),
-        Some("sigmoid") => Ok(Schedule::Sigmoid(range)),
+        Some("linear") => Ok(BetaSchedule::Linear(range)),
+        Some("scaled_linear") => Ok(BetaSchedule::ScaledLinear(range)),
+        Some("squaredcos_cap_v2") => Ok(BetaSchedule::Cosine),
+        Some("sigmoid") => Ok(BetaSchedule::Sigmoid(range)),
         _ => Err(format!(
             "`beta_schedule` = {name} is not supported: it must be linear, scaled_linear, squaredcos_cap_v2 or sigmoid"
         )),
@@ -231,18 +231,18 @@ fn schedule(map: &mut Map<String, Value>) -> Rule<Schedule> {
 }
 
 /// The keys that say how the betas are chosen; rescaled betas are multiplied out, and betas without a name in diffusers are written one by one.
-fn beta_keys(schedule: &Schedule, steps: u32, sampler: SamplerName) -> Vec<(&'static str, Value)> {
+fn beta_keys(schedule: &BetaSchedule, steps: u32, sampler: SamplerName) -> Vec<(&'static str, Value)> {
     let (name, range) = match schedule {
-        Schedule::Linear(range) => ("linear", *range),
-        Schedule::ScaledLinear(range) => ("scaled_linear", *range),
-        Schedule::Sigmoid(range) if sampler.class() == SamplerName::Ddpm.class() => ("sigmoid", *range),
-        Schedule::Cosine => ("squaredcos_cap_v2", BetaRange::default()),
-        Schedule::Sigmoid(_) | Schedule::Given { .. } => {
+        BetaSchedule::Linear(range) => ("linear", *range),
+        BetaSchedule::ScaledLinear(range) => ("scaled_linear", *range),
+        BetaSchedule::Sigmoid(range) if sampler.class() == SamplerName::Ddpm.class() => ("sigmoid", *range),
+        BetaSchedule::Cosine => ("squaredcos_cap_v2", BetaRange::default()),
+        BetaSchedule::Sigmoid(_) | BetaSchedule::Given { .. } => {
             return vec![("beta_schedule", "linear".into()), ("trained_betas", json!(schedule.betas(steps)))];
         }
     };
     let [start, end] =
-        if *schedule == Schedule::Cosine { [range.beta_start, range.beta_end] } else { range.for_steps(steps) };
+        if *schedule == BetaSchedule::Cosine { [range.beta_start, range.beta_end] } else { range.for_steps(steps) };
     vec![
         ("beta_schedule", name.into()),
         ("beta_start", start.into()),

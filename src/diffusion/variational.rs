@@ -1,7 +1,7 @@
 //! The terms of the variational bound of a process of discrete time steps: the table that the operator `vlb` reads.
 
 use super::process::Process;
-use super::sampler::{Variance, bar_at, posterior_variance};
+use super::sampler::{Variance, alpha_bar_at, posterior_variance};
 use super::schedule::NoiseSchedule;
 
 /// Numbers of a time step in the table.
@@ -23,12 +23,12 @@ pub fn table(
 ) -> Vec<[f32; COLUMNS as usize]> {
     let posterior = |t: u32| {
         let t = t.max(1).min(noise.steps() - 1);
-        posterior_variance(bar_at(noise, Some(t)), bar_at(noise, t.checked_sub(1)))
+        posterior_variance(alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, t.checked_sub(1)))
     };
     let row = |t: u32| {
-        let (bar, before) = (bar_at(noise, Some(t)), bar_at(noise, t.checked_sub(1)));
+        let (bar, before) = (alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, t.checked_sub(1)));
         let beta = noise.betas()[t as usize];
-        let [k0, k1, ..] = process.conversion(f64::from(t));
+        let [k0, k1, ..] = process.to_x0_eps(f64::from(t));
         let image = before.sqrt() * beta / (1.0 - bar);
         let state = (1.0 - beta).sqrt() * (1.0 - before) / (1.0 - bar);
         let (smallest, largest) = (posterior(t).ln(), beta.ln());

@@ -1,23 +1,23 @@
 //! What training and sampling cost: time, operations, memory.
 
 use super::evaluation::Cost;
-use super::subject::{Examined, Source};
+use super::target::{EvalTarget, Source};
 use crate::Result;
 use crate::gpu::Gpu;
 use crate::nn::{Conditions, Model, Network};
-use crate::report::jsonl;
+use crate::output::jsonl;
 use crate::tape::{Shape, Tape};
-use crate::train::{Line, Session};
+use crate::train::{LogEntry, Session};
 use std::path::Path;
 
 /// The cost of what is examined, but for its sampling, which is still to come (zeros); `None` for images from elsewhere.
 ///
 /// # Errors
 /// Settings of the run that do not fit its data any more; a damaged log.
-pub fn cost(gpu: &Gpu, examined: &Examined) -> Result<Option<Cost>> {
-    let flops_per_image = match &examined.source {
+pub fn cost(gpu: &Gpu, target: &EvalTarget) -> Result<Option<Cost>> {
+    let flops_per_image = match &target.source {
         Source::Images(..) => return Ok(None),
-        Source::Denoiser(pipeline) => flops_of_denoiser(gpu, &*pipeline.network, examined.border.model()),
+        Source::Denoiser(pipeline) => flops_of_denoiser(gpu, &*pipeline.network, target.border.model()),
         Source::Autoencoder(vae, _) => {
             let mut tape = Tape::new(gpu.target());
             let latents = tape.memory("z", Shape::f32([1, vae.latent_channels()]));
@@ -27,18 +27,18 @@ pub fn cost(gpu: &Gpu, examined: &Examined) -> Result<Option<Cost>> {
         }
     };
     let (mut flops_per_training_image, mut training_bytes) = (0, 0);
-    if let Some(settings) = &examined.settings {
+    if let Some(settings) = &target.settings {
         let config = settings.clone().resolve(gpu.target().form)?;
         let batch = config.batch;
-        let session = Session::with(gpu, config, examined.train.clone())?;
+        let session = Session::with(gpu, config, target.train.clone())?;
         let summary = session.job().training(gpu.target()).summary();
         flops_per_training_image = summary.flops / u64::from(batch);
         training_bytes = summary.slot_bytes + summary.memory_bytes;
     }
     Ok(Some(Cost {
         adapter: gpu.adapter().to_string(),
-        training_seconds: examined.training_seconds,
-        training_images_per_second: examined.run.as_deref().map_or(Ok(0.0), median_pace)?,
+        training_seconds: target.training_seconds,
+        training_images_per_second: target.run.as_deref().map_or(Ok(0.0), median_pace)?,
         flops_per_image,
         flops_per_training_image,
         training_bytes,
@@ -64,9 +64,9 @@ fn flops_of_denoiser(gpu: &Gpu, network: &dyn Network, [channels, height, width]
 /// Median of the images a second in a run's log; 0 without one.
 fn median_pace(run: &Path) -> Result<f64> {
     let log = run.join("log.jsonl");
-    let lines: Vec<Line> = if log.is_file() { jsonl::read(&log)? } else { vec![] };
-    let pace = |line: Line| match line {
-        Line::Step { images_per_second, .. } => Some(images_per_second).filter(|&pace| pace > 0.0),
+    let lines: Vec<LogEntry> = if log.is_file() { jsonl::read(&log)? } else { vec![] };
+    let pace = |line: LogEntry| match line {
+        LogEntry::Step { images_per_second, .. } => Some(images_per_second).filter(|&pace| pace > 0.0),
         _ => None,
     };
     let mut paces: Vec<f64> = lines.into_iter().filter_map(pace).collect();

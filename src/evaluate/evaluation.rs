@@ -14,7 +14,7 @@ pub struct Evaluation {
     /// How its images were drawn.
     pub sampling: Sampling,
     /// The classifier that read them.
-    pub ruler: RulerCard,
+    pub ruler: ExtractorInfo,
     /// Distances of distributions.
     pub quality: Quality,
     /// What the classifier reads.
@@ -22,7 +22,7 @@ pub struct Evaluation {
     /// Bits a dimension, of each split that was measured; empty for images from elsewhere.
     pub likelihood: Vec<Likelihood>,
     /// Whether images are copies.
-    pub memorisation: Memorisation,
+    pub memorization: Memorization,
     /// What it cost; `None` for images from elsewhere.
     pub cost: Option<Cost>,
     /// Frechet distance by sampler and number of steps, where it was asked for.
@@ -72,7 +72,7 @@ pub struct Sampling {
 /// The frozen classifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RulerCard {
+pub struct ExtractorInfo {
     /// SHA-256 of its configuration and weights.
     pub sha256: String,
     /// Numbers that it makes of an image.
@@ -104,7 +104,7 @@ pub struct Quality {
     /// Share of the test images that lie among the images.
     pub recall: f64,
     /// k.
-    pub neighbours: u32,
+    pub neighbors: u32,
     /// Images on each side of precision and recall.
     pub neighbour_images: u32,
 }
@@ -158,7 +158,7 @@ pub struct Likelihood {
 /// Distance to the nearest training image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Memorisation {
+pub struct Memorization {
     /// In pixels: the Euclidean distance of images in [-1, 1].
     pub pixels: Nearest,
     /// In the classifier's features.
@@ -174,7 +174,7 @@ pub struct Nearest {
     /// Of test images.
     pub test: Quantiles,
     /// Share of the drawn images that lie at least as near as the nearest hundredth of the test images: 1 % if they are as far as test images.
-    pub suspicious: Proportion,
+    pub near_duplicates: Proportion,
 }
 
 /// What training and sampling cost.

@@ -1,16 +1,16 @@
 //! Bits a dimension of training and test images, by what the model allows.
 
-use super::artist::WEIGHTS;
 use super::evaluation::Likelihood;
 use super::options::Options;
-use super::progress::Part;
-use super::subject::{Examined, Source};
+use super::progress::Progress;
+use super::samples::WEIGHTS;
+use super::target::{EvalTarget, Source};
 use crate::Result;
 use crate::gpu::{Gpu, Memory};
 use crate::metrics::likelihood::Bits;
-use crate::metrics::likelihood::bound::{Bound, Images};
 use crate::metrics::likelihood::elbo::Elbo;
 use crate::metrics::likelihood::flow::Flow;
+use crate::metrics::likelihood::vlb::{Bound, Images};
 use crate::metrics::subset::subset;
 use crate::nn;
 
@@ -33,18 +33,18 @@ type Measure<'a> = Box<dyn Fn(Images<'_>, &mut dyn FnMut(f64) -> Result<()>) -> 
 ///
 /// # Errors
 /// The device's; a solver that runs out of steps.
-pub fn likelihoods(gpu: &Gpu, memory: &mut Memory, examined: &Examined, options: &Options) -> Result<Vec<Likelihood>> {
+pub fn likelihoods(gpu: &Gpu, memory: &mut Memory, target: &EvalTarget, options: &Options) -> Result<Vec<Likelihood>> {
     if options.likelihood_images == Some(0) {
         return Ok(vec![]);
     }
-    let Some((usual, measure)) = measure(gpu, memory, examined, options)? else { return Ok(vec![]) };
+    let Some((usual, measure)) = measure(gpu, memory, target, options)? else { return Ok(vec![]) };
     let mut all = vec![];
-    for (split, data) in [("train", &examined.train), ("test", &examined.test)] {
+    for (split, data) in [("train", &target.train), ("test", &target.test)] {
         let count = data.count.min(options.likelihood_images.unwrap_or(usual) as usize);
         let rows = subset(data.count, count, [MEASURED, 0], 0);
         let bytes: Vec<u8> = rows.iter().flat_map(|&row| data.image(row)).copied().collect();
         let labels: Vec<u32> = rows.iter().map(|&row| data.labels[row]).collect();
-        let part = Part::begin(&format!("bits a dimension of {count} {split} images"));
+        let part = Progress::begin(&format!("bits a dimension of {count} {split} images"));
         let Bits { what, images, total, parts } = measure(Images { bytes: &bytes, labels: &labels }, &mut |done| {
             part.done(done);
             Ok(())
@@ -58,11 +58,11 @@ pub fn likelihoods(gpu: &Gpu, memory: &mut Memory, examined: &Examined, options:
 fn measure<'a>(
     gpu: &'a Gpu,
     memory: &'a mut Memory,
-    examined: &'a Examined,
+    target: &'a EvalTarget,
     options: &'a Options,
 ) -> Result<Option<(u32, Measure<'a>)>> {
-    let (batch, seed, border) = (options.batch, options.seed, examined.border);
-    Ok(match &examined.source {
+    let (batch, seed, border) = (options.batch, options.seed, target.border);
+    Ok(match &target.source {
         Source::Denoiser(pipeline) if pipeline.process.schedule().is_some() => {
             let bound = Bound::new(gpu, memory, &pipeline.denoiser(WEIGHTS), border, batch, "bound")?;
             let (memory, draws) = (&*memory, options.likelihood_draws.unwrap_or(TIMESTEPS));
@@ -76,7 +76,7 @@ fn measure<'a>(
                 Box::new(move |images, progress| flow.measure(gpu, memory, images, tolerance, seed, progress)),
             ))
         }
-        Source::Autoencoder(vae, _) if vae.likelihood() == nn::Likelihood::DiscretisedLogistic => {
+        Source::Autoencoder(vae, _) if vae.likelihood() == nn::Likelihood::DiscretizedLogistic => {
             let elbo = Elbo::new(gpu, memory, vae, WEIGHTS, batch, "elbo")?;
             let (memory, latents) = (&*memory, options.likelihood_draws.unwrap_or(LATENTS));
             Some((IMAGES, Box::new(move |images, progress| elbo.measure(gpu, memory, images, latents, seed, progress))))

@@ -2,29 +2,29 @@
 //!
 //! Floor 6: brings together the metrics, the samplers and, for one of the numbers, training.
 
-mod artist;
 mod baselines;
-mod cache;
+mod cas;
 mod comparison;
 mod cost;
 pub mod evaluation;
-mod kept;
+mod feature_cache;
+pub mod html;
 mod likelihoods;
-mod measure;
-mod memorise;
+mod memorization;
 mod options;
-pub mod page;
 mod progress;
 mod quality;
-mod score;
-mod subject;
+mod run;
+mod sample_cache;
+mod samples;
 mod table;
+mod target;
 mod write;
 
 pub use comparison::comparison;
 pub use evaluation::Evaluation;
-pub use measure::{Measured, measure};
-pub use options::{Options, SweepWay};
-pub use subject::{Examined, Source};
+pub use options::{Options, SweepSpec};
+pub use run::{Measured, measure};
 pub use table::table;
+pub use target::{EvalTarget, Source};
 pub use write::write;

@@ -1,6 +1,6 @@
 //! What can be asked of an evaluation.
 
-use crate::diffusion::{SamplerName, Wishes};
+use crate::diffusion::{SamplerName, SamplingOptions};
 use crate::{Error, Result};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -13,11 +13,11 @@ pub struct Options {
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// The classifier whose features are compared: a checkpoint of `train --preset classifier --noise-aware false`
-    #[arg(long, default_value = "data/ruler")]
-    pub ruler: PathBuf,
+    #[arg(long, default_value = "data/feature-extractor")]
+    pub feature_extractor: PathBuf,
     /// Where the features of the data set are kept from one evaluation to the next
     #[arg(long, value_name = "FOLDER", default_value = "runs/features")]
-    pub features: PathBuf,
+    pub feature_cache: PathBuf,
     /// Where to write evaluation.json and the pictures; the run's folder evaluation/ unless given
     #[arg(long)]
     pub out: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct Options {
     pub count: u32,
     /// How they are drawn.
     #[command(flatten)]
-    pub wishes: Wishes,
+    pub options: SamplingOptions,
     /// Seed of all noise
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -35,13 +35,13 @@ pub struct Options {
     pub batch: u32,
     /// Write the images for other tools (arr_0: u8 N x H x W x C, arr_1: their classes)
     #[arg(long, value_name = "FILE")]
-    pub npz: Option<PathBuf>,
+    pub save_samples: Option<PathBuf>,
     /// Images without a class, for the balance of a model of classes; a quarter of --count unless given
     #[arg(long, value_name = "COUNT")]
     pub balance_count: Option<u32>,
     /// Steps of the classifier that is trained on the images alone (classification accuracy score); 0 leaves it out
     #[arg(long, value_name = "STEPS", default_value_t = 600)]
-    pub score_steps: u32,
+    pub cas_steps: u32,
     /// Images of each split whose likelihood is measured: 1000 unless given, or 64 where an equation must be solved; 0 leaves it out
     #[arg(long, value_name = "COUNT")]
     pub likelihood_images: Option<u32>,
@@ -56,7 +56,7 @@ pub struct Options {
     pub nearest_count: u32,
     /// Other ways of drawing, whose Frechet distance is measured too: SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, separated by commas
     #[arg(long, value_name = "WAYS", value_delimiter = ',')]
-    pub sweep: Vec<SweepWay>,
+    pub sweep: Vec<SweepSpec>,
     /// Images of each of them
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
     pub sweep_count: u32,
@@ -64,7 +64,7 @@ pub struct Options {
 
 /// A way of drawing: a sampler, its steps, and a guidance scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SweepWay {
+pub struct SweepSpec {
     /// The sampler.
     pub sampler: SamplerName,
     /// Its steps.
@@ -73,10 +73,10 @@ pub struct SweepWay {
     pub guidance: Option<f32>,
 }
 
-impl FromStr for SweepWay {
+impl FromStr for SweepSpec {
     type Err = String;
 
-    fn from_str(text: &str) -> std::result::Result<SweepWay, String> {
+    fn from_str(text: &str) -> std::result::Result<SweepSpec, String> {
         let wrong =
             || format!("`{text}` is no way of drawing: write SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, as ddim:25:2");
         let mut parts = text.trim().split(':');
@@ -84,7 +84,7 @@ impl FromStr for SweepWay {
         let steps = parts.next().ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
         let guidance = parts.next().map(|guidance| guidance.parse().map_err(|_| wrong())).transpose()?;
         match parts.next() {
-            None => Ok(SweepWay { sampler: SamplerName::from_str(sampler, false)?, steps, guidance }),
+            None => Ok(SweepSpec { sampler: SamplerName::from_str(sampler, false)?, steps, guidance }),
             Some(_) => Err(wrong()),
         }
     }

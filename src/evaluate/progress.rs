@@ -3,16 +3,16 @@
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar of one part of the work, in thousandths.
-pub struct Part {
+pub struct Progress {
     bar: ProgressBar,
 }
 
 /// Parts of a bar.
 const WHOLE: f64 = 1000.0;
 
-impl Part {
+impl Progress {
     /// Begins a part and says what it is.
-    pub fn begin(what: &str) -> Part {
+    pub fn begin(what: &str) -> Progress {
         let bar = ProgressBar::new(WHOLE as u64);
         let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta_precise} left  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -20,7 +20,7 @@ impl Part {
         if bar.is_hidden() {
             eprintln!("{what}");
         }
-        Part { bar }
+        Progress { bar }
     }
 
     /// The share that is done.
@@ -29,7 +29,7 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

@@ -2,10 +2,10 @@
 
 use super::evaluation::{Counts, Quality};
 use crate::Result;
+use crate::metrics::feature_extractor::Features;
 use crate::metrics::frechet::{Gaussian, frechet_distance};
-use crate::metrics::kernel::kernel_distance;
-use crate::metrics::neighbours::{NEIGHBOURS, precision_recall};
-use crate::metrics::ruler::Readings;
+use crate::metrics::kid::kernel_inception_distance;
+use crate::metrics::neighbors::{NEIGHBOURS, precision_recall};
 use crate::metrics::subset::subset;
 
 /// Most images on a side of precision and recall: their cost grows with the square.
@@ -18,9 +18,9 @@ const SIDES: u32 = 1_001;
 /// What the ruler says of the data: read once, compared with all images that are drawn.
 pub struct Reference {
     /// Of the training images.
-    pub train: Readings,
+    pub train: Features,
     /// Of the test images.
-    pub test: Readings,
+    pub test: Features,
     train_moments: Gaussian,
     test_moments: Gaussian,
 }
@@ -30,7 +30,7 @@ impl Reference {
     ///
     /// # Errors
     /// Too few images for a covariance.
-    pub fn new(train: Readings, test: Readings) -> Result<Reference> {
+    pub fn new(train: Features, test: Features) -> Result<Reference> {
         let [train_moments, test_moments] = [&train, &test].map(|set| Gaussian::of(&set.features, set.width));
         Ok(Reference { train_moments: train_moments?, test_moments: test_moments?, train, test })
     }
@@ -39,7 +39,7 @@ impl Reference {
     ///
     /// # Errors
     /// Too few images for a covariance, or features that are not finite.
-    pub fn distance_to_test(&self, drawn: &Readings) -> Result<f64> {
+    pub fn distance_to_test(&self, drawn: &Features) -> Result<f64> {
         frechet_distance(&Gaussian::of(&drawn.features, drawn.width)?, &self.test_moments)
     }
 
@@ -52,12 +52,12 @@ impl Reference {
     ///
     /// # Errors
     /// As [`Reference::distance_to_test`].
-    pub fn quality(&self, drawn: &Readings, seed: u64) -> Result<Quality> {
+    pub fn quality(&self, drawn: &Features, seed: u64) -> Result<Quality> {
         let (width, test) = (drawn.width, &self.test);
         let floor = self.some_training_images(drawn.count());
         let moments = Gaussian::of(&drawn.features, width)?;
         let sides = drawn.count().min(test.count()).min(MOST_NEIGHBOURS);
-        let some = |set: &Readings, side: u32| taken(set, &subset(set.count(), sides, [SIDES, side], seed));
+        let some = |set: &Features, side: u32| taken(set, &subset(set.count(), sides, [SIDES, side], seed));
         let (precision, recall) = precision_recall(&some(test, 0), &some(drawn, 1), width, NEIGHBOURS)?;
         Ok(Quality {
             fd_test: frechet_distance(&moments, &self.test_moments)?,
@@ -69,17 +69,17 @@ impl Reference {
                 train: self.train.count() as u32,
                 test: test.count() as u32,
             },
-            kid: kernel_distance(&drawn.features, &test.features, width, seed)?,
-            kid_floor: kernel_distance(&floor, &test.features, width, seed)?,
+            kid: kernel_inception_distance(&drawn.features, &test.features, width, seed)?,
+            kid_floor: kernel_inception_distance(&floor, &test.features, width, seed)?,
             precision,
             recall,
-            neighbours: NEIGHBOURS as u32,
+            neighbors: NEIGHBOURS as u32,
             neighbour_images: sides as u32,
         })
     }
 }
 
 /// Features of some images.
-pub fn taken(readings: &Readings, rows: &[usize]) -> Vec<f32> {
+pub fn taken(readings: &Features, rows: &[usize]) -> Vec<f32> {
     rows.iter().flat_map(|&row| readings.rows(row..row + 1)).copied().collect()
 }

@@ -44,7 +44,7 @@ pub fn table(evaluation: &Evaluation) -> String {
     );
     rows.add(
         "precision, recall",
-        format!("{:.3}, {:.3} (k = {})", quality.precision, quality.recall, quality.neighbours),
+        format!("{:.3}, {:.3} (k = {})", quality.precision, quality.recall, quality.neighbors),
     );
     rows.title("Classes");
     if let Some(accuracy) = &classes.accuracy {
@@ -62,8 +62,8 @@ pub fn table(evaluation: &Evaluation) -> String {
     }
     likelihood(evaluation, &mut rows);
     rows.title("Distance to the nearest training image (median; 1 % of test images are nearer than)");
-    rows.add("in pixels", distances(&evaluation.memorisation.pixels));
-    rows.add("in features", distances(&evaluation.memorisation.features));
+    rows.add("in pixels", distances(&evaluation.memorization.pixels));
+    rows.add("in features", distances(&evaluation.memorization.features));
     if let Some(cost) = &evaluation.cost {
         rows.title("Cost");
         rows.add(
@@ -128,12 +128,12 @@ fn small(estimate: &Estimate) -> String {
 }
 
 fn distances(nearest: &Nearest) -> String {
-    let Nearest { drawn, test, suspicious } = nearest;
+    let Nearest { drawn, test, near_duplicates } = nearest;
     format!(
         "drawn {:.3}, test {:.3}; {} nearer than {:.3}",
         drawn.median,
         test.median,
-        share(suspicious),
+        share(near_duplicates),
         test.percentile_1
     )
 }

@@ -1,11 +1,11 @@
 //! What an evaluation leaves on the disk.
 
 use super::evaluation::Evaluation;
-use super::kept;
-use super::measure::Measured;
+use super::run::Measured;
+use super::sample_cache;
 use crate::data::Dataset;
 use crate::files::write_atomically;
-use crate::report::{Images, npz};
+use crate::output::{Images, npz};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -35,5 +35,5 @@ pub fn write(measured: &Measured, folder: &Path, archive: Option<&Path>, data: &
         return Err(Error::NonFinite(problem.into()));
     }
     write_atomically(&folder.join(Evaluation::FILE), format!("{json}\n").as_bytes())?;
-    kept::clear(folder)
+    sample_cache::clear(folder)
 }

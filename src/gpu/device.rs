@@ -1,7 +1,7 @@
 //! One open device: its limits, its errors, its pipelines.
 
 use super::adapter::{self, AdapterChoice};
-use super::pipeline::{PipelineCache, Ticket};
+use super::pipeline::{PipelineCache, Submission};
 use super::target::Target;
 use crate::{Error, Result};
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Whether kernels are compiled with naga's run-time checks of array bounds and integer division. (Its third, a counter in every loop, stops
 /// drivers from unrolling the loops that kernels depend on.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checks {
+pub enum BoundsChecks {
     /// As WebGPU demands.
     On,
     /// Left out: the tests prove that no kernel leaves its buffers, and run both ways.
@@ -23,7 +23,7 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) pipelines: RefCell<PipelineCache>,
-    pub(super) checks: Checks,
+    pub(super) checks: BoundsChecks,
     adapter: AdapterChoice,
     target: Target,
     replaced: RefCell<HashMap<String, String>>,
@@ -36,14 +36,14 @@ impl Gpu {
     /// # Errors
     /// No adapter, none that matches, or a device that cannot be opened.
     pub fn open(wanted: Option<&str>) -> Result<Gpu> {
-        Gpu::open_with(wanted, Checks::Off)
+        Gpu::open_with(wanted, BoundsChecks::Off)
     }
 
     /// [`Gpu::open`], with the run-time checks named.
     ///
     /// # Errors
     /// As [`Gpu::open`].
-    pub fn open_with(wanted: Option<&str>, checks: Checks) -> Result<Gpu> {
+    pub fn open_with(wanted: Option<&str>, checks: BoundsChecks) -> Result<Gpu> {
         let (choice, adapter) = adapter::choose(wanted)?;
         let info = adapter.get_info();
         let wished = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
@@ -135,7 +135,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost before the run was over, or has reported anything else.
-    pub fn wait_for(&self, ticket: &Ticket) -> Result<()> {
+    pub fn wait_for(&self, ticket: &Submission) -> Result<()> {
         let submission = wgpu::PollType::Wait { submission_index: Some(ticket.0.clone()), timeout: None };
         self.device.poll(submission).map_err(|e| Error::Device(e.to_string()))?;
         self.check()

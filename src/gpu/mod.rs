@@ -3,17 +3,17 @@
 //! It runs kernels over named memory, and does not know what they compute.
 
 mod adapter;
+mod buffers;
 mod device;
-mod memory;
 mod pipeline;
 mod shader;
 mod target;
 mod timing;
 
 pub use adapter::{AdapterChoice, list_adapters};
-pub use device::{Checks, Gpu};
-pub use memory::{Memory, Readback};
-pub use pipeline::{BoundCall, Passes, Place, Ticket};
+pub use buffers::{Memory, Readback};
+pub use device::{BoundsChecks, Gpu};
+pub use pipeline::{BoundCall, BufferSlot, CommandList, Submission};
 pub use shader::{Access, Binding, Entry, Shader, link};
 pub use target::{Form, Target};
 

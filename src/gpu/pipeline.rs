@@ -1,7 +1,7 @@
 //! Kernels made ready to run: compiled pipelines, bind groups, and the passes that replay them.
 
-use super::device::{Checks, Gpu};
-use super::memory::Memory;
+use super::buffers::Memory;
+use super::device::{BoundsChecks, Gpu};
 use super::shader::{Access, Entry, link_with};
 use crate::{Error, Result};
 use std::collections::HashMap;
@@ -34,13 +34,13 @@ pub(super) struct BoundKernel {
     groups: [u32; 3],
 }
 
-/// What [`Passes::bind`] makes ready.
+/// What [`CommandList::bind`] makes ready.
 #[derive(Clone, Copy)]
 pub struct BoundCall<'a> {
     /// The entry point.
     pub entry: &'static Entry,
     /// Place and bytes of each of its bindings, in their order.
-    pub operands: &'a [(Place<'a>, u64)],
+    pub operands: &'a [(BufferSlot<'a>, u64)],
     /// A value for each of its constants.
     pub constants: &'a [f64],
     /// The words of its uniform `dims`.
@@ -50,7 +50,7 @@ pub struct BoundCall<'a> {
 }
 
 /// The kernels of a program, its slot buffers, and the uniforms they share.
-pub struct Passes {
+pub struct CommandList {
     pub(super) kernels: Vec<BoundKernel>,
     slots: Vec<wgpu::Buffer>,
     dims: Option<wgpu::Buffer>,
@@ -60,10 +60,10 @@ pub struct Passes {
 }
 
 /// A run that was submitted: what to wait for.
-pub struct Ticket(pub(super) wgpu::SubmissionIndex);
+pub struct Submission(pub(super) wgpu::SubmissionIndex);
 
-/// Where an operand of [`Passes::bind`] lies, in words of the caller: a slot, or named memory.
-pub enum Place<'a> {
+/// Where an operand of [`CommandList::bind`] lies, in words of the caller: a slot, or named memory.
+pub enum BufferSlot<'a> {
     /// Slot buffer of this program, by number, at an offset in bytes.
     Slot(usize, u64),
     /// Named memory at an offset in bytes.
@@ -79,10 +79,10 @@ impl Gpu {
         let source = wgpu::ShaderSource::Wgsl(link_with(&text, self.target(), |name| self.replacement(name)).into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(entry.shader.name), source };
         let checks = match self.checks {
-            Checks::On => {
+            BoundsChecks::On => {
                 wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() }
             }
-            Checks::Off => wgpu::ShaderRuntimeChecks::unchecked(),
+            BoundsChecks::Off => wgpu::ShaderRuntimeChecks::unchecked(),
         };
         // SAFETY: without checks a kernel that left its buffers would be undefined behaviour. The kernel tests run with the
         // checks on and off, between guard bands, over shapes that exercise every edge.
@@ -150,12 +150,12 @@ impl Gpu {
     }
 }
 
-impl Passes {
+impl CommandList {
     /// No kernels yet; slot buffers of the given sizes (bytes), and a uniform of `step_bytes` that changes each run.
     ///
     /// # Errors
     /// [`Error::TooLarge`] for a slot larger than one binding, [`Error::Device`] when the device is out of memory.
-    pub fn new(gpu: &Gpu, slots: &[u64], step_bytes: u64, dims_bytes: u64) -> Result<Passes> {
+    pub fn new(gpu: &Gpu, slots: &[u64], step_bytes: u64, dims_bytes: u64) -> Result<CommandList> {
         let limit = gpu.max_binding();
         if let Some(&bytes) = slots.iter().find(|&&bytes| bytes > limit) {
             let advice = "a tensor may not be larger than one binding; use a smaller batch".into();
@@ -182,7 +182,7 @@ impl Passes {
             entries: &[wgpu::BindGroupEntry { binding: 0, resource: step.as_entire_binding() }],
         });
         let dims = (dims_bytes > 0).then(|| uniform("dims", dims_bytes));
-        Ok(Passes { kernels: Vec::new(), slots, dims, dims_words: Vec::new(), step, step_group })
+        Ok(CommandList { kernels: Vec::new(), slots, dims, dims_words: Vec::new(), step, step_group })
     }
 
     /// Compiles a kernel and binds its operands.
@@ -192,8 +192,8 @@ impl Passes {
         let mut entries = Vec::with_capacity(operands.len() + 1);
         for (binding, (place, bytes)) in entry.bindings.iter().zip(operands) {
             let (buffer, offset) = match place {
-                Place::Slot(number, offset) => (&self.slots[*number], *offset),
-                Place::Memory(name, offset) => (memory.buffer(name)?, *offset),
+                BufferSlot::Slot(number, offset) => (&self.slots[*number], *offset),
+                BufferSlot::Memory(name, offset) => (memory.buffer(name)?, *offset),
             };
             let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer,
@@ -232,7 +232,7 @@ impl Passes {
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
-    pub fn run(&self, gpu: &Gpu, range: std::ops::Range<usize>, step: &[u8]) -> Result<Ticket> {
+    pub fn run(&self, gpu: &Gpu, range: std::ops::Range<usize>, step: &[u8]) -> Result<Submission> {
         gpu.queue.write_buffer(&self.step, 0, step);
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         {
@@ -243,7 +243,7 @@ impl Passes {
         }
         let submitted = gpu.queue.submit([encoder.finish()]);
         gpu.check()?;
-        Ok(Ticket(submitted))
+        Ok(Submission(submitted))
     }
 
     pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, kernel: &BoundKernel) {

@@ -1,10 +1,10 @@
 //! The device's own time stamps around every kernel of a program.
 
 use super::device::Gpu;
-use super::pipeline::Passes;
+use super::pipeline::CommandList;
 use crate::{Error, Result};
 
-impl Passes {
+impl CommandList {
     /// Runs every kernel once in a pass of its own and returns its time on the device, in nanoseconds.
     ///
     /// # Errors

@@ -3,13 +3,13 @@
 //! Floor 4: everything that decides a number is computed on the host in f64; `ruler` and the likelihoods run a network on the device first.
 
 pub mod balance;
-pub mod border;
+pub mod feature_extractor;
 mod features;
 pub mod frechet;
-pub mod kernel;
+pub mod kid;
 pub mod likelihood;
-pub mod neighbours;
-pub mod ruler;
+pub mod neighbors;
+pub mod padding;
 pub mod subset;
 
 use serde::{Deserialize, Serialize};

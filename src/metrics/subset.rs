@@ -1,8 +1,8 @@
 //! Which rows of a set are taken where not all can be. At random and never the first: data sets are seldom in an order without meaning (the writers
 //! of MNIST's training images alternate between two groups, and its first test images are the clean ones).
 
-use crate::tape::philox::{key, philox};
-use crate::tape::purpose;
+use crate::rng::{key, philox};
+use crate::tape::stream;
 
 /// Some of `count` rows, or all if there are no more, without repetition: the first of a shuffle (Fisher and Yates; Durstenfeld 1964). The two
 /// numbers say which subset of a seed it is.
@@ -10,7 +10,7 @@ pub fn subset(count: usize, some: usize, [first, second]: [u32; 2], seed: u64) -
     let mut rows: Vec<usize> = (0..count).collect();
     let some = some.min(count);
     for i in 0..some {
-        let word = philox([purpose::SUBSET, first, second, i as u32], key(seed))[0];
+        let word = philox([stream::SUBSET, first, second, i as u32], key(seed))[0];
         // A word scaled to the rows that are left: uniform to one part in 2^32 / count.
         rows.swap(i, i + ((u64::from(word) * (count - i) as u64) >> 32) as usize);
     }

@@ -5,8 +5,8 @@
 
 use crate::Result;
 use crate::gpu::{Gpu, Memory};
-use crate::tape::philox::{key, normal, philox, uniform};
-use crate::tape::{Shape, Tape, Tensor, purpose};
+use crate::rng::{key, normal, philox, uniform};
+use crate::tape::{Shape, Tape, Tensor, stream};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -203,7 +203,7 @@ impl Parameters {
     }
 
     /// The first values: a slab, followed by its statistics. A tensor's depend on the seed and its number only.
-    pub fn initialise(&self, seed: u64, how: Initialization) -> Vec<f32> {
+    pub fn initialize(&self, seed: u64, how: Initialization) -> Vec<f32> {
         let mut values = vec![0.0; self.length()];
         for (number, parameter) in self.list.iter().enumerate() {
             if !(parameter.last && how == Initialization::ZeroLast) {
@@ -257,7 +257,7 @@ impl Weights {
 
 fn draw(values: &mut [f32], initial: Initial, seed: u64, number: u32) {
     for (block, values) in values.chunks_mut(4).enumerate() {
-        let words = || philox([purpose::PARAMETER, number, block as u32, 0], key(seed));
+        let words = || philox([stream::PARAMETER, number, block as u32, 0], key(seed));
         let drawn = match initial {
             Initial::Zeros => [0.0; 4],
             Initial::Ones => [1.0; 4],

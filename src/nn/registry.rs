@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// A model of any class, by what can be done with it.
 #[derive(Debug)]
-pub enum Any {
+pub enum AnyModel {
     /// A denoiser.
     Network(Box<dyn Network>),
     /// A classifier.
@@ -23,28 +23,28 @@ pub enum Any {
     Vae(Vae),
 }
 
-impl Any {
+impl AnyModel {
     /// What it has in common with all models.
     pub fn model(&self) -> &dyn Model {
         match self {
-            Any::Network(network) => &**network,
-            Any::Classifier(classifier) => classifier,
-            Any::Vae(vae) => vae,
+            AnyModel::Network(network) => &**network,
+            AnyModel::Classifier(classifier) => classifier,
+            AnyModel::Vae(vae) => vae,
         }
     }
 
     /// Channels of the picture that it takes, and of what it answers: an autoencoder with pictures, a classifier with logits.
     pub fn channels(&self) -> [u32; 2] {
         match self {
-            Any::Network(network) => network.channels(),
-            Any::Classifier(classifier) => classifier.channels(),
-            Any::Vae(vae) => [vae.image_shape()[0]; 2],
+            AnyModel::Network(network) => network.channels(),
+            AnyModel::Classifier(classifier) => classifier.channels(),
+            AnyModel::Vae(vae) => [vae.image_shape()[0]; 2],
         }
     }
 }
 
 /// A model, and the keys of its config that its class does not have and passes over; or what is wrong, in words.
-type Made = std::result::Result<(Any, Vec<String>), String>;
+type Made = std::result::Result<(AnyModel, Vec<String>), String>;
 
 /// Makes a model from its config.
 type Make = fn(&str) -> Made;
@@ -52,10 +52,12 @@ type Make = fn(&str) -> Made;
 /// Every class.
 const MODELS: [(&str, Make); 5] = [
     (UNET2D, unet2d),
-    (PlainUNetConfig::CLASS, |json| made(json, |config| Ok(Any::Network(Box::new(PlainUNet::new(config)?))))),
-    (ResidualUNetConfig::CLASS, |json| made(json, |config| Ok(Any::Network(Box::new(ResidualUNet::new(config)?))))),
-    (ClassifierConfig::CLASS, |json| made(json, |config| Ok(Any::Classifier(Classifier::new(config)?)))),
-    (VaeConfig::CLASS, |json| made(json, |config| Ok(Any::Vae(Vae::new(config)?)))),
+    (PlainUNetConfig::CLASS, |json| made(json, |config| Ok(AnyModel::Network(Box::new(PlainUNet::new(config)?))))),
+    (ResidualUNetConfig::CLASS, |json| {
+        made(json, |config| Ok(AnyModel::Network(Box::new(ResidualUNet::new(config)?))))
+    }),
+    (ClassifierConfig::CLASS, |json| made(json, |config| Ok(AnyModel::Classifier(Classifier::new(config)?)))),
+    (VaeConfig::CLASS, |json| made(json, |config| Ok(AnyModel::Vae(Vae::new(config)?)))),
 ];
 
 /// The one that others write, too: there keys that are not known do not matter.
@@ -64,10 +66,10 @@ const UNET2D: &str = "UNet2DModel";
 fn unet2d(json: &str) -> Made {
     let (config, unknown) = UNet2dConfig::from_json(json)?;
     let network = UNet2d::new(config).map_err(|e| e.to_string())?;
-    Ok((Any::Network(Box::new(network)), unknown))
+    Ok((AnyModel::Network(Box::new(network)), unknown))
 }
 
-fn made<C: Config>(json: &str, new: impl FnOnce(C) -> Result<Any>) -> Made {
+fn made<C: Config>(json: &str, new: impl FnOnce(C) -> Result<AnyModel>) -> Made {
     Ok((new(C::from_json(json)?).map_err(|e| e.to_string())?, vec![]))
 }
 
@@ -92,7 +94,7 @@ pub fn from_json(json: &str) -> Made {
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
-pub fn read(path: &Path) -> Result<(Any, Vec<String>)> {
+pub fn read(path: &Path) -> Result<(AnyModel, Vec<String>)> {
     let json = std::fs::read_to_string(path).map_err(Error::io(path))?;
     from_json(&json).map_err(|problem| Error::file(path, problem))
 }

@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_round_trip_is_exact() {
-        let slab = model().initialise(3, Initialization::PyTorch);
+        let slab = model().initialize(3, Initialization::PyTorch);
         let bytes = to_bytes(&model(), &slab);
         assert_eq!(from_bytes(&bytes, &model()).unwrap(), slab);
         assert!(String::from_utf8_lossy(&bytes).contains(r#""__metadata__":{"format":"pt"}"#));
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn damaged_files() {
-        let bytes = to_bytes(&model(), &model().initialise(3, Initialization::PyTorch));
+        let bytes = to_bytes(&model(), &model().initialize(3, Initialization::PyTorch));
         let error = |bytes: &[u8]| from_bytes(bytes, &model()).unwrap_err();
         assert!(error(&[]).contains("0 bytes only"));
         assert!(error(&bytes[..100]).contains("but the file has 100"));

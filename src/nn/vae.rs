@@ -33,7 +33,7 @@ pub enum Likelihood {
     /// On or off, by a logit.
     Bernoulli,
     /// One of 256 values, by a mean and a log scale.
-    DiscretisedLogistic,
+    DiscretizedLogistic,
 }
 
 /// The settings of a [`Vae`].
@@ -62,7 +62,7 @@ impl Default for VaeConfig {
             latent_channels: 20,
             block_out_channels: vec![16, 32, 64],
             norm_num_groups: 8,
-            likelihood: Likelihood::DiscretisedLogistic,
+            likelihood: Likelihood::DiscretizedLogistic,
         }
     }
 }
@@ -141,7 +141,7 @@ impl Vae {
         let (length, latent) = (coarsest * height * width, config.latent_channels);
         let outputs = match config.likelihood {
             Likelihood::Bernoulli => config.in_channels,
-            Likelihood::DiscretisedLogistic => 2 * config.in_channels,
+            Likelihood::DiscretizedLogistic => 2 * config.in_channels,
         };
         let down = (0..channels.len())
             .map(|i| {

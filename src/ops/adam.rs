@@ -1,6 +1,6 @@
 //! One step of AdamW for the whole parameter slab.
 
-use super::faces::adam::Forward;
+use super::kernels::adam::Forward;
 use crate::tape::{Array, Case, Draw, Fill, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

@@ -1,6 +1,6 @@
 //! y = a + b, elementwise: residual connections.
 
-use super::faces::add::{Backward, Forward};
+use super::kernels::add::{Backward, Forward};
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

@@ -1,6 +1,6 @@
 //! y[b, c, :] = x[b, c, :] + e[b, c]: an embedding of time or class added to a map.
 
-use super::faces::add_channels::{Backward, BackwardEmbedding, Forward};
+use super::kernels::add_channels::{Backward, BackwardEmbedding, Forward};
 use super::group_norm::{map, row_span, spans};
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;

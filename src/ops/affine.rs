@@ -1,6 +1,6 @@
 //! y = scale·x + shift, elementwise with two constants: centring of the input, division by a constant.
 
-use super::faces::affine::{Backward, Forward};
+use super::kernels::affine::{Backward, Forward};
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

@@ -1,6 +1,6 @@
 //! Attention of every token to every token, in heads.
 
-use super::faces::{attention, attention_broadcast};
+use super::kernels::{attention, attention_subgroup};
 use crate::gpu::Form;
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::f64::consts::LOG2_E;
@@ -73,7 +73,7 @@ impl Op for Attention {
         let flops = 2 * product;
         match tape.target().form {
             Form::Broadcast => {
-                tape.emit_grid(attention_broadcast::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops);
+                tape.emit_grid(attention_subgroup::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops);
             }
             Form::Tiles => tape.emit_grid(attention::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops),
         }
@@ -91,7 +91,7 @@ impl Op for Attention {
         let form = tape.target().form;
         tape.grad(q, |tape, dq, add| match form {
             Form::Broadcast => {
-                use attention_broadcast::BackwardQuery;
+                use attention_subgroup::BackwardQuery;
                 let kernel = BackwardQuery { q, k, v, saved, dy, delta, dq, t, heads, width, scale, add };
                 tape.emit_grid(kernel, grid, 3 * product);
             }
@@ -103,7 +103,7 @@ impl Op for Attention {
         });
         tape.grad2(k, v, |tape, dk, dv, add| match form {
             Form::Broadcast => {
-                use attention_broadcast::BackwardKeyValue;
+                use attention_subgroup::BackwardKeyValue;
                 let kernel = BackwardKeyValue { q, k, v, saved, dy, delta, dk, dv, t, heads, width, scale, add };
                 tape.emit_grid(kernel, grid, 4 * product);
             }

@@ -1,6 +1,6 @@
 //! Batch normalisation (Ioffe and Szegedy 2015), for classifiers; the settings mean what they mean in PyTorch.
 
-use super::faces::batch_norm::{
+use super::kernels::batch_norm::{
     BackwardInput, BackwardTable, BackwardWeight, ChannelMoments, ChannelRunning, Normalise, RowGradients, RowMoments,
 };
 use super::group_norm::{map, row_span, spans};

@@ -1,6 +1,6 @@
 //! Channels of two tensors one after the other: skip connections.
 
-use super::faces::concat::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
+use super::kernels::concat::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

@@ -5,7 +5,7 @@ mod tiles;
 
 pub(in crate::ops) use broadcast::groups;
 
-use super::faces::conv2d_sum;
+use super::kernels::conv2d_sum;
 use crate::gpu::{Form, MAX_WORKGROUPS};
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;

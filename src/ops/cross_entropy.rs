@@ -1,6 +1,6 @@
 //! Softmax cross-entropy of each image: the loss of a classifier.
 
-use super::faces::cross_entropy::{Backward, Forward};
+use super::kernels::cross_entropy::{Backward, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

@@ -1,6 +1,6 @@
 //! Mean of blocks of 2 x 2: half as high and wide.
 
-use super::faces::downsample::{Backward, BackwardScalar, Forward, ForwardScalar};
+use super::kernels::downsample::{Backward, BackwardScalar, Forward, ForwardScalar};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

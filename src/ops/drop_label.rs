@@ -1,8 +1,8 @@
 //! Label dropout: replaces labels by the null class at random.
 
-use super::faces::drop_label::Forward;
-use crate::tape::philox::philox;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, purpose};
+use super::kernels::drop_label::Forward;
+use crate::rng::philox;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// Replaces a label by class `none` with probability `rate`.
@@ -43,7 +43,7 @@ impl Op for DropLabel {
     }
 
     fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
-        let word = |b: usize| philox([purpose::LABEL, step.index, step.first_image + b as u32, 0], [step.seed_low, step.seed_high])[0];
+        let word = |b: usize| philox([stream::LABEL, step.index, step.first_image + b as u32, 0], [step.seed_low, step.seed_high])[0];
         let dropped = |b: usize| ((word(b) >> 8) as f32) / 16_777_216.0 < self.rate;
         vec![Array::from_fn(x[0].shape, |b| if dropped(b) { f64::from(self.none) } else { x[0].data[b] })]
     }

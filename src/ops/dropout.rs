@@ -1,8 +1,8 @@
 //! Dropout: sets elements to zero at random, and scales the others up.
 
-use super::faces::dropout::{Backward, BackwardScalar, Forward, ForwardScalar};
-use crate::tape::philox::philox;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor, purpose};
+use super::kernels::dropout::{Backward, BackwardScalar, Forward, ForwardScalar};
+use crate::rng::philox;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// Each element becomes zero with probability `rate`, independently.
@@ -76,7 +76,7 @@ impl Op for Dropout {
         let seed = [step.seed_low, step.seed_high];
         vec![Array::from_fn(x[0].shape, |i| {
             let (b, k) = ((i / each) as u32, i % each);
-            let counter = [purpose::DROPOUT | (self.layer << 8), step.index, step.first_image + b, k as u32 / 4];
+            let counter = [stream::DROPOUT | (self.layer << 8), step.index, step.first_image + b, k as u32 / 4];
             let u = f64::from(philox(counter, seed)[k % 4] >> 8) / 16_777_216.0;
             if u >= f64::from(self.rate) { x[0].data[i] / (1.0 - f64::from(self.rate)) } else { 0.0 }
         })]

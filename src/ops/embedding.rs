@@ -1,6 +1,6 @@
 //! Rows of a table chosen by number: embeddings of class labels and of time steps.
 
-use super::faces::embedding::{BACKWARD, Backward, Forward};
+use super::kernels::embedding::{BACKWARD, Backward, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

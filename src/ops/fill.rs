@@ -1,6 +1,6 @@
 //! A constant tensor: where differentiation starts.
 
-use super::faces::fill::Forward;
+use super::kernels::fill::Forward;
 use crate::tape::{Array, Case, Draw, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

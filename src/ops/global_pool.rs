@@ -1,6 +1,6 @@
 //! Mean of each channel: what a classifier has before its last layer.
 
-use super::faces::global_pool::{Backward, Forward};
+use super::kernels::global_pool::{Backward, Forward};
 use super::group_norm::{row_span, spans};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;

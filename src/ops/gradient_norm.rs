@@ -1,6 +1,6 @@
 //! The norm of the whole gradient, what to scale it by, and whether it is finite.
 
-use super::faces::gradient_norm::{Forward, Partial};
+use super::kernels::gradient_norm::{Forward, Partial};
 use crate::tape::{Array, Case, Draw, Fill, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

@@ -1,7 +1,7 @@
 //! Group normalisation (Wu and He 2018), with SiLU on the result where a network has one.
 
-use super::faces::group_norm::{Backward, BackwardWeight, Forward};
-use super::faces::group_norm_unaligned as unaligned;
+use super::kernels::group_norm::{Backward, BackwardWeight, Forward};
+use super::kernels::group_norm_unaligned as unaligned;
 use crate::gpu::{Form, Target};
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! Classifier-free guidance: one model output of two, and its deviation as it would be without.
 
-use super::faces::guidance::{Forward, Rescaled};
+use super::kernels::guidance::{Forward, Rescaled};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

@@ -1,6 +1,6 @@
 //! The distance of an image's latent distribution from the standard normal one.
 
-use super::faces::kl_normal::{BackwardLogVariance, BackwardMean, Forward};
+use super::kernels::kl_normal::{BackwardLogVariance, BackwardMean, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

@@ -1,8 +1,8 @@
 //! A Langevin step: the corrector of predictor-corrector sampling.
 
-use super::denoise::COEFFICIENTS;
-use super::faces::langevin::Forward;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, purpose};
+use super::sampler_step::COEFFICIENTS;
+use super::kernels::langevin::Forward;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// A Langevin step in place.
@@ -50,7 +50,7 @@ impl Op for Langevin {
     fn reference(&self, inputs: &[Array], step: &Step) -> Vec<Array> {
         let shape = inputs[0].shape;
         let c = &inputs[2].data[12 * step.index as usize..][..12];
-        let noise = super::noise::Noise { purpose: purpose::CORRECTOR, shape }.reference(&[], step).swap_remove(0);
+        let noise = super::randn::Randn { stream: stream::CORRECTOR, shape }.reference(&[], step).swap_remove(0);
         let g = Array::from_fn(shape, |i| c[4] * (c[2] * inputs[0].data[i] + c[3] * inputs[1].data[i]));
         let each = shape.len() / shape.dims()[0] as usize;
         let squares = |a: &Array| a.data.chunks(each).map(|image| image.iter().map(|v| v * v).sum()).collect::<Vec<f64>>();

@@ -1,6 +1,6 @@
 //! y = x w^T + b: a layer of neurons.
 
-use super::faces::linear::BackwardBias;
+use super::kernels::linear::BackwardBias;
 use super::matmul::Factor::{Plain, Transposed};
 use super::matmul::product;
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};

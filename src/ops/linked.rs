@@ -5,7 +5,8 @@
 
 use super::{ALL, SHADERS};
 use crate::gpu::{Target, link};
-use crate::tape::{Call, Draw, philox::philox};
+use crate::rng::philox;
+use crate::tape::{Call, Draw};
 use std::collections::BTreeMap;
 
 /// A shader linked for a target.

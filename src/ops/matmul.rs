@@ -1,7 +1,7 @@
 //! c = a b: the matrix product, and the products with transposed factors that [`linear`](super::linear) is made of.
 
 use super::conv2d::groups;
-use super::faces::{matmul, matmul_subgroup};
+use super::kernels::{matmul, matmul_subgroup};
 use crate::gpu::Form;
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! Maximum of blocks of 2 x 2: half as high and wide.
 
-use super::faces::max_pool::{Backward, BackwardScalar, Forward, ForwardScalar};
+use super::kernels::max_pool::{Backward, BackwardScalar, Forward, ForwardScalar};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

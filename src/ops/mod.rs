@@ -3,12 +3,12 @@
 //!
 //! To add one: write `shaders/NAME.wgsl` (formula, shapes, who computes what, FLOPs and bytes at the top; all entry points, forward and
 //! backward), write `src/ops/NAME.rs` (a struct that implements [`Op`](crate::tape::Op), a function that applies it, and `OPERATOR`), and
-//! put NAME into the list. `build.rs` makes `super::faces::NAME::{Forward, Backward, ...}`: one struct for each entry point, whose fields are
+//! put NAME into the list. `build.rs` makes `super::kernels::NAME::{Forward, Backward, ...}`: one struct for each entry point, whose fields are
 //! its storage bindings (as `Tensor`), its overrides without default and the members of its uniform `dims`, in lower case.
 //!
 //! A second form of an operator's kernels (for another class of device) is a shader `NAME_FORM.wgsl`, used by the same Rust file.
 
-mod faces;
+mod kernels;
 mod linked;
 
 macro_rules! operators {
@@ -26,40 +26,40 @@ operators! {
     add_channels,
     affine,
     attention,
-    average,
-    batch,
     batch_norm,
-    bernoulli,
-    choose,
+    bce_with_logits,
     concat,
     conv2d,
     cross_entropy,
-    denoise,
-    discretised_logistic,
+    discretized_logistic,
     downsample,
     drop_label,
     dropout,
+    duplicate,
+    ema,
     embedding,
     fill,
+    gather_batch,
     global_pool,
     gradient_norm,
     group_norm,
     guidance,
-    importance,
+    importance_sampling,
     kl_normal,
     langevin,
     linear,
+    log_step,
     matmul,
     max_pool,
-    mix,
     mse,
-    noise,
     philox,
-    record,
+    q_sample,
+    randn,
     relu,
-    repeat,
-    reparametrise,
+    reparameterize,
     roofline,
+    sample_indices,
+    sampler_step,
     scale_shift,
     silu,
     slice,
@@ -68,5 +68,5 @@ operators! {
     vlb,
 }
 
-pub use faces::SHADERS;
+pub use kernels::SHADERS;
 pub use linked::{Linked, linked};

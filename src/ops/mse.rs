@@ -1,6 +1,6 @@
 //! Mean squared error of each image, weighted by its time step.
 
-use super::faces::mse::{Backward, Forward};
+use super::kernels::mse::{Backward, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
@@ -8,10 +8,10 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Mse;
 
-/// `loss[b] = w[t_b] mean((x[b] - goal[b])²)`: `x` and `goal` `[B, ...]`, `weights` `[T]`, `timesteps` u32 `[B]`, loss `[B]`. Differentiable in `x`.
+/// `loss[b] = w[t_b] mean((x[b] - target[b])²)`: `x` and `target` `[B, ...]`, `weights` `[T]`, `timesteps` u32 `[B]`, loss `[B]`. Differentiable in `x`.
 #[track_caller]
-pub fn mse(t: &mut Tape, x: Tensor, goal: Tensor, weights: Tensor, timesteps: Tensor) -> Tensor {
-    t.apply1(Mse, &[x, goal, weights, timesteps])
+pub fn mse(t: &mut Tape, x: Tensor, target: Tensor, weights: Tensor, timesteps: Tensor) -> Tensor {
+    t.apply1(Mse, &[x, target, weights, timesteps])
 }
 
 impl Op for Mse {
@@ -21,7 +21,7 @@ impl Op for Mse {
 
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
-            [x, goal, w, t] if x == goal && w.dims().len() == 1 && w.dtype == Dtype::F32 && t == Shape::u32([x.dims()[0]]) => {
+            [x, target, w, t] if x == target && w.dims().len() == 1 && w.dtype == Dtype::F32 && t == Shape::u32([x.dims()[0]]) => {
                 Ok(vec![Shape::f32([x.dims()[0]])])
             }
             _ => Err("takes two tensors [B, ...], weights [T] and time steps u32 [B]".into()),
@@ -30,16 +30,16 @@ impl Op for Mse {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (batch, length) = (t.shape(y[0]).len() as u32, t.shape(x[0]).len() as u32);
-        let kernel = Forward { x: x[0], goal: x[1], w: x[2], t: x[3], loss: y[0], image_size: length / batch };
+        let kernel = Forward { x: x[0], targets: x[1], w: x[2], t: x[3], loss: y[0], image_size: length / batch };
         t.emit(kernel, batch, 3 * u64::from(length));
         vec![]
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
-        let [x, goal, w, steps] = node.inputs[..] else { unreachable!("four inputs") };
+        let [x, target, w, steps] = node.inputs[..] else { unreachable!("four inputs") };
         let (batch, length) = (t.shape(dy).len() as u32, t.shape(x).len() as u32);
         t.grad(x, |t, dx, add| {
-            let kernel = Backward { x, goal, w, t: steps, dy, dx, add, image_size: length / batch, length };
+            let kernel = Backward { x, targets: target, w, t: steps, dy, dx, add, image_size: length / batch, length };
             t.emit_flat(kernel, length, 3 * u64::from(length));
         });
     }
@@ -74,7 +74,7 @@ fn case(image: Shape, timesteps: u32) -> Case {
 /// What tests and benches try.
 pub const OPERATOR: Operator = Operator {
     name: "mse",
-    formula: "loss[b] = w[t] mean((x - goal)²)",
+    formula: "loss[b] = w[t] mean((x - target)²)",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
         case(shape, draw.range(1, 30))

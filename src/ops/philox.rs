@@ -1,7 +1,8 @@
 //! The words of the counter-based generator, for given counters.
 
-use super::faces::philox::Forward;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, philox};
+use super::kernels::philox::Forward;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::rng;
 use std::rc::Rc;
 
 /// Words of the generator.
@@ -37,7 +38,7 @@ impl Op for Philox {
     }
 
     fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
-        let words = |c: &[f64]| philox::philox([0, 1, 2, 3].map(|i| c[i] as u32), [step.seed_low, step.seed_high]);
+        let words = |c: &[f64]| rng::philox([0, 1, 2, 3].map(|i| c[i] as u32), [step.seed_low, step.seed_high]);
         let data = x[0].data.chunks(4).flat_map(words).map(f64::from).collect();
         vec![Array { shape: x[0].shape, data }]
     }

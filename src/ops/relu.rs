@@ -1,6 +1,6 @@
 //! y = max(x, 0), elementwise.
 
-use super::faces::relu::{Backward, Forward};
+use super::kernels::relu::{Backward, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

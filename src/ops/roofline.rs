@@ -1,6 +1,6 @@
 //! The device's peaks, measured on the spot: what profiles and benches hold their kernels against.
 
-use super::faces::roofline::{Copy, MultiplyAdd};
+use super::kernels::roofline::{Copy, MultiplyAdd};
 use crate::Result;
 use crate::gpu::{Gpu, Memory};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Peaks, Program, STEP, Shape, Step, Tape, Tensor, call_times};

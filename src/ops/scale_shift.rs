@@ -1,6 +1,6 @@
 //! y[b, c, :] = x[b, c, :] (1 + s[b, c]) + t[b, c]: an embedding that modulates a map (FiLM, Perez et al. 2018).
 
-use super::faces::scale_shift::{Backward, BackwardEmbedding, Forward};
+use super::kernels::scale_shift::{Backward, BackwardEmbedding, Forward};
 use super::group_norm::{map, row_span, spans};
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;

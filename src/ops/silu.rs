@@ -1,6 +1,6 @@
 //! y = x sigmoid(x), elementwise: SiLU, also called Swish.
 
-use super::faces::silu::{Backward, Forward};
+use super::kernels::silu::{Backward, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

@@ -1,6 +1,6 @@
 //! Some of the channels of a tensor.
 
-use super::faces::slice::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
+use super::kernels::slice::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

@@ -1,8 +1,8 @@
 //! Time steps of a batch: random for training, uniformly or by importance; from a list for sampling.
 
-use super::faces::timesteps::{Random, Scheduled, Weighted};
-use crate::tape::philox::philox;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, purpose};
+use super::kernels::timesteps::{Random, Scheduled, Weighted};
+use crate::rng::philox;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// Time steps for `batch` images: entry `step.index` of the input list, by the input distribution, or without an input uniform in 0..`timesteps`.
@@ -62,7 +62,7 @@ impl Op for Timesteps {
     }
 
     fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
-        let word = |b: usize| philox([purpose::TIMESTEP, step.index, step.first_image + b as u32, 0], [step.seed_low, step.seed_high])[0];
+        let word = |b: usize| philox([stream::TIMESTEP, step.index, step.first_image + b as u32, 0], [step.seed_low, step.seed_high])[0];
         let random = |b: usize| (u64::from(word(b)) * u64::from(self.timesteps)) >> 32;
         let weighted = |b: usize, cdf: &[f64]| {
             let u = f64::from(word(b) >> 8) / 16_777_216.0;

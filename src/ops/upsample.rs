@@ -1,6 +1,6 @@
 //! Nearest neighbour, twice as high and wide.
 
-use super::faces::upsample::{Backward, BackwardScalar, Forward, ForwardScalar};
+use super::kernels::upsample::{Backward, BackwardScalar, Forward, ForwardScalar};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 

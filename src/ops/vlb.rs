@@ -1,6 +1,6 @@
 //! One term of the variational bound, from which a network learns the variances of the reverse process.
 
-use super::faces::vlb::{Backward, Forward};
+use super::kernels::vlb::{Backward, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::f64::consts::{LN_2, TAU};
 use std::rc::Rc;

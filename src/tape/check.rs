@@ -6,7 +6,7 @@
 //! sum(|dy| * |f(x + h v) + f(x - h v) - 2 f(x)|) / 2h, is allowed as well, which is zero elsewhere.
 
 use super::array::Array;
-use super::plan::PlanOptions;
+use super::memory_plan::PlanOptions;
 use super::program::Program;
 use super::record::{Section, Tape, Tensor};
 use super::shape::{Dtype, Shape};

@@ -1,6 +1,6 @@
 //! A record in words and numbers, before anything runs: what `--listing` and `--dry-run` print. Needs no GPU.
 
-use super::plan::{Plan, PlanOptions};
+use super::memory_plan::{Plan, PlanOptions};
 use super::record::{Call, Storage, Tape, Tensor};
 use crate::gpu::Access;
 use std::collections::HashSet;

@@ -5,29 +5,28 @@
 //! no GPU. The tape does not know which operators there are.
 
 mod array;
-mod case;
 mod check;
 mod emit;
 mod gradient;
 mod listing;
+mod memory_plan;
 mod op;
-pub mod philox;
-mod plan;
 mod profile;
 mod program;
 mod record;
 mod shape;
 mod step;
+mod testing;
 
 pub use array::Array;
-pub use case::{STEP, Trial, check_case, words};
 pub use check::{Checker, Mismatch, POISON, tolerance};
 pub use emit::{Dispatch, Kernel};
 pub use listing::Summary;
+pub use memory_plan::{Plan, PlanOptions};
 pub use op::{Case, Draw, Fill, Node, Op, Operator};
-pub use plan::{Plan, PlanOptions};
 pub use profile::{Peaks, Profile, Row, call_times};
 pub use program::Program;
 pub use record::{Call, Section, Tape, Tensor};
 pub use shape::{Dtype, Shape};
-pub use step::{Step, purpose};
+pub use step::{Step, stream};
+pub use testing::{STEP, Trial, check_case, words};

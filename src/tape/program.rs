@@ -2,17 +2,17 @@
 
 use super::array::Array;
 use super::emit::Dispatch;
-use super::plan::{Plan, PlanOptions};
+use super::memory_plan::{Plan, PlanOptions};
 use super::record::{Storage, Tape, Tensor};
 use super::step::Step;
-use crate::gpu::{BoundCall, Gpu, Memory, OFFSET_ALIGNMENT, Passes, Place, Ticket};
+use crate::gpu::{BoundCall, BufferSlot, CommandList, Gpu, Memory, OFFSET_ALIGNMENT, Submission};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// A compiled tape: pipelines, slots and bind groups made once; a run is one small write, one pass, one submit, and no allocation.
 pub struct Program {
-    passes: Passes,
+    passes: CommandList,
     plan: Plan,
     calls: usize,
     guard: u64,
@@ -53,15 +53,15 @@ impl Program {
         }
         let plan = tape.plan(options);
         let uniforms = tape.calls().iter().filter(|call| call.dispatch.entry.uniform.is_some()).count() as u64;
-        let mut passes = Passes::new(gpu, &plan.slots, size_of::<Step>() as u64, uniforms * OFFSET_ALIGNMENT)?;
+        let mut passes = CommandList::new(gpu, &plan.slots, size_of::<Step>() as u64, uniforms * OFFSET_ALIGNMENT)?;
         for call in tape.calls() {
-            let operands: Vec<(Place<'_>, u64)> = call
+            let operands: Vec<(BufferSlot<'_>, u64)> = call
                 .dispatch
                 .operands
                 .iter()
                 .map(|&x| match tape.place(&plan, x, options.guard) {
                     // The guard behind a tensor is bound with it: else drivers drop writes there, and no test would see them.
-                    place @ Place::Slot(..) => (place, tape.shape(x).bytes() + options.guard),
+                    place @ BufferSlot::Slot(..) => (place, tape.shape(x).bytes() + options.guard),
                     place => (place, tape.shape(x).bytes()),
                 })
                 .collect();
@@ -77,7 +77,7 @@ impl Program {
     ///
     /// # Errors
     /// The device was lost.
-    pub fn run(&self, gpu: &Gpu, step: &Step) -> Result<Ticket> {
+    pub fn run(&self, gpu: &Gpu, step: &Step) -> Result<Submission> {
         self.run_calls(gpu, 0..self.calls, step)
     }
 
@@ -85,7 +85,7 @@ impl Program {
     ///
     /// # Errors
     /// As [`Program::run`].
-    pub fn run_calls(&self, gpu: &Gpu, calls: Range<usize>, step: &Step) -> Result<Ticket> {
+    pub fn run_calls(&self, gpu: &Gpu, calls: Range<usize>, step: &Step) -> Result<Submission> {
         self.passes.run(gpu, calls, bytemuck::bytes_of(step))
     }
 
@@ -137,8 +137,8 @@ impl Program {
     pub fn read_words(&self, gpu: &Gpu, tape: &Tape, memory: &Memory, x: Tensor) -> Result<Vec<u32>> {
         let count = tape.shape(x).len();
         match tape.place(&self.plan, x, self.guard) {
-            Place::Memory(name, offset) => memory.read(gpu, name, offset, count),
-            Place::Slot(slot, offset) => {
+            BufferSlot::Memory(name, offset) => memory.read(gpu, name, offset, count),
+            BufferSlot::Slot(slot, offset) => {
                 let skip = offset as usize / 4;
                 Ok(self.passes.read_slot(gpu, slot, skip + count)?[skip..].to_vec())
             }
@@ -155,12 +155,12 @@ impl Program {
 }
 
 impl Tape {
-    fn place<'a>(&'a self, plan: &Plan, x: Tensor, guard: u64) -> Place<'a> {
+    fn place<'a>(&'a self, plan: &Plan, x: Tensor, guard: u64) -> BufferSlot<'a> {
         let root = self.root(x);
         match &self.tensors[root.0 as usize].storage {
-            Storage::Memory { name, offset } => Place::Memory(name, *offset),
+            Storage::Memory { name, offset } => BufferSlot::Memory(name, *offset),
             _ => match plan.slot_of.get(&root) {
-                Some(&slot) => Place::Slot(slot, guard),
+                Some(&slot) => BufferSlot::Slot(slot, guard),
                 None => panic!("a tensor of shape {} is named by no call", self.shape(x)),
             },
         }

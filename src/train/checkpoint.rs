@@ -3,8 +3,8 @@
 //!
 //! A folder is written under a temporary name and renamed when it is complete, so an interrupted save leaves the last checkpoint intact.
 
-use super::programs::{AVERAGE, Job, MOMENTS};
-use crate::diffusion::{Card, pipeline};
+use super::programs::{EMA, Job, MOMENTS};
+use crate::diffusion::{CheckpointMetadata, pipeline};
 use crate::files::write_atomically;
 use crate::gpu::{Gpu, Memory};
 use crate::nn::{PARAMETERS, statistics_of};
@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 
 /// The slabs of the training state that have the parameters' layout; the last is what is sampled from.
-const SLABS: [&str; 4] = [PARAMETERS, MOMENTS[0], MOMENTS[1], AVERAGE];
+const SLABS: [&str; 4] = [PARAMETERS, MOMENTS[0], MOMENTS[1], EMA];
 const STATE_FILE: &str = "training_state.safetensors";
 /// Beginning and end of the name of a checkpoint that is not complete.
 const PARTIAL: [&str; 2] = [".checkpoint-", ".partial"];
@@ -38,13 +38,13 @@ pub fn save(gpu: &Gpu, memory: &Memory, job: &Job<'_>, run: &Path, progress: &Pr
     let parts = parts(job);
     let values: Vec<Vec<f32>> =
         parts.iter().map(|(name, length)| memory.read(gpu, name, 0, *length)).collect::<Result<_>>()?;
-    let averaged = model.parameters().read(gpu, memory, AVERAGE)?;
-    let mut card = Card {
+    let averaged = model.parameters().read(gpu, memory, EMA)?;
+    let mut card = CheckpointMetadata {
         step: progress.step,
         seconds: progress.seconds,
         dataset: job.dataset.name.clone(),
         class_names: job.dataset.class_names.clone(),
-        ..Card::default()
+        ..CheckpointMetadata::default()
     };
     objective.complete(&mut card);
     let partial = run.join(format!("{}{}{}", PARTIAL[0], progress.step, PARTIAL[1]));
@@ -63,7 +63,7 @@ pub fn save(gpu: &Gpu, memory: &Memory, job: &Job<'_>, run: &Path, progress: &Pr
     remove(&complete)?;
     fs::rename(&partial, &complete).map_err(Error::io(&complete))?;
     let all = pipeline::checkpoints(run)?;
-    let superfluous = all.len().saturating_sub(job.config.keep as usize);
+    let superfluous = all.len().saturating_sub(job.config.keep_checkpoints as usize);
     all[..superfluous].iter().try_for_each(|(_, path)| remove(path))
 }
 
@@ -88,7 +88,7 @@ fn parts(job: &Job<'_>) -> Vec<(String, usize)> {
     let parameters = job.objective.model().parameters();
     let mut all: Vec<(String, usize)> = SLABS.iter().map(|name| (name.to_string(), parameters.slab().len())).collect();
     if let Some(statistics) = parameters.statistics() {
-        all.extend([PARAMETERS, AVERAGE].map(|name| (statistics_of(name), statistics.len())));
+        all.extend([PARAMETERS, EMA].map(|name| (statistics_of(name), statistics.len())));
     }
     all.extend(job.objective.state().into_iter().map(|(name, values)| (name.to_string(), values.len())));
     all
@@ -121,7 +121,7 @@ pub fn restore(gpu: &Gpu, memory: &Memory, job: &Job<'_>, checkpoint: &Path) -> 
         memory.write(gpu, name, 0, tensor.data())?;
     }
     let missing = || Error::file(checkpoint, "has no degrain.json: it was made by others, and cannot be resumed");
-    let card = Card::read(checkpoint)?.ok_or_else(missing)?;
+    let card = CheckpointMetadata::read(checkpoint)?.ok_or_else(missing)?;
     Ok(Progress { step: card.step, seconds: card.seconds })
 }
 

@@ -27,7 +27,7 @@ impl std::fmt::Display for Size {
 /// How the learning rate falls after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum Decay {
+pub enum LrSchedule {
     /// Not at all.
     Constant,
     /// To zero at the last step, along half a cosine.
@@ -53,7 +53,7 @@ pub enum NetworkName {
 /// Whether images are mirrored at random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum Mirror {
+pub enum RandomFlip {
     /// If a mirrored image of the data set is as good: photographs are, digits are not.
     Auto,
     /// Always.

@@ -1,8 +1,8 @@
 //! The curves of a run, drawn at its end as PNG and SVG.
 
-use super::line::Line;
+use super::log_entry::LogEntry;
 use crate::Result;
-use crate::report::Plot;
+use crate::output::Plot;
 use std::path::Path;
 
 /// What curves are drawn of: (step, value).
@@ -17,17 +17,17 @@ pub struct Curves {
 
 impl Curves {
     /// Takes up a line of the log.
-    pub fn add(&mut self, line: &Line) {
+    pub fn add(&mut self, line: &LogEntry) {
         let step = f64::from(line.number());
         match *line {
-            Line::Step { loss, loss_by_quarter, .. } => {
+            LogEntry::Step { loss, loss_by_quarter, .. } => {
                 self.losses.push((step, loss));
                 for (series, value) in self.quarters.iter_mut().zip(loss_by_quarter) {
                     series.extend(value.map(|value| (step, value)));
                 }
             }
-            Line::Validation { validation_loss, .. } => self.validations.push((step, validation_loss)),
-            Line::Evaluation { bound, frechet_distance, .. } => {
+            LogEntry::Validation { validation_loss, .. } => self.validations.push((step, validation_loss)),
+            LogEntry::Evaluation { bound, frechet_distance, .. } => {
                 self.bounds.extend(bound.map(|bound| (step, bound)));
                 self.frechet_distances.extend(frechet_distance.map(|distance| (step, distance)));
             }

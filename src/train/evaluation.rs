@@ -3,15 +3,15 @@
 //!
 //! The test images stay unseen until the end, and a distance of few images is biased upward: these numbers are for comparing steps of one run.
 
-use super::journal::Journal;
 use super::objective::{Drawing, Objective};
-use super::programs::{AVERAGE, Job};
+use super::programs::{EMA, Job};
+use super::run_log::RunLog;
 use super::settings::Config;
 use crate::data::Dataset;
 use crate::gpu::{Gpu, Memory};
+use crate::metrics::feature_extractor::{FeatureExtractor, FeatureReader};
 use crate::metrics::frechet::{Gaussian, frechet_distance};
-use crate::metrics::likelihood::bound::Images;
-use crate::metrics::ruler::{Reader, Ruler};
+use crate::metrics::likelihood::vlb::Images;
 use crate::{Error, Result};
 
 /// Training images that distances are measured to.
@@ -23,7 +23,7 @@ const READ_AT_ONCE: u32 = 128;
 
 /// What evaluations need: the ruler, and what it says of the training images. The programs of bound and sampler are compiled anew each time.
 pub struct Evaluator {
-    reader: Reader,
+    reader: FeatureReader,
     training: Gaussian,
 }
 
@@ -35,7 +35,7 @@ impl Evaluator {
     pub fn new(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>) -> Result<Option<Evaluator>> {
         let Some(ruler) = ruler(job.config, job.objective, job.dataset)? else { return Ok(None) };
         let data = job.dataset;
-        let reader = Reader::new(gpu, memory, &ruler.network, &ruler.weights, READ_AT_ONCE, "evaluation.ruler")?;
+        let reader = FeatureReader::new(gpu, memory, &ruler.network, &ruler.weights, READ_AT_ONCE, "evaluation.ruler")?;
         let compared = &data.images[..COMPARED.min(job.training_images() as usize) * data.pixels()];
         let readings = reader.read(gpu, memory, compared, &mut |_| Ok(()))?;
         let training = Gaussian::of(&readings.features, readings.width)?;
@@ -51,18 +51,18 @@ impl Evaluator {
         gpu: &Gpu,
         memory: &mut Memory,
         job: &Job<'_>,
-        journal: &mut Journal,
+        run_log: &mut RunLog,
         n: u32,
         seconds: f64,
     ) -> Result<()> {
         let bits = match held_back(job.dataset, job.training_images() as usize) {
-            Some(images) => job.objective.bits(gpu, memory, images, AVERAGE, job.config)?,
+            Some(images) => job.objective.bits(gpu, memory, images, EMA, job.config)?,
             None => None,
         };
         let drawn = draw(gpu, memory, job)?;
         let readings = self.reader.read(gpu, memory, &drawn, &mut |_| Ok(()))?;
         let distance = frechet_distance(&Gaussian::of(&readings.features, readings.width)?, &self.training)?;
-        journal.evaluation(n, seconds, bits, Some(distance))
+        run_log.evaluation(n, seconds, bits, Some(distance))
     }
 }
 
@@ -70,11 +70,11 @@ impl Evaluator {
 ///
 /// # Errors
 /// A ruler that is missing or of other data; too few images for a covariance.
-pub fn ruler(config: &Config, objective: &dyn Objective, data: &Dataset) -> Result<Option<Ruler>> {
+pub fn ruler(config: &Config, objective: &dyn Objective, data: &Dataset) -> Result<Option<FeatureExtractor>> {
     if config.evaluate_every == 0 || !objective.draws() {
         return Ok(None);
     }
-    let (ruler, count) = (Ruler::read(&config.ruler)?, config.evaluate_count);
+    let (ruler, count) = (FeatureExtractor::read(&config.feature_extractor)?, config.evaluate_count);
     ruler.check(data)?;
     if count as usize <= ruler.width() {
         return Err(Error::Config(format!(
@@ -100,7 +100,7 @@ fn draw(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>) -> Result<Vec<u8>> {
     let mut bytes = vec![];
     for first in (0..count).step_by(batch as usize) {
         let labels: Vec<u32> = (first..(first + batch).min(count)).map(|k| k % classes).collect();
-        let drawing = Drawing { slab: AVERAGE, labels: &labels, first, name: "evaluation.draw", looks: 0 };
+        let drawing = Drawing { slab: EMA, labels: &labels, first, name: "evaluation.draw", looks: 0 };
         let columns = job.objective.draw(gpu, memory, job.config, &drawing)?.unwrap_or_default();
         bytes.extend(columns.last().map_or(&[][..], |images| images.bytes()));
     }

@@ -29,7 +29,7 @@ pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result
             block_out_channels: config.block_out_channels.clone(),
             time_channels: config.condition_channels,
             class_channels: config.condition_channels,
-            hidden: config.hidden,
+            hidden: config.hidden_channels,
             num_class_embeds: classes,
             num_train_timesteps: config.timesteps,
         })?),

@@ -2,11 +2,11 @@
 
 use super::settings::Config;
 use crate::Result;
-use crate::diffusion::{Card, Denoiser, SchedulerConfig};
+use crate::diffusion::{CheckpointMetadata, Denoiser, SchedulerConfig};
 use crate::gpu::{Gpu, Memory};
-use crate::metrics::likelihood::bound;
+use crate::metrics::likelihood::vlb;
 use crate::nn::{Model, Weights};
-use crate::report::Images;
+use crate::output::Images;
 use crate::tape::{Tape, Tensor};
 use std::fmt::Debug;
 
@@ -89,7 +89,7 @@ pub trait Objective: Debug {
     }
 
     /// Fills in what a checkpoint says of this objective.
-    fn complete(&self, _card: &mut Card) {}
+    fn complete(&self, _card: &mut CheckpointMetadata) {}
 
     /// Whether [`Objective::draw`] gives something.
     fn draws(&self) -> bool {
@@ -118,7 +118,7 @@ pub trait Objective: Debug {
         &self,
         _gpu: &Gpu,
         _memory: &mut Memory,
-        _images: bound::Images<'_>,
+        _images: vlb::Images<'_>,
         _slab: &str,
         _config: &Config,
     ) -> Result<Option<f64>> {

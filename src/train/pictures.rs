@@ -1,14 +1,14 @@
 //! The pictures of a run: grids of samples while it goes on, and strips of the forward and the reverse process at its end.
 
-use super::journal::Journal;
 use super::objective::Drawing;
-use super::programs::{AVERAGE, Job};
+use super::programs::{EMA, Job};
+use super::run_log::RunLog;
 use crate::Result;
 use crate::gpu::{Gpu, Memory};
 use crate::nn::PARAMETERS;
-use crate::report::{Images, Layout, grid, strip};
-use crate::tape::philox::{normal4, philox};
-use crate::tape::purpose;
+use crate::output::{Images, Layout, grid, strip};
+use crate::rng::{normal4, philox};
+use crate::tape::stream;
 use std::path::Path;
 
 /// Rows of a grid of samples.
@@ -26,18 +26,18 @@ const SCALE: usize = 2;
 ///
 /// # Errors
 /// The device's and the disk's.
-pub fn samples(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, journal: &mut Journal, n: u32) -> Result<()> {
+pub fn samples(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, run_log: &mut RunLog, n: u32) -> Result<()> {
     let classes = job.dataset.class_names.len();
     let columns = if classes > 1 { classes.min(MOST) } else { MOST } as u32;
     let labels: Vec<u32> = (0..ROWS * columns).map(|k| k % classes.max(1) as u32 % columns).collect();
-    for (slab, tag) in [(AVERAGE, "averaged"), (PARAMETERS, "raw")] {
+    for (slab, tag) in [(EMA, "averaged"), (PARAMETERS, "raw")] {
         let drawing = Drawing { slab, labels: &labels, first: 0, name: "pictures.grid", looks: 0 };
         let Some(images) = job.objective.draw(gpu, memory, job.config, &drawing)?.and_then(|mut all| all.pop()) else {
             return Ok(());
         };
         let layout = Layout { columns: columns as usize, scale: SCALE, ..Layout::default() };
         let text = format!("step {}, {tag} weights, guidance {}", n + 1, job.config.guidance);
-        journal.picture(n, tag, &grid::grid(&images, layout), &[("Description", &text), ("Software", "degrain")])?;
+        run_log.picture(n, tag, &grid::grid(&images, layout), &[("Description", &text), ("Software", "degrain")])?;
     }
     Ok(())
 }
@@ -54,7 +54,7 @@ pub fn strips(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, folder: &Path) -> R
         strip::strip(&forward, layout).save_png(&folder.join("forward.png"), &text)?;
     }
     let labels: Vec<u32> = (0..STRIPS).map(|k| k % job.dataset.class_names.len().max(1) as u32).collect();
-    let drawing = Drawing { slab: AVERAGE, labels: &labels, first: 0, name: "pictures.strip", looks: COLUMNS - 1 };
+    let drawing = Drawing { slab: EMA, labels: &labels, first: 0, name: "pictures.strip", looks: COLUMNS - 1 };
     match job.objective.draw(gpu, memory, job.config, &drawing)? {
         Some(columns) if columns.len() > 1 => {
             strip::strip(&columns, layout).save_png(&folder.join("reverse.png"), &text)
@@ -71,7 +71,7 @@ fn forward(job: &Job<'_>) -> Vec<Images<'static>> {
     let seed = [job.config.seed as u32, (job.config.seed >> 32) as u32];
     let column = |[signal, noise]: [f32; 2]| {
         let pixel = |i: usize| {
-            let z = normal4(philox([purpose::PICTURE, 0, 0, i as u32 / 4], seed))[i % 4] as f32;
+            let z = normal4(philox([stream::PICTURE, 0, 0, i as u32 / 4], seed))[i % 4] as f32;
             signal * (f32::from(data.images[i]) / 127.5 - 1.0) + noise * z
         };
         let pixels: Vec<f32> = (0..count).map(pixel).collect();

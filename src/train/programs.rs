@@ -1,19 +1,19 @@
 //! The programs of training: one step, and the validation loss.
 
-use super::feed::Feed;
+use super::data_loader::DataLoader;
 use super::objective::{Batch, Objective};
 use super::settings::Config;
 use crate::Result;
 use crate::data::Dataset;
 use crate::gpu::{Gpu, Memory, Target};
 use crate::nn::{PARAMETERS, statistics_of};
-use crate::ops::{adam, affine, average, batch, choose, embedding, fill, gradient_norm, record};
+use crate::ops::{adam, affine, ema, embedding, fill, gather_batch, gradient_norm, log_step, sample_indices};
 use crate::tape::{Shape, Tape};
 
 /// Rows of the log on the device: how far the host may lag behind.
 pub const LOG_ROWS: u32 = 64;
 /// Memory of the moving average of the parameters.
-pub const AVERAGE: &str = "average";
+pub const EMA: &str = "average";
 /// Memory of Adam's moments.
 pub const MOMENTS: [&str; 2] = ["adam.first", "adam.second"];
 /// Memory of the log.
@@ -31,13 +31,13 @@ pub struct Job<'a> {
     /// The images.
     pub dataset: &'a Dataset,
     /// How they reach the device.
-    pub feed: &'a Feed,
+    pub loader: &'a DataLoader,
 }
 
 impl Job<'_> {
     /// Images that are trained on: all but those held back.
     pub fn training_images(&self) -> u32 {
-        self.dataset.count as u32 - self.config.holdout
+        self.dataset.count as u32 - self.config.validation_count
     }
 
     /// Writes what never changes: the data set, the tables of the objective. Its state gets its first values.
@@ -45,7 +45,7 @@ impl Job<'_> {
     /// # Errors
     /// Out of memory.
     pub fn load(&self, gpu: &Gpu, memory: &mut Memory) -> Result<()> {
-        self.feed.load(gpu, memory, self.dataset, self.training_images())?;
+        self.loader.load(gpu, memory, self.dataset, self.training_images())?;
         for (name, table) in self.objective.constants().into_iter().chain(self.objective.state()) {
             let bytes = size_of_val(&table[..]) as u64;
             memory.require(gpu, name, bytes.next_multiple_of(16))?;
@@ -59,11 +59,18 @@ impl Job<'_> {
         let (config, parameters) = (self.config, self.objective.model().parameters());
         let mut tape = Tape::new(target);
         let t = &mut tape;
-        let order = self.feed.order();
+        let order = self.loader.order();
         let count = self.training_images();
-        let image = choose::choose(t, choose::Choose { batch: config.batch, count, order });
-        let images = self.feed.training(t, self.dataset);
-        let (x0, labels) = batch::batch(t, images.pixels, images.labels, image, self.pictures(self.feed.mirror()));
+        let image =
+            sample_indices::sample_indices(t, sample_indices::SampleIndices { batch: config.batch, count, order });
+        let images = self.loader.training(t, self.dataset);
+        let (x0, labels) = gather_batch::gather_batch(
+            t,
+            images.pixels,
+            images.labels,
+            image,
+            self.pictures(self.loader.random_flip()),
+        );
         let weights = parameters.trained(t);
         let loss = self.objective.loss(t, &weights, Batch { images: x0, labels });
         let mean = 1.0 / config.batch as f32;
@@ -81,17 +88,17 @@ impl Job<'_> {
 
         let slab = parameters.slab();
         let [p, g, m, v, a] =
-            [PARAMETERS, crate::nn::GRADIENTS, MOMENTS[0], MOMENTS[1], AVERAGE].map(|name| t.memory(name, slab));
-        let norm = gradient_norm::gradient_norm(t, g, config.clip);
-        let Config { beta1, beta2, epsilon, weight_decay, .. } = *config;
+            [PARAMETERS, crate::nn::GRADIENTS, MOMENTS[0], MOMENTS[1], EMA].map(|name| t.memory(name, slab));
+        let norm = gradient_norm::gradient_norm(t, g, config.max_grad_norm);
+        let Config { beta1, beta2, adam_epsilon: epsilon, weight_decay, .. } = *config;
         adam::adam(t, [p, g, m, v], norm, adam::Adam { beta1, beta2, epsilon, weight_decay });
-        average::average(t, a, p);
+        ema::ema(t, a, p);
         if let Some(shape) = parameters.statistics() {
-            let [p, a] = [PARAMETERS, AVERAGE].map(|name| t.memory(&statistics_of(name), shape));
-            average::average(t, a, p);
+            let [p, a] = [PARAMETERS, EMA].map(|name| t.memory(&statistics_of(name), shape));
+            ema::ema(t, a, p);
         }
         let log = t.memory(LOG, Shape::f32([LOG_ROWS, 4 + 2 * config.batch]));
-        record::record(t, loss.loss, loss.time, norm, log);
+        log_step::log_step(t, loss.loss, loss.time, norm, log);
         tape
     }
 
@@ -100,19 +107,22 @@ impl Job<'_> {
         let config = self.config;
         let mut tape = Tape::new(target);
         let t = &mut tape;
-        let images = self.feed.held_back(t, self.dataset, self.training_images());
-        let order = choose::Order::Consecutive { first: images.first };
-        let image = choose::choose(t, choose::Choose { batch: config.batch, count: config.holdout, order });
-        let (x0, labels) = batch::batch(t, images.pixels, images.labels, image, self.pictures(false));
-        let weights = self.objective.model().parameters().fixed(t, AVERAGE);
+        let images = self.loader.held_back(t, self.dataset, self.training_images());
+        let order = sample_indices::Order::Consecutive { first: images.first };
+        let image = sample_indices::sample_indices(
+            t,
+            sample_indices::SampleIndices { batch: config.batch, count: config.validation_count, order },
+        );
+        let (x0, labels) = gather_batch::gather_batch(t, images.pixels, images.labels, image, self.pictures(false));
+        let weights = self.objective.model().parameters().fixed(t, EMA);
         let loss = self.objective.loss(t, &weights, Batch { images: x0, labels });
         t.keep(loss.loss, VALIDATION[0]);
         t.keep(loss.time, VALIDATION[1]);
         tape
     }
 
-    fn pictures(&self, flip: bool) -> batch::Batch {
+    fn pictures(&self, flip: bool) -> gather_batch::GatherBatch {
         let [channels, height, width] = self.dataset.shape();
-        batch::Batch { channels, height, width, flip }
+        gather_batch::GatherBatch { channels, height, width, flip }
     }
 }

@@ -2,16 +2,18 @@
 
 use super::choices::NetworkName;
 use super::settings::Config;
-use crate::diffusion::{ProcessName, Schedule};
+use crate::diffusion::{BetaSchedule, ProcessConfig};
 use crate::gpu::MAX_WORKGROUPS;
 use crate::{Error, Result};
 
 impl Config {
     /// The schedule, rescaled or not.
-    pub fn noise(&self) -> Schedule {
+    pub fn noise(&self) -> BetaSchedule {
         let mut schedule = self.schedule.clone();
-        if let Schedule::Linear(range) | Schedule::ScaledLinear(range) | Schedule::Sigmoid(range) = &mut schedule {
-            range.rescale = self.rescale;
+        if let BetaSchedule::Linear(range) | BetaSchedule::ScaledLinear(range) | BetaSchedule::Sigmoid(range) =
+            &mut schedule
+        {
+            range.rescale = self.rescale_betas;
         }
         schedule
     }
@@ -27,21 +29,18 @@ impl Config {
             (0.0..=1.0).contains(&self.label_dropout),
             format!("--label-dropout {} is no probability", self.label_dropout),
         )?;
-        rule(
-            (0.0..1.0).contains(&self.average_decay),
-            format!("--average-decay {} must be in [0, 1)", self.average_decay),
-        )?;
+        rule((0.0..1.0).contains(&self.ema_decay), format!("--ema-decay {} must be in [0, 1)", self.ema_decay))?;
         rule(
             (0.0..1.0).contains(&self.beta1) && (0.0..1.0).contains(&self.beta2),
             "--beta1 and --beta2 must be in [0, 1)".into(),
         )?;
-        let clips = self.clip > 0.0 && self.clip.is_finite();
-        rule(clips, format!("--clip {} must be a positive number; 1e30 clips nothing", self.clip))?;
-        let adds = self.epsilon > 0.0 && self.epsilon.is_finite();
-        rule(adds, format!("--epsilon {} must be a positive number, usually 1e-8", self.epsilon))?;
+        let clips = self.max_grad_norm > 0.0 && self.max_grad_norm.is_finite();
+        rule(clips, format!("--max-grad-norm {} must be a positive number; 1e30 clips nothing", self.max_grad_norm))?;
+        let adds = self.adam_epsilon > 0.0 && self.adam_epsilon.is_finite();
+        rule(adds, format!("--adam-epsilon {} must be a positive number, usually 1e-8", self.adam_epsilon))?;
         let decays = self.weight_decay >= 0.0 && self.weight_decay.is_finite();
         rule(decays, format!("--weight-decay {} must be a number from 0 on", self.weight_decay))?;
-        rule(self.keep > 0, "--keep must be at least 1".into())?;
+        rule(self.keep_checkpoints > 0, "--keep-checkpoints must be at least 1".into())?;
         let each = [self.validate_every, self.sample_every, self.checkpoint_every];
         rule(
             each.iter().all(|&n| n > 0),
@@ -61,7 +60,7 @@ impl Config {
         for (option, value) in [("vlb-weight", self.vlb_weight), ("kl-weight", self.kl_weight)] {
             rule(value >= 0.0 && value.is_finite(), format!("--{option} {value} must be a number from 0 on"))?;
         }
-        let discrete = self.process == ProcessName::Discrete;
+        let discrete = self.process == ProcessConfig::Discrete;
         rule(
             discrete || !(self.learned_variance || self.importance_sampling),
             format!(
@@ -69,10 +68,10 @@ impl Config {
                 self.process
             ),
         )?;
-        let deviates = self.decoder_deviation == 0.0 || self.learned_variance && self.decoder_deviation > 0.0;
+        let deviates = self.decoder_min_std == 0.0 || self.learned_variance && self.decoder_min_std > 0.0;
         rule(
             deviates,
-            format!("--decoder-deviation {} needs --learned-variance, and is not negative", self.decoder_deviation),
+            format!("--decoder-min-std {} needs --learned-variance, and is not negative", self.decoder_min_std),
         )?;
         let unguided = self.guidance == 1.0 || self.unconditional || self.network == NetworkName::Classifier;
         rule(

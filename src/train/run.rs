@@ -2,13 +2,13 @@
 
 use super::checkpoint::{self, Progress};
 use super::evaluation::Evaluator;
-use super::journal::Journal;
 use super::pictures;
-use super::programs::{AVERAGE, Job, LOG, LOG_ROWS, VALIDATION};
-use super::{manifest, rates};
+use super::programs::{EMA, Job, LOG, LOG_ROWS, VALIDATION};
+use super::run_log::RunLog;
+use super::{manifest, step_uniforms};
 use crate::data::Dataset;
 use crate::diffusion::pipeline;
-use crate::gpu::{Gpu, Memory, Readback, Ticket};
+use crate::gpu::{Gpu, Memory, Readback, Submission};
 use crate::nn::{GRADIENTS, PARAMETERS};
 use crate::tape::{Program, Step};
 use crate::{Error, Result};
@@ -56,7 +56,7 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
     let (config, folder) = (job.config, start.folder);
     job.load(gpu, memory)?;
     let training = Program::compile(gpu, &job.training(gpu.target()), memory)?;
-    let validation = match config.holdout {
+    let validation = match config.validation_count {
         0 => None,
         _ => Some(Program::compile(gpu, &job.validation(gpu.target()), memory)?),
     };
@@ -65,9 +65,9 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
         Some(checkpoint) => checkpoint::restore(gpu, memory, job, checkpoint)?,
         None => {
             let parameters = job.objective.model().parameters();
-            let fresh = parameters.initialise(config.seed, config.initialization);
+            let fresh = parameters.initialize(config.seed, config.initialization);
             parameters.write(gpu, memory, PARAMETERS, &fresh)?;
-            parameters.write(gpu, memory, AVERAGE, &fresh)?;
+            parameters.write(gpu, memory, EMA, &fresh)?;
             Progress::default()
         }
     };
@@ -75,19 +75,19 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
     checkpoint::clear_partial(folder)?;
     let mut saved = start.resume.map(|_| progress.step);
     manifest::write(gpu, job, folder)?;
-    let mut journal = Journal::open(folder, config, progress.step)?;
+    let mut run_log = RunLog::open(folder, config, progress.step)?;
     let mut log = LogReader { read: progress.step, looked: Instant::now(), pending: None };
-    let mut queue: VecDeque<Ticket> = VecDeque::new();
+    let mut queue: VecDeque<Submission> = VecDeque::new();
     let last = start.stop_after.map_or(config.steps, |stop| stop.min(config.steps));
     let (before, began) = (progress.seconds, Instant::now());
-    let mut source = job.feed.start(config, start.dataset, job.training_images(), progress.step);
+    let mut source = job.loader.start(config, start.dataset, job.training_images(), progress.step);
 
     while progress.step < last && !start.interrupted.load(Ordering::Relaxed) {
         let n = progress.step;
         if let Some(source) = &mut source {
             source.provide(gpu, memory, n)?;
         }
-        queue.push_back(training.run(gpu, &rates::step(config, job.training_images(), n))?);
+        queue.push_back(training.run(gpu, &step_uniforms::step(config, job.training_images(), n))?);
         if queue.len() > IN_FLIGHT {
             queue.pop_front().map_or(Ok(()), |ticket| gpu.wait_for(&ticket))?;
         }
@@ -98,18 +98,18 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
             || due(config.checkpoint_every)
             || due(config.evaluate_every);
         match pause {
-            true => log.finish(gpu, memory, job, &mut journal, progress.step)?,
-            false => log.follow(gpu, memory, job, &mut journal, progress.step)?,
+            true => log.finish(gpu, memory, job, &mut run_log, progress.step)?,
+            false => log.follow(gpu, memory, job, &mut run_log, progress.step)?,
         }
         if let Some(validation) = validation.as_ref().filter(|_| due(config.validate_every)) {
-            validate(gpu, memory, job, validation, &mut journal, n)?;
+            validate(gpu, memory, job, validation, &mut run_log, n)?;
         }
         if let Some(evaluator) = evaluator.as_ref().filter(|_| due(config.evaluate_every)) {
             let seconds = before + began.elapsed().as_secs_f64();
-            evaluator.evaluate(gpu, memory, job, &mut journal, n, seconds)?;
+            evaluator.evaluate(gpu, memory, job, &mut run_log, n, seconds)?;
         }
         if due(config.sample_every) {
-            pictures::samples(gpu, memory, job, &mut journal, n)?;
+            pictures::samples(gpu, memory, job, &mut run_log, n)?;
         }
         if due(config.checkpoint_every) {
             progress.seconds = before + began.elapsed().as_secs_f64();
@@ -117,17 +117,17 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
             saved = Some(progress.step);
         }
     }
-    log.finish(gpu, memory, job, &mut journal, progress.step)?;
+    log.finish(gpu, memory, job, &mut run_log, progress.step)?;
     if progress.step < config.steps {
         // A checkpoint that is there is not replaced by itself.
         if saved != Some(progress.step) {
             progress.seconds = before + began.elapsed().as_secs_f64();
             checkpoint::save(gpu, memory, job, folder, &progress)?;
         }
-        journal.finish()?;
+        run_log.finish()?;
         return Ok(Outcome::Stopped(progress.step));
     }
-    journal.finish()?;
+    run_log.finish()?;
     pictures::strips(gpu, memory, job, folder)?;
     Ok(Outcome::Finished)
 }
@@ -141,9 +141,9 @@ struct LogReader {
 
 impl LogReader {
     /// Takes up what was asked for some steps ago, and asks for more when it is time.
-    fn follow(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, journal: &mut Journal, step: u32) -> Result<()> {
+    fn follow(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, run_log: &mut RunLog, step: u32) -> Result<()> {
         if self.pending.as_ref().is_some_and(|(_, asked)| step > asked + IN_FLIGHT as u32) {
-            self.take(gpu, memory, job, journal)?;
+            self.take(gpu, memory, job, run_log)?;
         }
         if self.pending.is_none() && (step - self.read >= LOG_ROWS / 4 || self.looked.elapsed() > LOOK) {
             self.ask(gpu, memory, job, step)?;
@@ -152,10 +152,10 @@ impl LogReader {
     }
 
     /// Reads everything up to `step`, and waits for it.
-    fn finish(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, journal: &mut Journal, step: u32) -> Result<()> {
-        self.take(gpu, memory, job, journal)?;
+    fn finish(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, run_log: &mut RunLog, step: u32) -> Result<()> {
+        self.take(gpu, memory, job, run_log)?;
         self.ask(gpu, memory, job, step)?;
-        self.take(gpu, memory, job, journal)
+        self.take(gpu, memory, job, run_log)
     }
 
     fn ask(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, step: u32) -> Result<()> {
@@ -165,17 +165,17 @@ impl LogReader {
         Ok(())
     }
 
-    fn take(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, journal: &mut Journal) -> Result<()> {
+    fn take(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, run_log: &mut RunLog) -> Result<()> {
         let Some((readback, step)) = self.pending.take() else { return Ok(()) };
         let rows: Vec<f32> = readback.wait(gpu)?;
-        journal.arrived(step);
+        run_log.arrived(step);
         let width = 4 + 2 * job.config.batch as usize;
         for n in self.read..step {
             let row = &rows[(n % LOG_ROWS) as usize * width..][..width];
             if row[2] != 1.0 || !row[0].is_finite() {
-                return Err(not_finite(gpu, memory, job, journal.folder(), n, row)?);
+                return Err(not_finite(gpu, memory, job, run_log.folder(), n, row)?);
             }
-            journal.step(n, row, rates::learning_rate(job.config, n), job.objective.times())?;
+            run_log.step(n, row, step_uniforms::learning_rate(job.config, n), job.objective.times())?;
         }
         self.read = step;
         Ok(())
@@ -191,7 +191,7 @@ fn not_finite(gpu: &Gpu, memory: &Memory, job: &Job<'_>, folder: &Path, n: u32, 
         Some(parameter) => format!(", seen first in the gradient of `{}`", parameter.name),
         None => String::new(),
     };
-    let advice = "Lower --lr or --clip, or raise --warmup";
+    let advice = "Lower --lr or --max-grad-norm, or raise --warmup";
     let rest = match pipeline::checkpoints(folder)?.pop() {
         Some((step, _)) => {
             format!("The checkpoint of step {step} is intact. {advice}, and go on with --resume {}", folder.display())
@@ -206,15 +206,15 @@ fn not_finite(gpu: &Gpu, memory: &Memory, job: &Job<'_>, folder: &Path, n: u32, 
     )))
 }
 
-fn validate(gpu: &Gpu, memory: &Memory, job: &Job<'_>, program: &Program, journal: &mut Journal, n: u32) -> Result<()> {
+fn validate(gpu: &Gpu, memory: &Memory, job: &Job<'_>, program: &Program, run_log: &mut RunLog, n: u32) -> Result<()> {
     let config = job.config;
     let (mut losses, mut times): (Vec<f32>, Vec<f32>) = (vec![], vec![]);
     let mut judged: Option<(&str, f64)> = None;
     let batch = config.batch as usize;
-    for first in (0..config.holdout).step_by(batch) {
+    for first in (0..config.validation_count).step_by(batch) {
         let step = Step { seed_low: VALIDATION_SEED, first_image: first, ..Step::default() };
         program.run(gpu, &step)?;
-        let count = batch.min((config.holdout - first) as usize);
+        let count = batch.min((config.validation_count - first) as usize);
         let values: Vec<f32> = memory.read(gpu, VALIDATION[0], 0, batch)?;
         let drawn: Vec<u32> = memory.read(gpu, VALIDATION[1], 0, batch)?;
         losses.extend(&values[..count]);
@@ -224,6 +224,6 @@ fn validate(gpu: &Gpu, memory: &Memory, job: &Job<'_>, program: &Program, journa
             judged = Some((what, before + share * count as f64));
         }
     }
-    let judged = judged.map(|(what, sum)| (what, sum / f64::from(config.holdout)));
-    journal.validation(n, &losses, &times, job.objective.times(), judged)
+    let judged = judged.map(|(what, sum)| (what, sum / f64::from(config.validation_count)));
+    run_log.validation(n, &losses, &times, job.objective.times(), judged)
 }

@@ -1,7 +1,7 @@
 //! From settings to a job: the data set, the model and the process that they name, and what there is to say of them.
 
+use super::data_loader::DataLoader;
 use super::evaluation;
-use super::feed::Feed;
 use super::objective::Objective;
 use super::objectives::objective;
 use super::programs::Job;
@@ -29,7 +29,7 @@ pub struct Session {
     /// What is trained, and for what.
     pub objective: Box<dyn Objective>,
     /// How the images reach the device.
-    pub feed: Feed,
+    pub loader: DataLoader,
 }
 
 impl Session {
@@ -48,10 +48,10 @@ impl Session {
     /// # Errors
     /// Settings that do not fit each other or the data.
     pub fn with(gpu: &Gpu, mut config: Config, dataset: Dataset) -> Result<Session> {
-        let (held_back, count) = (config.holdout as usize, dataset.count);
+        let (held_back, count) = (config.validation_count as usize, dataset.count);
         if held_back >= count {
             return Err(Error::Config(format!(
-                "--holdout {held_back} leaves none of the {count} images of {} to train on",
+                "--validation-count {held_back} leaves none of the {count} images of {} to train on",
                 config.data.display()
             )));
         }
@@ -59,13 +59,13 @@ impl Session {
         let objective = objective(&config, &dataset)?;
         // Before hours of training lead there.
         evaluation::ruler(&config, &*objective, &dataset)?;
-        let feed = Feed::new(gpu, &config, &dataset)?;
-        Ok(Session { config, dataset: Arc::new(dataset), objective, feed })
+        let loader = DataLoader::new(gpu, &config, &dataset)?;
+        Ok(Session { config, dataset: Arc::new(dataset), objective, loader })
     }
 
     /// What the programs are recorded for.
     pub fn job(&self) -> Job<'_> {
-        Job { config: &self.config, objective: &*self.objective, dataset: &self.dataset, feed: &self.feed }
+        Job { config: &self.config, objective: &*self.objective, dataset: &self.dataset, loader: &self.loader }
     }
 
     /// What is going to be trained on what, with warnings.
@@ -83,8 +83,8 @@ impl Session {
             data.width,
             data.classes,
             config.data.display(),
-            if self.feed.streamed() { ", streamed" } else { "" },
-            if self.feed.mirror() { ", mirrored at random" } else { "" },
+            if self.loader.streamed() { ", streamed" } else { "" },
+            if self.loader.random_flip() { ", mirrored at random" } else { "" },
         ));
         for file in &data.files {
             let known = file.known.map_or("unknown".into(), |name| format!("known: {name}"));
@@ -129,7 +129,7 @@ impl Session {
             job.load(gpu, memory)?;
             let peaks = measure_peaks(gpu)?;
             let program = Program::compile(gpu, &tape, memory)?;
-            let step = super::rates::step(&self.config, job.training_images(), 0);
+            let step = super::step_uniforms::step(&self.config, job.training_images(), 0);
             print(format!("{peaks}\n{}", Profile::measure(gpu, &tape, &program, &step, PROFILED, peaks)?))?;
         }
         if verify {
@@ -141,8 +141,8 @@ impl Session {
     /// Checks a step of a batch of two: the references are slow.
     fn verify(&self, gpu: &Gpu) -> Result<()> {
         let config = Config { batch: 2, ..self.config.clone() };
-        let feed = Feed::new(gpu, &config, &self.dataset)?;
-        let job = Job { config: &config, feed: &feed, ..self.job() };
+        let loader = DataLoader::new(gpu, &config, &self.dataset)?;
+        let job = Job { config: &config, loader: &loader, ..self.job() };
         let tape = job.training(gpu.target());
         let mut memory = Memory::new();
         job.load(gpu, &mut memory)?;
@@ -150,9 +150,9 @@ impl Session {
             memory.require(gpu, &name, bytes.max(memory.bytes(&name)))?;
         }
         let parameters = self.objective.model().parameters();
-        let fresh = parameters.initialise(config.seed, crate::nn::Initialization::PyTorch);
+        let fresh = parameters.initialize(config.seed, crate::nn::Initialization::PyTorch);
         parameters.write(gpu, &mut memory, crate::nn::PARAMETERS, &fresh)?;
-        let step: Step = super::rates::step(&config, job.training_images(), 1);
+        let step: Step = super::step_uniforms::step(&config, job.training_images(), 1);
         let checker = Checker::new(gpu, &tape, &mut memory, step)?;
         let bar = indicatif::ProgressBar::new(tape.sections().len() as u64);
         let outcome = checker.check(|done, _| bar.set_position(done as u64))?;

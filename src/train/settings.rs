@@ -2,9 +2,9 @@
 //!
 //! `Settings` is the partial form (what a preset, a file or a command line says), `Config` the complete one that a run keeps.
 
-use super::choices::{Decay, Mirror, NetworkName, Size, Storage};
+use super::choices::{LrSchedule, NetworkName, RandomFlip, Size, Storage};
 use super::presets;
-use crate::diffusion::{LossWeighting, Prediction, ProcessName, SamplerName, Schedule, Spacing, Variance};
+use crate::diffusion::{BetaSchedule, LossWeighting, Prediction, ProcessConfig, SamplerName, Spacing, Variance};
 use crate::gpu::Form;
 use crate::nn::{Downsample, Initialization, Likelihood};
 use crate::{Error, Result};
@@ -68,29 +68,29 @@ settings! {
     /// Steps over which the learning rate rises
     warmup: u32,
     /// How the learning rate falls after the warm-up
-    decay: Decay,
+    lr_schedule: LrSchedule,
     /// Adam's decay of the first moment
     beta1: f32,
     /// Adam's decay of the second moment
     beta2: f32,
     /// Added to the root of Adam's second moment
-    epsilon: f32,
+    adam_epsilon: f32,
     /// Decoupled weight decay
     weight_decay: f32,
     /// Largest norm of the whole gradient
-    clip: f32,
+    max_grad_norm: f32,
     /// Largest decay of the moving average of the parameters
-    average_decay: f32,
+    ema_decay: f32,
 
     /// Process: discrete, vp, sub_vp, ve, edm or flow
-    process: ProcessName,
+    process: ProcessConfig,
     /// Noise schedule of a discrete process: linear, scaled_linear, cosine or sigmoid
-    schedule: Schedule,
+    schedule: BetaSchedule,
     /// Time steps T of the process
     timesteps: u32,
     /// Whether betas meant for 1000 time steps are rescaled by 1000 / T
     #[arg(num_args = 0..=1, default_missing_value = "true")]
-    rescale: bool,
+    rescale_betas: bool,
     /// Whether the schedule is changed to end in pure noise; only with v_prediction or sample
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     zero_terminal_snr: bool,
@@ -104,7 +104,7 @@ settings! {
     vlb_weight: f32,
     /// Smallest standard deviation of the decoder of pixels, with a learned variance; 0 for that of the other time steps
     #[arg(allow_negative_numbers = true)]
-    decoder_deviation: f32,
+    decoder_min_std: f32,
     /// Whether time steps are drawn by their losses instead of equally often
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     importance_sampling: bool,
@@ -141,13 +141,13 @@ settings! {
     /// Channels that time and label each add at the bottom of the plain network
     condition_channels: u32,
     /// Width of the hidden layer of the plain network's time and label networks
-    hidden: u32,
+    hidden_channels: u32,
     /// Whether the classifier sees noised images and their time
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     noise_aware: bool,
     /// Numbers of the autoencoder's latent
     latent_channels: u32,
-    /// Likelihood of the autoencoder's pixels: bernoulli or discretised_logistic
+    /// Likelihood of the autoencoder's pixels: bernoulli or discretized_logistic
     likelihood: Likelihood,
     /// Weight of the autoencoder's divergence from the prior; 1 is the evidence lower bound
     #[arg(allow_negative_numbers = true)]
@@ -156,11 +156,11 @@ settings! {
     initialization: Initialization,
 
     /// Mirrors images at random: as the data set allows, always, or never
-    mirror: Mirror,
+    random_flip: RandomFlip,
     /// Where the images lie: on the device if they fit, or streamed to it
     storage: Storage,
     /// Images held back from training, for the validation loss
-    holdout: u32,
+    validation_count: u32,
     /// Steps between validations
     validate_every: u32,
     /// Steps between grids of samples
@@ -172,9 +172,9 @@ settings! {
     /// Images that an evaluation draws
     evaluate_count: u32,
     /// The classifier whose features evaluations compare: a checkpoint of the preset classifier with --noise-aware false
-    ruler: PathBuf,
+    feature_extractor: PathBuf,
     /// Checkpoints kept
-    keep: u32,
+    keep_checkpoints: u32,
     /// Sampler of the grids
     sampler: SamplerName,
     /// Sampling steps of the grids

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // not every test uses all of it
 
-use degrain::gpu::{Checks, Gpu, Target};
+use degrain::gpu::{BoundsChecks, Gpu, Target};
 use degrain::tape::Case;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,16 +13,16 @@ pub struct Setup {
     /// Recorded for as any GPU would be, whatever form the device would choose itself.
     pub tiles: bool,
     /// Whether kernels are compiled with run-time checks.
-    pub checks: Checks,
+    pub checks: BoundsChecks,
 }
 
 impl Setup {
     /// Every way.
     pub const ALL: [Setup; 4] = [
-        Setup { tiles: false, checks: Checks::On },
-        Setup { tiles: false, checks: Checks::Off },
-        Setup { tiles: true, checks: Checks::On },
-        Setup { tiles: true, checks: Checks::Off },
+        Setup { tiles: false, checks: BoundsChecks::On },
+        Setup { tiles: false, checks: BoundsChecks::Off },
+        Setup { tiles: true, checks: BoundsChecks::On },
+        Setup { tiles: true, checks: BoundsChecks::Off },
     ];
 }
 
@@ -47,12 +47,12 @@ pub fn gpu_for(setup: Setup) -> Rc<Gpu> {
 
 /// The device as it chooses itself.
 pub fn gpu() -> Rc<Gpu> {
-    gpu_for(Setup { tiles: false, checks: Checks::On })
+    gpu_for(Setup { tiles: false, checks: BoundsChecks::On })
 }
 
 /// The device, recorded for as any GPU would be.
 pub fn gpu_with_tiles() -> Rc<Gpu> {
-    gpu_for(Setup { tiles: true, checks: Checks::On })
+    gpu_for(Setup { tiles: true, checks: BoundsChecks::On })
 }
 
 /// Runs one case forward and backward, twice, and compares it with its reference and with itself.

@@ -1,6 +1,6 @@
 use super::goldens;
 use degrain::diffusion::{
-    BetaRange, Prediction, SamplerName, SamplerOptions, Schedule, SchedulerConfig, Spacing, Variance,
+    BetaRange, BetaSchedule, Prediction, SamplerName, SamplerOptions, SchedulerConfig, Spacing, Variance,
 };
 use serde_json::{Value, json};
 
@@ -19,7 +19,10 @@ fn what_diffusers_writes_is_read() {
     assert!(unknown.is_empty(), "{unknown:?}");
     let range = BetaRange { rescale: false, ..BetaRange::default() };
     let options = SamplerOptions { variance_type: Some(Variance::FixedSmall), ..SamplerOptions::default() };
-    assert_eq!(config, SchedulerConfig { schedule: Schedule::Linear(range), options, ..SchedulerConfig::default() });
+    assert_eq!(
+        config,
+        SchedulerConfig { schedule: BetaSchedule::Linear(range), options, ..SchedulerConfig::default() }
+    );
     // And written again it is the same, but for keys that stand at their defaults.
     let (ours, theirs) =
         (written(&config), serde_json::from_str::<Value>(&std::fs::read_to_string(path).unwrap()).unwrap());
@@ -30,18 +33,22 @@ fn what_diffusers_writes_is_read() {
 fn defaults_are_those_of_diffusers() {
     let (config, _) = read(json!({})).unwrap();
     assert_eq!(config.noise_schedule().unwrap().betas(), SchedulerConfig::default().noise_schedule().unwrap().betas());
-    assert_eq!(SchedulerConfig { schedule: Schedule::default(), ..config }, SchedulerConfig::default());
+    assert_eq!(SchedulerConfig { schedule: BetaSchedule::default(), ..config }, SchedulerConfig::default());
 }
 
 #[test]
 fn what_is_written_is_read_back() {
     let range = BetaRange { beta_start: 2e-4, beta_end: 0.03, rescale: true };
-    let given = Schedule::Given { betas: (1..=200).map(|t| f64::from(t) * 1e-3).collect() };
+    let given = BetaSchedule::Given { betas: (1..=200).map(|t| f64::from(t) * 1e-3).collect() };
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("scheduler_config.json");
-    for schedule in
-        [Schedule::Linear(range), Schedule::ScaledLinear(range), Schedule::Cosine, Schedule::Sigmoid(range), given]
-    {
+    for schedule in [
+        BetaSchedule::Linear(range),
+        BetaSchedule::ScaledLinear(range),
+        BetaSchedule::Cosine,
+        BetaSchedule::Sigmoid(range),
+        given,
+    ] {
         for sampler in SamplerName::ALL {
             let config = SchedulerConfig {
                 schedule: schedule.clone(),

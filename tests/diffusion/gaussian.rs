@@ -3,7 +3,7 @@
 use super::linear::follow;
 use degrain::diffusion::process::Family;
 use degrain::diffusion::{
-    NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, Schedule, SchedulerConfig, Spacing, Variance,
+    BetaSchedule, NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, SchedulerConfig, Spacing, Variance,
 };
 
 const PREDICTIONS: [Prediction; 3] = [Prediction::Epsilon, Prediction::Sample, Prediction::VPrediction];
@@ -34,8 +34,8 @@ fn samplers() -> impl Iterator<Item = SamplerName> {
 }
 
 /// Mean and variance of what comes out of N(0, 1), by the table as the device gets it.
-fn sampled(config: &SchedulerConfig, visits: u32, mean: f64, variance: f64) -> (f64, f64) {
-    let (plan, _) = config.plan(visits).unwrap();
+fn sampled(config: &SchedulerConfig, spec: u32, mean: f64, variance: f64) -> (f64, f64) {
+    let (plan, _) = config.plan(spec).unwrap();
     let (noise, process) = (config.noise_schedule().unwrap(), config.process().unwrap());
     let rows: Vec<[f64; 12]> = plan.table.iter().map(|row| row.map(f64::from)).collect();
     let answer = |&t: &f64| {
@@ -64,9 +64,9 @@ fn near(found: (f64, f64), expected: (f64, f64), tolerance: f64) {
 fn a_single_point_is_found_in_any_number_of_steps() {
     for prediction in PREDICTIONS {
         for sampler in samplers() {
-            for visits in [2, 10, 50, 1000] {
+            for spec in [2, 10, 50, 1000] {
                 let config = config(sampler, prediction, Variance::FixedSmall);
-                near(sampled(&config, visits, 0.7, 0.0), (0.7, 0.0), 2e-5);
+                near(sampled(&config, spec, 0.7, 0.0), (0.7, 0.0), 2e-5);
             }
         }
     }
@@ -75,10 +75,10 @@ fn a_single_point_is_found_in_any_number_of_steps() {
 #[test]
 fn standard_normal_data_is_kept_by_fixed_large() {
     for prediction in PREDICTIONS {
-        for visits in [10, 50, 1000] {
+        for spec in [10, 50, 1000] {
             let config = config(SamplerName::Ddpm, prediction, Variance::FixedLarge);
             // The last step adds no noise: what is missing is the noise of time step 0.
-            near(sampled(&config, visits, 0.0, 1.0), (0.0, 1.0 - 1e-4), 1e-5);
+            near(sampled(&config, spec, 0.0, 1.0), (0.0, 1.0 - 1e-4), 1e-5);
         }
     }
 }
@@ -97,17 +97,17 @@ fn a_gaussian_is_recovered_by_all_steps() {
 }
 
 /// The spacing whose first step is the last time step, so that steps are the only cause of error.
-fn ddim_error(visits: u32, eta: f64) -> f64 {
+fn ddim_error(spec: u32, eta: f64) -> f64 {
     let mut config = config(SamplerName::Ddim, Prediction::Epsilon, Variance::FixedSmall);
     config.options.eta = Some(eta);
     config.spacing = Spacing::Trailing;
-    (sampled(&config, visits, 0.0, 0.25).1 - 0.25).abs()
+    (sampled(&config, spec, 0.0, 0.25).1 - 0.25).abs()
 }
 
 #[test]
 fn the_error_falls_with_the_number_of_steps() {
     for eta in [0.0, 0.5, 1.0] {
-        let errors = [20, 100, 500].map(|visits| ddim_error(visits, eta));
+        let errors = [20, 100, 500].map(|spec| ddim_error(spec, eta));
         assert!(errors[0] > 2.0 * errors[1] && errors[1] > 2.0 * errors[2] && errors[2] < 0.02, "{errors:?}");
     }
 }
@@ -115,7 +115,7 @@ fn the_error_falls_with_the_number_of_steps() {
 #[test]
 fn ddim_turns_standard_normal_data_by_angles() {
     // x_0 = sqrt(bar) x, e = sqrt(1 - bar) x: a step is the cosine of the difference of angles.
-    for schedule in [Schedule::default(), Schedule::Cosine] {
+    for schedule in [BetaSchedule::default(), BetaSchedule::Cosine] {
         let noise = NoiseSchedule::new(&schedule, 1000, false).unwrap();
         let angle = |t: i64| if t < 0 { 0.0 } else { noise.alphas_cumprod()[t as usize].sqrt().acos() };
         let config =

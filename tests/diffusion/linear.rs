@@ -3,13 +3,13 @@
 use degrain::diffusion::ode::{Settings, solve};
 use degrain::diffusion::process::Marginal;
 use degrain::diffusion::processes::{Edm, Flow, SubVp, Ve, Vp};
-use degrain::diffusion::sampler::{self, Action, Stage, Visits};
+use degrain::diffusion::sampler::{self, Action, Stage, StepSpec};
 use degrain::diffusion::{
-    Discrete, NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, SamplingPlan, Schedule, Spacing,
+    BetaSchedule, Discrete, NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, SamplingPlan, Spacing,
 };
 
 pub fn discrete(schedule: &str, prediction: Prediction) -> Discrete {
-    let schedule: Schedule = schedule.parse().unwrap();
+    let schedule: BetaSchedule = schedule.parse().unwrap();
     Discrete::new(NoiseSchedule::new(&schedule, 1000, false).unwrap(), prediction).unwrap()
 }
 
@@ -28,13 +28,13 @@ pub fn processes() -> Vec<Box<dyn Process>> {
 
 /// The plan of a sampler, without clipping.
 pub fn plan(name: SamplerName, options: SamplerOptions, process: &dyn Process, steps: u32) -> SamplingPlan {
-    let visits = Visits { steps, spacing: Spacing::Trailing, offset: 0 };
-    sampler::plan(name.name(), &*name.build(&options).unwrap(), process, &visits, f32::INFINITY).unwrap().0
+    let spec = StepSpec { steps, spacing: Spacing::Trailing, offset: 0 };
+    sampler::plan(name.name(), &*name.build(&options).unwrap(), process, &spec, f32::INFINITY).unwrap().0
 }
 
 /// The row of a stage, in f64, as the operators `denoise` and `langevin` want it.
 pub fn row(process: &dyn Process, stage: &Stage) -> [f64; 12] {
-    let [c0, c1, c2, c3] = process.conversion(stage.time);
+    let [c0, c1, c2, c3] = process.to_x0_eps(stage.time);
     match stage.action {
         Action::Move(u) => {
             let [h0, h1, h2] = u.keep;
@@ -110,7 +110,7 @@ pub fn sampled(process: &dyn Process, plan: &SamplingPlan, data: Gaussian, start
     if let Some((span, [relative, absolute])) = plan.ode {
         let mut slope = |t: f64, x: &[f64]| {
             let at = process.marginal(t);
-            let (answer, [c0, c1, c2, c3]) = (data.answer(process, t), process.conversion(t));
+            let (answer, [c0, c1, c2, c3]) = (data.answer(process, t), process.to_x0_eps(t));
             let of = |x: &f64| {
                 let m = answer.0 * x + answer.1;
                 at.alpha_rate * (c0 * x + c1 * m) + at.sigma_rate * (c2 * x + c3 * m)

@@ -1,8 +1,8 @@
 use super::{golden, goldens, refusal};
 use degrain::diffusion::process::Family;
-use degrain::diffusion::sampler::{self, Visits};
+use degrain::diffusion::sampler::{self, StepSpec};
 use degrain::diffusion::{
-    Discrete, NoiseSchedule, Prediction, SamplerName, SamplerOptions, Schedule, SchedulerConfig, Spacing, Variance,
+    BetaSchedule, Discrete, NoiseSchedule, Prediction, SamplerName, SamplerOptions, SchedulerConfig, Spacing, Variance,
 };
 use safetensors::SafeTensors;
 
@@ -105,9 +105,9 @@ fn plan(
     sampler: SamplerName,
     options: SamplerOptions,
     spacing: Spacing,
-    visits: u32,
+    spec: u32,
 ) -> degrain::diffusion::SamplingPlan {
-    SchedulerConfig { sampler, options, spacing, ..SchedulerConfig::default() }.plan(visits).unwrap().0
+    SchedulerConfig { sampler, options, spacing, ..SchedulerConfig::default() }.plan(spec).unwrap().0
 }
 
 #[test]
@@ -129,16 +129,16 @@ fn noise_is_drawn_where_it_should_be() {
 #[test]
 fn ddim_with_eta_1_is_ddpm() {
     let options = SamplerOptions { eta: Some(1.0), ..SamplerOptions::default() };
-    for visits in [10, 50, 1000] {
-        let ddim = plan(SamplerName::Ddim, options, Spacing::Leading, visits);
-        let ddpm = plan(SamplerName::Ddpm, SamplerOptions::default(), Spacing::Leading, visits);
+    for spec in [10, 50, 1000] {
+        let ddim = plan(SamplerName::Ddim, options, Spacing::Leading, spec);
+        let ddpm = plan(SamplerName::Ddpm, SamplerOptions::default(), Spacing::Leading, spec);
         for (k, (a, b)) in ddim.table.iter().zip(&ddpm.table).enumerate() {
             // Without clipping both are linear in x, m and z.
             for (x, m, z) in [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)] {
                 let [a, b] = [a, b].map(|row| denoise(row, f32::MAX, x, m, z));
                 assert!(
                     (a.1 - b.1).abs() <= 4.0 * f64::from(f32::EPSILON) * a.2.max(b.2),
-                    "{visits}, visit {k}: {a:?} {b:?}"
+                    "{spec}, visit {k}: {a:?} {b:?}"
                 );
             }
         }
@@ -156,11 +156,11 @@ fn settings_that_do_not_fit_are_refused() {
     assert!(refusal(SamplerName::Ddim.build(&large)).contains("no `variance_type`"));
 
     let sampler = SamplerName::Ddpm.build(&SamplerOptions::default()).unwrap();
-    let noise = NoiseSchedule::new(&Schedule::default(), 1000, false).unwrap();
+    let noise = NoiseSchedule::new(&BetaSchedule::default(), 1000, false).unwrap();
     let process = Discrete::new(noise, Prediction::Epsilon).unwrap();
     let plan = |steps: u32, offset: u32, clip: f32| {
-        let visits = Visits { steps, spacing: Spacing::Leading, offset };
-        sampler::plan("ddpm", &*sampler, &process, &visits, clip)
+        let spec = StepSpec { steps, spacing: Spacing::Leading, offset };
+        sampler::plan("ddpm", &*sampler, &process, &spec, clip)
     };
     assert!(refusal(plan(0, 0, 1.0)).contains("use 1 to 1000"));
     assert!(refusal(plan(1001, 0, 1.0)).contains("use 1 to 1000"));
@@ -174,7 +174,7 @@ fn settings_that_do_not_fit_are_refused() {
 
 #[test]
 fn doubtful_settings_are_told_of() {
-    let warnings = |config: &SchedulerConfig, visits| config.plan(visits).unwrap().1;
+    let warnings = |config: &SchedulerConfig, spec| config.plan(spec).unwrap().1;
     let mut config = SchedulerConfig::default();
     assert!(warnings(&config, 1000).is_empty() && warnings(&config, 50).is_empty());
     assert!(warnings(&config, 1)[0].contains("time step 0 of 0..=999"));
@@ -187,7 +187,7 @@ fn doubtful_settings_are_told_of() {
 
 #[test]
 fn cosine_plans_are_finite() {
-    let config = SchedulerConfig { schedule: Schedule::Cosine, ..SchedulerConfig::default() };
+    let config = SchedulerConfig { schedule: BetaSchedule::Cosine, ..SchedulerConfig::default() };
     for &sampler in SamplerName::ALL {
         if !sampler.build(&SamplerOptions::default()).unwrap().families().contains(&Family::Discrete) {
             continue;

@@ -3,7 +3,7 @@
 use super::linear::processes;
 use super::{close, refusal};
 use degrain::diffusion::processes::{Edm, Flow, SubVp, Ve, Vp};
-use degrain::diffusion::{Discrete, LossWeighting, Process, ProcessName, TrainingTables};
+use degrain::diffusion::{Discrete, LossWeighting, Process, ProcessConfig, TrainingTables};
 
 /// Mean (of x_0 = 1) and variance at `times` of dx = f x dt + g dw, from the same at `start`: m' = f m, V' = 2 f V + g², by the classical
 /// method of Runge and Kutta.
@@ -93,7 +93,7 @@ fn the_time_of_a_ratio() {
     for process in processes() {
         for t in inside(&*process).into_iter().chain(process.span()) {
             let ratio = process.marginal(t).ratio();
-            let (found, length) = (process.time_at(ratio), process.span()[0]);
+            let (found, length) = (process.time_of_ratio(ratio), process.span()[0]);
             assert!((found - t).abs() <= 1e-9 * length, "{} {t}: {found}", process.describe());
         }
     }
@@ -105,7 +105,7 @@ fn answers_are_converted_to_image_and_noise() {
     for process in processes() {
         let times = process.training_times().into_iter().step_by(97).chain(process.span()).chain(process.grid(50));
         for t in times {
-            let (at, view, c) = (process.marginal(t), process.view(t), process.conversion(t));
+            let (at, view, c) = (process.marginal(t), process.view(t), process.to_x0_eps(t));
             let (x, m) = (at.alpha * image + at.sigma * noise, view.target[0] * image + view.target[1] * noise);
             let what = format!("{} {t}: {c:?}", process.describe());
             assert!(c.iter().chain([&view.input, &view.time]).all(|number| number.is_finite()), "{what}");
@@ -140,7 +140,7 @@ fn edm_is_preconditioned_as_in_the_paper() {
     for data in [0.5, 0.3] {
         let process = Edm { sigma_data: Some(data), ..Edm::default() };
         for sigma in [0.002, 0.1, 0.5, 3.0, 80.0] {
-            let (sum, [c0, c1, ..]) = (sigma * sigma + data * data, process.conversion(sigma));
+            let (sum, [c0, c1, ..]) = (sigma * sigma + data * data, process.to_x0_eps(sigma));
             close(c0, data * data / sum, 1e-12); // c_skip
             close(c1, sigma * data / sum.sqrt(), 1e-12); // c_out
             let view = process.view(sigma);
@@ -183,10 +183,10 @@ fn flow_is_straight() {
         let (at, view) = (flow.marginal(t), flow.view(t));
         assert_eq!((at.alpha, at.sigma, view.target, view.input), (1.0 - t, t, [-1.0, 1.0], 1.0));
         // x_0 = x - t v, eps = x + (1 - t) v for the velocity v = eps - x_0.
-        assert_eq!(flow.conversion(t), [1.0, -t, 1.0, 1.0 - t]);
+        assert_eq!(flow.to_x0_eps(t), [1.0, -t, 1.0, 1.0 - t]);
     }
     assert_eq!(flow.grid(4), [1.0, 0.75, 0.5, 0.25]);
-    assert_eq!((flow.time_at(f64::INFINITY), flow.time_at(1.0), flow.time_at(0.0)), (1.0, 0.5, 0.0));
+    assert_eq!((flow.time_of_ratio(f64::INFINITY), flow.time_of_ratio(1.0), flow.time_of_ratio(0.0)), (1.0, 0.5, 0.0));
 }
 
 #[test]
@@ -205,16 +205,16 @@ fn networks_are_shown_and_told_numbers_of_their_scale() {
 fn settings_name_processes() {
     let discrete = || -> degrain::Result<Discrete> { panic!("not asked for") };
     for name in ["vp", "sub_vp", "ve", "edm", "flow"] {
-        let process: ProcessName = name.parse().unwrap();
+        let process: ProcessConfig = name.parse().unwrap();
         assert_eq!(process.to_string(), name);
         let written = serde_json::to_string(&process).unwrap();
-        assert_eq!(serde_json::from_str::<ProcessName>(&written).unwrap(), process, "{written}");
-        assert!(serde_json::from_str::<ProcessName>(&format!(r#"{{"name":"{name}","sigma_mix":1}}"#)).is_err());
+        assert_eq!(serde_json::from_str::<ProcessConfig>(&written).unwrap(), process, "{written}");
+        assert!(serde_json::from_str::<ProcessConfig>(&format!(r#"{{"name":"{name}","sigma_mix":1}}"#)).is_err());
         process.build(discrete).unwrap();
     }
-    let read = |text: &str| serde_json::from_str::<ProcessName>(text).unwrap().build(discrete);
+    let read = |text: &str| serde_json::from_str::<ProcessConfig>(text).unwrap().build(discrete);
     let half = read(r#"{"name":"edm","sigma_data":0.25}"#).unwrap();
-    close(half.conversion(1.0)[1], 0.25 / (1.0f64 + 0.0625).sqrt(), 1e-12);
+    close(half.to_x0_eps(1.0)[1], 0.25 / (1.0f64 + 0.0625).sqrt(), 1e-12);
     close(read(r#"{"name":"sub_vp","beta_max":10}"#).unwrap().marginal(1.0).alpha, (-0.5f64 * 5.05).exp(), 1e-12);
     for (text, number) in [
         (r#"{"name":"vp","beta_min":0}"#, "beta_min = 0"),
@@ -227,5 +227,5 @@ fn settings_name_processes() {
         let problem = refusal(read(text));
         assert!(problem.contains(number) && problem.contains("process "), "{problem}");
     }
-    assert!(refusal("vpp".parse::<ProcessName>()).contains("`vpp`"));
+    assert!(refusal("vpp".parse::<ProcessConfig>()).contains("`vpp`"));
 }

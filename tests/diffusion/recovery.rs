@@ -3,7 +3,7 @@
 use super::linear::{Gaussian, discrete, plan, processes, row, sampled};
 use super::refusal;
 use degrain::diffusion::processes::{Edm, Ve, Vp};
-use degrain::diffusion::sampler::{self, Action, Sampler, Visits};
+use degrain::diffusion::sampler::{self, Action, Sampler, StepSpec};
 use degrain::diffusion::{Prediction, Process, SamplerName, SamplerOptions, Spacing};
 
 const DATA: Gaussian = Gaussian { mean: 0.3, variance: 0.25 };
@@ -150,11 +150,11 @@ fn tables_are_the_stages_in_f32() {
 #[test]
 fn wrong_pairings_are_refused() {
     let mut refused = 0;
-    let visits = Visits { steps: 20, spacing: Spacing::Leading, offset: 0 };
+    let spec = StepSpec { steps: 20, spacing: Spacing::Leading, offset: 0 };
     for &name in SamplerName::ALL {
         let sampler = built(name);
         for process in processes() {
-            let result = sampler::plan(name.name(), &*sampler, &*process, &visits, 1.0);
+            let result = sampler::plan(name.name(), &*sampler, &*process, &spec, 1.0);
             if sampler.families().contains(&process.family()) {
                 result.unwrap();
                 continue;
@@ -171,7 +171,7 @@ fn wrong_pairings_are_refused() {
     // Churn is for EDM alone.
     let churn = SamplerOptions { churn: Some(1.0), ..SamplerOptions::default() };
     let heun = SamplerName::Heun.build(&churn).unwrap();
-    assert!(refusal(sampler::plan("heun", &*heun, &Vp::default(), &visits, 1.0)).contains("churn = 1 is for EDM"));
+    assert!(refusal(sampler::plan("heun", &*heun, &Vp::default(), &spec, 1.0)).contains("churn = 1 is for EDM"));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 use super::{close, golden, refusal};
-use degrain::diffusion::{BetaRange, Discrete, NoiseSchedule, Prediction, Process, Schedule, SchedulerConfig, Spacing};
+use degrain::diffusion::{
+    BetaRange, BetaSchedule, Discrete, NoiseSchedule, Prediction, Process, SchedulerConfig, Spacing,
+};
 
 fn noise(name: &str, steps: u32) -> NoiseSchedule {
     NoiseSchedule::new(&name.parse().unwrap(), steps, false).unwrap()
@@ -11,7 +13,7 @@ fn numbers(value: &serde_json::Value) -> Vec<f64> {
 
 fn unscaled(steps: u32) -> NoiseSchedule {
     let range = BetaRange { rescale: false, ..BetaRange::default() };
-    NoiseSchedule::new(&Schedule::Linear(range), steps, false).unwrap()
+    NoiseSchedule::new(&BetaSchedule::Linear(range), steps, false).unwrap()
 }
 
 #[test]
@@ -81,47 +83,48 @@ fn a_schedule_that_stops_early_is_told_of() {
 
 #[test]
 fn impossible_schedules_are_refused() {
-    let linear = Schedule::default();
-    let refused = |schedule: &Schedule, steps, zero| refusal(NoiseSchedule::new(schedule, steps, zero));
+    let linear = BetaSchedule::default();
+    let refused = |schedule: &BetaSchedule, steps, zero| refusal(NoiseSchedule::new(schedule, steps, zero));
     assert!(refused(&linear, 0, false).contains("0 time steps"));
     assert!(refused(&linear, u32::MAX, false).contains("4294967295 time steps"));
     assert!(refused(&linear, 1, true).contains("use 2 to"));
     assert!(refused(&linear, 20, false).contains("needs T >= 21"));
     NoiseSchedule::new(&linear, 21, false).unwrap();
-    let given = |betas: &[f64]| Schedule::Given { betas: betas.to_vec() };
+    let given = |betas: &[f64]| BetaSchedule::Given { betas: betas.to_vec() };
     assert!(refused(&given(&[0.1, 0.2]), 3, false).contains("2 betas"));
     for betas in [[0.0, 0.5], [1.0, 0.5], [0.1, f64::NAN], [0.1, -0.1], [0.1, 1.1]] {
         assert!(refused(&given(&betas), 2, false).contains("time step"), "{betas:?}");
     }
     assert!(NoiseSchedule::new(&given(&[0.1, 1.0]), 2, false).unwrap().ends_in_pure_noise());
-    assert!(refusal("liner".parse::<Schedule>()).contains("`linear`"));
+    assert!(refusal("liner".parse::<BetaSchedule>()).contains("`linear`"));
 }
 
 #[test]
 fn pure_noise_and_epsilon_do_not_go_together() {
-    let noise = NoiseSchedule::new(&Schedule::default(), 1000, true).unwrap();
+    let noise = NoiseSchedule::new(&BetaSchedule::default(), 1000, true).unwrap();
     close(noise.alphas_cumprod()[500], 0.0752462, 1e-6);
     assert_eq!(noise.alphas_cumprod()[999], 0.0);
     assert!(refusal(Prediction::Epsilon.check(&noise)).contains("v_prediction"));
     assert!(refusal(Discrete::new(noise.clone(), Prediction::Epsilon)).contains("zero terminal"));
     for prediction in [Prediction::Sample, Prediction::VPrediction] {
         let process = Discrete::new(noise.clone(), prediction).unwrap();
-        let finite = |t: f64| process.conversion(t).iter().chain(&process.view(t).target).all(|c: &f64| c.is_finite());
+        let finite = |t: f64| process.to_x0_eps(t).iter().chain(&process.view(t).target).all(|c: &f64| c.is_finite());
         assert!(process.training_times().into_iter().all(finite));
     }
 }
 
 #[test]
 fn configurations_say_schedules_by_name() {
-    let read = |text: &str| serde_json::from_str::<Schedule>(text);
-    assert_eq!(read(r#"{"name":"linear"}"#).unwrap(), Schedule::default());
-    let Schedule::ScaledLinear(range) = read(r#"{"name":"scaled_linear","beta_end":0.012,"rescale":false}"#).unwrap()
+    let read = |text: &str| serde_json::from_str::<BetaSchedule>(text);
+    assert_eq!(read(r#"{"name":"linear"}"#).unwrap(), BetaSchedule::default());
+    let BetaSchedule::ScaledLinear(range) =
+        read(r#"{"name":"scaled_linear","beta_end":0.012,"rescale":false}"#).unwrap()
     else {
         panic!()
     };
     assert_eq!(range, BetaRange { beta_start: 1e-4, beta_end: 0.012, rescale: false });
     assert!(read(r#"{"name":"linear","beta_ent":0.012}"#).is_err());
-    let cosine = Schedule::Cosine;
+    let cosine = BetaSchedule::Cosine;
     assert_eq!(read(&serde_json::to_string(&cosine).unwrap()).unwrap(), cosine);
 }
 

@@ -1,11 +1,11 @@
 use super::{close, refusal};
 use degrain::diffusion::processes::{Edm, SubVp, Vp};
 use degrain::diffusion::{
-    Discrete, Labels, LossWeighting, NoiseSchedule, Prediction, Process, Schedule, TrainingTables,
+    BetaSchedule, Discrete, Labels, LossWeighting, NoiseSchedule, Prediction, Process, TrainingTables,
 };
 
 fn linear() -> NoiseSchedule {
-    NoiseSchedule::new(&Schedule::default(), 1000, false).unwrap()
+    NoiseSchedule::new(&BetaSchedule::default(), 1000, false).unwrap()
 }
 
 const PREDICTIONS: [Prediction; 3] = [Prediction::Epsilon, Prediction::Sample, Prediction::VPrediction];
@@ -35,7 +35,7 @@ fn what_is_predicted_gives_image_and_noise_back() {
             };
             assert_eq!([p, q], expected, "{prediction} {t}");
             let m = p * image + q * eps;
-            let [c0, c1, c2, c3] = process.conversion(t as f64);
+            let [c0, c1, c2, c3] = process.to_x0_eps(t as f64);
             // f32 tables: image and noise are lost by the factors with which they stand in x.
             assert!((c0 * x + c1 * m - image).abs() < 1e-6 / a, "{prediction} {t}");
             assert!((c2 * x + c3 * m - eps).abs() < 1e-6 / b, "{prediction} {t}");
@@ -71,7 +71,7 @@ fn weightings_weigh_the_same_error_alike() {
         );
     }
     assert!(refusal("min_snt".parse::<LossWeighting>()).contains("min_snr"));
-    let zero = NoiseSchedule::new(&Schedule::default(), 1000, true).unwrap();
+    let zero = NoiseSchedule::new(&BetaSchedule::default(), 1000, true).unwrap();
     let v = LossWeighting::MinSnr { gamma: 5.0 }.weights(&along(&zero, Prediction::VPrediction)).unwrap();
     assert!(v.iter().all(|w| w.is_finite()));
 }

@@ -2,17 +2,17 @@
 
 use super::linear_network::LinearNetwork;
 use super::{DEVIATION, TOLERANCE, VARIANCE, best_answer, bits_of_density, bytes, common, images, pixel};
-use degrain::diffusion::{Denoiser, Discrete, NoiseSchedule, Prediction, Process, Schedule};
+use degrain::diffusion::{BetaSchedule, Denoiser, Discrete, NoiseSchedule, Prediction, Process};
 use degrain::gpu::Memory;
-use degrain::metrics::border::Border;
 use degrain::metrics::likelihood::Bits;
-use degrain::metrics::likelihood::bound::Bound;
+use degrain::metrics::likelihood::vlb::Bound;
+use degrain::metrics::padding::ImagePadding;
 
 const STEPS: u32 = 12;
 const SEEDS: u64 = 10;
 
 fn process(prediction: Prediction) -> Discrete {
-    let schedule: Schedule = "cosine".parse().unwrap();
+    let schedule: BetaSchedule = "cosine".parse().unwrap();
     Discrete::new(NoiseSchedule::new(&schedule, STEPS, false).unwrap(), prediction).unwrap()
 }
 
@@ -45,10 +45,10 @@ fn measured(prediction: Prediction, data: [u32; 3], model: [u32; 3], bytes: &[u8
         process: &process,
         labels: None,
         learned_variance: true,
-        decoder_deviation: 0.0,
+        decoder_min_std: 0.0,
     };
     let mut memory = Memory::new();
-    let border = Border::between(data, model).unwrap();
+    let border = ImagePadding::between(data, model).unwrap();
     let bound = Bound::new(&gpu, &mut memory, &denoiser, border, 32, "bound").unwrap();
     bound.measure(&gpu, &memory, images(bytes), STEPS, seed, &mut |_| Ok(())).unwrap()
 }
@@ -101,7 +101,7 @@ fn a_frame_does_not_count() {
 #[test]
 fn what_is_left_at_the_last_step_is_counted() {
     let betas = [0.3, 0.4];
-    let schedule = Schedule::Given { betas: betas.to_vec() };
+    let schedule = BetaSchedule::Given { betas: betas.to_vec() };
     let process = Discrete::new(NoiseSchedule::new(&schedule, 2, false).unwrap(), Prediction::Epsilon).unwrap();
     let network = LinearNetwork::new([1, 16, 16], false, Box::new(|_| [0.5, 0.0]));
     let denoiser = Denoiser {
@@ -110,10 +110,10 @@ fn what_is_left_at_the_last_step_is_counted() {
         process: &process,
         labels: None,
         learned_variance: false,
-        decoder_deviation: 0.0,
+        decoder_min_std: 0.0,
     };
     let (gpu, mut memory, bytes) = (common::gpu(), Memory::new(), bytes(4 * 256));
-    let border = Border::between([1, 16, 16], [1, 16, 16]).unwrap();
+    let border = ImagePadding::between([1, 16, 16], [1, 16, 16]).unwrap();
     let bound = Bound::new(&gpu, &mut memory, &denoiser, border, 4, "bound").unwrap();
     let bits = bound.measure(&gpu, &memory, images(&bytes), 1, 0, &mut |_| Ok(())).unwrap();
     let bar: f64 = betas.iter().map(|beta| 1.0 - beta).product();
@@ -138,10 +138,10 @@ fn few_time_steps_estimate_the_sum_of_all() {
         process: &process,
         labels: None,
         learned_variance: false,
-        decoder_deviation: 0.0,
+        decoder_min_std: 0.0,
     };
     let mut memory = Memory::new();
-    let border = Border::between([1, 16, 16], [1, 16, 16]).unwrap();
+    let border = ImagePadding::between([1, 16, 16], [1, 16, 16]).unwrap();
     let bound = Bound::new(&gpu, &mut memory, &denoiser, border, 64, "bound").unwrap();
     let measure = |draws| bound.measure(&gpu, &memory, images(&bytes), draws, 5, &mut |_| Ok(())).unwrap();
     let (few, all) = (measure(6), measure(STEPS - 1));

@@ -7,7 +7,7 @@ use degrain::gpu::Memory;
 use degrain::metrics::likelihood::Bits;
 use degrain::metrics::likelihood::elbo::Elbo;
 use degrain::nn::{Initialization, Likelihood, Model, Vae, VaeConfig};
-use degrain::ops::{discretised_logistic, kl_normal, reparametrise, slice};
+use degrain::ops::{discretized_logistic, kl_normal, reparameterize, slice};
 use degrain::tape::{Program, Shape, Step, Tape};
 use std::path::Path;
 
@@ -25,7 +25,7 @@ fn digits() -> Vec<u8> {
 
 fn measured(samples: u32) -> Bits {
     let (gpu, model, mut memory) = (common::gpu(), model(), Memory::new());
-    let weights = model.parameters().initialise(1, Initialization::PyTorch);
+    let weights = model.parameters().initialize(1, Initialization::PyTorch);
     model.parameters().write(&gpu, &mut memory, "weights", &weights).unwrap();
     let elbo = Elbo::new(&gpu, &mut memory, &model, "weights", 16, "elbo").unwrap();
     elbo.measure(&gpu, &memory, images(&digits()), samples, 4, &mut |_| Ok(())).unwrap()
@@ -43,18 +43,18 @@ fn one_sample_makes_both_bounds_one_and_more_tighten() {
 #[test]
 fn the_lower_bound_is_reconstruction_and_divergence() {
     let (gpu, model, mut memory) = (common::gpu(), model(), Memory::new());
-    let weights = model.parameters().initialise(1, Initialization::PyTorch);
+    let weights = model.parameters().initialize(1, Initialization::PyTorch);
     model.parameters().write(&gpu, &mut memory, "weights", &weights).unwrap();
-    assert_eq!(model.likelihood(), Likelihood::DiscretisedLogistic);
+    assert_eq!(model.likelihood(), Likelihood::DiscretizedLogistic);
     let mut tape = Tape::new(gpu.target());
     let t = &mut tape;
     let x = t.memory("x", Shape::f32([COUNT as u32, 1, 28, 28]));
     let w = model.parameters().fixed(t, "weights");
     let (mean, log_variance) = model.encode(t, &w, x);
-    let z = reparametrise::reparametrise(t, mean, log_variance);
+    let z = reparameterize::reparameterize(t, mean, log_variance);
     let out = model.decode(t, &w, z);
     let [centre, log_scale] = [0, 1].map(|from| slice::slice(t, out, from, 1));
-    let nats = discretised_logistic::discretised_logistic(t, centre, log_scale, x);
+    let nats = discretized_logistic::discretized_logistic(t, centre, log_scale, x);
     let divergence = kl_normal::kl_normal(t, mean, log_variance);
     t.keep(nats, "nats");
     t.keep(divergence, "divergence");

@@ -5,8 +5,8 @@ use super::{TOLERANCE, VARIANCE, best_answer, best_answer_for, bits_of_density, 
 use degrain::diffusion::processes::{Edm, Flow as Straight, SubVp, Ve, Vp};
 use degrain::diffusion::{Denoiser, Process};
 use degrain::gpu::Memory;
-use degrain::metrics::border::Border;
-use degrain::metrics::likelihood::flow::{Flow, dequantised, offset};
+use degrain::metrics::likelihood::flow::{Flow, dequantized, offset};
+use degrain::metrics::padding::ImagePadding;
 use std::rc::Rc;
 
 const SEED: u64 = 3;
@@ -45,15 +45,15 @@ fn with_the_exact_answer_the_likelihood_is_that_of_the_density() {
             process: &*process,
             labels: None,
             learned_variance: false,
-            decoder_deviation: 0.0,
+            decoder_min_std: 0.0,
         };
         let mut memory = Memory::new();
-        let border = Border::between([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();
+        let border = ImagePadding::between([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();
         let flow = Flow::new(&gpu, &mut memory, denoiser, border, 3, "flow").unwrap();
         let bits = flow.measure(&gpu, &memory, images(&bytes), 1e-4, SEED, &mut |_| Ok(())).unwrap();
         let at = process.marginal(process.earliest());
         let x: Vec<f64> =
-            bytes.chunks(each).enumerate().flat_map(|(k, image)| dequantised(image, SEED, k as u32)).collect();
+            bytes.chunks(each).enumerate().flat_map(|(k, image)| dequantized(image, SEED, k as u32)).collect();
         let variance = at.alpha * at.alpha * VARIANCE + at.sigma * at.sigma;
         let expected = bits_of_density(x.into_iter(), variance) + (255.0f64 / 2.0).log2();
         let error = bits.total.value - expected;
@@ -77,10 +77,10 @@ fn the_trace_of_a_network_that_mixes_pixels_is_estimated() {
         process: &process,
         labels: None,
         learned_variance: false,
-        decoder_deviation: 0.0,
+        decoder_min_std: 0.0,
     };
     let mut memory = Memory::new();
-    let border = Border::between([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();
+    let border = ImagePadding::between([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();
     let flow = Flow::new(&gpu, &mut memory, denoiser, border, 64, "flow").unwrap();
     let bits = flow.measure(&gpu, &memory, images(&bytes), 1e-4, SEED, &mut |_| Ok(())).unwrap();
     // In orthonormal coordinates a quarter of them are means of 2x2 pixels (times two), the rest differences.
@@ -88,7 +88,7 @@ fn the_trace_of_a_network_that_mixes_pixels_is_estimated() {
     let [of_rest, of_means] = [VARIANCE, OF_MEANS].map(|v| at.alpha * at.alpha * v + at.sigma * at.sigma);
     let (mut means, mut rest) = (vec![], vec![]);
     for (number, image) in bytes.chunks(each).enumerate() {
-        let x = dequantised(image, SEED, number as u32);
+        let x = dequantized(image, SEED, number as u32);
         for (row, column) in (0..SIDE / 2).flat_map(|row| (0..SIDE / 2).map(move |column| (row, column))) {
             let pixel = |i: u32, j: u32| x[((2 * row + i) * SIDE + 2 * column + j) as usize];
             let [a, b, c, d] = [pixel(0, 0), pixel(0, 1), pixel(1, 0), pixel(1, 1)];
@@ -114,7 +114,7 @@ fn a_density_that_is_even_over_all_bins_costs_eight_bits() {
 #[test]
 fn noise_fills_each_bin_evenly_and_leaves_none() {
     let all: Vec<u8> = (0..=255).cycle().take(256 * 400).collect();
-    let moved = dequantised(&all, SEED, 0);
+    let moved = dequantized(&all, SEED, 0);
     let offsets: Vec<f64> = moved.iter().zip(&all).map(|(x, &byte)| (x - pixel(byte)) * 255.0).collect();
     assert!(offsets.iter().all(|offset| offset.abs() <= 1.0 + 1e-4), "a bin is 2/255 wide");
     // Moments of the uniform distribution on [-1, 1]: 0 and 1/3, each within four standard errors.
@@ -123,5 +123,5 @@ fn noise_fills_each_bin_evenly_and_leaves_none() {
     let square = offsets.iter().map(|x| x * x).sum::<f64>() / count;
     assert!(mean.abs() < 4.0 / (3.0 * count).sqrt(), "mean {mean}");
     assert!((square - 1.0 / 3.0).abs() < 4.0 * (4.0 / 45.0 / count).sqrt(), "mean square {square}");
-    assert_ne!(dequantised(&all[..4], SEED, 0), dequantised(&all[..4], SEED, 1), "an image has its own noise");
+    assert_ne!(dequantized(&all[..4], SEED, 0), dequantized(&all[..4], SEED, 1), "an image has its own noise");
 }

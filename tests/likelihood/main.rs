@@ -11,8 +11,8 @@ mod elbo;
 mod flow;
 
 use degrain::diffusion::Process;
-use degrain::metrics::likelihood::bound::Images;
-use degrain::tape::philox::{normal4, philox};
+use degrain::metrics::likelihood::vlb::Images;
+use degrain::rng::{normal4, philox};
 
 /// Standard deviation of the data: small enough that no pixel is clipped, large beside a pixel's bin.
 const DEVIATION: f64 = 0.2;

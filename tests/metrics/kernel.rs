@@ -1,5 +1,5 @@
 use super::{WIDTH, close, expected, features, normal, refusal};
-use degrain::metrics::kernel::{SUBSET, kernel_distance, squared_mmd};
+use degrain::metrics::kid::{SUBSET, kernel_inception_distance, squared_mmd};
 
 #[test]
 fn estimator_is_that_of_scikit_learns_kernel() {
@@ -40,7 +40,7 @@ fn distance_of_equal_distributions_is_zero_on_average() {
 #[test]
 fn subsets_of_small_sets_are_the_sets() {
     let (a, b) = (features("a"), features("b"));
-    let distance = kernel_distance(&a, &b, WIDTH, 3).unwrap();
+    let distance = kernel_inception_distance(&a, &b, WIDTH, 3).unwrap();
     close(distance.value, squared_mmd(&a, &b, WIDTH), 1e-10);
     assert!(distance.error < 1e-12, "{distance:?}");
 }
@@ -50,7 +50,7 @@ fn subsets_of_large_sets_depend_on_the_seed_and_stand_for_the_sets() {
     let width = 4;
     let a = normal(3 * SUBSET * width, 1);
     let b: Vec<f32> = normal(3 * SUBSET * width, 2).iter().map(|x| 1.1 * x).collect();
-    let distance = |seed| kernel_distance(&a, &b, width, seed).unwrap();
+    let distance = |seed| kernel_inception_distance(&a, &b, width, seed).unwrap();
     assert_eq!(distance(1), distance(1));
     let all = squared_mmd(&a, &b, width);
     for seed in [1, 2, 1 << 40] {
@@ -64,8 +64,8 @@ fn subsets_of_large_sets_depend_on_the_seed_and_stand_for_the_sets() {
 #[test]
 fn what_has_no_distance_is_refused() {
     let set = normal(40, 1);
-    assert!(refusal(kernel_distance(&set, &set[..4], 4, 0)).contains("here are 10 and 1"));
+    assert!(refusal(kernel_inception_distance(&set, &set[..4], 4, 0)).contains("here are 10 and 1"));
     let mut broken = set.clone();
     broken[7] = f32::INFINITY;
-    assert!(refusal(kernel_distance(&set, &broken, 4, 0)).contains("feature 3 of image 1 of 10"));
+    assert!(refusal(kernel_inception_distance(&set, &broken, 4, 0)).contains("feature 3 of image 1 of 10"));
 }

@@ -4,10 +4,10 @@
 mod balance;
 mod frechet;
 mod kernel;
-mod neighbours;
+mod neighbors;
 mod quantiles;
 
-use degrain::tape::philox::{key, normal4, philox};
+use degrain::rng::{key, normal4, philox};
 use safetensors::tensor::SafeTensors;
 use std::path::PathBuf;
 

@@ -2,13 +2,13 @@
 
 use degrain::data::{Dataset, Split, load};
 use degrain::evaluate::evaluation::{
-    Classes, Cost, Counts, Evaluation, Likelihood, Memorisation, Nearest, Quality, RulerCard, Sampling, Subject,
+    Classes, Cost, Counts, Evaluation, ExtractorInfo, Likelihood, Memorization, Nearest, Quality, Sampling, Subject,
     SweepPoint,
 };
 use degrain::metrics::balance::{Balance, Proportion};
 use degrain::metrics::{Estimate, Quantiles};
-use degrain::report::{Images, JsonLines, Layout, grid::grid, strip::strip};
-use degrain::train::Line;
+use degrain::output::{Images, JsonLines, Layout, grid::grid, strip::strip};
+use degrain::train::LogEntry;
 use std::fs;
 use std::path::Path;
 
@@ -64,7 +64,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
     let nearest = |n: &mut Numbers, scale| Nearest {
         drawn: n.quantiles(scale),
         test: n.quantiles(scale),
-        suspicious: n.share(0.0, 0.03),
+        near_duplicates: n.share(0.0, 0.03),
     };
     let mut sweep = Vec::new();
     for (sampler, guidance) in [("ddpm", 1.0), ("ddim", 1.0), ("ddim", 2.0), ("ddim", 4.5)] {
@@ -101,7 +101,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
             seed: u64::MAX - 5,
             seconds: n.between(20.0, 2000.0),
         },
-        ruler: RulerCard {
+        ruler: ExtractorInfo {
             sha256: "9f2c".repeat(16),
             features: 128,
             accuracy: Proportion { successes: 9_913, count: 10_000, low: 0.989_3, high: 0.992_9 },
@@ -116,7 +116,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
             kid_floor: n.estimate(-2e-5, 3e-5),
             precision: n.between(0.6, 0.99),
             recall: n.between(0.4, 0.9),
-            neighbours: 3,
+            neighbors: 3,
             neighbour_images: 5_000,
         },
         classes: Classes {
@@ -137,7 +137,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
             n.likelihood("test", "variational bound", &["L_T", "sum of L_t", "L_0"]),
             n.likelihood("test", "likelihood of the flow", &[]),
         ],
-        memorisation: Memorisation { pixels: nearest(&mut n, 4.0), features: nearest(&mut n, 0.7) },
+        memorization: Memorization { pixels: nearest(&mut n, 4.0), features: nearest(&mut n, 0.7) },
         cost: Some(Cost {
             adapter: "llvmpipe (LLVM 15.0.6, 256 bits)".into(),
             training_seconds: n.between(600.0, 90_000.0),
@@ -188,7 +188,7 @@ pub fn write_the_rest(run: &Path, seed: f64) {
     for step in 1..=900u32 {
         let falling = 0.03 + 1.2 / (1.0 + f64::from(step) / 20.0);
         let mut loss = |height| height * falling * n.between(0.7, 1.3);
-        log.append(&Line::Step {
+        log.append(&LogEntry::Step {
             step,
             loss: loss(1.0),
             gradient_norm: 1.0,
@@ -205,7 +205,7 @@ pub fn write_the_rest(run: &Path, seed: f64) {
         .unwrap();
         if step.is_multiple_of(150) {
             let validation_by_quarter = [Some(1.0); 4];
-            log.append(&Line::Validation {
+            log.append(&LogEntry::Validation {
                 step,
                 validation_loss: 1.1 * falling,
                 validation_by_quarter,
@@ -213,7 +213,8 @@ pub fn write_the_rest(run: &Path, seed: f64) {
             })
             .unwrap();
             let (bound, frechet_distance) = (Some(1.5 + falling), Some(10.0 + 900.0 * falling));
-            log.append(&Line::Evaluation { step, seconds: 0.3 * f64::from(step), bound, frechet_distance }).unwrap();
+            log.append(&LogEntry::Evaluation { step, seconds: 0.3 * f64::from(step), bound, frechet_distance })
+                .unwrap();
         }
     }
     fs::write(run.join("config.toml"), "preset = \"ddpm\"\nbatch = 64\n[process]\nname = \"discrete\"\n").unwrap();

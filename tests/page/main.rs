@@ -7,7 +7,7 @@ mod made_up;
 
 use browser::{Findings, Shown, open};
 use degrain::evaluate::evaluation::Evaluation;
-use degrain::evaluate::page::{Run, page};
+use degrain::evaluate::html::{Run, page};
 use made_up::{evaluation, images, write_evaluation, write_the_rest};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

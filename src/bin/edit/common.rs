@@ -5,7 +5,7 @@ use degrain::data::{Split, load};
 use degrain::diffusion::pipeline::{self, Pipeline};
 use degrain::diffusion::{Generator, Request, SamplerName, SamplerOptions, SamplingPlan, SchedulerConfig};
 use degrain::gpu::{Gpu, Memory};
-use degrain::report::{Images, Layout, Picture, grid};
+use degrain::output::{Images, Layout, Picture, grid};
 use degrain::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};

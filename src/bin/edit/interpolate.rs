@@ -4,8 +4,8 @@ use super::common::Model;
 use clap::Args;
 use degrain::Result;
 use degrain::diffusion::interpolation::spherical;
-use degrain::tape::philox::{key, normal4, philox};
-use degrain::tape::purpose;
+use degrain::rng::{key, normal4, philox};
+use degrain::tape::stream;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -43,7 +43,7 @@ impl Interpolate {
         // Noise 2 r and 2 r + 1 of the seed are the ends of row r, as `sample` would draw them.
         let end = |number: u32| -> Vec<f32> {
             let normal =
-                |i: usize| normal4(philox([purpose::SAMPLE, 0, number, i as u32 / 4], key(self.model.seed)))[i % 4];
+                |i: usize| normal4(philox([stream::SAMPLE, 0, number, i as u32 / 4], key(self.model.seed)))[i % 4];
             (0..pixels).map(|i| (normal(i) * f64::from(plan.prior)) as f32).collect()
         };
         let row = |row: u32| {

@@ -3,7 +3,7 @@
 use super::common::{Model, test_images};
 use clap::Args;
 use degrain::diffusion::inversion;
-use degrain::diffusion::sampler::Visits;
+use degrain::diffusion::sampler::StepSpec;
 use degrain::{Error, Result, files};
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::PathBuf;
@@ -36,8 +36,8 @@ impl Invert {
         let class = self.model.class(&loaded.pipeline)?;
         let labels: Vec<u32> = labels.into_iter().map(|label| class.unwrap_or(label)).collect();
         let scheduler = loaded.deterministic();
-        let visits = Visits { steps: self.model.steps, spacing: scheduler.spacing, offset: scheduler.steps_offset };
-        let back = inversion::plan(&*loaded.pipeline.process, &visits)?;
+        let spec = StepSpec { steps: self.model.steps, spacing: scheduler.spacing, offset: scheduler.steps_offset };
+        let back = inversion::plan(&*loaded.pipeline.process, &spec)?;
         let (forth, _) = scheduler.plan_for(&*loaded.pipeline.process, self.model.steps)?;
         let generator = loaded.generator(&back, self.count as u32, 1.0, 0, "back")?;
         generator.begin(&loaded.gpu, &loaded.memory, 0, &labels, Some(&images))?;

@@ -3,10 +3,12 @@
 use super::Arguments;
 use super::output::Output;
 use super::request::{labels, padded, read_noise};
-use degrain::diffusion::pipeline::{self, Pipeline, Trained};
-use degrain::diffusion::{ClassifierGuide, Generator, Process, Request, SchedulerConfig, Way, autoencoder};
+use degrain::diffusion::pipeline::{self, Checkpoint, Pipeline};
+use degrain::diffusion::{
+    ClassifierGuide, Generator, Process, Request, ResolvedSampling, SchedulerConfig, autoencoder,
+};
 use degrain::gpu::{Gpu, Memory};
-use degrain::nn::registry::Any;
+use degrain::nn::registry::AnyModel;
 use degrain::nn::{Classifier, Model, Network, Vae};
 use degrain::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,7 +19,7 @@ const FRAMES: u32 = 40;
 const PARTS: f64 = 1000.0;
 
 /// Samples, and what there is to say of them.
-pub struct Drawn {
+pub struct Samples {
     pub images: Vec<f32>,
     /// The batch at each look, if an animation was asked for.
     pub frames: Vec<Vec<f32>>,
@@ -27,10 +29,10 @@ pub struct Drawn {
     pub description: String,
 }
 
-pub fn draw(arguments: &Arguments, output: Output) -> Result<Drawn> {
+pub fn draw(arguments: &Arguments, output: Output) -> Result<Samples> {
     let folder = pipeline::locate(&arguments.checkpoint)?;
-    if let (Any::Vae(_), _) = pipeline::read_config(&folder)?
-        && let Trained { model: Any::Vae(vae), weights, .. } = pipeline::read_model(&folder)?
+    if let (AnyModel::Vae(_), _) = pipeline::read_config(&folder)?
+        && let Checkpoint { model: AnyModel::Vae(vae), weights, .. } = pipeline::read_model(&folder)?
     {
         return decode(arguments, output, &vae, &weights);
     }
@@ -46,8 +48,8 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Drawn> {
         }
     };
     pipeline.network.check_size(image[1], image[2])?;
-    let way = pipeline.way(&arguments.wishes)?;
-    let Way { plan, guidance, .. } = &way;
+    let way = pipeline.sampling(&arguments.options)?;
+    let ResolvedSampling { plan, guidance, .. } = &way;
     way.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let classifier = arguments.classifier.as_deref().map(|run| read_classifier(run, &pipeline, image)).transpose()?;
 
@@ -123,17 +125,17 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Drawn> {
     frames.extend((output == Output::Animation).then(|| images.clone()));
     let conditional = pipeline.network.classes().is_some() || classifier.is_some();
     let classes = pipeline.card.class_names.len();
-    Ok(Drawn { images, frames, labels: conditional.then_some(labels), image, classes, description })
+    Ok(Samples { images, frames, labels: conditional.then_some(labels), image, classes, description })
 }
 
 /// Images of latents drawn from the prior.
-fn decode(arguments: &Arguments, output: Output, vae: &Vae, weights: &[f32]) -> Result<Drawn> {
+fn decode(arguments: &Arguments, output: Output, vae: &Vae, weights: &[f32]) -> Result<Samples> {
     let asked = [
         ("class", arguments.class.is_some()),
-        ("guidance", arguments.wishes.guidance.is_some_and(|scale| scale != 1.0)),
+        ("guidance", arguments.options.guidance.is_some_and(|scale| scale != 1.0)),
         ("classifier", arguments.classifier.is_some()),
-        ("sampler", arguments.wishes.sampler.is_some()),
-        ("steps", arguments.wishes.steps.is_some()),
+        ("sampler", arguments.options.sampler.is_some()),
+        ("steps", arguments.options.steps.is_some()),
         ("noise", arguments.noise.is_some()),
         ("out *.apng", output == Output::Animation),
     ];
@@ -149,14 +151,14 @@ fn decode(arguments: &Arguments, output: Output, vae: &Vae, weights: &[f32]) -> 
         autoencoder::Decoder::new(&gpu, &mut memory, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
     let images = decoder.draw(&gpu, &memory, arguments.seed, 0..arguments.count)?;
     let description = format!("{} images of latents from the prior, seed {}", arguments.count, arguments.seed);
-    Ok(Drawn { images, frames: vec![], labels: None, image: vae.image_shape(), classes: 0, description })
+    Ok(Samples { images, frames: vec![], labels: None, image: vae.image_shape(), classes: 0, description })
 }
 
 /// A classifier with its weights, which must be of the model's data and process.
 fn read_classifier(run: &std::path::Path, pipeline: &Pipeline, image: [u32; 3]) -> Result<(Classifier, Vec<f32>)> {
     let folder = pipeline::locate(run)?;
-    let Trained { model, weights, card, .. } = pipeline::read_model(&folder)?;
-    let Any::Classifier(network) = model else {
+    let Checkpoint { model, weights, card, .. } = pipeline::read_model(&folder)?;
+    let AnyModel::Classifier(network) = model else {
         let problem =
             format!("holds a {}, not a classifier: train one with --preset classifier", model.model().class());
         return Err(Error::file(&folder, problem));
@@ -181,7 +183,7 @@ fn read_classifier(run: &std::path::Path, pipeline: &Pipeline, image: [u32; 3]) 
         if bars(&theirs) != bars(&*pipeline.process) {
             let problem = format!(
                 "the classifier was trained on the noise of another process ({}) than the model ({}): train it with the model's --schedule, \
-                 --timesteps and --rescale, or with --noise-aware false",
+                 --timesteps and --rescale-betas, or with --noise-aware false",
                 theirs.describe(),
                 pipeline.process.describe()
             );

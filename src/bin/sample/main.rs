@@ -5,7 +5,7 @@ mod output;
 mod request;
 
 use clap::Parser;
-use degrain::diffusion::Wishes;
+use degrain::diffusion::SamplingOptions;
 use degrain::files::print;
 use degrain::{Error, Result};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ struct Arguments {
     #[arg(long)]
     class: Option<String>,
     #[command(flatten)]
-    wishes: Wishes,
+    options: SamplingOptions,
     /// How far guided answers are brought back to the deviation of unguided ones: 0 to 1
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     guidance_rescale: f32,

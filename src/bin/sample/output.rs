@@ -1,8 +1,8 @@
 //! What is written of the samples: a grid, an animation, or an archive.
 
 use super::Arguments;
-use super::draw::Drawn;
-use degrain::report::{Images, Layout, apng, grid, npz};
+use super::draw::Samples;
+use degrain::output::{Images, Layout, apng, grid, npz};
 use degrain::{Error, Result};
 use std::path::Path;
 
@@ -25,7 +25,7 @@ impl Output {
     }
 }
 
-pub fn write(arguments: &Arguments, output: Output, drawn: &Drawn) -> Result<()> {
+pub fn write(arguments: &Arguments, output: Output, drawn: &Samples) -> Result<()> {
     let [channels, height, width] = drawn.image;
     let shape = [arguments.count, channels, height, width].map(|n| n as usize);
     let classes = drawn.classes.clamp(1, 10);

@@ -68,7 +68,7 @@ impl Process for Discrete {
         Marginal { alpha, sigma, alpha_rate: -alpha * (1.0 - bar) * rate, sigma_rate: bar * sigma * rate }
     }
 
-    fn time_at(&self, ratio: f64) -> f64 {
+    fn time_of_ratio(&self, ratio: f64) -> f64 {
         let wanted = ratio.ln();
         let above = self.log_ratios.partition_point(|&ratio| ratio < wanted);
         if above == 0 || above > self.last() {

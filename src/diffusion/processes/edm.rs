@@ -71,7 +71,7 @@ impl Process for Edm {
         Marginal { alpha: 1.0, sigma: t, alpha_rate: 0.0, sigma_rate: 1.0 }
     }
 
-    fn time_at(&self, ratio: f64) -> f64 {
+    fn time_of_ratio(&self, ratio: f64) -> f64 {
         ratio
     }
 

@@ -4,7 +4,7 @@
 //! papers' direction.
 
 use super::middles;
-use crate::diffusion::process::{Family, Frame, Marginal, Process, View};
+use crate::diffusion::process::{Family, SolverCoords, Marginal, Process, View};
 use serde::{Deserialize, Serialize};
 
 /// Flow matching on straight paths.
@@ -36,7 +36,7 @@ impl Process for Flow {
     }
 
     /// r/(1 + r), which is 1 for the infinite ratio of pure noise.
-    fn time_at(&self, ratio: f64) -> f64 {
+    fn time_of_ratio(&self, ratio: f64) -> f64 {
         1.0 / (1.0 + 1.0 / ratio)
     }
 
@@ -55,7 +55,7 @@ impl Process for Flow {
     }
 
     /// x itself as a function of t.
-    fn frame(&self, t: f64) -> Frame {
-        Frame { scale: 1.0, coordinate: t, slope: [-1.0, 1.0] }
+    fn frame(&self, t: f64) -> SolverCoords {
+        SolverCoords { scale: 1.0, coordinate: t, slope: [-1.0, 1.0] }
     }
 }

@@ -30,31 +30,31 @@ macro_rules! processes {
         /// The processes by name. In a configuration: `{ name = "vp", beta_max = 20 }`; from a command line: the name.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "name", rename_all = "snake_case")]
-        pub enum ProcessName {
+        pub enum ProcessConfig {
             /// T discrete time steps: see [`Discrete`].
             #[default]
             Discrete,
             $($(#[$meta])* $type($type),)*
         }
 
-        impl fmt::Display for ProcessName {
+        impl fmt::Display for ProcessConfig {
             fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str(match self {
-                    ProcessName::Discrete => "discrete",
-                    $(ProcessName::$type(_) => stringify!($name),)*
+                    ProcessConfig::Discrete => "discrete",
+                    $(ProcessConfig::$type(_) => stringify!($name),)*
                 })
             }
         }
 
-        impl ProcessName {
+        impl ProcessConfig {
             /// The process; `discrete` makes the one of discrete time steps.
             ///
             /// # Errors
             /// Numbers that cannot be, and those of `discrete`.
             pub fn build(&self, discrete: impl FnOnce() -> Result<Discrete>) -> Result<Box<dyn Process>> {
                 Ok(match self {
-                    ProcessName::Discrete => Box::new(discrete()?),
-                    $(ProcessName::$type(process) => {
+                    ProcessConfig::Discrete => Box::new(discrete()?),
+                    $(ProcessConfig::$type(process) => {
                         process.check().map_err(|problem| Error::Config(format!("process {self}: {problem}")))?;
                         Box::new(*process)
                     })*
@@ -77,22 +77,22 @@ processes! {
     flow: Flow,
 }
 
-impl ProcessName {
+impl ProcessConfig {
     /// With what the numbers take from the data, whose pixels have this standard deviation on [-1, 1].
-    pub fn measured(self, deviation: f64) -> ProcessName {
+    pub fn measured(self, deviation: f64) -> ProcessConfig {
         match self {
-            ProcessName::Edm(edm) => {
-                ProcessName::Edm(Edm { sigma_data: Some(edm.sigma_data.unwrap_or(deviation)), ..edm })
+            ProcessConfig::Edm(edm) => {
+                ProcessConfig::Edm(Edm { sigma_data: Some(edm.sigma_data.unwrap_or(deviation)), ..edm })
             }
             other => other,
         }
     }
 }
 
-impl FromStr for ProcessName {
+impl FromStr for ProcessConfig {
     type Err = Error;
 
-    fn from_str(name: &str) -> Result<ProcessName> {
+    fn from_str(name: &str) -> Result<ProcessConfig> {
         super::from_name("the process", name)
     }
 }

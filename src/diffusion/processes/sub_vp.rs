@@ -43,7 +43,7 @@ impl Process for SubVp {
     }
 
     /// sigma / alpha = 2 sinh(B/2).
-    fn time_at(&self, ratio: f64) -> f64 {
+    fn time_of_ratio(&self, ratio: f64) -> f64 {
         self.0.time_of(2.0 * (0.5 * ratio).asinh())
     }
 

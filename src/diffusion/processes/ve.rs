@@ -62,7 +62,7 @@ impl Process for Ve {
         Marginal { alpha: 1.0, sigma, alpha_rate: 0.0, sigma_rate: self.growth() * sigma }
     }
 
-    fn time_at(&self, ratio: f64) -> f64 {
+    fn time_of_ratio(&self, ratio: f64) -> f64 {
         (ratio / self.sigma_min).ln() / self.growth()
     }
 

@@ -76,7 +76,7 @@ impl Process for Vp {
         Marginal { alpha, sigma, alpha_rate: -0.5 * beta * alpha, sigma_rate: 0.5 * beta * alpha * alpha / sigma }
     }
 
-    fn time_at(&self, ratio: f64) -> f64 {
+    fn time_of_ratio(&self, ratio: f64) -> f64 {
         self.time_of((ratio * ratio).ln_1p())
     }
 

@@ -6,7 +6,7 @@
 
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{
-    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Visits, bar_at, discrete_visits, late_start,
+    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, StepSpec, alpha_bar_at, discrete_timesteps, late_start_warning,
     posterior_variance,
 };
 use crate::{Error, Result};
@@ -41,12 +41,12 @@ impl Sampler for Ddim {
         &[Family::Discrete]
     }
 
-    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
-        let (noise, timesteps) = discrete_visits(process, visits)?;
+    fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
+        let (noise, timesteps) = discrete_timesteps(process, spec)?;
         let stage = |&t: &u32| {
-            let next = t.checked_sub(noise.steps() / visits.steps);
+            let next = t.checked_sub(noise.steps() / spec.steps);
             let next = if self.to_image { next } else { next.or(Some(0)) };
-            let (bar, bar_next) = (bar_at(noise, Some(t)), bar_at(noise, next));
+            let (bar, bar_next) = (alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, next));
             let fresh = self.eta * posterior_variance(bar, bar_next).max(0.0).sqrt();
             let (image, direction) = (bar_next.sqrt(), (1.0 - bar_next - fresh * fresh).max(0.0).sqrt());
             let update = if self.from_clipped {
@@ -62,6 +62,6 @@ impl Sampler for Ddim {
     }
 
     fn warnings(&self, process: &dyn Process, times: &[f64]) -> Vec<String> {
-        late_start(process, times).into_iter().collect()
+        late_start_warning(process, times).into_iter().collect()
     }
 }

@@ -7,7 +7,7 @@
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{
-    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Variance, Visits, bar_at, discrete_visits, late_start,
+    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Variance, StepSpec, alpha_bar_at, discrete_timesteps, late_start_warning,
     posterior_variance,
 };
 
@@ -32,10 +32,10 @@ impl Sampler for Ddpm {
         &[Family::Discrete]
     }
 
-    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
-        let (noise, timesteps) = discrete_visits(process, visits)?;
+    fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
+        let (noise, timesteps) = discrete_timesteps(process, spec)?;
         let stage = |(k, &t): (usize, &u32)| {
-            let (bar, bar_next) = (bar_at(noise, Some(t)), bar_at(noise, timesteps.get(k + 1).copied()));
+            let (bar, bar_next) = (alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, timesteps.get(k + 1).copied()));
             let alpha = bar / bar_next;
             let image = bar_next.sqrt() * (1.0 - alpha) / (1.0 - bar);
             let state = alpha.sqrt() * (1.0 - bar_next) / (1.0 - bar);
@@ -64,6 +64,6 @@ impl Sampler for Ddpm {
                 times.len()
             )
         };
-        late_start(process, times).into_iter().chain(few.then(warning)).collect()
+        late_start_warning(process, times).into_iter().chain(few.then(warning)).collect()
     }
 }

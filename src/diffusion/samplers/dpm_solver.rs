@@ -7,7 +7,7 @@
 use crate::Result;
 use crate::diffusion::process::{Family, Marginal, Process};
 use crate::diffusion::sampler::{
-    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, Visits, discrete_visits, late_start,
+    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, StepSpec, discrete_timesteps, late_start_warning,
 };
 
 /// DPM-Solver++(2M).
@@ -28,10 +28,10 @@ impl Sampler for DpmSolver {
         &[Family::Discrete, Family::Edm]
     }
 
-    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
+    fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
         let times = match process.schedule() {
-            Some(_) => discrete_visits(process, visits)?.1.into_iter().map(f64::from).collect(),
-            None => process.grid(visits.steps),
+            Some(_) => discrete_timesteps(process, spec)?.1.into_iter().map(f64::from).collect(),
+            None => process.grid(spec.steps),
         };
         let path: Vec<Marginal> = times.iter().map(|&t| process.marginal(t)).collect();
         // From pure noise the step is infinite, and the next has w = 0.
@@ -59,6 +59,6 @@ impl Sampler for DpmSolver {
     }
 
     fn warnings(&self, process: &dyn Process, times: &[f64]) -> Vec<String> {
-        late_start(process, times).into_iter().collect()
+        late_start_warning(process, times).into_iter().collect()
     }
 }

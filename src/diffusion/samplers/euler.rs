@@ -5,7 +5,7 @@
 use super::frames::Point;
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, Visits};
+use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, StepSpec};
 
 /// Euler's method.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +25,11 @@ impl Sampler for Euler {
         &[Family::Discrete, Family::Sde, Family::Edm, Family::Flow]
     }
 
-    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
-        let grid = process.grid(visits.steps);
+    fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
+        let grid = process.grid(spec.steps);
         let stage = |(k, &t): (usize, &f64)| {
             let from = Point::at(process, t);
-            let to = grid.get(k + 1).map_or_else(|| process.image_frame(), |&next| process.frame(next));
+            let to = grid.get(k + 1).map_or_else(|| process.image_coords(), |&next| process.frame(next));
             from.step(&to, to.coordinate - from.frame.coordinate, 0.0)
         };
         Ok(Trajectory::Stages(grid.iter().enumerate().map(stage).collect()))

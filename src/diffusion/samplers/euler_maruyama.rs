@@ -5,7 +5,7 @@
 use super::score::{along_score, equal_steps};
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Sampler, SamplerOptions, Stage, Trajectory, Visits};
+use crate::diffusion::sampler::{Sampler, SamplerOptions, Stage, Trajectory, StepSpec};
 
 /// The Euler-Maruyama method.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +25,8 @@ impl Sampler for EulerMaruyama {
         &[Family::Sde]
     }
 
-    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
-        let mut left = visits.steps;
+    fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
+        let mut left = spec.steps;
         let stage = |[t, next]: [f64; 2]| -> Stage {
             let (at, step) = (process.marginal(t), t - next);
             left -= 1;
@@ -34,6 +34,6 @@ impl Sampler for EulerMaruyama {
             let fresh = if left > 0 { variance.sqrt() } else { 0.0 };
             along_score(t, &at, 1.0 - at.drift() * step, variance, fresh)
         };
-        Ok(Trajectory::Stages(equal_steps(process, visits.steps).map(stage).collect()))
+        Ok(Trajectory::Stages(equal_steps(process, spec.steps).map(stage).collect()))
     }
 }

@@ -8,7 +8,7 @@
 
 use super::frames::Point;
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Action, Sampler, SamplerOptions, Trajectory, Visits};
+use crate::diffusion::sampler::{Action, Sampler, SamplerOptions, Trajectory, StepSpec};
 use crate::{Error, Result};
 use std::f64::consts::SQRT_2;
 
@@ -38,7 +38,7 @@ impl Sampler for Heun {
         &[Family::Discrete, Family::Sde, Family::Edm, Family::Flow]
     }
 
-    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
+    fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
         if self.churn > 0.0 && process.family() != Family::Edm {
             return Err(Error::Config(format!(
                 "churn = {} is for EDM, and this model was trained with {}: leave it out",
@@ -46,13 +46,13 @@ impl Sampler for Heun {
                 process.describe()
             )));
         }
-        let raise = 1.0 + (self.churn / f64::from(visits.steps)).min(SQRT_2 - 1.0);
-        let grid = process.grid(visits.steps);
+        let raise = 1.0 + (self.churn / f64::from(spec.steps)).min(SQRT_2 - 1.0);
+        let grid = process.grid(spec.steps);
         let mut stages = Vec::new();
         for (k, &t) in grid.iter().enumerate() {
             let from = Point::at(process, if k == 0 { t } else { raise * t });
             let Some(&next) = grid.get(k + 1) else {
-                let image = process.image_frame();
+                let image = process.image_coords();
                 stages.push(from.step(&image, image.coordinate - from.frame.coordinate, 0.0));
                 break;
             };

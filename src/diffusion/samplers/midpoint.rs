@@ -5,7 +5,7 @@
 use super::frames::Point;
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, Visits};
+use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, StepSpec};
 
 /// The midpoint method.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +25,8 @@ impl Sampler for Midpoint {
         &[Family::Flow]
     }
 
-    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
-        let grid = process.grid(visits.steps);
+    fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
+        let grid = process.grid(spec.steps);
         let image = process.span()[1];
         let step = |(k, &t): (usize, &f64)| {
             let next = grid.get(k + 1).copied().unwrap_or(image);

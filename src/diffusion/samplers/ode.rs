@@ -4,7 +4,7 @@
 //! interpolated between them has a kink at each, which no step of high order passes within its tolerance.
 
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, Visits};
+use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, StepSpec};
 use crate::{Error, Result};
 
 /// The probability flow, solved to a tolerance.
@@ -33,7 +33,7 @@ impl Sampler for Ode {
         &[Family::Sde, Family::Edm, Family::Flow]
     }
 
-    fn trajectory(&self, process: &dyn Process, _visits: &Visits) -> Result<Trajectory> {
+    fn trajectory(&self, process: &dyn Process, _visits: &StepSpec) -> Result<Trajectory> {
         Ok(Trajectory::Ode { span: process.span(), tolerance: self.tolerance })
     }
 }

@@ -9,7 +9,7 @@
 
 use super::score::{along_score, equal_steps};
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Action, Sampler, SamplerOptions, Stage, Trajectory, Visits};
+use crate::diffusion::sampler::{Action, Sampler, SamplerOptions, Stage, Trajectory, StepSpec};
 use crate::{Error, Result};
 
 /// Predictor-corrector sampling.
@@ -36,8 +36,8 @@ impl Sampler for PredictorCorrector {
         &[Family::Sde]
     }
 
-    fn trajectory(&self, process: &dyn Process, visits: &Visits) -> Result<Trajectory> {
-        let mut left = visits.steps;
+    fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
+        let mut left = spec.steps;
         let stages = |[t, next]: [f64; 2]| -> [Stage; 2] {
             let (at, to) = (process.marginal(t), process.marginal(next));
             let factor = at.alpha / to.alpha;
@@ -47,6 +47,6 @@ impl Sampler for PredictorCorrector {
             let correct = Action::Correct { rate: 2.0 * (factor * self.snr).powi(2) };
             [Stage { time: t, action: correct }, along_score(t, &at, 2.0 - factor, variance, fresh)]
         };
-        Ok(Trajectory::Stages(equal_steps(process, visits.steps).flat_map(stages).collect()))
+        Ok(Trajectory::Stages(equal_steps(process, spec.steps).flat_map(stages).collect()))
     }
 }

@@ -4,10 +4,10 @@
 use super::Bits;
 use crate::gpu::{Gpu, Memory};
 use crate::metrics::Estimate;
-use crate::metrics::border::scaled;
-use crate::metrics::likelihood::bound::Images;
+use crate::metrics::likelihood::vlb::Images;
+use crate::metrics::padding::scaled;
 use crate::nn::{Likelihood, Model, Vae};
-use crate::ops::{affine, discretised_logistic, reparametrise, slice};
+use crate::ops::{affine, discretized_logistic, reparameterize, slice};
 use crate::tape::{Program, Shape, Step, Tape};
 use crate::{Error, Result};
 use std::f64::consts::LN_2;
@@ -27,10 +27,10 @@ impl Elbo {
     /// # Errors
     /// A likelihood that is none of 256 values, and the device's.
     pub fn new(gpu: &Gpu, memory: &mut Memory, model: &Vae, slab: &str, batch: u32, name: &str) -> Result<Elbo> {
-        if model.likelihood() != Likelihood::DiscretisedLogistic {
+        if model.likelihood() != Likelihood::DiscretizedLogistic {
             return Err(Error::Config(
                 "an autoencoder with the likelihood bernoulli has no probability of 256 values a pixel, so no bits a dimension: train with \
-                 --likelihood discretised_logistic"
+                 --likelihood discretized_logistic"
                     .into(),
             ));
         }
@@ -41,10 +41,10 @@ impl Elbo {
         let x = t.memory(&named("x"), Shape::f32([batch, channels, height, width]));
         let weights = model.parameters().fixed(t, slab);
         let (mean, log_variance) = model.encode(t, &weights, x);
-        let z = reparametrise::reparametrise(t, mean, log_variance);
+        let z = reparameterize::reparameterize(t, mean, log_variance);
         let out = model.decode(t, &weights, z);
         let [centre, log_scale] = [0, channels].map(|from| slice::slice(t, out, from, channels));
-        let nats = discretised_logistic::discretised_logistic(t, centre, log_scale, x);
+        let nats = discretized_logistic::discretized_logistic(t, centre, log_scale, x);
         for (tensor, part) in [(mean, "mean"), (log_variance, "log_variance"), (z, "z"), (nats, "nats")] {
             // A copy, in memory of its own whatever the tensor shares.
             let kept = affine::affine(t, tensor, 1.0, 0.0);

@@ -12,12 +12,12 @@ use super::{Bits, summed};
 use crate::diffusion::process::Process;
 use crate::diffusion::{Denoiser, ode};
 use crate::gpu::{Gpu, Memory};
-use crate::metrics::border::{Border, scaled};
-use crate::metrics::likelihood::bound::Images;
+use crate::metrics::likelihood::vlb::Images;
+use crate::metrics::padding::{ImagePadding, scaled};
 use crate::nn::Conditions;
-use crate::ops::{embedding, mix, timesteps};
-use crate::tape::philox::{key, philox};
-use crate::tape::{Program, Shape, Step, Tape, purpose};
+use crate::ops::{embedding, q_sample, timesteps};
+use crate::rng::{key, philox};
+use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
 use std::f64::consts::{LN_2, TAU};
 
@@ -68,7 +68,7 @@ pub fn log_density(
 pub struct Flow<'a> {
     model: Denoiser<'a>,
     program: Program,
-    border: Border,
+    border: ImagePadding,
     batch: usize,
     name: String,
 }
@@ -83,7 +83,7 @@ impl<'a> Flow<'a> {
         gpu: &Gpu,
         memory: &mut Memory,
         model: Denoiser<'a>,
-        border: Border,
+        border: ImagePadding,
         batch: u32,
         name: &str,
     ) -> Result<Flow<'a>> {
@@ -107,7 +107,7 @@ impl<'a> Flow<'a> {
         let first = t.memory(&named("first"), Shape::u32([1]));
         let index = timesteps::scheduled_timesteps(t, first, batch);
         let inputs = t.memory(&named("inputs"), Shape::f32([1, 2]));
-        let seen = mix::mix(t, x, x, inputs, index);
+        let seen = q_sample::q_sample(t, x, x, inputs, index);
         t.watch_into(seen, &named("gradient"), 0);
         let time = match model.network.time_width() {
             0 => None,
@@ -150,7 +150,7 @@ impl<'a> Flow<'a> {
             // The last batch is filled up with its last image.
             let number = |i: usize| first + i.min(taken - 1);
             let x: Vec<f64> = (0..self.batch)
-                .flat_map(|i| dequantised(&images.bytes[number(i) * each..][..each], seed, number(i) as u32))
+                .flat_map(|i| dequantized(&images.bytes[number(i) * each..][..each], seed, number(i) as u32))
                 .collect();
             let probe: Vec<f32> = (0..self.batch).flat_map(|i| signs(each, seed, number(i) as u32)).collect();
             memory.write(gpu, &format!("{}.probe", self.name), 0, &probe)?;
@@ -171,7 +171,7 @@ impl<'a> Flow<'a> {
     /// v = alpha' x_0 + sigma' eps and its divergence along the probe.
     fn field(&self, gpu: &Gpu, memory: &Memory, t: f64, x: &[f64], probe: &[f32]) -> Result<(Vec<f64>, Vec<f64>)> {
         let process = self.model.process;
-        let (at, view, [c0, c1, c2, c3]) = (process.marginal(t), process.view(t), process.conversion(t));
+        let (at, view, [c0, c1, c2, c3]) = (process.marginal(t), process.view(t), process.to_x0_eps(t));
         let of_x = at.alpha_rate * c0 + at.sigma_rate * c2;
         let of_answer = at.alpha_rate * c1 + at.sigma_rate * c3;
         let named = |part: &str| format!("{}.{part}", self.name);
@@ -198,13 +198,13 @@ fn words(count: usize, seed: u64, image: u32, what: u32) -> impl Iterator<Item =
 }
 
 /// An image of bytes in [-1, 1], each moved by noise that is uniform over its bin of width 2/255.
-pub fn dequantised(bytes: &[u8], seed: u64, image: u32) -> Vec<f64> {
+pub fn dequantized(bytes: &[u8], seed: u64, image: u32) -> Vec<f64> {
     let noise =
-        words(bytes.len(), seed, image, purpose::DEQUANTISATION).map(|word| (f64::from(word) + 0.5) / 2f64.powi(32));
+        words(bytes.len(), seed, image, stream::DEQUANTIZATION).map(|word| (f64::from(word) + 0.5) / 2f64.powi(32));
     bytes.iter().zip(noise).map(|(&byte, u)| f64::from(scaled(byte)) + (2.0 * u - 1.0) / 255.0).collect()
 }
 
 /// Signs, one for each value of an image.
 fn signs(count: usize, seed: u64, image: u32) -> impl Iterator<Item = f32> {
-    words(count, seed, image, purpose::PROBE).map(|word| if word & 1 == 0 { 1.0 } else { -1.0 })
+    words(count, seed, image, stream::PROBE).map(|word| if word & 1 == 0 { 1.0 } else { -1.0 })
 }

@@ -1,8 +1,8 @@
 //! Bits a dimension: how long a code the model needs for images of 256 values a pixel.
 
-pub mod bound;
 pub mod elbo;
 pub mod flow;
+pub mod vlb;
 
 use super::Estimate;
 use serde::{Deserialize, Serialize};

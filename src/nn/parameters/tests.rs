@@ -26,7 +26,7 @@ fn layout() {
 #[test]
 fn first_values() {
     let parameters = three();
-    let slab = parameters.initialise(7, Initialization::PyTorch);
+    let slab = parameters.initialize(7, Initialization::PyTorch);
     let values = |slab: &[f32], name| slab[parameters.find(name).unwrap().range()].to_vec();
     let bound = 1.0 / 27f32.sqrt();
     let largest = |v: &[f32]| v.iter().fold(0f32, |m, x| m.max(x.abs()));
@@ -39,11 +39,11 @@ fn first_values() {
     let gaps = slab.iter().enumerate().filter(|(i, _)| parameters.iter().all(|p| !p.range().contains(i)));
     assert!(gaps.map(|(_, x)| *x).all(|x| x == 0.0));
 
-    let zero = parameters.initialise(7, Initialization::ZeroLast);
+    let zero = parameters.initialize(7, Initialization::ZeroLast);
     assert_eq!(values(&zero, "b.weight"), [0.0; 5]);
     assert_eq!(values(&zero, "c.weight"), values(&slab, "c.weight"), "depends on another tensor");
-    assert_ne!(values(&parameters.initialise(8, Initialization::PyTorch), "a.weight"), weight);
-    assert_ne!(values(&parameters.initialise(7 + (1 << 32), Initialization::PyTorch), "a.weight"), weight);
+    assert_ne!(values(&parameters.initialize(8, Initialization::PyTorch), "a.weight"), weight);
+    assert_ne!(values(&parameters.initialize(7 + (1 << 32), Initialization::PyTorch), "a.weight"), weight);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Kernels of 3 with both strides and kernels of 1 with stride 1; the rest takes tiles.
 
 use super::{Conv2d, Partial, Sizes, grid};
-use crate::ops::faces::{conv2d_pack, conv2d_point_subgroup, conv2d_stride2_subgroup, conv2d_subgroup, conv2d_weight_subgroup};
+use crate::ops::kernels::{conv2d_pack, conv2d_point_subgroup, conv2d_stride2_subgroup, conv2d_subgroup, conv2d_weight_subgroup};
 use crate::tape::{Shape, Tape, Tensor};
 
 /// Groups of four rows in a tile: as many as registers hold, or half as many where that leaves clearly fewer rows empty.

@@ -1,7 +1,7 @@
 //! The form of [`Conv2d`] for real GPUs: tiles in workgroup memory.
 
 use super::{Conv2d, Partial, Sizes, grid};
-use crate::ops::faces::{conv2d, conv2d_weight};
+use crate::ops::kernels::{conv2d, conv2d_weight};
 use crate::tape::{Tape, Tensor};
 
 /// Pixels and channels of a workgroup's tile (shaders/conv2d.wgsl): the higher one for many channels.

@@ -1,12 +1,12 @@
 //! Classifying: cross-entropy of the image's class, of noised images with their time (a classifier that guides) or of clean ones.
 
 use crate::Result;
-use crate::diffusion::{Card, Labels, Process, SchedulerConfig, TrainingTables};
+use crate::diffusion::{CheckpointMetadata, Labels, Process, SchedulerConfig, TrainingTables};
 use crate::gpu::{Gpu, Memory};
-use crate::metrics::ruler::most_probable;
+use crate::metrics::feature_extractor::most_probable;
 use crate::nn::{Classifier, Conditions, Model, Network, Weights};
-use crate::ops::{cross_entropy, embedding, mix, noise, timesteps};
-use crate::tape::{Shape, Tape, purpose};
+use crate::ops::{cross_entropy, embedding, q_sample, randn, timesteps};
+use crate::tape::{Shape, Tape, stream};
 use crate::train::objective::{Batch, Loss, Objective, Tables};
 
 const SHOWN: &str = "process.shown";
@@ -67,9 +67,9 @@ impl Objective for Classify {
         let time = timesteps::random_timesteps(t, count, n);
         let (mut x, mut told) = (batch.images, None);
         if self.process.is_some() {
-            let e = noise::noise(t, purpose::NOISE, shape);
+            let e = randn::randn(t, stream::NOISE, shape);
             let shown = t.memory(SHOWN, Shape::f32([n, 2]));
-            x = mix::mix(t, x, e, shown, time);
+            x = q_sample::q_sample(t, x, e, shown, time);
             let rows = t.memory(TIME, Shape::f32([n, self.network.time_width()]));
             told = Some(embedding::embedding(t, time, rows));
         }
@@ -86,7 +86,7 @@ impl Objective for Classify {
         self.process.as_ref().map(|(_, scheduler)| scheduler.clone())
     }
 
-    fn complete(&self, card: &mut Card) {
+    fn complete(&self, card: &mut CheckpointMetadata) {
         card.labels = Some(Labels { classes: self.classes, dropout: 0.0 });
     }
 

@@ -4,16 +4,18 @@
 
 use crate::Result;
 use crate::diffusion::{
-    Card, Denoiser, Generator, Labels, Process, ProcessName, Request, Sampling, SchedulerConfig, TrainingTables,
-    Variance, variational,
+    CheckpointMetadata, Denoiser, Generator, Labels, Process, ProcessConfig, Request, Sampling, SchedulerConfig,
+    TrainingTables, Variance, variational,
 };
 use crate::gpu::{Gpu, Memory};
-use crate::metrics::border::Border;
-use crate::metrics::likelihood::bound;
+use crate::metrics::likelihood::vlb as bound;
+use crate::metrics::padding::ImagePadding;
 use crate::nn::{Conditions, Model, Network, Weights};
-use crate::ops::{add, affine, drop_label, embedding, importance, mix, mse, noise, slice, timesteps, vlb};
-use crate::report::Images;
-use crate::tape::{Shape, Tape, Tensor, purpose};
+use crate::ops::{
+    add, affine, drop_label, embedding, importance_sampling, mse, q_sample, randn, slice, timesteps, vlb,
+};
+use crate::output::Images;
+use crate::tape::{Shape, Tape, Tensor, stream};
 use crate::train::objective::{Batch, Drawing, Loss, Objective, Tables};
 use crate::train::settings::Config;
 
@@ -23,7 +25,12 @@ const WEIGHTS: &str = "process.weights";
 const TIME: &str = "process.time";
 const BOUND: &str = "process.bound";
 /// State of the choice of times by their losses.
-const IMPORTANCE: [&str; 4] = ["importance.history", "importance.count", "importance.weights", "importance.cumulative"];
+const IMPORTANCE: [&str; 4] = [
+    "importance_sampling.history",
+    "importance_sampling.count",
+    "importance_sampling.weights",
+    "importance_sampling.cumulative",
+];
 /// Time steps of an image at which its bound is measured while a run goes on, besides t = 0.
 const BOUND_TIMESTEPS: u32 = 8;
 /// Losses that are remembered of each time.
@@ -37,7 +44,7 @@ pub struct Denoise {
     /// The process.
     pub process: Box<dyn Process>,
     /// Its name and numbers.
-    pub process_name: ProcessName,
+    pub process_name: ProcessConfig,
     /// The sampler of pictures and checkpoints.
     pub scheduler: SchedulerConfig,
     /// What the network is told of labels.
@@ -45,7 +52,7 @@ pub struct Denoise {
     /// Weight of the variational bound of all times, for a network that learns the variance.
     pub vlb_weight: Option<f32>,
     /// Smallest standard deviation of the decoder of a learned variance; 0 for that of the other time steps.
-    pub decoder_deviation: f64,
+    pub decoder_min_std: f64,
     /// Whether times are drawn by their losses.
     pub importance: bool,
     /// How the run draws its samples.
@@ -103,7 +110,7 @@ impl Objective for Denoise {
         if let (Some(_), Some(noise)) = (self.vlb_weight, self.process.schedule()) {
             tables.push((
                 BOUND,
-                variational::table(noise, &*self.process, Variance::LearnedRange, self.decoder_deviation).concat(),
+                variational::table(noise, &*self.process, Variance::LearnedRange, self.decoder_min_std).concat(),
             ));
         }
         tables
@@ -131,10 +138,10 @@ impl Objective for Denoise {
             Some([.., cumulative]) => timesteps::weighted_timesteps(t, cumulative, count, n),
             None => timesteps::random_timesteps(t, count, n),
         };
-        let e = noise::noise(t, purpose::NOISE, t.shape(x0));
+        let e = randn::randn(t, stream::NOISE, t.shape(x0));
         let shown = t.memory(SHOWN, Shape::f32([n, 2]));
-        let x = mix::mix(t, x0, e, shown, time);
-        let goal = match self.constant_target() {
+        let x = q_sample::q_sample(t, x0, e, shown, time);
+        let target = match self.constant_target() {
             Some([image, _]) => {
                 if image == 1.0 {
                     x0
@@ -144,7 +151,7 @@ impl Objective for Denoise {
             }
             None => {
                 let target = t.memory(TARGET, Shape::f32([n, 2]));
-                mix::mix(t, x0, e, target, time)
+                q_sample::q_sample(t, x0, e, target, time)
             }
         };
         let labels = self.labels.map(|labels| match (weights.training(), labels.null_class()) {
@@ -163,11 +170,11 @@ impl Objective for Denoise {
         let whole = self.network.forward(t, weights, x, Conditions { time: told, labels });
         let w = t.memory(WEIGHTS, Shape::f32([n]));
         let loss = match self.vlb_weight {
-            None => mse::mse(t, whole, goal, w, time),
+            None => mse::mse(t, whole, target, w, time),
             Some(weight) => {
                 let mean = slice::slice(t, whole, 0, channels);
                 let variance = slice::slice(t, whole, channels, channels);
-                let simple = mse::mse(t, mean, goal, w, time);
+                let simple = mse::mse(t, mean, target, w, time);
                 let table = t.memory(BOUND, Shape::f32([n, variational::COLUMNS]));
                 let bound = vlb::vlb(t, mean, variance, x0, x, table, time);
                 // L_vlb is the sum over all times of what is drawn for one.
@@ -181,7 +188,7 @@ impl Objective for Denoise {
     fn after(&self, t: &mut Tape, loss: Loss) {
         if self.importance {
             let state = self.state_tensors(t);
-            importance::importance(t, loss.loss, loss.time, state);
+            importance_sampling::importance_sampling(t, loss.loss, loss.time, state);
         }
     }
 
@@ -192,7 +199,7 @@ impl Objective for Denoise {
             process: &*self.process,
             labels: self.labels,
             learned_variance: self.vlb_weight.is_some(),
-            decoder_deviation: self.decoder_deviation,
+            decoder_min_std: self.decoder_min_std,
         })
     }
 
@@ -200,11 +207,11 @@ impl Objective for Denoise {
         Some(self.scheduler.clone())
     }
 
-    fn complete(&self, card: &mut Card) {
+    fn complete(&self, card: &mut CheckpointMetadata) {
         card.labels = self.labels;
         card.process = self.process_name;
         card.learned_variance = self.vlb_weight.is_some();
-        card.decoder_deviation = self.decoder_deviation;
+        card.decoder_min_std = self.decoder_min_std;
         card.sampling = Some(self.sampling);
     }
 
@@ -261,7 +268,7 @@ impl Objective for Denoise {
         if self.process.schedule().is_none() {
             return Ok(None); // an equation would have to be solved for each image
         }
-        let border = Border::between(image, image)?;
+        let border = ImagePadding::between(image, image)?;
         let bound = bound::Bound::new(gpu, memory, &model, border, config.batch, "evaluation.bound")?;
         let bits = bound.measure(gpu, memory, images, BOUND_TIMESTEPS, config.seed, &mut |_| Ok(()))?;
         Ok(Some(bits.total.value))

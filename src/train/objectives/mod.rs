@@ -45,10 +45,10 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
     let schedule = || NoiseSchedule::new(&config.noise(), config.timesteps, config.zero_terminal_snr);
     let process = config.process.build(|| Discrete::new(schedule()?, config.prediction))?;
     if let Some(noise) = process.schedule() {
-        let (most, asked) = (noise.betas()[0].sqrt(), f64::from(config.decoder_deviation));
+        let (most, asked) = (noise.betas()[0].sqrt(), f64::from(config.decoder_min_std));
         if asked >= most {
             return Err(Error::Config(format!(
-                "--decoder-deviation {asked}: the largest deviation of the first step is {most:.5}, so this must be smaller"
+                "--decoder-min-std {asked}: the largest deviation of the first step is {most:.5}, so this must be smaller"
             )));
         }
     }
@@ -71,7 +71,7 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
         scheduler,
         labels,
         vlb_weight: config.learned_variance.then_some(config.vlb_weight),
-        decoder_deviation: f64::from(config.decoder_deviation),
+        decoder_min_std: f64::from(config.decoder_min_std),
         importance: config.importance_sampling,
         sampling,
     }))

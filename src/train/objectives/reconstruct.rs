@@ -4,11 +4,10 @@
 use crate::Result;
 use crate::diffusion::autoencoder::Decoder;
 use crate::gpu::{Gpu, Memory};
-use crate::metrics::likelihood::bound::Images;
 use crate::metrics::likelihood::elbo;
+use crate::metrics::likelihood::vlb::Images;
 use crate::nn::{Likelihood, Model, Vae, Weights};
-use crate::ops::{add, affine, bernoulli, discretised_logistic, kl_normal, reparametrise, slice, timesteps};
-use crate::report;
+use crate::ops::{add, affine, bce_with_logits, discretized_logistic, kl_normal, reparameterize, slice, timesteps};
 use crate::tape::Tape;
 use crate::train::objective::{Batch, Drawing, Loss, Objective, Tables};
 use crate::train::settings::Config;
@@ -42,14 +41,14 @@ impl Objective for Reconstruct {
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
         let [count, channels, height, width]: [u32; 4] = t.shape(batch.images).as_array();
         let (mean, log_variance) = self.model.encode(t, weights, batch.images);
-        let z = reparametrise::reparametrise(t, mean, log_variance);
+        let z = reparameterize::reparameterize(t, mean, log_variance);
         let out = self.model.decode(t, weights, z);
         let reconstruction = match self.model.config().likelihood {
-            Likelihood::Bernoulli => bernoulli::bernoulli(t, out, batch.images),
-            Likelihood::DiscretisedLogistic => {
+            Likelihood::Bernoulli => bce_with_logits::bce_with_logits(t, out, batch.images),
+            Likelihood::DiscretizedLogistic => {
                 let mean = slice::slice(t, out, 0, channels);
                 let log_scale = slice::slice(t, out, channels, channels);
-                discretised_logistic::discretised_logistic(t, mean, log_scale, batch.images)
+                discretized_logistic::discretized_logistic(t, mean, log_scale, batch.images)
             }
         };
         let divergence = kl_normal::kl_normal(t, mean, log_variance);
@@ -69,12 +68,12 @@ impl Objective for Reconstruct {
         memory: &mut Memory,
         config: &Config,
         drawing: &Drawing<'_>,
-    ) -> Result<Option<Vec<report::Images<'static>>>> {
+    ) -> Result<Option<Vec<crate::output::Images<'static>>>> {
         let count = drawing.labels.len() as u32;
         let decoder = Decoder::new(gpu, memory, &self.model, drawing.slab, count, drawing.name)?;
         let images = decoder.draw(gpu, memory, config.seed, drawing.first..drawing.first + count)?;
         let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
-        Ok(Some(vec![report::Images::from_f32(&images, [drawing.labels.len(), channels, height, width])]))
+        Ok(Some(vec![crate::output::Images::from_f32(&images, [drawing.labels.len(), channels, height, width])]))
     }
 
     /// The evidence lower bound, of one latent for each image.
@@ -86,7 +85,7 @@ impl Objective for Reconstruct {
         slab: &str,
         config: &Config,
     ) -> Result<Option<f64>> {
-        if self.model.likelihood() != Likelihood::DiscretisedLogistic {
+        if self.model.likelihood() != Likelihood::DiscretizedLogistic {
             return Ok(None);
         }
         let elbo = elbo::Elbo::new(gpu, memory, &self.model, slab, config.batch, "evaluation.elbo")?;

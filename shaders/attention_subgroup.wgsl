@@ -1,0 +1,277 @@
+// y = softmax(q k^T / sqrt(d)) v in each head: the form for software Vulkan (one subgroup of L lanes, no barriers).
+// q, k, v, y [B, I, T]; head h owns the d = WIDTH channels from h d; tokens lie side by side, so lanes load neighbours.
+// stats [B, heads, 2, T] holds the largest score of each query, in units of log 2, and the reciprocal of the sum of the exponentials
+// relative to it: more exact than their logarithm. The T x T matrix is never stored (Dao 2023, "FlashAttention-2").
+//
+// A lane owns two tokens (queries in `forward` and `backward_query`, keys in `backward_key_value`) and CHUNK channels of the result. Tokens
+// of the other side come in tiles of L: each lane loads one and its values are broadcast, so one load serves 2 L multiply-adds (two own
+// tokens are a quarter faster than one, four no faster still). The first CHUNK channels of the own tokens stay in registers, the rest (wide
+// heads) is loaded again, and for each chunk of the result the scores are computed again. Grid (T / 2 L, heads * chunks, B).
+// FLOPs 4 T^2 I B forward, 6 for dq, 8 for dk and dv (d <= CHUNK); the other side is read T / 2 L times.
+//
+// Backward, with p recomputed from stats and delta = rowsum(dy * y):   dv = p^T dy   ds = p * (dy v^T - delta)   dq = ds k   dk = ds^T q
+
+override T: u32;
+override HEADS: u32;
+override WIDTH: u32;
+override SCALE: f32;        // log2(e) / sqrt(d): scores are in units of log 2
+override ADD: bool;
+
+const CHUNK = 8u;
+const OWN = 2u;             // tokens of a lane
+alias Own = vec2<f32>;
+const LOWEST = -1e38;       // score of a key that does not exist
+
+@group(0) @binding(0) var<storage, read> q: array<f32>;
+@group(0) @binding(1) var<storage, read> k: array<f32>;
+@group(0) @binding(2) var<storage, read> v: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read_write> stats: array<f32>;
+
+struct BufferSlot {
+  token: u32,     // the lane's first; the others follow at a distance of L. They may lie past the end
+  at: vec2<u32>,  // the same, not past the end
+  head: u32,      // counted over the batch
+  base: u32,      // of the head's channels
+  first: u32,     // channel of the chunk
+}
+
+fn place(lane: Lane) -> BufferSlot {
+  let chunks = (WIDTH + CHUNK - 1u) / CHUNK;
+  let token = lane.workgroup.x * OWN * L + lane.index;
+  let at = min(token + L * vec2<u32>(0u, 1u), vec2<u32>(T - 1u));
+  let head = lane.workgroup.z * HEADS + lane.workgroup.y / chunks;
+  return BufferSlot(token, at, head, head * WIDTH * T, lane.workgroup.y % chunks * CHUNK);
+}
+
+fn own_q(row: u32, p: BufferSlot) -> Own {
+  return Own(q[row + p.at.x], q[row + p.at.y]);
+}
+
+fn own_k(row: u32, p: BufferSlot) -> Own {
+  return Own(k[row + p.at.x], k[row + p.at.y]);
+}
+
+fn own_v(row: u32, p: BufferSlot) -> Own {
+  return Own(v[row + p.at.x], v[row + p.at.y]);
+}
+
+fn own_dy(row: u32, p: BufferSlot) -> Own {
+  return Own(dy[row + p.at.x], dy[row + p.at.y]);
+}
+
+// sum += own * (the value of each lane)
+fn accumulate(sum: ptr<function, array<Own, L>>, own: Own, value: f32) {
+  for (var l = 0u; l < L; l++) {
+    (*sum)[l] += own * subgroupShuffle(value, l);
+  }
+}
+
+// The sum over the lanes of weight times their value.
+fn weighted(weight: ptr<function, array<Own, L>>, value: f32) -> Own {
+  var sum = Own();
+  for (var l = 0u; l < L; l++) {
+    sum += (*weight)[l] * subgroupShuffle(value, l);
+  }
+  return sum;
+}
+
+fn in_head(channel: u32) -> bool {
+  return WIDTH % CHUNK == 0u || channel < WIDTH;
+}
+
+// A channel of the result, or the last one: subgroup functions may not stand in a branch on a chunk's number, which compilers take for
+// different from lane to lane.
+fn channel_row(p: BufferSlot, c: u32) -> u32 {
+  return p.base + select(min(p.first + c, WIDTH - 1u), p.first + c, WIDTH % CHUNK == 0u) * T;
+}
+
+fn exists(token: u32) -> bool {
+  return T % L == 0u || token < T;
+}
+
+@compute @workgroup_size(WG)
+fn forward(lane: Lane) {
+  let p = place(lane);
+  var mine: array<Own, CHUNK>;
+  var sum: array<Own, CHUNK>;
+  for (var c = 0u; c < CHUNK; c++) {
+    if (c < WIDTH) {
+      mine[c] = own_q(p.base + c * T, p) * SCALE;
+    }
+  }
+  var largest = Own(LOWEST);
+  var total = Own();
+  for (var j = 0u; j < T; j += L) {
+    let other = min(j + lane.index, T - 1u);
+    var s: array<Own, L>;
+    for (var c = 0u; c < CHUNK; c++) {
+      if (c < WIDTH) {
+        accumulate(&s, mine[c], k[p.base + c * T + other]);
+      }
+    }
+    for (var c = CHUNK; c < WIDTH; c++) {
+      accumulate(&s, own_q(p.base + c * T, p) * SCALE, k[p.base + c * T + other]);
+    }
+    var top = largest;
+    for (var l = 0u; l < L; l++) {
+      s[l] = select(Own(LOWEST), s[l], exists(j + l));
+      top = max(top, s[l]);
+    }
+    let kept = exp2(largest - top);
+    largest = top;
+    total *= kept;
+    for (var l = 0u; l < L; l++) {
+      s[l] = exp2(s[l] - top);
+      total += s[l];
+    }
+    for (var c = 0u; c < CHUNK; c++) {
+      if (c < WIDTH) {
+        sum[c] = sum[c] * kept + weighted(&s, v[channel_row(p, c) + other]);
+      }
+    }
+  }
+  let share = 1.0 / total;
+  for (var i = 0u; i < OWN; i++) {
+    let token = p.token + i * L;
+    if (token < T) {
+      for (var c = 0u; c < CHUNK; c++) {
+        if (in_head(p.first + c)) {
+          y[p.base + (p.first + c) * T + token] = sum[c][i] * share[i];
+        }
+      }
+      if (p.first == 0u) {
+        stats[p.head * 2u * T + token] = largest[i];
+        stats[p.head * 2u * T + T + token] = share[i];
+      }
+    }
+  }
+}
+
+@group(0) @binding(3) var<storage, read> saved: array<f32>;
+@group(0) @binding(4) var<storage, read> dy: array<f32>;
+@group(0) @binding(5) var<storage, read> delta: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dq: array<f32>;
+
+@compute @workgroup_size(WG)
+fn backward_query(lane: Lane) {
+  let p = place(lane);
+  var mine: array<Own, CHUNK>;
+  var mine_dy: array<Own, CHUNK>;
+  var sum: array<Own, CHUNK>;
+  for (var c = 0u; c < CHUNK; c++) {
+    if (c < WIDTH) {
+      mine[c] = own_q(p.base + c * T, p) * SCALE;
+      mine_dy[c] = own_dy(p.base + c * T, p);
+    }
+  }
+  let largest = Own(saved[p.head * 2u * T + p.at.x], saved[p.head * 2u * T + p.at.y]);
+  let share = Own(saved[p.head * 2u * T + T + p.at.x], saved[p.head * 2u * T + T + p.at.y]);
+  let own_delta = Own(delta[p.head * T + p.at.x], delta[p.head * T + p.at.y]);
+  for (var j = 0u; j < T; j += L) {
+    let other = min(j + lane.index, T - 1u);
+    var s: array<Own, L>;
+    var dp: array<Own, L>;
+    for (var c = 0u; c < CHUNK; c++) {
+      if (c < WIDTH) {
+        accumulate(&s, mine[c], k[p.base + c * T + other]);
+        accumulate(&dp, mine_dy[c], v[p.base + c * T + other]);
+      }
+    }
+    for (var c = CHUNK; c < WIDTH; c++) {
+      accumulate(&s, own_q(p.base + c * T, p) * SCALE, k[p.base + c * T + other]);
+      accumulate(&dp, own_dy(p.base + c * T, p), v[p.base + c * T + other]);
+    }
+    for (var l = 0u; l < L; l++) {
+      s[l] = select(Own(), exp2(s[l] - largest) * (dp[l] - own_delta), exists(j + l));
+    }
+    for (var c = 0u; c < CHUNK; c++) {
+      if (c < WIDTH) {
+        sum[c] += weighted(&s, k[channel_row(p, c) + other]);
+      }
+    }
+  }
+  for (var i = 0u; i < OWN; i++) {
+    let token = p.token + i * L;
+    if (token < T) {
+      for (var c = 0u; c < CHUNK; c++) {
+        if (in_head(p.first + c)) {
+          let to = p.base + (p.first + c) * T + token;
+          let gradient = sum[c][i] * share[i] * SCALE * LN_2;
+          if (ADD) {
+            dq[to] += gradient;
+          } else {
+            dq[to] = gradient;
+          }
+        }
+      }
+    }
+  }
+}
+
+const LN_2 = 0.6931471805599453;   // SCALE * LN_2 = 1 / sqrt(d)
+
+@group(0) @binding(6) var<storage, read_write> dk: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dv: array<f32>;
+
+@compute @workgroup_size(WG)
+fn backward_key_value(lane: Lane) {
+  let p = place(lane);
+  var mine: array<Own, CHUNK>;
+  var mine_v: array<Own, CHUNK>;
+  var sum_k: array<Own, CHUNK>;
+  var sum_v: array<Own, CHUNK>;
+  for (var c = 0u; c < CHUNK; c++) {
+    if (c < WIDTH) {
+      mine[c] = own_k(p.base + c * T, p) * SCALE;
+      mine_v[c] = own_v(p.base + c * T, p);
+    }
+  }
+  for (var j = 0u; j < T; j += L) {
+    let other = min(j + lane.index, T - 1u);
+    var s: array<Own, L>;
+    var ds: array<Own, L>;
+    for (var c = 0u; c < CHUNK; c++) {
+      if (c < WIDTH) {
+        accumulate(&s, mine[c], q[p.base + c * T + other]);
+        accumulate(&ds, mine_v[c], dy[p.base + c * T + other]);
+      }
+    }
+    for (var c = CHUNK; c < WIDTH; c++) {
+      accumulate(&s, own_k(p.base + c * T, p) * SCALE, q[p.base + c * T + other]);
+      accumulate(&ds, own_v(p.base + c * T, p), dy[p.base + c * T + other]);
+    }
+    let largest = saved[p.head * 2u * T + other];
+    let share = saved[p.head * 2u * T + T + other];
+    let its_delta = delta[p.head * T + other];
+    for (var l = 0u; l < L; l++) {
+      let weight = exp2(s[l] - subgroupShuffle(largest, l)) * subgroupShuffle(share, l);
+      s[l] = select(Own(), weight, exists(j + l));
+      ds[l] = s[l] * (ds[l] - subgroupShuffle(its_delta, l));
+    }
+    for (var c = 0u; c < CHUNK; c++) {
+      if (c < WIDTH) {
+        sum_v[c] += weighted(&s, dy[channel_row(p, c) + other]);
+        sum_k[c] += weighted(&ds, q[channel_row(p, c) + other]);
+      }
+    }
+  }
+  for (var i = 0u; i < OWN; i++) {
+    let token = p.token + i * L;
+    if (token < T) {
+      for (var c = 0u; c < CHUNK; c++) {
+        if (in_head(p.first + c)) {
+          let to = p.base + (p.first + c) * T + token;
+          let gradient = sum_k[c][i] * SCALE * LN_2;
+          if (ADD) {
+            dk[to] += gradient;
+            dv[to] += sum_v[c][i];
+          } else {
+            dk[to] = gradient;
+            dv[to] = sum_v[c][i];
+          }
+        }
+      }
+    }
+  }
+}

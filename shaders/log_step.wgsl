@@ -1,0 +1,26 @@
+// Row (step.index mod ROWS) of the log = (mean loss, |g|, finite, 0, loss[0..B], t[0..B])      loss [B]; t u32 [B]; norm [4]; log [ROWS, 4 + 2B]
+// The host reads the log every few steps, without stopping any.
+// One invocation.
+
+override BATCH: u32;
+override ROWS: u32;
+
+@group(0) @binding(0) var<storage, read> loss: array<f32>;
+@group(0) @binding(1) var<storage, read> t: array<u32>;
+@group(0) @binding(2) var<storage, read> norm: array<f32>;
+@group(0) @binding(3) var<storage, read_write> log_rows: array<f32>;
+
+@compute @workgroup_size(1)
+fn forward() {
+  let row = (step.index % ROWS) * (4u + 2u * BATCH);
+  var sum = 0.0;
+  for (var b = 0u; b < BATCH; b++) {
+    sum += loss[b];
+    log_rows[row + 4u + b] = loss[b];
+    log_rows[row + 4u + BATCH + b] = f32(t[b]);
+  }
+  log_rows[row] = sum / f32(BATCH);
+  log_rows[row + 1u] = norm[0];
+  log_rows[row + 2u] = norm[2];
+  log_rows[row + 3u] = 0.0;
+}

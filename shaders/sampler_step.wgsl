@@ -1,0 +1,85 @@
+// One denoising step of every sampler that is linear in x, model output m, noise and a memory h of the steps before, by the coefficients
+// (c0 .. c11) in row `step.index` of a table:
+//   x0 = clip(c0 x + c1 m, -CLIP, CLIP);  e = c2 x + c3 m
+//   forward:           x' = c4 x0 + c5 x + c6 e + c7 z,  z ~ N(0, 1) by seed, step and the image's number
+//   forward_history:   x' = the same + c8 h;  h' = c9 x0 + c10 x + c11 e, both of the old x and h
+//   forward_variance:  x' = the first, with exp((f c10 + (1 - f) c11) / 2) for a c7 that is not zero, f = (v + 1) / 2: v is the model's
+//                      place between the logarithms c10 and c11 of the largest and the smallest variance (Nichol and Dhariwal 2021, eq. 15)
+// x [B, n] and history [B, n] updated in place; model, variance [B, n]; table [S, 12]
+// One invocation four elements of an image. FLOPs about 60 an element, 70 with history or variance; bytes 12, 20, 16 B n.
+
+override IMAGE_SIZE: u32;   // n
+override CLIP: f32;
+
+struct Dims { batch: u32 }
+
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read> model: array<f32>;
+@group(0) @binding(2) var<storage, read> table: array<f32>;
+@group(0) @binding(3) var<uniform> dims: Dims;
+
+// What an invocation does: `count` elements from `first` on, of an image, with these normal numbers.
+struct Block { first: u32, count: u32, z: vec4<f32> }
+
+fn block_of(lane: Lane) -> Block {
+  let blocks = (IMAGE_SIZE + 3u) / 4u;
+  let image = flat_index(lane) / blocks;
+  let block = flat_index(lane) % blocks;
+  let z = normal(random_words(STREAM_SAMPLER, step.index, step.first_image + image, block));
+  let count = select(0u, min(4u, IMAGE_SIZE - 4u * block), image < dims.batch);
+  return Block(image * IMAGE_SIZE + 4u * block, count, z);
+}
+
+fn c(k: u32) -> f32 {
+  return table[12u * step.index + k];
+}
+
+// x0, x and e of an element.
+fn terms(i: u32) -> vec3<f32> {
+  let x0 = clamp(c(0u) * x[i] + c(1u) * model[i], -CLIP, CLIP);
+  return vec3<f32>(x0, x[i], c(2u) * x[i] + c(3u) * model[i]);
+}
+
+// x' without noise and history.
+fn mean(t: vec3<f32>) -> f32 {
+  return c(4u) * t.x + c(5u) * t.y + c(6u) * t.z;
+}
+
+@compute @workgroup_size(FLAT)
+fn forward(lane: Lane) {
+  let own = block_of(lane);
+  for (var k = 0u; k < own.count; k++) {
+    let i = own.first + k;
+    x[i] = mean(terms(i)) + c(7u) * own.z[k];
+  }
+}
+
+@group(0) @binding(4) var<storage, read_write> history: array<f32>;
+
+@compute @workgroup_size(FLAT)
+fn forward_history(lane: Lane) {
+  let own = block_of(lane);
+  for (var k = 0u; k < own.count; k++) {
+    let i = own.first + k;
+    let t = terms(i);
+    var next = mean(t) + c(7u) * own.z[k];
+    if (c(8u) != 0.0) {   // a first step finds in h what another sample left, maybe no number
+      next += c(8u) * history[i];
+    }
+    x[i] = next;
+    history[i] = c(9u) * t.x + c(10u) * t.y + c(11u) * t.z;
+  }
+}
+
+@group(0) @binding(4) var<storage, read> variance: array<f32>;
+
+@compute @workgroup_size(FLAT)
+fn forward_variance(lane: Lane) {
+  let own = block_of(lane);
+  for (var k = 0u; k < own.count; k++) {
+    let i = own.first + k;
+    let f = 0.5 * (variance[i] + 1.0);
+    let deviation = exp(0.5 * (f * c(10u) + (1.0 - f) * c(11u)));
+    x[i] = mean(terms(i)) + select(0.0, deviation, c(7u) != 0.0) * own.z[k];
+  }
+}

@@ -1,0 +1,84 @@
+//! Negative log-likelihood of an image whose pixels are independent coins.
+
+use super::kernels::bce_with_logits::{Backward, Forward};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Binary cross-entropy with logits, summed over an image.
+#[derive(Debug)]
+pub struct BceWithLogits;
+
+/// `loss[b] = sum (log(1 + exp(l)) - p l)` over the elements of image b, in nats: `logits` l `[B, ...]`; `x` `[B, ...]` in [-1, 1] stands for
+/// probabilities p = (x + 1) / 2; loss `[B]` (Kingma and Welling 2014, appendix C.1). A sum, not a mean. Differentiable in `logits`.
+#[track_caller]
+pub fn bce_with_logits(t: &mut Tape, logits: Tensor, x: Tensor) -> Tensor {
+    t.apply1(BceWithLogits, &[logits, x])
+}
+
+impl Op for BceWithLogits {
+    fn name(&self) -> &'static str {
+        "bce_with_logits"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [logits, x] if logits == x && x.dtype == Dtype::F32 => Ok(vec![Shape::f32([x.dims()[0]])]),
+            _ => Err("takes logits and pixels of one shape [B, ...]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (batch, length) = (t.shape(y[0]).len() as u32, t.shape(x[0]).len() as u32);
+        let kernel = Forward { logits: x[0], x: x[1], loss: y[0], image_size: length / batch };
+        t.emit(kernel, batch, 24 * u64::from(length));
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let [logits, x] = node.inputs[..] else { unreachable!("two inputs") };
+        let (batch, length) = (t.shape(dy).len() as u32, t.shape(x).len() as u32);
+        t.grad(logits, |t, dx, add| {
+            let kernel = Backward { logits, x, dy, dx, add, image_size: length / batch, length };
+            t.emit_flat(kernel, length, 10 * u64::from(length));
+        });
+    }
+
+    fn constants(&self) -> &'static [usize] {
+        &[1]
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let batch = x[0].shape.dims()[0];
+        let each = x[0].data.len() / batch as usize;
+        vec![Array::from_fn(Shape::f32([batch]), |b| {
+            let term = |i: usize| {
+                let (l, p) = (x[0].data[i], (x[1].data[i] + 1.0) / 2.0);
+                l.max(0.0) + (-l.abs()).exp().ln_1p() - p * l
+            };
+            (b * each..(b + 1) * each).map(term).sum()
+        })]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        inputs[0].len() / inputs[0].dims()[0] as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        24 * inputs[0].len() as u64
+    }
+}
+
+fn case(shape: Shape, scale: f32) -> Case {
+    Case { op: Rc::new(BceWithLogits), inputs: vec![(shape, Fill::Normal(scale)), (shape, Fill::Uniform(-1.0, 1.0))] }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "bce_with_logits",
+    formula: "loss[b] = sum (log(1 + exp(l)) - p l), p = (x + 1) / 2",
+    case: |draw: &mut Draw| {
+        let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
+        case(shape, draw.one_of(&[1.0, 10.0]))
+    },
+    bench: || vec![case(Shape::f32([64, 1, 28, 28]), 1.0)],
+};

@@ -1,0 +1,63 @@
+//! The batch twice over, for guidance.
+
+use super::kernels::duplicate::Forward;
+use crate::tape::{Array, Case, Draw, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Repeats a batch.
+#[derive(Debug)]
+pub struct Duplicate;
+
+/// (x, x) along the first dimension: `x` [B, ...], result [2B, ...].
+#[track_caller]
+pub fn duplicate(t: &mut Tape, x: Tensor) -> Tensor {
+    t.apply1(Duplicate, &[x])
+}
+
+impl Op for Duplicate {
+    fn name(&self) -> &'static str {
+        "duplicate"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let [x] = *inputs else { return Err("takes one tensor".into()) };
+        let mut dims = x.dims().to_vec();
+        dims[0] *= 2;
+        Ok(vec![Shape::new(&dims, x.dtype)])
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let length = t.shape(x[0]).len() as u32;
+        t.emit_flat(Forward { x: x[0], y: y[0], length }, 2 * length, 0);
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let mut dims = x[0].shape.dims().to_vec();
+        dims[0] *= 2;
+        vec![Array { shape: Shape::new(&dims, x[0].shape.dtype), data: [&x[0].data[..], &x[0].data[..]].concat() }]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        1
+    }
+
+    fn flops(&self, _: &[Shape]) -> u64 {
+        0
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "duplicate",
+    formula: "y = (x, x)",
+    case: |draw: &mut Draw| {
+        let shape = Shape::f32([draw.range(1, 6), draw.range(1, 40)]);
+        Case { op: Rc::new(Duplicate), inputs: vec![(shape, Fill::Normal(1.0))] }
+    },
+    bench: || vec![Case { op: Rc::new(Duplicate), inputs: vec![(Shape::f32([64, 1, 28, 28]), Fill::Normal(1.0))] }],
+};

@@ -1,0 +1,68 @@
+//! The moving average of the parameters.
+
+use super::kernels::ema::Forward;
+use crate::tape::{Array, Case, Draw, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Moves an average towards its source.
+#[derive(Debug)]
+pub struct Ema;
+
+/// average += (1 - step.average_decay) (p - average), in place; both slabs of one length.
+#[track_caller]
+pub fn ema(t: &mut Tape, average: Tensor, p: Tensor) {
+    t.apply(Ema, &[average, p]);
+}
+
+impl Op for Ema {
+    fn name(&self) -> &'static str {
+        "ema"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [average, p] if average == p => Ok(vec![]),
+            _ => Err("takes two slabs of one length".into()),
+        }
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[0]
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], _: &[Tensor]) -> Vec<Tensor> {
+        let shape = t.shape(x[0]);
+        let length = shape.vec4s();
+        t.emit_flat(Forward { average: x[0], p: x[1], length }, length, 3 * shape.len() as u64);
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
+        let rate = 1.0 - f64::from(step.ema_decay);
+        vec![Array::from_fn(x[0].shape, |i| x[0].data[i] + rate * (x[1].data[i] - x[0].data[i]))]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        3
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        3 * inputs[0].len() as u64
+    }
+}
+
+fn case(length: u32) -> Case {
+    Case { op: Rc::new(Ema), inputs: vec![(Shape::f32([length]), Fill::Normal(1.0)); 2] }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "ema",
+    formula: "a += (1 - decay) (p - a)",
+    case: |draw: &mut Draw| case(draw.range(1, 999)),
+    bench: || vec![case(1_707_009)],
+};

@@ -1,0 +1,121 @@
+//! ImportanceSampling sampling of time steps: keeps the last losses of each, and makes of them the probabilities that the next steps draw from.
+
+use super::kernels::importance_sampling::{Append, Forward};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Losses kept of each time step.
+pub const KEPT: u32 = 10;
+
+/// Loss-second-moment resampling.
+#[derive(Debug)]
+pub struct ImportanceSampling;
+
+/// Appends the unweighted `losses` `[B]` of `timesteps` u32 `[B]` to `history` `[T, 10]`, and updates `count`, `weights` and `cdf` `[T]`:
+/// weights = 1 / (T p) and cdf = the cumulative p, with p_t in proportion to the root of the mean square of the last ten losses of t, mixed
+/// with 0.001 of the uniform distribution (Nichol and Dhariwal 2021, section 3.3); p is uniform until every time step has ten losses. Losses
+/// that are not finite, or larger than 1e18, are left out.
+///
+/// All four are state of the training, in named memory: `history`, `count` and `cdf` begin as zeros (a `cdf` that ends in zero is uniform to
+/// [`weighted_timesteps`](super::timesteps::weighted_timesteps)), `weights` as ones, written by the host. Recorded after everything that
+/// reads `weights`, which belong to the `cdf` that this step's time steps were drawn from.
+#[track_caller]
+pub fn importance_sampling(t: &mut Tape, losses: Tensor, timesteps: Tensor, [history, count, weights, cdf]: [Tensor; 4]) {
+    t.apply(ImportanceSampling, &[losses, timesteps, history, count, weights, cdf]);
+}
+
+impl Op for ImportanceSampling {
+    fn name(&self) -> &'static str {
+        "importance_sampling"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [losses, t, history, count, weights, cdf] if losses.dtype == Dtype::F32 && t == Shape::u32([losses.len() as u32]) => {
+                let length = cdf.len() as u32;
+                let row = Shape::f32([length]);
+                let fits = [count, weights, cdf] == [row; 3] && history == Shape::f32([length, KEPT]);
+                if fits { Ok(vec![]) } else { Err("the state is history [T, 10] and count, weights and cdf [T]".into()) }
+            }
+            _ => Err("takes losses [B], time steps u32 [B] and four tensors of state".into()),
+        }
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[2, 3, 4, 5]
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], _: &[Tensor]) -> Vec<Tensor> {
+        let (batch, row) = (t.shape(x[0]).len() as u32, t.shape(x[5]));
+        let timesteps = row.len() as u32;
+        let roots = t.transient(row);
+        let append = Append { losses: x[0], t: x[1], history: x[2], count: x[3], roots, batch, timesteps };
+        t.emit_flat(append, timesteps, u64::from(timesteps) * (u64::from(batch) + 22));
+        t.emit(Forward { r: roots, weights: x[4], cdf: x[5], timesteps }, 1, 8 * u64::from(timesteps));
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let (mut history, mut count) = (x[2].clone(), x[3].clone());
+        let (length, kept) = (count.data.len(), KEPT as usize);
+        for (&loss, &t) in x[0].data.iter().zip(&x[1].data) {
+            if loss.abs() <= f64::from(1e18f32) {
+                let n = &mut count.data[t as usize];
+                history.data[t as usize * kept + *n as usize % kept] = loss;
+                *n += if *n + 1.0 >= 20.0 { -9.0 } else { 1.0 };
+            }
+        }
+        let mean_square = |losses: &[f64]| losses.iter().map(|loss| loss * loss).sum::<f64>() / kept as f64;
+        let roots: Vec<f64> = history.data.chunks(kept).map(|losses| mean_square(losses).sqrt()).collect();
+        let total: f64 = roots.iter().sum();
+        let measured = count.data.iter().all(|&n| n >= 10.0) && total > 0.0;
+        let even = 1.0 / length as f64;
+        let p = |t: usize| if measured { 0.999 * roots[t] / total + 0.001 * even } else { even };
+        let mut sum = 0.0;
+        let cdf = Array::from_fn(x[5].shape, |t| {
+            sum += p(t);
+            sum
+        });
+        vec![history, count, Array::from_fn(x[4].shape, |t| even / p(t)), cdf]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        inputs[5].len() + KEPT as usize
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        inputs[5].len() as u64 * (inputs[0].len() as u64 + 30)
+    }
+}
+
+fn case(batch: u32, timesteps: u32, count: Fill, losses: Fill) -> Case {
+    let row = Shape::f32([timesteps]);
+    let inputs = vec![
+        (Shape::f32([batch]), losses),
+        (Shape::u32([batch]), Fill::Below(timesteps)),
+        (Shape::f32([timesteps, KEPT]), losses),
+        (row, count),
+        (row, Fill::Uniform(0.5, 2.0)),
+        (row, Fill::Rising),
+    ];
+    Case { op: Rc::new(ImportanceSampling), inputs }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "importance_sampling",
+    formula: "p ∝ root mean square of the last ten losses of t; weights = 1 / (T p), cdf = cumulative p",
+    case: |draw: &mut Draw| {
+        let most = draw.one_of(&[40, 4096]);
+        // All full; about to be, where the batch falls; about to begin their ring again; of all kinds.
+        let [full, soon, again] = [10.0, 9.0, 19.0].map(|n| Fill::Uniform(n, n));
+        let count = draw.one_of(&[full, again, soon, Fill::Uniform(0.0, 19.9), Fill::Uniform(9.5, 19.9)]);
+        let losses = draw.one_of(&[Fill::Uniform(0.1, 3.0), Fill::Normal(1.0), Fill::Uniform(1.0, 30.0), Fill::Uniform(0.0, 0.0)]);
+        case(draw.range(1, 150), draw.range(1, most), count, losses)
+    },
+    bench: || vec![case(64, 1000, Fill::Uniform(10.0, 19.9), Fill::Uniform(0.1, 3.0))],
+};

@@ -1,0 +1,83 @@
+//! Keeps the losses of the last steps on the device, for the host to read now and then.
+
+use super::kernels::log_step::Forward;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Writes a row of the log.
+#[derive(Debug)]
+pub struct LogStep;
+
+/// Row (step.index mod rows) of `log` `[rows, 4 + 2B]` becomes (mean loss, gradient norm, finite, 0, loss `[B]`, timesteps `[B]`), from `loss` `[B]`,
+/// `timesteps` u32 `[B]` and `norm` `[4]`.
+#[track_caller]
+pub fn log_step(t: &mut Tape, loss: Tensor, timesteps: Tensor, norm: Tensor, log: Tensor) {
+    t.apply(LogStep, &[loss, timesteps, norm, log]);
+}
+
+impl Op for LogStep {
+    fn name(&self) -> &'static str {
+        "log_step"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [loss, t, norm, log] if t.dtype == Dtype::U32 && t.dims() == loss.dims() && norm.len() == 4 => match *log.dims() {
+                [_, width] if width as usize == 4 + 2 * loss.len() => Ok(vec![]),
+                _ => Err("the log is [rows, 4 + 2B]".into()),
+            },
+            _ => Err("takes losses [B], time steps u32 [B], the gradient's norm [4] and the log".into()),
+        }
+    }
+
+    fn updates(&self) -> &'static [usize] {
+        &[3]
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], _: &[Tensor]) -> Vec<Tensor> {
+        let batch = t.shape(x[0]).len() as u32;
+        let rows = t.shape(x[3]).dims()[0];
+        t.emit(Forward { loss: x[0], t: x[1], norm: x[2], log_rows: x[3], batch, rows }, 1, u64::from(batch));
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
+        let mut log = x[3].clone();
+        let width = log.shape.dims()[1] as usize;
+        let row = step.index as usize % log.shape.dims()[0] as usize;
+        let mean = x[0].data.iter().sum::<f64>() / x[0].data.len() as f64;
+        let written = [&[mean, x[2].data[0], x[2].data[2], 0.0], &x[0].data[..], &x[1].data[..]].concat();
+        log.data[row * width..(row + 1) * width].copy_from_slice(&written);
+        vec![log]
+    }
+
+    fn terms(&self, inputs: &[Shape]) -> usize {
+        inputs[0].len()
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        inputs[0].len() as u64
+    }
+}
+
+fn case(batch: u32, rows: u32) -> Case {
+    let inputs = vec![
+        (Shape::f32([batch]), Fill::Normal(1.0)),
+        (Shape::u32([batch]), Fill::Below(1000)),
+        (Shape::f32([4]), Fill::Normal(1.0)),
+        (Shape::f32([rows, 4 + 2 * batch]), Fill::Normal(1.0)),
+    ];
+    Case { op: Rc::new(LogStep), inputs }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "log_step",
+    formula: "log[step mod rows] = (mean loss, |g|, finite, losses, t)",
+    case: |draw: &mut Draw| case(draw.range(1, 70), draw.range(1, 9)),
+    bench: || vec![case(64, 64)],
+};

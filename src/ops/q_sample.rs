@@ -1,0 +1,73 @@
+//! A weighted sum of image and noise, with weights by time step: noising, and the velocity target.
+
+use super::kernels::q_sample::Forward;
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use std::rc::Rc;
+
+/// Weighted sum of two tensors by time step.
+#[derive(Debug)]
+pub struct QSample;
+
+/// `y[b] = c[t_b, 0] a[b] + c[t_b, 1] e[b]`: `a`, `e` and y `[B, ...]`, `c` `[T, 2]`, `timesteps` u32 `[B]`.
+#[track_caller]
+pub fn q_sample(t: &mut Tape, a: Tensor, e: Tensor, c: Tensor, timesteps: Tensor) -> Tensor {
+    t.apply1(QSample, &[a, e, c, timesteps])
+}
+
+impl Op for QSample {
+    fn name(&self) -> &'static str {
+        "q_sample"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [a, e, c, t] if a == e && matches!(c.dims(), [_, 2]) && t == Shape::u32([a.dims()[0]]) && t.dtype == Dtype::U32 => Ok(vec![a]),
+            _ => Err("takes two tensors [B, ...], weights [T, 2] and time steps u32 [B]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let shape = t.shape(y[0]);
+        let length = shape.len() as u32;
+        let image_size = length / shape.dims()[0];
+        t.emit_flat(Forward { a: x[0], e: x[1], c: x[2], t: x[3], y: y[0], image_size, length }, length, 3 * u64::from(length));
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+        let each = x[0].data.len() / x[3].data.len();
+        vec![Array::from_fn(x[0].shape, |i| {
+            let t = x[3].data[i / each] as usize;
+            x[2].data[2 * t] * x[0].data[i] + x[2].data[2 * t + 1] * x[1].data[i]
+        })]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        2
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        3 * inputs[0].len() as u64
+    }
+}
+
+fn case(image: Shape, timesteps: u32) -> Case {
+    let weights = (Shape::f32([timesteps, 2]), Fill::Normal(1.0));
+    let t = (Shape::u32([image.dims()[0]]), Fill::Below(timesteps));
+    Case { op: Rc::new(QSample), inputs: vec![(image, Fill::Normal(1.0)), (image, Fill::Normal(1.0)), weights, t] }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "q_sample",
+    formula: "y = c[t, 0] a + c[t, 1] e",
+    case: |draw: &mut Draw| {
+        let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 9), draw.range(1, 9)]);
+        case(shape, draw.range(1, 30))
+    },
+    bench: || vec![case(Shape::f32([64, 1, 28, 28]), 1000)],
+};

@@ -1,0 +1,75 @@
+//! Normal noise by the counter-based generator.
+
+use super::kernels::randn::Forward;
+use crate::rng::{normal4, philox};
+use crate::tape::{Array, Case, Draw, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use std::rc::Rc;
+
+/// Normal noise of a shape whose first dimension counts images.
+#[derive(Debug)]
+pub struct Randn {
+    /// What it is drawn for: one of [`stream`].
+    pub stream: u32,
+    /// Shape of the result.
+    pub shape: Shape,
+}
+
+/// Independent normal numbers of the given shape [B, ...], by the seed, `step.index` and the images' numbers `step.first_image + b`.
+#[track_caller]
+pub fn randn(t: &mut Tape, stream: u32, shape: Shape) -> Tensor {
+    t.apply1(Randn { stream, shape }, &[])
+}
+
+impl Op for Randn {
+    fn name(&self) -> &'static str {
+        "randn"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        if inputs.is_empty() { Ok(vec![self.shape]) } else { Err("takes no tensor".into()) }
+    }
+
+    fn forward(&self, t: &mut Tape, _: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let batch = self.shape.dims()[0];
+        let image_size = self.shape.len() as u32 / batch;
+        let kernel = Forward { y: y[0], stream: self.stream, image_size, batch };
+        t.emit_flat(kernel, batch * image_size.div_ceil(4), self.flops(&[]));
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, _: &[Array], step: &Step) -> Vec<Array> {
+        let each = self.shape.len() / self.shape.dims()[0] as usize;
+        vec![Array::from_fn(self.shape, |i| {
+            let (b, k) = ((i / each) as u32, i % each);
+            let counter = [self.stream, step.index, step.first_image + b, k as u32 / 4];
+            normal4(philox(counter, [step.seed_low, step.seed_high]))[k % 4]
+        })]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        4
+    }
+
+    fn flops(&self, _: &[Shape]) -> u64 {
+        40 * self.shape.len() as u64
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "randn",
+    formula: "z ~ N(0, 1), Philox 4x32-10 and Box-Muller",
+    case: |draw: &mut Draw| {
+        let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 30), draw.range(1, 7)]);
+        let stream = draw.one_of(&[stream::NOISE, stream::SAMPLE, stream::SAMPLER]);
+        Case { op: Rc::new(Randn { stream, shape }), inputs: vec![] }
+    },
+    bench: || {
+        let op = Randn { stream: stream::NOISE, shape: Shape::f32([64, 1, 28, 28]) };
+        vec![Case { op: Rc::new(op), inputs: vec![] }]
+    },
+};

@@ -1,0 +1,83 @@
+//! A sample of a normal distribution whose mean and log variance gradients flow to: the latent of an autoencoder.
+
+use super::kernels::reparameterize::{BackwardLogVariance, BackwardMean, Forward};
+use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use std::rc::Rc;
+
+/// z = mean + exp(log_variance / 2) n with normal noise n.
+#[derive(Debug)]
+pub struct Reparameterize;
+
+/// z = mean + exp(log_variance / 2) n, n ~ N(0, 1) by the seed, `step.index` and the images' numbers; all of one shape [B, ...]
+/// (Kingma and Welling 2014, section 2.4). Differentiable in `mean` and `log_variance`.
+#[track_caller]
+pub fn reparameterize(t: &mut Tape, mean: Tensor, log_variance: Tensor) -> Tensor {
+    t.apply1(Reparameterize, &[mean, log_variance])
+}
+
+impl Op for Reparameterize {
+    fn name(&self) -> &'static str {
+        "reparameterize"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        match *inputs {
+            [mean, log_variance] if mean == log_variance && mean.dtype == Dtype::F32 => Ok(vec![mean]),
+            _ => Err("takes means and log variances of one shape [B, ...]".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (shape, batch, image_size) = sizes(t, y[0]);
+        let kernel = Forward { mean: x[0], log_variance: x[1], z: y[0], image_size, batch };
+        t.emit_flat(kernel, batch * image_size.div_ceil(4), 60 * shape.len() as u64);
+        vec![]
+    }
+
+    fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
+        let [mean, log_variance] = node.inputs[..] else { unreachable!("two inputs") };
+        let (shape, batch, image_size) = sizes(t, dy);
+        if !t.pass_gradient(mean, dy) {
+            t.grad(mean, |t, dmean, add| {
+                let kernel = BackwardMean { dy, dmean, add, image_size, batch };
+                t.emit_flat(kernel, batch * image_size, shape.len() as u64);
+            });
+        }
+        t.grad(log_variance, |t, dx, add| {
+            let kernel = BackwardLogVariance { dy, log_variance, dx, add, image_size, batch };
+            t.emit_flat(kernel, batch * image_size.div_ceil(4), 60 * shape.len() as u64);
+        });
+    }
+
+    fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
+        let noise = super::randn::Randn { stream: stream::LATENT, shape: x[0].shape }.reference(&[], step).swap_remove(0);
+        vec![Array::from_fn(x[0].shape, |i| x[0].data[i] + (x[1].data[i] / 2.0).exp() * noise.data[i])]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        4
+    }
+
+    fn flops(&self, inputs: &[Shape]) -> u64 {
+        60 * inputs[0].len() as u64
+    }
+}
+
+/// Shape, images, and elements of an image.
+fn sizes(t: &Tape, x: Tensor) -> (Shape, u32, u32) {
+    let shape = t.shape(x);
+    let batch = shape.dims()[0];
+    (shape, batch, shape.len() as u32 / batch)
+}
+
+fn case(shape: Shape) -> Case {
+    Case { op: Rc::new(Reparameterize), inputs: vec![(shape, Fill::Normal(1.0)); 2] }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "reparameterize",
+    formula: "z = mean + exp(log_variance / 2) n, n ~ N(0, 1)",
+    case: |draw: &mut Draw| case(Shape::f32([draw.range(1, 70), draw.range(1, 5), draw.range(1, 7), draw.range(1, 7)])),
+    bench: || vec![case(Shape::f32([64, 4, 7, 7]))],
+};

@@ -1,0 +1,171 @@
+//! Which images of the data set make up a batch.
+//!
+//! A data set that lies on the device is permuted there. Of one that does not fit, only a ring of batches lies there, which the host fills in
+//! the order of [`permuted_images`]: the same order, bit for bit.
+
+use super::kernels::sample_indices::{Consecutive, Forward, Ring};
+use crate::rng::{key, philox};
+use crate::tape::{Array, Case, Draw, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use std::rc::Rc;
+
+/// Images that can be chosen among: one more bit, and sums of their numbers would not fit into 32.
+const MOST: u32 = 1 << 30;
+
+/// Image numbers of a batch.
+#[derive(Debug)]
+pub struct SampleIndices {
+    /// Images in the batch.
+    pub batch: u32,
+    /// Images to choose from, at most 2^30; a ring has its own.
+    pub count: u32,
+    /// Which of them, in which order.
+    pub order: Order,
+}
+
+/// The order of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A random permutation of the first `count` images, another one each epoch, by `step.epoch` and `step.position`.
+    Permuted,
+    /// `count` images from this one on, again and again, by `step.first_image`.
+    Consecutive {
+        /// Number of the first.
+        first: u32,
+    },
+    /// Batches that lie one behind the other in a ring of so many, the next one each step, by `step.index`.
+    Ring {
+        /// Batches in the ring; `slots` x `batch` at most 2^30.
+        slots: u32,
+    },
+}
+
+/// u32 `[batch]`: image numbers in the given order.
+#[track_caller]
+pub fn sample_indices(t: &mut Tape, choose: SampleIndices) -> Tensor {
+    t.apply1(choose, &[])
+}
+
+/// On the host, the numbers that [`Order::Permuted`] gives to a batch for a `Step` of this seed, `epoch` and `position`.
+///
+/// # Panics
+/// When `count` is none of 1 to 2^30, as [`choose`].
+#[track_caller]
+pub fn permuted_images(seed: u64, count: u32, epoch: u32, position: u32, batch: u32) -> Vec<u32> {
+    assert!((1..=MOST).contains(&count), "permuted_images: chooses among 1 to 2^30 images, not {count}");
+    let number = |b| {
+        let at = position + b;
+        permuted(at % count, count, epoch + at / count, key(seed))
+    };
+    (0..batch).map(number).collect()
+}
+
+fn permuted(start: u32, count: u32, epoch: u32, seed: [u32; 2]) -> u32 {
+    let half = ((33 - (count - 1).leading_zeros()) / 2).max(1);
+    let mask = (1 << half) - 1;
+    let mut value = start;
+    loop {
+        let (mut left, mut right) = (value >> half, value & mask);
+        for round in 0..6 {
+            (left, right) = (right, left ^ (philox([stream::PERMUTATION, epoch, round, right], seed)[0] & mask));
+        }
+        value = (left << half) | right;
+        if value < count {
+            return value;
+        }
+    }
+}
+
+impl Op for SampleIndices {
+    fn name(&self) -> &'static str {
+        "sample_indices"
+    }
+
+    fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+        let images = match self.order {
+            Order::Permuted | Order::Consecutive { .. } => u64::from(self.count),
+            Order::Ring { slots } => u64::from(slots) * u64::from(self.batch),
+        };
+        match inputs {
+            [] if (1..=u64::from(MOST)).contains(&images) => Ok(vec![Shape::u32([self.batch])]),
+            _ => Err("takes no tensor, and chooses among 1 to 2^30 images".into()),
+        }
+    }
+
+    fn forward(&self, t: &mut Tape, _: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
+        let (y, batch, count) = (y[0], self.batch, self.count);
+        match self.order {
+            Order::Permuted => t.emit_flat(Forward { y, batch, count }, batch, 0),
+            Order::Consecutive { first } => t.emit_flat(Consecutive { y, batch, count, first }, batch, 0),
+            Order::Ring { slots } => t.emit_flat(Ring { y, batch, slots }, batch, 0),
+        }
+        vec![]
+    }
+
+    fn differentiable(&self) -> bool {
+        false
+    }
+
+    fn reference(&self, _: &[Array], step: &Step) -> Vec<Array> {
+        let (batch, count) = (self.batch, self.count);
+        let numbers: Vec<u32> = match self.order {
+            Order::Permuted => {
+                let seed = u64::from(step.seed_high) << 32 | u64::from(step.seed_low);
+                permuted_images(seed, count, step.epoch, step.position, batch)
+            }
+            Order::Consecutive { first } => (0..batch).map(|b| first + (step.first_image + b) % count).collect(),
+            Order::Ring { slots } => (0..batch).map(|b| step.index % slots * batch + b).collect(),
+        };
+        vec![Array::from_fn(Shape::u32([batch]), |b| f64::from(numbers[b]))]
+    }
+
+    fn terms(&self, _: &[Shape]) -> usize {
+        1
+    }
+
+    fn flops(&self, _: &[Shape]) -> u64 {
+        0
+    }
+}
+
+/// What tests and benches try.
+pub const OPERATOR: Operator = Operator {
+    name: "sample_indices",
+    formula: "image numbers: a Feistel permutation of the data set, consecutive, or the next batch of a ring",
+    case: |draw: &mut Draw| {
+        let (first, slots) = (draw.range(0, 9), draw.range(1, 5));
+        let order = draw.one_of(&[Order::Permuted, Order::Consecutive { first }, Order::Ring { slots }]);
+        let op = SampleIndices { batch: draw.range(1, 150), count: draw.range(1, 1000), order };
+        Case { op: Rc::new(op), inputs: vec![] }
+    },
+    bench: || {
+        let op = SampleIndices { batch: 64, count: 59_000, order: Order::Permuted };
+        vec![Case { op: Rc::new(op), inputs: vec![] }]
+    },
+};
+
+#[cfg(test)]
+mod tests {
+    use super::{permuted, permuted_images};
+
+    #[test]
+    fn every_image_once() {
+        for count in [1, 2, 3, 64, 65, 1000] {
+            let mut seen: Vec<u32> = (0..count).map(|i| permuted(i, count, 3, [1, 2])).collect();
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..count));
+        }
+    }
+
+    #[test]
+    fn batches_pass_through_the_epochs() {
+        // Five batches of 4 over 10 images: twice all of them, each time in another order.
+        let batch = |n: u32| permuted_images(7, 10, n * 4 / 10, n * 4 % 10, 4);
+        let seen: Vec<u32> = (0..5).flat_map(batch).collect();
+        let (mut first, mut second) = (seen[..10].to_vec(), seen[10..].to_vec());
+        assert_ne!(first, second);
+        first.sort_unstable();
+        second.sort_unstable();
+        assert!(first == second && first.into_iter().eq(0..10));
+        assert_ne!(permuted_images(7, 1000, 0, 0, 8), permuted_images(7 | 1 << 40, 1000, 0, 0, 8));
+    }
+}

@@ -1,0 +1,77 @@
+//! Many images in one picture, row by row.
+
+use super::images::{Images, Picture};
+
+/// How images stand in a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Images in a row.
+    pub columns: usize,
+    /// Pixels between images, and around them all.
+    pub padding: usize,
+    /// Every pixel of an image becomes a square of this side: 28 pixels are small on a screen.
+    pub scale: usize,
+    /// The byte between the images, on every channel.
+    pub background: u8,
+}
+
+/// 8 in a row, 2 dark grey pixels between (black would melt with black images), true size.
+impl Default for Layout {
+    fn default() -> Layout {
+        Layout { columns: 8, padding: 2, scale: 1, background: 48 }
+    }
+}
+
+/// Image `n` goes to row `n / columns` and column `n % columns`; places that are left over stay background.
+///
+/// # Panics
+/// When `columns` or `scale` is 0.
+#[track_caller]
+pub fn grid(images: &Images, layout: Layout) -> Picture {
+    let Layout { columns, padding, scale, background } = layout;
+    assert!(columns > 0 && scale > 0, "grid: {columns} columns at scale {scale}; both must be at least 1");
+    let Images { count, channels, height, width, .. } = *images;
+    // A short batch makes a narrow picture rather than one with empty columns.
+    let columns = columns.min(count);
+    let (cell_height, cell_width) = (height * scale + padding, width * scale + padding);
+    let mut picture = Picture {
+        height: count.div_ceil(columns) * cell_height + padding,
+        width: columns * cell_width + padding,
+        channels,
+        bytes: Vec::new(),
+    };
+    picture.bytes = vec![background; picture.height * picture.width * channels];
+    for (n, image) in images.interleaved().chunks_exact(height * width * channels).enumerate() {
+        let (top, left) = (n / columns * cell_height + padding, n % columns * cell_width + padding);
+        for y in 0..height * scale {
+            for x in 0..width * scale {
+                let from = (y / scale * width + x / scale) * channels;
+                let to = ((top + y) * picture.width + left + x) * channels;
+                picture.bytes[to..to + channels].copy_from_slice(&image[from..from + channels]);
+            }
+        }
+    }
+    picture
+}
+
+/// Pictures of one width and kind one below the other, with twice the padding of `layout` between them.
+///
+/// # Panics
+/// When there are none, or they differ in width or channels.
+#[track_caller]
+pub fn stack(pictures: &[Picture], layout: Layout) -> Picture {
+    let first = pictures.first().expect("stack: no pictures");
+    let (width, channels) = (first.width, first.channels);
+    let gap = vec![layout.background; 2 * layout.padding * width * channels];
+    let mut stacked = Picture { height: 0, width, channels, bytes: Vec::new() };
+    for picture in pictures {
+        assert!(picture.width == width && picture.channels == channels, "stack: pictures of different widths or kinds");
+        if stacked.height > 0 {
+            stacked.bytes.extend(&gap);
+            stacked.height += 2 * layout.padding;
+        }
+        stacked.bytes.extend(&picture.bytes);
+        stacked.height += picture.height;
+    }
+    stacked
+}
