@@ -1,17 +1,34 @@
-//! Reads the shaders and writes their Rust face: the shader is the schema.
+//! Reads the shaders and generates Rust from them, so that a fact about a kernel stands in WGSL only.
 //!
-//! Every file in `shaders/` is linked with the prelude in each hardware form, parsed and validated by naga (the version wgpu uses), so a typo
-//! in WGSL stops the build with the line underlined. For each entry point a struct is written whose fields are its bindings (as `Tensor`) and
-//! its constants (overrides without default, members of the uniform `dims`) under their own names and types: a binding renamed only in WGSL
-//! is a compile error in Rust. The uniform `Step` of the prelude becomes a Rust struct of the same layout.
+//! Every file in `shaders/` is linked with the prelude, then parsed and validated by naga (the version
+//! that wgpu uses): a typo in WGSL stops the build with the line underlined. The file's name decides
+//! the kernel variants: `*_subgroup.wgsl` is compiled for the subgroup variant, every other file for
+//! both variants.
+//!
+//! `kernels.rs` has a module for each shader:
+//! * a struct for each entry point. Its fields are the storage bindings (as `Tensor`), the overrides
+//!   without default and the members of the uniform `dims`, in lower case: a binding that is renamed
+//!   only in WGSL is a compile error in Rust.
+//! * a `pub const` for each scalar `const` of the file: tile sizes, lengths of table rows and so on.
+//!
+//! `step.rs` has the uniform `Step` of the prelude as a struct, and the random streams.
 
-use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
+use naga::{AddressSpace, Expression, GlobalVariable, Literal, Module, ScalarKind, StorageAccess, TypeInner};
 use std::fmt::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Storage buffers one entry point may bind: the portable limit.
+/// Storage buffers that one entry point may bind: the portable limit.
 const STORAGE_BUFFERS: usize = 8;
+
+/// Prelude files that both variants share.
+const COMMON: [&str; 3] = ["common", "random", "special"];
+
+/// The variants, and the prelude files that each adds. Every device has one of the three `lanes_*`
+/// files; they differ in one number, so one of them is enough to check a shader.
+const VARIANTS: [(&str, &[&str]); 2] =
+    [("subgroup", &["reduce_subgroup", "outer_subgroup", "lanes_8"]), ("tiled", &["reduce_workgroup", "lanes_8"])];
 
 fn main() {
     println!("cargo:rerun-if-changed=shaders");
@@ -22,163 +39,310 @@ fn main() {
 }
 
 fn generate() -> Result<(), String> {
-    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?);
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(|e| e.to_string())?).join("shaders");
     let out = PathBuf::from(env::var("OUT_DIR").map_err(|e| e.to_string())?);
-    let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
-    let prelude = |name: &str| read(&root.join("shaders/prelude").join(name));
-    let common = prelude("common.wgsl")? + &prelude("random.wgsl")? + &prelude("special.wgsl")?;
-    let forms = [
-        ("broadcast", prelude("reduce_subgroup.wgsl")? + &prelude("outer_subgroup.wgsl")? + &prelude("lanes_8.wgsl")?),
-        ("workgroup", prelude("reduce_workgroup.wgsl")? + &prelude("lanes_8.wgsl")?),
-    ];
+    let variants: Vec<Variant> =
+        VARIANTS.iter().map(|(name, files)| Variant::read(&root, name, files)).collect::<Result<_, _>>()?;
 
-    let mut files: Vec<PathBuf> = fs::read_dir(root.join("shaders"))
-        .map_err(|e| e.to_string())?
+    let mut paths: Vec<PathBuf> = fs::read_dir(&root)
+        .map_err(|e| format!("{}: {e}", root.display()))?
         .filter_map(|entry| entry.ok().map(|e| e.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "wgsl"))
         .collect();
-    files.sort();
+    paths.sort();
 
     let mut kernels = String::new();
     let mut names = Vec::new();
-    let mut step = None;
-    for path in &files {
-        let name = path.file_stem().and_then(|s| s.to_str()).ok_or("a shader's name is not UTF-8")?.to_owned();
-        let text = read(path)?;
-        let mut module = None;
-        for (form, prelude) in &forms {
-            if *form == "workgroup" && text.contains("subgroup") {
-                continue; // written for the broadcast form only
-            }
-            let linked = format!("{text}\n{common}\n{prelude}");
-            module.get_or_insert(parse(&linked, &format!("shaders/{name}.wgsl ({form})"))?);
-        }
-        let module = module.ok_or("no form")?;
-        write_shader(&mut kernels, &name, path, &module)?;
-        step.get_or_insert_with(|| write_step(&module));
-        names.push(name);
+    for path in &paths {
+        let source = Source::read(path)?;
+        write_shader(&mut kernels, &source, path, &compile(&source, &variants)?).map_err(|e| e.to_string())?;
+        names.push(source.name);
     }
     let list: String = names.iter().map(|n| format!("&{n}::SHADER, ")).collect();
-    writeln!(kernels, "/// Every shader of the crate.\npub static SHADERS: &[&Shader] = &[{list}];")
-        .map_err(|e| e.to_string())?;
+    kernels += &format!("/// Every shader of the crate.\npub static SHADERS: &[&Shader] = &[{list}];\n");
+
+    let tiled = variants.last().ok_or("no variant")?;
+    let module = parse(&tiled.prelude, "shaders/prelude")?;
+    kernels += &tiled.write_constants(&module)?;
     fs::write(out.join("kernels.rs"), kernels).map_err(|e| e.to_string())?;
-    fs::write(out.join("step.rs"), step.ok_or("no shader")??).map_err(|e| e.to_string())
+    fs::write(out.join("step.rs"), write_step(&module)?).map_err(|e| e.to_string())
 }
 
-fn parse(text: &str, name: &str) -> Result<Module, String> {
-    let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string_with_path(text, name))?;
-    validator().validate(&module).map_err(|e| e.emit_to_string_with_path(text, name))?;
+/// A WGSL file.
+struct Source {
+    name: String,
+    text: String,
+}
+
+impl Source {
+    fn read(path: &Path) -> Result<Source, String> {
+        let name = path.file_stem().and_then(|s| s.to_str()).ok_or("a shader's name is not UTF-8")?.to_owned();
+        let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Source { name, text })
+    }
+}
+
+/// A kernel variant: what completes a shader for one kind of device.
+struct Variant {
+    name: &'static str,
+    /// The linked prelude.
+    prelude: String,
+    /// The files in it, each with its place.
+    files: Vec<(&'static str, Range<usize>)>,
+}
+
+impl Variant {
+    fn read(root: &Path, name: &'static str, own_files: &[&'static str]) -> Result<Variant, String> {
+        let mut variant = Variant { name, prelude: String::new(), files: Vec::new() };
+        for file in COMMON.iter().chain(own_files) {
+            let start = variant.prelude.len();
+            variant.prelude += &Source::read(&root.join(format!("prelude/{file}.wgsl")))?.text;
+            variant.files.push((file, start..variant.prelude.len()));
+        }
+        Ok(variant)
+    }
+
+    /// The constants of each prelude file, given the parsed prelude.
+    fn write_constants(&self, module: &Module) -> Result<String, String> {
+        let mut out = String::from("/// Constants of the prelude, by file.\npub mod prelude {\n");
+        for (file, range) in &self.files {
+            let constants = constants(module, range.clone())?;
+            if !constants.is_empty() {
+                out += &format!(
+                    "    /// Constants of `shaders/prelude/{file}.wgsl`.\n    pub mod {file} {{\n{constants}    }}\n"
+                );
+            }
+        }
+        Ok(out + "}\n")
+    }
+}
+
+/// The module of a shader in the first variant that it is written for, after checking all of them.
+fn compile(source: &Source, variants: &[Variant]) -> Result<Module, String> {
+    let is_subgroup_only = source.name.ends_with("_subgroup");
+    let mut first: Option<Module> = None;
+    for variant in variants {
+        if is_subgroup_only && variant.name != "subgroup" {
+            continue;
+        }
+        let linked = format!("{}\n{}", source.text, variant.prelude);
+        let label = format!("shaders/{}.wgsl, {} variant", source.name, variant.name);
+        match parse(&linked, &label) {
+            Ok(module) => {
+                first.get_or_insert(module);
+            }
+            Err(problem) if first.is_some() => {
+                return Err(format!(
+                    "{problem}\nshaders/{0}.wgsl compiles for the subgroup variant only. A file whose name does not end in \
+                     `_subgroup` must compile for both variants. Remove its subgroup operations, or move them to \
+                     shaders/{0}_subgroup.wgsl and choose the kernel in the operator by the target's variant.",
+                    source.name
+                ));
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    first.ok_or_else(|| format!("shaders/{}.wgsl: no variant", source.name))
+}
+
+/// Parses and validates. Only a text that has the subgroup prelude may use subgroup operations.
+fn parse(text: &str, label: &str) -> Result<Module, String> {
+    let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string_with_path(text, label))?;
+    let mut validator = validator(label.ends_with("subgroup variant"));
+    validator.validate(&module).map_err(|e| e.emit_to_string_with_path(text, label))?;
     Ok(module)
 }
 
-fn validator() -> naga::valid::Validator {
+fn validator(subgroups: bool) -> naga::valid::Validator {
     use naga::valid::{Capabilities, ValidationFlags, Validator};
-    Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER)
+    let subgroup = Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER;
+    Validator::new(ValidationFlags::all(), if subgroups { subgroup } else { Capabilities::empty() })
 }
 
-/// A field of a face: name and Rust type.
+/// `pub const` items for the scalar constants that are declared in `range` of the module's text. The
+/// random streams are left out, because `step.rs` has them.
+fn constants(module: &Module, range: Range<usize>) -> Result<String, String> {
+    let mut out = String::new();
+    for (handle, constant) in module.constants.iter() {
+        let name = constant.name.as_deref().unwrap_or_default();
+        let declared = module.constants.get_span(handle).to_range().is_some_and(|span| range.contains(&span.start));
+        if !declared || name.starts_with("STREAM_") {
+            continue;
+        }
+        let (ty, value) = match module.global_expressions[constant.init] {
+            Expression::Literal(Literal::U32(value)) => ("u32", format!("{value}")),
+            Expression::Literal(Literal::I32(value)) => ("i32", format!("{value}")),
+            Expression::Literal(Literal::F32(value)) => ("f32", format!("{value:?}")),
+            Expression::Literal(Literal::Bool(value)) => ("bool", format!("{value}")),
+            _ => continue, // vectors, which Rust does not need
+        };
+        writeln!(out, "    #[allow(dead_code)]\n    pub const {name}: {ty} = {value};").map_err(|e| e.to_string())?;
+    }
+    Ok(out)
+}
+
+fn write_shader(out: &mut String, source: &Source, path: &Path, module: &Module) -> Result<(), String> {
+    let name = &source.name;
+    *out += &format!(
+        "/// Kernels of `shaders/{name}.wgsl`.\npub mod {name} {{\n    #[allow(unused_imports)]\n    use super::*;\n    \
+         /// The shader's text.\n    \
+         pub static SHADER: Shader = Shader {{ name: {name:?}, text: include_str!({path:?}) }};\n"
+    );
+    *out += &constants(module, 0..source.text.len())?;
+    for entry in &module.entry_points {
+        *out += &entry_point(name, &entry.name, module)
+            .map_err(|e| format!("shaders/{name}.wgsl, entry point {}: {e}", entry.name))?;
+    }
+    *out += "}\n";
+    Ok(())
+}
+
+/// A field of a generated struct: name and Rust type.
 type Field = (String, &'static str);
 
-fn write_shader(out: &mut String, name: &str, path: &Path, module: &Module) -> Result<(), String> {
-    let fail = |e: std::fmt::Error| e.to_string();
-    writeln!(out, "/// Kernels of `shaders/{name}.wgsl`.\npub mod {name} {{\n    use super::*;").map_err(fail)?;
-    writeln!(out, "    /// The shader's text.").map_err(fail)?;
-    writeln!(out, "    pub static SHADER: Shader = Shader {{ name: {name:?}, text: include_str!({path:?}) }};")
-        .map_err(fail)?;
-    for entry in &module.entry_points {
-        write_entry(out, name, &entry.name, module).map_err(|e| format!("shaders/{name}.wgsl, {}: {e}", entry.name))?;
-    }
-    writeln!(out, "}}").map_err(fail)
+/// What an entry point takes.
+struct Interface {
+    /// Storage buffers: binding number, name, variant of `Access`.
+    tensors: Vec<(u32, String, &'static str)>,
+    /// Binding number and size in bytes of the uniform `dims`.
+    uniform: Option<(u32, u32)>,
+    /// Members of `dims`.
+    members: Vec<Field>,
+    /// Overrides without default.
+    overrides: Vec<Field>,
+    takes_step: bool,
+    workgroup_size: [u32; 3],
 }
 
-fn write_entry(out: &mut String, shader: &str, entry: &str, whole: &Module) -> Result<(), String> {
-    let mut module = whole.clone();
-    module.entry_points.retain(|e| e.name == entry);
-    naga::compact::compact(&mut module, naga::compact::KeepUnused::No);
-    let info = validator().validate(&module).map_err(|e| e.to_string())?;
-    let uses = info.get_entry_point(0);
+impl Interface {
+    fn new(entry: &str, whole: &Module) -> Result<Interface, String> {
+        let mut module = whole.clone();
+        module.entry_points.retain(|e| e.name == entry);
+        naga::compact::compact(&mut module, naga::compact::KeepUnused::No);
+        let info = validator(true).validate(&module).map_err(|e| e.to_string())?;
+        let uses = info.get_entry_point(0);
 
-    let (mut tensors, mut uniform, mut takes_step) = (Vec::new(), None, false);
-    for (handle, global) in module.global_variables.iter() {
-        let Some(binding) = &global.binding else { continue };
+        let mut interface = Interface {
+            tensors: Vec::new(),
+            uniform: None,
+            members: Vec::new(),
+            overrides: overrides(&module)?,
+            takes_step: false,
+            workgroup_size: module.entry_points[0].workgroup_size,
+        };
+        for (handle, global) in module.global_variables.iter() {
+            let reads = uses[handle].contains(naga::valid::GlobalUse::READ);
+            interface.bind(&module, global, reads)?;
+        }
+        interface.tensors.sort();
+        if interface.tensors.len() > STORAGE_BUFFERS {
+            return Err(format!(
+                "{} storage buffers; the portable limit is {STORAGE_BUFFERS}. Split the entry point in two",
+                interface.tensors.len()
+            ));
+        }
+        Ok(interface)
+    }
+
+    fn bind(&mut self, module: &Module, global: &GlobalVariable, reads: bool) -> Result<(), String> {
+        let Some(binding) = &global.binding else { return Ok(()) };
         let name = global.name.clone().unwrap_or_default();
         match (global.space, binding.group, name.as_str()) {
             (AddressSpace::Storage { access }, 0, _) => {
-                let writes = access.contains(StorageAccess::STORE);
-                let reads = uses[handle].contains(naga::valid::GlobalUse::READ);
-                let access = if !writes {
-                    "Read"
-                } else if reads {
-                    "ReadWrite"
-                } else {
-                    "Write"
+                let access = match (access.contains(StorageAccess::STORE), reads) {
+                    (false, _) => "Read",
+                    (true, true) => "ReadWrite",
+                    (true, false) => "Write",
                 };
-                tensors.push((binding.binding, name, access));
+                self.tensors.push((binding.binding, name, access));
             }
-            (AddressSpace::Uniform, 0, "dims") => uniform = Some((binding.binding, global.ty)),
-            (AddressSpace::Uniform, 1, "step") => takes_step = true,
+            (AddressSpace::Uniform, 0, "dims") => {
+                let (members, size) = members(module, global.ty)?;
+                self.members = members;
+                self.uniform = Some((binding.binding, size));
+            }
+            (AddressSpace::Uniform, 1, "step") => self.takes_step = true,
             _ => {
                 return Err(format!(
-                    "binding `{name}`: only storage buffers and the uniforms `dims` and `step` are known"
+                    "binding `{name}` is not supported. Use storage buffers in group 0, the uniform `dims` in group 0, and \
+                     the prelude's uniform `step`"
                 ));
             }
         }
-    }
-    tensors.sort();
-    if tensors.len() > STORAGE_BUFFERS {
-        return Err(format!("{} storage buffers; the portable limit is {STORAGE_BUFFERS}", tensors.len()));
+        Ok(())
     }
 
-    let constants: Vec<Field> = module
-        .overrides
-        .iter()
-        .filter(|(_, o)| o.init.is_none())
-        .map(|(_, o)| Ok((o.name.clone().unwrap_or_default(), scalar(&module, o.ty)?)))
-        .collect::<Result<_, String>>()?;
-    let (members, span) = match uniform {
-        Some((_, ty)) => members(&module, ty)?,
-        None => (Vec::new(), 0),
-    };
-
-    let mut fields: Vec<Field> = tensors.iter().map(|(_, name, _)| (name.clone(), "Tensor")).collect();
-    fields.extend(constants.iter().map(|(name, ty)| (name.to_lowercase(), *ty)));
-    fields.extend(members.iter().map(|(name, ty)| (name.to_lowercase(), *ty)));
-    for (i, (name, _)) in fields.iter().enumerate() {
-        if fields[..i].iter().any(|(other, _)| other == name) {
-            return Err(format!(
-                "two things become the field `{name}`: a binding, an override or a member of dims must be renamed"
-            ));
+    /// The fields of the struct.
+    fn fields(&self) -> Result<Vec<Field>, String> {
+        let mut fields: Vec<Field> = self.tensors.iter().map(|(_, name, _)| (name.clone(), "Tensor")).collect();
+        fields.extend(self.overrides.iter().map(|(name, ty)| (name.to_lowercase(), *ty)));
+        fields.extend(self.members.iter().map(|(name, ty)| (name.to_lowercase(), *ty)));
+        for (i, (name, _)) in fields.iter().enumerate() {
+            if fields[..i].iter().any(|(other, _)| other == name) {
+                return Err(format!(
+                    "two fields are named `{name}`. Rename a binding, an override or a member of dims"
+                ));
+            }
         }
+        Ok(fields)
     }
-
-    let face: String = entry.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
-    let upper = entry.to_uppercase();
-    let declared: String = fields.iter().map(|(n, t)| format!("        pub {n}: {t},\n")).collect();
-    let bindings: String = tensors
-        .iter()
-        .map(|(index, name, access)| {
-            format!("Binding {{ name: {name:?}, index: {index}, access: Access::{access} }}, ")
-        })
-        .collect();
-    let keys: String = constants.iter().map(|(name, _)| format!("{name:?}, ")).collect();
-    let operands: String = tensors.iter().map(|(_, name, _)| format!("self.{name}, ")).collect();
-    let values: String = constants.iter().map(|(name, ty)| format!("{}, ", as_f64(&name.to_lowercase(), ty))).collect();
-    let words: String = members.iter().map(|(name, ty)| format!("{}, ", as_word(&name.to_lowercase(), ty))).collect();
-    let uniform = uniform.map_or("None".into(), |(index, _)| format!("Some(({index}, {span}))"));
-    let size = module.entry_points[0].workgroup_size;
-    write!(
-        out,
-        "    /// `{shader}.{entry}`\n    #[derive(Debug)]\n    pub struct {face} {{\n{declared}    }}\n\
-         \x20   /// `{shader}.{entry}`: its bindings and constants.\n\
-         \x20   pub static {upper}: Entry = Entry {{ shader: &SHADER, name: {entry:?}, label: \"{shader}.{entry}\", bindings: &[{bindings}], \
-         constants: &[{keys}], uniform: {uniform}, takes_step: {takes_step}, workgroup_size: {size:?} }};\n\
-         \x20   impl Kernel for {face} {{\n        fn call(&self) -> Dispatch {{\n            \
-         Dispatch {{ entry: &{upper}, operands: vec![{operands}], constants: vec![{values}], dims: vec![{words}] }}\n        }}\n    }}\n"
-    )
-    .map_err(|e| e.to_string())
 }
 
-/// Members of a uniform struct of scalars, in order, and the struct's size.
+/// The struct of an entry point, its description, and how a value becomes a call.
+fn entry_point(shader: &str, entry: &str, module: &Module) -> Result<String, String> {
+    let interface = Interface::new(entry, module)?;
+    let struct_name: String = entry.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+    let static_name = entry.to_uppercase();
+
+    let fields: String = interface.fields()?.iter().map(|(n, t)| format!("        pub {n}: {t},\n")).collect();
+    let binding = |(index, name, access): &(u32, String, &str)| {
+        format!("Binding {{ name: {name:?}, index: {index}, access: Access::{access} }}, ")
+    };
+    let bindings: String = interface.tensors.iter().map(binding).collect();
+    let constants: String = interface.overrides.iter().map(|(name, _)| format!("{name:?}, ")).collect();
+    let uniform = interface.uniform.map_or("None".into(), |(index, size)| format!("Some(({index}, {size}))"));
+
+    let operands: String = interface.tensors.iter().map(|(_, name, _)| format!("self.{name}, ")).collect();
+    let values: String = interface.overrides.iter().map(|(name, ty)| as_f64(&name.to_lowercase(), ty) + ", ").collect();
+    let words: String = interface.members.iter().map(|(name, ty)| as_word(&name.to_lowercase(), ty) + ", ").collect();
+    let (takes_step, size) = (interface.takes_step, interface.workgroup_size);
+    Ok(format!(
+        "    /// `{shader}.{entry}`
+    #[derive(Debug)]
+    pub struct {struct_name} {{
+{fields}    }}
+    /// Bindings and constants of `{shader}.{entry}`.
+    pub static {static_name}: Entry = Entry {{
+        shader: &SHADER,
+        name: {entry:?},
+        label: \"{shader}.{entry}\",
+        bindings: &[{bindings}],
+        constants: &[{constants}],
+        uniform: {uniform},
+        takes_step: {takes_step},
+        workgroup_size: {size:?},
+    }};
+    impl Kernel for {struct_name} {{
+        fn call(&self) -> Dispatch {{
+            Dispatch {{
+                entry: &{static_name},
+                operands: vec![{operands}],
+                constants: vec![{values}],
+                dims: vec![{words}],
+            }}
+        }}
+    }}
+"
+    ))
+}
+
+/// Overrides without default, in order.
+fn overrides(module: &Module) -> Result<Vec<Field>, String> {
+    let missing = module.overrides.iter().filter(|(_, o)| o.init.is_none());
+    missing.map(|(_, o)| Ok((o.name.clone().unwrap_or_default(), scalar(module, o.ty)?))).collect()
+}
+
+/// Members of a uniform struct of scalars, in order, and the struct's size in bytes.
 fn members(module: &Module, ty: naga::Handle<naga::Type>) -> Result<(Vec<Field>, u32), String> {
     let TypeInner::Struct { members, span } = &module.types[ty].inner else {
         return Err("a uniform must be a struct".into());
@@ -197,9 +361,9 @@ fn scalar(module: &Module, ty: naga::Handle<naga::Type>) -> Result<&'static str,
             ScalarKind::Sint => Ok("i32"),
             ScalarKind::Float => Ok("f32"),
             ScalarKind::Bool => Ok("bool"),
-            _ => Err("an abstract constant".into()),
+            _ => Err("overrides and members of uniforms need a type".into()),
         },
-        _ => Err("constants and members of uniforms must be scalars".into()),
+        _ => Err("overrides and members of uniforms must be scalars".into()),
     }
 }
 
@@ -215,30 +379,34 @@ fn as_word(name: &str, ty: &str) -> String {
     }
 }
 
+/// `step.rs`: the uniform `Step` as a struct of the same layout, and the constants `STREAM_*`.
 fn write_step(module: &Module) -> Result<String, String> {
-    let (_, ty) = module
-        .types
-        .iter()
-        .find_map(|(h, t)| (t.name.as_deref() == Some("Step")).then_some(((), h)))
-        .ok_or("no struct Step")?;
-    let (fields, span) = members(module, ty)?;
-    if span as usize != 4 * fields.len() {
-        return Err("struct Step must fill a multiple of 16 bytes".into());
+    let is_step = |ty: &naga::Type| ty.name.as_deref() == Some("Step");
+    let (step, _) = module.types.iter().find(|(_, ty)| is_step(ty)).ok_or("shaders/prelude: no struct Step")?;
+    let (fields, size) = members(module, step)?;
+    if size as usize != 4 * fields.len() {
+        return Err("shaders/prelude: struct Step must fill a multiple of 16 bytes".into());
     }
-    let declared: String =
+    let fields: String =
         fields.iter().map(|(n, t)| format!("    #[allow(missing_docs)]\n    pub {n}: {t},\n")).collect();
     let mut streams = String::new();
     for (_, constant) in module.constants.iter() {
         let Some(name) = constant.name.as_deref().and_then(|name| name.strip_prefix("STREAM_")) else { continue };
-        let naga::Expression::Literal(naga::Literal::U32(value)) = module.global_expressions[constant.init] else {
-            return Err(format!("STREAM_{name} must be a plain number"));
+        let Expression::Literal(Literal::U32(value)) = module.global_expressions[constant.init] else {
+            return Err(format!("STREAM_{name} must be a u32 literal"));
         };
         streams += &format!("    #[allow(missing_docs)]\n    pub const {name}: u32 = {value};\n");
     }
     Ok(format!(
-        "/// What a random number is drawn for: first word of the generator's counter (`shaders/prelude/random.wgsl`).\n\
-         pub mod stream {{\n{streams}}}\n\
-         /// What changes between two runs of a program; the members are explained in `shaders/prelude/common.wgsl`.\n\
-         #[repr(C)]\n#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]\npub struct Step {{\n{declared}}}\n"
+        "/// Random streams: the purpose of a random number, and the first word of the generator's counter
+/// (`shaders/prelude/random.wgsl`).
+pub mod stream {{
+{streams}}}
+/// Values that change between two runs of a program. `shaders/prelude/common.wgsl` explains the members.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Step {{
+{fields}}}
+"
     ))
 }
