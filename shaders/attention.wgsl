@@ -26,7 +26,7 @@ const LOWEST = -1e38;       // score of a key that does not exist
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> stats: array<f32>;
 
-struct BufferSlot {
+struct Position {
   token: u32,     // may lie past the end
   clamped: u32,
   head: u32,      // counted over the batch
@@ -34,11 +34,11 @@ struct BufferSlot {
   first: u32,     // channel of the chunk
 }
 
-fn place(lane: Lane) -> BufferSlot {
+fn place(lane: Lane) -> Position {
   let chunks = (WIDTH + CHUNK - 1u) / CHUNK;
   let token = lane.workgroup.x * GROUP + lane.index;
   let head = lane.workgroup.z * HEADS + lane.workgroup.y / chunks;
-  return BufferSlot(token, min(token, T - 1u), head, head * WIDTH * T, lane.workgroup.y % chunks * CHUNK);
+  return Position(token, min(token, T - 1u), head, head * WIDTH * T, lane.workgroup.y % chunks * CHUNK);
 }
 
 // Four tokens of the other side from j on; past the end the last one again.

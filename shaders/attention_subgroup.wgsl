@@ -28,7 +28,7 @@ const LOWEST = -1e38;       // score of a key that does not exist
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> stats: array<f32>;
 
-struct BufferSlot {
+struct Position {
   token: u32,     // the lane's first; the others follow at a distance of L. They may lie past the end
   at: vec2<u32>,  // the same, not past the end
   head: u32,      // counted over the batch
@@ -36,27 +36,27 @@ struct BufferSlot {
   first: u32,     // channel of the chunk
 }
 
-fn place(lane: Lane) -> BufferSlot {
+fn place(lane: Lane) -> Position {
   let chunks = (WIDTH + CHUNK - 1u) / CHUNK;
   let token = lane.workgroup.x * OWN * L + lane.index;
   let at = min(token + L * vec2<u32>(0u, 1u), vec2<u32>(T - 1u));
   let head = lane.workgroup.z * HEADS + lane.workgroup.y / chunks;
-  return BufferSlot(token, at, head, head * WIDTH * T, lane.workgroup.y % chunks * CHUNK);
+  return Position(token, at, head, head * WIDTH * T, lane.workgroup.y % chunks * CHUNK);
 }
 
-fn own_q(row: u32, p: BufferSlot) -> Own {
+fn own_q(row: u32, p: Position) -> Own {
   return Own(q[row + p.at.x], q[row + p.at.y]);
 }
 
-fn own_k(row: u32, p: BufferSlot) -> Own {
+fn own_k(row: u32, p: Position) -> Own {
   return Own(k[row + p.at.x], k[row + p.at.y]);
 }
 
-fn own_v(row: u32, p: BufferSlot) -> Own {
+fn own_v(row: u32, p: Position) -> Own {
   return Own(v[row + p.at.x], v[row + p.at.y]);
 }
 
-fn own_dy(row: u32, p: BufferSlot) -> Own {
+fn own_dy(row: u32, p: Position) -> Own {
   return Own(dy[row + p.at.x], dy[row + p.at.y]);
 }
 
@@ -82,7 +82,7 @@ fn in_head(channel: u32) -> bool {
 
 // A channel of the result, or the last one: subgroup functions may not stand in a branch on a chunk's number, which compilers take for
 // different from lane to lane.
-fn channel_row(p: BufferSlot, c: u32) -> u32 {
+fn channel_row(p: Position, c: u32) -> u32 {
   return p.base + select(min(p.first + c, WIDTH - 1u), p.first + c, WIDTH % CHUNK == 0u) * T;
 }
 

@@ -127,7 +127,7 @@ fn line(i: u32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(FLAT)
-fn normalise(lane: Lane) {
+fn normalize(lane: Lane) {
   let i = flat_index(lane);
   if (i < dims.length) {
     let v = x[i];

@@ -14,15 +14,15 @@ struct Dims { outputs: u32, inputs: u32, taps: u32, tile: u32 }   // channels m 
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> packed: array<f32>;
 
-struct BufferSlot { live: bool, channel: u32, known: bool, is_bias: bool, input: u32, tap: u32 }
+struct Position { live: bool, channel: u32, known: bool, is_bias: bool, input: u32, tap: u32 }
 
-fn place(index: u32) -> BufferSlot {
+fn place(index: u32) -> Position {
   let entries = 1u + dims.inputs * dims.taps;
   let tiles = (dims.outputs + dims.tile - 1u) / dims.tile;
   let entry = index / dims.tile % entries;
   let channel = index / (dims.tile * entries) * dims.tile + index % dims.tile;
   let weight = max(entry, 1u) - 1u;
-  return BufferSlot(
+  return Position(
     (index < tiles * dims.tile * entries), min(channel, dims.outputs - 1u), (channel < dims.outputs), (entry == 0u),
     weight / dims.taps, weight % dims.taps,
   );

@@ -17,6 +17,7 @@ override ADD: bool;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
+const LANE_COLUMNS = 4u;
 const STEPS = vec4<u32>(0u, 1u, 2u, 3u);
 
 // Where columns of the batch start in a tensor of this many channels; beyond the end, the last column.
@@ -37,7 +38,7 @@ fn put(at: u32, v: f32, live: bool) {
 
 @compute @workgroup_size(L)
 fn convolve(lane: Lane) {
-  let columns = 4u * (workgroup_index(lane) * L + lane.index) + STEPS;
+  let columns = LANE_COLUMNS * (workgroup_index(lane) * L + lane.index) + STEPS;
   var tile: Tile;
   var at = spot(columns, dims.channels_in);
   var w = lane.workgroup.z * (1u + dims.channels_in) * GROUPS + min(lane.index, GROUPS - 1u);

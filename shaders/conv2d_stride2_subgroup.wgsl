@@ -20,18 +20,21 @@ override ADD: bool;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
+const STRIDE = 2u;
+const PATCH_COLUMNS = 4u;
+
 struct Patch { tile: u32, image: u32, y: u32, x: u32, live: bool }
 
 // A patch spans `4 every` columns; `every`: 1 = all rows, 2 = the rows of parity z % 2.
 fn patch_of(lane: Lane, every: u32) -> Patch {
-  let columns = (dims.width + 4u * every - 1u) / (4u * every);
+  let columns = (dims.width + PATCH_COLUMNS * every - 1u) / (PATCH_COLUMNS * every);
   let lines = (dims.height + every - 1u) / every;
   let total = dims.batch * lines * columns;
   let number = workgroup_index(lane) * L + lane.index;
   let at = min(number, total - 1u);        // lanes beyond the end repeat the last patch and store nothing
   let line = at / columns;
   let y = every * (line % lines) + lane.workgroup.z % every;
-  return Patch(lane.workgroup.z / every, line / lines, y, 4u * every * (at % columns), (number < total) && (y < dims.height));
+  return Patch(lane.workgroup.z / every, line / lines, y, PATCH_COLUMNS * every * (at % columns), (number < total) && (y < dims.height));
 }
 
 // The pixel (row, column) of the plane at `origin`, 0 outside.
@@ -116,7 +119,7 @@ fn backward_input(
   @builtin(local_invocation_index) index: u32,
 ) {
   let lane = Lane(group, groups, index);
-  let at = patch_of(lane, 2u);
+  let at = patch_of(lane, STRIDE);
   var outer_taps: Tile;                    // columns of dx that taps 0 and 2 meet: the odd ones when pad is 1, the even ones when it is 0
   var middle_tap: Tile;                    // the others
   let left = i32(at.x / 2u) - 1 + i32(dims.pad);

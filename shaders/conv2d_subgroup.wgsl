@@ -20,16 +20,19 @@ override ADD: bool;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
+const PATCH_ROWS = 2u;
+const PATCH_COLUMNS = 4u;
+
 struct Patch { image: u32, y: u32, x: u32, live: bool }
 
 fn patch_of(lane: Lane) -> Patch {
-  let columns = (dims.width + 3u) / 4u;
-  let lines = (dims.height + 1u) / 2u;
+  let columns = (dims.width + PATCH_COLUMNS - 1u) / PATCH_COLUMNS;
+  let lines = (dims.height + PATCH_ROWS - 1u) / PATCH_ROWS;
   let total = dims.batch * lines * columns;
   let number = workgroup_index(lane) * L + lane.index;
   let at = min(number, total - 1u);        // lanes beyond the end repeat the last patch and store nothing
   let line = at / columns;
-  return Patch(line / lines, 2u * (line % lines), 4u * (at % columns), number < total);
+  return Patch(line / lines, PATCH_ROWS * (line % lines), PATCH_COLUMNS * (at % columns), number < total);
 }
 
 alias Window = array<f32, 6>;

@@ -16,7 +16,8 @@ struct Dims {
 }
 
 override TILE_M: u32;   // 32 or 64
-override TILE_N = 4096u / TILE_M;
+override TILE_N = TILE_ELEMENTS / TILE_M;
+const TILE_ELEMENTS = 4096u;
 const TILE_K = 16u;
 override LEFT_ROW = TILE_M / 4u + 1u;    // one more than needed: lanes that store a column meet different banks
 override RIGHT_ROW = TILE_N / 4u + 1u;

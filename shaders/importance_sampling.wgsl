@@ -12,7 +12,7 @@
 override BATCH: u32;       // B
 override TIMESTEPS: u32;   // T
 
-const KEPT = 10u;
+const HISTORY_LENGTH = 10u;    // losses kept per timestep
 const UNIFORM = 0.001;
 const LARGEST = 0x5d5e0b6bu;   // bits of 1e18, whose square is finite
 
@@ -31,19 +31,19 @@ fn append(lane: Lane) {
   var n = count[k];
   for (var b = 0u; b < BATCH; b++) {
     if (t[b] == k && (bitcast<u32>(losses[b]) & 0x7fffffffu) <= LARGEST) {
-      history[k * KEPT + u32(n) % KEPT] = losses[b];
+      history[k * HISTORY_LENGTH + u32(n) % HISTORY_LENGTH] = losses[b];
       n += 1.0;
-      if (n >= f32(2u * KEPT)) {
-        n -= f32(KEPT);
+      if (n >= f32(2u * HISTORY_LENGTH)) {
+        n -= f32(HISTORY_LENGTH);
       }
     }
   }
   count[k] = n;
   var root = -1.0;
-  if (n >= f32(KEPT)) {
+  if (n >= f32(HISTORY_LENGTH)) {
     var squares = 0.0;
-    for (var i = 0u; i < KEPT; i++) {
-      let loss = history[k * KEPT + i];
+    for (var i = 0u; i < HISTORY_LENGTH; i++) {
+      let loss = history[k * HISTORY_LENGTH + i];
       squares += loss * loss;
     }
     root = sqrt(squares);

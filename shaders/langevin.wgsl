@@ -10,6 +10,8 @@
 
 override IMAGE_SIZE: u32;   // n
 
+const COEFFICIENTS = 12u;   // of a step: columns of the table
+
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read> model: array<f32>;
 @group(0) @binding(2) var<storage, read> table: array<f32>;
@@ -19,7 +21,7 @@ fn noise(image: u32, block: u32) -> vec4<f32> {
 }
 
 fn score(i: u32) -> f32 {
-  let row = 12u * step.index;
+  let row = COEFFICIENTS * step.index;
   return table[row + 4u] * (table[row + 2u] * x[i] + table[row + 3u] * model[i]);
 }
 
@@ -37,7 +39,7 @@ fn forward(lane: Lane) {
   }
   let total = span_sum(squares, lane, WG);
   if (total.y > 0.0) {
-    let delta = table[12u * step.index + 5u] * total.x / total.y;
+    let delta = table[COEFFICIENTS * step.index + 5u] * total.x / total.y;
     let deviation = sqrt(2.0 * delta);
     for (var first = 4u * lane.index; first < IMAGE_SIZE; first += 4u * WG) {
       let z = noise(image, first / 4u);

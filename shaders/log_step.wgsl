@@ -5,6 +5,8 @@
 override BATCH: u32;
 override ROWS: u32;
 
+const HEADER = 4u;
+
 @group(0) @binding(0) var<storage, read> loss: array<f32>;
 @group(0) @binding(1) var<storage, read> t: array<u32>;
 @group(0) @binding(2) var<storage, read> norm: array<f32>;
@@ -12,12 +14,12 @@ override ROWS: u32;
 
 @compute @workgroup_size(1)
 fn forward() {
-  let row = (step.index % ROWS) * (4u + 2u * BATCH);
+  let row = (step.index % ROWS) * (HEADER + 2u * BATCH);
   var sum = 0.0;
   for (var b = 0u; b < BATCH; b++) {
     sum += loss[b];
-    log_rows[row + 4u + b] = loss[b];
-    log_rows[row + 4u + BATCH + b] = f32(t[b]);
+    log_rows[row + HEADER + b] = loss[b];
+    log_rows[row + HEADER + BATCH + b] = f32(t[b]);
   }
   log_rows[row] = sum / f32(BATCH);
   log_rows[row + 1u] = norm[0];

@@ -8,6 +8,7 @@ struct Dims { rounds: u32 }   // not a constant: a longer run is the same pipeli
 
 override LENGTH: u32;         // n; n / 4 for copy
 const UNROLLED = 16u;
+const CHAINS = 12u;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;

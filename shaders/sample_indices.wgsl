@@ -14,6 +14,8 @@ override SLOTS: u32;
 
 @group(0) @binding(0) var<storage, read_write> y: array<u32>;
 
+const ROUNDS = 6u;
+
 fn permuted(start: u32, epoch: u32) -> u32 {
   let half = max((33u - countLeadingZeros(COUNT - 1u)) / 2u, 1u);
   let mask = (1u << half) - 1u;
@@ -21,7 +23,7 @@ fn permuted(start: u32, epoch: u32) -> u32 {
   loop {
     var left = value >> half;
     var right = value & mask;
-    for (var round = 0u; round < 6u; round++) {
+    for (var round = 0u; round < ROUNDS; round++) {
       let mixed = left ^ (random_words(STREAM_PERMUTATION, epoch, round, right).x & mask);
       left = right;
       right = mixed;

@@ -11,6 +11,8 @@
 override IMAGE_SIZE: u32;   // n
 override CLIP: f32;
 
+const COEFFICIENTS = 12u;   // of a step: columns of the table
+
 struct Dims { batch: u32 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
@@ -31,7 +33,7 @@ fn block_of(lane: Lane) -> Block {
 }
 
 fn c(k: u32) -> f32 {
-  return table[12u * step.index + k];
+  return table[COEFFICIENTS * step.index + k];
 }
 
 // x0, x and e of an element.

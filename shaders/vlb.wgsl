@@ -10,6 +10,7 @@
 override ADD: bool;
 override IMAGE_SIZE: u32;   // n
 
+const COEFFICIENTS = 8u;           // of a time step: columns of the table
 const ROOT_HALF = 0.70710678;      // sqrt(1 / 2)
 const PEAK = 0.39894228;           // 1 / sqrt(2 pi), the normal density at zero
 const BITS = 1.44269504;           // 1 / ln 2
@@ -85,8 +86,8 @@ fn within(z: f32, h: f32) -> vec2<f32> {
 
 // The term of element i of image b in nats, its derivative in L, and half of high - low.
 fn term(b: u32, i: u32) -> vec3<f32> {
-  let mean = table[2u * t[b]];
-  let variance = table[2u * t[b] + 1u];
+  let mean = table[COEFFICIENTS / 4u * t[b]];
+  let variance = table[COEFFICIENTS / 4u * t[b] + 1u];
   let half = 0.5 * (variance.z - variance.y);
   let log_variance = variance.y + half + half * v[i];
   let guess = clamp(mean.x * xt[i] + mean.y * mean_output[i], -1.0, 1.0);

@@ -3,7 +3,7 @@
 mod common;
 
 use degrain::gpu::{Gpu, Memory};
-use degrain::ops::importance_sampling::{KEPT, importance_sampling};
+use degrain::ops::importance_sampling::{HISTORY_LENGTH, importance_sampling};
 use degrain::ops::timesteps::{random_timesteps, weighted_timesteps};
 use degrain::tape::{Program, Shape, Step, Tape, Tensor};
 
@@ -16,7 +16,7 @@ struct State {
 impl State {
     fn new(gpu: &Gpu, timesteps: u32) -> State {
         let mut state = State { timesteps, memory: Memory::new() };
-        let zeros = vec![0u32; (timesteps * KEPT) as usize];
+        let zeros = vec![0u32; (timesteps * HISTORY_LENGTH) as usize];
         let ones = vec![1f32.to_bits(); timesteps as usize];
         state.write(gpu, "history", &zeros);
         state.write(gpu, "count", &zeros[..timesteps as usize]);
@@ -36,7 +36,7 @@ impl State {
 
     fn tensors(&self, tape: &mut Tape) -> [Tensor; 4] {
         let row = Shape::f32([self.timesteps]);
-        let history = tape.memory("history", Shape::f32([self.timesteps, KEPT]));
+        let history = tape.memory("history", Shape::f32([self.timesteps, HISTORY_LENGTH]));
         [history, tape.memory("count", row), tape.memory("weights", row), tape.memory("cdf", row)]
     }
 
@@ -115,7 +115,7 @@ fn the_distribution_rises() {
             let all: Vec<u32> = (0..timesteps).collect();
             // A few time steps with a thousand times the loss of others, whose p is smaller than what is rounded.
             let losses: Vec<f32> = all.iter().map(|t| if t % 97 == 3 { 1.0 } else { 1e-3 / (t + 1) as f32 }).collect();
-            (0..KEPT).for_each(|_| state.update(&gpu, &losses, &all));
+            (0..HISTORY_LENGTH).for_each(|_| state.update(&gpu, &losses, &all));
             let cdf = state.read(&gpu, "cdf");
             assert!(cdf.windows(2).all(|pair| pair[0] <= pair[1]), "it falls");
             assert!((cdf[cdf.len() - 1] - 1.0).abs() < 1e-5, "it ends at {:?}", cdf.last());

@@ -3,9 +3,7 @@
 use super::process::Process;
 use super::sampler::{Variance, alpha_bar_at, posterior_variance};
 use super::schedule::NoiseSchedule;
-
-/// Numbers of a time step in the table.
-pub const COLUMNS: u32 = 8;
+use crate::ops::vlb::COEFFICIENTS;
 
 /// [T, 8] = (k0, k1, c0, c1, log variance, log smallest, log largest, first): x_0 = clip(k0 x + k1 m) from the answer m; the posterior
 /// q(x_{t-1} | x_t, x_0) has the mean c0 x_0 + c1 x (Ho et al. 2020, eq. 7) and the variance given by its logarithm, that of time step 1 at time
@@ -20,7 +18,7 @@ pub fn table(
     process: &dyn Process,
     variance: Variance,
     decoder: f64,
-) -> Vec<[f32; COLUMNS as usize]> {
+) -> Vec<[f32; COEFFICIENTS as usize]> {
     let posterior = |t: u32| {
         let t = t.max(1).min(noise.steps() - 1);
         posterior_variance(alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, t.checked_sub(1)))

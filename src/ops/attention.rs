@@ -6,11 +6,6 @@ use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Ste
 use std::f64::consts::LOG2_E;
 use std::rc::Rc;
 
-/// Channels of a result that one invocation owns: `CHUNK` in the shaders.
-const CHUNK: u32 = 8;
-/// Tokens of a lane in the broadcast form: `OWN` in the shader.
-const OWN: u32 = 2;
-
 /// Softmax attention; each head owns `head_width` neighbouring channels.
 #[derive(Debug)]
 pub struct Attention {
@@ -39,13 +34,13 @@ impl Attention {
     fn sizes(&self, tape: &Tape, x: Tensor) -> Sizes {
         let [batch, channels, t] = tape.shape(x).as_array();
         let (width, heads) = (self.head_width, channels / self.head_width);
-        let tokens = match tape.target().form {
-            Form::Broadcast => OWN * tape.target().lanes,
-            Form::Tiles => attention::FORWARD.workgroup_size[0],
+        let (tokens, chunk) = match tape.target().form {
+            Form::Broadcast => (attention_subgroup::OWN * tape.target().lanes, attention_subgroup::CHUNK),
+            Form::Tiles => (attention::GROUP, attention::CHUNK),
         };
         let scale = (LOG2_E / f64::from(width).sqrt()) as f32;
         let product = 2 * u64::from(batch) * u64::from(channels) * u64::from(t) * u64::from(t);
-        Sizes { t, heads, width, scale, product, grid: [t.div_ceil(tokens), heads * width.div_ceil(CHUNK), batch] }
+        Sizes { t, heads, width, scale, product, grid: [t.div_ceil(tokens), heads * width.div_ceil(chunk), batch] }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Batch normalisation (Ioffe and Szegedy 2015), for classifiers; the settings mean what they mean in PyTorch.
 
 use super::kernels::batch_norm::{
-    BackwardInput, BackwardTable, BackwardWeight, ChannelMoments, ChannelRunning, Normalise, RowGradients, RowMoments,
+    BackwardInput, BackwardTable, BackwardWeight, ChannelMoments, ChannelRunning, Normalize, RowGradients, RowMoments,
 };
 use super::group_norm::{map, row_span, spans};
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
@@ -10,7 +10,7 @@ use std::rc::Rc;
 /// y = (x - mean) / sqrt(var + eps) * w + b, with each channel's mean and variance over the batch, or the running ones.
 #[derive(Debug)]
 pub struct BatchNorm {
-    /// Normalise by the batch's own statistics and update the running ones; otherwise use those.
+    /// Normalize by the batch's own statistics and update the running ones; otherwise use those.
     pub training: bool,
     /// Weight of the batch in the running statistics.
     pub momentum: f32,
@@ -90,7 +90,7 @@ impl Op for BatchNorm {
         } else {
             t.emit_flat(ChannelRunning { w, b, mean, variance, saved, table, c, eps }, c, 4 * u64::from(c));
         }
-        let kernel = Normalise { x, coefficients: table, y: y[0], c, hw, aligned, batch, length };
+        let kernel = Normalize { x, coefficients: table, y: y[0], c, hw, aligned, batch, length };
         t.emit_flat(kernel, length, 3 * elements);
         vec![saved]
     }

@@ -1,11 +1,9 @@
 //! ImportanceSampling sampling of time steps: keeps the last losses of each, and makes of them the probabilities that the next steps draw from.
 
+pub use super::kernels::importance_sampling::HISTORY_LENGTH;
 use super::kernels::importance_sampling::{Append, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
-
-/// Losses kept of each time step.
-pub const KEPT: u32 = 10;
 
 /// Loss-second-moment resampling.
 #[derive(Debug)]
@@ -34,7 +32,7 @@ impl Op for ImportanceSampling {
             [losses, t, history, count, weights, cdf] if losses.dtype == Dtype::F32 && t == Shape::u32([losses.len() as u32]) => {
                 let length = cdf.len() as u32;
                 let row = Shape::f32([length]);
-                let fits = [count, weights, cdf] == [row; 3] && history == Shape::f32([length, KEPT]);
+                let fits = [count, weights, cdf] == [row; 3] && history == Shape::f32([length, HISTORY_LENGTH]);
                 if fits { Ok(vec![]) } else { Err("the state is history [T, 10] and count, weights and cdf [T]".into()) }
             }
             _ => Err("takes losses [B], time steps u32 [B] and four tensors of state".into()),
@@ -61,18 +59,18 @@ impl Op for ImportanceSampling {
 
     fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
         let (mut history, mut count) = (x[2].clone(), x[3].clone());
-        let (length, kept) = (count.data.len(), KEPT as usize);
+        let (length, kept) = (count.data.len(), HISTORY_LENGTH as usize);
         for (&loss, &t) in x[0].data.iter().zip(&x[1].data) {
             if loss.abs() <= f64::from(1e18f32) {
                 let n = &mut count.data[t as usize];
                 history.data[t as usize * kept + *n as usize % kept] = loss;
-                *n += if *n + 1.0 >= 20.0 { -9.0 } else { 1.0 };
+                *n += if *n + 1.0 >= 2.0 * kept as f64 { 1.0 - kept as f64 } else { 1.0 };
             }
         }
         let mean_square = |losses: &[f64]| losses.iter().map(|loss| loss * loss).sum::<f64>() / kept as f64;
         let roots: Vec<f64> = history.data.chunks(kept).map(|losses| mean_square(losses).sqrt()).collect();
         let total: f64 = roots.iter().sum();
-        let measured = count.data.iter().all(|&n| n >= 10.0) && total > 0.0;
+        let measured = count.data.iter().all(|&n| n >= kept as f64) && total > 0.0;
         let even = 1.0 / length as f64;
         let p = |t: usize| if measured { 0.999 * roots[t] / total + 0.001 * even } else { even };
         let mut sum = 0.0;
@@ -84,7 +82,7 @@ impl Op for ImportanceSampling {
     }
 
     fn terms(&self, inputs: &[Shape]) -> usize {
-        inputs[5].len() + KEPT as usize
+        inputs[5].len() + HISTORY_LENGTH as usize
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {
@@ -97,7 +95,7 @@ fn case(batch: u32, timesteps: u32, count: Fill, losses: Fill) -> Case {
     let inputs = vec![
         (Shape::f32([batch]), losses),
         (Shape::u32([batch]), Fill::Below(timesteps)),
-        (Shape::f32([timesteps, KEPT]), losses),
+        (Shape::f32([timesteps, HISTORY_LENGTH]), losses),
         (row, count),
         (row, Fill::Uniform(0.5, 2.0)),
         (row, Fill::Rising),

@@ -1,9 +1,11 @@
 //! A Langevin step: the corrector of predictor-corrector sampling.
 
-use super::sampler_step::COEFFICIENTS;
-use super::kernels::langevin::Forward;
+use super::kernels::langevin::{COEFFICIENTS, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
+
+// The corrector and the sampler read rows of one table.
+const _: () = assert!(COEFFICIENTS == super::sampler_step::COEFFICIENTS);
 
 /// A Langevin step in place.
 #[derive(Debug)]

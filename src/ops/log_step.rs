@@ -1,8 +1,13 @@
 //! Keeps the losses of the last steps on the device, for the host to read now and then.
 
-use super::kernels::log_step::Forward;
+use super::kernels::log_step::{Forward, HEADER};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
+
+/// Columns of the log for this batch size.
+pub fn row_width(batch: u32) -> u32 {
+    HEADER + 2 * batch
+}
 
 /// Writes a row of the log.
 #[derive(Debug)]
@@ -23,7 +28,7 @@ impl Op for LogStep {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [loss, t, norm, log] if t.dtype == Dtype::U32 && t.dims() == loss.dims() && norm.len() == 4 => match *log.dims() {
-                [_, width] if width as usize == 4 + 2 * loss.len() => Ok(vec![]),
+                [_, width] if width == row_width(loss.len() as u32) => Ok(vec![]),
                 _ => Err("the log is [rows, 4 + 2B]".into()),
             },
             _ => Err("takes losses [B], time steps u32 [B], the gradient's norm [4] and the log".into()),
@@ -69,7 +74,7 @@ fn case(batch: u32, rows: u32) -> Case {
         (Shape::f32([batch]), Fill::Normal(1.0)),
         (Shape::u32([batch]), Fill::Below(1000)),
         (Shape::f32([4]), Fill::Normal(1.0)),
-        (Shape::f32([rows, 4 + 2 * batch]), Fill::Normal(1.0)),
+        (Shape::f32([rows, row_width(batch)]), Fill::Normal(1.0)),
     ];
     Case { op: Rc::new(LogStep), inputs }
 }

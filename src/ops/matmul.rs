@@ -64,7 +64,7 @@ pub(super) fn product(t: &mut Tape, a: Factor, b: Factor, shift: Option<Tensor>,
         }
         return;
     }
-    let grid = [n.div_ceil(64), m.div_ceil(64), 1];
+    let grid = [n.div_ceil(matmul::TILE), m.div_ceil(matmul::TILE), 1];
     match shift {
         Some(shift) => {
             let kernel = matmul::ProductShifted { a, b, shift, c, add, m, n, k, a_row, a_column, b_row, b_column };

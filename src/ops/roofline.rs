@@ -1,14 +1,10 @@
 //! The device's peaks, measured on the spot: what profiles and benches hold their kernels against.
 
-use super::kernels::roofline::{Copy, MultiplyAdd};
+use super::kernels::roofline::{CHAINS, Copy, MultiplyAdd, UNROLLED};
 use crate::Result;
 use crate::gpu::{Gpu, Memory};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Peaks, Program, STEP, Shape, Step, Tape, Tensor, call_times};
 use std::rc::Rc;
-
-/// Multiply-adds of a chain in one round, and chains (shaders/roofline.wgsl).
-const UNROLLED: u32 = 16;
-const CHAINS: u32 = 12;
 
 /// One line of the roofline.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 //! A data set that lies on the device is permuted there. Of one that does not fit, only a ring of batches lies there, which the host fills in
 //! the order of [`permuted_images`]: the same order, bit for bit.
 
-use super::kernels::sample_indices::{Consecutive, Forward, Ring};
+use super::kernels::sample_indices::{Consecutive, Forward, ROUNDS, Ring};
 use crate::rng::{key, philox};
 use crate::tape::{Array, Case, Draw, Op, Operator, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
@@ -65,7 +65,7 @@ fn permuted(start: u32, count: u32, epoch: u32, seed: [u32; 2]) -> u32 {
     let mut value = start;
     loop {
         let (mut left, mut right) = (value >> half, value & mask);
-        for round in 0..6 {
+        for round in 0..ROUNDS {
             (left, right) = (right, left ^ (philox([stream::PERMUTATION, epoch, round, right], seed)[0] & mask));
         }
         value = (left << half) | right;

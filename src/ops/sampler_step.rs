@@ -1,12 +1,10 @@
 //! One denoising step of DDPM, DDIM and every other sampler that is linear in image, model output, noise and a memory of the steps before:
 //! multistep samplers (DPM-Solver++) and those of several stages (Heun, midpoint) are tables with a row for each run of the model.
 
+pub use super::kernels::sampler_step::COEFFICIENTS;
 use super::kernels::sampler_step::{Forward, ForwardHistory, ForwardVariance};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
-
-/// Coefficients of one step: a row of the table.
-pub const COEFFICIENTS: u32 = 12;
 
 /// What a step reads besides the image, the model's output and the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +93,7 @@ impl Op for SamplerStep {
 
     fn reference(&self, inputs: &[Array], step: &Step) -> Vec<Array> {
         let (shape, clip) = (inputs[0].shape, f64::from(self.clip));
-        let c = &inputs[2].data[12 * step.index as usize..][..12];
+        let c = &inputs[2].data[(COEFFICIENTS * step.index) as usize..][..COEFFICIENTS as usize];
         let noise = super::randn::Randn { stream: stream::SAMPLER, shape }.reference(&[], step).swap_remove(0);
         let mut updated = vec![Array::zeros(shape); self.updates().len()];
         for i in 0..shape.len() {

@@ -1,12 +1,10 @@
 //! One term of the variational bound, from which a network learns the variances of the reverse process.
 
+pub use super::kernels::vlb::COEFFICIENTS;
 use super::kernels::vlb::{Backward, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::f64::consts::{LN_2, TAU};
 use std::rc::Rc;
-
-/// Numbers in a row of the table.
-pub const COEFFICIENTS: u32 = 8;
 
 /// A term of the variational bound with a learned variance.
 #[derive(Debug)]
@@ -16,8 +14,8 @@ pub struct Vlb;
 /// from the model, or where the last column is one the discretised likelihood (Ho et al. 2020, eq. 5 and 13). `mean_output` (the network's
 /// output that x0 follows from), `v` (its output for the variance), `x0` in [-1, 1] and `xt` `[B, ...]`; loss `[B]`.
 ///
-/// Row t of `table` `[T, 8]` = (k0, k1, c0, c1, log posterior variance, low, high, last): the model's x0 is clip(k0 xt + k1 mean_output, -1, 1),
-/// both means are c0 x0 + c1 xt, and the model's log variance is low + (v + 1) / 2 (high - low) (Nichol and Dhariwal 2021, eq. 15); last is 1
+/// Row t of `table` `[T, 8]` = (k0, k1, c0, c1, log posterior variance, low, high, first): the model's x0 is clip(k0 xt + k1 mean_output, -1, 1),
+/// both means are c0 x0 + c1 xt, and the model's log variance is low + (v + 1) / 2 (high - low) (Nichol and Dhariwal 2021, eq. 15); first is 1
 /// for t = 0, else 0. Differentiable in `v` only: the mean counts as detached (section 3.1).
 #[track_caller]
 pub fn vlb(t: &mut Tape, mean_output: Tensor, v: Tensor, x0: Tensor, xt: Tensor, table: Tensor, timesteps: Tensor) -> Tensor {
@@ -65,7 +63,7 @@ impl Op for Vlb {
         let batch = x[0].shape.dims()[0];
         let each = x[0].data.len() / batch as usize;
         vec![Array::from_fn(Shape::f32([batch]), |b| {
-            let row = &x[4].data[8 * x[5].data[b] as usize..][..8];
+            let row = &x[4].data[COEFFICIENTS as usize * x[5].data[b] as usize..][..COEFFICIENTS as usize];
             let term = |i: usize| term(row, [0, 1, 2, 3].map(|input: usize| x[input].data[i]));
             (b * each..(b + 1) * each).map(term).sum::<f64>() / (each as f64 * LN_2)
         })]

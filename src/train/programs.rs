@@ -97,7 +97,7 @@ impl Job<'_> {
             let [p, a] = [PARAMETERS, EMA].map(|name| t.memory(&statistics_of(name), shape));
             ema::ema(t, a, p);
         }
-        let log = t.memory(LOG, Shape::f32([LOG_ROWS, 4 + 2 * config.batch]));
+        let log = t.memory(LOG, Shape::f32([LOG_ROWS, log_step::row_width(config.batch)]));
         log_step::log_step(t, loss.loss, loss.time, norm, log);
         tape
     }

@@ -10,6 +10,7 @@ use crate::data::Dataset;
 use crate::diffusion::pipeline;
 use crate::gpu::{Gpu, Memory, Readback, Submission};
 use crate::nn::{GRADIENTS, PARAMETERS};
+use crate::ops::log_step;
 use crate::tape::{Program, Step};
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -159,7 +160,7 @@ impl LogReader {
     }
 
     fn ask(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, step: u32) -> Result<()> {
-        let bytes = u64::from(LOG_ROWS * (4 + 2 * job.config.batch)) * 4;
+        let bytes = u64::from(LOG_ROWS * log_step::row_width(job.config.batch)) * 4;
         self.pending = Some((memory.start_read(gpu, LOG, 0, bytes)?, step));
         self.looked = Instant::now();
         Ok(())
@@ -169,7 +170,7 @@ impl LogReader {
         let Some((readback, step)) = self.pending.take() else { return Ok(()) };
         let rows: Vec<f32> = readback.wait(gpu)?;
         run_log.arrived(step);
-        let width = 4 + 2 * job.config.batch as usize;
+        let width = log_step::row_width(job.config.batch) as usize;
         for n in self.read..step {
             let row = &rows[(n % LOG_ROWS) as usize * width..][..width];
             if row[2] != 1.0 || !row[0].is_finite() {

@@ -12,7 +12,7 @@
 //! as many are asked for as there are, each is taken once, and only the noise is left to chance.
 
 use super::{Bits, summed};
-use crate::diffusion::variational::{COLUMNS, table};
+use crate::diffusion::variational::table;
 use crate::diffusion::{Denoiser, TrainingTables, Variance};
 use crate::gpu::{Gpu, Memory};
 use crate::metrics::padding::{ImagePadding, scaled};
@@ -96,7 +96,7 @@ impl Bound {
             false => (whole, whole),
         };
         for (number, _) in variances.iter().enumerate() {
-            let table = t.memory(&named(&format!("table.{number}")), Shape::f32([steps, COLUMNS]));
+            let table = t.memory(&named(&format!("table.{number}")), Shape::f32([steps, vlb::COEFFICIENTS]));
             let bits = vlb::vlb(t, mean, variance, x0, x, table, time);
             t.keep(bits, &named(&format!("bits.{number}")));
         }

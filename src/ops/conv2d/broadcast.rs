@@ -54,7 +54,9 @@ impl Conv2d {
             return self.broadcast(t, turned, [dy, weights, dx], groups, add);
         }
         let lanes = t.target().lanes;
-        let patches = s.batch * s.height_in.div_ceil(2) * s.width_in.div_ceil(8);
+        let stride = conv2d_stride2_subgroup::STRIDE;
+        let width = stride * conv2d_stride2_subgroup::PATCH_COLUMNS;
+        let patches = s.batch * s.height_in.div_ceil(stride) * s.width_in.div_ceil(width);
         let kernel = conv2d_stride2_subgroup::BackwardInput {
             source: dy,
             weights,
@@ -70,7 +72,7 @@ impl Conv2d {
             width: s.width_in,
             pad: s.pad,
         };
-        t.emit_grid(kernel, grid(patches.div_ceil(lanes), 2 * depth), s.flops());
+        t.emit_grid(kernel, grid(patches.div_ceil(lanes), stride * depth), s.flops());
     }
 
     /// The forward computation, which is also the gradient of x if the stride is 1: source, packed weights, result.
@@ -95,9 +97,10 @@ impl Conv2d {
                 pixels,
                 splits: 1,
             };
-            t.emit_grid(kernel, grid((batch * pixels).div_ceil(4 * lanes), depth), s.flops());
+            t.emit_grid(kernel, grid((batch * pixels).div_ceil(conv2d_point_subgroup::LANE_COLUMNS * lanes), depth), s.flops());
         } else if self.stride == 1 {
-            let patches = batch * height.div_ceil(2) * width.div_ceil(4);
+            let rows = height.div_ceil(conv2d_subgroup::PATCH_ROWS);
+            let patches = batch * rows * width.div_ceil(conv2d_subgroup::PATCH_COLUMNS);
             let kernel = conv2d_subgroup::Convolve {
                 source,
                 weights,
@@ -115,7 +118,7 @@ impl Conv2d {
             };
             t.emit_grid(kernel, grid(patches.div_ceil(lanes), depth), s.flops());
         } else {
-            let patches = batch * height * width.div_ceil(4);
+            let patches = batch * height * width.div_ceil(conv2d_stride2_subgroup::PATCH_COLUMNS);
             let kernel = conv2d_stride2_subgroup::Forward {
                 source,
                 weights,

@@ -4,15 +4,16 @@ use super::{Conv2d, Partial, Sizes, grid};
 use crate::ops::kernels::{conv2d, conv2d_weight};
 use crate::tape::{Tape, Tensor};
 
-/// Pixels and channels of a workgroup's tile (shaders/conv2d.wgsl): the higher one for many channels.
-fn tile(channels: u32) -> (u32, u32) {
-    if channels > 32 { (64, 64) } else { (32, 128) }
+/// Rows of a workgroup's tile, which are channels of the result: the larger tile for many channels.
+fn tile_rows(channels: u32) -> u32 {
+    if channels > 32 { 64 } else { 32 }
 }
 
 impl Conv2d {
     pub(super) fn tiled_forward(&self, t: &mut Tape, s: Sizes, x: &[Tensor], result: Tensor) {
         let (source, w, b) = (x[0], x[1], x[2]);
-        let (tile_m, tile_n) = tile(s.channels_out);
+        let tile_m = tile_rows(s.channels_out);
+        let tile_n = conv2d::TILE_ELEMENTS / tile_m;
         let groups = grid((s.batch * s.height * s.width).div_ceil(tile_n), s.channels_out.div_ceil(tile_m));
         let kernel = conv2d::Forward {
             source,
@@ -36,7 +37,8 @@ impl Conv2d {
     }
 
     pub(super) fn tiled_backward_input(&self, t: &mut Tape, s: Sizes, source: Tensor, w: Tensor, result: Tensor, add: bool) {
-        let (tile_m, tile_n) = tile(s.channels_in);
+        let tile_m = tile_rows(s.channels_in);
+        let tile_n = conv2d::TILE_ELEMENTS / tile_m;
         let pixels = s.batch * s.height_in.div_ceil(self.stride) * s.width_in.div_ceil(self.stride);
         let groups = grid(pixels.div_ceil(tile_n), s.channels_in.div_ceil(tile_m) * self.stride * self.stride);
         let kernel = conv2d::BackwardInput {
@@ -60,13 +62,14 @@ impl Conv2d {
     }
 
     pub(super) fn tiled_backward_weight(&self, t: &mut Tape, s: Sizes, x: Tensor, dy: Tensor) -> Partial {
-        let (tile_m, tile_n) = tile(s.channels_out);
+        let tile_m = tile_rows(s.channels_out);
+        let tile_n = conv2d_weight::TILE_ELEMENTS / tile_m;
         let columns = (s.weights() / s.channels_out + 1).div_ceil(tile_n);
         let rows = s.channels_out.div_ceil(tile_m);
         // Enough workgroups to fill a large device, and at least 256 pixels for each.
         let pixels = s.batch * s.height * s.width;
         let wanted = (512 / (columns * rows)).clamp(1, pixels.div_ceil(256));
-        let chunk = pixels.div_ceil(wanted).next_multiple_of(16);
+        let chunk = pixels.div_ceil(wanted).next_multiple_of(conv2d_weight::TILE_K);
         let splits = pixels.div_ceil(chunk);
         let partial = Partial::new(t, s, splits);
         let kernel = conv2d_weight::Partial {

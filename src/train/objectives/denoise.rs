@@ -33,8 +33,6 @@ const IMPORTANCE: [&str; 4] = [
 ];
 /// Time steps of an image at which its bound is measured while a run goes on, besides t = 0.
 const BOUND_TIMESTEPS: u32 = 8;
-/// Losses that are remembered of each time.
-const REMEMBERED: u32 = 10;
 
 /// Denoising.
 #[derive(Debug)]
@@ -68,7 +66,7 @@ impl Denoise {
         let (n, table) = (self.times(), |t: &mut Tape, name, shape| t.memory(name, shape));
         let [history, count, weights, cumulative] = IMPORTANCE;
         [
-            table(t, history, Shape::f32([n, REMEMBERED])),
+            table(t, history, Shape::f32([n, importance_sampling::HISTORY_LENGTH])),
             table(t, count, Shape::f32([n])),
             table(t, weights, Shape::f32([n])),
             table(t, cumulative, Shape::f32([n])),
@@ -123,7 +121,7 @@ impl Objective for Denoise {
         let n = self.times() as usize;
         let [history, count, weights, cumulative] = IMPORTANCE;
         vec![
-            (history, vec![0.0; n * REMEMBERED as usize]),
+            (history, vec![0.0; n * importance_sampling::HISTORY_LENGTH as usize]),
             (count, vec![0.0; n]),
             (weights, vec![1.0; n]),
             (cumulative, vec![0.0; n]),
@@ -175,7 +173,7 @@ impl Objective for Denoise {
                 let mean = slice::slice(t, whole, 0, channels);
                 let variance = slice::slice(t, whole, channels, channels);
                 let simple = mse::mse(t, mean, target, w, time);
-                let table = t.memory(BOUND, Shape::f32([n, variational::COLUMNS]));
+                let table = t.memory(BOUND, Shape::f32([n, vlb::COEFFICIENTS]));
                 let bound = vlb::vlb(t, mean, variance, x0, x, table, time);
                 // L_vlb is the sum over all times of what is drawn for one.
                 let bound = affine::affine(t, bound, weight * n as f32, 0.0);
