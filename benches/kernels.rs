@@ -10,7 +10,7 @@ mod clock;
 
 use clap::{Parser, ValueEnum};
 use clock::today;
-use degrain::gpu::{Form, Gpu, Memory, Target};
+use degrain::gpu::{Context, Form, Target};
 use degrain::ops::{ALL, roofline::measure_peaks};
 use degrain::tape::{Case, Peaks, Profile, Program, STEP, call_times};
 use degrain::{Error, Result};
@@ -52,42 +52,42 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> Result<()> {
-    let mut gpu = Gpu::open_with(options.adapter.as_deref(), degrain::gpu::BoundsChecks::Off)?;
+    let ctx = Context::open(options.adapter.as_deref())?;
     match options.target {
-        Some(Kind::Tiles) => gpu.set_target(Target::TILES),
-        Some(Kind::Broadcast) if gpu.target().form != Form::Broadcast => {
+        Some(Kind::Tiles) => ctx.gpu.set_target(Target::TILES),
+        Some(Kind::Broadcast) if ctx.target().form != Form::Broadcast => {
             let advice = "its subgroups are no fixed 4, 8 or 16 lanes, or it is no software driver";
-            return Err(Error::Config(format!("{} cannot run broadcast kernels: {advice}", gpu.adapter())));
+            return Err(Error::Config(format!("{} cannot run broadcast kernels: {advice}", ctx.gpu.adapter())));
         }
         _ => {}
     }
-    println!("{}, {}, {}", gpu.adapter(), gpu.target(), today());
-    let peaks = measure_peaks(&gpu)?;
+    println!("{}, {}, {}", ctx.gpu.adapter(), ctx.target(), today());
+    let peaks = measure_peaks(&ctx)?;
     println!("{peaks}\n\n{:46}      ms   GFLOP/s      GB/s  roofline", "kernel");
     for operator in ALL {
         for case in (operator.bench)() {
-            measure_case(&gpu, &case, peaks, options)?;
+            measure_case(&ctx, &case, peaks, options)?;
         }
     }
     Ok(())
 }
 
-fn measure_case(gpu: &Gpu, case: &Case, peaks: Peaks, options: &Options) -> Result<()> {
-    let trial = case.record(gpu.target(), 1);
+fn measure_case(ctx: &Context, case: &Case, peaks: Peaks, options: &Options) -> Result<()> {
+    let trial = case.record(ctx.target(), 1);
     let wanted = |label: &str| options.filters.is_empty() || options.filters.iter().any(|f| label.contains(f.as_str()));
     if !trial.tape.calls().iter().any(|call| wanted(call.dispatch.entry.label)) {
         return Ok(());
     }
-    let mut memory = Memory::new();
-    trial.fill(gpu, &mut memory)?;
-    let program = Program::compile(gpu, &trial.tape, &mut memory)?;
-    program.run(gpu, &STEP)?; // drivers compile at the first run
-    gpu.wait()?;
+    let mut ctx = ctx.fork();
+    trial.fill(&mut ctx)?;
+    let program = Program::compile(&mut ctx, &trial.tape)?;
+    program.run(&ctx, &STEP)?; // drivers compile at the first run
+    ctx.gpu.wait()?;
     let started = Instant::now();
-    program.run(gpu, &STEP)?;
-    gpu.wait()?;
+    program.run(&ctx, &STEP)?;
+    ctx.gpu.wait()?;
     let runs = if options.quick { 3 } else { (0.5 / started.elapsed().as_secs_f64()).clamp(5.0, 101.0) as usize };
-    let times = call_times(gpu, &program, &STEP, runs)?;
+    let times = call_times(&ctx, &program, &STEP, runs)?;
     let shapes: Vec<String> = case.inputs.iter().map(|(shape, _)| shape.to_string()).collect();
     println!("{:?} of {}", case.op, shapes.join(", "));
     for row in Profile::from_times(&trial.tape, &times, peaks).rows.iter().filter(|row| wanted(row.label)) {

@@ -18,7 +18,7 @@ mod clock;
 use clap::Parser;
 use clock::{peak_memory, process_time, thread_time, today};
 use degrain::diffusion::{Generator, Request};
-use degrain::gpu::{Gpu, Memory, Submission};
+use degrain::gpu::{Context, Submission};
 use degrain::nn::PARAMETERS;
 use degrain::tape::{Program, Summary};
 use degrain::train::{self, Session, Settings, Size};
@@ -75,10 +75,10 @@ fn main() -> ExitCode {
 
 fn measure(options: &Options) -> Result<()> {
     let [cold, warm] = first_steps()?;
-    let gpu = Gpu::open(options.adapter.as_deref())?;
-    let session = open(&gpu, options)?;
+    let ctx = Context::open(options.adapter.as_deref())?;
+    let session = open(&ctx, options)?;
     let (config, objective) = (&session.config, &session.objective);
-    println!("{}, {}, {}", gpu.adapter(), gpu.target(), today());
+    println!("{}, {}, {}", ctx.gpu.adapter(), ctx.target(), today());
     println!(
         "{:?}: {} parameters, batches of {}, medians of {} steps after {WARM_UP}",
         config.size,
@@ -89,9 +89,9 @@ fn measure(options: &Options) -> Result<()> {
     row("first step, cache empty", &cold.to_string());
     row("first step, cache warm", &warm.to_string());
 
-    let mut memory = Memory::new();
-    let training = Training::new(&gpu, &session, &mut memory)?;
-    let times = Times::of(&gpu, options.steps, |n| training.step(&gpu, &session, n))?;
+    let mut ctx = ctx.fork();
+    let training = Training::new(&mut ctx, &session)?;
+    let times = Times::of(&ctx, options.steps, |n| training.step(&ctx, &session, n))?;
     let Summary { calls, pipelines, slots, slot_bytes, unshared_bytes, memory_bytes, flops, .. } = training.summary;
     row("training", &times.rate(config.batch, "images/s"));
     row("  a step", &times.to_string());
@@ -118,9 +118,9 @@ fn measure(options: &Options) -> Result<()> {
         classifier: None,
         seed: 0,
     };
-    let generator = Generator::new(&gpu, &mut memory, &model, &plan, &request, "bench")?;
-    generator.begin(&gpu, &memory, 0, &vec![0; config.batch as usize], None)?;
-    let times = Times::of(&gpu, options.steps, |n| generator.submit(&gpu, n % generator.stages(), 0))?;
+    let generator = Generator::new(&mut ctx, &model, &plan, &request, "bench")?;
+    generator.begin(&ctx, 0, &vec![0; config.batch as usize], None)?;
+    let times = Times::of(&ctx, options.steps, |n| generator.submit(&ctx, n % generator.stages(), 0))?;
     row(&format!("sampling, guidance {}", options.guidance), &times.rate(config.batch, "image-steps/s"));
     row("  a step", &times.to_string());
     Ok(())
@@ -130,9 +130,9 @@ fn row(name: &str, value: &str) {
     println!("{name:26} {value}");
 }
 
-fn open(gpu: &Gpu, options: &Options) -> Result<Session> {
+fn open(ctx: &Context, options: &Options) -> Result<Session> {
     Session::open(
-        gpu,
+        ctx,
         Settings { preset: options.preset.clone(), size: options.size, batch: options.batch, ..Settings::default() },
     )
 }
@@ -144,18 +144,18 @@ struct Training {
 }
 
 impl Training {
-    fn new(gpu: &Gpu, session: &Session, memory: &mut Memory) -> Result<Training> {
+    fn new(ctx: &mut Context, session: &Session) -> Result<Training> {
         let (job, config) = (session.job(), &session.config);
-        job.load(gpu, memory)?;
-        let tape = job.training(gpu.target());
-        let program = Program::compile(gpu, &tape, memory)?;
+        job.load(ctx)?;
+        let tape = job.training(ctx.target());
+        let program = Program::compile(ctx, &tape)?;
         let parameters = session.objective.model().parameters();
-        parameters.write(gpu, memory, PARAMETERS, &parameters.initialize(config.seed, config.initialization))?;
+        parameters.write(ctx, PARAMETERS, &parameters.initialize(config.seed, config.initialization))?;
         Ok(Training { program, summary: tape.summary() })
     }
 
-    fn step(&self, gpu: &Gpu, session: &Session, n: u32) -> Result<Submission> {
-        self.program.run(gpu, &train::step(&session.config, session.job().training_images(), n))
+    fn step(&self, ctx: &Context, session: &Session, n: u32) -> Result<Submission> {
+        self.program.run(ctx, &train::step(&session.config, session.job().training_images(), n))
     }
 }
 
@@ -170,13 +170,13 @@ struct Times {
 }
 
 impl Times {
-    fn of(gpu: &Gpu, steps: usize, run: impl Fn(u32) -> Result<Submission>) -> Result<Times> {
+    fn of(ctx: &Context, steps: usize, run: impl Fn(u32) -> Result<Submission>) -> Result<Times> {
         let [mut wall, mut cpu, mut host] = [(); 3].map(|()| Vec::new());
         for n in 0..WARM_UP + steps.max(1) {
             let (start, all, own) = (Instant::now(), process_time(), thread_time());
             let ticket = run(n as u32)?;
             let submitted = thread_time();
-            gpu.wait_for(&ticket)?;
+            ctx.wait_for(&ticket)?;
             if n >= WARM_UP {
                 wall.push(start.elapsed());
                 cpu.push(process_time() - all);
@@ -207,12 +207,12 @@ fn median(mut times: Vec<Duration>) -> f64 {
 
 /// One training step in this process.
 fn first_step(options: &Options) -> Result<()> {
-    let gpu = Gpu::open(options.adapter.as_deref())?;
-    let session = open(&gpu, options)?;
-    let mut memory = Memory::new();
-    let training = Training::new(&gpu, &session, &mut memory)?;
-    let ticket = training.step(&gpu, &session, 0)?;
-    gpu.wait_for(&ticket)?;
+    let ctx = Context::open(options.adapter.as_deref())?;
+    let session = open(&ctx, options)?;
+    let mut ctx = ctx.fork();
+    let training = Training::new(&mut ctx, &session)?;
+    let ticket = training.step(&ctx, &session, 0)?;
+    ctx.wait_for(&ticket)?;
     println!("{DONE} {}", process_time().as_secs_f64());
     Ok(())
 }

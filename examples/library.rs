@@ -5,7 +5,7 @@
 //! Two convolutions learn to find edges. Each step draws noise on the device and compares what they make of it with its Laplacian.
 
 use degrain::Result;
-use degrain::gpu::{Gpu, Memory};
+use degrain::gpu::Context;
 use degrain::nn::layers::Conv;
 use degrain::nn::{GRADIENTS, Initialization, PARAMETERS, Parameters};
 use degrain::ops::adam::{Adam, adam};
@@ -27,18 +27,18 @@ fn main() -> Result<()> {
     let second = Conv::same(&mut parameters, "second", 8, 1);
 
     // Record. Nothing runs yet: a tape is a list of kernel calls, and a `Tensor` is a number in it.
-    let gpu = Gpu::open(None)?;
-    let mut tape = Tape::new(gpu.target());
+    let mut ctx = Context::open(None)?;
+    let mut tape = Tape::new(ctx.target());
     let t = &mut tape;
     let x = randn(t, stream::NOISE, Shape::f32([BATCH, 1, 16, 16]));
-    let (laplacian, zero) = (t.memory("laplacian", Shape::f32([1, 1, 3, 3])), t.memory("zero", Shape::f32([1])));
+    let (laplacian, zero) = (t.named("laplacian", Shape::f32([1, 1, 3, 3])), t.named("zero", Shape::f32([1])));
     let target = conv2d(t, x, laplacian, zero, Conv2d { stride: 1, padding: Padding::Same });
     let weights = parameters.trained(t);
     let h = first.forward(t, &weights, x);
     let h = silu(t, h);
     let y = second.forward(t, &weights, h);
     // The loss of each image [BATCH]. Its weight may depend on a time step; here there is one, of weight one.
-    let (weight, time) = (t.memory("weight", Shape::f32([1])), t.memory("time", Shape::u32([BATCH])));
+    let (weight, time) = (t.named("weight", Shape::f32([1])), t.named("time", Shape::u32([BATCH])));
     let loss = mse(t, y, target, weight, time);
     t.keep(loss, "loss"); // so that it outlives the run and can be read
 
@@ -46,18 +46,17 @@ fn main() -> Result<()> {
     let dloss = fill(t, 1.0 / BATCH as f32, Shape::f32([BATCH]));
     t.backward(loss, dloss);
     let slab = parameters.slab();
-    let [p, g, m, v] = [PARAMETERS, GRADIENTS, "adam.first", "adam.second"].map(|name| t.memory(name, slab));
+    let [p, g, m, v] = [PARAMETERS, GRADIENTS, "adam.first", "adam.second"].map(|name| t.named(name, slab));
     let norm = gradient_norm(t, g, 1.0);
     let (beta1, beta2) = (0.9, 0.99);
     adam(t, [p, g, m, v], norm, Adam { beta1, beta2, epsilon: 1e-8, weight_decay: 0.0 });
     print!("{}", tape.summary()); // `tape.listing()` shows every call
 
     // Compile: memory is planned, kernels are compiled, operands are bound. New named memory is zero.
-    let mut memory = Memory::new();
-    let program = Program::compile(&gpu, &tape, &mut memory)?;
-    memory.write(&gpu, PARAMETERS, 0, &parameters.initialize(0, Initialization::PyTorch))?;
-    memory.write(&gpu, "laplacian", 0, &[0f32, 1.0, 0.0, 1.0, -4.0, 1.0, 0.0, 1.0, 0.0])?;
-    memory.write(&gpu, "weight", 0, &[1f32])?;
+    let program = Program::compile(&mut ctx, &tape)?;
+    ctx.write(PARAMETERS, 0, &parameters.initialize(0, Initialization::PyTorch))?;
+    ctx.write("laplacian", 0, &[0f32, 1.0, 0.0, 1.0, -4.0, 1.0, 0.0, 1.0, 0.0])?;
+    ctx.write("weight", 0, &[1f32])?;
 
     // Run: what differs from step to step is one small struct.
     for n in 0..STEPS {
@@ -69,9 +68,9 @@ fn main() -> Result<()> {
             second_correction: correction(beta2),
             ..Step::default()
         };
-        program.run(&gpu, &step)?;
+        program.run(&ctx, &step)?;
         if n % 50 == 0 || n + 1 == STEPS {
-            let losses: Vec<f32> = memory.read(&gpu, "loss", 0, BATCH as usize)?;
+            let losses: Vec<f32> = ctx.read("loss", 0, BATCH as usize)?;
             println!("step {n:3}  loss {:.4}", losses.iter().sum::<f32>() / BATCH as f32);
         }
     }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use degrain::gpu::{Gpu, Memory};
+use degrain::gpu::Context;
 use degrain::ops::importance_sampling::{HISTORY_LENGTH, importance_sampling};
 use degrain::ops::timesteps::{random_timesteps, weighted_timesteps};
 use degrain::tape::{Program, Shape, Step, Tape, Tensor};
@@ -10,86 +10,85 @@ use degrain::tape::{Program, Shape, Step, Tape, Tensor};
 /// The state of the training that importance sampling keeps, as a host begins it.
 struct State {
     timesteps: u32,
-    memory: Memory,
+    ctx: Context,
 }
 
 impl State {
-    fn new(gpu: &Gpu, timesteps: u32) -> State {
-        let mut state = State { timesteps, memory: Memory::new() };
+    fn new(ctx: &Context, timesteps: u32) -> State {
+        let mut state = State { timesteps, ctx: ctx.fork() };
         let zeros = vec![0u32; (timesteps * HISTORY_LENGTH) as usize];
         let ones = vec![1f32.to_bits(); timesteps as usize];
-        state.write(gpu, "history", &zeros);
-        state.write(gpu, "count", &zeros[..timesteps as usize]);
-        state.write(gpu, "weights", &ones);
-        state.write(gpu, "cdf", &zeros[..timesteps as usize]);
+        state.write("history", &zeros);
+        state.write("count", &zeros[..timesteps as usize]);
+        state.write("weights", &ones);
+        state.write("cdf", &zeros[..timesteps as usize]);
         state
     }
 
-    fn write(&mut self, gpu: &Gpu, name: &str, words: &[u32]) {
-        self.memory.require(gpu, name, (words.len() as u64 * 4).next_multiple_of(16)).expect("memory");
-        self.memory.write(gpu, name, 0, words).expect("writes");
+    fn write(&mut self, name: &str, words: &[u32]) {
+        self.ctx.require(name, (words.len() as u64 * 4).next_multiple_of(16)).expect("memory");
+        self.ctx.write(name, 0, words).expect("writes");
     }
 
-    fn read(&self, gpu: &Gpu, name: &str) -> Vec<f32> {
-        self.memory.read(gpu, name, 0, self.timesteps as usize).expect("reads")
+    fn read(&self, name: &str) -> Vec<f32> {
+        self.ctx.read(name, 0, self.timesteps as usize).expect("reads")
     }
 
     fn tensors(&self, tape: &mut Tape) -> [Tensor; 4] {
         let row = Shape::f32([self.timesteps]);
-        let history = tape.memory("history", Shape::f32([self.timesteps, HISTORY_LENGTH]));
-        [history, tape.memory("count", row), tape.memory("weights", row), tape.memory("cdf", row)]
+        let history = tape.named("history", Shape::f32([self.timesteps, HISTORY_LENGTH]));
+        [history, tape.named("count", row), tape.named("weights", row), tape.named("cdf", row)]
     }
 
     /// Runs one update.
-    fn update(&mut self, gpu: &Gpu, losses: &[f32], timesteps: &[u32]) {
+    fn update(&mut self, losses: &[f32], timesteps: &[u32]) {
         let batch = losses.len() as u32;
         let [losses_name, timesteps_name] = ["losses", "timesteps"].map(|name| format!("{name} of {batch}"));
-        self.write(gpu, &losses_name, &losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>());
-        self.write(gpu, &timesteps_name, timesteps);
-        let mut tape = Tape::new(gpu.target());
-        let (x, t) =
-            (tape.memory(&losses_name, Shape::f32([batch])), tape.memory(&timesteps_name, Shape::u32([batch])));
+        self.write(&losses_name, &losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>());
+        self.write(&timesteps_name, timesteps);
+        let mut tape = Tape::new(self.ctx.target());
+        let (x, t) = (tape.named(&losses_name, Shape::f32([batch])), tape.named(&timesteps_name, Shape::u32([batch])));
         let state = self.tensors(&mut tape);
         importance_sampling(&mut tape, x, t, state);
-        let program = Program::compile(gpu, &tape, &mut self.memory).expect("compiles");
-        program.run(gpu, &Step::default()).expect("runs");
+        let program = Program::compile(&mut self.ctx, &tape).expect("compiles");
+        program.run(&self.ctx, &Step::default()).expect("runs");
     }
 
     /// Draws time steps from the distribution, or uniformly.
-    fn draw(&mut self, gpu: &Gpu, batch: u32, weighted: bool) -> Vec<u32> {
-        let mut tape = Tape::new(gpu.target());
+    fn draw(&mut self, batch: u32, weighted: bool) -> Vec<u32> {
+        let mut tape = Tape::new(self.ctx.target());
         let t = if weighted {
             let cdf = self.tensors(&mut tape)[3];
             weighted_timesteps(&mut tape, cdf, batch, self.timesteps)
         } else {
             random_timesteps(&mut tape, batch, self.timesteps)
         };
-        let program = Program::compile(gpu, &tape, &mut self.memory).expect("compiles");
-        program.run(gpu, &Step { seed_low: 5, ..Step::default() }).expect("runs");
-        program.read_words(gpu, &tape, &self.memory, t).expect("reads")
+        let program = Program::compile(&mut self.ctx, &tape).expect("compiles");
+        program.run(&self.ctx, &Step { seed_low: 5, ..Step::default() }).expect("runs");
+        program.read_words(&self.ctx, &tape, t).expect("reads")
     }
 }
 
 #[test]
 fn from_zeros_to_the_distribution_of_the_losses() {
-    for gpu in [common::gpu(), common::gpu_with_tiles()] {
+    for ctx in [common::context(), common::context_with_tiles()] {
         let timesteps = 5;
-        let mut state = State::new(&gpu, timesteps);
-        assert_eq!(state.draw(&gpu, 300, true), state.draw(&gpu, 300, false), "zeros are uniform");
+        let mut state = State::new(&ctx, timesteps);
+        assert_eq!(state.draw(300, true), state.draw(300, false), "zeros are uniform");
         let all: Vec<u32> = (0..timesteps).collect();
         let losses = |factor: f32| all.iter().map(|&t| factor * (t + 1) as f32).collect::<Vec<_>>();
         // What is not finite, or has no finite square, is left out: after these, and nine losses of each, no time step has ten.
-        state.update(&gpu, &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2e18, -f32::NAN], &all);
-        (0..9).for_each(|_| state.update(&gpu, &losses(100.0), &all));
-        assert_eq!(state.read(&gpu, "weights"), [1.0; 5]);
-        assert_eq!(state.read(&gpu, "cdf"), [0.2, 0.4, 0.6, 0.8, 1.0]);
+        state.update(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2e18, -f32::NAN], &all);
+        (0..9).for_each(|_| state.update(&losses(100.0), &all));
+        assert_eq!(state.read("weights"), [1.0; 5]);
+        assert_eq!(state.read("cdf"), [0.2, 0.4, 0.6, 0.8, 1.0]);
         // Of 100, 101, ... losses of t the last ten count, whether they come one by one or several in a batch.
-        (0..100).for_each(|_| state.update(&gpu, &losses(7.0), &all));
-        (0..5).for_each(|_| state.update(&gpu, &[losses(3.0), losses(1.0)].concat(), &[&all[..], &all].concat()));
+        (0..100).for_each(|_| state.update(&losses(7.0), &all));
+        (0..5).for_each(|_| state.update(&[losses(3.0), losses(1.0)].concat(), &[&all[..], &all].concat()));
         let root = f64::sqrt((9.0 + 1.0) / 2.0);
         let total: f64 = (1..=timesteps).map(|k| root * f64::from(k)).sum();
         let p = |t: u32| 0.999 * root * f64::from(t + 1) / total + 0.001 / f64::from(timesteps);
-        let (weights, cdf) = (state.read(&gpu, "weights"), state.read(&gpu, "cdf"));
+        let (weights, cdf) = (state.read("weights"), state.read("cdf"));
         let mut reached = 0.0;
         for t in 0..timesteps {
             reached += p(t);
@@ -98,7 +97,7 @@ fn from_zeros_to_the_distribution_of_the_losses() {
             assert!((cdf - reached).abs() < 1e-6, "cdf {cdf} of {t}, not {reached}");
         }
         // Draws fall on t as often as p says, within five standard deviations.
-        let draws = state.draw(&gpu, 60_000, true);
+        let draws = state.draw(60_000, true);
         for t in 0..timesteps {
             let (found, expected) = (draws.iter().filter(|&&d| d == t).count() as f64, p(t) * draws.len() as f64);
             assert!((found - expected).abs() < 5.0 * expected.sqrt(), "{found} draws of {t}, not {expected}");
@@ -109,14 +108,14 @@ fn from_zeros_to_the_distribution_of_the_losses() {
 /// A bisection needs a distribution that never falls, whatever was rounded on the way.
 #[test]
 fn the_distribution_rises() {
-    for gpu in [common::gpu(), common::gpu_with_tiles()] {
+    for ctx in [common::context(), common::context_with_tiles()] {
         for timesteps in [1, 999, 4096] {
-            let mut state = State::new(&gpu, timesteps);
+            let mut state = State::new(&ctx, timesteps);
             let all: Vec<u32> = (0..timesteps).collect();
             // A few time steps with a thousand times the loss of others, whose p is smaller than what is rounded.
             let losses: Vec<f32> = all.iter().map(|t| if t % 97 == 3 { 1.0 } else { 1e-3 / (t + 1) as f32 }).collect();
-            (0..HISTORY_LENGTH).for_each(|_| state.update(&gpu, &losses, &all));
-            let cdf = state.read(&gpu, "cdf");
+            (0..HISTORY_LENGTH).for_each(|_| state.update(&losses, &all));
+            let cdf = state.read("cdf");
             assert!(cdf.windows(2).all(|pair| pair[0] <= pair[1]), "it falls");
             assert!((cdf[cdf.len() - 1] - 1.0).abs() < 1e-5, "it ends at {:?}", cdf.last());
         }

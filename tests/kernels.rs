@@ -27,7 +27,7 @@ fn main() {
 
 /// Tries draws of an operator; the smallest that fails is the failure.
 fn try_operator(operator: &'static Operator, setup: Setup, name: &str) -> Result<(), Failed> {
-    let gpu = common::gpu_for(setup);
+    let ctx = common::context_for(setup);
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
     // Another seed for each test, the same in every run.
     let mut seed = [0u8; 32];
@@ -36,7 +36,7 @@ fn try_operator(operator: &'static Operator, setup: Setup, name: &str) -> Result
     let choices = proptest::collection::vec(proptest::num::u32::ANY, 24);
     let outcome = runner.run(&choices, |choices| {
         let case = (operator.case)(&mut Draw::new(choices));
-        common::check_case(&gpu, &case).map_err(TestCaseError::fail)
+        common::check_case(&ctx, &case).map_err(TestCaseError::fail)
     });
     outcome.map_err(|error| Failed::from(error.to_string()))
 }

@@ -2,25 +2,25 @@
 
 mod common;
 
-use degrain::gpu::{Memory, Target};
+use degrain::gpu::Target;
 use degrain::ops::{add::add, roofline::measure_peaks};
 use degrain::tape::{Peaks, Profile, Program, STEP, Shape, Tape};
 
 #[test]
 fn a_profile_accounts_for_every_call() {
-    let gpu = common::gpu();
-    let peaks = measure_peaks(&gpu).expect("peaks");
+    let ctx = common::context();
+    let peaks = measure_peaks(&ctx).expect("peaks");
     // Slower than 10 MFLOP/s or 1 MB/s is no device of this century.
     assert!(peaks.flops > 1e7 && peaks.flops.is_finite(), "{peaks}");
     assert!(peaks.bytes > 1e6 && peaks.bytes.is_finite(), "{peaks}");
 
-    let mut tape = Tape::new(gpu.target());
+    let mut tape = Tape::new(ctx.target());
     let shape = Shape::f32([64, 1024]);
-    let (a, b) = (tape.memory("a", shape), tape.memory("b", shape));
+    let (a, b) = (tape.named("a", shape), tape.named("b", shape));
     let sum = add(&mut tape, a, b);
     add(&mut tape, sum, b);
-    let program = Program::compile(&gpu, &tape, &mut Memory::new()).expect("compiles");
-    let profile = Profile::measure(&gpu, &tape, &program, &STEP, 3, peaks).expect("profile");
+    let program = Program::compile(&mut ctx.fork(), &tape).expect("compiles");
+    let profile = Profile::measure(&ctx, &tape, &program, &STEP, 3, peaks).expect("profile");
     let [row] = &profile.rows[..] else { panic!("one kernel, not {:?}", profile.rows) };
     assert_eq!((row.label, row.calls), ("add.forward", 2));
     assert_eq!((row.flops, row.bytes), (tape.summary().flops, tape.summary().bytes));
@@ -31,7 +31,7 @@ fn a_profile_accounts_for_every_call() {
 #[test]
 fn the_roofline_is_the_longer_of_two_times() {
     let mut tape = Tape::new(Target::TILES);
-    let (a, b) = (tape.memory("a", Shape::f32([1000])), tape.memory("b", Shape::f32([1000])));
+    let (a, b) = (tape.named("a", Shape::f32([1000])), tape.named("b", Shape::f32([1000])));
     add(&mut tape, a, b);
     let share = |flops, bytes| Profile::from_times(&tape, &[2e-3], Peaks { flops, bytes }).rows[0].share();
     // 1000 additions take a millisecond at the first peaks, and 12,000 bytes at the second.

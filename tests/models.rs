@@ -4,8 +4,8 @@ mod common;
 #[path = "common/golden.rs"]
 mod golden;
 
-use common::{gpu, gpu_with_tiles};
-use degrain::gpu::{Gpu, Memory};
+use common::{context, context_with_tiles};
+use degrain::gpu::Context;
 use degrain::nn::layers::{Conv, Norm, Normalization};
 use degrain::nn::resnet::{Resnet, ResnetSettings};
 use degrain::nn::self_attention::{SelfAttention, SelfAttentionSettings};
@@ -50,10 +50,10 @@ fn record(model: &UNet2d, t: &mut Tape, w: &Weights, x: &[Tensor]) -> Tensor {
     model.forward(t, w, x[0], Conditions { time: Some(x[1]), labels: x.get(2).copied() })
 }
 
-fn check_model(gpu: &Gpu, name: &str) {
+fn check_model(ctx: &Context, name: &str) {
     let (model, slab) = model(name);
     let golden = Golden::open(&format!("{name}/golden.safetensors"));
-    let run = Run::new(gpu, model.parameters(), &inputs(&model, &golden), |t, w, x| record(&model, t, w, x));
+    let run = Run::new(ctx, model.parameters(), &inputs(&model, &golden), |t, w, x| record(&model, t, w, x));
     // The gradient of loss = mean((out - target)^2).
     let (out, target) = (golden.floats("out"), golden.floats("target"));
     let twice = 2.0 / out.len() as f64;
@@ -92,7 +92,7 @@ macro_rules! models {
         $(
             #[test]
             fn $name() {
-                check_model(&gpu(), stringify!($name));
+                check_model(&context(), stringify!($name));
             }
         )*
     };
@@ -112,13 +112,13 @@ models! {
 
 #[test]
 fn in_tiles() {
-    check_model(&gpu_with_tiles(), "unet_scale_shift");
+    check_model(&context_with_tiles(), "unet_scale_shift");
 }
 
 /// The goldens are sharp enough to find any flag that is not obeyed.
 #[test]
 fn wrong_flags_are_found() {
-    let gpu = gpu();
+    let ctx = context();
     let (right, slab) = model("unet_center_input");
     let golden = Golden::open("unet_center_input/golden.safetensors");
     type Change = fn(&mut UNet2dConfig);
@@ -135,7 +135,7 @@ fn wrong_flags_are_found() {
         let mut config = right.config().clone();
         change(&mut config);
         let model = UNet2d::new(config).unwrap();
-        let run = Run::new(&gpu, model.parameters(), &inputs(&model, &golden), |t, w, x| record(&model, t, w, x));
+        let run = Run::new(&ctx, model.parameters(), &inputs(&model, &golden), |t, w, x| record(&model, t, w, x));
         run.write(PARAMETERS, &slab);
         let got = run.run().out;
         run.write(PARAMETERS, &nudge(&slab));
@@ -160,24 +160,24 @@ fn files_written_again() {
 /// A model computes the same from any slab, whether it is trained or not.
 #[test]
 fn from_another_slab() {
-    let gpu = gpu();
+    let ctx = context();
     let (model, slab) = model("unet_no_attention");
     let golden = Golden::open("unet_no_attention/golden.safetensors");
     let inputs = inputs(&model, &golden);
-    let trained = Run::new(&gpu, model.parameters(), &inputs, |t, w, x| record(&model, t, w, x));
+    let trained = Run::new(&ctx, model.parameters(), &inputs, |t, w, x| record(&model, t, w, x));
     trained.write(PARAMETERS, &slab);
 
-    let mut t = Tape::new(gpu.target());
+    let mut t = Tape::new(ctx.target());
     let w = model.parameters().fixed(&mut t, "average");
-    let x: Vec<Tensor> = inputs.iter().map(|(name, (shape, _))| t.memory(name, *shape)).collect();
+    let x: Vec<Tensor> = inputs.iter().map(|(name, (shape, _))| t.named(name, *shape)).collect();
     let out = record(&model, &mut t, &w, &x);
     assert!(!t.needs_gradient(out));
-    let mut memory = Memory::new();
-    let program = Program::compile(&gpu, &t, &mut memory).unwrap();
-    memory.write(&gpu, "average", 0, &slab).unwrap();
-    inputs.iter().for_each(|(name, (_, words))| memory.write(&gpu, name, 0, words).unwrap());
-    program.run(&gpu, &Step::default()).unwrap();
-    let words = program.read_words(&gpu, &t, &memory, out).unwrap();
+    let mut ctx = ctx.fork();
+    let program = Program::compile(&mut ctx, &t).unwrap();
+    ctx.write("average", 0, &slab).unwrap();
+    inputs.iter().for_each(|(name, (_, words))| ctx.write(name, 0, words).unwrap());
+    program.run(&ctx, &Step::default()).unwrap();
+    let words = program.read_words(&ctx, &t, out).unwrap();
     assert_eq!(words, trained.run().out.iter().map(|x| x.to_bits()).collect::<Vec<u32>>());
 }
 
@@ -218,8 +218,8 @@ fn check_block<T>(
     let block = make(&mut parameters, &format!("{name}.w"));
     let slab = golden.slab(&parameters);
     let inputs: Vec<_> = inputs.iter().map(|&input| (input, golden.words(&format!("{name}.in.{input}")))).collect();
-    let gpu = gpu();
-    let run = Run::new(&gpu, &parameters, &inputs, |t, w, x| forward(&block, t, w, x));
+    let ctx = context();
+    let run = Run::new(&ctx, &parameters, &inputs, |t, w, x| forward(&block, t, w, x));
     run.write("dout", &golden.floats(&format!("{name}.dout")));
     run.write(PARAMETERS, &slab);
     let got = run.run();

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{gpu, gpu_with_tiles};
-use degrain::gpu::{Gpu, Memory, Target};
+use common::{context, context_with_tiles};
+use degrain::gpu::{Context, Target};
 use degrain::nn::registry::{self, AnyModel};
 use degrain::nn::{
     Classifier, ClassifierConfig, Conditions, Config, DownBlock, Downsample, GRADIENTS, Initialization, Likelihood,
@@ -96,27 +96,27 @@ fn networks() -> Vec<Box<dyn Network>> {
 /// The tensors of a batch for a network: pictures, and conditions as far as it is told.
 fn batch(t: &mut Tape, network: &dyn Network, count: u32) -> (Tensor, Conditions) {
     let [channels, height, width] = network.image().unwrap();
-    let x = t.memory("x", Shape::f32([count, channels, height, width]));
-    let time = (network.time_width() > 0).then(|| t.memory("time", Shape::f32([count, network.time_width()])));
-    let labels = network.classes().map(|_| t.memory("labels", Shape::u32([count])));
+    let x = t.named("x", Shape::f32([count, channels, height, width]));
+    let time = (network.time_width() > 0).then(|| t.named("time", Shape::f32([count, network.time_width()])));
+    let labels = network.classes().map(|_| t.named("labels", Shape::u32([count])));
     (x, Conditions { time, labels })
 }
 
 /// Memory of a tape with a model's first values, pictures, times and labels.
-fn filled(gpu: &Gpu, t: &Tape, model: &dyn Model, time: &[f32]) -> Memory {
-    let mut memory = Memory::new();
-    for (name, bytes) in t.memory_sizes() {
-        memory.require(gpu, &name, bytes).unwrap();
+fn filled(ctx: &Context, t: &Tape, model: &dyn Model, time: &[f32]) -> Context {
+    let mut ctx = ctx.fork();
+    for (name, bytes) in t.buffer_sizes() {
+        ctx.require(&name, bytes).unwrap();
         let random = words(Shape::f32([(bytes / 4) as u32]), Fill::Normal(1.0), 9);
         match name.as_str() {
-            "time" => memory.write(gpu, &name, 0, time).unwrap(),
-            "labels" => memory.write(gpu, &name, 0, &[1u32, 3, 0][..(bytes / 4).min(3) as usize]).unwrap(),
-            _ => memory.write(gpu, &name, 0, &random).unwrap(),
+            "time" => ctx.write(&name, 0, time).unwrap(),
+            "labels" => ctx.write(&name, 0, &[1u32, 3, 0][..(bytes / 4).min(3) as usize]).unwrap(),
+            _ => ctx.write(&name, 0, &random).unwrap(),
         }
     }
     let values = model.parameters().initialize(7, Initialization::PyTorch);
-    model.parameters().write(gpu, &mut memory, PARAMETERS, &values).unwrap();
-    memory
+    model.parameters().write(&mut ctx, PARAMETERS, &values).unwrap();
+    ctx
 }
 
 fn times(network: &dyn Network) -> Vec<f32> {
@@ -124,28 +124,28 @@ fn times(network: &dyn Network) -> Vec<f32> {
 }
 
 /// Checks every call, forward and backward from a random gradient.
-fn verify(gpu: &Gpu, model: &dyn Model, time: &[f32], record: impl FnOnce(&mut Tape, &Weights) -> Tensor) {
-    let mut t = Tape::new(gpu.target());
+fn verify(ctx: &Context, model: &dyn Model, time: &[f32], record: impl FnOnce(&mut Tape, &Weights) -> Tensor) {
+    let mut t = Tape::new(ctx.target());
     let weights = model.parameters().trained(&mut t);
     let out = record(&mut t, &weights);
-    let dout = t.memory("dout", t.shape(out));
+    let dout = t.named("dout", t.shape(out));
     t.backward(out, dout);
-    let mut memory = filled(gpu, &t, model, time);
+    let mut ctx = filled(ctx, &t, model, time);
     let numbers = model.parameters().slab().len();
-    memory.write(gpu, GRADIENTS, 0, &vec![f32::NAN; numbers]).unwrap();
-    let checker = Checker::new(gpu, &t, &mut memory, STEP).unwrap();
+    ctx.write(GRADIENTS, 0, &vec![f32::NAN; numbers]).unwrap();
+    let checker = Checker::new(&mut ctx, &t, STEP).unwrap();
     if let Err(mismatch) = checker.check(|_, _| ()).unwrap() {
         panic!("{}: {mismatch}", model.class());
     }
     drop(checker);
-    let gradients: Vec<f32> = memory.read(gpu, GRADIENTS, 0, numbers).unwrap();
+    let gradients: Vec<f32> = ctx.read(GRADIENTS, 0, numbers).unwrap();
     for p in model.parameters().iter().filter(|p| !p.statistic) {
         assert!(gradients[p.range()].iter().all(|x| x.is_finite()), "{}: no gradient of {}", model.class(), p.name);
     }
 }
 
-fn verify_network(gpu: &Gpu, network: &dyn Network) {
-    verify(gpu, network, &times(network), |t, w| {
+fn verify_network(ctx: &Context, network: &dyn Network) {
+    verify(ctx, network, &times(network), |t, w| {
         let (x, conditions) = batch(t, network, 3);
         t.watch(x);
         network.forward(t, w, x, conditions)
@@ -154,20 +154,22 @@ fn verify_network(gpu: &Gpu, network: &dyn Network) {
 
 #[test]
 fn every_call_agrees_with_its_reference() {
-    networks().iter().for_each(|network| verify_network(&gpu(), &**network));
+    networks().iter().for_each(|network| verify_network(&context(), &**network));
 }
 
 #[test]
 fn every_call_agrees_in_tiles() {
-    networks().iter().for_each(|network| verify_network(&gpu_with_tiles(), &**network));
+    networks().iter().for_each(|network| verify_network(&context_with_tiles(), &**network));
 }
 
 #[test]
 fn an_autoencoder_agrees() {
-    for (gpu, likelihood) in [(gpu(), Likelihood::Bernoulli), (gpu_with_tiles(), Likelihood::DiscretizedLogistic)] {
+    for (ctx, likelihood) in
+        [(context(), Likelihood::Bernoulli), (context_with_tiles(), Likelihood::DiscretizedLogistic)]
+    {
         let model = vae(likelihood);
-        verify(&gpu, &model, &[], |t, w| {
-            let x = t.memory("x", Shape::f32([3, 1, 8, 4]));
+        verify(&ctx, &model, &[], |t, w| {
+            let x = t.named("x", Shape::f32([3, 1, 8, 4]));
             let (mean, log_variance) = model.encode(t, w, x);
             assert_eq!((t.shape(mean), t.shape(log_variance)), (Shape::f32([3, 3]), Shape::f32([3, 3])));
             let z = add(t, mean, log_variance);
@@ -185,7 +187,7 @@ fn operators(t: &Tape, name: &str) -> Vec<String> {
 }
 
 fn record(network: &dyn Network, training: bool, count: u32) -> (Tape, Tensor) {
-    let mut t = Tape::new(gpu().target());
+    let mut t = Tape::new(context().target());
     let parameters = network.parameters();
     let w = if training { parameters.trained(&mut t) } else { parameters.fixed(&mut t, PARAMETERS) };
     let (x, conditions) = batch(&mut t, network, count);
@@ -215,17 +217,17 @@ fn dropout_is_for_training() {
 
 /// Result and running statistics of one pass over a batch of `count`, with every statistic moved by `moved` first.
 fn pass(network: &dyn Network, training: bool, count: u32, moved: f32) -> (Vec<f32>, Vec<f32>) {
-    let gpu = gpu();
+    let ctx = context();
     let (t, out) = record(network, training, count);
-    let mut memory = filled(&gpu, &t, network, &times(network)[..count as usize * network.time_width() as usize]);
+    let mut ctx = filled(&ctx, &t, network, &times(network)[..count as usize * network.time_width() as usize]);
     let slab = network.parameters().slab().len();
     let mut values = network.parameters().initialize(7, Initialization::PyTorch);
     values[slab..].iter_mut().for_each(|x| *x += moved);
-    network.parameters().write(&gpu, &mut memory, PARAMETERS, &values).unwrap();
-    let program = Program::compile(&gpu, &t, &mut memory).unwrap();
-    program.run(&gpu, &STEP).unwrap();
-    let after = network.parameters().read(&gpu, &memory, PARAMETERS).unwrap();
-    (memory.read(&gpu, "out", 0, t.shape(out).len()).unwrap(), after[slab..].to_vec())
+    network.parameters().write(&mut ctx, PARAMETERS, &values).unwrap();
+    let program = Program::compile(&mut ctx, &t).unwrap();
+    program.run(&ctx, &STEP).unwrap();
+    let after = network.parameters().read(&ctx, PARAMETERS).unwrap();
+    (ctx.read("out", 0, t.shape(out).len()).unwrap(), after[slab..].to_vec())
 }
 
 /// Training normalises by the batch and moves the statistics; otherwise they decide, and an image's result is its own.
@@ -317,7 +319,7 @@ fn sizes_and_conditions_that_do_not_fit() {
             network.forward(&mut t, &w, x, conditions);
         })
     };
-    let labels = |t: &mut Tape, c: &mut Conditions| c.labels = Some(t.memory("labels", Shape::u32([2])));
+    let labels = |t: &mut Tape, c: &mut Conditions| c.labels = Some(t.named("labels", Shape::u32([2])));
     for network in [Box::new(plain(Some(4))) as Box<dyn Network>, Box::new(residual(Downsample::Conv, Some(4)))] {
         assert!(forward(&*network, |_, c| c.time = None).contains("must be told the time"));
         assert!(forward(&*network, |_, c| c.labels = None).contains("no labels are given"));
@@ -326,7 +328,7 @@ fn sizes_and_conditions_that_do_not_fit() {
         assert!(forward(&*network, labels).contains("has no classes"));
     }
     let clean = classifier(Pooling::Max, false);
-    assert!(forward(&clean, |t, c| c.time = Some(t.memory("time", Shape::f32([2, 6])))).contains("is not told it"));
+    assert!(forward(&clean, |t, c| c.time = Some(t.named("time", Shape::f32([2, 6])))).contains("is not told it"));
 }
 
 #[test]

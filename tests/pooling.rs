@@ -3,27 +3,28 @@
 mod common;
 
 use common::Setup;
-use degrain::gpu::{Gpu, Memory};
+use degrain::gpu::Context;
 use degrain::ops::max_pool::max_pool;
 use degrain::tape::{Program, Shape, Step, Tape};
 
 /// Gradient of the sum of the maxima with respect to `x`.
-fn gradient(gpu: &Gpu, shape: Shape, x: &[f32]) -> Vec<f32> {
-    let (mut tape, mut memory) = (Tape::new(gpu.target()), Memory::new());
+fn gradient(ctx: &Context, shape: Shape, x: &[f32]) -> Vec<f32> {
+    let mut ctx = ctx.fork();
+    let mut tape = Tape::new(ctx.target());
     let [b, c, h, w] = shape.as_array();
     let pooled = Shape::f32([b, c, h / 2, w / 2]);
     for (name, shape, values) in [("x", shape, x), ("dy", pooled, &vec![1.0; pooled.len()])] {
-        memory.require(gpu, name, shape.bytes()).expect("memory");
-        memory.write(gpu, name, 0, values).expect("writes");
+        ctx.require(name, shape.bytes()).expect("memory");
+        ctx.write(name, 0, values).expect("writes");
     }
-    let (x, dy) = (tape.memory("x", shape), tape.memory("dy", pooled));
+    let (x, dy) = (tape.named("x", shape), tape.named("dy", pooled));
     tape.watch(x);
     let y = max_pool(&mut tape, x);
     tape.backward(y, dy);
     let dx = tape.gradient(x).expect("x is watched");
-    let program = Program::compile(gpu, &tape, &mut memory).expect("compiles");
-    program.run(gpu, &Step::default()).expect("runs");
-    let words = program.read_words(gpu, &tape, &memory, dx).expect("reads");
+    let program = Program::compile(&mut ctx, &tape).expect("compiles");
+    program.run(&ctx, &Step::default()).expect("runs");
+    let words = program.read_words(&ctx, &tape, dx).expect("reads");
     words.into_iter().map(f32::from_bits).collect()
 }
 
@@ -47,8 +48,8 @@ fn the_first_of_equals_gets_the_gradient() {
     let widened =
         |rows: &[f32], last: f32| rows.chunks(4).flat_map(|row| [row, &[last]].concat()).collect::<Vec<f32>>();
     for setup in Setup::ALL {
-        let gpu = common::gpu_for(setup);
-        assert_eq!(gradient(&gpu, Shape::f32([1, 1, 4, 4]), &x), expected, "{setup:?}");
-        assert_eq!(gradient(&gpu, Shape::f32([1, 1, 4, 5]), &widened(&x, 9.0)), widened(&expected, 0.0), "{setup:?}");
+        let ctx = common::context_for(setup);
+        assert_eq!(gradient(&ctx, Shape::f32([1, 1, 4, 4]), &x), expected, "{setup:?}");
+        assert_eq!(gradient(&ctx, Shape::f32([1, 1, 4, 5]), &widened(&x, 9.0)), widened(&expected, 0.0), "{setup:?}");
     }
 }

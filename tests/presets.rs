@@ -5,10 +5,10 @@ mod common;
 #[path = "common/run.rs"]
 mod run;
 
-use common::gpu;
+use common::context;
 use degrain::diffusion::pipeline::{self, Pipeline};
 use degrain::diffusion::{ClassifierGuide, Generator, ProcessConfig, Request, SamplerName, SchedulerConfig};
-use degrain::gpu::{Form, Gpu, Memory};
+use degrain::gpu::{Context, Form};
 use degrain::nn::Model;
 use degrain::nn::registry::AnyModel;
 use degrain::train::{self, Outcome, Session, Settings, Size, Start, Storage};
@@ -56,14 +56,14 @@ fn small(preset: &str, out: &Path) -> Settings {
     }
 }
 
-fn train(gpu: &Gpu, settings: Settings, resume: bool, stop_after: Option<u32>) {
-    let session = Session::open(gpu, settings).unwrap_or_else(|e| panic!("{e}"));
+fn train(ctx: &Context, settings: Settings, resume: bool, stop_after: Option<u32>) {
+    let session = Session::open(ctx, settings).unwrap_or_else(|e| panic!("{e}"));
     let folder = &session.config.out;
     let checkpoint = resume.then(|| pipeline::locate(folder).unwrap());
     let interrupted = AtomicBool::new(false);
     let (resume, dataset) = (checkpoint.as_deref(), &session.dataset);
     let start = Start { folder, resume, stop_after, dataset, interrupted: &interrupted };
-    let outcome = train::run(gpu, &mut Memory::new(), &session.job(), &start).unwrap_or_else(|e| panic!("{e}"));
+    let outcome = train::run(&mut ctx.fork(), &session.job(), &start).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(outcome, stop_after.map_or(Outcome::Finished, Outcome::Stopped));
 }
 
@@ -89,15 +89,15 @@ fn every_preset_resolves_for_every_size() {
 }
 
 fn check(preset: &str, change: impl Fn(Settings) -> Settings) {
-    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
     let [whole, paused] = ["whole", "paused"].map(|name| folder.path().join(name));
     let settings = |out: &Path| change(small(preset, out));
-    let session = Session::open(&gpu, settings(&whole)).unwrap_or_else(|e| panic!("{preset}: {e}"));
-    session.inspect(&gpu, &mut Memory::new(), false, false, true).unwrap_or_else(|e| panic!("{preset}: {e}"));
+    let session = Session::open(&ctx, settings(&whole)).unwrap_or_else(|e| panic!("{preset}: {e}"));
+    session.inspect(&mut ctx.fork(), false, false, true).unwrap_or_else(|e| panic!("{preset}: {e}"));
 
-    train(&gpu, settings(&whole), false, None);
-    train(&gpu, settings(&paused), false, Some(3));
-    train(&gpu, settings(&paused), true, None);
+    train(&ctx, settings(&whole), false, None);
+    train(&ctx, settings(&paused), false, Some(3));
+    train(&ctx, settings(&paused), true, None);
     for ((name, a), (_, b)) in checkpoint(&whole, 6).iter().zip(&checkpoint(&paused, 6)) {
         assert!(a == b, "{preset}: {name} differs after a pause");
     }
@@ -143,7 +143,7 @@ presets! {
 /// Streamed images are the ones that would have been chosen on the device, over the ends of chunks and epochs.
 #[test]
 fn streaming_changes_nothing() {
-    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
     let run = |name: &str, storage, stop| {
         let out = folder.path().join(name);
         let settings = |out: &Path| Settings {
@@ -156,9 +156,9 @@ fn streaming_changes_nothing() {
             ..small("ddpm", out)
         };
         if let Some(stop) = stop {
-            train(&gpu, settings(&out), false, Some(stop));
+            train(&ctx, settings(&out), false, Some(stop));
         }
-        train(&gpu, settings(&out), stop.is_some(), None);
+        train(&ctx, settings(&out), stop.is_some(), None);
         checkpoint(&out, 40)
     };
     let (device, streamed) = (run("device", Storage::Device, None), run("streamed", Storage::Stream, None));
@@ -169,17 +169,17 @@ fn streaming_changes_nothing() {
 /// A classifier pulls samples to its class: its log-probability of the class rises with the scale.
 #[test]
 fn a_classifier_guides() {
-    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
     let [model, judge] = ["model", "judge"].map(|name| folder.path().join(name));
-    train(&gpu, Settings { unconditional: Some(true), ..small("guided", &model) }, false, Some(3));
+    train(&ctx, Settings { unconditional: Some(true), ..small("guided", &model) }, false, Some(3));
     let longer = Settings { steps: Some(60), lr: Some(5e-3), ..small("classifier", &judge) };
-    train(&gpu, longer, false, None);
+    train(&ctx, longer, false, None);
     let pipeline = Pipeline::read(&pipeline::locate(&model).unwrap()).unwrap();
     let judge = pipeline::read_model(&pipeline::locate(&judge).unwrap()).unwrap();
     let AnyModel::Classifier(network) = &judge.model else { panic!("{:?}", judge.model) };
-    let mut memory = Memory::new();
-    pipeline.network.parameters().write(&gpu, &mut memory, "weights", &pipeline.weights).unwrap();
-    network.parameters().write(&gpu, &mut memory, "judge", &judge.weights).unwrap();
+    let mut ctx = ctx.fork();
+    pipeline.network.parameters().write(&mut ctx, "weights", &pipeline.weights).unwrap();
+    network.parameters().write(&mut ctx, "judge", &judge.weights).unwrap();
     let denoiser = pipeline.denoiser("weights");
     let scheduler = SchedulerConfig { sampler: SamplerName::Ddim, ..pipeline.scheduler.clone() };
     let (plan, _) = scheduler.plan_for(&*pipeline.process, 10).unwrap();
@@ -188,13 +188,13 @@ fn a_classifier_guides() {
         let classifier = scale.map(|scale| ClassifierGuide { network, slab: "judge", scale });
         let request =
             Request { batch: 8, image: [1, 28, 28], guidance: 1.0, guidance_rescale: 0.0, classifier, seed: 1 };
-        let generator = Generator::new(&gpu, &mut memory, &denoiser, &plan, &request, name).unwrap();
-        generator.draw(&gpu, &memory, &denoiser, 0, &labels).unwrap()
+        let generator = Generator::new(&mut ctx, &denoiser, &plan, &request, name).unwrap();
+        generator.draw(&ctx, &denoiser, 0, &labels).unwrap()
     };
     let (none, zero) = (draw(None, "none"), draw(Some(0.0), "zero"));
     assert_eq!(none, zero, "a scale of zero guides");
     let (weak, strong) = (draw(Some(3.0), "weak"), draw(Some(30.0), "strong"));
-    let score = |images: &[f32]| log_probability(&gpu, network, &judge.weights, images, &labels);
+    let score = |images: &[f32]| log_probability(&ctx, network, &judge.weights, images, &labels);
     let scores = [&none, &weak, &strong].map(|images| score(images));
     println!("mean log-probability of the class: {scores:?}");
     assert!(scores[0] < scores[1] && scores[1] < scores[2], "{scores:?}");
@@ -202,7 +202,7 @@ fn a_classifier_guides() {
 
 /// Mean log-probability that a classifier gives the classes at time step 0.
 fn log_probability(
-    gpu: &Gpu,
+    ctx: &Context,
     network: &degrain::nn::Classifier,
     weights: &[f32],
     images: &[f32],
@@ -212,32 +212,32 @@ fn log_probability(
     use degrain::ops::cross_entropy::cross_entropy;
     use degrain::tape::{Program, Shape, Step, Tape};
     let count = labels.len() as u32;
-    let mut tape = Tape::new(gpu.target());
+    let mut tape = Tape::new(ctx.target());
     let t = &mut tape;
-    let x = t.memory("x", Shape::f32([count, 1, 28, 28]));
-    let time = t.memory("time", Shape::f32([count, network.time_width()]));
-    let label = t.memory("labels", Shape::u32([count]));
+    let x = t.named("x", Shape::f32([count, 1, 28, 28]));
+    let time = t.named("time", Shape::f32([count, network.time_width()]));
+    let label = t.named("labels", Shape::u32([count]));
     let w = network.parameters().fixed(t, "w");
     let logits = network.forward(t, &w, x, Conditions { time: Some(time), labels: None });
     let loss = cross_entropy(t, logits, label);
     t.keep(loss, "loss");
-    let mut memory = Memory::new();
-    let program = Program::compile(gpu, &tape, &mut memory).unwrap();
-    network.parameters().write(gpu, &mut memory, "w", weights).unwrap();
-    memory.write(gpu, "x", 0, images).unwrap();
-    memory.write(gpu, "time", 0, &network.time_table(&vec![0.0; labels.len()])).unwrap();
-    memory.write(gpu, "labels", 0, labels).unwrap();
-    program.run(gpu, &Step::default()).unwrap();
-    let losses: Vec<f32> = memory.read(gpu, "loss", 0, labels.len()).unwrap();
+    let mut ctx = ctx.fork();
+    let program = Program::compile(&mut ctx, &tape).unwrap();
+    network.parameters().write(&mut ctx, "w", weights).unwrap();
+    ctx.write("x", 0, images).unwrap();
+    ctx.write("time", 0, &network.time_table(&vec![0.0; labels.len()])).unwrap();
+    ctx.write("labels", 0, labels).unwrap();
+    program.run(&ctx, &Step::default()).unwrap();
+    let losses: Vec<f32> = ctx.read("loss", 0, labels.len()).unwrap();
     -losses.iter().map(|&x| f64::from(x)).sum::<f64>() / labels.len() as f64
 }
 
 /// What EDM takes from the data.
 #[test]
 fn edm_measures_its_data() {
-    let gpu = gpu();
+    let ctx = context();
     let folder = TempDir::new().unwrap();
-    let session = Session::open(&gpu, small("edm", folder.path())).unwrap();
+    let session = Session::open(&ctx, small("edm", folder.path())).unwrap();
     let ProcessConfig::Edm(edm) = session.config.process else { panic!("{}", session.config.process) };
     assert_eq!(edm.sigma_data, Some(session.dataset.statistics.std));
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::Setup;
-use degrain::gpu::{Gpu, Memory};
+use degrain::gpu::Context;
 use degrain::ops::dropout::{Dropout, dropout};
 use degrain::ops::fill::fill;
 use degrain::ops::philox::philox;
@@ -12,18 +12,18 @@ use degrain::ops::randn::randn;
 use degrain::tape::{Program, Shape, Step, Tape, Tensor, stream};
 
 /// Runs a tape of one result, and returns the result's words.
-fn words(gpu: &Gpu, tape: &Tape, memory: &mut Memory, result: Tensor, step: &Step) -> Vec<u32> {
-    let program = Program::compile(gpu, tape, memory).expect("compiles");
-    program.run(gpu, step).expect("runs");
-    program.read_words(gpu, tape, memory, result).expect("reads")
+fn words(ctx: &mut Context, tape: &Tape, result: Tensor, step: &Step) -> Vec<u32> {
+    let program = Program::compile(ctx, tape).expect("compiles");
+    program.run(ctx, step).expect("runs");
+    program.read_words(ctx, tape, result).expect("reads")
 }
 
 /// Normal noise of `images` images of `size` numbers, from image `first` on, in training step `index`.
-fn draw(gpu: &Gpu, seed: u32, index: u32, first: u32, images: u32, size: u32) -> Vec<f32> {
-    let mut tape = Tape::new(gpu.target());
+fn draw(ctx: &Context, seed: u32, index: u32, first: u32, images: u32, size: u32) -> Vec<f32> {
+    let mut tape = Tape::new(ctx.target());
     let z = randn(&mut tape, stream::NOISE, Shape::f32([images, size]));
     let step = Step { seed_low: seed, index, first_image: first, ..Step::default() };
-    words(gpu, &tape, &mut Memory::new(), z, &step).into_iter().map(f32::from_bits).collect()
+    words(&mut ctx.fork(), &tape, z, &step).into_iter().map(f32::from_bits).collect()
 }
 
 /// The known answers published with Random123 (kat_vectors, philox4x32 10), in every way of compiling.
@@ -40,16 +40,16 @@ fn the_authors_answers() {
         ),
     ];
     for setup in Setup::ALL {
-        let gpu = common::gpu_for(setup);
+        let ctx = common::context_for(setup);
         for (counter, [seed_low, seed_high], answer) in known {
-            let mut tape = Tape::new(gpu.target());
-            let counters = tape.memory("counters", Shape::u32([1, 4]));
+            let mut tape = Tape::new(ctx.target());
+            let counters = tape.named("counters", Shape::u32([1, 4]));
             let y = philox(&mut tape, counters);
-            let mut memory = Memory::new();
-            memory.require(&gpu, "counters", 16).expect("memory");
-            memory.write(&gpu, "counters", 0, &counter).expect("writes");
+            let mut ctx = ctx.fork();
+            ctx.require("counters", 16).expect("memory");
+            ctx.write("counters", 0, &counter).expect("writes");
             let step = Step { seed_low, seed_high, ..Step::default() };
-            assert_eq!(words(&gpu, &tape, &mut memory, y, &step), answer, "{setup:?}");
+            assert_eq!(words(&mut ctx, &tape, y, &step), answer, "{setup:?}");
         }
     }
 }
@@ -57,8 +57,8 @@ fn the_authors_answers() {
 /// Mean, variance, skewness and kurtosis lie within five standard deviations of their estimators; the far tail is there.
 #[test]
 fn noise_is_normal() {
-    let gpu = common::gpu();
-    let z: Vec<f64> = draw(&gpu, 1, 0, 0, 64, 4096).into_iter().map(f64::from).collect();
+    let ctx = common::context();
+    let z: Vec<f64> = draw(&ctx, 1, 0, 0, 64, 4096).into_iter().map(f64::from).collect();
     let n = z.len() as f64;
     assert_eq!(z.len(), 262_144);
     let moment = |power: i32| z.iter().map(|z| z.powi(power)).sum::<f64>() / n;
@@ -79,12 +79,12 @@ fn noise_is_normal() {
 
 #[test]
 fn an_images_noise_does_not_depend_on_its_batch() {
-    let gpu = common::gpu();
+    let ctx = common::context();
     // A size that is no multiple of four: the images do not begin at blocks of the generator.
     let (size, first) = (27 * 29, 1000);
-    let batch = draw(&gpu, 7, 3, first, 64, size);
+    let batch = draw(&ctx, 7, 3, first, 64, size);
     for k in [0, 1, 30, 63] {
-        let alone = draw(&gpu, 7, 3, first + k, 1, size);
+        let alone = draw(&ctx, 7, 3, first + k, 1, size);
         let within = &batch[(k * size) as usize..][..size as usize];
         assert!(alone.iter().map(|z| z.to_bits()).eq(within.iter().map(|z| z.to_bits())), "image {k}");
     }
@@ -92,9 +92,9 @@ fn an_images_noise_does_not_depend_on_its_batch() {
 
 #[test]
 fn seeds_steps_and_images_have_their_own_noise() {
-    let gpu = common::gpu();
+    let ctx = common::context();
     let draws =
-        [(7, 3, 5), (8, 3, 5), (7, 4, 5), (7, 3, 6)].map(|(seed, index, first)| draw(&gpu, seed, index, first, 1, 64));
+        [(7, 3, 5), (8, 3, 5), (7, 4, 5), (7, 3, 6)].map(|(seed, index, first)| draw(&ctx, seed, index, first, 1, 64));
     for (i, a) in draws.iter().enumerate() {
         for b in &draws[..i] {
             assert!(a.iter().zip(b).all(|(a, b)| a != b), "two draws share numbers");
@@ -103,19 +103,19 @@ fn seeds_steps_and_images_have_their_own_noise() {
 }
 
 /// Which of the elements of `images` images of `size` a layer keeps, from image `first` on.
-fn kept(gpu: &Gpu, layer: u32, first: u32, images: u32, size: u32, rate: f32) -> Vec<bool> {
-    let mut tape = Tape::new(gpu.target());
+fn kept(ctx: &Context, layer: u32, first: u32, images: u32, size: u32, rate: f32) -> Vec<bool> {
+    let mut tape = Tape::new(ctx.target());
     let ones = fill(&mut tape, 1.0, Shape::f32([images, size]));
     let y = dropout(&mut tape, ones, Dropout { rate, layer });
     let step = Step { seed_low: 7, index: 3, first_image: first, ..Step::default() };
-    words(gpu, &tape, &mut Memory::new(), y, &step).into_iter().map(|word| f32::from_bits(word) > 0.0).collect()
+    words(&mut ctx.fork(), &tape, y, &step).into_iter().map(|word| f32::from_bits(word) > 0.0).collect()
 }
 
 /// The share kept, and the share on which two layers, and two images, agree, lie within five standard deviations; an image's mask does not
 /// depend on its batch.
 #[test]
 fn dropout_keeps_its_share() {
-    let gpu = common::gpu();
+    let ctx = common::context();
     let share = |bits: &mut dyn Iterator<Item = bool>, expected: f64| {
         let (mut all, mut set) = (0.0, 0.0);
         bits.for_each(|bit| (all, set) = (all + 1.0, set + f64::from(u8::from(bit))));
@@ -123,10 +123,10 @@ fn dropout_keeps_its_share() {
         assert!((found - expected).abs() < allowed, "a share of {found}, not {expected} within {allowed}");
     };
     let (rate, size) = (0.25, 4096);
-    let [a, b] = [0, 1].map(|layer| kept(&gpu, layer, 100, 32, size, rate));
+    let [a, b] = [0, 1].map(|layer| kept(&ctx, layer, 100, 32, size, rate));
     let agree = 0.75f64.powi(2) + 0.25f64.powi(2);
     share(&mut a.iter().copied(), 0.75);
     share(&mut a.iter().zip(&b).map(|(a, b)| a == b), agree);
     share(&mut a.iter().zip(&a[size as usize..]).map(|(a, b)| a == b), agree);
-    assert_eq!(kept(&gpu, 0, 131, 1, size, rate), a[31 * size as usize..]);
+    assert_eq!(kept(&ctx, 0, 131, 1, size, rate), a[31 * size as usize..]);
 }

@@ -5,10 +5,10 @@ mod common;
 #[path = "common/golden.rs"]
 mod golden;
 
-use common::gpu;
+use common::context;
 use degrain::diffusion::pipeline::Pipeline;
 use degrain::diffusion::{Denoiser, Generator, Labels, Request, SamplerName, SamplerOptions, SchedulerConfig};
-use degrain::gpu::{Gpu, Memory};
+use degrain::gpu::Context;
 use golden::{Golden, compare, excess, nudge, path};
 use serde_json::Value;
 
@@ -25,23 +25,23 @@ struct Samples {
 }
 
 /// Draws the golden's three images from its noise with these weights.
-fn trajectory(gpu: &Gpu, weights: &[f32], scheduler: &SchedulerConfig, spec: u32, guidance: f32) -> Samples {
+fn trajectory(ctx: &Context, weights: &[f32], scheduler: &SchedulerConfig, spec: u32, guidance: f32) -> Samples {
     let (golden, pipeline) = (Golden::open("trajectories.safetensors"), Pipeline::read(&path("unet_class")).unwrap());
     let (mut plan, _) = scheduler.plan(spec).unwrap();
     // DDPM's noise is given too, so it is added here and not by the device.
     let sigmas: Vec<f32> = plan.table.iter_mut().map(|row| std::mem::take(&mut row[7])).collect();
     let given = if scheduler.sampler == SamplerName::Ddpm { golden.floats("ddpm5_noise") } else { vec![] };
-    let mut memory = Memory::new();
-    pipeline.network.parameters().write(gpu, &mut memory, "weights", weights).unwrap();
+    let mut ctx = ctx.fork();
+    pipeline.network.parameters().write(&mut ctx, "weights", weights).unwrap();
     let model = Denoiser { labels: Some(LABELS), ..pipeline.denoiser("weights") };
-    let generator = Generator::new(gpu, &mut memory, &model, &plan, &request(3, guidance, 0), "sample").unwrap();
+    let generator = Generator::new(&mut ctx, &model, &plan, &request(3, guidance, 0), "sample").unwrap();
     let labels = golden.words("class_labels").1;
     let mut x = golden.floats("noise");
     let mut states = Vec::new();
     for (index, sigma) in sigmas.into_iter().enumerate() {
-        generator.begin(gpu, &memory, 0, &labels, Some(&x)).unwrap();
-        generator.stage(gpu, index as u32, 0).unwrap();
-        x = generator.images(gpu, &memory).unwrap();
+        generator.begin(&ctx, 0, &labels, Some(&x)).unwrap();
+        generator.stage(&ctx, index as u32, 0).unwrap();
+        x = generator.images(&ctx).unwrap();
         if sigma > 0.0 {
             let z = &given[index * x.len()..][..x.len()];
             x.iter_mut().zip(z).for_each(|(x, z)| *x = (f64::from(*x) + f64::from(sigma) * f64::from(*z)) as f32);
@@ -53,7 +53,7 @@ fn trajectory(gpu: &Gpu, weights: &[f32], scheduler: &SchedulerConfig, spec: u32
 
 /// Name, sampler, steps and guidance of a golden trajectory.
 fn check(name: &str, sampler: SamplerName, spec: u32, guidance: f32) {
-    let gpu = gpu();
+    let ctx = context();
     let golden = Golden::open("trajectories.safetensors");
     let known: Value = serde_json::from_str(&std::fs::read_to_string(path("trajectories.json")).unwrap()).unwrap();
     assert_eq!(known[name]["num_inference_steps"], spec);
@@ -65,8 +65,8 @@ fn check(name: &str, sampler: SamplerName, spec: u32, guidance: f32) {
 
     let weights = Pipeline::read(&path("unet_class")).unwrap().weights;
     let expected = golden.floats(&format!("{name}.states"));
-    let got = trajectory(&gpu, &weights, &scheduler, spec, guidance).states;
-    let moved = trajectory(&gpu, &nudge(&weights), &scheduler, spec, guidance).states;
+    let got = trajectory(&ctx, &weights, &scheduler, spec, guidance).states;
+    let moved = trajectory(&ctx, &nudge(&weights), &scheduler, spec, guidance).states;
     let mut worst = 0.0f64;
     for (k, expected) in expected.chunks(got[0].len()).enumerate() {
         worst = worst.max(compare(&format!("{name} after step {k}"), &got[k], &moved[k], expected));
@@ -86,7 +86,7 @@ fn check(name: &str, sampler: SamplerName, spec: u32, guidance: f32) {
     assert!(excess(got, moved, last) <= 1.0);
     let changed = [(&other, guidance), (&scheduler, guidance + 0.001)];
     for (scheduler, guidance) in changed {
-        let wrong = trajectory(&gpu, &weights, scheduler, spec, guidance).states;
+        let wrong = trajectory(&ctx, &weights, scheduler, spec, guidance).states;
         let distance = |a: &[f32]| a.iter().zip(got).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
         let allowed = 16.0 * distance(moved);
         assert!(distance(wrong.last().unwrap()) > allowed, "{name}: a wrong setting is not noticed");
@@ -112,28 +112,28 @@ fn ddpm5() {
 #[test]
 fn a_sample_does_not_depend_on_its_batch() {
     const COUNT: u32 = 64;
-    let gpu = gpu();
+    let ctx = context();
     let pipeline = Pipeline::read(&path("unet_class")).unwrap();
     let (plan, _) = pipeline.scheduler.plan(3).unwrap();
-    let mut memory = Memory::new();
-    pipeline.network.parameters().write(&gpu, &mut memory, "weights", &pipeline.weights).unwrap();
+    let mut ctx = ctx.fork();
+    pipeline.network.parameters().write(&mut ctx, "weights", &pipeline.weights).unwrap();
     let model = Denoiser { labels: Some(LABELS), ..pipeline.denoiser("weights") };
     let labels: Vec<u32> = (0..COUNT).map(|k| k * 7 % 10).collect();
     let seed = 5 + (1 << 40);
     let mut generator = |batch: u32, seed: u64, name: &str| {
-        Generator::new(&gpu, &mut memory, &model, &plan, &request(batch, 2.0, seed), name).unwrap()
+        Generator::new(&mut ctx, &model, &plan, &request(batch, 2.0, seed), name).unwrap()
     };
     let (all, single, other) =
         (generator(COUNT, seed, "all"), generator(1, seed, "one"), generator(1, seed + 1, "other"));
-    let images = all.draw(&gpu, &memory, &model, 0, &labels).unwrap();
+    let images = all.draw(&ctx, &model, 0, &labels).unwrap();
     assert!(images.iter().all(|x| x.is_finite()));
     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     let image = |k: u32| &images[k as usize * 784..][..784];
     for k in [0, 1, 37, COUNT - 1] {
-        let alone = single.draw(&gpu, &memory, &model, k, &labels[k as usize..=k as usize]).unwrap();
+        let alone = single.draw(&ctx, &model, k, &labels[k as usize..=k as usize]).unwrap();
         assert!(bits(&alone) == bits(image(k)), "image {k} is another alone");
     }
     assert_ne!(bits(image(0)), bits(image(10)), "two images of one class are the same");
-    let another = other.draw(&gpu, &memory, &model, 0, &labels[..1]).unwrap();
+    let another = other.draw(&ctx, &model, 0, &labels[..1]).unwrap();
     assert_ne!(bits(&another), bits(image(0)), "the seed has no effect");
 }

@@ -13,7 +13,7 @@ fn tape() -> Tape {
 }
 
 fn image(t: &mut Tape, name: &str) -> Tensor {
-    t.memory(name, Shape::f32(IMAGE))
+    t.named(name, Shape::f32(IMAGE))
 }
 
 /// A tensor that operators produced, of the shape of an image.
@@ -24,7 +24,7 @@ fn produced(t: &mut Tape, x: Tensor) -> Tensor {
 
 fn differentiate(t: &mut Tape, y: Tensor) -> Tensor {
     let shape = t.shape(y);
-    let dy = t.memory("dy", shape);
+    let dy = t.named("dy", shape);
     t.backward(y, dy);
     dy
 }
@@ -84,7 +84,7 @@ fn an_operator_is_recorded_with_its_shape_its_grid_and_its_section() {
 #[test]
 fn a_grid_of_more_than_65535_workgroups_is_folded() {
     let mut t = tape();
-    let x = t.memory("x", Shape::f32([65536, 1, 8, 32]));
+    let x = t.named("x", Shape::f32([65536, 1, 8, 32]));
     let y = add(&mut t, x, x);
     let groups = t.calls()[0].groups;
     let wanted = t.shape(y).vec4s() / 64;
@@ -95,8 +95,8 @@ fn a_grid_of_more_than_65535_workgroups_is_folded() {
 #[test]
 fn a_broken_shape_rule_names_operator_shapes_and_rule_at_the_callers_line() {
     let mut t = tape();
-    let a = t.memory("a", Shape::f32([1, 2, 3, 3]));
-    let b = t.memory("b", Shape::f32([2, 2, 3, 3]));
+    let a = t.named("a", Shape::f32([1, 2, 3, 3]));
+    let b = t.named("b", Shape::f32([2, 2, 3, 3]));
     let place = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
     let (seen, here) = (place.clone(), std::thread::current().id());
     let usual = std::panic::take_hook();
@@ -117,7 +117,7 @@ fn a_broken_shape_rule_names_operator_shapes_and_rule_at_the_callers_line() {
 #[should_panic(expected = "must be a multiple of the head's width 3")]
 fn attention_refuses_channels_that_are_no_whole_heads() {
     let mut t = tape();
-    let [q, k, v] = ["q", "k", "v"].map(|name| t.memory(name, Shape::f32([1, 8, 5])));
+    let [q, k, v] = ["q", "k", "v"].map(|name| t.named(name, Shape::f32([1, 8, 5])));
     attention(&mut t, q, k, v, 3);
 }
 
@@ -218,7 +218,7 @@ fn a_sum_copies_its_gradient_where_others_would_write_to_it() {
     let y = add(&mut t, a, x);
     let dy = differentiate(&mut t, y);
     assert!(t.gradient(a).is_some_and(|da| da != dy) && t.gradient(x).is_some_and(|dx| dx != dy));
-    assert!(t.memory_sizes().contains_key("gradients"));
+    assert!(t.buffer_sizes().contains_key("gradients"));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn parameters_and_their_gradients_are_not_planned() {
     assert_eq!(slots.keys().copied().collect::<Vec<_>>(), [y]);
     assert!(!slots.contains_key(&dw));
     let bytes = Shape::f32(IMAGE).bytes();
-    let sizes = t.memory_sizes();
+    let sizes = t.buffer_sizes();
     assert_eq!((sizes["parameters"], sizes["gradients"]), (256 + bytes, 512 + bytes));
 }
 
@@ -278,7 +278,7 @@ fn separate_slots_are_shared_by_none_and_guarded() {
 fn what_backward_needs_is_alive_because_a_backward_call_names_it() {
     let record = |backward: bool| {
         let mut t = tape();
-        let [q, k, v] = ["q", "k", "v"].map(|name| t.memory(name, Shape::f32([2, 8, 49])));
+        let [q, k, v] = ["q", "k", "v"].map(|name| t.named(name, Shape::f32([2, 8, 49])));
         t.watch(q);
         let y = attention(&mut t, q, k, v, 8);
         if backward {

@@ -5,10 +5,10 @@ mod common;
 #[path = "common/run.rs"]
 mod run;
 
-use common::gpu;
+use common::context;
 use degrain::Error;
 use degrain::diffusion::pipeline::{Pipeline, checkpoints};
-use degrain::gpu::{Gpu, Memory};
+use degrain::gpu::Context;
 use degrain::nn::PARAMETERS;
 use degrain::train::{self, EMA, LrSchedule, Outcome, Session, Settings, Size, Start};
 use run::{digits, files, mnist};
@@ -47,24 +47,24 @@ fn small(out: &Path, steps: u32) -> Settings {
 
 /// Trains; the memory holds what the run left.
 fn train_with(
-    gpu: &Gpu,
+    ctx: &Context,
     settings: Settings,
     resume: bool,
     stop_after: Option<u32>,
     interrupted: &AtomicBool,
-) -> (degrain::Result<Outcome>, Memory) {
-    let session = Session::open(gpu, settings).unwrap_or_else(|e| panic!("{e}"));
+) -> (degrain::Result<Outcome>, Context) {
+    let session = Session::open(ctx, settings).unwrap_or_else(|e| panic!("{e}"));
     let folder = &session.config.out;
     let checkpoint = resume.then(|| degrain::diffusion::pipeline::locate(folder).unwrap());
-    let mut memory = Memory::new();
+    let mut ctx = ctx.fork();
     let start = Start { folder, resume: checkpoint.as_deref(), stop_after, dataset: &session.dataset, interrupted };
-    (train::run(gpu, &mut memory, &session.job(), &start), memory)
+    (train::run(&mut ctx, &session.job(), &start), ctx)
 }
 
 #[track_caller]
-fn train(gpu: &Gpu, settings: Settings, resume: bool, stop_after: Option<u32>) -> (Outcome, Memory) {
-    let (outcome, memory) = train_with(gpu, settings, resume, stop_after, &AtomicBool::new(false));
-    (outcome.unwrap_or_else(|e| panic!("{e}")), memory)
+fn train(ctx: &Context, settings: Settings, resume: bool, stop_after: Option<u32>) -> (Outcome, Context) {
+    let (outcome, ctx) = train_with(ctx, settings, resume, stop_after, &AtomicBool::new(false));
+    (outcome.unwrap_or_else(|e| panic!("{e}")), ctx)
 }
 
 /// The lines of log.jsonl, without what depends on the clock.
@@ -110,7 +110,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// On the real MNIST; and what such a run leaves in its folder.
 #[test]
 fn fifty_steps_lower_the_loss() {
-    let (gpu, run) = (gpu(), TempDir::new().unwrap());
+    let (ctx, run) = (context(), TempDir::new().unwrap());
     let run = run.path();
     let leftover = run.join(".checkpoint-30.partial/unet");
     fs::create_dir_all(&leftover).unwrap();
@@ -126,8 +126,8 @@ fn fifty_steps_lower_the_loss() {
         keep_checkpoints: Some(2),
         ..small(run, 50)
     };
-    let session = Session::open(&gpu, settings.clone()).unwrap();
-    let (outcome, memory) = train(&gpu, settings, false, None);
+    let session = Session::open(&ctx, settings.clone()).unwrap();
+    let (outcome, ctx) = train(&ctx, settings, false, None);
     assert_eq!(outcome, Outcome::Finished);
 
     let log = log(run);
@@ -176,7 +176,7 @@ fn fifty_steps_lower_the_loss() {
     assert_eq!(pipeline.warnings, [""; 0]);
     assert_eq!(pipeline.network.config_json(), session.objective.model().config_json());
     assert_eq!((pipeline.card.step, pipeline.card.class_names.len()), (50, 10));
-    let slab = |name| memory.read::<f32>(&gpu, name, 0, pipeline.weights.len()).unwrap();
+    let slab = |name| ctx.read::<f32>(name, 0, pipeline.weights.len()).unwrap();
     for p in pipeline.network.parameters().iter() {
         assert_eq!(bits(&pipeline.weights[p.range()]), bits(&slab(EMA)[p.range()]), "{}", p.name);
     }
@@ -185,10 +185,10 @@ fn fifty_steps_lower_the_loss() {
 
 #[test]
 fn a_run_repeats_itself_bit_for_bit() {
-    let gpu = gpu();
+    let ctx = context();
     let run = |seed| {
         let folder = TempDir::new().unwrap();
-        let (outcome, _) = train(&gpu, Settings { seed: Some(seed), ..small(folder.path(), 100) }, false, Some(8));
+        let (outcome, _) = train(&ctx, Settings { seed: Some(seed), ..small(folder.path(), 100) }, false, Some(8));
         assert_eq!(outcome, Outcome::Stopped(8));
         (checkpoint(folder.path(), 8), log(folder.path()))
     };
@@ -202,7 +202,7 @@ fn a_run_repeats_itself_bit_for_bit() {
 /// A run that was paused, and one that was killed after the pause and left half of a line and half of a checkpoint.
 #[test]
 fn a_resumed_run_goes_on_bit_for_bit() {
-    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
     let [whole, paused] = ["whole", "paused"].map(|name| folder.path().join(name));
     // Past the end of an epoch: another permutation follows.
     let settings = |out: &Path| Settings {
@@ -213,8 +213,8 @@ fn a_resumed_run_goes_on_bit_for_bit() {
     };
     let settings =
         |out: &Path| Settings { checkpoint_every: Some(7), lr_schedule: Some(LrSchedule::Cosine), ..settings(out) };
-    assert_eq!(train(&gpu, settings(&whole), false, None).0, Outcome::Finished);
-    assert_eq!(train(&gpu, settings(&paused), false, Some(7)).0, Outcome::Stopped(7));
+    assert_eq!(train(&ctx, settings(&whole), false, None).0, Outcome::Finished);
+    assert_eq!(train(&ctx, settings(&paused), false, Some(7)).0, Outcome::Stopped(7));
     same_files(&checkpoint(&paused, 7), &checkpoint(&whole, 7));
 
     let lines = fs::read_to_string(whole.join("log.jsonl")).unwrap();
@@ -226,7 +226,7 @@ fn a_resumed_run_goes_on_bit_for_bit() {
     fs::create_dir_all(&partial).unwrap();
     fs::write(partial.join("training_state.safetensors"), [0; 100]).unwrap();
 
-    assert_eq!(train(&gpu, settings(&paused), true, None).0, Outcome::Finished);
+    assert_eq!(train(&ctx, settings(&paused), true, None).0, Outcome::Finished);
     same_files(&checkpoint(&paused, 14), &checkpoint(&whole, 14));
     assert_eq!(log(&paused), log(&whole), "each step once, and the same");
     assert_eq!(series(&log(&paused), "loss").len(), 14);
@@ -236,7 +236,7 @@ fn a_resumed_run_goes_on_bit_for_bit() {
 /// As by Ctrl-C.
 #[test]
 fn an_interrupted_run_saves_and_can_go_on() {
-    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
     let (run, interrupted) = (folder.path(), AtomicBool::new(false));
     let (outcome, _) = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -246,25 +246,25 @@ fn an_interrupted_run_saves_and_can_go_on() {
             }
             interrupted.store(true, Ordering::Relaxed);
         });
-        train_with(&gpu, small(run, 1_000_000), false, None, &interrupted)
+        train_with(&ctx, small(run, 1_000_000), false, None, &interrupted)
     });
     let Ok(Outcome::Stopped(step)) = outcome else { panic!("{outcome:?}") };
     assert!((3..1000).contains(&step), "stopped after step {step}");
     assert_eq!(series(&log(run), "loss").last().map(|last| last.0), Some(u64::from(step)));
     let before = checkpoint(run, step);
     // Asked to stop where it is: nothing is written anew.
-    assert_eq!(train(&gpu, small(run, 1_000_000), true, Some(step)).0, Outcome::Stopped(step));
+    assert_eq!(train(&ctx, small(run, 1_000_000), true, Some(step)).0, Outcome::Stopped(step));
     same_files(&before, &checkpoint(run, step));
-    assert_eq!(train(&gpu, small(run, step + 2), true, None).0, Outcome::Finished);
+    assert_eq!(train(&ctx, small(run, step + 2), true, None).0, Outcome::Finished);
     assert_eq!(checkpoints(run).unwrap().last().unwrap().0, step + 2);
 }
 
 #[test]
 fn numbers_out_of_range_stop_the_run() {
-    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
     let run = folder.path();
     let wild = |out: &Path| Settings { lr: Some(1e30), warmup: Some(0), ..small(out, 40) };
-    let refused = |settings, resume| match train_with(&gpu, settings, resume, None, &AtomicBool::new(false)) {
+    let refused = |settings, resume| match train_with(&ctx, settings, resume, None, &AtomicBool::new(false)) {
         (Err(Error::NonFinite(message)), memory) => (message, memory),
         (other, _) => panic!("{other:?}"),
     };
@@ -276,7 +276,7 @@ fn numbers_out_of_range_stop_the_run() {
     assert_eq!(checkpoints(&run.join("fresh")).unwrap(), []);
 
     let run = run.join("later");
-    train(&gpu, small(&run, 40), false, Some(3));
+    train(&ctx, small(&run, 40), false, Some(3));
     let before = checkpoint(&run, 3);
     let (message, _) = refused(wild(&run), true);
     for part in ["step 5:", "gradient of `", "checkpoint of step 3 is intact", "--resume"] {
@@ -288,29 +288,29 @@ fn numbers_out_of_range_stop_the_run() {
     // A parameter that is not a number: no step touches parameters or moments.
     let path = run.join("checkpoint-3/training_state.safetensors");
     let mut bytes = fs::read(&path).unwrap();
-    let session = Session::open(&gpu, small(&run, 40)).unwrap();
+    let session = Session::open(&ctx, small(&run, 40)).unwrap();
     let poisoned = session.objective.model().parameters().find("conv_out.bias").unwrap().range();
     let state = SafeTensors::deserialize(&bytes).unwrap();
     let start = state.tensor(PARAMETERS).unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
     bytes[start + 4 * poisoned.start..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(&path, &bytes).unwrap();
-    let (message, memory) = refused(small(&run, 40), true);
+    let (message, ctx) = refused(small(&run, 40), true);
     assert!(message.contains("step 4:") && message.contains("gradient of `"), "{message}");
     let state = SafeTensors::deserialize(&bytes).unwrap();
     for name in [PARAMETERS, "adam.first", "adam.second"] {
         let saved = state.tensor(name).unwrap();
-        let now: Vec<u8> = memory.read(&gpu, name, 0, saved.data().len()).unwrap();
+        let now: Vec<u8> = ctx.read(name, 0, saved.data().len()).unwrap();
         assert!(now == saved.data(), "{name} was touched by a step that was not finite");
     }
 }
 
 #[test]
 fn a_checkpoint_of_another_model_is_not_resumed() {
-    let (gpu, folder) = (gpu(), TempDir::new().unwrap());
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
     let run = folder.path();
-    train(&gpu, small(run, 40), false, Some(1));
+    train(&ctx, small(run, 40), false, Some(1));
     let other = Settings { layers_per_block: Some(2), ..small(run, 40) };
-    let (outcome, _) = train_with(&gpu, other, true, None, &AtomicBool::new(false));
+    let (outcome, _) = train_with(&ctx, other, true, None, &AtomicBool::new(false));
     let message = outcome.unwrap_err().to_string();
     for part in ["checkpoint-1/training_state.safetensors", "`parameters`", "this model needs"] {
         assert!(message.contains(part), "{message:?} does not say {part:?}");
@@ -318,7 +318,7 @@ fn a_checkpoint_of_another_model_is_not_resumed() {
     let path = run.join("checkpoint-1/training_state.safetensors");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    let (outcome, _) = train_with(&gpu, small(run, 40), true, None, &AtomicBool::new(false));
+    let (outcome, _) = train_with(&ctx, small(run, 40), true, None, &AtomicBool::new(false));
     let message = outcome.unwrap_err().to_string();
     assert!(message.contains("training_state.safetensors: damaged"), "{message}");
 }

@@ -10,7 +10,7 @@ mod run;
 mod tests;
 mod tokens;
 
-use degrain::gpu::{Gpu, Shader, Target};
+use degrain::gpu::{Context, Shader, Target};
 use degrain::ops;
 use degrain::tape::{Case, Draw, check_case};
 use std::fs;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 /// The shaders of this repository, and the device that their mutants run on.
 #[derive(Default)]
 struct Shaders {
-    gpu: Option<Gpu>,
+    ctx: Option<Context>,
     /// Draws for the operators' cases, the same for every mutant.
     draws: Vec<Vec<u32>>,
 }
@@ -109,20 +109,20 @@ impl run::Kernels for Shaders {
     }
 
     fn check(&mut self, name: &str, text: &str) -> Result<(), String> {
-        if self.gpu.is_none() {
-            self.gpu = Some(Gpu::open(None).map_err(|e| e.to_string())?);
+        if self.ctx.is_none() {
+            self.ctx = Some(Context::open(None).map_err(|e| e.to_string())?);
             self.draws = draws();
         }
-        let Some(mut gpu) = self.gpu.take() else { unreachable!("just opened") };
-        let own = gpu.target();
-        gpu.replace_shader(stem(name), Some(text.to_owned()));
+        let Some(ctx) = self.ctx.take() else { unreachable!("just opened") };
+        let own = ctx.target();
+        ctx.gpu.replace_shader(stem(name), Some(text.to_owned()));
         let (mut checked, mut broken) = (0, false);
         let mut outcome = Ok(());
         for target in targets(own) {
-            gpu.set_target(target);
+            ctx.gpu.set_target(target);
             for case in self.cases(name, text, target) {
                 checked += 1;
-                outcome = match check_case(&gpu, &case) {
+                outcome = match check_case(&ctx, &case) {
                     Ok(checked) => checked.map_err(|mismatch| mismatch.to_string()),
                     Err(error) => {
                         broken = true;
@@ -137,10 +137,10 @@ impl run::Kernels for Shaders {
                 break;
             }
         }
-        gpu.set_target(own);
-        gpu.replace_shader(stem(name), None);
+        ctx.gpu.set_target(own);
+        ctx.gpu.replace_shader(stem(name), None);
         // A device remembers an error, such as that of a division by a constant zero: the next mutant must not pay for it.
-        self.gpu = (!broken).then_some(gpu);
+        self.ctx = (!broken).then_some(ctx);
         if checked == 0 { Err(format!("no operator's case runs {name}")) } else { outcome }
     }
 }

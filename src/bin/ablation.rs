@@ -5,7 +5,7 @@ use clap::Parser;
 use degrain::diffusion::BetaSchedule;
 use degrain::diffusion::pipeline::checkpoints;
 use degrain::files::print;
-use degrain::gpu::{Gpu, Memory};
+use degrain::gpu::Context;
 use degrain::output::{Layout, Picture, stack};
 use degrain::train::{self, Outcome, Session, Settings, Start, on_interrupt};
 use degrain::{Error, Result};
@@ -37,15 +37,15 @@ fn run(arguments: Arguments) -> Result<()> {
             return Err(Error::Config(format!("--{option}: it is what the four runs differ in")));
         }
     }
-    let gpu = Gpu::open(arguments.adapter.as_deref())?;
+    let ctx = Context::open(arguments.adapter.as_deref())?;
     let out = asked.out.clone().unwrap_or_else(|| PathBuf::from("runs/ablation"));
     let interrupted = on_interrupt()?;
     let mut rows = Vec::new();
     for schedule in ["linear", "cosine"] {
         for attention in [true, false] {
             let folder = out.join(format!("{schedule}-{}", if attention { "attention" } else { "none" }));
-            let settings = settings(asked.clone(), &gpu, schedule, attention, &folder)?;
-            if !train_one(&gpu, settings, &interrupted)? {
+            let settings = settings(asked.clone(), &ctx, schedule, attention, &folder)?;
+            if !train_one(&ctx, settings, &interrupted)? {
                 return print("stopped and saved: call the same command again to go on\n");
             }
             rows.push(row(&folder)?);
@@ -62,26 +62,26 @@ fn run(arguments: Arguments) -> Result<()> {
 }
 
 /// The settings of one run.
-fn settings(asked: Settings, gpu: &Gpu, schedule: &str, attention: bool, folder: &Path) -> Result<Settings> {
-    let usual = asked.clone().resolve(gpu.target().form)?.attention;
+fn settings(asked: Settings, ctx: &Context, schedule: &str, attention: bool, folder: &Path) -> Result<Settings> {
+    let usual = asked.clone().resolve(ctx.target().form)?.attention;
     let schedule: BetaSchedule = schedule.parse()?;
     let levels = if attention { usual } else { vec![false; usual.len()] };
     Ok(Settings { schedule: Some(schedule), attention: Some(levels), out: Some(folder.into()), ..asked })
 }
 
 /// Trains a run to its end, from its last checkpoint if it has one; false if it was interrupted.
-fn train_one(gpu: &Gpu, settings: Settings, interrupted: &AtomicBool) -> Result<bool> {
-    let session = Session::open(gpu, settings)?;
+fn train_one(ctx: &Context, settings: Settings, interrupted: &AtomicBool) -> Result<bool> {
+    let session = Session::open(ctx, settings)?;
     let folder = &session.config.out;
     let last = if folder.is_dir() { checkpoints(folder)?.pop() } else { None };
     if last.as_ref().is_some_and(|(step, _)| *step >= session.config.steps) {
         print(format!("{}: finished\n", folder.display()))?;
         return Ok(true);
     }
-    print(session.describe(gpu))?;
+    print(session.describe(ctx))?;
     let resume = last.map(|(_, checkpoint)| checkpoint);
     let start = Start { folder, resume: resume.as_deref(), stop_after: None, dataset: &session.dataset, interrupted };
-    Ok(train::run(gpu, &mut Memory::new(), &session.job(), &start)? == Outcome::Finished)
+    Ok(train::run(&mut ctx.fork(), &session.job(), &start)? == Outcome::Finished)
 }
 
 /// What a finished run has to show.

@@ -4,7 +4,7 @@ use clap::Parser;
 use degrain::evaluate::html::Run;
 use degrain::evaluate::{self, EvalTarget, Evaluation, Options};
 use degrain::files::{print, write_atomically};
-use degrain::gpu::Gpu;
+use degrain::gpu::Context;
 use degrain::metrics::feature_extractor::FeatureExtractor;
 use degrain::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     target.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let ruler = FeatureExtractor::read(&options.feature_extractor)?;
-    let gpu = Gpu::open(arguments.adapter.as_deref())?;
+    let ctx = Context::open(arguments.adapter.as_deref())?;
     let folder = options.out.clone().unwrap_or_else(|| target.usual_folder(path));
     if let Some(archive) = options.save_samples.as_deref() {
         // Before hours of drawing.
@@ -67,7 +67,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if folder.join(Evaluation::FILE).exists() {
         eprintln!("the evaluation in {} will be replaced", folder.display());
     }
-    let measured = evaluate::measure(&gpu, &target, &ruler, options, &folder)?;
+    let measured = evaluate::measure(&ctx, &target, &ruler, options, &folder)?;
     evaluate::write(&measured, &folder, options.save_samples.as_deref(), &target.train)?;
     print(evaluate::table(&measured.evaluation))?;
     print(format!("\n{}\n", folder.join(Evaluation::FILE).display()))

@@ -3,7 +3,7 @@
 use clap::Parser;
 use degrain::diffusion::pipeline::checkpoints;
 use degrain::files::print;
-use degrain::gpu::{Gpu, Memory, list_adapters};
+use degrain::gpu::{Context, list_adapters};
 use degrain::train::{self, Outcome, Session, Settings, Start, on_interrupt};
 use degrain::{Error, Result};
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ fn run(arguments: Arguments) -> Result<()> {
     if arguments.list_adapters {
         return list_adapters().iter().try_for_each(|adapter| print(format!("{adapter}\n")));
     }
-    let gpu = Gpu::open(arguments.adapter.as_deref())?;
+    let ctx = Context::open(arguments.adapter.as_deref())?;
     let settings = match (&arguments.resume, &arguments.config) {
         (Some(run), _) => {
             // The folder may have been moved since.
@@ -67,11 +67,11 @@ fn run(arguments: Arguments) -> Result<()> {
         (None, Some(file)) => arguments.settings.or(Settings::read(file)?),
         (None, None) => arguments.settings,
     };
-    let session = Session::open(&gpu, settings)?;
-    print(session.describe(&gpu))?;
-    let mut memory = Memory::new();
+    let session = Session::open(&ctx, settings)?;
+    print(session.describe(&ctx))?;
+    let mut ctx = ctx.fork();
     if arguments.dry_run || arguments.listing || arguments.profile || arguments.verify {
-        return session.inspect(&gpu, &mut memory, arguments.listing, arguments.profile, arguments.verify);
+        return session.inspect(&mut ctx, arguments.listing, arguments.profile, arguments.verify);
     }
 
     let folder = session.config.out.clone();
@@ -96,7 +96,7 @@ fn run(arguments: Arguments) -> Result<()> {
         stop_after: arguments.stop_after,
         interrupted: &interrupted,
     };
-    match train::run(&gpu, &mut memory, &session.job(), &start)? {
+    match train::run(&mut ctx, &session.job(), &start)? {
         Outcome::Finished => print(format!(
             "finished: {}. Look at its pictures{}\n",
             folder.display(),

@@ -1,6 +1,6 @@
 //! Images of a variational autoencoder: its decoder run on latents from the prior N(0, 1).
 
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::nn::{Likelihood, Model, Vae};
 use crate::ops::{affine, randn, slice};
 use crate::tape::{Program, Shape, Step, Tape, stream};
@@ -21,13 +21,13 @@ impl Decoder {
     ///
     /// # Errors
     /// The device's.
-    pub fn new(gpu: &Gpu, memory: &mut Memory, model: &Vae, slab: &str, batch: u32, name: &str) -> Result<Decoder> {
+    pub fn new(ctx: &mut Context, model: &Vae, slab: &str, batch: u32, name: &str) -> Result<Decoder> {
         if batch == 0 || batch > crate::gpu::MAX_WORKGROUPS {
             return Err(Error::Config(format!("a batch of {batch} images: draw 1 to {}", crate::gpu::MAX_WORKGROUPS)));
         }
         let config = model.config();
         let image = model.image_shape();
-        let mut tape = Tape::new(gpu.target());
+        let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
         let z = randn::randn(t, stream::SAMPLE, Shape::f32([batch, config.latent_channels]));
         let weights = model.parameters().fixed(t, slab);
@@ -39,7 +39,7 @@ impl Decoder {
         x = affine::affine(t, x, 1.0, 0.0);
         let out = format!("{name}.x");
         t.keep(x, &out);
-        let program = Program::compile(gpu, &tape, memory)?;
+        let program = Program::compile(ctx, &tape)?;
         Ok(Decoder { program, out, likelihood: config.likelihood, batch, image })
     }
 
@@ -52,14 +52,14 @@ impl Decoder {
     ///
     /// # Errors
     /// The device's.
-    pub fn draw(&self, gpu: &Gpu, memory: &Memory, seed: u64, numbers: Range<u32>) -> Result<Vec<f32>> {
+    pub fn draw(&self, ctx: &Context, seed: u64, numbers: Range<u32>) -> Result<Vec<f32>> {
         let each: usize = self.image.iter().map(|&n| n as usize).product();
         let mut images = Vec::with_capacity(numbers.len() * each);
         for first_image in numbers.clone().step_by(self.batch as usize) {
             let step = Step { seed_low: seed as u32, seed_high: (seed >> 32) as u32, first_image, ..Step::default() };
-            self.program.run(gpu, &step)?;
+            self.program.run(ctx, &step)?;
             let drawn = self.batch.min(numbers.end - first_image) as usize;
-            let values: Vec<f32> = memory.read(gpu, &self.out, 0, drawn * each)?;
+            let values: Vec<f32> = ctx.read(&self.out, 0, drawn * each)?;
             images.extend(values.into_iter().map(|x| match self.likelihood {
                 // A logit l stands for the mean 2 sigmoid(l) - 1.
                 Likelihood::Bernoulli => (0.5 * x).tanh(),

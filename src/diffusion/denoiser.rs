@@ -57,13 +57,13 @@ pub(super) fn record_answer(
     let [batch, channels, height, width] = shape.as_array();
     let guided = model.labels.is_some_and(|labels| labels.guided(request.guidance).unwrap_or(false));
     let images = if guided { 2 * batch } else { batch };
-    let list = t.memory(&named("stages"), Shape::u32([stages]));
+    let list = t.named(&named("stages"), Shape::u32([stages]));
     let index = timesteps::scheduled_timesteps(t, list, batch);
 
     let scaled = model.process.span().iter().any(|&time| model.process.view(time).input != 1.0);
     let mut seen = x;
     if scaled {
-        let inputs = t.memory(&named("inputs"), Shape::f32([stages, 2]));
+        let inputs = t.named(&named("inputs"), Shape::f32([stages, 2]));
         seen = q_sample::q_sample(t, x, x, inputs, index);
     }
     if guided {
@@ -73,11 +73,11 @@ pub(super) fn record_answer(
     let time = match model.network.time_width() {
         0 => None,
         width => {
-            let rows = t.memory(&named("time"), Shape::f32([stages, width]));
+            let rows = t.named(&named("time"), Shape::f32([stages, width]));
             Some(embedding::embedding(t, told, rows))
         }
     };
-    let labels = model.network.classes().map(|_| t.memory(&named("labels"), Shape::u32([images])));
+    let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([images])));
     let weights = model.network.parameters().fixed(t, model.slab);
     let whole = model.network.forward(t, &weights, seen, Conditions { time, labels });
 
@@ -99,7 +99,7 @@ pub(super) fn record_answer(
     }
     if let Some(guide) = &request.classifier {
         let gradient = record_gradient(t, guide, x, index, stages, name);
-        let table = t.memory(&named("classifier.table"), Shape::f32([stages, 2]));
+        let table = t.named(&named("classifier.table"), Shape::f32([stages, 2]));
         mean = q_sample::q_sample(t, mean, gradient, table, index);
     }
     Answer { mean, variance }
@@ -120,11 +120,11 @@ fn record_gradient(
     let time = match guide.network.time_width() {
         0 => None,
         width => {
-            let rows = t.memory(&format!("{name}.classifier.time"), Shape::f32([stages, width]));
+            let rows = t.named(&format!("{name}.classifier.time"), Shape::f32([stages, width]));
             Some(embedding::embedding(t, index, rows))
         }
     };
-    let labels = t.memory(&format!("{name}.classifier.labels"), Shape::u32([batch]));
+    let labels = t.named(&format!("{name}.classifier.labels"), Shape::u32([batch]));
     let weights = guide.network.parameters().fixed(t, guide.slab);
     let logits = guide.network.forward(t, &weights, x, Conditions { time, labels: None });
     let loss = cross_entropy::cross_entropy(t, logits, labels);

@@ -4,7 +4,7 @@ mod adaptive;
 
 use super::denoiser::{ClassifierGuide, Denoiser, classifier_table, record_answer};
 use super::sampler::{Action, SamplingPlan};
-use crate::gpu::{Gpu, MAX_WORKGROUPS, Memory, Submission};
+use crate::gpu::{Context, MAX_WORKGROUPS, Submission};
 use crate::ops::{affine, langevin, randn, sampler_step};
 use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
@@ -48,8 +48,7 @@ impl Generator {
     /// # Errors
     /// A batch that is too large, a guidance that the model cannot follow, and the device's.
     pub fn new(
-        gpu: &Gpu,
-        memory: &mut Memory,
+        ctx: &mut Context,
         model: &Denoiser<'_>,
         plan: &SamplingPlan,
         request: &Request<'_>,
@@ -65,7 +64,7 @@ impl Generator {
         let shape = Shape::f32([request.batch, channels, height, width]);
         let named = |part: &str| format!("{name}.{part}");
 
-        let mut start = Tape::new(gpu.target());
+        let mut start = Tape::new(ctx.target());
         let mut x = randn::randn(&mut start, stream::SAMPLE, shape);
         if plan.prior != 1.0 {
             x = affine::affine(&mut start, x, plan.prior, 0.0);
@@ -76,19 +75,20 @@ impl Generator {
         let corrects: Vec<bool> = plan.stages.iter().map(|s| matches!(s.action, Action::Correct { .. })).collect();
         let keeps = plan.stages.iter().any(|s| matches!(s.action, Action::Move(u) if u.kept != 0.0));
         let learned = plan.stages.iter().any(|s| matches!(s.action, Action::MoveLearned { .. }));
+        let target = ctx.target();
         let record = |correct: bool| -> Tape {
-            let mut tape = Tape::new(gpu.target());
+            let mut tape = Tape::new(target);
             let t = &mut tape;
-            let x = t.memory(&named("x"), shape);
+            let x = t.named(&named("x"), shape);
             let answer = record_answer(t, model, request, x, stages, name);
-            let table = t.memory(&named("table"), Shape::f32([stages, sampler_step::COEFFICIENTS]));
+            let table = t.named(&named("table"), Shape::f32([stages, sampler_step::COEFFICIENTS]));
             if correct {
                 langevin::langevin(t, x, answer.mean, table);
                 return tape;
             }
             match (keeps, answer.variance.filter(|_| learned)) {
                 (true, _) => {
-                    let history = t.memory(&named("history"), shape);
+                    let history = t.named(&named("history"), shape);
                     sampler_step::sampler_step_with_history(t, x, answer.mean, table, history, plan.clip);
                 }
                 (false, Some(variance)) => {
@@ -103,7 +103,7 @@ impl Generator {
                 "the variance learned_range needs a model that learned one (preset hybrid): use fixed_small".into(),
             ));
         }
-        let mut compile = |tape: Tape| Program::compile(gpu, &tape, memory);
+        let mut compile = |tape: Tape| Program::compile(ctx, &tape);
         let start = compile(start)?;
         let advance =
             (corrects.iter().any(|c| !c) || plan.ode.is_some()).then(|| compile(record(false))).transpose()?;
@@ -124,35 +124,20 @@ impl Generator {
         };
         if plan.ode.is_none() {
             let guide = classifier_table(model.process, request, &plan.stages);
-            generator.load(
-                gpu,
-                memory,
-                &model.network.time_table(&plan.times),
-                &plan.inputs,
-                &plan.table.concat(),
-                &guide,
-            )?;
+            generator.load(ctx, &model.network.time_table(&plan.times), &plan.inputs, &plan.table.concat(), &guide)?;
             if let Some(guide) = &request.classifier {
                 // A classifier of clean images is not told the time.
-                memory.write_if_there(gpu, &named("classifier.time"), &guide.network.time_table(&plan.times))?;
+                ctx.write_if_present(&named("classifier.time"), &guide.network.time_table(&plan.times))?;
             }
         }
-        memory.write_if_there(gpu, &named("stages"), &(0..stages).collect::<Vec<u32>>())?;
+        ctx.write_if_present(&named("stages"), &(0..stages).collect::<Vec<u32>>())?;
         Ok(generator)
     }
 
-    fn load(
-        &self,
-        gpu: &Gpu,
-        memory: &Memory,
-        time: &[f32],
-        inputs: &[f32],
-        table: &[f32],
-        guide: &[f32],
-    ) -> Result<()> {
+    fn load(&self, ctx: &Context, time: &[f32], inputs: &[f32], table: &[f32], guide: &[f32]) -> Result<()> {
         let scales: Vec<f32> = inputs.iter().flat_map(|&input| [input, 0.0]).collect();
         for (part, values) in [("time", time), ("inputs", &scales), ("table", table), ("classifier.table", guide)] {
-            memory.write_if_there(gpu, &format!("{}.{part}", self.name), values)?;
+            ctx.write_if_present(&format!("{}.{part}", self.name), values)?;
         }
         Ok(())
     }
@@ -177,27 +162,20 @@ impl Generator {
     ///
     /// # Errors
     /// A label that is no class, a guidance that the model cannot follow (see [`super::Labels::batch`]), and the device's.
-    pub fn begin(
-        &self,
-        gpu: &Gpu,
-        memory: &Memory,
-        first_image: u32,
-        labels: &[u32],
-        given: Option<&[f32]>,
-    ) -> Result<()> {
+    pub fn begin(&self, ctx: &Context, first_image: u32, labels: &[u32], given: Option<&[f32]>) -> Result<()> {
         let batch = self.shape.dims()[0] as usize;
         let mut all = labels.to_vec();
         all.resize(batch, labels.last().copied().unwrap_or(0));
         if self.classifier {
-            memory.write(gpu, &format!("{}.classifier.labels", self.name), 0, &all)?;
+            ctx.write(&format!("{}.classifier.labels", self.name), 0, &all)?;
         }
         if self.conditional {
             let all = self.labels.map_or(Ok(all.clone()), |known| known.batch(&all, self.guidance))?;
-            memory.write(gpu, &format!("{}.labels", self.name), 0, &all)?;
+            ctx.write(&format!("{}.labels", self.name), 0, &all)?;
         }
         match given {
-            Some(given) => self.set_images(gpu, memory, given),
-            None => self.start.run(gpu, &self.step(0, first_image)).map(|_| ()),
+            Some(given) => self.set_images(ctx, given),
+            None => self.start.run(ctx, &self.step(0, first_image)).map(|_| ()),
         }
     }
 
@@ -205,34 +183,34 @@ impl Generator {
     ///
     /// # Errors
     /// The device's.
-    pub fn stage(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<()> {
-        gpu.wait_for(&self.submit(gpu, index, first_image)?)
+    pub fn stage(&self, ctx: &Context, index: u32, first_image: u32) -> Result<()> {
+        ctx.wait_for(&self.submit(ctx, index, first_image)?)
     }
 
     /// [`Generator::stage`] without waiting.
     ///
     /// # Panics
     /// If there is no such stage.
-    pub fn submit(&self, gpu: &Gpu, index: u32, first_image: u32) -> Result<Submission> {
+    pub fn submit(&self, ctx: &Context, index: u32, first_image: u32) -> Result<Submission> {
         let program = if self.corrects[index as usize] { &self.correct } else { &self.advance };
         let program = program.as_ref().expect("a program for each kind of stage");
-        program.run(gpu, &self.step(index, first_image))
+        program.run(ctx, &self.step(index, first_image))
     }
 
     /// The images as they are now: [B, C, H, W] in about [-1, 1].
     ///
     /// # Errors
     /// The device's.
-    pub fn images(&self, gpu: &Gpu, memory: &Memory) -> Result<Vec<f32>> {
-        memory.read(gpu, &format!("{}.x", self.name), 0, self.shape.len())
+    pub fn images(&self, ctx: &Context) -> Result<Vec<f32>> {
+        ctx.read(&format!("{}.x", self.name), 0, self.shape.len())
     }
 
     /// Puts images in the place of those that are being drawn.
     ///
     /// # Errors
     /// The device's.
-    pub fn set_images(&self, gpu: &Gpu, memory: &Memory, images: &[f32]) -> Result<()> {
-        memory.write(gpu, &format!("{}.x", self.name), 0, images)
+    pub fn set_images(&self, ctx: &Context, images: &[f32]) -> Result<()> {
+        ctx.write(&format!("{}.x", self.name), 0, images)
     }
 
     /// Goes from noise to image on a batch that was begun; `progress` is called with the share of the way that is done.
@@ -241,17 +219,16 @@ impl Generator {
     /// The device's, those of `progress`, and a solver that runs out of steps.
     pub fn run(
         &self,
-        gpu: &Gpu,
-        memory: &Memory,
+        ctx: &Context,
         model: &Denoiser<'_>,
         first_image: u32,
         progress: &mut dyn FnMut(f64) -> Result<()>,
     ) -> Result<()> {
         if let Some((span, tolerances)) = self.ode {
-            return self.solve(gpu, memory, model, span, tolerances, progress);
+            return self.solve(ctx, model, span, tolerances, progress);
         }
         for index in 0..self.stages() {
-            self.stage(gpu, index, first_image)?;
+            self.stage(ctx, index, first_image)?;
             progress(f64::from(index + 1) / f64::from(self.stages()))?;
         }
         Ok(())
@@ -261,17 +238,10 @@ impl Generator {
     ///
     /// # Errors
     /// As [`Generator::begin`] and [`Generator::run`].
-    pub fn draw(
-        &self,
-        gpu: &Gpu,
-        memory: &Memory,
-        model: &Denoiser<'_>,
-        first_image: u32,
-        labels: &[u32],
-    ) -> Result<Vec<f32>> {
-        self.begin(gpu, memory, first_image, labels, None)?;
-        self.run(gpu, memory, model, first_image, &mut |_| Ok(()))?;
-        self.images(gpu, memory)
+    pub fn draw(&self, ctx: &Context, model: &Denoiser<'_>, first_image: u32, labels: &[u32]) -> Result<Vec<f32>> {
+        self.begin(ctx, first_image, labels, None)?;
+        self.run(ctx, model, first_image, &mut |_| Ok(()))?;
+        self.images(ctx)
     }
 
     fn step(&self, index: u32, first_image: u32) -> Step {

@@ -4,7 +4,7 @@
 use super::generator::Generator;
 use super::process::Process;
 use super::sampler::{Action, SamplingPlan};
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::rng::{key, normal4, philox};
 use crate::tape::stream;
 use crate::{Error, Result};
@@ -27,8 +27,7 @@ pub struct Known<'a> {
 /// # Errors
 /// [`Error::Config`] for a sampler whose steps are not single stages; the device's, and those of `progress`.
 pub fn inpaint(
-    gpu: &Gpu,
-    memory: &Memory,
+    ctx: &Context,
     generator: &Generator,
     process: &dyn Process,
     plan: &SamplingPlan,
@@ -53,8 +52,8 @@ pub fn inpaint(
         let (alpha, sigma) = next.map_or((1.0, 0.0), |next| (next.alpha, next.sigma));
         let passes = if next.is_some() { known.passes } else { 1 };
         for pass in 0..passes {
-            generator.stage(gpu, index as u32, 0)?;
-            let mut x = generator.images(gpu, memory)?;
+            generator.stage(ctx, index as u32, 0)?;
+            let mut x = generator.images(ctx)?;
             let draw = |part: u32, i: usize| {
                 let counter = [stream::PICTURE, 1 + index as u32, 2 * pass + part, i as u32 / 4];
                 normal4(philox(counter, key(known.seed)))[i % 4]
@@ -70,7 +69,7 @@ pub fn inpaint(
                 let missing = (now.sigma * now.sigma - factor * factor * sigma * sigma).max(0.0).sqrt();
                 x.iter_mut().enumerate().for_each(|(i, x)| *x = (factor * f64::from(*x) + missing * draw(1, i)) as f32);
             }
-            generator.set_images(gpu, memory, &x)?;
+            generator.set_images(ctx, &x)?;
         }
         progress((index + 1) as f64 / count as f64)?;
     }

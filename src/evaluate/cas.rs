@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use crate::data::Dataset;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::balance::Proportion;
 use crate::metrics::feature_extractor::FeatureReader;
 
@@ -18,7 +18,14 @@ use std::sync::atomic::AtomicBool;
 ///
 /// # Errors
 /// The device's and the disk's.
-pub fn score(gpu: &Gpu, images: Dataset, test: &Dataset, steps: u32, seed: u64, folder: &Path) -> Result<Proportion> {
+pub fn score(
+    ctx: &Context,
+    images: Dataset,
+    test: &Dataset,
+    steps: u32,
+    seed: u64,
+    folder: &Path,
+) -> Result<Proportion> {
     let part = Progress::begin(&format!("training a classifier for {steps} steps on the drawn images alone"));
     let settings = Settings {
         preset: Some("classifier".into()),
@@ -37,18 +44,18 @@ pub fn score(gpu: &Gpu, images: Dataset, test: &Dataset, steps: u32, seed: u64, 
         ..Settings::default()
     };
     remove(folder)?;
-    let session = Session::with(gpu, settings.resolve(gpu.target().form)?, images)?;
-    let mut memory = Memory::new();
+    let session = Session::with(ctx, settings.resolve(ctx.target().form)?, images)?;
+    let mut ctx = ctx.fork();
     let never = AtomicBool::new(false);
     let start = Start { folder, resume: None, stop_after: None, dataset: &session.dataset, interrupted: &never };
-    train::run(gpu, &mut memory, &session.job(), &start)?;
+    train::run(&mut ctx, &session.job(), &start)?;
     part.done(1.0);
     let model = session.objective.model();
-    let weights = model.parameters().read(gpu, &memory, EMA)?;
+    let weights = model.parameters().read(&ctx, EMA)?;
     let (any, _) = crate::nn::registry::from_json(&model.config_json()).map_err(Error::Config)?;
     let AnyModel::Classifier(network) = any else { unreachable!("the preset classifier trains a classifier") };
-    let reader = FeatureReader::new(gpu, &mut memory, &network, &weights, 64, "score")?;
-    let readings = reader.read(gpu, &memory, &test.images, &mut |_| Ok(()))?;
+    let reader = FeatureReader::new(&mut ctx, &network, &weights, 64, "score")?;
+    let readings = reader.read(&ctx, &test.images, &mut |_| Ok(()))?;
     remove(folder)?;
     Ok(readings.accuracy(&test.labels))
 }

@@ -3,7 +3,7 @@
 use super::evaluation::Cost;
 use super::target::{EvalTarget, Source};
 use crate::Result;
-use crate::gpu::Gpu;
+use crate::gpu::Context;
 use crate::nn::{Conditions, Model, Network};
 use crate::output::jsonl;
 use crate::tape::{Shape, Tape};
@@ -14,13 +14,13 @@ use std::path::Path;
 ///
 /// # Errors
 /// Settings of the run that do not fit its data any more; a damaged log.
-pub fn cost(gpu: &Gpu, target: &EvalTarget) -> Result<Option<Cost>> {
+pub fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
     let flops_per_image = match &target.source {
         Source::Images(..) => return Ok(None),
-        Source::Denoiser(pipeline) => flops_of_denoiser(gpu, &*pipeline.network, target.border.model()),
+        Source::Denoiser(pipeline) => flops_of_denoiser(ctx, &*pipeline.network, target.border.model()),
         Source::Autoencoder(vae, _) => {
-            let mut tape = Tape::new(gpu.target());
-            let latents = tape.memory("z", Shape::f32([1, vae.latent_channels()]));
+            let mut tape = Tape::new(ctx.target());
+            let latents = tape.named("z", Shape::f32([1, vae.latent_channels()]));
             let weights = vae.parameters().fixed(&mut tape, "weights");
             vae.decode(&mut tape, &weights, latents);
             tape.summary().flops
@@ -28,15 +28,15 @@ pub fn cost(gpu: &Gpu, target: &EvalTarget) -> Result<Option<Cost>> {
     };
     let (mut flops_per_training_image, mut training_bytes) = (0, 0);
     if let Some(settings) = &target.settings {
-        let config = settings.clone().resolve(gpu.target().form)?;
+        let config = settings.clone().resolve(ctx.target().form)?;
         let batch = config.batch;
-        let session = Session::with(gpu, config, target.train.clone())?;
-        let summary = session.job().training(gpu.target()).summary();
+        let session = Session::with(ctx, config, target.train.clone())?;
+        let summary = session.job().training(ctx.target()).summary();
         flops_per_training_image = summary.flops / u64::from(batch);
         training_bytes = summary.slot_bytes + summary.memory_bytes;
     }
     Ok(Some(Cost {
-        adapter: gpu.adapter().to_string(),
+        adapter: ctx.gpu.adapter().to_string(),
         training_seconds: target.training_seconds,
         training_images_per_second: target.run.as_deref().map_or(Ok(0.0), median_pace)?,
         flops_per_image,
@@ -47,15 +47,15 @@ pub fn cost(gpu: &Gpu, target: &EvalTarget) -> Result<Option<Cost>> {
     }))
 }
 
-fn flops_of_denoiser(gpu: &Gpu, network: &dyn Network, [channels, height, width]: [u32; 3]) -> u64 {
-    let mut tape = Tape::new(gpu.target());
+fn flops_of_denoiser(ctx: &Context, network: &dyn Network, [channels, height, width]: [u32; 3]) -> u64 {
+    let mut tape = Tape::new(ctx.target());
     let t = &mut tape;
-    let x = t.memory("x", Shape::f32([1, channels, height, width]));
+    let x = t.named("x", Shape::f32([1, channels, height, width]));
     let time = match network.time_width() {
         0 => None,
-        width => Some(t.memory("time", Shape::f32([1, width]))),
+        width => Some(t.named("time", Shape::f32([1, width]))),
     };
-    let labels = network.classes().map(|_| t.memory("labels", Shape::u32([1])));
+    let labels = network.classes().map(|_| t.named("labels", Shape::u32([1])));
     let weights = network.parameters().fixed(t, "weights");
     network.forward(t, &weights, x, Conditions { time, labels });
     tape.summary().flops

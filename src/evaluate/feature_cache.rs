@@ -3,7 +3,7 @@
 use super::progress::Progress;
 use crate::data::Dataset;
 use crate::files::write_atomically;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::feature_extractor::{FeatureExtractor, FeatureReader, Features};
 use crate::{Error, Result};
 use safetensors::SafeTensors;
@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The device's and the disk's; a damaged file.
 pub fn readings(
-    gpu: &Gpu,
-    memory: &Memory,
+    ctx: &Context,
     (ruler, reader): (&FeatureExtractor, &FeatureReader),
     data: &Dataset,
     what: &str,
@@ -29,7 +28,7 @@ pub fn readings(
         return read(&path, ruler.width(), data.count);
     }
     let part = Progress::begin(&format!("features of {} {what} images, to be kept in {}", data.count, path.display()));
-    let readings = reader.read(gpu, memory, &data.images, &mut |count| {
+    let readings = reader.read(ctx, &data.images, &mut |count| {
         part.done(count as f64 / data.count as f64);
         Ok(())
     })?;

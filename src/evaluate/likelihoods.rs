@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::samples::WEIGHTS;
 use super::target::{EvalTarget, Source};
 use crate::Result;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::likelihood::Bits;
 use crate::metrics::likelihood::elbo::Elbo;
 use crate::metrics::likelihood::flow::Flow;
@@ -33,11 +33,11 @@ type Measure<'a> = Box<dyn Fn(Images<'_>, &mut dyn FnMut(f64) -> Result<()>) -> 
 ///
 /// # Errors
 /// The device's; a solver that runs out of steps.
-pub fn likelihoods(gpu: &Gpu, memory: &mut Memory, target: &EvalTarget, options: &Options) -> Result<Vec<Likelihood>> {
+pub fn likelihoods(ctx: &mut Context, target: &EvalTarget, options: &Options) -> Result<Vec<Likelihood>> {
     if options.likelihood_images == Some(0) {
         return Ok(vec![]);
     }
-    let Some((usual, measure)) = measure(gpu, memory, target, options)? else { return Ok(vec![]) };
+    let Some((usual, measure)) = measure(ctx, target, options)? else { return Ok(vec![]) };
     let mut all = vec![];
     for (split, data) in [("train", &target.train), ("test", &target.test)] {
         let count = data.count.min(options.likelihood_images.unwrap_or(usual) as usize);
@@ -56,30 +56,32 @@ pub fn likelihoods(gpu: &Gpu, memory: &mut Memory, target: &EvalTarget, options:
 
 /// What is measured of this kind of model, and usually of how many images.
 fn measure<'a>(
-    gpu: &'a Gpu,
-    memory: &'a mut Memory,
+    ctx: &'a mut Context,
     target: &'a EvalTarget,
     options: &'a Options,
 ) -> Result<Option<(u32, Measure<'a>)>> {
     let (batch, seed, border) = (options.batch, options.seed, target.border);
     Ok(match &target.source {
         Source::Denoiser(pipeline) if pipeline.process.schedule().is_some() => {
-            let bound = Bound::new(gpu, memory, &pipeline.denoiser(WEIGHTS), border, batch, "bound")?;
-            let (memory, draws) = (&*memory, options.likelihood_draws.unwrap_or(TIMESTEPS));
-            Some((IMAGES, Box::new(move |images, progress| bound.measure(gpu, memory, images, draws, seed, progress))))
+            let bound = Bound::new(ctx, &pipeline.denoiser(WEIGHTS), border, batch, "bound")?;
+            let ctx = &*ctx;
+            let draws = options.likelihood_draws.unwrap_or(TIMESTEPS);
+            Some((IMAGES, Box::new(move |images, progress| bound.measure(ctx, images, draws, seed, progress))))
         }
         Source::Denoiser(pipeline) => {
-            let flow = Flow::new(gpu, memory, pipeline.denoiser(WEIGHTS), border, batch, "flow")?;
-            let (memory, tolerance) = (&*memory, options.likelihood_tolerance);
+            let flow = Flow::new(ctx, pipeline.denoiser(WEIGHTS), border, batch, "flow")?;
+            let ctx = &*ctx;
+            let tolerance = options.likelihood_tolerance;
             Some((
                 SOLVED_IMAGES,
-                Box::new(move |images, progress| flow.measure(gpu, memory, images, tolerance, seed, progress)),
+                Box::new(move |images, progress| flow.measure(ctx, images, tolerance, seed, progress)),
             ))
         }
         Source::Autoencoder(vae, _) if vae.likelihood() == nn::Likelihood::DiscretizedLogistic => {
-            let elbo = Elbo::new(gpu, memory, vae, WEIGHTS, batch, "elbo")?;
-            let (memory, latents) = (&*memory, options.likelihood_draws.unwrap_or(LATENTS));
-            Some((IMAGES, Box::new(move |images, progress| elbo.measure(gpu, memory, images, latents, seed, progress))))
+            let elbo = Elbo::new(ctx, vae, WEIGHTS, batch, "elbo")?;
+            let ctx = &*ctx;
+            let latents = options.likelihood_draws.unwrap_or(LATENTS);
+            Some((IMAGES, Box::new(move |images, progress| elbo.measure(ctx, images, latents, seed, progress))))
         }
         Source::Autoencoder(..) | Source::Images(..) => None,
     })

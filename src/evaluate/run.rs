@@ -9,7 +9,7 @@ use super::target::{EvalTarget, Source};
 use super::{cas, cost, feature_cache, likelihoods, memorization};
 use crate::data::Dataset;
 use crate::diffusion::{ResolvedSampling, SamplingOptions};
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::balance::{Balance, Proportion};
 use crate::metrics::feature_extractor::{FeatureExtractor, FeatureReader, Features};
 use crate::output::grid::grid;
@@ -36,8 +36,7 @@ pub struct Measured {
 
 /// What all parts of an evaluation need.
 struct EvalContext<'a> {
-    gpu: &'a Gpu,
-    memory: Memory,
+    ctx: Context,
     target: &'a EvalTarget,
     options: &'a Options,
     reader: FeatureReader,
@@ -51,7 +50,7 @@ struct EvalContext<'a> {
 /// # Errors
 /// Options, model, data and ruler that do not fit each other; the device's and the disk's.
 pub fn measure(
-    gpu: &Gpu,
+    ctx: &Context,
     target: &EvalTarget,
     ruler: &FeatureExtractor,
     options: &Options,
@@ -66,17 +65,17 @@ pub fn measure(
         eprintln!("warning: {warning}");
     }
     // What may fail for want of a file does so before hours of drawing.
-    let cost = cost::cost(gpu, target)?;
-    let mut memory = Memory::new();
-    samples::load(gpu, &mut memory, target)?;
-    let reader = FeatureReader::new(gpu, &mut memory, &ruler.network, &ruler.weights, READ_AT_ONCE, "ruler")?;
+    let cost = cost::cost(ctx, target)?;
+    let mut ctx = ctx.fork();
+    samples::load(&mut ctx, target)?;
+    let reader = FeatureReader::new(&mut ctx, &ruler.network, &ruler.weights, READ_AT_ONCE, "ruler")?;
     let kept = |data: &Dataset, split: &str| {
-        feature_cache::readings(gpu, &memory, (ruler, &reader), data, split, &options.feature_cache)
+        feature_cache::readings(&ctx, (ruler, &reader), data, split, &options.feature_cache)
     };
     let (train, test) = (kept(&target.train, "training")?, kept(&target.test, "test")?);
     let accuracy = test.accuracy(&target.test.labels);
     let reference = Reference::new(train, test)?;
-    let mut bench = EvalContext { gpu, memory, target, options, reader, reference, folder, cost };
+    let mut bench = EvalContext { ctx, target, options, reader, reference, folder, cost };
     bench.all(ruler, accuracy, way, &ways)
 }
 
@@ -126,7 +125,7 @@ impl EvalContext<'_> {
         let count = readings.count() as u32;
         let quality = self.reference.quality(&readings, options.seed)?;
         let classes = self.classes(&drawn, &readings, way.as_ref())?;
-        let likelihood = likelihoods::likelihoods(self.gpu, &mut self.memory, target, options)?;
+        let likelihood = likelihoods::likelihoods(&mut self.ctx, target, options)?;
         let (memorization, closest) = {
             let _part = Progress::begin("nearest training images");
             let data = [&target.train, &target.test];
@@ -163,13 +162,13 @@ impl EvalContext<'_> {
             _ => format!("drawing {count} images{how}"),
         };
         let order = Order { count, batch: self.options.batch, seed: self.options.seed };
-        samples::draw(self.gpu, self.target, way, order, &what, self.folder)
+        samples::draw(&self.ctx, self.target, way, order, &what, self.folder)
     }
 
     fn read(&self, bytes: &[u8]) -> Result<Features> {
         let part = Progress::begin("features of the images");
         let count = bytes.len() / self.target.train.pixels();
-        self.reader.read(self.gpu, &self.memory, bytes, &mut |done| {
+        self.reader.read(&self.ctx, bytes, &mut |done| {
             part.done(done as f64 / count as f64);
             Ok(())
         })
@@ -204,7 +203,7 @@ impl EvalContext<'_> {
         if options.cas_steps > 0 {
             let images = train.of_kind("drawn images", drawn.bytes.clone(), labels.clone());
             let score = cas::score(
-                self.gpu,
+                &self.ctx,
                 images,
                 &self.target.test,
                 options.cas_steps,

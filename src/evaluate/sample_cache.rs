@@ -6,7 +6,7 @@ use super::samples::Order;
 use crate::diffusion::ResolvedSampling;
 use crate::diffusion::pipeline::Pipeline;
 use crate::files::Appender;
-use crate::gpu::Gpu;
+use crate::gpu::Context;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -31,13 +31,13 @@ impl SampleCache {
     /// A file that cannot be read or written.
     pub fn open(
         folder: &Path,
-        gpu: &Gpu,
+        ctx: &Context,
         pipeline: &Pipeline,
         way: &ResolvedSampling,
         order: Order,
         pixels: usize,
     ) -> Result<SampleCache> {
-        let path = folder.join(FOLDER).join(name(gpu, pipeline, way, order));
+        let path = folder.join(FOLDER).join(name(ctx, pipeline, way, order));
         let mut file = Appender::open(&path)?;
         let content = fs::read(&path).map_err(Error::io(&path))?;
         let record = 8 + order.batch.min(order.count) as usize * pixels;
@@ -64,13 +64,13 @@ impl SampleCache {
     }
 }
 
-fn name(gpu: &Gpu, pipeline: &Pipeline, way: &ResolvedSampling, order: Order) -> String {
+fn name(ctx: &Context, pipeline: &Pipeline, way: &ResolvedSampling, order: Order) -> String {
     let mut sum = Sha256::new();
     sum.update(bytemuck::cast_slice::<f32, u8>(&pipeline.weights));
-    let (version, adapter) = (env!("CARGO_PKG_VERSION"), gpu.adapter());
+    let (version, adapter) = (env!("CARGO_PKG_VERSION"), ctx.gpu.adapter());
     sum.update(format!(
         "{version} {adapter} {} {:?} {:?} {} {order:?}",
-        gpu.target(),
+        ctx.target(),
         way.plan,
         way.scheduler,
         way.guidance

@@ -6,7 +6,7 @@ use super::target::{EvalTarget, Source};
 use crate::diffusion::autoencoder::Decoder;
 use crate::diffusion::pipeline::Pipeline;
 use crate::diffusion::{Generator, Request, ResolvedSampling};
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::padding::ImagePadding;
 use crate::nn::Model;
 use crate::output::images::to_bytes;
@@ -45,10 +45,10 @@ pub struct Order {
 ///
 /// # Errors
 /// Out of memory.
-pub fn load(gpu: &Gpu, memory: &mut Memory, target: &EvalTarget) -> Result<()> {
+pub fn load(ctx: &mut Context, target: &EvalTarget) -> Result<()> {
     match &target.source {
-        Source::Denoiser(pipeline) => pipeline.network.parameters().write(gpu, memory, WEIGHTS, &pipeline.weights),
-        Source::Autoencoder(vae, weights) => vae.parameters().write(gpu, memory, WEIGHTS, weights),
+        Source::Denoiser(pipeline) => pipeline.network.parameters().write(ctx, WEIGHTS, &pipeline.weights),
+        Source::Autoencoder(vae, weights) => vae.parameters().write(ctx, WEIGHTS, weights),
         Source::Images(..) => Ok(()),
     }
 }
@@ -59,7 +59,7 @@ pub fn load(gpu: &Gpu, memory: &mut Memory, target: &EvalTarget) -> Result<()> {
 /// # Errors
 /// The device's; images that are not finite.
 pub fn draw(
-    gpu: &Gpu,
+    ctx: &Context,
     target: &EvalTarget,
     way: Option<&ResolvedSampling>,
     order: Order,
@@ -67,29 +67,28 @@ pub fn draw(
     folder: &Path,
 ) -> Result<Samples> {
     let part = Progress::begin(what);
-    let mut memory = Memory::new();
-    load(gpu, &mut memory, target)?;
+    let mut ctx = ctx.fork();
+    load(&mut ctx, target)?;
     match (&target.source, way) {
         (Source::Images(bytes, labels), _) => {
             Ok(Samples { bytes: bytes.clone(), labels: labels.clone(), ..Samples::default() })
         }
         (Source::Autoencoder(vae, _), _) => {
             let batch = order.batch.min(order.count);
-            let decoder = Decoder::new(gpu, &mut memory, vae, WEIGHTS, batch, "evaluate")?;
+            let decoder = Decoder::new(&mut ctx, vae, WEIGHTS, batch, "evaluate")?;
             let began = Instant::now();
-            let images = decoder.draw(gpu, &memory, order.seed, 0..order.count)?;
+            let images = decoder.draw(&ctx, order.seed, 0..order.count)?;
             let seconds = began.elapsed().as_secs_f64();
-            let device_bytes = memory.total_bytes() + decoder.slot_bytes();
+            let device_bytes = ctx.buffers.total_bytes() + decoder.slot_bytes();
             Ok(Samples { bytes: cropped(&images, target.border)?, labels: None, seconds, device_bytes })
         }
-        (Source::Denoiser(pipeline), Some(way)) => sample(gpu, memory, (target, pipeline), way, order, &part, folder),
+        (Source::Denoiser(pipeline), Some(way)) => sample(&mut ctx, (target, pipeline), way, order, &part, folder),
         (Source::Denoiser(_), None) => unreachable!("a denoiser is sampled in some way"),
     }
 }
 
 fn sample(
-    gpu: &Gpu,
-    mut memory: Memory,
+    ctx: &mut Context,
     (target, pipeline): (&EvalTarget, &Pipeline),
     way: &ResolvedSampling,
     order: Order,
@@ -106,10 +105,10 @@ fn sample(
         classifier: None,
         seed: order.seed,
     };
-    let generator = Generator::new(gpu, &mut memory, &model, &way.plan, &request, "evaluate")?;
+    let generator = Generator::new(ctx, &model, &way.plan, &request, "evaluate")?;
     let classes = target.train.classes.max(1) as u32;
     let labels: Vec<u32> = (0..order.count).map(|k| k % classes).collect();
-    let mut kept = SampleCache::open(folder, gpu, pipeline, way, order, border.pixels())?;
+    let mut kept = SampleCache::open(folder, ctx, pipeline, way, order, border.pixels())?;
     let there = (kept.bytes.len() / border.pixels()) as u32;
     if there > 0 {
         eprintln!("{there} of {} images are there from an evaluation that was interrupted", order.count);
@@ -118,17 +117,17 @@ fn sample(
     for first in (there..order.count).step_by(batch as usize) {
         let began = Instant::now();
         let taken = batch.min(order.count - first);
-        generator.begin(gpu, &memory, first, &labels[first as usize..(first + taken) as usize], None)?;
+        generator.begin(ctx, first, &labels[first as usize..(first + taken) as usize], None)?;
         let share = |done: f64| (f64::from(first) + done * f64::from(taken)) / f64::from(order.count);
-        generator.run(gpu, &memory, &model, first, &mut |done| {
+        generator.run(ctx, &model, first, &mut |done| {
             part.done(share(done));
             Ok(())
         })?;
-        let images = generator.images(gpu, &memory)?;
+        let images = generator.images(ctx)?;
         kept.add(&cropped(&images[..taken as usize * each], border)?, began.elapsed().as_secs_f64())?;
     }
     let told = target.about.conditional && way.guidance != 0.0;
-    let device_bytes = memory.total_bytes() + generator.slot_bytes();
+    let device_bytes = ctx.buffers.total_bytes() + generator.slot_bytes();
     let SampleCache { bytes, seconds, .. } = kept;
     Ok(Samples { bytes, labels: told.then_some(labels), device_bytes, seconds })
 }

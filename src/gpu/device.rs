@@ -4,7 +4,7 @@ use super::adapter::{self, AdapterChoice};
 use super::pipeline::{PipelineCache, Submission};
 use super::target::Target;
 use crate::{Error, Result};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,7 +25,7 @@ pub struct Gpu {
     pub(super) pipelines: RefCell<PipelineCache>,
     pub(super) checks: BoundsChecks,
     adapter: AdapterChoice,
-    target: Target,
+    target: Cell<Target>,
     replaced: RefCell<HashMap<String, String>>,
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -78,7 +78,7 @@ impl Gpu {
             pipelines: RefCell::default(),
             checks,
             adapter: choice,
-            target,
+            target: Cell::new(target),
             replaced: RefCell::default(),
             failure,
         })
@@ -91,13 +91,13 @@ impl Gpu {
 
     /// What recordings for this device must know.
     pub fn target(&self) -> Target {
-        self.target
+        self.target.get()
     }
 
     /// Records for another form than the device's own from now on: tests and tile sweeps compare forms on one device.
-    pub fn set_target(&mut self, target: Target) {
+    pub fn set_target(&self, target: Target) {
         self.pipelines.borrow_mut().clear();
-        self.target = target;
+        self.target.set(target);
     }
 
     /// The largest binding in bytes; a tensor may not be larger.

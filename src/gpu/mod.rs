@@ -4,6 +4,7 @@
 
 mod adapter;
 mod buffers;
+mod context;
 mod device;
 mod pipeline;
 mod shader;
@@ -11,7 +12,8 @@ mod target;
 mod timing;
 
 pub use adapter::{AdapterChoice, list_adapters};
-pub use buffers::{Memory, Readback};
+pub use buffers::{Buffers, Readback};
+pub use context::Context;
 pub use device::{BoundsChecks, Gpu};
 pub use pipeline::{BoundCall, BufferSlot, CommandList, Submission};
 pub use shader::{Access, Binding, Entry, Shader, link};

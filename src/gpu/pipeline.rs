@@ -1,6 +1,6 @@
 //! Kernels made ready to run: compiled pipelines, bind groups, and the passes that replay them.
 
-use super::buffers::Memory;
+use super::context::Context;
 use super::device::{BoundsChecks, Gpu};
 use super::shader::{Access, Entry, link_with};
 use crate::{Error, Result};
@@ -65,9 +65,9 @@ pub struct Submission(pub(super) wgpu::SubmissionIndex);
 /// Where an operand of [`CommandList::bind`] lies, in words of the caller: a slot, or named memory.
 pub enum BufferSlot<'a> {
     /// Slot buffer of this program, by number, at an offset in bytes.
-    Slot(usize, u64),
+    Transient(usize, u64),
     /// Named memory at an offset in bytes.
-    Memory(&'a str, u64),
+    Named(&'a str, u64),
 }
 
 impl Gpu {
@@ -155,8 +155,8 @@ impl CommandList {
     ///
     /// # Errors
     /// [`Error::TooLarge`] for a slot larger than one binding, [`Error::Device`] when the device is out of memory.
-    pub fn new(gpu: &Gpu, slots: &[u64], step_bytes: u64, dims_bytes: u64) -> Result<CommandList> {
-        let limit = gpu.max_binding();
+    pub fn new(ctx: &Context, slots: &[u64], step_bytes: u64, dims_bytes: u64) -> Result<CommandList> {
+        let limit = ctx.gpu.max_binding();
         if let Some(&bytes) = slots.iter().find(|&&bytes| bytes > limit) {
             let advice = "a tensor may not be larger than one binding; use a smaller batch".into();
             return Err(Error::TooLarge { what: "a tensor of the program".into(), bytes, limit, advice });
@@ -164,11 +164,11 @@ impl CommandList {
         let slots = slots
             .iter()
             .enumerate()
-            .map(|(i, &bytes)| gpu.allocate(&format!("slot {i}"), bytes))
+            .map(|(i, &bytes)| ctx.gpu.allocate(&format!("slot {i}"), bytes))
             .collect::<Result<_>>()?;
         let uniform = |label, size| {
             let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-            gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            ctx.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
                 size,
                 usage,
@@ -176,9 +176,9 @@ impl CommandList {
             })
         };
         let step = uniform("step", step_bytes);
-        let step_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        let step_group = ctx.gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("step"),
-            layout: &gpu.step_layout(),
+            layout: &ctx.gpu.step_layout(),
             entries: &[wgpu::BindGroupEntry { binding: 0, resource: step.as_entire_binding() }],
         });
         let dims = (dims_bytes > 0).then(|| uniform("dims", dims_bytes));
@@ -186,14 +186,14 @@ impl CommandList {
     }
 
     /// Compiles a kernel and binds its operands.
-    pub fn bind(&mut self, gpu: &Gpu, memory: &Memory, call: &BoundCall<'_>) -> Result<()> {
+    pub fn bind(&mut self, ctx: &Context, call: &BoundCall<'_>) -> Result<()> {
         let BoundCall { entry, operands, constants, dims, groups } = *call;
-        let pipeline = gpu.pipeline(entry, constants);
+        let pipeline = ctx.gpu.pipeline(entry, constants);
         let mut entries = Vec::with_capacity(operands.len() + 1);
         for (binding, (place, bytes)) in entry.bindings.iter().zip(operands) {
             let (buffer, offset) = match place {
-                BufferSlot::Slot(number, offset) => (&self.slots[*number], *offset),
-                BufferSlot::Memory(name, offset) => (memory.buffer(name)?, *offset),
+                BufferSlot::Transient(number, offset) => (&self.slots[*number], *offset),
+                BufferSlot::Named(name, offset) => (ctx.buffers.buffer(name)?, *offset),
             };
             let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                 buffer,
@@ -212,7 +212,7 @@ impl CommandList {
         }
         let descriptor =
             wgpu::BindGroupDescriptor { label: Some(entry.label), layout: &pipeline.layout, entries: &entries };
-        let operands = gpu.device.create_bind_group(&descriptor);
+        let operands = ctx.gpu.device.create_bind_group(&descriptor);
         self.kernels.push(BoundKernel { pipeline, operands, takes_step: entry.takes_step, groups });
         Ok(())
     }
@@ -221,28 +221,28 @@ impl CommandList {
     ///
     /// # Errors
     /// [`Error::Device`] for a kernel that the driver did not compile or an operand that it did not bind.
-    pub fn finish(&self, gpu: &Gpu) -> Result<()> {
+    pub fn finish(&self, ctx: &Context) -> Result<()> {
         if let Some(buffer) = &self.dims {
-            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&self.dims_words));
+            ctx.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&self.dims_words));
         }
-        gpu.check()
+        ctx.gpu.check()
     }
 
     /// Replays the kernels in `range`: one small write, one pass, one submit.
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
-    pub fn run(&self, gpu: &Gpu, range: std::ops::Range<usize>, step: &[u8]) -> Result<Submission> {
-        gpu.queue.write_buffer(&self.step, 0, step);
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    pub fn run(&self, ctx: &Context, range: std::ops::Range<usize>, step: &[u8]) -> Result<Submission> {
+        ctx.gpu.queue.write_buffer(&self.step, 0, step);
+        let mut encoder = ctx.gpu.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             for kernel in &self.kernels[range] {
                 self.encode(&mut pass, kernel);
             }
         }
-        let submitted = gpu.queue.submit([encoder.finish()]);
-        gpu.check()?;
+        let submitted = ctx.gpu.queue.submit([encoder.finish()]);
+        ctx.gpu.check()?;
         Ok(Submission(submitted))
     }
 
@@ -257,21 +257,21 @@ impl CommandList {
     }
 
     /// Fills a slot with a bit pattern: tests start from NaN.
-    pub fn fill_slot(&self, gpu: &Gpu, slot: usize, word: u32) {
+    pub fn fill_slot(&self, ctx: &Context, slot: usize, word: u32) {
         let words = vec![word; self.slots[slot].size() as usize / 4];
-        gpu.queue.write_buffer(&self.slots[slot], 0, bytemuck::cast_slice(&words));
+        ctx.gpu.queue.write_buffer(&self.slots[slot], 0, bytemuck::cast_slice(&words));
     }
 
     /// Reads `count` words of a slot.
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
-    pub fn read_slot(&self, gpu: &Gpu, slot: usize, count: usize) -> Result<Vec<u32>> {
-        gpu.start_read(&self.slots[slot], 0, count as u64 * 4)?.wait(gpu)
+    pub fn read_slot(&self, ctx: &Context, slot: usize, count: usize) -> Result<Vec<u32>> {
+        ctx.gpu.start_read(&self.slots[slot], 0, count as u64 * 4)?.wait(ctx)
     }
 
     /// Writes words to a slot from its beginning.
-    pub fn write_slot(&self, gpu: &Gpu, slot: usize, words: &[u32]) {
-        gpu.queue.write_buffer(&self.slots[slot], 0, bytemuck::cast_slice(words));
+    pub fn write_slot(&self, ctx: &Context, slot: usize, words: &[u32]) {
+        ctx.gpu.queue.write_buffer(&self.slots[slot], 0, bytemuck::cast_slice(words));
     }
 }

@@ -1,6 +1,6 @@
 //! The device's own time stamps around every kernel of a program.
 
-use super::device::Gpu;
+use super::context::Context;
 use super::pipeline::CommandList;
 use crate::{Error, Result};
 
@@ -9,28 +9,31 @@ impl CommandList {
     ///
     /// # Errors
     /// The device has no time stamps.
-    pub fn run_timed(&self, gpu: &Gpu, step: &[u8]) -> Result<Vec<f64>> {
-        if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(Error::Device(format!("{} has no time stamps, so --profile cannot measure it", gpu.adapter())));
+    pub fn run_timed(&self, ctx: &Context, step: &[u8]) -> Result<Vec<f64>> {
+        if !ctx.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err(Error::Device(format!(
+                "{} has no time stamps, so --profile cannot measure it",
+                ctx.gpu.adapter()
+            )));
         }
-        gpu.queue.write_buffer(&self.step, 0, step);
+        ctx.gpu.queue.write_buffer(&self.step, 0, step);
         let mut times = Vec::with_capacity(self.kernels.len());
         for chunk in self.kernels.chunks(wgpu::QUERY_SET_MAX_QUERIES as usize / 2) {
             let count = 2 * chunk.len() as u32;
-            let set = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+            let set = ctx.gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: None,
                 ty: wgpu::QueryType::Timestamp,
                 count,
             });
             let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
             let size = u64::from(count) * 8;
-            let resolved = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            let resolved = ctx.gpu.device.create_buffer(&wgpu::BufferDescriptor {
                 label: None,
                 size,
                 usage,
                 mapped_at_creation: false,
             });
-            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            let mut encoder = ctx.gpu.device.create_command_encoder(&Default::default());
             for (kernel, number) in chunk.iter().zip(0..) {
                 let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
                     query_set: &set,
@@ -42,9 +45,9 @@ impl CommandList {
                 self.encode(&mut pass, kernel);
             }
             encoder.resolve_query_set(&set, 0..count, &resolved, 0);
-            gpu.queue.submit([encoder.finish()]);
-            let stamps: Vec<u64> = gpu.start_read(&resolved, 0, size)?.wait(gpu)?;
-            let period = f64::from(gpu.queue.get_timestamp_period());
+            ctx.gpu.queue.submit([encoder.finish()]);
+            let stamps: Vec<u64> = ctx.gpu.start_read(&resolved, 0, size)?.wait(ctx)?;
+            let period = f64::from(ctx.gpu.queue.get_timestamp_period());
             times.extend(stamps.chunks(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period));
         }
         Ok(times)

@@ -7,7 +7,7 @@ use super::balance::Proportion;
 use super::padding::scaled;
 use crate::data::Dataset;
 use crate::diffusion::pipeline::{self, Checkpoint};
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::nn::registry::AnyModel;
 use crate::nn::{Classifier, Conditions, Model, Network};
 use crate::tape::{Program, Shape, Step, Tape};
@@ -142,8 +142,7 @@ impl FeatureReader {
     /// # Errors
     /// The device's.
     pub fn new(
-        gpu: &Gpu,
-        memory: &mut Memory,
+        ctx: &mut Context,
         network: &Classifier,
         weights: &[f32],
         batch: u32,
@@ -152,17 +151,17 @@ impl FeatureReader {
         let config = network.config();
         let [height, width] = config.sample_size;
         let named = |part: &str| format!("{name}.{part}");
-        network.parameters().write(gpu, memory, &named("weights"), weights)?;
-        let mut tape = Tape::new(gpu.target());
+        network.parameters().write(ctx, &named("weights"), weights)?;
+        let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
-        let x = t.memory(&named("x"), Shape::f32([batch, config.in_channels, height, width]));
+        let x = t.named(&named("x"), Shape::f32([batch, config.in_channels, height, width]));
         let weights = network.parameters().fixed(t, &named("weights"));
         let features = network.features(t, &weights, x, Conditions::default());
         let logits = network.logits(t, &weights, features);
         let features_shape = t.shape(features);
         t.keep(features, &named("features"));
         t.keep(logits, &named("logits"));
-        let program = Program::compile(gpu, &tape, memory)?;
+        let program = Program::compile(ctx, &tape)?;
         Ok(FeatureReader {
             program,
             batch: batch as usize,
@@ -177,24 +176,18 @@ impl FeatureReader {
     ///
     /// # Errors
     /// The device's, and those of `progress`.
-    pub fn read(
-        &self,
-        gpu: &Gpu,
-        memory: &Memory,
-        bytes: &[u8],
-        progress: &mut dyn FnMut(u64) -> Result<()>,
-    ) -> Result<Features> {
+    pub fn read(&self, ctx: &Context, bytes: &[u8], progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<Features> {
         let count = bytes.len() / self.pixels;
         let mut readings = Features { width: self.width, ..Features::default() };
         for first in (0..count).step_by(self.batch) {
             let taken = self.batch.min(count - first);
             let x: Vec<f32> =
                 bytes[first * self.pixels..][..taken * self.pixels].iter().map(|&byte| scaled(byte)).collect();
-            memory.write(gpu, &format!("{}.x", self.name), 0, &x)?;
-            self.program.run(gpu, &Step::default())?;
-            let features: Vec<f32> = memory.read(gpu, &format!("{}.features", self.name), 0, taken * self.width)?;
+            ctx.write(&format!("{}.x", self.name), 0, &x)?;
+            self.program.run(ctx, &Step::default())?;
+            let features: Vec<f32> = ctx.read(&format!("{}.features", self.name), 0, taken * self.width)?;
             readings.features.extend(features);
-            let logits: Vec<f32> = memory.read(gpu, &format!("{}.logits", self.name), 0, taken * self.classes)?;
+            let logits: Vec<f32> = ctx.read(&format!("{}.logits", self.name), 0, taken * self.classes)?;
             readings.classes.extend(logits.chunks(self.classes).map(most_probable));
             progress((first + taken) as u64)?;
         }

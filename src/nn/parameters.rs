@@ -4,7 +4,7 @@
 //! (Adam, clipping, averaging) is one kernel call over a slab, and a model can be sampled from any of them.
 
 use crate::Result;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::rng::{key, normal, philox, uniform};
 use crate::tape::{Shape, Tape, Tensor, stream};
 use clap::ValueEnum;
@@ -174,12 +174,12 @@ impl Parameters {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn write(&self, gpu: &Gpu, memory: &mut Memory, slab: &str, values: &[f32]) -> Result<()> {
+    pub fn write(&self, ctx: &mut Context, slab: &str, values: &[f32]) -> Result<()> {
         let (trained, statistics) = values.split_at(self.slab().len());
         for (name, values) in [(slab.to_owned(), trained), (statistics_of(slab), statistics)] {
             if !values.is_empty() {
-                memory.require(gpu, &name, size_of_val(values) as u64)?;
-                memory.write(gpu, &name, 0, values)?;
+                ctx.require(&name, size_of_val(values) as u64)?;
+                ctx.write(&name, 0, values)?;
             }
         }
         Ok(())
@@ -189,10 +189,10 @@ impl Parameters {
     ///
     /// # Errors
     /// The device's.
-    pub fn read(&self, gpu: &Gpu, memory: &Memory, slab: &str) -> Result<Vec<f32>> {
-        let mut values = memory.read(gpu, slab, 0, self.slab().len())?;
+    pub fn read(&self, ctx: &Context, slab: &str) -> Result<Vec<f32>> {
+        let mut values = ctx.read(slab, 0, self.slab().len())?;
         if let Some(statistics) = self.statistics() {
-            values.extend(memory.read::<f32>(gpu, &statistics_of(slab), 0, statistics.len())?);
+            values.extend(ctx.read::<f32>(&statistics_of(slab), 0, statistics.len())?);
         }
         Ok(values)
     }

@@ -70,9 +70,9 @@ impl UNet2d {
         self.config.check_size(height, width)?;
         let mut t = Tape::new(Target::TILES);
         let w = self.parameters.fixed(&mut t, super::PARAMETERS);
-        let x = t.memory("x", Shape::f32([1, self.config.in_channels, height, width]));
-        let time = Some(t.memory("time", Shape::f32([1, self.time_width()])));
-        let labels = self.config.num_class_embeds.map(|_| t.memory("labels", Shape::u32([1])));
+        let x = t.named("x", Shape::f32([1, self.config.in_channels, height, width]));
+        let time = Some(t.named("time", Shape::f32([1, self.time_width()])));
+        let labels = self.config.num_class_embeds.map(|_| t.named("labels", Shape::u32([1])));
         self.forward(&mut t, &w, x, Conditions { time, labels });
         let shapes = |inputs: &[Tensor]| inputs.iter().map(|&x| t.shape(x)).collect::<Vec<_>>();
         Ok(t.nodes().iter().map(|node| node.op.flops(&shapes(&node.inputs))).sum())

@@ -2,7 +2,7 @@
 
 use super::kernels::roofline::{CHAINS, Copy, MultiplyAdd, UNROLLED};
 use crate::Result;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Peaks, Program, STEP, Shape, Step, Tape, Tensor, call_times};
 use std::rc::Rc;
 
@@ -73,13 +73,13 @@ impl Op for Roofline {
 ///
 /// # Errors
 /// The device's, or it has no time stamps.
-pub fn measure_peaks(gpu: &Gpu) -> Result<Peaks> {
-    let largest = gpu.max_binding().min(128 << 20) as u32 / 4;
-    let bytes = 8.0 * f64::from(largest) / time(gpu, Roofline::Copy, largest)?;
+pub fn measure_peaks(ctx: &Context) -> Result<Peaks> {
+    let largest = ctx.gpu.max_binding().min(128 << 20) as u32 / 4;
+    let bytes = 8.0 * f64::from(largest) / time(ctx, Roofline::Copy, largest)?;
     let (count, mut rounds) = (1 << 17, 1);
     loop {
         let op = Roofline::MultiplyAdd { rounds };
-        let seconds = time(gpu, op, count)?;
+        let seconds = time(ctx, op, count)?;
         if seconds > 0.01 || rounds > 4096 {
             return Ok(Peaks { flops: op.flops(&[Shape::f32([count])]) as f64 / seconds, bytes });
         }
@@ -87,12 +87,12 @@ pub fn measure_peaks(gpu: &Gpu) -> Result<Peaks> {
     }
 }
 
-fn time(gpu: &Gpu, op: Roofline, count: u32) -> Result<f64> {
-    let mut tape = Tape::new(gpu.target());
-    let x = tape.memory("x", Shape::f32([count]));
+fn time(ctx: &Context, op: Roofline, count: u32) -> Result<f64> {
+    let mut tape = Tape::new(ctx.target());
+    let x = tape.named("x", Shape::f32([count]));
     tape.apply(op, &[x]);
-    let program = Program::compile(gpu, &tape, &mut Memory::new())?;
-    let times: Vec<f64> = (0..3).map(|_| Ok(call_times(gpu, &program, &STEP, 3)?[0])).collect::<Result<_>>()?;
+    let program = Program::compile(&mut ctx.fork(), &tape)?;
+    let times: Vec<f64> = (0..3).map(|_| Ok(call_times(ctx, &program, &STEP, 3)?[0])).collect::<Result<_>>()?;
     Ok(times.into_iter().fold(f64::INFINITY, f64::min))
 }
 

@@ -12,7 +12,7 @@ use super::record::{Section, Tape, Tensor};
 use super::shape::{Dtype, Shape};
 use super::step::Step;
 use crate::Result;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use std::fmt;
 
 /// Bytes around each tensor that no kernel may touch.
@@ -45,9 +45,8 @@ impl fmt::Display for Mismatch {
 
 /// A program whose every value stays readable, to be checked section by section.
 pub struct Checker<'a> {
-    gpu: &'a Gpu,
+    ctx: &'a Context,
     tape: &'a Tape,
-    memory: &'a Memory,
     program: Program,
     step: Step,
 }
@@ -57,11 +56,11 @@ impl<'a> Checker<'a> {
     ///
     /// # Errors
     /// As [`Program::compile`]; without sharing of slots a program needs far more memory.
-    pub fn new(gpu: &'a Gpu, tape: &'a Tape, memory: &'a mut Memory, step: Step) -> Result<Checker<'a>> {
+    pub fn new(ctx: &'a mut Context, tape: &'a Tape, step: Step) -> Result<Checker<'a>> {
         let options = PlanOptions { separate: true, guard: GUARD };
-        let program = Program::compile_with(gpu, tape, memory, options)?;
-        program.fill_slots(gpu, POISON);
-        Ok(Checker { gpu, tape, memory, program, step })
+        let program = Program::compile_with(ctx, tape, options)?;
+        program.fill_slots(ctx, POISON);
+        Ok(Checker { ctx, tape, program, step })
     }
 
     /// Runs the sections one after another, comparing each with its reference; the first mismatch ends the check.
@@ -78,7 +77,7 @@ impl<'a> Checker<'a> {
             }
             progress(number + 1, sections.len());
         }
-        if let Err(x) = self.program.check_guards(self.gpu, self.tape, POISON)? {
+        if let Err(x) = self.program.check_guards(self.ctx, self.tape, POISON)? {
             let section = sections
                 .iter()
                 .find(|s| self.tape.calls()[s.calls.clone()].iter().any(|c| c.dispatch.operands.contains(&x)));
@@ -93,7 +92,7 @@ impl<'a> Checker<'a> {
     /// # Errors
     /// The device's.
     pub fn bits(&self, x: Tensor) -> Result<Vec<u32>> {
-        self.program.read_words(self.gpu, self.tape, self.memory, x)
+        self.program.read_words(self.ctx, self.tape, x)
     }
 
     fn mismatch(&self, section: &Section, what: String) -> Mismatch {
@@ -105,7 +104,7 @@ impl<'a> Checker<'a> {
     }
 
     fn read(&self, x: Tensor) -> Result<Array> {
-        self.program.read(self.gpu, self.tape, self.memory, x)
+        self.program.read(self.ctx, self.tape, x)
     }
 
     fn read_all(&self, tensors: &[Tensor]) -> Result<Vec<Array>> {
@@ -113,7 +112,7 @@ impl<'a> Checker<'a> {
     }
 
     fn run(&self, section: &Section) -> Result<()> {
-        self.program.run_calls(self.gpu, section.calls.clone(), &self.step).map(|_| ())
+        self.program.run_calls(self.ctx, section.calls.clone(), &self.step).map(|_| ())
     }
 
     fn check_forward(&self, section: &Section) -> Result<Option<String>> {

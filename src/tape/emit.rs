@@ -81,7 +81,7 @@ impl Tape {
     fn same_buffer(&self, a: Tensor, b: Tensor) -> bool {
         let (a, b) = (self.root(a), self.root(b));
         match (&self.tensors[a.0 as usize].storage, &self.tensors[b.0 as usize].storage) {
-            (Storage::Memory { name: a, .. }, Storage::Memory { name: b, .. }) => a == b,
+            (Storage::Named { name: a, .. }, Storage::Named { name: b, .. }) => a == b,
             _ => a == b,
         }
     }

@@ -48,7 +48,7 @@ impl Tape {
             slots: plan.slots.len(),
             slot_bytes: plan.slots.iter().sum(),
             unshared_bytes: plan.unshared,
-            memory_bytes: self.memory_sizes().values().sum(),
+            memory_bytes: self.buffer_sizes().values().sum(),
         }
     }
 
@@ -81,8 +81,8 @@ impl Tape {
     fn where_is(&self, plan: &Plan, x: Tensor) -> String {
         let root = self.root(x);
         match &self.tensors[root.0 as usize].storage {
-            Storage::Memory { name, offset: 0 } => name.to_string(),
-            Storage::Memory { name, offset } => format!("{name}+{offset}"),
+            Storage::Named { name, offset: 0 } => name.to_string(),
+            Storage::Named { name, offset } => format!("{name}+{offset}"),
             _ => plan.slot_of.get(&root).map_or("nowhere".into(), |slot| format!("#{slot}")),
         }
     }
@@ -148,7 +148,7 @@ mod tests {
         let mut t = Tape::new(Target::TILES);
         let shape = Shape::f32([1000]);
         let (x, a, b) = (t.view("data", 256, shape), t.transient(shape), t.transient(shape));
-        let sum = t.memory("sums", Shape::f32([2, 2]));
+        let sum = t.named("sums", Shape::f32([2, 2]));
         t.emit(MadeUp([x, a, sum], 1.0), 3, 1500);
         t.emit(MadeUp([a, b, sum], 1.0), 70_000, 0);
         t.emit(MadeUp([x, a, sum], 2.0), 3, 2_500_000);

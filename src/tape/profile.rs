@@ -9,7 +9,7 @@ use super::program::Program;
 use super::record::Tape;
 use super::step::Step;
 use crate::Result;
-use crate::gpu::Gpu;
+use crate::gpu::Context;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -72,9 +72,9 @@ pub struct Profile {
 ///
 /// # Errors
 /// The device's, or it has no time stamps.
-pub fn call_times(gpu: &Gpu, program: &Program, step: &Step, runs: usize) -> Result<Vec<f64>> {
-    program.run_timed(gpu, step)?;
-    let all: Vec<Vec<f64>> = (0..runs.max(1)).map(|_| program.run_timed(gpu, step)).collect::<Result<_>>()?;
+pub fn call_times(ctx: &Context, program: &Program, step: &Step, runs: usize) -> Result<Vec<f64>> {
+    program.run_timed(ctx, step)?;
+    let all: Vec<Vec<f64>> = (0..runs.max(1)).map(|_| program.run_timed(ctx, step)).collect::<Result<_>>()?;
     let median = |call: usize| {
         let mut times: Vec<f64> = all.iter().map(|run| run[call]).collect();
         times.sort_by(f64::total_cmp);
@@ -89,14 +89,14 @@ impl Profile {
     /// # Errors
     /// The device's, or it has no time stamps.
     pub fn measure(
-        gpu: &Gpu,
+        ctx: &Context,
         tape: &Tape,
         program: &Program,
         step: &Step,
         runs: usize,
         peaks: Peaks,
     ) -> Result<Profile> {
-        Ok(Profile::from_times(tape, &call_times(gpu, program, step, runs)?, peaks))
+        Ok(Profile::from_times(tape, &call_times(ctx, program, step, runs)?, peaks))
     }
 
     /// Sums the seconds of each call by kernel.

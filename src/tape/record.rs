@@ -17,7 +17,7 @@ pub(super) enum Storage {
     /// Planned: a slot shared with tensors of disjoint lifetime.
     Transient,
     /// Named memory, at an offset in bytes.
-    Memory { name: Rc<str>, offset: u64 },
+    Named { name: Rc<str>, offset: u64 },
     /// The storage of another tensor under another shape.
     Same(Tensor),
 }
@@ -113,7 +113,7 @@ impl Tape {
     }
 
     /// A tensor in named memory from its beginning.
-    pub fn memory(&mut self, name: &str, shape: Shape) -> Tensor {
+    pub fn named(&mut self, name: &str, shape: Shape) -> Tensor {
         self.view(name, 0, shape)
     }
 
@@ -128,7 +128,7 @@ impl Tape {
             0,
             "`{name}` at {offset}: a binding must begin at a multiple of 256 bytes"
         );
-        self.tensor(shape, Storage::Memory { name: name.into(), offset }, false)
+        self.tensor(shape, Storage::Named { name: name.into(), offset }, false)
     }
 
     /// A tensor in named memory whose gradient is wanted in other named memory.
@@ -178,7 +178,7 @@ impl Tape {
         let root = self.root(x);
         let storage = &mut self.tensors[root.0 as usize].storage;
         assert_eq!(*storage, Storage::Transient, "only a planned tensor can be kept as `{name}`");
-        *storage = Storage::Memory { name: name.into(), offset: 0 };
+        *storage = Storage::Named { name: name.into(), offset: 0 };
     }
 
     /// The tensor whose storage it is.

@@ -6,7 +6,7 @@ use super::record::{Tape, Tensor};
 use super::shape::{Dtype, Shape};
 use super::step::Step;
 use crate::Result;
-use crate::gpu::{Gpu, Memory, Target};
+use crate::gpu::{Context, Target};
 use std::f64::consts::TAU;
 
 /// The step that cases run with.
@@ -41,7 +41,7 @@ impl Case {
         let mut tape = Tape::new(target);
         let mut inputs: Vec<_> =
             self.inputs.iter().zip(0u64..).map(|(&(s, fill), i)| (format!("input {i}"), s, fill, i)).collect();
-        let given: Vec<Tensor> = inputs.iter().map(|(name, shape, ..)| tape.memory(name, *shape)).collect();
+        let given: Vec<Tensor> = inputs.iter().map(|(name, shape, ..)| tape.named(name, *shape)).collect();
         let differentiable = self.op.differentiable();
         let fixed = |i: &usize| self.op.constants().contains(i) || self.op.updates().contains(i);
         let watched: Vec<usize> =
@@ -51,7 +51,7 @@ impl Case {
         if differentiable {
             let y = results[0];
             inputs.push(("dy".into(), tape.shape(y), Fill::Normal(1.0), 77));
-            let dy = tape.memory("dy", tape.shape(y));
+            let dy = tape.named("dy", tape.shape(y));
             (0..passes).for_each(|_| tape.backward(y, dy));
             results.extend(watched.iter().map(|&i| match tape.gradient(given[i]) {
                 Some(dx) => dx,
@@ -68,10 +68,10 @@ impl Trial {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn fill(&self, gpu: &Gpu, memory: &mut Memory) -> Result<()> {
+    pub fn fill(&self, ctx: &mut Context) -> Result<()> {
         for (name, shape, fill, seed) in &self.inputs {
-            memory.require(gpu, name, shape.bytes())?;
-            memory.write(gpu, name, 0, &words(*shape, *fill, *seed))?;
+            ctx.require(name, shape.bytes())?;
+            ctx.write(name, 0, &words(*shape, *fill, *seed))?;
         }
         Ok(())
     }
@@ -82,13 +82,13 @@ impl Trial {
 ///
 /// # Errors
 /// The device's; a mismatch is in the inner result.
-pub fn check_case(gpu: &Gpu, case: &Case) -> Result<std::result::Result<(), Mismatch>> {
+pub fn check_case(ctx: &Context, case: &Case) -> Result<std::result::Result<(), Mismatch>> {
     let mut bits: Vec<Vec<Vec<u32>>> = Vec::new();
     for _ in 0..2 {
-        let trial = case.record(gpu.target(), 2);
-        let mut memory = Memory::new();
-        trial.fill(gpu, &mut memory)?;
-        let checker = Checker::new(gpu, &trial.tape, &mut memory, STEP)?;
+        let trial = case.record(ctx.target(), 2);
+        let mut ctx = ctx.fork();
+        trial.fill(&mut ctx)?;
+        let checker = Checker::new(&mut ctx, &trial.tape, STEP)?;
         if let Err(mismatch) = checker.check(|_, _| ())? {
             return Ok(Err(mismatch));
         }

@@ -6,7 +6,7 @@
 use super::programs::{EMA, Job, MOMENTS};
 use crate::diffusion::{CheckpointMetadata, pipeline};
 use crate::files::write_atomically;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::nn::{PARAMETERS, statistics_of};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
@@ -33,12 +33,11 @@ pub struct Progress {
 ///
 /// # Errors
 /// The device's; a full disk, named with the file.
-pub fn save(gpu: &Gpu, memory: &Memory, job: &Job<'_>, run: &Path, progress: &Progress) -> Result<()> {
+pub fn save(ctx: &Context, job: &Job<'_>, run: &Path, progress: &Progress) -> Result<()> {
     let (objective, model) = (job.objective, job.objective.model());
     let parts = parts(job);
-    let values: Vec<Vec<f32>> =
-        parts.iter().map(|(name, length)| memory.read(gpu, name, 0, *length)).collect::<Result<_>>()?;
-    let averaged = model.parameters().read(gpu, memory, EMA)?;
+    let values: Vec<Vec<f32>> = parts.iter().map(|(name, length)| ctx.read(name, 0, *length)).collect::<Result<_>>()?;
+    let averaged = model.parameters().read(ctx, EMA)?;
     let mut card = CheckpointMetadata {
         step: progress.step,
         seconds: progress.seconds,
@@ -106,7 +105,7 @@ fn serialize(parts: &[(String, usize)], values: &[Vec<f32>]) -> std::result::Res
 ///
 /// # Errors
 /// A missing, damaged or foreign file.
-pub fn restore(gpu: &Gpu, memory: &Memory, job: &Job<'_>, checkpoint: &Path) -> Result<Progress> {
+pub fn restore(ctx: &Context, job: &Job<'_>, checkpoint: &Path) -> Result<Progress> {
     let path = checkpoint.join(STATE_FILE);
     let bytes = fs::read(&path).map_err(Error::io(&path))?;
     let state = SafeTensors::deserialize(&bytes).map_err(|e| Error::file(&path, format!("damaged: {e}")))?;
@@ -118,7 +117,7 @@ pub fn restore(gpu: &Gpu, memory: &Memory, job: &Job<'_>, checkpoint: &Path) -> 
                 format!("`{name}` has the shape {:?}, but this model needs [{length}] of F32", tensor.shape());
             return Err(Error::file(&path, problem));
         }
-        memory.write(gpu, name, 0, tensor.data())?;
+        ctx.write(name, 0, tensor.data())?;
     }
     let missing = || Error::file(checkpoint, "has no degrain.json: it was made by others, and cannot be resumed");
     let card = CheckpointMetadata::read(checkpoint)?.ok_or_else(missing)?;

@@ -5,7 +5,7 @@ use super::choices::{RandomFlip, Storage};
 use super::settings::Config;
 use super::step_uniforms;
 use crate::data::{Dataset, Stream};
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::ops::sample_indices::{Order, permuted_images};
 use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
@@ -40,8 +40,8 @@ impl DataLoader {
     ///
     /// # Errors
     /// A data set that is to lie on the device and is larger than its bindings.
-    pub fn new(gpu: &Gpu, config: &Config, data: &Dataset) -> Result<DataLoader> {
-        let (bytes, limit) = (data.images.len() as u64, gpu.max_binding());
+    pub fn new(ctx: &Context, config: &Config, data: &Dataset) -> Result<DataLoader> {
+        let (bytes, limit) = (data.images.len() as u64, ctx.gpu.max_binding());
         let streamed = match config.storage {
             Storage::Auto => bytes > limit,
             Storage::Stream => true,
@@ -87,14 +87,14 @@ impl DataLoader {
     }
 
     /// Writes the whole data set, or of a streamed one the images that are held back.
-    pub(super) fn load(&self, gpu: &Gpu, memory: &mut Memory, data: &Dataset, training: u32) -> Result<()> {
+    pub(super) fn load(&self, ctx: &mut Context, data: &Dataset, training: u32) -> Result<()> {
         let (names, first) = if self.streamed { (HELD_BACK, training as usize) } else { (IMAGES, 0) };
         if first < data.count {
             let mut pixels = data.images[first * data.pixels()..].to_vec();
             pixels.resize(pixels.len().next_multiple_of(16), 0);
             let labels = &data.labels[first..];
-            put(gpu, memory, names[0], &pixels)?;
-            put(gpu, memory, names[1], bytemuck::cast_slice(labels))?;
+            put(ctx, names[0], &pixels)?;
+            put(ctx, names[1], bytemuck::cast_slice(labels))?;
         }
         Ok(())
     }
@@ -128,30 +128,30 @@ pub(super) struct Source {
 
 impl Source {
     /// Makes sure that the images of step `n` are on the device before anything that is submitted later.
-    pub fn provide(&mut self, gpu: &Gpu, memory: &Memory, n: u32) -> Result<()> {
+    pub fn provide(&mut self, ctx: &Context, n: u32) -> Result<()> {
         let wanted = u64::from(n / CHUNK);
         while self.written <= wanted {
             let chunk = self.stream.next();
             let images = (self.written % u64::from(CHUNKS)) * u64::from(CHUNK * self.batch);
             let each = chunk.pixels.len() as u64 / u64::from(CHUNK * self.batch);
-            memory.write(gpu, RING[0], images * each, &chunk.pixels)?;
-            memory.write(gpu, RING[1], images * 4, &chunk.labels)?;
+            ctx.write(RING[0], images * each, &chunk.pixels)?;
+            ctx.write(RING[1], images * 4, &chunk.labels)?;
             self.written += 1;
         }
         Ok(())
     }
 }
 
-fn put(gpu: &Gpu, memory: &mut Memory, name: &str, bytes: &[u8]) -> Result<()> {
-    memory.require(gpu, name, (bytes.len() as u64).next_multiple_of(16))?;
-    memory.write(gpu, name, 0, bytes)
+fn put(ctx: &mut Context, name: &str, bytes: &[u8]) -> Result<()> {
+    ctx.require(name, (bytes.len() as u64).next_multiple_of(16))?;
+    ctx.write(name, 0, bytes)
 }
 
 fn stored(t: &mut Tape, names: [&str; 2], data: &Dataset, count: usize, first: u32) -> Stored {
     let words = (data.pixels() * count).div_ceil(4) as u32;
     Stored {
-        pixels: t.memory(names[0], Shape::u32([words])),
-        labels: t.memory(names[1], Shape::u32([count as u32])),
+        pixels: t.named(names[0], Shape::u32([words])),
+        labels: t.named(names[1], Shape::u32([count as u32])),
         first,
     }
 }

@@ -8,7 +8,7 @@ use super::programs::{EMA, Job};
 use super::run_log::RunLog;
 use super::settings::Config;
 use crate::data::Dataset;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::feature_extractor::{FeatureExtractor, FeatureReader};
 use crate::metrics::frechet::{Gaussian, frechet_distance};
 use crate::metrics::likelihood::vlb::Images;
@@ -32,12 +32,12 @@ impl Evaluator {
     ///
     /// # Errors
     /// A ruler that is missing or of other data; too few images for a covariance; the device's.
-    pub fn new(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>) -> Result<Option<Evaluator>> {
+    pub fn new(ctx: &mut Context, job: &Job<'_>) -> Result<Option<Evaluator>> {
         let Some(ruler) = ruler(job.config, job.objective, job.dataset)? else { return Ok(None) };
         let data = job.dataset;
-        let reader = FeatureReader::new(gpu, memory, &ruler.network, &ruler.weights, READ_AT_ONCE, "evaluation.ruler")?;
+        let reader = FeatureReader::new(ctx, &ruler.network, &ruler.weights, READ_AT_ONCE, "evaluation.ruler")?;
         let compared = &data.images[..COMPARED.min(job.training_images() as usize) * data.pixels()];
-        let readings = reader.read(gpu, memory, compared, &mut |_| Ok(()))?;
+        let readings = reader.read(ctx, compared, &mut |_| Ok(()))?;
         let training = Gaussian::of(&readings.features, readings.width)?;
         Ok(Some(Evaluator { reader, training }))
     }
@@ -46,21 +46,13 @@ impl Evaluator {
     ///
     /// # Errors
     /// The device's and the disk's; images that are not finite.
-    pub fn evaluate(
-        &self,
-        gpu: &Gpu,
-        memory: &mut Memory,
-        job: &Job<'_>,
-        run_log: &mut RunLog,
-        n: u32,
-        seconds: f64,
-    ) -> Result<()> {
+    pub fn evaluate(&self, ctx: &mut Context, job: &Job<'_>, run_log: &mut RunLog, n: u32, seconds: f64) -> Result<()> {
         let bits = match held_back(job.dataset, job.training_images() as usize) {
-            Some(images) => job.objective.bits(gpu, memory, images, EMA, job.config)?,
+            Some(images) => job.objective.bits(ctx, images, EMA, job.config)?,
             None => None,
         };
-        let drawn = draw(gpu, memory, job)?;
-        let readings = self.reader.read(gpu, memory, &drawn, &mut |_| Ok(()))?;
+        let drawn = draw(ctx, job)?;
+        let readings = self.reader.read(ctx, &drawn, &mut |_| Ok(()))?;
         let distance = frechet_distance(&Gaussian::of(&readings.features, readings.width)?, &self.training)?;
         run_log.evaluation(n, seconds, bits, Some(distance))
     }
@@ -94,14 +86,14 @@ fn held_back(data: &Dataset, training: usize) -> Option<Images<'_>> {
 }
 
 /// Images of all classes in turn, bytes `[N, C, H, W]`.
-fn draw(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>) -> Result<Vec<u8>> {
+fn draw(ctx: &mut Context, job: &Job<'_>) -> Result<Vec<u8>> {
     let (count, batch) = (job.config.evaluate_count, job.config.batch);
     let classes = job.dataset.classes.max(1) as u32;
     let mut bytes = vec![];
     for first in (0..count).step_by(batch as usize) {
         let labels: Vec<u32> = (first..(first + batch).min(count)).map(|k| k % classes).collect();
         let drawing = Drawing { slab: EMA, labels: &labels, first, name: "evaluation.draw", looks: 0 };
-        let columns = job.objective.draw(gpu, memory, job.config, &drawing)?.unwrap_or_default();
+        let columns = job.objective.draw(ctx, job.config, &drawing)?.unwrap_or_default();
         bytes.extend(columns.last().map_or(&[][..], |images| images.bytes()));
     }
     Ok(bytes)

@@ -3,7 +3,7 @@
 use super::programs::Job;
 use super::settings::Config;
 use crate::files::write_atomically;
-use crate::gpu::Gpu;
+use crate::gpu::Context;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use std::path::Path;
 ///
 /// # Errors
 /// A full disk, or a folder that cannot be written.
-pub fn write(gpu: &Gpu, job: &Job<'_>, folder: &Path) -> Result<()> {
+pub fn write(ctx: &Context, job: &Job<'_>, folder: &Path) -> Result<()> {
     let text =
         toml::to_string(job.config).map_err(|e| Error::Config(format!("the settings have no form in TOML: {e}")))?;
     write_atomically(&folder.join("config.toml"), text.as_bytes())?;
-    let adapter = gpu.adapter();
+    let adapter = ctx.gpu.adapter();
     let files = job
         .dataset
         .files
@@ -27,7 +27,7 @@ pub fn write(gpu: &Gpu, job: &Job<'_>, folder: &Path) -> Result<()> {
         "class": adapter.kind,
         "backend": adapter.backend,
         "driver": adapter.driver,
-        "kernels": gpu.target().to_string(),
+        "kernels": ctx.target().to_string(),
         "data": { "name": job.dataset.name, "images": job.dataset.count, "files": files.collect::<Vec<_>>() },
         "parameters": job.objective.model().parameters().count(),
     });

@@ -3,7 +3,7 @@
 use super::settings::Config;
 use crate::Result;
 use crate::diffusion::{CheckpointMetadata, Denoiser, SchedulerConfig};
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::likelihood::vlb;
 use crate::nn::{Model, Weights};
 use crate::output::Images;
@@ -102,8 +102,7 @@ pub trait Objective: Debug {
     /// The device's.
     fn draw(
         &self,
-        _gpu: &Gpu,
-        _memory: &mut Memory,
+        _ctx: &mut Context,
         _config: &Config,
         _drawing: &Drawing<'_>,
     ) -> Result<Option<Vec<Images<'static>>>> {
@@ -114,14 +113,7 @@ pub trait Objective: Debug {
     ///
     /// # Errors
     /// The device's.
-    fn bits(
-        &self,
-        _gpu: &Gpu,
-        _memory: &mut Memory,
-        _images: vlb::Images<'_>,
-        _slab: &str,
-        _config: &Config,
-    ) -> Result<Option<f64>> {
+    fn bits(&self, _ctx: &mut Context, _images: vlb::Images<'_>, _slab: &str, _config: &Config) -> Result<Option<f64>> {
         Ok(None)
     }
 
@@ -134,7 +126,7 @@ pub trait Objective: Debug {
     ///
     /// # Errors
     /// The device's.
-    fn judge(&self, _gpu: &Gpu, _memory: &Memory, _count: usize) -> Result<Option<(&'static str, f64)>> {
+    fn judge(&self, _ctx: &Context, _count: usize) -> Result<Option<(&'static str, f64)>> {
         Ok(None)
     }
 }

@@ -4,7 +4,7 @@ use super::objective::Drawing;
 use super::programs::{EMA, Job};
 use super::run_log::RunLog;
 use crate::Result;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::nn::PARAMETERS;
 use crate::output::{Images, Layout, grid, strip};
 use crate::rng::{normal4, philox};
@@ -26,13 +26,13 @@ const SCALE: usize = 2;
 ///
 /// # Errors
 /// The device's and the disk's.
-pub fn samples(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, run_log: &mut RunLog, n: u32) -> Result<()> {
+pub fn samples(ctx: &mut Context, job: &Job<'_>, run_log: &mut RunLog, n: u32) -> Result<()> {
     let classes = job.dataset.class_names.len();
     let columns = if classes > 1 { classes.min(MOST) } else { MOST } as u32;
     let labels: Vec<u32> = (0..ROWS * columns).map(|k| k % classes.max(1) as u32 % columns).collect();
     for (slab, tag) in [(EMA, "averaged"), (PARAMETERS, "raw")] {
         let drawing = Drawing { slab, labels: &labels, first: 0, name: "pictures.grid", looks: 0 };
-        let Some(images) = job.objective.draw(gpu, memory, job.config, &drawing)?.and_then(|mut all| all.pop()) else {
+        let Some(images) = job.objective.draw(ctx, job.config, &drawing)?.and_then(|mut all| all.pop()) else {
             return Ok(());
         };
         let layout = Layout { columns: columns as usize, scale: SCALE, ..Layout::default() };
@@ -46,7 +46,7 @@ pub fn samples(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, run_log: &mut RunL
 ///
 /// # Errors
 /// The device's and the disk's.
-pub fn strips(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, folder: &Path) -> Result<()> {
+pub fn strips(ctx: &mut Context, job: &Job<'_>, folder: &Path) -> Result<()> {
     let layout = Layout { scale: SCALE, ..Layout::default() };
     let text = [("Software", "degrain")];
     let forward = forward(job);
@@ -55,7 +55,7 @@ pub fn strips(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, folder: &Path) -> R
     }
     let labels: Vec<u32> = (0..STRIPS).map(|k| k % job.dataset.class_names.len().max(1) as u32).collect();
     let drawing = Drawing { slab: EMA, labels: &labels, first: 0, name: "pictures.strip", looks: COLUMNS - 1 };
-    match job.objective.draw(gpu, memory, job.config, &drawing)? {
+    match job.objective.draw(ctx, job.config, &drawing)? {
         Some(columns) if columns.len() > 1 => {
             strip::strip(&columns, layout).save_png(&folder.join("reverse.png"), &text)
         }

@@ -5,7 +5,7 @@ use super::objective::{Batch, Objective};
 use super::settings::Config;
 use crate::Result;
 use crate::data::Dataset;
-use crate::gpu::{Gpu, Memory, Target};
+use crate::gpu::{Context, Target};
 use crate::nn::{PARAMETERS, statistics_of};
 use crate::ops::{adam, affine, ema, embedding, fill, gather_batch, gradient_norm, log_step, sample_indices};
 use crate::tape::{Shape, Tape};
@@ -44,12 +44,12 @@ impl Job<'_> {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn load(&self, gpu: &Gpu, memory: &mut Memory) -> Result<()> {
-        self.loader.load(gpu, memory, self.dataset, self.training_images())?;
+    pub fn load(&self, ctx: &mut Context) -> Result<()> {
+        self.loader.load(ctx, self.dataset, self.training_images())?;
         for (name, table) in self.objective.constants().into_iter().chain(self.objective.state()) {
             let bytes = size_of_val(&table[..]) as u64;
-            memory.require(gpu, name, bytes.next_multiple_of(16))?;
-            memory.write(gpu, name, 0, &table)?;
+            ctx.require(name, bytes.next_multiple_of(16))?;
+            ctx.write(name, 0, &table)?;
         }
         Ok(())
     }
@@ -88,16 +88,16 @@ impl Job<'_> {
 
         let slab = parameters.slab();
         let [p, g, m, v, a] =
-            [PARAMETERS, crate::nn::GRADIENTS, MOMENTS[0], MOMENTS[1], EMA].map(|name| t.memory(name, slab));
+            [PARAMETERS, crate::nn::GRADIENTS, MOMENTS[0], MOMENTS[1], EMA].map(|name| t.named(name, slab));
         let norm = gradient_norm::gradient_norm(t, g, config.max_grad_norm);
         let Config { beta1, beta2, adam_epsilon: epsilon, weight_decay, .. } = *config;
         adam::adam(t, [p, g, m, v], norm, adam::Adam { beta1, beta2, epsilon, weight_decay });
         ema::ema(t, a, p);
         if let Some(shape) = parameters.statistics() {
-            let [p, a] = [PARAMETERS, EMA].map(|name| t.memory(&statistics_of(name), shape));
+            let [p, a] = [PARAMETERS, EMA].map(|name| t.named(&statistics_of(name), shape));
             ema::ema(t, a, p);
         }
-        let log = t.memory(LOG, Shape::f32([LOG_ROWS, log_step::row_width(config.batch)]));
+        let log = t.named(LOG, Shape::f32([LOG_ROWS, log_step::row_width(config.batch)]));
         log_step::log_step(t, loss.loss, loss.time, norm, log);
         tape
     }

@@ -8,7 +8,7 @@ use super::run_log::RunLog;
 use super::{manifest, step_uniforms};
 use crate::data::Dataset;
 use crate::diffusion::pipeline;
-use crate::gpu::{Gpu, Memory, Readback, Submission};
+use crate::gpu::{Context, Readback, Submission};
 use crate::nn::{GRADIENTS, PARAMETERS};
 use crate::ops::log_step;
 use crate::tape::{Program, Step};
@@ -53,29 +53,29 @@ pub struct Start<'a> {
 ///
 /// # Errors
 /// The device's and the disk's; a loss or gradient that is not finite, with its step and the first tensor concerned.
-pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> Result<Outcome> {
+pub fn run(ctx: &mut Context, job: &Job<'_>, start: &Start<'_>) -> Result<Outcome> {
     let (config, folder) = (job.config, start.folder);
-    job.load(gpu, memory)?;
-    let training = Program::compile(gpu, &job.training(gpu.target()), memory)?;
+    job.load(ctx)?;
+    let training = Program::compile(ctx, &job.training(ctx.target()))?;
     let validation = match config.validation_count {
         0 => None,
-        _ => Some(Program::compile(gpu, &job.validation(gpu.target()), memory)?),
+        _ => Some(Program::compile(ctx, &job.validation(ctx.target()))?),
     };
-    let evaluator = Evaluator::new(gpu, memory, job)?;
+    let evaluator = Evaluator::new(ctx, job)?;
     let mut progress = match start.resume {
-        Some(checkpoint) => checkpoint::restore(gpu, memory, job, checkpoint)?,
+        Some(checkpoint) => checkpoint::restore(ctx, job, checkpoint)?,
         None => {
             let parameters = job.objective.model().parameters();
             let fresh = parameters.initialize(config.seed, config.initialization);
-            parameters.write(gpu, memory, PARAMETERS, &fresh)?;
-            parameters.write(gpu, memory, EMA, &fresh)?;
+            parameters.write(ctx, PARAMETERS, &fresh)?;
+            parameters.write(ctx, EMA, &fresh)?;
             Progress::default()
         }
     };
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     checkpoint::clear_partial(folder)?;
     let mut saved = start.resume.map(|_| progress.step);
-    manifest::write(gpu, job, folder)?;
+    manifest::write(ctx, job, folder)?;
     let mut run_log = RunLog::open(folder, config, progress.step)?;
     let mut log = LogReader { read: progress.step, looked: Instant::now(), pending: None };
     let mut queue: VecDeque<Submission> = VecDeque::new();
@@ -86,11 +86,11 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
     while progress.step < last && !start.interrupted.load(Ordering::Relaxed) {
         let n = progress.step;
         if let Some(source) = &mut source {
-            source.provide(gpu, memory, n)?;
+            source.provide(ctx, n)?;
         }
-        queue.push_back(training.run(gpu, &step_uniforms::step(config, job.training_images(), n))?);
+        queue.push_back(training.run(ctx, &step_uniforms::step(config, job.training_images(), n))?);
         if queue.len() > IN_FLIGHT {
-            queue.pop_front().map_or(Ok(()), |ticket| gpu.wait_for(&ticket))?;
+            queue.pop_front().map_or(Ok(()), |ticket| ctx.wait_for(&ticket))?;
         }
         progress.step = n + 1;
         let due = |every: u32| every > 0 && (progress.step.is_multiple_of(every) || progress.step == config.steps);
@@ -99,37 +99,37 @@ pub fn run(gpu: &Gpu, memory: &mut Memory, job: &Job<'_>, start: &Start<'_>) -> 
             || due(config.checkpoint_every)
             || due(config.evaluate_every);
         match pause {
-            true => log.finish(gpu, memory, job, &mut run_log, progress.step)?,
-            false => log.follow(gpu, memory, job, &mut run_log, progress.step)?,
+            true => log.finish(ctx, job, &mut run_log, progress.step)?,
+            false => log.follow(ctx, job, &mut run_log, progress.step)?,
         }
         if let Some(validation) = validation.as_ref().filter(|_| due(config.validate_every)) {
-            validate(gpu, memory, job, validation, &mut run_log, n)?;
+            validate(ctx, job, validation, &mut run_log, n)?;
         }
         if let Some(evaluator) = evaluator.as_ref().filter(|_| due(config.evaluate_every)) {
             let seconds = before + began.elapsed().as_secs_f64();
-            evaluator.evaluate(gpu, memory, job, &mut run_log, n, seconds)?;
+            evaluator.evaluate(ctx, job, &mut run_log, n, seconds)?;
         }
         if due(config.sample_every) {
-            pictures::samples(gpu, memory, job, &mut run_log, n)?;
+            pictures::samples(ctx, job, &mut run_log, n)?;
         }
         if due(config.checkpoint_every) {
             progress.seconds = before + began.elapsed().as_secs_f64();
-            checkpoint::save(gpu, memory, job, folder, &progress)?;
+            checkpoint::save(ctx, job, folder, &progress)?;
             saved = Some(progress.step);
         }
     }
-    log.finish(gpu, memory, job, &mut run_log, progress.step)?;
+    log.finish(ctx, job, &mut run_log, progress.step)?;
     if progress.step < config.steps {
         // A checkpoint that is there is not replaced by itself.
         if saved != Some(progress.step) {
             progress.seconds = before + began.elapsed().as_secs_f64();
-            checkpoint::save(gpu, memory, job, folder, &progress)?;
+            checkpoint::save(ctx, job, folder, &progress)?;
         }
         run_log.finish()?;
         return Ok(Outcome::Stopped(progress.step));
     }
     run_log.finish()?;
-    pictures::strips(gpu, memory, job, folder)?;
+    pictures::strips(ctx, job, folder)?;
     Ok(Outcome::Finished)
 }
 
@@ -142,39 +142,39 @@ struct LogReader {
 
 impl LogReader {
     /// Takes up what was asked for some steps ago, and asks for more when it is time.
-    fn follow(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, run_log: &mut RunLog, step: u32) -> Result<()> {
+    fn follow(&mut self, ctx: &Context, job: &Job<'_>, run_log: &mut RunLog, step: u32) -> Result<()> {
         if self.pending.as_ref().is_some_and(|(_, asked)| step > asked + IN_FLIGHT as u32) {
-            self.take(gpu, memory, job, run_log)?;
+            self.take(ctx, job, run_log)?;
         }
         if self.pending.is_none() && (step - self.read >= LOG_ROWS / 4 || self.looked.elapsed() > LOOK) {
-            self.ask(gpu, memory, job, step)?;
+            self.ask(ctx, job, step)?;
         }
         Ok(())
     }
 
     /// Reads everything up to `step`, and waits for it.
-    fn finish(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, run_log: &mut RunLog, step: u32) -> Result<()> {
-        self.take(gpu, memory, job, run_log)?;
-        self.ask(gpu, memory, job, step)?;
-        self.take(gpu, memory, job, run_log)
+    fn finish(&mut self, ctx: &Context, job: &Job<'_>, run_log: &mut RunLog, step: u32) -> Result<()> {
+        self.take(ctx, job, run_log)?;
+        self.ask(ctx, job, step)?;
+        self.take(ctx, job, run_log)
     }
 
-    fn ask(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, step: u32) -> Result<()> {
-        let bytes = u64::from(LOG_ROWS * log_step::row_width(job.config.batch)) * 4;
-        self.pending = Some((memory.start_read(gpu, LOG, 0, bytes)?, step));
+    fn ask(&mut self, ctx: &Context, job: &Job<'_>, step: u32) -> Result<()> {
+        let bytes = u64::from(LOG_ROWS * (log_step::row_width(job.config.batch))) * 4;
+        self.pending = Some((ctx.start_read(LOG, 0, bytes)?, step));
         self.looked = Instant::now();
         Ok(())
     }
 
-    fn take(&mut self, gpu: &Gpu, memory: &Memory, job: &Job<'_>, run_log: &mut RunLog) -> Result<()> {
+    fn take(&mut self, ctx: &Context, job: &Job<'_>, run_log: &mut RunLog) -> Result<()> {
         let Some((readback, step)) = self.pending.take() else { return Ok(()) };
-        let rows: Vec<f32> = readback.wait(gpu)?;
+        let rows: Vec<f32> = readback.wait(ctx)?;
         run_log.arrived(step);
         let width = log_step::row_width(job.config.batch) as usize;
         for n in self.read..step {
             let row = &rows[(n % LOG_ROWS) as usize * width..][..width];
             if row[2] != 1.0 || !row[0].is_finite() {
-                return Err(not_finite(gpu, memory, job, run_log.folder(), n, row)?);
+                return Err(not_finite(ctx, job, run_log.folder(), n, row)?);
             }
             run_log.step(n, row, step_uniforms::learning_rate(job.config, n), job.objective.times())?;
         }
@@ -184,9 +184,9 @@ impl LogReader {
 }
 
 /// Says which step went wrong, and in the gradient of which tensor it is seen first.
-fn not_finite(gpu: &Gpu, memory: &Memory, job: &Job<'_>, folder: &Path, n: u32, row: &[f32]) -> Result<Error> {
+fn not_finite(ctx: &Context, job: &Job<'_>, folder: &Path, n: u32, row: &[f32]) -> Result<Error> {
     let parameters = job.objective.model().parameters();
-    let slab: Vec<f32> = memory.read(gpu, GRADIENTS, 0, parameters.slab().len())?;
+    let slab: Vec<f32> = ctx.read(GRADIENTS, 0, parameters.slab().len())?;
     let broken = |range: std::ops::Range<usize>| slab[range].iter().any(|g| !g.is_finite());
     let place = match parameters.iter().find(|p| !p.statistic && broken(p.range())) {
         Some(parameter) => format!(", seen first in the gradient of `{}`", parameter.name),
@@ -207,20 +207,20 @@ fn not_finite(gpu: &Gpu, memory: &Memory, job: &Job<'_>, folder: &Path, n: u32, 
     )))
 }
 
-fn validate(gpu: &Gpu, memory: &Memory, job: &Job<'_>, program: &Program, run_log: &mut RunLog, n: u32) -> Result<()> {
+fn validate(ctx: &Context, job: &Job<'_>, program: &Program, run_log: &mut RunLog, n: u32) -> Result<()> {
     let config = job.config;
     let (mut losses, mut times): (Vec<f32>, Vec<f32>) = (vec![], vec![]);
     let mut judged: Option<(&str, f64)> = None;
     let batch = config.batch as usize;
     for first in (0..config.validation_count).step_by(batch) {
         let step = Step { seed_low: VALIDATION_SEED, first_image: first, ..Step::default() };
-        program.run(gpu, &step)?;
+        program.run(ctx, &step)?;
         let count = batch.min((config.validation_count - first) as usize);
-        let values: Vec<f32> = memory.read(gpu, VALIDATION[0], 0, batch)?;
-        let drawn: Vec<u32> = memory.read(gpu, VALIDATION[1], 0, batch)?;
+        let values: Vec<f32> = ctx.read(VALIDATION[0], 0, batch)?;
+        let drawn: Vec<u32> = ctx.read(VALIDATION[1], 0, batch)?;
         losses.extend(&values[..count]);
         times.extend(drawn[..count].iter().map(|&t| t as f32));
-        if let Some((what, share)) = job.objective.judge(gpu, memory, count)? {
+        if let Some((what, share)) = job.objective.judge(ctx, count)? {
             let before = judged.map_or(0.0, |(_, sum)| sum);
             judged = Some((what, before + share * count as f64));
         }

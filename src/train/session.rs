@@ -9,7 +9,7 @@ use super::settings::{Config, Settings};
 use crate::data::{Dataset, Split, load};
 use crate::diffusion::pipeline;
 use crate::files::print;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::ops::roofline::measure_peaks;
 use crate::tape::{Checker, Profile, Program, Step};
 use crate::{Error, Result};
@@ -37,17 +37,17 @@ impl Session {
     ///
     /// # Errors
     /// Settings that do not fit each other or the data; a data set that is missing or damaged.
-    pub fn open(gpu: &Gpu, settings: Settings) -> Result<Session> {
-        let config = settings.resolve(gpu.target().form)?;
+    pub fn open(ctx: &Context, settings: Settings) -> Result<Session> {
+        let config = settings.resolve(ctx.target().form)?;
         let dataset = load(&config.data, Split::Train)?;
-        Session::with(gpu, config, dataset)
+        Session::with(ctx, config, dataset)
     }
 
     /// Of settings and a data set that is there already.
     ///
     /// # Errors
     /// Settings that do not fit each other or the data.
-    pub fn with(gpu: &Gpu, mut config: Config, dataset: Dataset) -> Result<Session> {
+    pub fn with(ctx: &Context, mut config: Config, dataset: Dataset) -> Result<Session> {
         let (held_back, count) = (config.validation_count as usize, dataset.count);
         if held_back >= count {
             return Err(Error::Config(format!(
@@ -59,7 +59,7 @@ impl Session {
         let objective = objective(&config, &dataset)?;
         // Before hours of training lead there.
         evaluation::ruler(&config, &*objective, &dataset)?;
-        let loader = DataLoader::new(gpu, &config, &dataset)?;
+        let loader = DataLoader::new(ctx, &config, &dataset)?;
         Ok(Session { config, dataset: Arc::new(dataset), objective, loader })
     }
 
@@ -69,11 +69,11 @@ impl Session {
     }
 
     /// What is going to be trained on what, with warnings.
-    pub fn describe(&self, gpu: &Gpu) -> String {
+    pub fn describe(&self, ctx: &Context) -> String {
         let (config, data) = (&self.config, &self.dataset);
         let mut text = String::new();
         let mut line = |what: std::fmt::Arguments<'_>| text.write_fmt(format_args!("{what}\n")).unwrap_or_default();
-        line(format_args!("adapter   {} , kernels {}", gpu.adapter(), gpu.target()));
+        line(format_args!("adapter   {} , kernels {}", ctx.gpu.adapter(), ctx.target()));
         line(format_args!(
             "data      {}: {} images of {}x{}x{}, {} classes ({}){}{}",
             data.name,
@@ -118,42 +118,42 @@ impl Session {
     ///
     /// # Errors
     /// The device's; a kernel that `--verify` finds wrong.
-    pub fn inspect(&self, gpu: &Gpu, memory: &mut Memory, listing: bool, profile: bool, verify: bool) -> Result<()> {
+    pub fn inspect(&self, ctx: &mut Context, listing: bool, profile: bool, verify: bool) -> Result<()> {
         let job = self.job();
-        let tape = job.training(gpu.target());
+        let tape = job.training(ctx.target());
         match listing {
             true => print(tape.listing())?,
             false => print(tape.summary())?,
         }
         if profile {
-            job.load(gpu, memory)?;
-            let peaks = measure_peaks(gpu)?;
-            let program = Program::compile(gpu, &tape, memory)?;
+            job.load(ctx)?;
+            let peaks = measure_peaks(ctx)?;
+            let program = Program::compile(ctx, &tape)?;
             let step = super::step_uniforms::step(&self.config, job.training_images(), 0);
-            print(format!("{peaks}\n{}", Profile::measure(gpu, &tape, &program, &step, PROFILED, peaks)?))?;
+            print(format!("{peaks}\n{}", Profile::measure(ctx, &tape, &program, &step, PROFILED, peaks)?))?;
         }
         if verify {
-            self.verify(gpu)?;
+            self.verify(ctx)?;
         }
         Ok(())
     }
 
     /// Checks a step of a batch of two: the references are slow.
-    fn verify(&self, gpu: &Gpu) -> Result<()> {
+    fn verify(&self, ctx: &Context) -> Result<()> {
         let config = Config { batch: 2, ..self.config.clone() };
-        let loader = DataLoader::new(gpu, &config, &self.dataset)?;
+        let loader = DataLoader::new(ctx, &config, &self.dataset)?;
         let job = Job { config: &config, loader: &loader, ..self.job() };
-        let tape = job.training(gpu.target());
-        let mut memory = Memory::new();
-        job.load(gpu, &mut memory)?;
-        for (name, bytes) in tape.memory_sizes() {
-            memory.require(gpu, &name, bytes.max(memory.bytes(&name)))?;
+        let tape = job.training(ctx.target());
+        let mut ctx = ctx.fork();
+        job.load(&mut ctx)?;
+        for (name, bytes) in tape.buffer_sizes() {
+            ctx.require(&name, bytes.max(ctx.buffers.bytes(&name)))?;
         }
         let parameters = self.objective.model().parameters();
         let fresh = parameters.initialize(config.seed, crate::nn::Initialization::PyTorch);
-        parameters.write(gpu, &mut memory, crate::nn::PARAMETERS, &fresh)?;
+        parameters.write(&mut ctx, crate::nn::PARAMETERS, &fresh)?;
         let step: Step = super::step_uniforms::step(&config, job.training_images(), 1);
-        let checker = Checker::new(gpu, &tape, &mut memory, step)?;
+        let checker = Checker::new(&mut ctx, &tape, step)?;
         let bar = indicatif::ProgressBar::new(tape.sections().len() as u64);
         let outcome = checker.check(|done, _| bar.set_position(done as u64))?;
         bar.finish_and_clear();
@@ -165,7 +165,7 @@ impl Session {
             )),
             Err(mismatch) => Err(Error::Device(format!(
                 "a kernel computes something else than its reference on {}:\n{mismatch}",
-                gpu.adapter()
+                ctx.gpu.adapter()
             ))),
         }
     }

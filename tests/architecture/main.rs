@@ -217,7 +217,7 @@ mod made_up_sources {
         fails("src/ops/add.rs", "\nuse crate::nn::Linear;", "src/ops/add.rs:2: `ops` imports `nn`");
         fails("src/gpu/mod.rs", "use crate::tape::Tape;", "`gpu` imports its neighbour `tape`");
         fails("src/data/mod.rs", "use crate::gpu::Buffer;", "neighbour `gpu`");
-        fails("src/tape/mod.rs", "use crate::{gpu, ops::{self}};", "`tape` imports `ops`");
+        fails("src/tape/mod.rs", "use crate::{ctx, ops::{self}};", "`tape` imports `ops`");
         fails("src/report/grid.rs", "use crate::train;", "neighbour `train`");
         fails("src/nn.rs", "fn f() { crate::diffusion::sample() }", "`nn` imports `diffusion`");
         fails("src/error.rs", "use crate::gpu;", "`error` imports `gpu`");

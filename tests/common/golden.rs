@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // not every test uses all of it
 
-use degrain::gpu::{Gpu, Memory};
+use degrain::gpu::Context;
 use degrain::nn::{GRADIENTS, PARAMETERS, Parameters, Weights};
 use degrain::tape::{Dtype, Program, Shape, Step, Tape, Tensor, tolerance};
 use safetensors::tensor::SafeTensors;
@@ -64,28 +64,27 @@ impl Golden {
 }
 
 /// A compiled forward and backward pass.
-pub struct Run<'a> {
-    gpu: &'a Gpu,
+pub struct Run {
+    ctx: Context,
     program: Program,
-    memory: Memory,
     inputs: Vec<(String, Shape)>,
     slab: usize,
     output: Shape,
 }
 
-impl<'a> Run<'a> {
+impl Run {
     /// Records `forward` of the named inputs, and backward from a gradient of its result, to the inputs and the parameters.
     pub fn new(
-        gpu: &'a Gpu,
+        ctx: &Context,
         parameters: &Parameters,
         inputs: &[(&str, (Shape, Vec<u32>))],
         forward: impl FnOnce(&mut Tape, &Weights, &[Tensor]) -> Tensor,
-    ) -> Run<'a> {
-        let mut t = Tape::new(gpu.target());
+    ) -> Run {
+        let mut t = Tape::new(ctx.target());
         let w = parameters.trained(&mut t);
         let mut tensors = Vec::new();
         for (name, (shape, _)) in inputs {
-            let x = t.memory(name, *shape);
+            let x = t.named(name, *shape);
             if shape.dtype == Dtype::F32 {
                 t.watch_into(x, &format!("grad.{name}"), 0);
             }
@@ -94,29 +93,29 @@ impl<'a> Run<'a> {
         let out = forward(&mut t, &w, &tensors);
         t.keep(out, "out");
         let output = t.shape(out);
-        let dout = t.memory("dout", output);
+        let dout = t.named("dout", output);
         t.backward(out, dout);
-        let mut memory = Memory::new();
+        let mut ctx = ctx.fork();
         for name in [PARAMETERS, GRADIENTS] {
-            memory.require(gpu, name, parameters.bytes()).unwrap();
+            ctx.require(name, parameters.bytes()).unwrap();
         }
-        let program = Program::compile(gpu, &t, &mut memory).unwrap_or_else(|e| panic!("{e}"));
+        let program = Program::compile(&mut ctx, &t).unwrap_or_else(|e| panic!("{e}"));
         for (name, (_, words)) in inputs {
-            memory.write(gpu, name, 0, words).unwrap();
+            ctx.write(name, 0, words).unwrap();
         }
         let slab = parameters.bytes() as usize / 4;
         let inputs = inputs.iter().map(|(name, (shape, _))| (name.to_string(), *shape)).collect();
-        Run { gpu, program, memory, inputs, slab, output }
+        Run { ctx, program, inputs, slab, output }
     }
 
     pub fn write<T: bytemuck::NoUninit>(&self, name: &str, values: &[T]) {
-        self.memory.write(self.gpu, name, 0, values).unwrap();
+        self.ctx.write(name, 0, values).unwrap();
     }
 
     pub fn run(&self) -> Outcome {
         self.write(GRADIENTS, &vec![f32::NAN; self.slab]);
-        self.program.run(self.gpu, &Step::default()).unwrap();
-        let read = |name: &str, count: usize| self.memory.read(self.gpu, name, 0, count).unwrap();
+        self.program.run(&self.ctx, &Step::default()).unwrap();
+        let read = |name: &str, count: usize| self.ctx.read(name, 0, count).unwrap();
         let floats = self.inputs.iter().filter(|(_, shape)| shape.dtype == Dtype::F32);
         Outcome {
             out: read("out", self.output.len()),

@@ -2,10 +2,9 @@
 
 #![allow(dead_code)] // not every test uses all of it
 
-use degrain::gpu::{BoundsChecks, Gpu, Target};
+use degrain::gpu::{BoundsChecks, Context, Gpu, Target};
 use degrain::tape::Case;
 use std::cell::RefCell;
-use std::rc::Rc;
 
 /// How a device is opened.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,36 +25,37 @@ impl Setup {
     ];
 }
 
-/// Opens the device, once for each thread and way, or fails with the message that says how to install a driver.
-pub fn gpu_for(setup: Setup) -> Rc<Gpu> {
-    thread_local!(static OPEN: RefCell<Vec<(Setup, Rc<Gpu>)>> = const { RefCell::new(Vec::new()) });
+/// A context without buffers. The device is opened once per thread and setup. Fails with the message
+/// that says how to install a driver.
+pub fn context_for(setup: Setup) -> Context {
+    thread_local!(static OPEN: RefCell<Vec<(Setup, Context)>> = const { RefCell::new(Vec::new()) });
     OPEN.with_borrow_mut(|open| {
-        if let Some((_, gpu)) = open.iter().find(|(other, _)| *other == setup) {
-            return gpu.clone();
+        if let Some((_, context)) = open.iter().find(|(other, _)| *other == setup) {
+            return context.fork();
         }
-        let mut gpu = Gpu::open_with(None, setup.checks).unwrap_or_else(|e| panic!("{e}"));
+        let gpu = Gpu::open_with(None, setup.checks).unwrap_or_else(|e| panic!("{e}"));
         if setup.tiles {
             gpu.set_target(Target::TILES);
         }
-        let gpu = Rc::new(gpu);
-        // Not to be dropped at the thread's end: wgpu needs thread-local storage for that, which may be gone by then.
-        std::mem::forget(Rc::clone(&gpu));
-        open.push((setup, Rc::clone(&gpu)));
-        gpu
+        let context = Context::new(gpu);
+        // Leaked: wgpu needs thread-local storage to drop a device, which may be gone when the thread ends.
+        std::mem::forget(context.fork());
+        open.push((setup, context.fork()));
+        context
     })
 }
 
-/// The device as it chooses itself.
-pub fn gpu() -> Rc<Gpu> {
-    gpu_for(Setup { tiles: false, checks: BoundsChecks::On })
+/// A context on the device with the kernel variant that it chooses.
+pub fn context() -> Context {
+    context_for(Setup { tiles: false, checks: BoundsChecks::On })
 }
 
-/// The device, recorded for as any GPU would be.
-pub fn gpu_with_tiles() -> Rc<Gpu> {
-    gpu_for(Setup { tiles: true, checks: BoundsChecks::On })
+/// A context on the device with the kernel variant of real GPUs.
+pub fn context_with_tiles() -> Context {
+    context_for(Setup { tiles: true, checks: BoundsChecks::On })
 }
 
 /// Runs one case forward and backward, twice, and compares it with its reference and with itself.
-pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), String> {
-    degrain::tape::check_case(gpu, case).map_err(|e| e.to_string())?.map_err(|m| m.to_string())
+pub fn check_case(ctx: &Context, case: &Case) -> Result<(), String> {
+    degrain::tape::check_case(ctx, case).map_err(|e| e.to_string())?.map_err(|m| m.to_string())
 }

@@ -3,7 +3,6 @@
 use super::linear_network::LinearNetwork;
 use super::{DEVIATION, TOLERANCE, VARIANCE, best_answer, bits_of_density, bytes, common, images, pixel};
 use degrain::diffusion::{BetaSchedule, Denoiser, Discrete, NoiseSchedule, Prediction, Process};
-use degrain::gpu::Memory;
 use degrain::metrics::likelihood::Bits;
 use degrain::metrics::likelihood::vlb::Bound;
 use degrain::metrics::padding::ImagePadding;
@@ -35,7 +34,7 @@ fn best_variance(process: &Discrete, t: u32) -> f64 {
 
 /// The bound of images of the model's size, or framed to it, with the exact answers spoilt by factors for mean and variance.
 fn measured(prediction: Prediction, data: [u32; 3], model: [u32; 3], bytes: &[u8], spoil: [f64; 2], seed: u64) -> Bits {
-    let (gpu, process) = (common::gpu(), process(prediction));
+    let (ctx, process) = (common::context(), process(prediction));
     let inner = process.clone();
     let factors = move |t: f64| [spoil[0] * best_answer(&inner, t), best_variance(&inner, t as u32) + spoil[1]];
     let network = LinearNetwork::new(model, true, Box::new(factors));
@@ -47,10 +46,10 @@ fn measured(prediction: Prediction, data: [u32; 3], model: [u32; 3], bytes: &[u8
         learned_variance: true,
         decoder_min_std: 0.0,
     };
-    let mut memory = Memory::new();
+    let mut ctx = ctx.fork();
     let border = ImagePadding::between(data, model).unwrap();
-    let bound = Bound::new(&gpu, &mut memory, &denoiser, border, 32, "bound").unwrap();
-    bound.measure(&gpu, &memory, images(bytes), STEPS, seed, &mut |_| Ok(())).unwrap()
+    let bound = Bound::new(&mut ctx, &denoiser, border, 32, "bound").unwrap();
+    bound.measure(&ctx, images(bytes), STEPS, seed, &mut |_| Ok(())).unwrap()
 }
 
 /// Code length of bytes whose pixels are N(0, VARIANCE), in bits each: a bin is so narrow that its mass is the density times its width, up to
@@ -112,10 +111,11 @@ fn what_is_left_at_the_last_step_is_counted() {
         learned_variance: false,
         decoder_min_std: 0.0,
     };
-    let (gpu, mut memory, bytes) = (common::gpu(), Memory::new(), bytes(4 * 256));
+    let mut ctx = common::context();
+    let bytes = bytes(4 * 256);
     let border = ImagePadding::between([1, 16, 16], [1, 16, 16]).unwrap();
-    let bound = Bound::new(&gpu, &mut memory, &denoiser, border, 4, "bound").unwrap();
-    let bits = bound.measure(&gpu, &memory, images(&bytes), 1, 0, &mut |_| Ok(())).unwrap();
+    let bound = Bound::new(&mut ctx, &denoiser, border, 4, "bound").unwrap();
+    let bits = bound.measure(&ctx, images(&bytes), 1, 0, &mut |_| Ok(())).unwrap();
     let bar: f64 = betas.iter().map(|beta| 1.0 - beta).product();
     // The divergence of two normal distributions, by its definition: log(1/s) + (s² + m²)/2 - 1/2.
     let deviation = (1.0 - bar).sqrt();
@@ -129,7 +129,7 @@ fn what_is_left_at_the_last_step_is_counted() {
 #[test]
 fn few_time_steps_estimate_the_sum_of_all() {
     let bytes = bytes(512 * 16 * 16);
-    let (gpu, process) = (common::gpu(), process(Prediction::Epsilon));
+    let (ctx, process) = (common::context(), process(Prediction::Epsilon));
     let inner = process.clone();
     let network = LinearNetwork::new([1, 16, 16], false, Box::new(move |t| [best_answer(&inner, t), 0.0]));
     let denoiser = Denoiser {
@@ -140,10 +140,10 @@ fn few_time_steps_estimate_the_sum_of_all() {
         learned_variance: false,
         decoder_min_std: 0.0,
     };
-    let mut memory = Memory::new();
+    let mut ctx = ctx.fork();
     let border = ImagePadding::between([1, 16, 16], [1, 16, 16]).unwrap();
-    let bound = Bound::new(&gpu, &mut memory, &denoiser, border, 64, "bound").unwrap();
-    let measure = |draws| bound.measure(&gpu, &memory, images(&bytes), draws, 5, &mut |_| Ok(())).unwrap();
+    let bound = Bound::new(&mut ctx, &denoiser, border, 64, "bound").unwrap();
+    let measure = |draws| bound.measure(&ctx, images(&bytes), draws, 5, &mut |_| Ok(())).unwrap();
     let (few, all) = (measure(6), measure(STEPS - 1));
     let allowed = 4.0 * (few.total.error.powi(2) + all.total.error.powi(2)).sqrt();
     assert!((few.total.value - all.total.value).abs() <= allowed, "{few:?} and {all:?}");

@@ -3,7 +3,6 @@
 
 use super::{common, images};
 use degrain::data::{Split, load};
-use degrain::gpu::Memory;
 use degrain::metrics::likelihood::Bits;
 use degrain::metrics::likelihood::elbo::Elbo;
 use degrain::nn::{Initialization, Likelihood, Model, Vae, VaeConfig};
@@ -24,11 +23,12 @@ fn digits() -> Vec<u8> {
 }
 
 fn measured(samples: u32) -> Bits {
-    let (gpu, model, mut memory) = (common::gpu(), model(), Memory::new());
+    let mut ctx = common::context();
+    let model = model();
     let weights = model.parameters().initialize(1, Initialization::PyTorch);
-    model.parameters().write(&gpu, &mut memory, "weights", &weights).unwrap();
-    let elbo = Elbo::new(&gpu, &mut memory, &model, "weights", 16, "elbo").unwrap();
-    elbo.measure(&gpu, &memory, images(&digits()), samples, 4, &mut |_| Ok(())).unwrap()
+    model.parameters().write(&mut ctx, "weights", &weights).unwrap();
+    let elbo = Elbo::new(&mut ctx, &model, "weights", 16, "elbo").unwrap();
+    elbo.measure(&ctx, images(&digits()), samples, 4, &mut |_| Ok(())).unwrap()
 }
 
 #[test]
@@ -42,13 +42,14 @@ fn one_sample_makes_both_bounds_one_and_more_tighten() {
 /// -log p(x|z) of the operator and the divergence in closed form, over the same latents; the bound weighs sampled logarithms instead.
 #[test]
 fn the_lower_bound_is_reconstruction_and_divergence() {
-    let (gpu, model, mut memory) = (common::gpu(), model(), Memory::new());
+    let mut ctx = common::context();
+    let model = model();
     let weights = model.parameters().initialize(1, Initialization::PyTorch);
-    model.parameters().write(&gpu, &mut memory, "weights", &weights).unwrap();
+    model.parameters().write(&mut ctx, "weights", &weights).unwrap();
     assert_eq!(model.likelihood(), Likelihood::DiscretizedLogistic);
-    let mut tape = Tape::new(gpu.target());
+    let mut tape = Tape::new(ctx.target());
     let t = &mut tape;
-    let x = t.memory("x", Shape::f32([COUNT as u32, 1, 28, 28]));
+    let x = t.named("x", Shape::f32([COUNT as u32, 1, 28, 28]));
     let w = model.parameters().fixed(t, "weights");
     let (mean, log_variance) = model.encode(t, &w, x);
     let z = reparameterize::reparameterize(t, mean, log_variance);
@@ -58,15 +59,15 @@ fn the_lower_bound_is_reconstruction_and_divergence() {
     let divergence = kl_normal::kl_normal(t, mean, log_variance);
     t.keep(nats, "nats");
     t.keep(divergence, "divergence");
-    let program = Program::compile(&gpu, &tape, &mut memory).unwrap();
+    let program = Program::compile(&mut ctx, &tape).unwrap();
     let pixels: Vec<f32> = digits().iter().map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
-    memory.write(&gpu, "x", 0, &pixels).unwrap();
+    ctx.write("x", 0, &pixels).unwrap();
     let mut sum = 0.0;
     let samples = 50;
     for index in 0..samples {
-        program.run(&gpu, &Step { seed_low: 9, index, ..Step::default() }).unwrap();
+        program.run(&ctx, &Step { seed_low: 9, index, ..Step::default() }).unwrap();
         for name in ["nats", "divergence"] {
-            sum += memory.read::<f32>(&gpu, name, 0, COUNT).unwrap().iter().map(|&x| f64::from(x)).sum::<f64>();
+            sum += ctx.read::<f32>(name, 0, COUNT).unwrap().iter().map(|&x| f64::from(x)).sum::<f64>();
         }
     }
     let expected = sum / f64::from(samples) / COUNT as f64 / 784.0 / std::f64::consts::LN_2;

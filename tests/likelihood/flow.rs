@@ -4,7 +4,6 @@ use super::linear_network::LinearNetwork;
 use super::{TOLERANCE, VARIANCE, best_answer, best_answer_for, bits_of_density, bytes, common, images, pixel};
 use degrain::diffusion::processes::{Edm, Flow as Straight, SubVp, Ve, Vp};
 use degrain::diffusion::{Denoiser, Process};
-use degrain::gpu::Memory;
 use degrain::metrics::likelihood::flow::{Flow, dequantized, offset};
 use degrain::metrics::padding::ImagePadding;
 use std::rc::Rc;
@@ -28,7 +27,7 @@ fn processes() -> Vec<Told> {
 
 #[test]
 fn with_the_exact_answer_the_likelihood_is_that_of_the_density() {
-    let (gpu, count) = (common::gpu(), 4);
+    let (ctx, count) = (common::context(), 4);
     let each = (SIDE * SIDE) as usize;
     let bytes = bytes(count * each);
     for (process, time) in processes() {
@@ -47,10 +46,10 @@ fn with_the_exact_answer_the_likelihood_is_that_of_the_density() {
             learned_variance: false,
             decoder_min_std: 0.0,
         };
-        let mut memory = Memory::new();
+        let mut ctx = ctx.fork();
         let border = ImagePadding::between([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();
-        let flow = Flow::new(&gpu, &mut memory, denoiser, border, 3, "flow").unwrap();
-        let bits = flow.measure(&gpu, &memory, images(&bytes), 1e-4, SEED, &mut |_| Ok(())).unwrap();
+        let flow = Flow::new(&mut ctx, denoiser, border, 3, "flow").unwrap();
+        let bits = flow.measure(&ctx, images(&bytes), 1e-4, SEED, &mut |_| Ok(())).unwrap();
         let at = process.marginal(process.earliest());
         let x: Vec<f64> =
             bytes.chunks(each).enumerate().flat_map(|(k, image)| dequantized(image, SEED, k as u32)).collect();
@@ -66,7 +65,7 @@ fn with_the_exact_answer_the_likelihood_is_that_of_the_density() {
 #[test]
 fn the_trace_of_a_network_that_mixes_pixels_is_estimated() {
     const OF_MEANS: f64 = 0.25;
-    let (gpu, process, count, each) = (common::gpu(), Vp::default(), 64, (SIDE * SIDE) as usize);
+    let (ctx, process, count, each) = (common::context(), Vp::default(), 64, (SIDE * SIDE) as usize);
     let bytes = bytes(count * each);
     let network =
         LinearNetwork::new([1, SIDE, SIDE], false, Box::new(|t| [best_answer(&Vp::default(), t / 999.0), 0.0]))
@@ -79,10 +78,10 @@ fn the_trace_of_a_network_that_mixes_pixels_is_estimated() {
         learned_variance: false,
         decoder_min_std: 0.0,
     };
-    let mut memory = Memory::new();
+    let mut ctx = ctx.fork();
     let border = ImagePadding::between([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();
-    let flow = Flow::new(&gpu, &mut memory, denoiser, border, 64, "flow").unwrap();
-    let bits = flow.measure(&gpu, &memory, images(&bytes), 1e-4, SEED, &mut |_| Ok(())).unwrap();
+    let flow = Flow::new(&mut ctx, denoiser, border, 64, "flow").unwrap();
+    let bits = flow.measure(&ctx, images(&bytes), 1e-4, SEED, &mut |_| Ok(())).unwrap();
     // In orthonormal coordinates a quarter of them are means of 2x2 pixels (times two), the rest differences.
     let at = process.marginal(process.earliest());
     let [of_rest, of_means] = [VARIANCE, OF_MEANS].map(|v| at.alpha * at.alpha * v + at.sigma * at.sigma);

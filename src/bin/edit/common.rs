@@ -4,7 +4,7 @@ use clap::Args;
 use degrain::data::{Split, load};
 use degrain::diffusion::pipeline::{self, Pipeline};
 use degrain::diffusion::{Generator, Request, SamplerName, SamplerOptions, SamplingPlan, SchedulerConfig};
-use degrain::gpu::{Gpu, Memory};
+use degrain::gpu::Context;
 use degrain::output::{Images, Layout, Picture, grid};
 use degrain::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,8 +36,7 @@ pub struct Model {
 
 /// A model on a device.
 pub struct Loaded {
-    pub gpu: Gpu,
-    pub memory: Memory,
+    pub ctx: Context,
     pub pipeline: Pipeline,
     pub image: [u32; 3],
 }
@@ -49,10 +48,10 @@ impl Model {
         pipeline.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         let unknown = || Error::file(&folder, "does not say how large its images are");
         let image = pipeline.network.image().ok_or_else(unknown)?;
-        let gpu = Gpu::open(self.adapter.as_deref())?;
-        let mut memory = Memory::new();
-        pipeline.network.parameters().write(&gpu, &mut memory, WEIGHTS, &pipeline.weights)?;
-        Ok(Loaded { gpu, memory, pipeline, image })
+        let ctx = Context::open(self.adapter.as_deref())?;
+        let mut ctx = ctx.fork();
+        pipeline.network.parameters().write(&mut ctx, WEIGHTS, &pipeline.weights)?;
+        Ok(Loaded { ctx, pipeline, image })
     }
 
     /// The class by number or name; `None` if it was not given or the model knows none.
@@ -82,18 +81,18 @@ impl Loaded {
         name: &str,
     ) -> Result<Generator> {
         let request = Request { batch, image: self.image, guidance, guidance_rescale: 0.0, classifier: None, seed };
-        Generator::new(&self.gpu, &mut self.memory, &self.pipeline.denoiser(WEIGHTS), plan, &request, name)
+        Generator::new(&mut self.ctx, &self.pipeline.denoiser(WEIGHTS), plan, &request, name)
     }
 
     /// Runs a generator that was begun, and returns its images.
     pub fn run(&self, generator: &Generator) -> Result<Vec<f32>> {
         let bar = bar();
-        generator.run(&self.gpu, &self.memory, &self.pipeline.denoiser(WEIGHTS), 0, &mut |done| {
+        generator.run(&self.ctx, &self.pipeline.denoiser(WEIGHTS), 0, &mut |done| {
             bar.set_position((done * PARTS) as u64);
             Ok(())
         })?;
         bar.finish_and_clear();
-        generator.images(&self.gpu, &self.memory)
+        generator.images(&self.ctx)
     }
 
     pub fn pixels(&self) -> usize {

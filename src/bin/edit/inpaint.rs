@@ -61,15 +61,15 @@ impl Inpaint {
         let (plan, warnings) = scheduler.plan_for(&*loaded.pipeline.process, self.model.steps)?;
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         let generator = loaded.generator(&plan, self.count, 1.0, self.model.seed, "edit")?;
-        generator.begin(&loaded.gpu, &loaded.memory, 0, &vec![class; self.count as usize], None)?;
+        generator.begin(&loaded.ctx, 0, &vec![class; self.count as usize], None)?;
         let known = Known { image: &image, mask: &mask, passes: self.passes, seed: self.model.seed };
         let progress = bar();
-        inpaint(&loaded.gpu, &loaded.memory, &generator, &*loaded.pipeline.process, &plan, &known, &mut |done| {
+        inpaint(&loaded.ctx, &generator, &*loaded.pipeline.process, &plan, &known, &mut |done| {
             progress.set_position((done * 1000.0) as u64);
             Ok(())
         })?;
         progress.finish_and_clear();
-        let filled = generator.images(&loaded.gpu, &loaded.memory)?;
+        let filled = generator.images(&loaded.ctx)?;
         let left: Vec<f32> =
             image.iter().enumerate().map(|(i, &x)| if mask[i % mask.len()] { x } else { 0.0 }).collect();
         let text = format!("an image, what is known of it, and {} ways to fill it", self.count);

@@ -54,7 +54,7 @@ impl Interpolate {
         };
         let noise: Vec<f32> = (0..self.rows).flat_map(row).collect();
         let generator = loaded.generator(&plan, count, self.guidance, self.model.seed, "edit")?;
-        generator.begin(&loaded.gpu, &loaded.memory, 0, &labels, Some(&noise))?;
+        generator.begin(&loaded.ctx, 0, &labels, Some(&noise))?;
         let images = loaded.run(&generator)?;
         let text = format!("between two noises, seed {}", self.model.seed);
         loaded.save(&self.out, &images, self.columns as usize, &text)

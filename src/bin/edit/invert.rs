@@ -40,10 +40,10 @@ impl Invert {
         let back = inversion::plan(&*loaded.pipeline.process, &spec)?;
         let (forth, _) = scheduler.plan_for(&*loaded.pipeline.process, self.model.steps)?;
         let generator = loaded.generator(&back, self.count as u32, 1.0, 0, "back")?;
-        generator.begin(&loaded.gpu, &loaded.memory, 0, &labels, Some(&images))?;
+        generator.begin(&loaded.ctx, 0, &labels, Some(&images))?;
         let noise = loaded.run(&generator)?;
         let generator = loaded.generator(&forth, self.count as u32, 1.0, 0, "forth")?;
-        generator.begin(&loaded.gpu, &loaded.memory, 0, &labels, Some(&noise))?;
+        generator.begin(&loaded.ctx, 0, &labels, Some(&noise))?;
         let again = loaded.run(&generator)?;
 
         let error = images.iter().zip(&again).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / images.len() as f64;

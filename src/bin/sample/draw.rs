@@ -7,7 +7,7 @@ use degrain::diffusion::pipeline::{self, Checkpoint, Pipeline};
 use degrain::diffusion::{
     ClassifierGuide, Generator, Process, Request, ResolvedSampling, SchedulerConfig, autoencoder,
 };
-use degrain::gpu::{Gpu, Memory};
+use degrain::gpu::Context;
 use degrain::nn::registry::AnyModel;
 use degrain::nn::{Classifier, Model, Network, Vae};
 use degrain::{Error, Result};
@@ -53,13 +53,13 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Samples> {
     way.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let classifier = arguments.classifier.as_deref().map(|run| read_classifier(run, &pipeline, image)).transpose()?;
 
-    let gpu = Gpu::open(arguments.adapter.as_deref())?;
+    let ctx = Context::open(arguments.adapter.as_deref())?;
     let batch = arguments.batch.min(arguments.count);
-    let mut memory = Memory::new();
-    pipeline.network.parameters().write(&gpu, &mut memory, "weights", &pipeline.weights)?;
+    let mut ctx = ctx.fork();
+    pipeline.network.parameters().write(&mut ctx, "weights", &pipeline.weights)?;
     let guide = match &classifier {
         Some((network, weights)) => {
-            network.parameters().write(&gpu, &mut memory, "classifier", weights)?;
+            network.parameters().write(&mut ctx, "classifier", weights)?;
             Some(ClassifierGuide { network, slab: "classifier", scale: arguments.classifier_scale })
         }
         None => None,
@@ -77,7 +77,7 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Samples> {
         seed: arguments.seed,
     };
     let model = pipeline.denoiser("weights");
-    let generator = Generator::new(&gpu, &mut memory, &model, plan, &request, "sample")?;
+    let generator = Generator::new(&mut ctx, &model, plan, &request, "sample")?;
     let each = image.iter().map(|&n| n as usize).product::<usize>();
     let given = arguments
         .noise
@@ -86,7 +86,7 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Samples> {
         .transpose()?;
 
     let description = describe(arguments, *guidance, &way.describe());
-    eprintln!("{}: {description} on {}", folder.display(), gpu.adapter());
+    eprintln!("{}: {description} on {}", folder.display(), ctx.gpu.adapter());
     let batches = arguments.count.div_ceil(batch);
     let style = ProgressStyle::with_template("{bar:30} {percent} %  {eta_precise} left");
     let bar = ProgressBar::new(u64::from(batches) * PARTS as u64);
@@ -100,7 +100,7 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Samples> {
             let part = &noise[first as usize * each..][..count as usize * each];
             padded(&part.iter().map(|x| plan.prior * x).collect::<Vec<f32>>(), batch as usize * each)
         });
-        generator.begin(&gpu, &memory, first, chosen, start.as_deref())?;
+        generator.begin(&ctx, first, chosen, start.as_deref())?;
         let mut looks = 0;
         let mut look = |done: f64| -> Result<()> {
             bar.set_position(((number as f64 + done) * PARTS) as u64);
@@ -109,14 +109,14 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Samples> {
                 if frames.len() <= looks {
                     frames.push(vec![]);
                 }
-                frames[looks].extend(&generator.images(&gpu, &memory)?[..count as usize * each]);
+                frames[looks].extend(&generator.images(&ctx)?[..count as usize * each]);
                 looks += 1;
             }
             Ok(())
         };
         look(0.0)?;
-        generator.run(&gpu, &memory, &model, first, &mut look)?;
-        images.extend(&generator.images(&gpu, &memory)?[..count as usize * each]);
+        generator.run(&ctx, &model, first, &mut look)?;
+        images.extend(&generator.images(&ctx)?[..count as usize * each]);
     }
     bar.finish_and_clear();
     // An adaptive solver looks at another number of moments in each batch.
@@ -144,12 +144,11 @@ fn decode(arguments: &Arguments, output: Output, vae: &Vae, weights: &[f32]) -> 
             "--{option}: an autoencoder draws an image at once from its latent, without classes, samplers or steps"
         )));
     }
-    let gpu = Gpu::open(arguments.adapter.as_deref())?;
-    let mut memory = Memory::new();
-    vae.parameters().write(&gpu, &mut memory, "weights", weights)?;
-    let decoder =
-        autoencoder::Decoder::new(&gpu, &mut memory, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
-    let images = decoder.draw(&gpu, &memory, arguments.seed, 0..arguments.count)?;
+    let ctx = Context::open(arguments.adapter.as_deref())?;
+    let mut ctx = ctx.fork();
+    vae.parameters().write(&mut ctx, "weights", weights)?;
+    let decoder = autoencoder::Decoder::new(&mut ctx, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
+    let images = decoder.draw(&ctx, arguments.seed, 0..arguments.count)?;
     let description = format!("{} images of latents from the prior, seed {}", arguments.count, arguments.seed);
     Ok(Samples { images, frames: vec![], labels: None, image: vae.image_shape(), classes: 0, description })
 }

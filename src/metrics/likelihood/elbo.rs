@@ -2,7 +2,7 @@
 //! K weighted samples, log mean of p(x | z) p(z) / q(z | x) over z ~ q(z | x) (Burda et al. 2016, eq. 8).
 
 use super::Bits;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::Estimate;
 use crate::metrics::likelihood::vlb::Images;
 use crate::metrics::padding::scaled;
@@ -26,7 +26,7 @@ impl Elbo {
     ///
     /// # Errors
     /// A likelihood that is none of 256 values, and the device's.
-    pub fn new(gpu: &Gpu, memory: &mut Memory, model: &Vae, slab: &str, batch: u32, name: &str) -> Result<Elbo> {
+    pub fn new(ctx: &mut Context, model: &Vae, slab: &str, batch: u32, name: &str) -> Result<Elbo> {
         if model.likelihood() != Likelihood::DiscretizedLogistic {
             return Err(Error::Config(
                 "an autoencoder with the likelihood bernoulli has no probability of 256 values a pixel, so no bits a dimension: train with \
@@ -36,9 +36,9 @@ impl Elbo {
         }
         let [channels, height, width] = model.image_shape();
         let named = |part: &str| format!("{name}.{part}");
-        let mut tape = Tape::new(gpu.target());
+        let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
-        let x = t.memory(&named("x"), Shape::f32([batch, channels, height, width]));
+        let x = t.named(&named("x"), Shape::f32([batch, channels, height, width]));
         let weights = model.parameters().fixed(t, slab);
         let (mean, log_variance) = model.encode(t, &weights, x);
         let z = reparameterize::reparameterize(t, mean, log_variance);
@@ -50,7 +50,7 @@ impl Elbo {
             let kept = affine::affine(t, tensor, 1.0, 0.0);
             t.keep(kept, &named(part));
         }
-        let program = Program::compile(gpu, &tape, memory)?;
+        let program = Program::compile(ctx, &tape)?;
         let (latent, pixels) = (model.latent_channels() as usize, (channels * height * width) as usize);
         Ok(Elbo { program, batch: batch as usize, latent, pixels, name: name.into() })
     }
@@ -64,8 +64,7 @@ impl Elbo {
     /// Without images or samples.
     pub fn measure(
         &self,
-        gpu: &Gpu,
-        memory: &Memory,
+        ctx: &Context,
         images: Images<'_>,
         samples: u32,
         seed: u64,
@@ -79,13 +78,13 @@ impl Elbo {
             let taken = self.batch.min(count - first);
             let x: Vec<f32> =
                 images.bytes[first * self.pixels..][..taken * self.pixels].iter().map(|&b| scaled(b)).collect();
-            memory.write(gpu, &format!("{}.x", self.name), 0, &x)?;
+            ctx.write(&format!("{}.x", self.name), 0, &x)?;
             let mut logarithms = vec![vec![]; taken];
             for index in 0..samples {
                 let (seed_low, seed_high) = (seed as u32, (seed >> 32) as u32);
                 self.program
-                    .run(gpu, &Step { seed_low, seed_high, index, first_image: first as u32, ..Step::default() })?;
-                for (weights, weight) in logarithms.iter_mut().zip(self.log_weights(gpu, memory, taken)?) {
+                    .run(ctx, &Step { seed_low, seed_high, index, first_image: first as u32, ..Step::default() })?;
+                for (weights, weight) in logarithms.iter_mut().zip(self.log_weights(ctx, taken)?) {
                     weights.push(weight);
                 }
             }
@@ -104,9 +103,9 @@ impl Elbo {
     }
 
     /// log p(x | z) + log p(z) - log q(z | x) of the latents that were just drawn.
-    fn log_weights(&self, gpu: &Gpu, memory: &Memory, taken: usize) -> Result<Vec<f64>> {
+    fn log_weights(&self, ctx: &Context, taken: usize) -> Result<Vec<f64>> {
         let read = |part: &str, each: usize| -> Result<Vec<f32>> {
-            memory.read(gpu, &format!("{}.{part}", self.name), 0, taken * each)
+            ctx.read(&format!("{}.{part}", self.name), 0, taken * each)
         };
         let (mean, log_variance, z) =
             (read("mean", self.latent)?, read("log_variance", self.latent)?, read("z", self.latent)?);

@@ -11,7 +11,7 @@
 use super::{Bits, summed};
 use crate::diffusion::process::Process;
 use crate::diffusion::{Denoiser, ode};
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::likelihood::vlb::Images;
 use crate::metrics::padding::{ImagePadding, scaled};
 use crate::nn::Conditions;
@@ -80,8 +80,7 @@ impl<'a> Flow<'a> {
     /// Discrete time steps, whose schedule has kinks; images framed for the model, as the density of the frame cannot be told from that of the
     /// image; and the device's.
     pub fn new(
-        gpu: &Gpu,
-        memory: &mut Memory,
+        ctx: &mut Context,
         model: Denoiser<'a>,
         border: ImagePadding,
         batch: u32,
@@ -101,28 +100,28 @@ impl<'a> Flow<'a> {
         let [channels, height, width] = border.model();
         let shape = Shape::f32([batch, channels, height, width]);
         let named = |part: &str| format!("{name}.{part}");
-        let mut tape = Tape::new(gpu.target());
+        let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
-        let x = t.memory(&named("x"), shape);
-        let first = t.memory(&named("first"), Shape::u32([1]));
+        let x = t.named(&named("x"), shape);
+        let first = t.named(&named("first"), Shape::u32([1]));
         let index = timesteps::scheduled_timesteps(t, first, batch);
-        let inputs = t.memory(&named("inputs"), Shape::f32([1, 2]));
+        let inputs = t.named(&named("inputs"), Shape::f32([1, 2]));
         let seen = q_sample::q_sample(t, x, x, inputs, index);
         t.watch_into(seen, &named("gradient"), 0);
         let time = match model.network.time_width() {
             0 => None,
             width => {
-                let rows = t.memory(&named("time"), Shape::f32([1, width]));
+                let rows = t.named(&named("time"), Shape::f32([1, width]));
                 Some(embedding::embedding(t, index, rows))
             }
         };
-        let labels = model.network.classes().map(|_| t.memory(&named("labels"), Shape::u32([batch])));
+        let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
         let weights = model.network.parameters().fixed(t, model.slab);
         let answer = model.network.forward(t, &weights, seen, Conditions { time, labels });
         t.keep(answer, &named("answer"));
-        let probe = t.memory(&named("probe"), shape);
+        let probe = t.named(&named("probe"), shape);
         t.backward(answer, probe);
-        let program = Program::compile(gpu, &tape, memory)?;
+        let program = Program::compile(ctx, &tape)?;
         Ok(Flow { model, program, border, batch: batch as usize, name: name.into() })
     }
 
@@ -135,8 +134,7 @@ impl<'a> Flow<'a> {
     /// Without images.
     pub fn measure(
         &self,
-        gpu: &Gpu,
-        memory: &Memory,
+        ctx: &Context,
         images: Images<'_>,
         tolerance: f64,
         seed: u64,
@@ -153,12 +151,12 @@ impl<'a> Flow<'a> {
                 .flat_map(|i| dequantized(&images.bytes[number(i) * each..][..each], seed, number(i) as u32))
                 .collect();
             let probe: Vec<f32> = (0..self.batch).flat_map(|i| signs(each, seed, number(i) as u32)).collect();
-            memory.write(gpu, &format!("{}.probe", self.name), 0, &probe)?;
+            ctx.write(&format!("{}.probe", self.name), 0, &probe)?;
             if self.model.network.classes().is_some() {
                 let labels: Vec<u32> = (0..self.batch).map(|i| images.labels[number(i)]).collect();
-                memory.write(gpu, &format!("{}.labels", self.name), 0, &labels)?;
+                ctx.write(&format!("{}.labels", self.name), 0, &labels)?;
             }
-            let mut field = |t: f64, x: &[f64]| self.field(gpu, memory, t, x, &probe);
+            let mut field = |t: f64, x: &[f64]| self.field(ctx, t, x, &probe);
             let mut share = |done: f64| progress((first as f64 + done * taken as f64) / count as f64);
             let nats = log_density(&mut field, self.model.process, &x, self.batch, tolerance, &mut share)?;
             all.extend(nats.into_iter().take(taken).map(bits));
@@ -169,19 +167,19 @@ impl<'a> Flow<'a> {
     }
 
     /// v = alpha' x_0 + sigma' eps and its divergence along the probe.
-    fn field(&self, gpu: &Gpu, memory: &Memory, t: f64, x: &[f64], probe: &[f32]) -> Result<(Vec<f64>, Vec<f64>)> {
+    fn field(&self, ctx: &Context, t: f64, x: &[f64], probe: &[f32]) -> Result<(Vec<f64>, Vec<f64>)> {
         let process = self.model.process;
         let (at, view, [c0, c1, c2, c3]) = (process.marginal(t), process.view(t), process.to_x0_eps(t));
         let of_x = at.alpha_rate * c0 + at.sigma_rate * c2;
         let of_answer = at.alpha_rate * c1 + at.sigma_rate * c3;
         let named = |part: &str| format!("{}.{part}", self.name);
-        memory.write(gpu, &named("x"), 0, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
-        memory.write(gpu, &named("inputs"), 0, &[view.input as f32, 0.0])?;
-        memory.write(gpu, &named("first"), 0, &[0u32])?;
-        memory.write_if_there(gpu, &named("time"), &self.model.network.time_table(&[view.time]))?;
-        self.program.run(gpu, &Step::default())?;
-        let answer: Vec<f32> = memory.read(gpu, &named("answer"), 0, x.len())?;
-        let gradient: Vec<f32> = memory.read(gpu, &named("gradient"), 0, x.len())?;
+        ctx.write(&named("x"), 0, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
+        ctx.write(&named("inputs"), 0, &[view.input as f32, 0.0])?;
+        ctx.write(&named("first"), 0, &[0u32])?;
+        ctx.write_if_present(&named("time"), &self.model.network.time_table(&[view.time]))?;
+        self.program.run(ctx, &Step::default())?;
+        let answer: Vec<f32> = ctx.read(&named("answer"), 0, x.len())?;
+        let gradient: Vec<f32> = ctx.read(&named("gradient"), 0, x.len())?;
         let velocity = x.iter().zip(answer).map(|(x, m)| of_x * x + of_answer * f64::from(m)).collect();
         let each = x.len() / self.batch;
         let divergence = probe.chunks(each).zip(gradient.chunks(each)).map(|(e, g)| {

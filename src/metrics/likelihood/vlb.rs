@@ -14,7 +14,7 @@
 use super::{Bits, summed};
 use crate::diffusion::variational::table;
 use crate::diffusion::{Denoiser, TrainingTables, Variance};
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::padding::{ImagePadding, scaled};
 use crate::nn::Conditions;
 use crate::ops::{embedding, q_sample, randn, slice, vlb};
@@ -52,14 +52,7 @@ impl Bound {
     ///
     /// # Errors
     /// A process without discrete time steps, and the device's.
-    pub fn new(
-        gpu: &Gpu,
-        memory: &mut Memory,
-        model: &Denoiser<'_>,
-        border: ImagePadding,
-        batch: u32,
-        name: &str,
-    ) -> Result<Bound> {
+    pub fn new(ctx: &mut Context, model: &Denoiser<'_>, border: ImagePadding, batch: u32, name: &str) -> Result<Bound> {
         let Some(schedule) = model.process.schedule() else {
             let process = model.process.describe();
             return Err(Error::Config(format!("{process}: the variational bound needs discrete time steps")));
@@ -71,21 +64,21 @@ impl Bound {
         let (steps, tables) = (schedule.steps(), TrainingTables::of(model.process));
         let [channels, height, width] = border.model();
         let named = |part: &str| format!("{name}.{part}");
-        let mut tape = Tape::new(gpu.target());
+        let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
-        let x0 = t.memory(&named("x0"), Shape::f32([batch, channels, height, width]));
-        let time = t.memory(&named("timesteps"), Shape::u32([batch]));
+        let x0 = t.named(&named("x0"), Shape::f32([batch, channels, height, width]));
+        let time = t.named(&named("timesteps"), Shape::u32([batch]));
         let e = randn::randn(t, stream::NOISE, t.shape(x0));
-        let shown = t.memory(&named("shown"), Shape::f32([steps, 2]));
+        let shown = t.named(&named("shown"), Shape::f32([steps, 2]));
         let x = q_sample::q_sample(t, x0, e, shown, time);
         let told = match model.network.time_width() {
             0 => None,
             width => {
-                let rows = t.memory(&named("time"), Shape::f32([steps, width]));
+                let rows = t.named(&named("time"), Shape::f32([steps, width]));
                 Some(embedding::embedding(t, time, rows))
             }
         };
-        let labels = model.network.classes().map(|_| t.memory(&named("labels"), Shape::u32([batch])));
+        let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
         let weights = model.network.parameters().fixed(t, model.slab);
         let whole = model.network.forward(t, &weights, x, Conditions { time: told, labels });
         let whole = border.record_crop(t, whole);
@@ -96,16 +89,16 @@ impl Bound {
             false => (whole, whole),
         };
         for (number, _) in variances.iter().enumerate() {
-            let table = t.memory(&named(&format!("table.{number}")), Shape::f32([steps, vlb::COEFFICIENTS]));
+            let table = t.named(&named(&format!("table.{number}")), Shape::f32([steps, vlb::COEFFICIENTS]));
             let bits = vlb::vlb(t, mean, variance, x0, x, table, time);
             t.keep(bits, &named(&format!("bits.{number}")));
         }
-        let program = Program::compile(gpu, &tape, memory)?;
-        memory.write(gpu, &named("shown"), 0, &tables.shown.concat())?;
-        memory.write_if_there(gpu, &named("time"), &model.network.time_table(&tables.times))?;
+        let program = Program::compile(ctx, &tape)?;
+        ctx.write(&named("shown"), 0, &tables.shown.concat())?;
+        ctx.write_if_present(&named("time"), &model.network.time_table(&tables.times))?;
         for (number, &variance) in variances.iter().enumerate() {
             let rows = table(schedule, model.process, variance, model.decoder_min_std).concat();
-            memory.write(gpu, &named(&format!("table.{number}")), 0, &rows)?;
+            ctx.write(&named(&format!("table.{number}")), 0, &rows)?;
         }
         Ok(Bound {
             program,
@@ -129,8 +122,7 @@ impl Bound {
     /// Without images, or without a label for each.
     pub fn measure(
         &self,
-        gpu: &Gpu,
-        memory: &Memory,
+        ctx: &Context,
         images: Images<'_>,
         draws: u32,
         seed: u64,
@@ -144,7 +136,7 @@ impl Bound {
         let mut terms = vec![[vec![], vec![]]; self.variances.len()];
         for first in (0..count).step_by(self.batch) {
             let taken = self.batch.min(count - first);
-            self.load(gpu, memory, images, first, taken)?;
+            self.load(ctx, images, first, taken)?;
             for part in &mut terms {
                 part[1].resize(first + taken, 0.0);
             }
@@ -157,7 +149,7 @@ impl Bound {
                     })
                     .collect();
                 let times: Vec<u32> = (0..self.batch).map(|i| drawn[i.min(taken - 1)].0).collect();
-                memory.write(gpu, &format!("{}.timesteps", self.name), 0, &times)?;
+                ctx.write(&format!("{}.timesteps", self.name), 0, &times)?;
                 let step = Step {
                     seed_low: seed as u32,
                     seed_high: (seed >> 32) as u32,
@@ -165,9 +157,9 @@ impl Bound {
                     first_image: first as u32,
                     ..Step::default()
                 };
-                self.program.run(gpu, &step)?;
+                self.program.run(ctx, &step)?;
                 for (number, [at_zero, rest]) in terms.iter_mut().enumerate() {
-                    let bits: Vec<f32> = memory.read(gpu, &format!("{}.bits.{number}", self.name), 0, taken)?;
+                    let bits: Vec<f32> = ctx.read(&format!("{}.bits.{number}", self.name), 0, taken)?;
                     for (i, (bits, (_, chance))) in bits.into_iter().zip(&drawn).enumerate() {
                         match round {
                             0 => at_zero.push(f64::from(bits)),
@@ -185,12 +177,12 @@ impl Bound {
         Ok(all.min_by(|a, b| a.total.value.total_cmp(&b.total.value)).expect("a variance to measure with"))
     }
 
-    fn load(&self, gpu: &Gpu, memory: &Memory, images: Images<'_>, first: usize, taken: usize) -> Result<()> {
+    fn load(&self, ctx: &Context, images: Images<'_>, first: usize, taken: usize) -> Result<()> {
         let each = self.border.pixels();
         let framed = self.border.framed(&images.bytes[first * each..][..taken * each]);
-        memory.write(gpu, &format!("{}.x0", self.name), 0, &framed)?;
+        ctx.write(&format!("{}.x0", self.name), 0, &framed)?;
         if self.labels {
-            memory.write(gpu, &format!("{}.labels", self.name), 0, &images.labels[first..first + taken])?;
+            ctx.write(&format!("{}.labels", self.name), 0, &images.labels[first..first + taken])?;
         }
         Ok(())
     }

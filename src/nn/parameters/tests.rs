@@ -18,7 +18,7 @@ fn layout() {
     assert_eq!((parameters.bytes(), parameters.count()), (1280 + 1600, 216 + 5 + 400));
     let mut tape = Tape::new(Target::SOFTWARE);
     parameters.trained(&mut tape);
-    let sizes = tape.memory_sizes();
+    let sizes = tape.buffer_sizes();
     assert_eq!(sizes[PARAMETERS], parameters.bytes());
     assert_eq!(sizes[GRADIENTS], parameters.bytes());
 }

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::diffusion::{CheckpointMetadata, Labels, Process, SchedulerConfig, TrainingTables};
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::feature_extractor::most_probable;
 use crate::nn::{Classifier, Conditions, Model, Network, Weights};
 use crate::ops::{cross_entropy, embedding, q_sample, randn, timesteps};
@@ -68,9 +68,9 @@ impl Objective for Classify {
         let (mut x, mut told) = (batch.images, None);
         if self.process.is_some() {
             let e = randn::randn(t, stream::NOISE, shape);
-            let shown = t.memory(SHOWN, Shape::f32([n, 2]));
+            let shown = t.named(SHOWN, Shape::f32([n, 2]));
             x = q_sample::q_sample(t, x, e, shown, time);
-            let rows = t.memory(TIME, Shape::f32([n, self.network.time_width()]));
+            let rows = t.named(TIME, Shape::f32([n, self.network.time_width()]));
             told = Some(embedding::embedding(t, time, rows));
         }
         let logits = self.network.forward(t, weights, x, Conditions { time: told, labels: None });
@@ -91,10 +91,10 @@ impl Objective for Classify {
     }
 
     /// The share of the held-back images that are read as what they are.
-    fn judge(&self, gpu: &Gpu, memory: &Memory, count: usize) -> Result<Option<(&'static str, f64)>> {
+    fn judge(&self, ctx: &Context, count: usize) -> Result<Option<(&'static str, f64)>> {
         let classes = self.classes as usize;
-        let logits: Vec<f32> = memory.read(gpu, LOGITS, 0, count * classes)?;
-        let labels: Vec<u32> = memory.read(gpu, LABELS, 0, count)?;
+        let logits: Vec<f32> = ctx.read(LOGITS, 0, count * classes)?;
+        let labels: Vec<u32> = ctx.read(LABELS, 0, count)?;
         let right = logits.chunks(classes).zip(&labels).filter(|(row, label)| most_probable(row) == **label).count();
         Ok(Some(("accuracy", right as f64 / count as f64)))
     }

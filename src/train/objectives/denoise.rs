@@ -7,7 +7,7 @@ use crate::diffusion::{
     CheckpointMetadata, Denoiser, Generator, Labels, Process, ProcessConfig, Request, Sampling, SchedulerConfig,
     TrainingTables, Variance, variational,
 };
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::likelihood::vlb as bound;
 use crate::metrics::padding::ImagePadding;
 use crate::nn::{Conditions, Model, Network, Weights};
@@ -63,7 +63,7 @@ pub struct Denoise {
 
 impl Denoise {
     fn state_tensors(&self, t: &mut Tape) -> [Tensor; 4] {
-        let (n, table) = (self.times(), |t: &mut Tape, name, shape| t.memory(name, shape));
+        let (n, table) = (self.times(), |t: &mut Tape, name, shape| t.named(name, shape));
         let [history, count, weights, cumulative] = IMPORTANCE;
         [
             table(t, history, Shape::f32([n, importance_sampling::HISTORY_LENGTH])),
@@ -137,7 +137,7 @@ impl Objective for Denoise {
             None => timesteps::random_timesteps(t, count, n),
         };
         let e = randn::randn(t, stream::NOISE, t.shape(x0));
-        let shown = t.memory(SHOWN, Shape::f32([n, 2]));
+        let shown = t.named(SHOWN, Shape::f32([n, 2]));
         let x = q_sample::q_sample(t, x0, e, shown, time);
         let target = match self.constant_target() {
             Some([image, _]) => {
@@ -148,7 +148,7 @@ impl Objective for Denoise {
                 }
             }
             None => {
-                let target = t.memory(TARGET, Shape::f32([n, 2]));
+                let target = t.named(TARGET, Shape::f32([n, 2]));
                 q_sample::q_sample(t, x0, e, target, time)
             }
         };
@@ -161,19 +161,19 @@ impl Objective for Denoise {
         let told = match self.network.time_width() {
             0 => None,
             width => {
-                let rows = t.memory(TIME, Shape::f32([n, width]));
+                let rows = t.named(TIME, Shape::f32([n, width]));
                 Some(embedding::embedding(t, time, rows))
             }
         };
         let whole = self.network.forward(t, weights, x, Conditions { time: told, labels });
-        let w = t.memory(WEIGHTS, Shape::f32([n]));
+        let w = t.named(WEIGHTS, Shape::f32([n]));
         let loss = match self.vlb_weight {
             None => mse::mse(t, whole, target, w, time),
             Some(weight) => {
                 let mean = slice::slice(t, whole, 0, channels);
                 let variance = slice::slice(t, whole, channels, channels);
                 let simple = mse::mse(t, mean, target, w, time);
-                let table = t.memory(BOUND, Shape::f32([n, vlb::COEFFICIENTS]));
+                let table = t.named(BOUND, Shape::f32([n, vlb::COEFFICIENTS]));
                 let bound = vlb::vlb(t, mean, variance, x0, x, table, time);
                 // L_vlb is the sum over all times of what is drawn for one.
                 let bound = affine::affine(t, bound, weight * n as f32, 0.0);
@@ -213,13 +213,7 @@ impl Objective for Denoise {
         card.sampling = Some(self.sampling);
     }
 
-    fn draw(
-        &self,
-        gpu: &Gpu,
-        memory: &mut Memory,
-        config: &Config,
-        drawing: &Drawing<'_>,
-    ) -> Result<Option<Vec<Images<'static>>>> {
+    fn draw(&self, ctx: &mut Context, config: &Config, drawing: &Drawing<'_>) -> Result<Option<Vec<Images<'static>>>> {
         let (Some(image), Some(model)) = (self.network.image(), self.denoiser(drawing.slab)) else { return Ok(None) };
         let (plan, _) = self.scheduler.plan_for(&*self.process, config.sampling_steps)?;
         let request = Request {
@@ -230,19 +224,18 @@ impl Objective for Denoise {
             classifier: None,
             seed: config.seed,
         };
-        let generator = Generator::new(gpu, memory, &model, &plan, &request, drawing.name)?;
-        generator.begin(gpu, memory, drawing.first, drawing.labels, None)?;
+        let generator = Generator::new(ctx, &model, &plan, &request, drawing.name)?;
+        generator.begin(ctx, drawing.first, drawing.labels, None)?;
         let shape = generator.shape().as_array().map(|n: u32| n as usize);
-        let now = |generator: &Generator| -> Result<Images<'static>> {
-            Ok(Images::from_f32(&generator.images(gpu, memory)?, shape))
-        };
+        let now =
+            |generator: &Generator| -> Result<Images<'static>> { Ok(Images::from_f32(&generator.images(ctx)?, shape)) };
         let mut columns = vec![];
         if drawing.looks > 0 {
             columns.push(now(&generator)?);
         }
         let mut seen = 0;
         let looks = drawing.looks;
-        generator.run(gpu, memory, &model, drawing.first, &mut |done| {
+        generator.run(ctx, &model, drawing.first, &mut |done| {
             let look = (done * f64::from(looks)) as u32;
             if look > seen && done < 1.0 {
                 columns.push(now(&generator)?);
@@ -254,21 +247,14 @@ impl Objective for Denoise {
         Ok(Some(columns))
     }
 
-    fn bits(
-        &self,
-        gpu: &Gpu,
-        memory: &mut Memory,
-        images: bound::Images<'_>,
-        slab: &str,
-        config: &Config,
-    ) -> Result<Option<f64>> {
+    fn bits(&self, ctx: &mut Context, images: bound::Images<'_>, slab: &str, config: &Config) -> Result<Option<f64>> {
         let (Some(model), Some(image)) = (self.denoiser(slab), self.network.image()) else { return Ok(None) };
         if self.process.schedule().is_none() {
             return Ok(None); // an equation would have to be solved for each image
         }
         let border = ImagePadding::between(image, image)?;
-        let bound = bound::Bound::new(gpu, memory, &model, border, config.batch, "evaluation.bound")?;
-        let bits = bound.measure(gpu, memory, images, BOUND_TIMESTEPS, config.seed, &mut |_| Ok(()))?;
+        let bound = bound::Bound::new(ctx, &model, border, config.batch, "evaluation.bound")?;
+        let bits = bound.measure(ctx, images, BOUND_TIMESTEPS, config.seed, &mut |_| Ok(()))?;
         Ok(Some(bits.total.value))
     }
 

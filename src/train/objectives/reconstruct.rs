@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::diffusion::autoencoder::Decoder;
-use crate::gpu::{Gpu, Memory};
+use crate::gpu::Context;
 use crate::metrics::likelihood::elbo;
 use crate::metrics::likelihood::vlb::Images;
 use crate::nn::{Likelihood, Model, Vae, Weights};
@@ -64,31 +64,23 @@ impl Objective for Reconstruct {
     /// Images of latents drawn from the prior N(0, 1): what the decoder expects, not noisy pixels.
     fn draw(
         &self,
-        gpu: &Gpu,
-        memory: &mut Memory,
+        ctx: &mut Context,
         config: &Config,
         drawing: &Drawing<'_>,
     ) -> Result<Option<Vec<crate::output::Images<'static>>>> {
         let count = drawing.labels.len() as u32;
-        let decoder = Decoder::new(gpu, memory, &self.model, drawing.slab, count, drawing.name)?;
-        let images = decoder.draw(gpu, memory, config.seed, drawing.first..drawing.first + count)?;
+        let decoder = Decoder::new(ctx, &self.model, drawing.slab, count, drawing.name)?;
+        let images = decoder.draw(ctx, config.seed, drawing.first..drawing.first + count)?;
         let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
         Ok(Some(vec![crate::output::Images::from_f32(&images, [drawing.labels.len(), channels, height, width])]))
     }
 
     /// The evidence lower bound, of one latent for each image.
-    fn bits(
-        &self,
-        gpu: &Gpu,
-        memory: &mut Memory,
-        images: Images<'_>,
-        slab: &str,
-        config: &Config,
-    ) -> Result<Option<f64>> {
+    fn bits(&self, ctx: &mut Context, images: Images<'_>, slab: &str, config: &Config) -> Result<Option<f64>> {
         if self.model.likelihood() != Likelihood::DiscretizedLogistic {
             return Ok(None);
         }
-        let elbo = elbo::Elbo::new(gpu, memory, &self.model, slab, config.batch, "evaluation.elbo")?;
-        Ok(Some(elbo.measure(gpu, memory, images, 1, config.seed, &mut |_| Ok(()))?.total.value))
+        let elbo = elbo::Elbo::new(ctx, &self.model, slab, config.batch, "evaluation.elbo")?;
+        Ok(Some(elbo.measure(ctx, images, 1, config.seed, &mut |_| Ok(()))?.total.value))
     }
 }

@@ -1,0 +1,108 @@
+//! A device together with named buffers on it: what every program that runs on a device needs.
+
+use super::buffers::{Buffers, Readback};
+use super::device::Gpu;
+use super::pipeline::Submission;
+use super::target::Target;
+use crate::{Error, Result};
+use std::rc::Rc;
+
+/// An open device and the named buffers of one job on it.
+///
+/// Programs that are compiled for one context share the buffers that they name. Jobs whose buffers
+/// have equal names but other sizes get separate contexts on one device: [`Context::fork`].
+pub struct Context {
+    /// The device.
+    pub gpu: Rc<Gpu>,
+    /// The named buffers.
+    pub buffers: Buffers,
+}
+
+impl Context {
+    /// Opens the best adapter, or the one with this number or part of its name; no buffers yet.
+    ///
+    /// # Errors
+    /// No adapter, none that matches, or a device that cannot be opened.
+    pub fn open(wanted: Option<&str>) -> Result<Context> {
+        Ok(Context::new(Gpu::open(wanted)?))
+    }
+
+    /// A context without buffers on an open device.
+    pub fn new(gpu: Gpu) -> Context {
+        Context { gpu: Rc::new(gpu), buffers: Buffers::default() }
+    }
+
+    /// Another context on the same device, without buffers.
+    pub fn fork(&self) -> Context {
+        Context { gpu: self.gpu.clone(), buffers: Buffers::default() }
+    }
+
+    /// The kind of device that tapes must be recorded for.
+    pub fn target(&self) -> Target {
+        self.gpu.target()
+    }
+
+    /// Makes sure that a named buffer of this size (bytes) exists. A new one is filled with zeros.
+    ///
+    /// # Errors
+    /// Out of memory, or a buffer of this name and another size.
+    pub fn require(&mut self, name: &str, bytes: u64) -> Result<()> {
+        match self.buffers.get(name) {
+            Some(buffer) if buffer.size() == bytes => Ok(()),
+            Some(buffer) => {
+                let present = buffer.size();
+                Err(Error::Config(format!("the buffer `{name}` has {present} bytes, but {bytes} are needed")))
+            }
+            None => {
+                let buffer = self.gpu.allocate(name, bytes)?;
+                self.buffers.insert(name, buffer);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes `data` at `offset` bytes of a named buffer, before anything that is submitted later.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no buffer of this name. Data that does not fit is reported by
+    /// [`Gpu::check`].
+    pub fn write<T: bytemuck::NoUninit>(&self, name: &str, offset: u64, data: &[T]) -> Result<()> {
+        self.gpu.queue.write_buffer(self.buffers.buffer(name)?, offset, bytemuck::cast_slice(data));
+        Ok(())
+    }
+
+    /// [`Context::write`] at the start of a buffer; does nothing if no program has named the buffer
+    /// or `data` is empty.
+    ///
+    /// # Errors
+    /// As [`Context::write`].
+    pub fn write_if_present<T: bytemuck::NoUninit>(&self, name: &str, data: &[T]) -> Result<()> {
+        if self.buffers.contains(name) && !data.is_empty() { self.write(name, 0, data) } else { Ok(()) }
+    }
+
+    /// Reads `count` values at `offset` bytes of a named buffer; waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no buffer of this name, [`Error::Device`] if the device was lost.
+    pub fn read<T: bytemuck::Pod>(&self, name: &str, offset: u64, count: usize) -> Result<Vec<T>> {
+        let bytes = (count * size_of::<T>()) as u64;
+        self.start_read(name, offset, bytes)?.wait(self)
+    }
+
+    /// Starts to read `bytes` at `offset`, as they are after everything submitted so far, without
+    /// waiting.
+    ///
+    /// # Errors
+    /// As [`Context::read`].
+    pub fn start_read(&self, name: &str, offset: u64, bytes: u64) -> Result<Readback> {
+        self.gpu.start_read(self.buffers.buffer(name)?, offset, bytes)
+    }
+
+    /// Waits until a submission has run.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait_for`].
+    pub fn wait_for(&self, submission: &Submission) -> Result<()> {
+        self.gpu.wait_for(submission)
+    }
+}
