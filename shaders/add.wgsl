@@ -1,6 +1,9 @@
-// y = a + b, elementwise.                      a, b, y  any shape, the same for all three
-// One invocation adds four elements. FLOPs n; bytes 12 n.
-// The gradient is dy for both operands: handed on without a copy where the tape can, else by `backward`.
+// y = a + b, elementwise.
+// dx = dy for both operands. The tape passes dy on without a copy where it can; otherwise
+// `backward` copies or adds it.
+//
+// a, b, y, dy, dx  [n]: tensors of one shape
+// One invocation computes four elements. FLOPs n; bytes 12 n, backward 8 n.
 
 override ADD: bool;
 

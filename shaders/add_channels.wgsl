@@ -1,11 +1,17 @@
-// y[b, c, :] = x[b, c, :] + e[b, c]            x, y [B, C, HW]   e [B, C]: an embedding onto a map
-// Forward: one invocation does four elements; ROWS = B C is what e is clamped to. FLOPs n; bytes 8 n.
-// de[b, c] = the sum of dy[b, c, :]: SPAN lanes share a row, WG / SPAN rows a workgroup, in a fixed order. FLOPs n; bytes 4 n.
-// The gradient of x is dy: handed on without a copy where the tape can, else by `backward`.
+// y[b, c, :] = x[b, c, :] + e[b, c]: adds an embedding to a feature map.
+// de[b, c] = sum of dy[b, c, :]
+// dx = dy. The tape passes dy on without a copy where it can; otherwise `backward` copies or adds
+// it.
+//
+// x, y, dy, dx  [B, C, HW], n elements
+// e, de         [B, C]
+// forward, backward: one invocation computes four elements. FLOPs n; bytes 8 n.
+// backward_embedding: SPAN lanes share a row of HW elements, and a workgroup sums WG / SPAN rows,
+// in a fixed order. FLOPs n; bytes 4 n.
 
 override HW: u32;
 override ALIGNED: bool;   // HW is a multiple of 4
-override SPAN: u32;       // lanes a row, a power of two
+override SPAN: u32;       // lanes per row, a power of two
 override ADD: bool;
 
 struct Dims { rows: u32, length: u32 }   // B C; B C HW in vec4s
@@ -15,7 +21,7 @@ struct Dims { rows: u32, length: u32 }   // B C; B C HW in vec4s
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(7) var<uniform> dims: Dims;
 
-// The embedding of element number i; the last row's for what pads the storage.
+// The embedding of element i. The padding of the storage takes that of the last row.
 fn embedding(i: u32) -> f32 {
   return e[min(i / HW, dims.rows - 1u)];
 }
@@ -44,12 +50,13 @@ fn backward(lane: Lane) {
   }
 }
 
-// Elements of vec4 number i that are not among the HW from `start` on become zero.
+// Vec4 i with zeros for the elements outside of the row that begins at `start`.
 fn within(value: vec4<f32>, i: u32, start: u32) -> vec4<f32> {
   if (ALIGNED) {
     return value;
   }
-  let from_start = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) - start;   // below start: wraps to large numbers
+  // Before the start the difference wraps to a large number.
+  let from_start = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) - start;
   return select(vec4<f32>(), value, from_start < vec4<u32>(HW));
 }
 

@@ -1,6 +1,8 @@
-// y = SCALE x + SHIFT, elementwise.                 x, y  any shape
-// One invocation computes four elements. FLOPs 2 n; bytes 8 n.
+// y = SCALE x + SHIFT, elementwise.
 // dx = SCALE dy
+//
+// x, y, dy, dx  [n], any shape
+// One invocation computes four elements. FLOPs 2 n, backward n; bytes 8 n each.
 
 override ADD: bool;
 override LENGTH: u32;   // in vec4s

@@ -1,23 +1,36 @@
-// y = softmax(q k^T / sqrt(d)) v in each head: the portable form, without subgroup functions and without barriers.
-// q, k, v, y [B, I, T]; head h owns the d = WIDTH channels from h d; tokens lie side by side, so lanes load neighbours.
-// stats [B, heads, 2, T] holds the largest score of each query, in units of log 2, and the reciprocal of the sum of the exponentials
-// relative to it: more exact than their logarithm. The T x T matrix is never stored (Dao 2023, "FlashAttention-2").
+// y = softmax(q k^T / sqrt(d)) v in each head: the tiled variant, without subgroup operations and
+// without barriers.
 //
-// A lane owns one token (a query in `forward` and `backward_query`, a key in `backward_key_value`) and CHUNK channels of the result. Tokens
-// of the other side come in fours; all lanes load the same ones, which caches serve well. The first CHUNK channels of the own
-// token stay in registers, the rest (wide heads) is loaded again, and for each chunk of the result the scores are computed again.
-// Grid (T / GROUP, heads * chunks, B). FLOPs 4 T^2 I B forward, 6 for dq, 8 for dk and dv (d <= CHUNK).
+// Backward, with p recomputed from stats and delta = rowsum(dy * y):
+//   dv = p^T dy;  ds = p * (dy v^T - delta);  dq = ds k / sqrt(d);  dk = ds^T q / sqrt(d)
 //
-// Backward, with p recomputed from stats and delta = rowsum(dy * y):   dv = p^T dy   ds = p * (dy v^T - delta)   dq = ds k   dk = ds^T q
+// q, k, v, y, dy, dq, dk, dv  [B, I, T]. Head h has the d = WIDTH channels from h d on. The tokens
+//                             of a channel are contiguous, so neighboring lanes load neighboring
+//                             elements.
+// stats, saved                [B, heads, 2, T]: the largest score of each query in units of log 2,
+//                             and the reciprocal of the sum of exponentials relative to it. This is
+//                             more accurate than the logarithm of the sum. The T x T matrix is
+//                             never stored (Dao 2023, "FlashAttention-2").
+// result, dresult             y and dy, in backward_delta
+// delta, delta_out            [B, heads, T]
+//
+// A lane owns one token (a query in `forward` and `backward_query`, a key in `backward_key_value`)
+// and CHUNK channels of the result. It reads the tokens of the other side four at a time. All lanes
+// read the same four, so the cache serves them. The first CHUNK channels of the own token stay in
+// registers. In wider heads the other channels are loaded again, and each chunk of the result
+// computes the scores again. Grid: (T / GROUP, heads * chunks, B).
+// backward_delta: one invocation per query.
+// FLOPs 4 T^2 I B forward, 6 T^2 I B for dq, 8 T^2 I B for dk and dv, for d <= CHUNK. Bytes: each
+// workgroup reads k and v (or q and dy) of its head once, thus 8 T^2 I B / GROUP.
 
 override T: u32;
 override HEADS: u32;
 override WIDTH: u32;
-override SCALE: f32;        // log2(e) / sqrt(d): scores are in units of log 2
+override SCALE: f32;        // log2(e) / sqrt(d), so that scores are in units of log 2
 override ADD: bool;
 
-const GROUP = 64u;
-const CHUNK = 8u;
+const GROUP = 64u;          // tokens of a workgroup
+const CHUNK = 8u;           // channels of the result of an invocation
 const LOWEST = -1e38;       // score of a key that does not exist
 
 @group(0) @binding(0) var<storage, read> q: array<f32>;
@@ -28,10 +41,10 @@ const LOWEST = -1e38;       // score of a key that does not exist
 
 struct Position {
   token: u32,     // may lie past the end
-  clamped: u32,
-  head: u32,      // counted over the batch
-  base: u32,      // of the head's channels
-  first: u32,     // channel of the chunk
+  clamped: u32,   // the same, or the last token
+  head: u32,      // numbered through the batch
+  base: u32,      // index of the head's first element
+  first: u32,     // first channel of the chunk
 }
 
 fn place(lane: Lane) -> Position {
@@ -41,7 +54,7 @@ fn place(lane: Lane) -> Position {
   return Position(token, min(token, T - 1u), head, head * WIDTH * T, lane.workgroup.y % chunks * CHUNK);
 }
 
-// Four tokens of the other side from j on; past the end the last one again.
+// Four tokens of the other side from j on. Past the end the last token is repeated.
 fn four(j: u32) -> vec4<u32> {
   return min(vec4<u32>(j, j + 1u, j + 2u, j + 3u), vec4<u32>(T - 1u));
 }
@@ -66,6 +79,7 @@ fn in_head(channel: u32) -> bool {
   return WIDTH % CHUNK == 0u || channel < WIDTH;
 }
 
+// Whether the four tokens from j on exist.
 fn exist(j: u32) -> vec4<bool> {
   return vec4<u32>(j, j + 1u, j + 2u, j + 3u) < vec4<u32>(T);
 }
@@ -251,7 +265,7 @@ struct Dims {
 @group(0) @binding(2) var<storage, read_write> delta_out: array<f32>;
 @group(0) @binding(3) var<uniform> dims: Dims;
 
-// delta = rowsum(dy * y), one query an invocation; both forms use it.
+// delta = rowsum(dy * y). Both variants use it.
 @compute @workgroup_size(FLAT)
 fn backward_delta(lane: Lane) {
   let i = flat_index(lane);

@@ -1,23 +1,34 @@
-// y = softmax(q k^T / sqrt(d)) v in each head: the form for software Vulkan (one subgroup of L lanes, no barriers).
-// q, k, v, y [B, I, T]; head h owns the d = WIDTH channels from h d; tokens lie side by side, so lanes load neighbours.
-// stats [B, heads, 2, T] holds the largest score of each query, in units of log 2, and the reciprocal of the sum of the exponentials
-// relative to it: more exact than their logarithm. The T x T matrix is never stored (Dao 2023, "FlashAttention-2").
+// y = softmax(q k^T / sqrt(d)) v in each head: the subgroup variant, for software Vulkan.
 //
-// A lane owns two tokens (queries in `forward` and `backward_query`, keys in `backward_key_value`) and CHUNK channels of the result. Tokens
-// of the other side come in tiles of L: each lane loads one and its values are broadcast, so one load serves 2 L multiply-adds (two own
-// tokens are a quarter faster than one, four no faster still). The first CHUNK channels of the own tokens stay in registers, the rest (wide
-// heads) is loaded again, and for each chunk of the result the scores are computed again. Grid (T / 2 L, heads * chunks, B).
-// FLOPs 4 T^2 I B forward, 6 for dq, 8 for dk and dv (d <= CHUNK); the other side is read T / 2 L times.
+// Backward, with p recomputed from stats and delta = rowsum(dy * y), which attention.wgsl computes:
+//   dv = p^T dy;  ds = p * (dy v^T - delta);  dq = ds k / sqrt(d);  dk = ds^T q / sqrt(d)
 //
-// Backward, with p recomputed from stats and delta = rowsum(dy * y):   dv = p^T dy   ds = p * (dy v^T - delta)   dq = ds k   dk = ds^T q
+// q, k, v, y, dy, dq, dk, dv  [B, I, T]. Head h has the d = WIDTH channels from h d on. The tokens
+//                             of a channel are contiguous, so neighboring lanes load neighboring
+//                             elements.
+// stats, saved                [B, heads, 2, T]: the largest score of each query in units of log 2,
+//                             and the reciprocal of the sum of exponentials relative to it. This is
+//                             more accurate than the logarithm of the sum. The T x T matrix is
+//                             never stored (Dao 2023, "FlashAttention-2").
+// delta                       [B, heads, T]
+//
+// One workgroup is one subgroup of L lanes. A lane owns OWN tokens (queries in `forward` and
+// `backward_query`, keys in `backward_key_value`) and CHUNK channels of the result. Tokens of the
+// other side come in tiles of L: each lane loads one and its values are broadcast, so one load
+// serves 2 L multiply-adds. Two own tokens are a quarter faster than one; four are no faster. The
+// first CHUNK channels of the own tokens stay in registers. In wider heads the other channels are
+// loaded again, and each chunk of the result computes the scores again.
+// Grid: (T / (OWN L), heads * chunks, B).
+// FLOPs 4 T^2 I B forward, 6 T^2 I B for dq, 8 T^2 I B for dk and dv, for d <= CHUNK. Bytes: each
+// workgroup reads k and v (or q and dy) of its head once, thus 8 T^2 I B / (OWN L).
 
 override T: u32;
 override HEADS: u32;
 override WIDTH: u32;
-override SCALE: f32;        // log2(e) / sqrt(d): scores are in units of log 2
+override SCALE: f32;        // log2(e) / sqrt(d), so that scores are in units of log 2
 override ADD: bool;
 
-const CHUNK = 8u;
+const CHUNK = 8u;           // channels of the result of a lane
 const OWN = 2u;             // tokens of a lane
 alias Own = vec2<f32>;
 const LOWEST = -1e38;       // score of a key that does not exist
@@ -29,11 +40,11 @@ const LOWEST = -1e38;       // score of a key that does not exist
 @group(0) @binding(4) var<storage, read_write> stats: array<f32>;
 
 struct Position {
-  token: u32,     // the lane's first; the others follow at a distance of L. They may lie past the end
-  at: vec2<u32>,  // the same, not past the end
-  head: u32,      // counted over the batch
-  base: u32,      // of the head's channels
-  first: u32,     // channel of the chunk
+  token: u32,     // the lane's first token; the others follow at a distance of L. May lie past the end
+  at: vec2<u32>,  // the lane's tokens; the last token where one lies past the end
+  head: u32,      // numbered through the batch
+  base: u32,      // index of the head's first element
+  first: u32,     // first channel of the chunk
 }
 
 fn place(lane: Lane) -> Position {
@@ -60,14 +71,14 @@ fn own_dy(row: u32, p: Position) -> Own {
   return Own(dy[row + p.at.x], dy[row + p.at.y]);
 }
 
-// sum += own * (the value of each lane)
+// sum[l] += own * (value of lane l)
 fn accumulate(sum: ptr<function, array<Own, L>>, own: Own, value: f32) {
   for (var l = 0u; l < L; l++) {
     (*sum)[l] += own * subgroupShuffle(value, l);
   }
 }
 
-// The sum over the lanes of weight times their value.
+// Sum over l of weight[l] * (value of lane l).
 fn weighted(weight: ptr<function, array<Own, L>>, value: f32) -> Own {
   var sum = Own();
   for (var l = 0u; l < L; l++) {
@@ -80,8 +91,9 @@ fn in_head(channel: u32) -> bool {
   return WIDTH % CHUNK == 0u || channel < WIDTH;
 }
 
-// A channel of the result, or the last one: subgroup functions may not stand in a branch on a chunk's number, which compilers take for
-// different from lane to lane.
+// Index of channel c of the chunk, or of the head's last channel if the chunk is wider than the
+// head. A branch would do, but compilers take the chunk's number for different in each lane and
+// then reject subgroup functions in that branch.
 fn channel_row(p: Position, c: u32) -> u32 {
   return p.base + select(min(p.first + c, WIDTH - 1u), p.first + c, WIDTH % CHUNK == 0u) * T;
 }

@@ -1,48 +1,68 @@
-// y = (x - mean) * rstd * w + b          x, y [B, C, HW]   w, b, running_mean, running_variance [C]
-// mean and variance (biased) of each channel over the batch; in evaluation the running ones. rstd = 1 / sqrt(variance + EPS).
-// A row is one channel of one image: SPAN lanes share a row, WG / SPAN rows a workgroup.
+// y = (x - mean) * rstd * w + b, rstd = 1 / sqrt(variance + EPS) (Ioffe and Szegedy 2015).
+// In training, mean and (biased) variance are those of each channel over the batch, N = B HW
+// elements. In evaluation they are the running statistics.
 //
-// Training:   row_moments     moments [B, C, 2] = (mean - k, sum of squared distances from it) of each row, Welford's; k is the first element
-//                             of the channel, so nothing is lost where the mean is large against the deviation.
-//             channel_moments merges a channel's rows (Chan, Golub and LeVeque 1979), updates the running statistics (the variance with N - 1),
-//                             and writes saved [C, 4] = (k, mean - k, rstd, 0) and table [C, 4] = (k, rstd w, b - (mean - k) rstd w, 0).
-// Evaluation: channel_running writes the same two from the running statistics, with k = mean.
-// Both:       normalise       y = (x - table.x) * table.y + table.z: one invocation does four elements.
-// FLOPs about 9 n; bytes 12 n.
+// x, y, dy, dx                    [B, C, HW], n elements
+// w, b, dw, db                    [C]
+// running_mean, running_variance  [C], updated in place in training; `mean` and `variance` in
+//                                 evaluation
+// moments, rows, parts            [B, C, 2]: a pair per row. A row is one channel of one image.
+// saved, statistics, forward_saved  [C, 4] = (k, mean - k, rstd, 0)
+// table, coefficients             [C, 4]: coefficients of the elementwise pass
 //
+// k is a value near the mean: the first element of the channel in training, the running mean in
+// evaluation. Differences from k keep their digits when the mean is large compared with the
+// standard deviation.
+//
+// Forward in training:
+//   row_moments      moments = (mean - k, sum of squared differences from the mean) of each row, by
+//                    Welford's method
+//   channel_moments  merges the rows of a channel (Chan, Golub and LeVeque 1979), updates the
+//                    running statistics (with the variance over N - 1), writes `saved` and
+//                    table = (k, rstd w, b - (mean - k) rstd w, 0)
+// Forward in evaluation:
+//   channel_running  writes `saved` and `table` from the running statistics
+// Forward in both:
+//   normalize        y = (x - table.x) * table.y + table.z
 // Backward, with h = (x - mean) rstd:
-//             row_gradients   parts [B, C, 2] = (sum of dy, sum of dy h) of each row.
-//             backward_weight dw = sum of dy h and db = sum of dy over the batch, one workgroup a channel.
-//             backward_table  dx = rstd w (dy - (db + h dw) / N), in evaluation rstd w dy, as coefficients of dy, x - k and 1.
-//             backward_input  dx from them: one invocation does four elements.
-// FLOPs about 12 n; bytes 20 n.
+//   row_gradients    parts = (sum of dy, sum of dy h) of each row
+//   backward_weight  dw = sum of dy h, db = sum of dy over the batch
+//   backward_table   table = coefficients of dx = rstd w (dy - (db + h dw) / N) in dy, x - k and 1;
+//                    in evaluation dx = rstd w dy
+//   backward_input   dx from these coefficients
+//
+// row_*: SPAN lanes share a row, and a workgroup does WG / SPAN rows. channel_moments,
+// backward_weight, backward_table: one workgroup per channel. channel_running: one invocation per
+// channel. normalize, backward_input: one invocation computes four elements.
+// FLOPs about 9 n forward, 12 n backward; bytes 12 n forward, 20 n backward.
 
 override C: u32;
 override HW: u32;
 override ALIGNED: bool;   // HW is a multiple of 4
-override SPAN: u32;       // lanes a row, a power of two
+override SPAN: u32;       // lanes per row, a power of two
 override EPS: f32;
 override MOMENTUM: f32;
 override TRAINING: bool;
 override ADD: bool;
 
-struct Dims { batch: u32, length: u32 }   // length: B C HW in vec4s
+struct Dims { batch: u32, length: u32 }   // B; B C HW in vec4s
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> moments: array<vec2<f32>>;
 @group(0) @binding(8) var<uniform> dims: Dims;
 
-// First element of a channel.
+// First element of a channel in the first image.
 fn reference(channel: u32) -> f32 {
   return x[channel * HW / 4u][channel * HW % 4u];
 }
 
-// Which elements of vec4 number i are among the HW from `start` on.
+// Which elements of vec4 i lie in the row that begins at `start`.
 fn inside(i: u32, start: u32) -> vec4<bool> {
   if (ALIGNED) {
     return vec4<bool>(true);
   }
-  return vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) - start < vec4<u32>(HW);   // below start: wraps to large numbers
+  // Before the start the difference wraps to a large number.
+  return vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) - start < vec4<u32>(HW);
 }
 
 @compute @workgroup_size(WG)
@@ -56,7 +76,7 @@ fn row_moments(lane: Lane) {
   for (var i = start / 4u + lane.index % SPAN; row < dims.batch * C && 4u * i < start + HW; i += SPAN) {
     let mask = inside(i, start);
     n += select(vec4<f32>(), vec4<f32>(1.0), mask);
-    let v = select(mean, x[i] - k, mask);   // what lies outside changes nothing
+    let v = select(mean, x[i] - k, mask);   // elements outside change nothing
     let d = v - mean;
     mean += d / max(n, vec4<f32>(1.0));
     squares += d * (v - mean);
@@ -121,7 +141,7 @@ fn channel_running(lane: Lane) {
 @group(0) @binding(1) var<storage, read> coefficients: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
-// The coefficients of element number i; what pads the storage has some channel's too.
+// The coefficients of element i. The padding of the storage takes those of some channel.
 fn line(i: u32) -> vec4<f32> {
   return coefficients[i / HW % C];
 }
@@ -143,7 +163,7 @@ fn normalize(lane: Lane) {
   }
 }
 
-@group(0) @binding(1) var<storage, read> statistics: array<vec4<f32>>;   // saved by forward
+@group(0) @binding(1) var<storage, read> statistics: array<vec4<f32>>;   // `saved` of the forward pass
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> parts: array<vec2<f32>>;
 
@@ -167,7 +187,7 @@ fn row_gradients(lane: Lane) {
   }
 }
 
-// (sum of dy, sum of dy h) of a channel, in a fixed order.
+// (sum of dy, sum of dy h) of a channel over the batch, in a fixed order.
 fn batch_sum(channel: u32, lane: Lane) -> vec2<f32> {
   var part = vec2<f32>();
   for (var i = lane.index; i < dims.batch; i += WG) {

@@ -1,9 +1,16 @@
-// loss[b] = sum over i of log(1 + exp(l)) - p l,  p = (x + 1) / 2                      logits l, x in [-1, 1] [B, n]; loss [B], in nats
-// The negative log-likelihood of pixels that are on with probability p under independent coins (Kingma and Welling 2014, appendix C.1).
+// loss[b] = sum over i of log(1 + exp(l)) - p l,  p = (x + 1) / 2
 // dl = dy[b] (sigmoid(l) - p)
-// With w the probability of the outcome that the logit speaks against (1 - p if l > 0, else p), nothing cancels:
+// The negative log-likelihood, in nats, of pixels that are 1 with probability p, under independent
+// Bernoulli variables with logits l (Kingma and Welling 2014, appendix C.1).
+//
+// Let w be the probability of the outcome that the logit makes unlikely: 1 - p if l > 0, else p.
+// Then nothing cancels in
 //   loss = |l| w + log(1 + exp(-|l|));  dl = sign(l) dy[b] (w - sigmoid(-|l|))
-// Forward: one workgroup an image. Backward: one invocation an element. FLOPs about 24 B n; bytes 8 B n and 12 B n.
+//
+// logits, x, dx  [B, n]: logits l, images in [-1, 1], gradient dl
+// loss, dy       [B]
+// forward: one workgroup per image. backward: one invocation per element.
+// FLOPs about 24 B n each; bytes 8 B n forward, 12 B n backward.
 
 override ADD: bool;
 override IMAGE_SIZE: u32;   // n
@@ -14,6 +21,7 @@ struct Dims { length: u32 }   // B n
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>;
 
+// w of element i.
 fn against(i: u32) -> f32 {
   return 0.5 + 0.5 * select(x[i], -x[i], logits[i] > 0.0);
 }

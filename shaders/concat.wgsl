@@ -1,10 +1,19 @@
-// y[b, :] = a[b, :] then b[b, :]: channels of two tensors one after the other.     a [B, Ca, ...]   b [B, Cb, ...]   y [B, Ca + Cb, ...]
-// Of one image, each operand is one contiguous piece of y, so the kernels copy pieces and know neither height nor width.
-// Grid (elements of an image, batch, operand): nothing is divided, and each workgroup copies from one operand. An invocation copies four
-// elements where the pieces' lengths divide by 4 (the lengths then count vec4s), else one (`_scalar`).
-// FLOPs 0; bytes 8 n. The gradient of an operand is its piece of dy.
+// y[b] = (a[b], b[b]): concatenates the channels of two tensors.
+// The gradient of an operand is its part of dy.
+//
+// a        [B, Ca, ...]
+// b        [B, Cb, ...]
+// y, dy    [B, Ca + Cb, ...]
+// dx       of the shape of a, or of b if SECOND
+//
+// In one image, each operand is one contiguous part of y. So the kernels copy parts and need
+// neither height nor width. Grid: (elements of an image, batch, operand), so that no index is
+// divided and each workgroup copies from one operand. An invocation copies four elements if the
+// lengths of the parts are multiples of 4 (then the lengths count vec4s), otherwise one (entry
+// points `*_scalar`).
+// FLOPs 0, backward with ADD n; bytes 8 n.
 
-struct Dims { length_a: u32, length_b: u32 }   // of one image
+struct Dims { length_a: u32, length_b: u32 }   // elements or vec4s of one image
 
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;

@@ -1,13 +1,25 @@
-// Convolution as a matrix product over gathered pixels, for real GPUs (conv2d_weight.wgsl has the gradient of the weights).
+// Convolution as a matrix product over gathered pixels: the tiled variant. conv2d_weight.wgsl
+// computes the gradients of weights and bias.
 //
-//   forward          y[n,o,i,j]  = b[o] + sum_{c,r,s} w[o,c,r,s] x[n,c,stride i+r-pad,stride j+s-pad]        zeros outside of x
-//   backward_input   dx[n,c,i,j] (+)= sum_{o,r,s} w[o,c,r,s] dy[n,o,(i+pad-r)/stride,(j+pad-s)/stride]       where both are whole numbers
+//   forward         y[n,o,i,j] = b[o] + sum_{c,r,s} w[o,c,r,s] x[n,c,stride i+r-pad,stride j+s-pad]
+//                   with zeros outside of x
+//   backward_input  dx[n,c,i,j] (+)= sum_{o,r,s} w[o,c,r,s]
+//                   dy[n,o,(i+pad-r)/stride,(j+pad-s)/stride] over the r, s for which both
+//                   quotients are integers
 //
-// x [batch,Ci,H,W], w [Co,Ci,kernel,kernel], y [batch,Co,H',W']. `source` is what is gathered from (x or dy), `result` what is written.
-// A workgroup of 256 computes TILE_M channels of TILE_N = 4096 / TILE_M pixels, an invocation 4 by 4 of them. For each tap, 16 channels of
-// the source at a time go through workgroup memory; pixels are numbered through the batch, so small images fill the tiles.
-// With a stride, backward_input takes the pixels of dx by their remainders (workgroup z), each of which meets its own taps only.
-// FLOPs 2 batch H' W' Co Ci kernel^2 for either; bytes about those of x, y and w.
+// source  x [batch, Ci, H, W] forward, dy [batch, Co, H', W'] backward
+// w       [Co, Ci, kernel, kernel]
+// b       [Co]
+// result  y [batch, Co, H', W'] forward, dx [batch, Ci, H, W] backward
+//
+// A workgroup of 256 computes a tile of TILE_M channels by TILE_N pixels; an invocation computes 4
+// by 4 of them. For each tap of the kernel, the workgroup loads TILE_K channels of the source at a
+// time into workgroup memory. Pixels are numbered through the batch, so small images fill the tiles
+// too.
+// Grid: (pixels, folded into x and y; tiles of channels, z). With a stride, backward_input divides
+// the pixels of dx by their remainders modulo the stride (also in z): all pixels of a workgroup
+// then meet the same taps.
+// FLOPs 2 batch H' W' Co Ci kernel^2 each; bytes at least those of x, y and w.
 
 struct Dims {
   batch: u32,
@@ -17,11 +29,12 @@ struct Dims {
 }
 
 override ADD: bool;
-override TILE_M: u32;   // 32 or 64
+override TILE_M: u32;   // 32 or 64: rows of a tile
 override TILE_N = TILE_ELEMENTS / TILE_M;
-const TILE_ELEMENTS = 4096u;
+const TILE_ELEMENTS = 4096u;    // 16 for each of the 256 invocations
 const TILE_K = 16u;
-override LEFT_ROW = TILE_M / 4u + 1u;    // one more than needed: lanes that store a column meet different banks
+// In vec4s. One more than needed, so that lanes that store a column use different memory banks.
+override LEFT_ROW = TILE_M / 4u + 1u;
 override RIGHT_ROW = TILE_N / 4u;
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -35,17 +48,23 @@ var<workgroup> right: array<vec4<f32>, RIGHT_ROW * TILE_K>;    // [channel of th
 
 struct Block { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
 
-// Four pixels of the result: where channel 0 of each stands, and the pixel of the source that its first tap meets.
+// Four pixels of the result: index of channel 0 in `result`, whether the pixel exists, index of the
+// image in `source`, and the pixel of the source under its first tap.
 struct Pixels { result: vec4<u32>, live: vec4<bool>, origin: vec4<u32>, y: vec4<i32>, x: vec4<i32> }
 
-// The taps that are met, the step from one to the next in the source, and the index in w of (result channel, source channel, y, x).
-struct Taps { count_y: u32, count_x: u32, step: i32, first: u32, per_result: u32, per_source: u32, per_y: u32, per_x: u32 }
+// The taps that a pixel meets: their number, the step from one to the next in the source, and the
+// index in w as first + channel of result * per_result + channel of source * per_source + ...
+struct Taps {
+  count_y: u32, count_x: u32, step: i32, first: u32, per_result: u32, per_source: u32, per_y: u32, per_x: u32
+}
 
-// Pixels (every a + first_y, every b + first_x) of the result, numbered by (image, a, b).
+// The four pixels of this invocation, among the pixels (every a + first_y, every b + first_x) of
+// the result, numbered by (image, a, b).
 fn pixels_at(group: vec3<u32>, groups: vec3<u32>, index: u32, every: u32, first_y: u32, first_x: u32) -> Pixels {
   let number = (group.y * groups.x + group.x) * TILE_N + index % RIGHT_ROW * 4u + vec4<u32>(0u, 1u, 2u, 3u);
   let lines = (dims.height_result + every - 1u - first_y) / every;
-  let columns = (dims.width_result + every - 1u - first_x) / every;    // none in an image of one column, from the second on
+  // An image with one column has zero columns for first_x > 0.
+  let columns = (dims.width_result + every - 1u - first_x) / every;
   let live = number < vec4<u32>(dims.batch * lines * columns);
   let line = number / max(columns, 1u);
   let image = line / max(lines, 1u);
@@ -152,7 +171,7 @@ fn backward_input(
   let first_y = group.z / every % every;
   let first_x = group.z % every;
   let tile_m = group.z / (every * every);
-  // The first tap that a pixel of these remainders meets, and how many it meets.
+  // The first tap that a pixel with these remainders meets, and how many it meets.
   let tap_y = (first_y + dims.pad) % every;
   let tap_x = (first_x + dims.pad) % every;
   let count_y = (dims.kernel + every - 1u - tap_y) / every;

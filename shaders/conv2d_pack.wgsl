@@ -1,19 +1,28 @@
-// Weights and bias as the subgroup kernels read them: packed[tile][0] the bias, packed[tile][1 + k taps + tap] the weights, each for the
-// `tile` channels m = tile number * tile .. of the result.
+// Weights and bias in the order in which the subgroup kernels read them. packed[tile][0] is the
+// bias and packed[tile][1 + k taps + tap] are the weights, each for the `tile` channels of the
+// result from (number of the tile) * tile on.
 //
-//   pack_forward    weight(m, k, tap) = w[m, k, tap]               m = channel of y,  k = channel of x;  bias b[m]
-//   pack_backward   weight(m, k, tap) = w[k, m, taps - 1 - tap]    m = channel of x,  k = channel of y, kernel turned by 180 degrees;  bias 0
+//   pack_forward   weight(m, k, tap) = w[m, k, tap]             m = channel of y, k = channel of x;
+//                  bias b[m]
+//   pack_backward  weight(m, k, tap) = w[k, m, taps - 1 - tap]  m = channel of x, k = channel of y,
+//                  the kernel rotated by 180 degrees; bias 0
 //
-// w [Co,Ci,k,k] as in PyTorch; taps = k k. Rows beyond the last channel are zero, so the convolution needs no mask on them.
-// One invocation an element of packed. No arithmetic; 8 bytes an element.
+// w       [Co, Ci, kernel, kernel], as in PyTorch; taps = kernel^2
+// b       [Co]
+// packed  [ceil(outputs / tile), 1 + inputs taps, tile]; entries of channels that do not exist are
+//         zero
+//
+// One invocation per element of packed. FLOPs 0; bytes 8 per element.
 
-struct Dims { outputs: u32, inputs: u32, taps: u32, tile: u32 }   // channels m and k; channels of a tile
+// Number of channels m and k, of taps, and of channels in a tile.
+struct Dims { outputs: u32, inputs: u32, taps: u32, tile: u32 }
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> w: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> packed: array<f32>;
 
+// What an element of packed holds. `live`: it exists. `known`: its channel exists.
 struct Position { live: bool, channel: u32, known: bool, is_bias: bool, input: u32, tap: u32 }
 
 fn place(index: u32) -> Position {

@@ -1,14 +1,25 @@
-// Convolution 1x1 for software Vulkan: a matrix product over channels, pixels numbered through the images.
+// Convolution with a kernel of 1 x 1: the subgroup variant. It is a matrix product over channels,
+// with pixels numbered through the batch.
 //
-//   convolve   result[n,m,p] (+)= bias[m] + sum_k weight(m,k) source[n,k,p]      forward, and the gradient of x with the weights transposed
-//   partial    partial_w[split,o,c] = sum_{n,p} dy[n,o,p] x[n,c,p]               partial_b[split,o] = sum_{n,p} dy[n,o,p]
+//   convolve  result[n,m,p] (+)= bias[m] + sum_k weight(m,k) source[n,k,p]
+//             forward; with the transposed weights the gradient of x
+//   partial   partial_w[split,o,c] = sum_{n,p} dy[n,o,p] x[n,c,p]
+//             partial_b[split,o] = sum_{n,p} dy[n,o,p]
 //
-// convolve: workgroup (x, y: columns, z: tile) = one subgroup; a lane owns 4 columns (n,p) of the batch and 4 GROUPS channels; `weights` are
-// packed by conv2d_pack.wgsl. partial: workgroup (c tile, o tile, split); a lane owns 4 input channels; a split sums the images split,
-// split + splits, ...; conv2d_sum.wgsl adds the splits.
-// FLOPs 2 batch pixels Ci Co each. For each channel (or pixel) 8 loads for 16 GROUPS multiply-adds: bound by loads.
+// source, x            [batch, channels_in, pixels]
+// result, dy           [batch, channels_out, pixels]
+// weights              packed by conv2d_pack.wgsl, with 4 GROUPS channels per tile
+// partial_w, partial_b [splits, Co, Ci], [splits, Co]; conv2d_sum.wgsl adds the splits
+//
+// One workgroup is one subgroup. convolve: a lane owns LANE_COLUMNS pixels and 4 GROUPS channels;
+// grid (pixels, folded into x and y; tiles of channels, z). partial: a lane owns 4 channels of x;
+// grid (tiles of c, tiles of o, splits). A split sums the images split, split + splits, and so on.
+// FLOPs 2 batch pixels Ci Co each; per channel (or pixel) a lane does 8 loads for 16 GROUPS
+// multiply-adds, so loads limit the speed. Bytes (2 / GROUPS) batch pixels Ci Co, mostly
+// from caches.
 
-struct Dims { batch: u32, channels_in: u32, channels_out: u32, pixels: u32, splits: u32 }   // "in" is the source, x or dy
+// "in" is the source: x forward, dy in the gradient of x.
+struct Dims { batch: u32, channels_in: u32, channels_out: u32, pixels: u32, splits: u32 }
 
 override ADD: bool;
 
@@ -17,10 +28,11 @@ override ADD: bool;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
-const LANE_COLUMNS = 4u;
+const LANE_COLUMNS = 4u;   // pixels of a lane: the width of a vec4
 const STEPS = vec4<u32>(0u, 1u, 2u, 3u);
 
-// Where columns of the batch start in a tensor of this many channels; beyond the end, the last column.
+// Index of channel 0 of four pixels in a tensor with this many channels. Past the end the last
+// pixel is repeated.
 fn spot(columns: vec4<u32>, channels: u32) -> vec4<u32> {
   let at = min(columns, vec4<u32>(dims.batch * dims.pixels - 1u));
   return at / dims.pixels * channels * dims.pixels + at % dims.pixels;
@@ -77,18 +89,18 @@ fn store_rows(lane: Lane, columns: vec4<u32>, tile: ptr<function, Tile>, k: u32)
 
 @compute @workgroup_size(L)
 fn partial(
-  // Apart, not as a Lane: Tint takes a struct for different from lane to lane if one of its members is, and no subgroup function may stand
-  // in a loop on such a value.
+  // Not a Lane: Tint takes a whole struct for different in each lane if one of its members is, and
+  // rejects subgroup functions in a loop that depends on such a value.
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
   let lane = Lane(group, groups, index);
   let first = lane.workgroup.y * 4u * GROUPS;
-  let mine = first + 4u * min(lane.index, GROUPS - 1u);         // this lane's rows of dy
+  let mine = first + 4u * min(lane.index, GROUPS - 1u);   // the first of this lane's rows of dy
   let channel = 4u * (lane.workgroup.x * L + lane.index);
   let split = group.z;
-  // Where the planes of this lane's rows and columns start.
+  // Index of the planes of this lane's rows and columns.
   let row = min(mine + STEPS, vec4<u32>(dims.channels_out - 1u)) * dims.pixels;
   let column = min(channel + STEPS, vec4<u32>(dims.channels_in - 1u)) * dims.pixels;
   var tile: Tile;

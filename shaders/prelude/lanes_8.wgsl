@@ -1,2 +1,3 @@
-// Lanes of a subgroup: known when the shader is linked, so loops over lanes are unrolled.
+// Lanes of a subgroup. The number is known when a shader is linked, so that loops over lanes are
+// unrolled.
 const L = 8u;

@@ -1,11 +1,15 @@
-// Outer products between the lanes of a subgroup: what convolutions and matrix products are made of where loads are dear and a shuffle is
-// one instruction (software Vulkan).
-// A tile has 4 GROUPS rows and 4 columns for each lane; lane l < GROUPS holds rows 4 l .. 4 l + 3 of the left factor and broadcasts them.
+// Outer products between the lanes of a subgroup, for convolutions and matrix products on software
+// Vulkan. There a load is slow and a shuffle is one instruction.
 //
-// The tile must stay in registers, so every loop over it must be unrolled by the driver, so that indices and lanes are constants. Mesa unrolls
-// a loop if trips times instructions stay below about 800, and none with a loop inside that stays: hence small bodies, called several times.
+// A tile has 4 GROUPS rows, and 4 columns for each lane. Lane l < GROUPS holds rows 4 l to 4 l + 3
+// of the left factor and broadcasts them to the other lanes.
+//
+// The tile must stay in registers. So the driver must unroll every loop over it, which makes
+// indices and lane numbers constants. Mesa unrolls a loop if its trips times its instructions stay
+// below about 800 and if no loop remains inside. Hence function bodies are small and called several
+// times.
 
-override GROUPS: u32;   // 1 to min(L, 8)
+override GROUPS: u32;   // at most L
 alias Tile = array<vec4<f32>, 4u * L>;
 
 // tile[row] += a[row] * p

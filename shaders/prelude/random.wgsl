@@ -1,26 +1,33 @@
-// The random generator: Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed by the seed.
-// It has no state: the counter says what a number is for, so a sample depends on its own number and not on its batch, a resumed run goes on
-// bit for bit, and a mask is recomputed instead of stored.
-// Normal numbers by Box and Muller (1958) with polynomials of + and * for log, sin and cos (Cephes' single precision ones): the builtin
-// functions differ between drivers, and sin and cos are only specified near [-pi, pi].
+// The random generator: Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1,
+// 2, 3"), keyed by the seed.
+//
+// The generator has no state. Its counter is made from the purpose of a number, the step, the image
+// and the position in the image. So a sample depends on its own number and not on its batch, a
+// resumed run continues bit for bit, and a mask is computed again instead of stored.
+//
+// Normal numbers use the method of Box and Muller (1958). log, sin and cos are polynomials of + and
+// * (the single-precision ones of Cephes), because the builtin functions differ between drivers and
+// sin and cos are only specified near [-pi, pi].
 
-// First word of the counter: what a number is drawn for.
+// Random streams: the purpose of a number, and the first word of the counter. "Host" marks the
+// streams that only the host uses.
 const STREAM_TIMESTEP = 0u;
 const STREAM_NOISE = 1u;
 const STREAM_LABEL = 2u;
-const STREAM_SAMPLE = 3u;      // the noise a sample starts from
-const STREAM_SAMPLER = 4u;     // the noise a sampler adds on its way
+const STREAM_SAMPLE = 3u;      // initial noise of a sample
+const STREAM_SAMPLER = 4u;     // noise that a sampler adds at each step
 const STREAM_PERMUTATION = 5u;
-const STREAM_PARAMETER = 6u;   // drawn on the host, like the next
-const STREAM_PICTURE = 7u;
-const STREAM_DROPOUT = 8u;     // with the layer's number in the upper 24 bits
+const STREAM_PARAMETER = 6u;   // initial parameters (host)
+const STREAM_PICTURE = 7u;     // (host)
+const STREAM_DROPOUT = 8u;     // the upper 24 bits hold the layer's number
 const STREAM_FLIP = 9u;
-const STREAM_LATENT = 10u;     // the noise of a reparametrised latent
-const STREAM_CORRECTOR = 11u;  // the noise of a Langevin corrector
-const STREAM_SUBSET = 12u;     // which images a subset of a set has, drawn on the host
-const STREAM_DEQUANTIZATION = 13u;  // where in its bin a pixel lies, drawn on the host
-const STREAM_PROBE = 14u;      // signs for the estimate of a divergence, drawn on the host
+const STREAM_LATENT = 10u;     // noise of a reparameterized latent
+const STREAM_CORRECTOR = 11u;  // noise of a Langevin corrector
+const STREAM_SUBSET = 12u;     // choice of the images of a subset (host)
+const STREAM_DEQUANTIZATION = 13u;  // position of a pixel in its bin (host)
+const STREAM_PROBE = 14u;      // signs for the estimate of a divergence (host)
 
+// Upper 32 bits of the product a b.
 fn multiply_high(a: u32, b: u32) -> u32 {
   let a0 = a & 0xffffu;
   let a1 = a >> 16u;
@@ -44,7 +51,7 @@ fn philox(counter: vec4<u32>, seed: vec2<u32>) -> vec4<u32> {
   return c;
 }
 
-// Four random words for (stream, step or zero, image, block of four elements), keyed by the run's seed.
+// Four random words for (stream, step or zero, image, block of four elements) and the run's seed.
 fn random_words(stream: u32, at: u32, image: u32, block: u32) -> vec4<u32> {
   return philox(vec4<u32>(stream, at, image, block), vec2<u32>(step.seed_low, step.seed_high));
 }
@@ -52,7 +59,7 @@ fn random_words(stream: u32, at: u32, image: u32, block: u32) -> vec4<u32> {
 // ln(u) for u = (bits / 2^8 + 1) / 2^24 in (0, 1]: never zero.
 fn log_uniform(bits: u32) -> f32 {
   let u = (f32(bits >> 8u) + 1.0) * 0x1p-24;
-  let raw = bitcast<u32>(u) - 0x3f3504f3u;                  // mantissa relative to sqrt(1/2)
+  let raw = bitcast<u32>(u) - 0x3f3504f3u;                  // relative to sqrt(1 / 2)
   let exponent = f32(i32(raw) >> 23u);
   let f = bitcast<f32>((raw & 0x7fffffu) + 0x3f3504f3u) - 1.0;
   let z = f * f;
@@ -68,7 +75,8 @@ fn log_uniform(bits: u32) -> f32 {
   return (f + (p * f * z - 0.5 * z - exponent * 2.12194440e-4)) + exponent * 0.693359375;
 }
 
-// (cos, sin) of 2 pi bits / 2^32: the quadrant by integers, the rest in [-pi/4, pi/4].
+// (cos, sin) of the angle 2 pi bits / 2^32. Integer arithmetic finds the quadrant, so that the rest
+// of the angle lies in [-pi/4, pi/4].
 fn unit_circle(bits: u32) -> vec2<f32> {
   let quadrant = (bits + 0x20000000u) >> 30u;
   let a = f32(i32(bits - (quadrant << 30u))) * 1.4629180792671596e-9;   // (pi / 2) / 2^30

@@ -1,5 +1,6 @@
-// Reductions where one subgroup of L lanes is the whole workgroup: no barrier, no workgroup memory (software Vulkan, where both are dear).
-// All lanes get the result. The order of subgroupAdd is the implementation's, and fixed for a device and driver.
+// Reductions for the subgroup variant: one subgroup of L lanes is the whole workgroup, so they need
+// no barrier and no workgroup memory, which are slow on software Vulkan. All lanes get the result.
+// The driver chooses the order of additions in subgroupAdd; it is fixed for a device and a driver.
 
 const WG = L;
 
@@ -7,7 +8,8 @@ fn workgroup_sum(value: f32, lane: Lane) -> f32 {
   return subgroupAdd(value);
 }
 
-// Sums over each aligned block of `span` lanes (a power of two, at most WG); all lanes of a block get its result.
+// Sums over each aligned block of `span` lanes, where span is a power of two and at most WG. All
+// lanes of a block get its sum.
 fn span_sum(value: vec2<f32>, lane: Lane, span: u32) -> vec2<f32> {
   if (span == L) {
     return subgroupAdd(value);

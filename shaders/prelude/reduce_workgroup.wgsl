@@ -1,5 +1,6 @@
-// Reductions by a fixed tree in workgroup memory: portable to devices without subgroups, whatever their width. All lanes get the result,
-// and the scratch may be used again at once: the functions end with a barrier.
+// Reductions for the tiled variant: a fixed tree in workgroup memory. It needs no subgroups, so it
+// runs on every device. All lanes get the result. The functions end with a barrier, so the
+// workgroup memory can be used again at once.
 
 const WG = 256u;
 
@@ -21,7 +22,8 @@ fn workgroup_sum(value: f32, lane: Lane) -> f32 {
 
 var<workgroup> scratch_pairs: array<vec2<f32>, WG>;
 
-// Sums over each aligned block of `span` lanes (a power of two, at most WG); all lanes of a block get its result.
+// Sums over each aligned block of `span` lanes, where span is a power of two and at most WG. All
+// lanes of a block get its sum.
 fn span_sum(value: vec2<f32>, lane: Lane, span: u32) -> vec2<f32> {
   scratch_pairs[lane.index] = value;
   workgroupBarrier();

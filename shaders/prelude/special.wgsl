@@ -1,6 +1,7 @@
-// Functions that vanish somewhere, and keep their digits there. Built from exp and log, which have many digits everywhere but near a zero.
+// Functions that are zero at some point and stay accurate near it. They are built from exp and log,
+// which are accurate everywhere except near their own zeros.
 
-// (e^x - 1 - x) / x^2 for |x| < 0.7, by its series.
+// (e^x - 1 - x) / x^2 for |x| < 0.7, by its power series.
 fn exp_series(x: f32) -> f32 {
   var p = 2.7557319e-7;
   p = p * x + 2.7557319e-6;
@@ -18,12 +19,12 @@ fn expm1(x: f32) -> f32 {
   return select(exp(x) - 1.0, x + x * x * exp_series(x), abs(x) < 0.7);
 }
 
-// e^x - 1 - x, never negative.
+// e^x - 1 - x, which is never negative.
 fn exp_above_line(x: f32) -> f32 {
   return select(exp(x) - 1.0 - x, x * x * exp_series(x), abs(x) < 0.7);
 }
 
-// log(1 + x): near zero 2 atanh(x / (2 + x)) by its series.
+// log(1 + x). Near zero: 2 atanh(x / (2 + x)) by its power series.
 fn log1p(x: f32) -> f32 {
   if (x < -0.5 || x > 1.0) {
     return log(1.0 + x);
