@@ -40,7 +40,7 @@ const LOWEST = -1e38;       // score of a key that does not exist
 @group(0) @binding(4) var<storage, read_write> stats: array<f32>;
 
 struct Position {
-  token: u32,     // the lane's first token; the others follow at a distance of L. May lie past the end
+  token: u32,     // the lane's first token, maybe past the end; the others follow at a distance of L
   at: vec2<u32>,  // the lane's tokens; the last token where one lies past the end
   head: u32,      // numbered through the batch
   base: u32,      // index of the head's first element

@@ -163,7 +163,7 @@ fn normalize(lane: Lane) {
   }
 }
 
-@group(0) @binding(1) var<storage, read> statistics: array<vec4<f32>>;   // `saved` of the forward pass
+@group(0) @binding(1) var<storage, read> statistics: array<vec4<f32>>;   // forward_saved
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> parts: array<vec2<f32>>;
 

@@ -43,8 +43,8 @@ override RIGHT_ROW = TILE_N / 4u;
 @group(0) @binding(3) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> result: array<f32>;
 
-var<workgroup> left: array<vec4<f32>, LEFT_ROW * TILE_K>;      // [channel of the source][channel of the result]
-var<workgroup> right: array<vec4<f32>, RIGHT_ROW * TILE_K>;    // [channel of the source][pixel]
+var<workgroup> left: array<vec4<f32>, LEFT_ROW * TILE_K>;   // [source channel][result channel]
+var<workgroup> right: array<vec4<f32>, RIGHT_ROW * TILE_K>;   // [source channel][pixel]
 
 struct Block { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
 

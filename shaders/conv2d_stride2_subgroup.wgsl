@@ -1,16 +1,28 @@
-// Convolution 3x3 with stride 2 for software Vulkan; the scheme of conv2d_subgroup.wgsl with patches of one row.
+// Convolution with a kernel of 3 x 3 and stride 2: the subgroup variant. The scheme is that of
+// conv2d_subgroup.wgsl with patches of one row.
 //
-//   forward          y[n,o,i,j]  = b[o] + sum_{c,r,s} x[n,c,2i+r-pad,2j+s-pad] w[o,c,r,s]
-//   backward_input   dx[n,c,i,j] (+)= sum_{o,r,s} dy[n,o,(i+pad-2+r)/2,(j+pad-2+s)/2] w'[c,o,r,s]   where both halves are whole numbers;
-//                    w' the weights turned by 180 degrees, pad the forward one
+//   forward         y[n,o,i,j] = b[o] + sum_{c,r,s} x[n,c,2i+r-pad,2j+s-pad] w[o,c,r,s]
+//   backward_input  dx[n,c,i,j] (+)= sum_{o,r,s} dy[n,o,(i+pad-2+r)/2,(j+pad-2+s)/2] w'[c,o,r,s]
+//                   over the r, s for which both quotients are integers; w' are the weights rotated
+//                   by 180 degrees, pad is the forward one
 //
-// pad 0 or 1, zeros everywhere outside. `weights` are packed by conv2d_pack.wgsl for either. Workgroup z is a tile of 4 GROUPS channels.
-// forward: a lane owns 4 columns of y. backward_input: a lane owns 8 columns of dx, of which taps 0 and 2 meet every second and tap 1 the
-// others; rows are sorted by parity (workgroup z = 2 tile + parity), so a workgroup visits only the kernel rows that hit.
-// FLOPs 18 batch H' W' Ci Co for either. Loads for each (channel, kernel row): 9 pixels forward, 5 backward, and 3 vec4 of weights.
+// source   x [batch, Ci, H, W] forward, dy [batch, Co, H', W'] backward; zeros outside; pad is 0 or
+//          1
+// weights  packed by conv2d_pack.wgsl for either, with 4 GROUPS channels per tile
+// result   y [batch, Co, H', W'] forward, dx [batch, Ci, H, W] backward
+//
+// One workgroup is one subgroup and computes a tile of 4 GROUPS channels (workgroup z) of L
+// patches.
+// forward: a lane owns 4 columns of y. backward_input: a lane owns 8 columns of dx. Taps 0 and 2
+// meet every second of them, tap 1 the others. Rows are sorted by parity (workgroup z = 2 tile +
+// parity), so a workgroup visits only the rows of the kernel that contribute.
+// FLOPs 18 batch H' W' Ci Co each. For each channel and row of the kernel, a lane loads 9 pixels
+// forward or 5 backward, and 3 vec4s of weights; bytes are mostly from caches.
 
+// height and width are those of the result.
 struct Dims {
-  batch: u32, channels_source: u32, channels_result: u32, height_source: u32, width_source: u32, height: u32, width: u32, pad: u32,
+  batch: u32, channels_source: u32, channels_result: u32, height_source: u32, width_source: u32,
+  height: u32, width: u32, pad: u32,
 }
 
 override ADD: bool;
@@ -21,30 +33,31 @@ override ADD: bool;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
 const STRIDE = 2u;
-const PATCH_COLUMNS = 4u;
+const PATCH_COLUMNS = 4u;   // of a patch in one tile: the width of a vec4
 
+// Tile, image, and first row and column of a patch. `live`: it exists.
 struct Patch { tile: u32, image: u32, y: u32, x: u32, live: bool }
 
-// A patch spans `4 every` columns; `every`: 1 = all rows, 2 = the rows of parity z % 2.
+// A patch spans PATCH_COLUMNS every columns. `every` is 1 for all rows, 2 for rows of parity z % 2.
 fn patch_of(lane: Lane, every: u32) -> Patch {
   let columns = (dims.width + PATCH_COLUMNS * every - 1u) / (PATCH_COLUMNS * every);
   let lines = (dims.height + every - 1u) / every;
   let total = dims.batch * lines * columns;
   let number = workgroup_index(lane) * L + lane.index;
-  let at = min(number, total - 1u);        // lanes beyond the end repeat the last patch and store nothing
+  let at = min(number, total - 1u);   // lanes past the end repeat the last patch and store nothing
   let line = at / columns;
   let y = every * (line % lines) + lane.workgroup.z % every;
   return Patch(lane.workgroup.z / every, line / lines, y, PATCH_COLUMNS * every * (at % columns), (number < total) && (y < dims.height));
 }
 
-// The pixel (row, column) of the plane at `origin`, 0 outside.
+// Pixel (row, column) of the plane at `origin`; 0 outside.
 fn pixel(origin: u32, row: i32, column: i32) -> f32 {
   let y = clamp(row, 0, i32(dims.height_source) - 1);
   let x = clamp(column, 0, i32(dims.width_source) - 1);
   return select(0.0, source[origin + u32(y) * dims.width_source + u32(x)], y == row && x == column);
 }
 
-// Where this lane's first weights of the tile stand: the bias.
+// Index of this lane's first entry of the tile, the bias.
 fn weights_of(at: Patch, lane: Lane) -> u32 {
   return at.tile * (1u + 9u * dims.channels_source) * GROUPS + min(lane.index, GROUPS - 1u);
 }
@@ -59,7 +72,7 @@ fn put(at: u32, v: f32, live: bool) {
   }
 }
 
-// Rows 4 l + k of a tile: columns x, x + every, .. as far as they exist.
+// Stores rows 4 l + k of a tile in the columns x, x + every, ... that exist.
 fn store_rows(at: Patch, x: u32, every: u32, tile: ptr<function, Tile>, k: u32) {
   let plane = dims.height * dims.width;
   let first = at.tile * 4u * GROUPS + k;
@@ -112,16 +125,18 @@ fn forward(lane: Lane) {
 
 @compute @workgroup_size(L)
 fn backward_input(
-  // Apart, not as a Lane: Tint takes a struct for different from lane to lane if one of its members is, and no subgroup function may stand
-  // in a loop on such a value.
+  // Not a Lane: Tint takes a whole struct for different in each lane if one of its members is, and
+  // rejects subgroup functions in a loop that depends on such a value.
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
   let lane = Lane(group, groups, index);
   let at = patch_of(lane, STRIDE);
-  var outer_taps: Tile;                    // columns of dx that taps 0 and 2 meet: the odd ones when pad is 1, the even ones when it is 0
-  var middle_tap: Tile;                    // the others
+  // Columns of dx that taps 0 and 2 meet: the odd ones if pad is 1, the even ones if it is 0.
+  var outer_taps: Tile;
+  // The other columns.
+  var middle_tap: Tile;
   let left = i32(at.x / 2u) - 1 + i32(dims.pad);
   let shifted = dims.pad == 0u;
   let parity = (group.z + dims.pad) % 2u;
@@ -130,7 +145,7 @@ fn backward_input(
   var w = weights_of(at, lane) + GROUPS;
   for (var c = 0u; c < dims.channels_source; c++) {
     for (var r = parity; r < 3u; r += 2u) {
-      let row = (i32(at.y + dims.pad + r) - 2) / 2;   // the numerator is even, and -2 at least
+      let row = (i32(at.y + dims.pad + r) - 2) / 2;   // the numerator is even and at least -2
       var v: array<f32, 5>;
       for (var i = 0; i < 5; i++) {
         v[i] = pixel(origin, row, left + i);

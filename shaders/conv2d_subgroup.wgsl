@@ -1,16 +1,28 @@
-// Convolution 3x3 with stride 1 for software Vulkan: no workgroup memory, no barrier, weights broadcast between lanes.
+// Convolution with a kernel of 3 x 3 and stride 1: the subgroup variant, without workgroup memory
+// and without barriers. Weights are broadcast between lanes.
 //
-//   result[n,m,i,j] (+)= bias[m] + sum_{k,r,s} weight(m,k,r,s) source[n,k,i+r-pad,j+s-pad]      zeros outside of the source
+//   convolve  result[n,m,i,j] (+)= bias[m] + sum_{k,r,s} weight(m,k,r,s)
+//             source[n,k,i+r-pad,j+s-pad] forward: source x, result y
+//             gradient of x: source dy, result dx, pad' = 2 - pad
 //
-// Forward: source x, result y. Gradient of x: source dy, result dx, pad' = 2 - pad. weights: packed by conv2d_pack.wgsl for either.
-// One workgroup = one subgroup of L lanes computes a tile of 4 GROUPS channels (workgroup z) of L patches. A lane owns a patch of 2 rows and 4
-// columns; patches are numbered through images, rows and columns, so that small images fill the lanes. For every (channel, kernel row) a lane
-// loads 6 pixels, used by 3 taps of 2 output rows, and 3 vec4 of weights, which `taps` broadcasts.
-// FLOPs 18 batch height width channels_source channels_result. Loads for each source channel and patch: 24 pixels + 9 vec4 of weights for
-// 288 GROUPS multiply-adds: loads (scalar loops over the lanes in this driver) and arithmetic cost about the same.
+// source   [batch, channels_source, height_source, width_source]; zeros outside
+// weights  packed by conv2d_pack.wgsl for either, with 4 GROUPS channels per tile
+// result   [batch, channels_result, height, width]
+//
+// One workgroup is one subgroup of L lanes and computes a tile of 4 GROUPS channels (workgroup z)
+// of L patches. A lane owns a patch of PATCH_ROWS by PATCH_COLUMNS pixels. Patches are numbered
+// through images, rows and columns (workgroup x and y), so small images fill the lanes too. For
+// each channel and row of the kernel a lane loads 6 pixels, which 3 taps of 2 output rows use, and
+// 3 vec4s of weights, which `taps` broadcasts.
+// FLOPs 18 batch height width channels_source channels_result. For each channel of the source, a
+// patch loads 24 pixels and 9 vec4s of weights for 288 GROUPS multiply-adds. In this driver a load
+// is a scalar loop over the lanes, so loads and arithmetic take about the same time; bytes are
+// mostly from caches.
 
+// height and width are those of the result.
 struct Dims {
-  batch: u32, channels_source: u32, channels_result: u32, height_source: u32, width_source: u32, height: u32, width: u32, pad: u32,
+  batch: u32, channels_source: u32, channels_result: u32, height_source: u32, width_source: u32,
+  height: u32, width: u32, pad: u32,
 }
 
 override ADD: bool;
@@ -20,9 +32,10 @@ override ADD: bool;
 @group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
-const PATCH_ROWS = 2u;
-const PATCH_COLUMNS = 4u;
+const PATCH_ROWS = 2u;      // one tile for each
+const PATCH_COLUMNS = 4u;   // the width of a vec4
 
+// Image, first row and first column of a patch. `live`: it exists.
 struct Patch { image: u32, y: u32, x: u32, live: bool }
 
 fn patch_of(lane: Lane) -> Patch {
@@ -30,14 +43,14 @@ fn patch_of(lane: Lane) -> Patch {
   let lines = (dims.height + PATCH_ROWS - 1u) / PATCH_ROWS;
   let total = dims.batch * lines * columns;
   let number = workgroup_index(lane) * L + lane.index;
-  let at = min(number, total - 1u);        // lanes beyond the end repeat the last patch and store nothing
+  let at = min(number, total - 1u);   // lanes past the end repeat the last patch and store nothing
   let line = at / columns;
   return Patch(line / lines, PATCH_ROWS * (line % lines), PATCH_COLUMNS * (at % columns), number < total);
 }
 
 alias Window = array<f32, 6>;
 
-// Six pixels of a row. Outside of the image an index is clamped and the value replaced by 0.
+// Six pixels of a row. Outside of the image the index is clamped and the value is 0.
 fn load(row: i32, origin: u32, column: array<u32, 6>, inside: array<bool, 6>) -> Window {
   let base = origin + u32(clamp(row, 0, i32(dims.height_source) - 1)) * dims.width_source;
   let in_row = row >= 0 && row < i32(dims.height_source);
@@ -48,8 +61,9 @@ fn load(row: i32, origin: u32, column: array<u32, 6>, inside: array<bool, 6>) ->
   return v;
 }
 
-// Rows 4 l + k of a tile: all three taps of a kernel row at once, because a tile is larger than the registers and every pass over it loads
-// and stores it (a tenth faster than three calls of `outer` on Mesa 22.3.6).
+// Adds the three taps of a kernel row to rows 4 l + k of a tile. The tile is larger than the
+// registers, so every pass over it loads and stores it: one pass is a tenth faster than three calls
+// of `outer` on Mesa 22.3.6.
 fn taps(tile: ptr<function, Tile>, k: u32, a: vec3<f32>, p: Window) {
   let p0 = vec4<f32>(p[0], p[1], p[2], p[3]);
   let p1 = vec4<f32>(p[1], p[2], p[3], p[4]);
@@ -60,7 +74,7 @@ fn taps(tile: ptr<function, Tile>, k: u32, a: vec3<f32>, p: Window) {
   }
 }
 
-// The sums of a patch: `upper` its first row, `lower` its second.
+// Computes the sums of a patch: `upper` is its first row, `lower` its second.
 fn gather(lane: Lane, at: Patch, upper: ptr<function, Tile>, lower: ptr<function, Tile>) {
   var column: array<u32, 6>;
   var inside: array<bool, 6>;
@@ -79,7 +93,8 @@ fn gather(lane: Lane, at: Patch, upper: ptr<function, Tile>, lower: ptr<function
   w += GROUPS;
   for (var c = 0u; c < dims.channels_source; c++) {
     var p = load(top, origin, column, inside);
-    for (var r = 0; r < 3; r++) {          // kernel row r meets source row r for `upper`, r + 1 for `lower`
+    // Row r of the kernel meets row r of the source for `upper`, r + 1 for `lower`.
+    for (var r = 0; r < 3; r++) {
       let q = load(top + r + 1, origin, column, inside);
       let w0 = weights[w];
       let w1 = weights[w + GROUPS];
@@ -109,7 +124,7 @@ fn put(at: u32, v: f32, live: bool) {
   }
 }
 
-// Rows 4 l + k of a tile: one row of the patch in as many channels.
+// Stores rows 4 l + k of a tile: one row of the patch in GROUPS channels.
 fn store_rows(lane: Lane, at: Patch, row: u32, tile: ptr<function, Tile>, k: u32) {
   let plane = dims.height * dims.width;
   let y = at.y + row;

@@ -1,8 +1,12 @@
-// Second step of the gradients of a convolution's weights and bias, for every form of the first.
+// Second step of the gradients of a convolution's weights and bias. Every first step uses it.
 //
-//   dw (+)= sum_split partial_w     db (+)= sum_split partial_b      in the order of the splits: the same bits in every run
+//   sum  dw (+)= sum_split partial_w;  db (+)= sum_split partial_b
 //
-// partial_w [splits,size_w], partial_b [splits,size_b]. One invocation an element. Bytes 4 (splits + 1) (size_w + size_b).
+// partial_w, dw  [splits, size_w], [size_w]
+// partial_b, db  [splits, size_b], [size_b]
+// One invocation per element of dw, then one per element of db. It adds the splits in order, so
+// every run gives the same bits. FLOPs splits (size_w + size_b); bytes 4 (splits + 1) (size_w +
+// size_b).
 
 struct Dims { splits: u32, size_w: u32, size_b: u32 }
 

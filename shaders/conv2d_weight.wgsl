@@ -1,25 +1,32 @@
-// Gradients of a convolution's weights and bias as a matrix product over pixels, for real GPUs.
+// Gradients of a convolution's weights and bias as a matrix product over pixels: the tiled variant.
 //
-//   partial   partial_w[split,o,c,r,s] = sum_p dy[n,o,i,j] x[n,c,stride i+r-pad,stride j+s-pad]      over the pixels p = (n,i,j) of a split
-//             partial_b[split,o]       = sum_p dy[n,o,i,j]
+//   partial  partial_w[split,o,c,r,s] = sum_p dy[n,o,i,j] x[n,c,stride i+r-pad,stride j+s-pad]
+//            partial_b[split,o]       = sum_p dy[n,o,i,j]
+//            over the pixels p = (n,i,j) of a split
 //
-// conv2d_sum.wgsl adds the splits.
-// x [batch,Ci,H,W], dy [batch,Co,H',W'], w [Co,Ci,kernel,kernel]. Columns of the product are the (c,r,s) of a weight, and one column of ones
-// for the bias. A workgroup of 256 computes TILE_M rows o by TILE_N = 4096 / TILE_M columns for `chunk` pixels (workgroup z: the split), an
-// invocation 4 by 4 of them; 16 pixels at a time go through workgroup memory.
-// FLOPs 2 batch H' W' Co (Ci kernel^2 + 1).
+// x          [batch, Ci, H, W]
+// dy         [batch, Co, H', W']
+// partial_w  [splits, Co, Ci, kernel, kernel]; conv2d_sum.wgsl adds the splits
+// partial_b  [splits, Co]
+//
+// The columns of the product are the (c,r,s) of a weight, and one column of ones for the bias. A
+// workgroup of 256 computes a tile of TILE_M rows o by TILE_N columns for the `chunk` pixels of a
+// split (workgroup z); an invocation computes 4 by 4 of them. TILE_K pixels at a time are loaded
+// into workgroup memory. Grid: (tiles of columns, tiles of rows, splits).
+// FLOPs 2 batch H' W' Co (Ci kernel^2 + 1); bytes at least those of x and dy.
 
 struct Dims {
   batch: u32, channels_in: u32, height_in: u32, width_in: u32, channels_out: u32, height: u32, width: u32,
   kernel: u32, stride: u32, pad: u32,
-  chunk: u32,    // pixels of a split
+  chunk: u32,   // pixels of a split
 }
 
-override TILE_M: u32;   // 32 or 64
+override TILE_M: u32;   // 32 or 64: rows of a tile
 override TILE_N = TILE_ELEMENTS / TILE_M;
-const TILE_ELEMENTS = 4096u;
+const TILE_ELEMENTS = 4096u;    // 16 for each of the 256 invocations
 const TILE_K = 16u;
-override LEFT_ROW = TILE_M / 4u + 1u;    // one more than needed: lanes that store a column meet different banks
+// In vec4s. One more than needed, so that lanes that store a column use different memory banks.
+override LEFT_ROW = TILE_M / 4u + 1u;
 override RIGHT_ROW = TILE_N / 4u + 1u;
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -31,7 +38,8 @@ override RIGHT_ROW = TILE_N / 4u + 1u;
 var<workgroup> left: array<vec4<f32>, LEFT_ROW * TILE_K>;      // [pixel][o]
 var<workgroup> right: array<vec4<f32>, RIGHT_ROW * TILE_K>;    // [pixel][c,r,s]
 
-// Four columns of the product: where plane c begins, and the offset of the tap; the column after the last is the bias.
+// Four columns of the product: their numbers, the indices of plane c of the first image, and the
+// offsets of the taps. The column after the last tap is the bias.
 struct Columns { number: vec4<u32>, plane: vec4<u32>, y: vec4<i32>, x: vec4<i32> }
 
 fn columns_at(first: u32, count: u32) -> Columns {
@@ -50,14 +58,15 @@ fn partial(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
   let begin = group.z * dims.chunk;
   let end = min(begin + dims.chunk, dims.batch * area);
 
-  // What this invocation loads: one pixel of four channels of dy, and of four columns (TILE_M = 64) or eight.
+  // This invocation loads one pixel of four channels of dy, and of four columns (TILE_M = 64) or
+  // eight.
   let k = index % TILE_K;
   let part = index / TILE_K;
   let o = min(group.y * TILE_M + 4u * part + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(dims.channels_out - 1u)) * area;
   let near = columns_at(group.x * TILE_N + 4u * part, count);
   let far = columns_at(group.x * TILE_N + 4u * part + 64u, count);
 
-  // What it computes.
+  // It computes this row and this column, in units of 4.
   let row = index / (TILE_N / 4u);
   let column = index % (TILE_N / 4u);
   var r0: vec4<f32>;
@@ -97,7 +106,8 @@ fn partial(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
   put_row(group.z, channel + 3u, n, count, r3);
 }
 
-// x at the taps of four columns for the pixel whose first tap lies at `corner`, zero outside, one for the bias.
+// x at the taps of four columns for the pixel whose first tap lies at `corner`: zero outside, one
+// for the bias.
 fn gather(columns: Columns, image: u32, corner: vec2<u32>, count: u32) -> vec4<f32> {
   let row = columns.y + i32(corner.y);
   let column = columns.x + i32(corner.x);

@@ -1,17 +1,30 @@
-// Gradients of a 3x3 convolution's weights and bias, stride 1 or 2, for software Vulkan.
+// Gradients of the weights and bias of a convolution with a kernel of 3 x 3 and stride 1 or 2: the
+// subgroup variant.
 //
-//   partial_w[split,o,c,r,s] = sum_{n,i,j} dy[n,o,i,j] x[n,c,STRIDE i+r-pad,STRIDE j+s-pad]       partial_b[split,o] = sum_{n,i,j} dy[n,o,i,j]
+//   partial  partial_w[split,o,c,r,s] = sum_{n,i,j} dy[n,o,i,j] x[n,c,STRIDE i+r-pad,STRIDE
+//            j+s-pad]
+//            partial_b[split,o]       = sum_{n,i,j} dy[n,o,i,j]
 //
-// x [batch,Ci,H,W], dy [batch,Co,H',W']. Workgroup (c tile, o tile, split) sums the images split, split + splits, ...; conv2d_sum.wgsl adds
-// the splits: all sums have a fixed order.
-// One workgroup = one subgroup. A lane owns one input channel and 9 sums for each of ROWS L output channels. It walks down columns of 4
-// outputs with a sliding window of three rows of x; a lane loads dy of ROWS output channels and broadcasts them.
-// FLOPs 18 batch H' W' Ci Co. For each 4 outputs: 6 (stride 2: 18) loads of x and 4 ROWS of dy for 36 ROWS L multiply-adds.
+// x          [batch, Ci, H, W]
+// dy         [batch, Co, H', W']
+// partial_w  [splits, Co, Ci, 3, 3]; conv2d_sum.wgsl adds the splits
+// partial_b  [splits, Co]
+//
+// One workgroup is one subgroup. Grid: (tiles of c, tiles of o, splits). A split sums the images
+// split, split + splits, and so on, so all sums have a fixed order. A lane owns one input channel,
+// and 9 sums for each of ROWS L output channels. It walks down 4 columns of the output with a
+// sliding window of three rows of x. It loads dy of ROWS output channels and broadcasts them.
+// FLOPs 18 batch H' W' Ci Co. For each 4 outputs, a lane loads 6 (stride 2: 18) elements of x and 4
+// ROWS of dy for 36 ROWS L multiply-adds; bytes are mostly from caches.
 
-struct Dims { batch: u32, channels_in: u32, channels_out: u32, height_in: u32, width_in: u32, height: u32, width: u32, pad: u32, splits: u32 }
+// height and width are those of dy.
+struct Dims {
+  batch: u32, channels_in: u32, channels_out: u32, height_in: u32, width_in: u32,
+  height: u32, width: u32, pad: u32, splits: u32
+}
 
 override STRIDE: u32;
-override ROWS: u32;     // 1, 2 or 4
+override ROWS: u32;     // 1, 2 or 4: output channels per lane
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -19,9 +32,10 @@ override ROWS: u32;     // 1, 2 or 4
 @group(0) @binding(3) var<storage, read_write> partial_w: array<f32>;
 @group(0) @binding(4) var<storage, read_write> partial_b: array<f32>;
 
-alias Window = array<f32, 9>;              // stride 1 uses the first six
-alias Sums = array<f32, 36u * L>;          // those beyond 9 ROWS L are never touched
+alias Window = array<f32, 9>;       // stride 1 uses the first six
+alias Sums = array<f32, 36u * L>;   // only the first 9 ROWS L are used
 
+// A row of the window. Outside of the image the index is clamped and the value is 0.
 fn load(row: i32, origin: u32, column: array<u32, 9>, inside: array<bool, 9>) -> Window {
   let base = origin + u32(clamp(row, 0, i32(dims.height_in) - 1)) * dims.width_in;
   let in_row = row >= 0 && row < i32(dims.height_in);
@@ -32,16 +46,18 @@ fn load(row: i32, origin: u32, column: array<u32, 9>, inside: array<bool, 9>) ->
   return v;
 }
 
-// Four neighbouring outputs meet the s-th tap at these pixels.
+// The pixels under the s-th tap of four neighboring outputs.
 fn reach(v: Window, s: u32) -> vec4<f32> {
   return vec4<f32>(v[s], v[STRIDE + s], v[2u * STRIDE + s], v[3u * STRIDE + s]);
 }
 
+// sum + the dot product of d and p.
 fn along(sum: f32, d: vec4<f32>, p: vec4<f32>) -> f32 {
   return fma(d.w, p.w, fma(d.z, p.z, fma(d.y, p.y, fma(d.x, p.x, sum))));
 }
 
-// The three taps of kernel row r for the t-th row of every lane. The body is kept small: the driver unrolls no larger loop.
+// Adds three taps of a kernel row for one output channel of every lane. The body is small, because
+// the driver unrolls no larger loop.
 fn accumulate(sums: ptr<function, Sums>, first: u32, mine: vec4<f32>, p0: vec4<f32>, p1: vec4<f32>, p2: vec4<f32>) {
   for (var l = 0u; l < L; l++) {
     let d = subgroupShuffle(mine, l);
@@ -52,9 +68,10 @@ fn accumulate(sums: ptr<function, Sums>, first: u32, mine: vec4<f32>, p0: vec4<f
   }
 }
 
-struct Outputs { image: u32, channel: u32, y: u32, x: u32 }   // four neighbours, from x on
+// Four neighboring outputs, from x on.
+struct Outputs { image: u32, channel: u32, y: u32, x: u32 }
 
-// The t-th row of every lane meets the window p, q, r.
+// Adds the products of the window p, q, r and the t-th output channel of every lane.
 fn meet(sums: ptr<function, Sums>, bias: ptr<function, vec4<f32>>, t: u32, at: Outputs, p: Window, q: Window, r: Window) {
   let channel = min(at.channel + t, dims.channels_out - 1u);
   let base = ((at.image * dims.channels_out + channel) * dims.height + at.y) * dims.width;
@@ -71,7 +88,7 @@ fn meet(sums: ptr<function, Sums>, bias: ptr<function, vec4<f32>>, t: u32, at: O
   accumulate(sums, 9u * t + 6u, d, reach(r, 0u), reach(r, 1u), reach(r, 2u));
 }
 
-// Tap k of the tile's rows.
+// Stores tap k of all output channels of the tile.
 fn save(sums: ptr<function, Sums>, k: u32, at: u32, first: u32, live: bool) {
   for (var m = 0u; m < ROWS * L; m++) {
     if (live && first + m < dims.channels_out) {
@@ -82,8 +99,8 @@ fn save(sums: ptr<function, Sums>, k: u32, at: u32, first: u32, live: bool) {
 
 @compute @workgroup_size(L)
 fn partial(
-  // Apart, not as a Lane: Tint takes a struct for different from lane to lane if one of its members is, and no subgroup function may stand
-  // in a loop on such a value.
+  // Not a Lane: Tint takes a whole struct for different in each lane if one of its members is, and
+  // rejects subgroup functions in a loop that depends on such a value.
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -94,7 +111,7 @@ fn partial(
   let split = group.z;
   let plane_in = dims.height_in * dims.width_in;
   var sums: Sums;
-  var bias: vec4<f32>;                     // of this lane's rows
+  var bias: vec4<f32>;   // of this lane's output channels
   for (var n = split; n < dims.batch; n += dims.splits) {
     let origin = (n * dims.channels_in + min(channel, dims.channels_in - 1u)) * plane_in;
     for (var j = 0u; j < dims.width; j += 4u) {
@@ -126,7 +143,8 @@ fn partial(
         }
         r = load(row + 2, origin, column, inside);
         let d = Outputs(n, first + ROWS * lane.index, i, j);
-        meet(&sums, &bias, 0u, d, p, q, r);   // not a loop over the rows: the driver would not unroll it
+        // Not a loop over the channels, because the driver would not unroll it.
+        meet(&sums, &bias, 0u, d, p, q, r);
         if (ROWS > 1u) {
           meet(&sums, &bias, 1u, d, p, q, r);
         }

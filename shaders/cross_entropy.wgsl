@@ -1,13 +1,21 @@
-// loss[b] = log(sum of exp(x[b, k]) over k) - x[b, l_b]                              x [B, K] logits; labels l u32 [B]; loss [B]
+// loss[b] = log(sum over k of exp(x[b, k])) - x[b, l_b]
 // dx[b, k] = dy[b] (softmax(x[b])[k] - (k == l_b))
-// A label past the end means the last class. Stable: with m the largest logit and rest = the sum of exp(x[k] - m) over k != l,
-// loss = log1p(rest) where the label has the largest logit, and m - x[l] + log(rest + exp(x[l] - m)) where not, and the gradient at the label is
-// -rest / sum. So no exponential overflows, and a loss near zero keeps its digits, as does its gradient.
-// One invocation does one image: classes are few. FLOPs about 4 B K, backward 5 B K; bytes 4 B K and 12 B K.
+// A label past the end means the last class.
+//
+// With m the largest logit and rest = sum of exp(x[k] - m) over k != l:
+//   loss = log1p(rest) if the label has the largest logit, else m - x[l] + log(rest + exp(x[l] -
+//   m)) gradient at the label = -rest / sum
+// So no exponential overflows, and a loss near zero and its gradient keep their digits.
+//
+// x, dx     [B, K]: logits
+// labels    [B] u32: l
+// loss, dy  [B]
+// One invocation per image, because classes are few.
+// FLOPs about 4 B K, backward 5 B K; bytes 4 B K, backward 12 B K.
 
 override CLASSES: u32;   // K
 
-struct Dims { batch: u32 }
+struct Dims { batch: u32 }   // B
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> labels: array<u32>;

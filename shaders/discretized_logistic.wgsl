@@ -1,17 +1,29 @@
-// loss[b] = sum over i of -log P,  P = sigmoid(z + h) - sigmoid(z - h),  z = (x - mean) / s,  h = (1/255) / s,  s = exp(max(log_scale, -7))
-// mean, log_scale, x [B, n], x in [-1, 1] in 255 steps; loss [B], in nats. The last bins reach to infinity: sigmoid(z + h) is 1 in P where
-// x > 0.999, and sigmoid(z - h) is 0 where x < -0.999 (Salimans et al. 2017, "PixelCNN++", section 2.1, with one component).
-// As a sum of which nothing cancels:
-//   -log P = log(1 + exp(-z - h)) + log(1 + exp(z - h)) - log(1 - exp(-2 h)), at the edges only one of the first two.
-// With u = sigmoid(-z - h), v = sigmoid(z - h) where they belong to the sum, else 0:
-//   dmean = dy (u - v) / s;  dlog_scale = dy (z (u - v) + h (u + v) + 2 h / (exp(2 h) - 1)), the last term not at the edges; 0 below -7
-// Forward: one workgroup an image. Backward: one invocation an element. FLOPs about 70 B n each; bytes 12 B n and 16 B n.
+// loss[b] = sum over i of -log P,  P = sigmoid(z + h) - sigmoid(z - h),
+//           z = (x - mean) / s,  h = (1/255) / s,  s = exp(max(log_scale, -7))
+// The negative log-likelihood, in nats, of pixels in [-1, 1] with 256 values. The first and the
+// last bin reach to infinity: in P, sigmoid(z + h) is 1 if x > 0.999, and sigmoid(z - h) is 0 if x
+// < -0.999 (Salimans et al. 2017, "PixelCNN++", section 2.1, with one component).
+//
+// As a sum in which nothing cancels:
+//   -log P = log(1 + exp(-z - h)) + log(1 + exp(z - h)) - log(1 - exp(-2 h))
+// and for the first and last bin only one of the first two terms.
+// Gradients, with u = sigmoid(-z - h) and v = sigmoid(z - h), each 0 if its term is absent:
+//   dmean = dy (u - v) / s
+//   dlog_scale = dy (z (u - v) + h (u + v) + 2 h / (exp(2 h) - 1)), without the last term in the
+//   first
+//                and last bin; 0 if log_scale < -7
+//
+// mean, log_scale, x  [B, n]
+// dx                  [B, n]: dmean or dlog_scale
+// loss, dy            [B]
+// forward: one workgroup per image. backward_*: one invocation per element.
+// FLOPs about 70 B n each; bytes 12 B n forward, 16 B n backward.
 
 override ADD: bool;
 override IMAGE_SIZE: u32;   // n
 
-const LOWEST = -7.0;   // log scale
-const EDGE = 0.999;
+const LOWEST = -7.0;   // smallest log scale
+const EDGE = 0.999;    // |x| above this lies in the first or last bin
 
 struct Dims { length: u32 }   // B n
 
@@ -20,7 +32,7 @@ struct Dims { length: u32 }   // B n
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>;
 
-// (z, h, 1 / s)
+// (z, h, 1 / s) of element i.
 fn place(i: u32) -> vec3<f32> {
   let inverse = exp(-max(log_scale[i], LOWEST));
   return vec3<f32>(x[i] - mean[i], 1.0 / 255.0, 1.0) * inverse;
@@ -46,7 +58,8 @@ fn forward(lane: Lane) {
   }
 }
 
-// (u - v, u + v). In the interior u - v = -sign(z) v' u' (1 - exp(-2 |z|)) with the sigmoids of |z| - h and |z| + h.
+// (u - v, u + v). In the bins between, u - v = -sign(z) v' u' (1 - exp(-2 |z|)) with the sigmoids
+// v' of |z| - h and u' of |z| + h.
 fn slopes(at: vec3<f32>, value: f32) -> vec2<f32> {
   let u = sigmoid(-at.x - at.y);
   let v = sigmoid(at.x - at.y);

@@ -1,10 +1,17 @@
-// y[p, h, w] = (x[p, 2h, 2w] + x[p, 2h, 2w + 1] + x[p, 2h + 1, 2w] + x[p, 2h + 1, 2w + 1]) / 4: the mean of blocks of 2 x 2.
-// x [B, C, H, W]   y [B, C, H / 2, W / 2], rounded down: a last odd row or column is left out, and its gradient is zero.
-// All planes are one list of rows. Where H is even and W divides by 4, an invocation computes two neighbours from two vec4s; else (`_scalar`)
-// one element of y, and backward one element of x. FLOPs 4 n, backward n; bytes 20 n for n elements of y.
+// y[p, h, w] = (x[p, 2h, 2w] + x[p, 2h, 2w + 1] + x[p, 2h + 1, 2w] + x[p, 2h + 1, 2w + 1]) / 4: the
+// mean of blocks of 2 x 2.
+// dx = dy / 4 at each element of a block; 0 in a last odd row or column, which no block contains.
+//
+// x, dx  [B, C, H, W]; p counts the B C planes
+// y, dy  [B, C, H / 2, W / 2], rounded down
+//
+// All planes are one list of rows. If H is even and W is a multiple of 4, an invocation computes
+// two neighboring elements of y from two vec4s. Otherwise (entry points `*_scalar`) it computes one
+// element of y, or of dx in the backward pass.
+// For n elements of y: FLOPs 4 n, backward n; bytes 20 n.
 
-override WIDTH: u32;        // of x
-override HEIGHT: u32;
+override WIDTH: u32;        // W
+override HEIGHT: u32;       // H
 
 struct Dims {
   length: u32,              // invocations
@@ -12,7 +19,7 @@ struct Dims {
 
 @group(0) @binding(2) var<uniform> dims: Dims;
 
-// Where the upper row of the block of unit i begins in x, in vec4s; the lower is WIDTH / 4 further.
+// Index, in vec4s, of the upper row of unit i in x. The lower row is WIDTH / 4 further on.
 fn block(i: u32) -> u32 {
   let units = WIDTH / 4u;
   return i + i / units * units;

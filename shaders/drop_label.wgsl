@@ -1,8 +1,11 @@
-// y[b] = NONE with probability RATE, else label[b]                label, y u32 [B]
-// The label dropout of classifier-free guidance (Ho and Salimans 2022, algorithm 1), drawn by step and place in the batch.
-// One invocation an image.
+// y[b] = NONE with probability RATE, else label[b]
+// The label dropout of classifier-free guidance (Ho and Salimans 2022, algorithm 1). The random
+// numbers depend on the step and the number of the image.
+//
+// label, y  [B] u32
+// One invocation per image. FLOPs 0; bytes 8 B.
 
-override BATCH: u32;
+override BATCH: u32;    // B
 override NONE: u32;     // number of the null class
 override RATE: f32;
 

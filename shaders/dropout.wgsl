@@ -1,21 +1,27 @@
-// y[b, i] = x[b, i] / (1 - RATE) where kept, else 0                                   x, y [B, n]
-// Element i is kept where its word of Philox(STREAM_DROPOUT | layer << 8, step, first_image + b, i / 4), as a number in [0, 1) of 24 bits, is at
-// least RATE. Dropout as Srivastava et al. 2014 (JMLR 15, section 10) scale it in training, so that nothing is left to do in sampling.
-// The mask is drawn again in backward, never stored: dx = dy / (1 - RATE) where kept, else 0.
-// One invocation does a block of four elements of an image: one vec4 where n divides by 4, else up to four numbers (`_scalar`).
-// FLOPs n, beside about 40 integer operations an element for the generator; bytes 8 n.
+// y[b, i] = x[b, i] / (1 - RATE) if kept, else 0
+// dx[b, i] = dy[b, i] / (1 - RATE) if kept, else 0
+// Dropout scales the kept elements in training (Srivastava et al. 2014, JMLR 15, section 10), so
+// that sampling needs no change. Element i is kept if its word of
+// Philox(STREAM_DROPOUT | layer << 8, step, first_image + b, i / 4), as a number in [0, 1) with 24
+// bits, is at least RATE. The backward pass computes the mask again instead of storing it.
+//
+// x, y, dy, dx  [B, n]
+// One invocation computes a block of four elements of an image: a vec4 if n is a multiple of 4,
+// else up to four elements (entry points `*_scalar`).
+// FLOPs B n, and about 40 integer operations per element for the random numbers; bytes 8 B n.
 
 override RATE: f32;
 
-// A network has many layers and sizes, and each constant would be a compilation.
+// Not overrides: a network has many layers and sizes, and each override needs a compilation.
 struct Dims {
   layer: u32,               // below 2^24
   image_size: u32,          // n
-  batch: u32,
+  batch: u32,               // B
 }
 
 @group(0) @binding(2) var<uniform> dims: Dims;
 
+// Which elements of a block are kept.
 fn kept(b: u32, block: u32) -> vec4<bool> {
   let words = random_words(STREAM_DROPOUT | (dims.layer << 8u), step.index, step.first_image + b, block);
   return vec4<f32>(words >> vec4<u32>(8u)) * 0x1p-24 >= vec4<f32>(RATE);

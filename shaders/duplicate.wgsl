@@ -1,8 +1,11 @@
-// y = (x, x) along the batch                                   x [B, ...], y [2B, ...]
-// What classifier-free guidance runs the network on: each image once without and once with its label.
-// One invocation an element of y. Bytes 16 n.
+// y = (x, x), concatenated along the batch.
+// Classifier-free guidance runs the network on y: each image without and with its label.
+//
+// x  [B, ...], n elements
+// y  [2B, ...]
+// One invocation per element of y. FLOPs 0; bytes 16 n.
 
-struct Dims { length: u32 }   // of x
+struct Dims { length: u32 }   // n
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;

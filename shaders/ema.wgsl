@@ -1,8 +1,12 @@
-// average += (1 - average_decay) (p - average)                 p, average  one slab, in vec4s
-// The moving average of the parameters (Polyak), its decay given by the step.
-// One invocation four elements. FLOPs 3 n; bytes 12 n.
+// average += (1 - decay) (p - average)
+// The exponential moving average of the parameters (Polyak and Juditsky 1992). decay is
+// step.ema_decay.
+//
+// average  [n], updated in place
+// p        [n]: all parameters
+// One invocation updates four elements. FLOPs 3 n; bytes 12 n.
 
-struct Dims { length: u32 }
+struct Dims { length: u32 }   // n / 4, rounded up
 
 @group(0) @binding(0) var<storage, read_write> average: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> p: array<vec4<f32>>;

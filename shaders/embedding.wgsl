@@ -1,14 +1,21 @@
-// y[b, e] = table[index[b], e]                              index u32 [B]   table [N, E]   y [B, E]
-// Rows of a table: embeddings of class labels, and of time steps (whose table is a constant). An index past the end takes the last row.
-// One invocation per element. FLOPs 0; bytes 8 B E.
-// Gradient of the table: dtable[n, e] = sum of dy[b, e] over the b with index[b] = n, in the order of the batch, so it needs no atomics.
-// A workgroup owns a piece of one row, so all its lanes skip the same images. FLOPs B E; loads N B / 64 indices and B E of dy.
+// y[b, e] = table[index[b], e]
+// dtable[i, e] = sum of dy[b, e] over the b with index[b] = i
+// Embeddings of class labels and of timesteps (the table of the latter is constant). An index past
+// the end takes the last row.
+//
+// index          [B] u32
+// table, dtable  [N, E]
+// y, dy          [B, E]
+// forward: one invocation per element. FLOPs 0; bytes 8 B E.
+// backward: a workgroup owns FLAT elements of one row, so all its lanes skip the same images. The
+// sum is in the order of the batch and needs no atomics. FLOPs B E; bytes 4 B E for dy, 4 N E for
+// dtable, and 4 B for the indices in each of the N ceil(E / FLAT) workgroups.
 
-override ROWS: u32;
-override WIDTH: u32;
+override ROWS: u32;    // N
+override WIDTH: u32;   // E
 
 struct Dims {
-  batch: u32,
+  batch: u32,   // B
 }
 
 @group(0) @binding(0) var<storage, read> index: array<u32>;

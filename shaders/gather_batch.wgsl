@@ -1,12 +1,21 @@
-// Images and labels of a batch from the data set in memory.
-// x[b, i] = pixel[image[b], i] / 127.5 - 1      pixels u8 [N, CHW] packed in words; labels u32 [N]; image u32 [B]; x [B, C, H, W]; y u32 [B]
-// With FLIP, image b is mirrored left to right where the first word of Philox(STREAM_FLIP, step, first_image + b, 0) is odd.
-// One invocation a pixel, then one a label. Bytes 5 B CHW.
+// Images and labels of a batch, from a data set in device memory.
+//
+//   images   x[b, i] = pixels[image[b], i] / 127.5 - 1. With FLIP, image b is mirrored left to
+//            right if the first word of Philox(STREAM_FLIP, step, first_image + b, 0) is odd.
+//   classes  y[b] = labels[image[b]]
+//
+// pixels  [N, C H W] u8, four to a word
+// labels  [N] u32
+// image   [B] u32: numbers of the images
+// x       [B, C, H, W] in [-1, 1]
+// y       [B] u32
+// images: one invocation per element of x. classes: one invocation per image.
+// FLOPs 2 B C H W; bytes 5 B C H W + 12 B.
 
 override IMAGE_SIZE: u32;   // C H W
-override LENGTH: u32;   // B C H W
-override BATCH: u32;
-override WIDTH: u32;   // W
+override LENGTH: u32;       // B C H W
+override BATCH: u32;        // B
+override WIDTH: u32;        // W
 override FLIP: bool;
 
 @group(0) @binding(0) var<storage, read> pixels: array<u32>;

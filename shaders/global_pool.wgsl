@@ -1,11 +1,15 @@
-// y[b, c] = mean of x[b, c, :, :]                                                    x [B, C, H, W]   y [B, C]
-// A row is one channel of one image: SPAN lanes share a row, WG / SPAN rows a workgroup. Where H W is no multiple of 4, a row's first and last
-// vec4 hold elements of its neighbours, which are masked.
-// FLOPs n; bytes 4 n for n elements of x.
-// dx[b, c, h, w] = dy[b, c] / (H W): one invocation does four elements. FLOPs n; bytes 4 n.
+// y[b, c] = mean of x[b, c, :, :]
+// dx[b, c, h, w] = dy[b, c] / (H W)
+//
+// x, dx  [B, C, H, W], n elements
+// y, dy  [B, C]
+// forward: a row is one channel of one image. SPAN lanes share a row, and a workgroup does WG /
+// SPAN rows. If H W is not a multiple of 4, the first and the last vec4 of a row contain elements
+// of other rows, which are masked. backward: one invocation computes four elements.
+// FLOPs n each; bytes 4 n each.
 
 override HW: u32;
-override SPAN: u32;   // lanes a row, a power of two
+override SPAN: u32;   // lanes per row, a power of two
 
 struct Dims {
   rows: u32,          // B C
@@ -14,7 +18,7 @@ struct Dims {
 
 @group(0) @binding(2) var<uniform> dims: Dims;
 
-// Numbers of the elements of vec4 number i.
+// Numbers of the elements of vec4 i.
 fn elements(i: u32) -> vec4<u32> {
   return vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u);
 }
@@ -28,7 +32,8 @@ fn forward(lane: Lane) {
   let start = row * HW;
   var sum = vec4<f32>();
   for (var i = start / 4u + lane.index % SPAN; row < dims.rows && 4u * i < start + HW; i += SPAN) {
-    sum += select(vec4<f32>(), x[i], elements(i) - start < vec4<u32>(HW));   // below start: wraps to large numbers
+    // Before the start the difference wraps to a large number.
+    sum += select(vec4<f32>(), x[i], elements(i) - start < vec4<u32>(HW));
   }
   let total = span_sum(sum.xy + sum.zw, lane, SPAN);
   if (row < dims.rows && lane.index % SPAN == 0u) {
@@ -45,7 +50,7 @@ override ADD: bool;
 fn backward(lane: Lane) {
   let i = flat_index(lane);
   if (i < dims.length) {
-    let row = min(elements(i) / HW, vec4<u32>(dims.rows - 1u));   // the padding has no row
+    let row = min(elements(i) / HW, vec4<u32>(dims.rows - 1u));   // the padding takes the last row
     let gradient = vec4<f32>(dy[row.x], dy[row.y], dy[row.z], dy[row.w]) / f32(HW);
     if (ADD) {
       dx[i] += gradient;

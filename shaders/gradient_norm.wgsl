@@ -1,12 +1,19 @@
-// norm = (|g|, scale, finite, 0) of the whole gradient slab g [N], in vec4s:
-// scale = min(1, LIMIT / (|g| + 1e-6)), as torch.nn.utils.clip_grad_norm_; finite = 1 if |g| is, else 0 and scale = 0.
-// `partial`: each of COUNT workgroups sums the squares of its share; `forward`: one workgroup sums the parts. Fixed order, no atomics.
-// FLOPs 2 N; bytes 4 N. Whether a number is finite is read off its bits: drivers may assume that x != x is false.
+// norm = (|g|, scale, finite, 0) for the gradient of all parameters:
+//   scale = min(1, LIMIT / (|g| + 1e-6)), as torch.nn.utils.clip_grad_norm_
+//   finite = 1 if |g| is finite; else 0, and scale = 0
+//
+// g            [n]
+// parts, sums  [COUNT]: partial sums of squares
+// norm         [4]
+// partial: each of COUNT workgroups sums the squares of an equal part. forward: one workgroup adds
+// the parts. The order is fixed and there are no atomics.
+// FLOPs 2 n; bytes 4 n. The bits of a number show whether it is finite, because drivers may assume
+// that x != x is false.
 
-override COUNT: u32;   // of parts
+override COUNT: u32;   // number of parts
 override LIMIT: f32;
 
-struct Dims { length: u32 }
+struct Dims { length: u32 }   // n / 4, rounded up
 
 @group(0) @binding(0) var<storage, read> g: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> parts: array<f32>;

@@ -1,27 +1,39 @@
-// y = act((x - mean) * rstd * w + b), act(z) = z or z sigmoid(z).      x, y [B, C, HW]   w, b [C]   for maps with HW a multiple of 4
-// (group_norm_unaligned.wgsl does the others). mean and variance (biased) are of the D = C / NORM_GROUPS channels of a group, rstd = 1 / sqrt(var + EPS).
+// y = act((x - mean) * rstd * w + b), act(z) = z or z sigmoid(z), rstd = 1 / sqrt(variance + EPS)
+// (Wu and He 2018). Mean and (biased) variance are those of the d = C / norm_groups channels of a
+// group in one image. This file is for HW that is a multiple of 4; group_norm_unaligned.wgsl does
+// the others.
 //
-// One workgroup does one group of one image: reads it for the statistics, reads it again (from a near cache) to normalise.
-// In the second reading SPAN lanes share a channel, and WG / SPAN channels go at once, so w and b are loaded once a channel.
-// stats [B, NORM_GROUPS, 2] holds (mean - k, rstd), where k is the first element of the group: distances from k are exact where the mean is large
-// against the deviation, so nothing is lost there. The statistics are Welford's, four to a lane, merged as Chan, Golub and LeVeque (1979) do.
-// FLOPs about 12 n; bytes 8 n (12 n without the cache).
+// Backward, with h = (x - mean) rstd, z = h w + b, g = dy act'(z), and N elements in a group:
+//   sums = (sum of g, sum of g h) of each channel of each image
+//   dx = rstd (w g - (sum of w g + h * sum of w g h over the group) / N)
+//   dw = sum of g h, db = sum of g over the batch (backward_weight)
 //
-// Backward, with h = (x - mean) rstd, z = h w + b and g = dy act'(z): for each channel, sum(g) and sum(g h) go to sums [B, C, 2];
-// dx = rstd (w g - (sum of w g + h * sum of w g h over the group) / N); dw = sum(g h) and db = sum(g) over the batch, by backward_weight.
-// FLOPs about 30 n; bytes 12 n (20 n without the cache).
+// x, y, dy, dx  [B, C, HW], n elements
+// w, b, dw, db  [C]
+// stats, saved  [B, norm_groups, 2] = (mean - k, rstd), where k is the first element of the group.
+//               Differences from k keep their digits when the mean is large compared with the
+//               standard deviation.
+// sums, parts   [B, C, 2]
+//
+// One workgroup does one group of one image. It reads the group for the statistics, by Welford's
+// method with four accumulators per lane, merged as Chan, Golub and LeVeque (1979) do. Then it
+// reads the group again, mostly from a cache. In the second pass SPAN lanes share a channel and WG
+// / SPAN channels are done at once, so w and b are loaded once per channel. backward_weight: one
+// workgroup per channel.
+// FLOPs about 12 n forward, 30 n backward. Bytes with a cache 8 n forward, 12 n backward; without
+// 12 n and 20 n.
 
 override EPS: f32;
 override SILU: bool;
-override SPAN: u32;   // lanes a channel, a power of two
+override SPAN: u32;   // lanes per channel, a power of two
 override ADD: bool;
 
-// Sizes are no constants, because a network has many and each would be a compilation.
+// Not overrides: a network has many sizes, and each override needs a compilation.
 struct Dims {
   blocks: u32,        // B norm_groups; B in backward_weight
   norm_groups: u32,
-  d: u32,             // channels a group
-  cells: u32,         // vec4s a channel: HW / 4
+  d: u32,             // channels of a group
+  cells: u32,         // vec4s of a channel: HW / 4
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
@@ -99,7 +111,7 @@ fn backward(lane: Lane) {
   let column = lane.index % SPAN;
   let one = vec4<f32>(1.0);
 
-  var weighted = vec2<f32>();   // of this lane's channels: sum of w g, of w g h
+  var weighted = vec2<f32>();   // sums of w g and of w g h over this lane's channels
   for (var block = 0u; block < dims.d; block += WG / SPAN) {
     let c = block + lane.index / SPAN;
     let channel = group % dims.norm_groups * dims.d + min(c, dims.d - 1u);
@@ -136,7 +148,7 @@ fn backward(lane: Lane) {
   }
 }
 
-// dw[c] = sum over the batch of sums[., c].y, db of .x: one workgroup a channel, in a fixed order.
+// dw[c] = sum over the batch of sums[., c].y, db[c] = that of .x, in a fixed order.
 @group(0) @binding(0) var<storage, read> parts: array<vec2<f32>>;
 @group(0) @binding(1) var<storage, read_write> dw: array<f32>;
 @group(0) @binding(2) var<storage, read_write> db: array<f32>;

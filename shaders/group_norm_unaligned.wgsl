@@ -1,16 +1,25 @@
-// group_norm.wgsl for maps whose HW is not a multiple of 4 (7 x 7): the same formulas and the same division of work.
-// A channel begins anywhere within a vec4, so it is read in the aligned vec4s that cover it, with what lies outside masked, and written
-// one element at a time.
+// y = act((x - mean) * rstd * w + b): group_norm.wgsl for HW that is not a multiple of 4, such as 7
+// x 7.
+// Formulas, shapes and division of work are the same. A channel may begin at any place within a
+// vec4. So a lane reads the aligned vec4s that cover the channel, masks the elements outside of it,
+// and writes one element at a time.
+//
+// x, y, dy, dx  [B, C, HW], n elements
+// w, b          [C]
+// stats, saved  [B, norm_groups, 2] = (mean - k, rstd)
+// sums          [B, C, 2], the input of backward_weight in group_norm.wgsl
+// One workgroup does one group of one image. FLOPs about 12 n forward, 30 n backward. Bytes with a
+// cache 8 n forward, 12 n backward; without 12 n and 20 n.
 
 override EPS: f32;
 override SILU: bool;
-override SPAN: u32;   // lanes a channel, a power of two
+override SPAN: u32;   // lanes per channel, a power of two
 override ADD: bool;
 
 struct Dims {
   blocks: u32,        // B norm_groups
   norm_groups: u32,
-  d: u32,             // channels a group
+  d: u32,             // channels of a group
   hw: u32,
 }
 
@@ -21,9 +30,10 @@ struct Dims {
 @group(0) @binding(4) var<storage, read_write> stats: array<vec2<f32>>;
 @group(0) @binding(7) var<uniform> dims: Dims;
 
-// Which elements of vec4 number i are among `length` elements from `start` on.
+// Which elements of vec4 i are among the `length` elements from `start` on.
 fn inside(i: u32, start: u32, length: u32) -> vec4<bool> {
-  return vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) - start < vec4<u32>(length);   // below start: wraps to large numbers
+  // Before the start the difference wraps to a large number.
+  return vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) - start < vec4<u32>(length);
 }
 
 @compute @workgroup_size(WG)
@@ -39,7 +49,7 @@ fn forward(lane: Lane) {
   for (var i = first / 4u + lane.index; 4u * i < first + dims.d * dims.hw; i += WG) {
     let mask = inside(i, first, dims.d * dims.hw);
     n += select(vec4<f32>(), vec4<f32>(1.0), mask);
-    let v = select(mean, x[i] - k, mask);   // what lies outside changes nothing
+    let v = select(mean, x[i] - k, mask);   // elements outside change nothing
     let d = v - mean;
     mean += d / max(n, vec4<f32>(1.0));
     squares += d * (v - mean);
@@ -101,7 +111,7 @@ fn backward(lane: Lane) {
   let column = lane.index % SPAN;
   let one = vec4<f32>(1.0);
 
-  var weighted = vec2<f32>();   // of this lane's channels: sum of w g, of w g h
+  var weighted = vec2<f32>();   // sums of w g and of w g h over this lane's channels
   for (var block = 0u; block < dims.d; block += WG / SPAN) {
     let c = block + lane.index / SPAN;
     let channel = group % dims.norm_groups * dims.d + min(c, dims.d - 1u);

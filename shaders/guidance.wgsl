@@ -1,10 +1,16 @@
-// m = u + s (c - u), s = step.guidance, of the halves u, c of a doubled batch                model [2B, n], m [B, n]
-// Classifier-free guidance (Ho and Salimans 2022, eq. 6, with s = 1 + w): u is the output without a label, c the one with it.
-// `rescaled` mixes this, g, with a g that has the standard deviation of c (Lin et al. 2023, section 3.4):
-//   m = RESCALE g std(c) / std(g) + (1 - RESCALE) g, the deviations over all elements of an image; m = g where g does not deviate
-// Forward: one invocation an element of m. FLOPs 3 B n; bytes 12 B n.
-// Rescaled: one workgroup an image; means first, then squares of what differs from them: no digits are lost in a difference of squares.
-// FLOPs 18 B n; bytes 28 B n, a part of them from a cache.
+// m = u + s (c - u), s = step.guidance
+// Classifier-free guidance (Ho and Salimans 2022, eq. 6, with s = 1 + w): u is the network's output
+// without a label, c the one with its label.
+//
+// `rescaled` mixes this value, g, with a g that has the standard deviation of c (Lin et al. 2023,
+// section 3.4): m = RESCALE g std(c) / std(g) + (1 - RESCALE) g. The standard deviations are those
+// of an image's elements. If std(g) is 0, m = g.
+//
+// model  [2B, n]: u, then c
+// m      [B, n]
+// forward: one invocation per element of m. FLOPs 3 B n; bytes 12 B n.
+// rescaled: one workgroup per image. It sums for the means first and then the squared differences,
+// so that no difference of squares loses digits. FLOPs 18 B n; bytes 28 B n, partly from a cache.
 
 override IMAGE_SIZE: u32;   // n
 override RESCALE: f32;
@@ -15,7 +21,7 @@ struct Dims { length: u32 }   // B n
 @group(0) @binding(1) var<storage, read_write> m: array<f32>;
 @group(0) @binding(2) var<uniform> dims: Dims;
 
-// (c, g) of an element.
+// (c, g) of element i.
 fn guided(i: u32) -> vec2<f32> {
   let u = model[i];
   let c = model[i + dims.length];

@@ -1,20 +1,32 @@
-// Importance sampling of time steps by the second moment of their losses (Nichol and Dhariwal 2021, section 3.3, eq. 18):
-//   p_t = (1 - 0.001) r_t / (sum of r) + 0.001 / T,  r_t = root of the sum of squares of the last ten losses of t
-// and p_t = 1 / T as long as some t has fewer than ten, or all r are zero.
-// losses [B]; t u32 [B]; history [T, 10], count [T], weights [T], cdf [T] updated in place; roots [T] scratch, negative for fewer than ten.
-//   append   history, a ring of ten for each t, and count, 0 to 19: the place of the next loss is count mod 10, and from 10 on all are filled.
-//            The images are taken in their order. A loss that is not finite, or above 1e18, is left out: it would stay for ten draws.
-//            One invocation a time step, each of which reads all of t.
-//   forward  weights = 1 / (T p) and cdf = p_0 + ... + p_t. One workgroup; a lane sums a run of time steps, then the
-//            lanes' sums are added in their order, so the sums are the same in every run, and cdf never falls.
+// Importance sampling of timesteps by the second moment of their losses (Nichol and Dhariwal 2021,
+// section 3.3, eq. 18):
+//   p_t = (1 - 0.001) r_t / (sum of r) + 0.001 / T
+//   r_t = sqrt(sum of squares of the last 10 losses of t)
+// p_t = 1 / T while some t has fewer than 10 losses, or if all r are zero.
+//
+//   append   updates history, count and roots. Losses are taken in the order of the batch. A loss
+//            that is not finite or exceeds 1e18 is left out, because it would stay for 10 draws.
+//   forward  weights = 1 / (T p) and cdf = p_0 + ... + p_t
+//
+// losses   [B]
+// t        [B] u32
+// history  [T, HISTORY_LENGTH], updated in place: a ring of losses for each timestep
+// count    [T], updated in place, 0 to 19: the next loss goes to position count mod 10, and from 10
+//          on all positions hold a loss
+// roots, r [T]: r, or -1 for timesteps with fewer than 10 losses
+// weights  [T]
+// cdf      [T]
+// append: one invocation per timestep, and each reads all of t. forward: one workgroup. A lane sums
+// consecutive timesteps, then the sums of the lanes are added in order. So every run gives the same
+// bits, and cdf never decreases.
 // FLOPs about T (B + 30); bytes 60 T.
 
 override BATCH: u32;       // B
 override TIMESTEPS: u32;   // T
 
-const HISTORY_LENGTH = 10u;    // losses kept per timestep
-const UNIFORM = 0.001;
-const LARGEST = 0x5d5e0b6bu;   // bits of 1e18, whose square is finite
+const HISTORY_LENGTH = 10u;    // losses kept of each timestep
+const UNIFORM = 0.001;         // share of the uniform distribution
+const LARGEST = 0x5d5e0b6bu;   // bits of 1e18, the square of which is finite
 
 @group(0) @binding(0) var<storage, read> losses: array<f32>;
 @group(0) @binding(1) var<storage, read> t: array<u32>;

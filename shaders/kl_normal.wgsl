@@ -1,7 +1,12 @@
-// kl[b] = sum over i of (mean^2 + exp(v) - 1 - v) / 2                      mean, v = log_variance [B, n]; kl [B], in nats
-// The distance of a diagonal normal distribution from the standard one (Kingma and Welling 2014, appendix B).
+// kl[b] = sum over i of (mean^2 + exp(v) - 1 - v) / 2,  v = log_variance
 // dmean = dy[b] mean;  dlog_variance = dy[b] (exp(v) - 1) / 2
-// Forward: one workgroup an image. Backward: one invocation an element. FLOPs about 16 B n; bytes 8 B n and 12 B n.
+// The divergence, in nats, of a diagonal normal distribution from the standard normal distribution
+// (Kingma and Welling 2014, appendix B).
+//
+// mean, log_variance, dx  [B, n]; dx is either gradient
+// kl, dy                  [B]
+// forward: one workgroup per image. backward_*: one invocation per element.
+// FLOPs about 16 B n each; bytes 8 B n forward, 12 B n backward.
 
 override ADD: bool;
 override IMAGE_SIZE: u32;   // n

@@ -1,16 +1,21 @@
-// A Langevin step, the corrector of predictor-corrector sampling (Song et al. 2021, "Score-based generative modeling through stochastic
-// differential equations", algorithms 4 and 5), by the coefficients (c0 .. c11) in row `step.index` of a table:
-//   e = c2 x + c3 m;  g = c4 e, the score;  z ~ N(0, 1) by seed, step and the image's number
-//   delta = c5 (|z| / |g|)^2;  x' = x + delta g + sqrt(2 delta) z;  x' = x where g is zero
-// c5 = 2 r^2 in algorithm 4, 2 alpha r^2 in algorithm 5. The norms are those of each image. The paper's code takes their means over the batch,
-// which would make an image depend on its batch.
-// x [B, n] updated in place; model [B, n]; table [S, 12]
-// One workgroup an image, each lane every WG-th block of four elements; z is computed again in the second pass instead of stored.
-// FLOPs about 100 an element; bytes 20 B n.
+// A Langevin step, the corrector of predictor-corrector sampling (Song et al. 2021, "Score-based
+// generative modeling through stochastic differential equations", algorithms 4 and 5), with the
+// coefficients c0 to c11 in row `step.index` of a table:
+//   eps = c2 x + c3 m;  g = c4 eps, the score;  z ~ N(0, 1)
+//   delta = c5 (|z| / |g|)^2;  x' = x + delta g + sqrt(2 delta) z;  x' = x if g is zero
+// c5 = 2 r^2 in algorithm 4 and 2 alpha r^2 in algorithm 5. The norms are those of each image. (The
+// code of the paper takes their means over the batch, which makes an image depend on its batch.) z
+// depends on the seed, the step and the number of the image.
+//
+// x      [B, n], updated in place
+// model  [B, n]: output m of the network
+// table  [S, 12]
+// One workgroup per image; a lane does every WG-th block of four elements. The second pass computes
+// z again instead of storing it. FLOPs about 100 B n; bytes 20 B n.
 
 override IMAGE_SIZE: u32;   // n
 
-const COEFFICIENTS = 12u;   // of a step: columns of the table
+const COEFFICIENTS = 12u;   // in a row of the table
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read> model: array<f32>;
@@ -28,7 +33,7 @@ fn score(i: u32) -> f32 {
 @compute @workgroup_size(WG)
 fn forward(lane: Lane) {
   let image = workgroup_index(lane);
-  var squares = vec2<f32>();   // of z, of g
+  var squares = vec2<f32>();   // sums of the squares of z and of g
   for (var first = 4u * lane.index; first < IMAGE_SIZE; first += 4u * WG) {
     let z = noise(image, first / 4u);
     let count = min(4u, IMAGE_SIZE - first);

@@ -1,10 +1,14 @@
-// y[b,o] = sum_i x[b,i] w[o,i] + bias[o]: a layer of neurons. The products are those of matmul.wgsl; here the gradient of the bias.
+// y[b,o] = sum_i x[b,i] w[o,i] + bias[o], a fully connected layer. matmul.wgsl computes the
+// products; this file has the gradient of the bias.
 //
-//   backward_bias   db[o] (+)= sum_b dy[b,o]        dy [batch,Co], db [Co]
+//   backward_bias  db[o] (+)= sum_b dy[b,o]
 //
-// One invocation an element of db, b ascending. FLOPs and bytes: batch Co, 4 batch Co.
+// dy  [batch, Co]
+// db  [Co]
+// One invocation per element of db; it adds in the order of the batch. FLOPs batch Co; bytes 4
+// batch Co.
 
-struct Dims { batch: u32, channels: u32 }
+struct Dims { batch: u32, channels: u32 }   // channels: Co
 
 override ADD: bool;
 

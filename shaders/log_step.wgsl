@@ -1,11 +1,16 @@
-// Row (step.index mod ROWS) of the log = (mean loss, |g|, finite, 0, loss[0..B], t[0..B])      loss [B]; t u32 [B]; norm [4]; log [ROWS, 4 + 2B]
-// The host reads the log every few steps, without stopping any.
-// One invocation.
+// Row (step.index mod ROWS) of the log = (mean loss, |g|, finite, 0, loss[0..B], t[0..B])
+// The host reads the log every few steps, without stopping a step.
+//
+// loss      [B]
+// t         [B] u32: timesteps
+// norm      [4], from gradient_norm.wgsl
+// log_rows  [ROWS, HEADER + 2 B]
+// One invocation writes the row. FLOPs B; bytes 16 B.
 
-override BATCH: u32;
+override BATCH: u32;   // B
 override ROWS: u32;
 
-const HEADER = 4u;
+const HEADER = 4u;   // columns before the losses
 
 @group(0) @binding(0) var<storage, read> loss: array<f32>;
 @group(0) @binding(1) var<storage, read> t: array<u32>;

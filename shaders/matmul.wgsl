@@ -1,15 +1,23 @@
-// c[m,n] (+)= sum_k a(m,k) b(k,n), and with shift[n] added: matrix products for real GPUs, any of the factors transposed.
+// Matrix products, either factor possibly transposed: the tiled variant.
 //
-// c [M,N] row-major; element (i,j) of a factor stands at i row + j column of its strides, one of which is 1.
-// A workgroup of 256 computes 64 by 64 elements, an invocation 4 by 4; 16 of k at a time go through workgroup memory, each factor read along
-// its contiguous dimension. FLOPs 2 M N K; bytes 4 (M K N / 32 + M N).
+//   product          c[m,n] (+)= sum_k a(m,k) b(k,n)
+//   product_shifted  the same + shift[n]
+//
+// a, b   [M, K] and [K, N]; element (i, j) is at index i row + j column with the factor's strides
+//        row and column, one of which is 1
+// shift  [N]
+// c      [M, N], row-major
+// A workgroup of 256 computes TILE by TILE elements; an invocation computes 4 by 4 of them. TILE_K
+// of k at a time are loaded into workgroup memory, each factor along its contiguous dimension.
+// Grid: (tiles of n, tiles of m). FLOPs 2 M N K; bytes 4 (M K N / 32 + M N).
 
 struct Dims { m: u32, n: u32, k: u32, a_row: u32, a_column: u32, b_row: u32, b_column: u32 }
 
 override ADD: bool;
 const TILE = 64u;
 const TILE_K = 16u;
-const ROW = TILE / 4u + 1u;    // one more than needed: lanes that store a column meet different banks
+// In vec4s. One more than needed, so that lanes that store a column use different memory banks.
+const ROW = TILE / 4u + 1u;
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -24,7 +32,8 @@ struct Block { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
 
 fn multiply(group: vec3<u32>, index: u32) -> Block {
   let four = vec4<u32>(0u, 1u, 2u, 3u);
-  // (k, part of the row) that this invocation loads of each factor: k runs fastest where the factor is contiguous along it.
+  // The (k, part of a row) that this invocation loads of each factor. k runs fastest if the factor
+  // is contiguous along k.
   let fast = vec2<u32>(index % TILE_K, index / TILE_K);
   let slow = vec2<u32>(index / (TILE / 4u), index % (TILE / 4u));
   let from_a = select(slow, fast, dims.a_column == 1u);
@@ -38,7 +47,7 @@ fn multiply(group: vec3<u32>, index: u32) -> Block {
     let i = m + min(first + from_a.x, dims.k - 1u) * dims.a_column;
     let j = n + min(first + from_b.x, dims.k - 1u) * dims.b_row;
     workgroupBarrier();
-    // Beyond the last k the left factor is zero and the right one repeats its last row.
+    // Past the last k the left factor is zero and the right one repeats its last row.
     left[from_a.x * ROW + from_a.y] = select(vec4<f32>(0.0), vec4<f32>(a[i.x], a[i.y], a[i.z], a[i.w]), first + from_a.x < dims.k);
     right[from_b.x * ROW + from_b.y] = vec4<f32>(b[j.x], b[j.y], b[j.z], b[j.w]);
     workgroupBarrier();

@@ -1,12 +1,18 @@
-// Matrix product for software Vulkan when m, n and k are multiples of 4 (else matmul.wgsl serves): vec4 loads, broadcast between lanes.
+// Matrix products if m, n and k are multiples of 4 (otherwise matmul.wgsl is used): the subgroup
+// variant, with vec4 loads and broadcasts between lanes.
 //
-//   product           c[m,n] (+)= sum_k a(m,k) b(k,n)
-//   product_shifted   the same + shift[n]
+//   product          c[m,n] (+)= sum_k a(m,k) b(k,n)
+//   product_shifted  the same + shift[n]
 //
-// A_ALONG_K: a is stored [M,K] (its k are neighbours), else [K,M].  B_ALONG_K: b is stored [N,K], else [K,N].  c is [M,N].
-// One workgroup = one subgroup computes 4 GROUPS rows by 4 L columns, four k at a time: 8 vec4 loads for 64 GROUPS multiply-adds a lane (a
-// vec4 load costs this driver about two scalar ones). Rows and columns beyond the end repeat the last four; they are not stored.
-// FLOPs 2 M N K.
+// a      [M, K] if A_ALONG_K (neighbors in memory are neighbors in k), else [K, M]
+// b      [N, K] if B_ALONG_K, else [K, N]
+// shift  [N]
+// c      [M, N]
+// One workgroup is one subgroup and computes 4 GROUPS rows by 4 L columns, four k at a time. A lane
+// does 8 vec4 loads for 64 GROUPS multiply-adds; a vec4 load costs this driver about as much as two
+// scalar loads. Rows and columns past the end repeat the last four and are not stored. Grid: (tiles
+// of n, tiles of m). FLOPs 2 M N K; bytes 4 M K N (1 / (4 L) + 1 / (4 GROUPS)) + 4 M N, mostly from
+// caches.
 
 struct Dims { m: u32, n: u32, k: u32 }
 
@@ -20,9 +26,9 @@ override B_ALONG_K: bool;
 @group(0) @binding(3) var<storage, read> shift: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>;
 
-alias Block = mat4x4<f32>;                 // four k; a column of the block is what one k needs
+alias Block = mat4x4<f32>;   // four k, one per column
 
-// Four vec4s: neighbours in k are turned, so that each k is a column.
+// A block from four vec4s. If they run along k, it is transposed, so that each k is a column.
 fn block(v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>, along_k: bool) -> Block {
   let v = Block(v0, v1, v2, v3);
   if (along_k) {
@@ -32,7 +38,8 @@ fn block(v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>, along_k: bo
 }
 
 fn multiply(lane: Lane, tile: ptr<function, Tile>) {
-  let m = min(lane.workgroup.y * GROUPS + min(lane.index, GROUPS - 1u), dims.m / 4u - 1u);      // in fours
+  // In units of 4.
+  let m = min(lane.workgroup.y * GROUPS + min(lane.index, GROUPS - 1u), dims.m / 4u - 1u);
   let n = min(lane.workgroup.x * L + lane.index, dims.n / 4u - 1u);
   let k4 = dims.k / 4u;
   var i = select(m, 4u * m * k4, A_ALONG_K);
@@ -53,7 +60,7 @@ fn multiply(lane: Lane, tile: ptr<function, Tile>) {
   }
 }
 
-// Rows 4 l + k of the tile.
+// Stores rows 4 l + k of the tile.
 fn store_rows(lane: Lane, tile: ptr<function, Tile>, shift: vec4<f32>, k: u32) {
   let n = lane.workgroup.x * L + lane.index;
   let first = lane.workgroup.y * 4u * GROUPS + k;

@@ -1,11 +1,19 @@
-// y[p, h, w] = max(x[p, 2h, 2w], x[p, 2h, 2w + 1], x[p, 2h + 1, 2w], x[p, 2h + 1, 2w + 1]): the largest of blocks of 2 x 2.
-// x [B, C, H, W]   y [B, C, H / 2, W / 2], rounded down: a last odd row or column is left out, and its gradient is zero.
-// The gradient goes to the largest element of a block, found again from x; of equals, to the first in the order above.
-// All planes are one list of rows. Where H is even and W divides by 4, an invocation does two neighbouring blocks, two vec4s of x; else
-// (`_scalar`) one block, backward also the incomplete ones at the edges. FLOPs 3 n; bytes 20 n, backward 36 n, for n elements of y.
+// y[p, h, w] = max(x[p, 2h, 2w], x[p, 2h, 2w + 1], x[p, 2h + 1, 2w], x[p, 2h + 1, 2w + 1]): the
+// maximum of blocks of 2 x 2.
+// dx = dy at the maximum of a block, else 0. The backward pass finds the maximum again from x; of
+// equal elements it takes the first in the order above. dx is 0 in a last odd row or column, which
+// no block contains.
+//
+// x, dx  [B, C, H, W]; p counts the B C planes
+// y, dy  [B, C, H / 2, W / 2], rounded down
+//
+// All planes are one list of rows. If H is even and W is a multiple of 4, an invocation does two
+// neighboring blocks, which are two vec4s of x. Otherwise (entry points `*_scalar`) it does one
+// block; in the backward pass also the incomplete ones at the edges.
+// For n elements of y: FLOPs 3 n; bytes 20 n, backward 36 n.
 
-override WIDTH: u32;        // of x
-override HEIGHT: u32;
+override WIDTH: u32;        // W
+override HEIGHT: u32;       // H
 
 struct Dims {
   length: u32,              // invocations
@@ -13,12 +21,13 @@ struct Dims {
 
 @group(0) @binding(3) var<uniform> dims: Dims;
 
-// Where the upper row of the blocks of unit i begins in x, in vec4s; the lower is WIDTH / 4 further.
+// Index, in vec4s, of the upper row of unit i in x. The lower row is WIDTH / 4 further on.
 fn block(i: u32) -> u32 {
   let units = WIDTH / 4u;
   return i + i / units * units;
 }
 
+// Index of the first of the largest elements.
 fn first_of_largest(v: vec4<f32>) -> u32 {
   let m = max(max(v.x, v.y), max(v.z, v.w));
   return select(select(select(3u, 2u, v.z == m), 1u, v.y == m), 0u, v.x == m);

@@ -1,7 +1,13 @@
-// loss[b] = w[t_b] mean((x[b] - targets[b])^2)                 x, targets [B, n]; w [T]; t u32 [B]; loss [B]
+// loss[b] = w[t_b] mean over i of (x[b, i] - targets[b, i])^2
 // dx[b, i] = dy[b] w[t_b] 2 / n (x[b, i] - targets[b, i])
-// The weighted simple loss of Ho et al. 2020, eq. 14, image by image.
-// Forward: one workgroup an image. Backward: one invocation an element. FLOPs 3 B n each; bytes 8 B n and 12 B n.
+// The weighted simple loss (Ho et al. 2020, eq. 14) of each image.
+//
+// x, targets, dx  [B, n]
+// w               [T]: weights of the timesteps
+// t               [B] u32
+// loss, dy        [B]
+// forward: one workgroup per image. backward: one invocation per element.
+// FLOPs 3 B n each; bytes 8 B n forward, 12 B n backward.
 
 override ADD: bool;
 override IMAGE_SIZE: u32;   // n

@@ -1,6 +1,8 @@
-// The random generator laid bare.                          counters, y  u32 [N, 4]
-// y[n] = Philox4x32-10(counters[n]) keyed by the run's seed: so that its words can be compared bit for bit with those that the
-// generator's authors publish. One invocation a counter. No FLOPs; bytes 32 N.
+// y[n] = Philox4x32-10(counters[n]), keyed by the seed of the run.
+// Tests compare its words bit for bit with those that the authors of the generator publish.
+//
+// counters, y  [N, 4] u32
+// One invocation per counter. FLOPs 0; bytes 32 N.
 
 override COUNT: u32;   // N
 

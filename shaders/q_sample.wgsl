@@ -1,7 +1,12 @@
-// y[b] = c[t_b, 0] a[b] + c[t_b, 1] e[b]                a, e, y [B, n]; c [T, 2]; t u32 [B]
-// With c = (sqrt(abar), sqrt(1 - abar)) the noised image x_t (Ho et al. 2020, eq. 4); with c = (-sqrt(1 - abar), sqrt(abar)) the velocity
+// y[b] = c[t_b, 0] a[b] + c[t_b, 1] e[b]
+// With c = (sqrt(alpha_bar), sqrt(1 - alpha_bar)), a = x0 and e = eps, this is the noised image x_t
+// (Ho et al. 2020, eq. 4). With c = (-sqrt(1 - alpha_bar), sqrt(alpha_bar)) it is the velocity
 // (Salimans and Ho 2022, section 4).
-// One invocation an element. FLOPs 3 B n; bytes 12 B n.
+//
+// a, e, y  [B, n]
+// c        [T, 2]
+// t        [B] u32
+// One invocation per element. FLOPs 3 B n; bytes 12 B n.
 
 override IMAGE_SIZE: u32;   // n
 

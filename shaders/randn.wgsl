@@ -1,11 +1,13 @@
-// Normal noise.                                                                y [B, n]
-// y[b, 4k .. 4k + 3] = normal(Philox(stream, step, image, k)) with image = first_image + b: a sample's noise depends on the seed and its own
-// number, not on the batch it is drawn in.
-// One invocation four elements of an image. FLOPs about 40 an element; bytes 4 B n.
+// y[b, 4k to 4k + 3] = normal(Philox(STREAM, step, first_image + b, k))
+// Normal noise. The noise of a sample depends on the seed and on the sample's own number, not on
+// its batch.
+//
+// y  [B, n]
+// One invocation computes four elements of an image. FLOPs about 40 B n; bytes 4 B n.
 
-override STREAM: u32;
+override STREAM: u32;       // STREAM_* of the prelude
 override IMAGE_SIZE: u32;   // n
-override BATCH: u32;
+override BATCH: u32;        // B
 
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
 

@@ -1,6 +1,8 @@
-// y = max(x, 0), elementwise.                  x, y  any shape
-// One invocation does four elements. FLOPs n; bytes 8 n.
-// dx = dy where x > 0, else 0.                 FLOPs n; bytes 12 n.
+// y = max(x, 0), elementwise.
+// dx = dy if x > 0, else 0
+//
+// x, y, dy, dx  [n], any shape
+// One invocation computes four elements. FLOPs n each; bytes 8 n, backward 12 n.
 
 override ADD: bool;
 override LENGTH: u32;   // in vec4s

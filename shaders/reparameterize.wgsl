@@ -1,13 +1,21 @@
-// z = mean + exp(log_variance / 2) n,  n ~ N(0, 1)                                     mean, log_variance, z [B, n]
-// A sample of a latent that gradients flow through (Kingma and Welling 2014, section 2.4).
-// n by Philox of (STREAM_LATENT, step, image, block of four elements), drawn again in backward instead of stored.
-// dmean = dy, handed on without a copy where the tape can, else by `backward_mean`;  dlog_variance = dy exp(log_variance / 2) n / 2
-// One invocation four elements of an image (backward_mean: one). FLOPs about 60 an element; bytes 12 B n each.
+// z = mean + exp(log_variance / 2) eps,  eps ~ N(0, 1)
+// dmean = dy. The tape passes dy on without a copy where it can; otherwise `backward_mean` copies
+// or adds it.
+// dlog_variance = dy exp(log_variance / 2) eps / 2
+// A sample of a latent that lets gradients pass (Kingma and Welling 2014, section 2.4). eps comes
+// from Philox(STREAM_LATENT, step, first_image + b, block of four elements); the backward pass
+// computes it again instead of storing it.
+//
+// mean, log_variance, z, dy  [B, n]
+// dx                         [B, n]: dlog_variance
+// dmean                      [B, n]
+// forward, backward_log_variance: one invocation computes four elements of an image. backward_mean:
+// one invocation per element. FLOPs about 60 B n each; bytes 12 B n each.
 
 override IMAGE_SIZE: u32;   // n
 override ADD: bool;
 
-struct Dims { batch: u32 }
+struct Dims { batch: u32 }   // B
 
 @group(0) @binding(0) var<storage, read> mean: array<f32>;
 @group(0) @binding(1) var<storage, read> log_variance: array<f32>;

@@ -1,14 +1,20 @@
-// What the device can do at best: the two lines of the roofline.                                  x, y  [n]
-//   copy           y = x                                       one invocation a vec4.  No FLOPs; bytes 8 n
-//   multiply_add   y = sum of 12 chains c <- c / 2 + x          one invocation an element.  FLOPs 384 n rounds + 11 n; bytes 8 n
-// Twelve chains that do not wait for each other, and a loop that the drivers unroll, keep the multiply-add units busy. c / 2 + x tends to
-// 2 x from any start, so nothing overflows however many rounds there are.
+// The peaks of a device, which are the two lines of the roofline.
+//
+//   copy          y = x
+//   multiply_add  sums = sum of CHAINS chains, each repeating c <- c / 2 + a
+//
+// x, y     [n]
+// a, sums  [n]
+// copy: one invocation copies a vec4. FLOPs 0; bytes 8 n.
+// multiply_add: one invocation per element. FLOPs 384 n rounds + 11 n; bytes 8 n. The chains do not
+// depend on each other, and drivers unroll the inner loop, so the multiply-add units stay busy.
+// c / 2 + a tends to 2 a from any start, so no number of rounds overflows.
 
-struct Dims { rounds: u32 }   // not a constant: a longer run is the same pipeline
+struct Dims { rounds: u32 }   // not an override, so that all runs share a pipeline
 
 override LENGTH: u32;         // n; n / 4 for copy
-const UNROLLED = 16u;
-const CHAINS = 12u;
+const UNROLLED = 16u;         // multiply-adds of a chain in one round
+const CHAINS = 12u;           // c0 to c11
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;

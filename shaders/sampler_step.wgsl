@@ -1,26 +1,35 @@
-// One denoising step of every sampler that is linear in x, model output m, noise and a memory h of the steps before, by the coefficients
-// (c0 .. c11) in row `step.index` of a table:
-//   x0 = clip(c0 x + c1 m, -CLIP, CLIP);  e = c2 x + c3 m
-//   forward:           x' = c4 x0 + c5 x + c6 e + c7 z,  z ~ N(0, 1) by seed, step and the image's number
-//   forward_history:   x' = the same + c8 h;  h' = c9 x0 + c10 x + c11 e, both of the old x and h
-//   forward_variance:  x' = the first, with exp((f c10 + (1 - f) c11) / 2) for a c7 that is not zero, f = (v + 1) / 2: v is the model's
-//                      place between the logarithms c10 and c11 of the largest and the smallest variance (Nichol and Dhariwal 2021, eq. 15)
-// x [B, n] and history [B, n] updated in place; model, variance [B, n]; table [S, 12]
-// One invocation four elements of an image. FLOPs about 60 an element, 70 with history or variance; bytes 12, 20, 16 B n.
+// One step of every sampler that is linear in x, the network's output m, noise, and a history h of
+// the steps before, with the coefficients c0 to c11 in row `step.index` of a table:
+//   x0 = clip(c0 x + c1 m, -CLIP, CLIP);  eps = c2 x + c3 m;  z ~ N(0, 1)
+//   forward           x' = c4 x0 + c5 x + c6 eps + c7 z
+//   forward_history   x' = the same + c8 h;  h' = c9 x0 + c10 x + c11 eps, from the old x and h
+//   forward_variance  x' as in forward, but a c7 that is not zero stands for exp(l / 2) with
+//                     l = f c10 + (1 - f) c11, f = (v + 1) / 2. The network's v interpolates
+//                     between the largest and the smallest log variance, c10 and c11 (Nichol and
+//                     Dhariwal 2021, eq. 15).
+// z depends on the seed, the step and the number of the image.
+//
+// x         [B, n], updated in place
+// model     [B, n]: m
+// table     [S, 12]
+// history   [B, n]: h, updated in place
+// variance  [B, n]: v
+// One invocation updates four elements of an image. FLOPs about 60 B n, 70 B n with history or
+// variance; bytes 12 B n, with history 20 B n, with variance 16 B n.
 
 override IMAGE_SIZE: u32;   // n
 override CLIP: f32;
 
-const COEFFICIENTS = 12u;   // of a step: columns of the table
+const COEFFICIENTS = 12u;   // in a row of the table
 
-struct Dims { batch: u32 }
+struct Dims { batch: u32 }   // B
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read> model: array<f32>;
 @group(0) @binding(2) var<storage, read> table: array<f32>;
 @group(0) @binding(3) var<uniform> dims: Dims;
 
-// What an invocation does: `count` elements from `first` on, of an image, with these normal numbers.
+// The part of an invocation: `count` elements from `first` on, and their noise z.
 struct Block { first: u32, count: u32, z: vec4<f32> }
 
 fn block_of(lane: Lane) -> Block {
@@ -32,11 +41,12 @@ fn block_of(lane: Lane) -> Block {
   return Block(image * IMAGE_SIZE + 4u * block, count, z);
 }
 
+// Coefficient k of this step.
 fn c(k: u32) -> f32 {
   return table[COEFFICIENTS * step.index + k];
 }
 
-// x0, x and e of an element.
+// (x0, x, eps) of element i.
 fn terms(i: u32) -> vec3<f32> {
   let x0 = clamp(c(0u) * x[i] + c(1u) * model[i], -CLIP, CLIP);
   return vec3<f32>(x0, x[i], c(2u) * x[i] + c(3u) * model[i]);
@@ -65,7 +75,8 @@ fn forward_history(lane: Lane) {
     let i = own.first + k;
     let t = terms(i);
     var next = mean(t) + c(7u) * own.z[k];
-    if (c(8u) != 0.0) {   // a first step finds in h what another sample left, maybe no number
+    // h is uninitialized on the first step and may be NaN.
+    if (c(8u) != 0.0) {
       next += c(8u) * history[i];
     }
     x[i] = next;

@@ -1,13 +1,17 @@
-// y[b, c, :] = x[b, c, :] * (1 + e[b, c]) + e[b, C + c]            x, y [B, C, HW]   e [B, 2 C]: first scales, then shifts (FiLM)
-// Forward: one invocation does four elements. FLOPs 3 n; bytes 8 n.
-// dx = dy (1 + e[b, c]), likewise: FLOPs 2 n; bytes 8 n.
-// de[b, c] = the sum of dy x over the row, de[b, C + c] = the sum of dy: SPAN lanes share a row, WG / SPAN rows a workgroup, in a fixed
-// order. FLOPs 3 n; bytes 8 n.
+// y[b, c, :] = x[b, c, :] * (1 + e[b, c]) + e[b, C + c] (FiLM, Perez et al. 2018)
+// dx = dy (1 + e[b, c])
+// de[b, c] = sum of dy x over the row;  de[b, C + c] = sum of dy
+//
+// x, y, dy, dx  [B, C, HW], n elements
+// e, de         [B, 2 C]: scales, then shifts
+// forward, backward: one invocation computes four elements. FLOPs 3 n and 2 n; bytes 8 n each.
+// backward_embedding: SPAN lanes share a row of HW elements, and a workgroup sums WG / SPAN rows,
+// in a fixed order. FLOPs 3 n; bytes 8 n.
 
 override C: u32;
 override HW: u32;
 override ALIGNED: bool;   // HW is a multiple of 4
-override SPAN: u32;       // lanes a row, a power of two
+override SPAN: u32;       // lanes per row, a power of two
 override ADD: bool;
 
 struct Dims { rows: u32, length: u32 }   // B C; B C HW in vec4s
@@ -17,17 +21,17 @@ struct Dims { rows: u32, length: u32 }   // B C; B C HW in vec4s
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(7) var<uniform> dims: Dims;
 
-// Where the scale of row b C + c stands; its shift is C further on.
+// Index in e of the scale of row b C + c. The shift is C further on.
 fn place(row: u32) -> u32 {
   return row + row / C * C;
 }
 
-// The row of element number i; the last one for what pads the storage.
+// The row of element i. The padding of the storage counts to the last row.
 fn row_of(i: u32) -> u32 {
   return min(i / HW, dims.rows - 1u);
 }
 
-// Scales of the four elements of vec4 number i, plus `further` for their shifts.
+// Scales of the four elements of vec4 i if `further` is 0, their shifts if it is C.
 fn embedding(i: u32, further: u32) -> vec4<f32> {
   if (ALIGNED) {
     return vec4<f32>(e[place(row_of(4u * i)) + further]);
@@ -59,12 +63,13 @@ fn backward(lane: Lane) {
   }
 }
 
-// Elements of vec4 number i that are not among the HW from `start` on become zero.
+// `value` of vec4 i with zeros for the elements outside of the row that begins at `start`.
 fn within(value: vec4<f32>, i: u32, start: u32) -> vec4<f32> {
   if (ALIGNED) {
     return value;
   }
-  let from_start = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) - start;   // below start: wraps to large numbers
+  // Before the start the difference wraps to a large number.
+  let from_start = vec4<u32>(4u * i, 4u * i + 1u, 4u * i + 2u, 4u * i + 3u) - start;
   return select(vec4<f32>(), value, from_start < vec4<u32>(HW));
 }
 

@@ -1,6 +1,8 @@
-// y = x sigmoid(x), elementwise.               x, y  any shape
-// One invocation does four elements. FLOPs about 10 n; bytes 8 n.
-// dx = dy s (1 + x (1 - s)), s = sigmoid(x).    FLOPs about 14 n; bytes 12 n.
+// y = x sigmoid(x), elementwise.
+// dx = dy s (1 + x (1 - s)), s = sigmoid(x)
+//
+// x, y, dy, dx  [n], any shape
+// One invocation computes four elements. FLOPs about 10 n, backward 14 n; bytes 8 n, backward 12 n.
 
 override ADD: bool;
 override LENGTH: u32;   // in vec4s

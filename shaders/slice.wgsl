@@ -1,13 +1,19 @@
-// y[b, :] = x[b, first .. first + length]: some of the channels.       x [B, C, ...]   y [B, count, ...]
-// Of one image, the channels are one contiguous piece of x, so the kernels copy pieces and know neither height nor width.
-// Grid (elements of an image, batch): nothing is divided. An invocation copies four elements where the piece begins and ends at multiples of 4
-// and the image does (all lengths then count vec4s), else one (`_scalar`).
-// FLOPs 0; bytes 8 n for n elements of y. The first gradient is stored over the whole of x, zero outside of the piece; later ones are added
-// to the piece alone.
+// y[b, :] = x[b, first .. first + length]: some of the channels.
+// The first gradient is stored over all of dx, with zeros outside of the slice. Later gradients are
+// added to the slice alone.
+//
+// x, dx  [B, C, ...]
+// y, dy  [B, count, ...], n elements
+//
+// In one image, the channels are one contiguous part of x. So the kernels copy parts and need
+// neither height nor width. Grid: (elements of an image, batch), so that no index is divided. An
+// invocation copies four elements if the part begins and ends at multiples of 4 and the image ends
+// at one (then all lengths count vec4s), otherwise one (entry points `*_scalar`).
+// FLOPs 0, backward with ADD n; bytes 8 n, the first backward 4 n and 4 per element of dx.
 
 struct Dims {
-  first: u32,          // where the piece begins in an image of x
-  length: u32,         // of the piece
+  first: u32,          // index of the slice in an image of x
+  length: u32,         // of the slice
   image_length: u32,   // of an image of x
 }
 
@@ -52,7 +58,7 @@ fn backward(lane: Lane) {
     }
   } else if (i < dims.image_length) {
     var gradient = vec4<f32>();
-    if (i - dims.first < dims.length) {   // before the piece: wraps to large numbers
+    if (i - dims.first < dims.length) {   // before the slice the difference wraps
       gradient = dy[image * dims.length + i - dims.first];
     }
     dx[image * dims.image_length + i] = gradient;

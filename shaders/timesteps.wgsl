@@ -1,12 +1,20 @@
-// Time steps.                                                          y u32 [B]
-// random: y[b] uniform in 0..T, floor(word T / 2^32), by the step and the image's place in the batch (Ho et al. 2020, algorithm 1, line 3).
-// scheduled: y[b] = list[step.index] for all b.                        list u32 [S]
-// weighted: y[b] = the first t with cdf[t] > u, by bisection; u = (24 bits of the word of `random`) / 2^24.      cdf [T]
-//           Uniform as `random` where cdf[T - 1] is zero: in memory of zeros, before importance.wgsl has written it.
-// One invocation an image.
+// Timesteps of a batch.
+//
+//   random     y[b] uniform in 0 .. T - 1: floor(word T / 2^32), from the step and the number of
+//              the image (Ho et al. 2020, algorithm 1, line 3)
+//   scheduled  y[b] = list[step.index] for all b
+//   weighted   y[b] = the first t with cdf[t] > u, by bisection; u = (upper 24 bits of the word of
+//              `random`) / 2^24. Uniform, as `random`, if cdf[T - 1] is zero:
+//              importance_sampling.wgsl has not written cdf yet.
+//
+// list  [S] u32
+// cdf   [T]
+// y     [B] u32
+// One invocation per image. FLOPs 0, weighted B log2(T); bytes 4 B, scheduled 8 B, weighted
+// 4 B (2 + log2(T)).
 
-override BATCH: u32;
-override TIMESTEPS: u32;
+override BATCH: u32;       // B
+override TIMESTEPS: u32;   // T
 
 @group(0) @binding(0) var<storage, read> list: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;

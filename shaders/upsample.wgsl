@@ -1,17 +1,22 @@
-// y[p, 2h + i, 2w + j] = x[p, h, w] for i, j in {0, 1}: nearest neighbour, twice as high and wide.   x [B, C, H, W]   y [B, C, 2H, 2W]
-// All planes are one list of rows: row r of x is rows 2r and 2r + 1 of y. An invocation writes the blocks of two neighbours of a row where W
-// is even (so all rows of y are made of vec4s), else of one (`_scalar`). FLOPs 0, backward 3 n; bytes 20 n for n elements of x.
-// The gradient is the sum of the block, rows first.
+// y[p, 2h + i, 2w + j] = x[p, h, w] for i, j in {0, 1}: nearest-neighbor upsampling by 2.
+// dx = the sum of dy over the block of 2 x 2, rows first.
+//
+// x, dx  [B, C, H, W], n elements; p counts the B C planes
+// y, dy  [B, C, 2 H, 2 W]
+//
+// All planes are one list of rows: row r of x becomes rows 2r and 2r + 1 of y. An invocation does
+// two neighboring elements of a row of x if W is even, so that all rows of y consist of vec4s;
+// otherwise one (entry points `*_scalar`). FLOPs 0, backward 3 n; bytes 20 n each.
 
-override WIDTH: u32;    // of x, in units of an invocation: pairs, or elements in `_scalar`
+override WIDTH: u32;    // W in units of an invocation: pairs, or elements in `*_scalar`
 
 struct Dims {
-  length: u32,          // of x, in the same units
+  length: u32,          // n in the same units
 }
 
 @group(0) @binding(2) var<uniform> dims: Dims;
 
-// Where the upper row of the block of unit i begins in y; the lower is WIDTH further.
+// Index of the upper row of unit i in y. The lower row is WIDTH further on.
 fn block(i: u32) -> u32 {
   return i + i / WIDTH * WIDTH;
 }

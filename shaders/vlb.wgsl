@@ -1,16 +1,28 @@
-// loss[b] = mean over i of one term of the variational bound, in bits (Ho et al. 2020, eq. 5; Nichol and Dhariwal 2021, section 3.1)
-// m = mean_output, v, x0, xt [B, n]; table [T, 8], row t = (k0, k1, c0, c1, log posterior variance, low, high, last); t u32 [B]; loss [B]
-//   model:      mean c0 x0hat + c1 xt with x0hat = clip(k0 xt + k1 m, -1, 1); log variance L = low + (v + 1) / 2 (high - low)   (eq. 15)
-//   last is 0:  KL(N(c0 x0 + c1 xt, posterior variance) || model) = (e^r - 1 - r + c0^2 (x0 - x0hat)^2 e^-L) / 2,
-//               r = log posterior variance - L
-//   last is 1:  -log of the model's mass in the bin x0 +- 1/255, to infinity where |x0| > 0.999 (Ho et al. 2020, eq. 13)
-// Differentiable in v only: dv = dy[b] / (n ln 2) (high - low) / 2 dterm/dL.
-// Forward: one workgroup an image. Backward: one invocation an element. FLOPs about 60 B n; bytes 16 B n and 20 B n.
+// loss[b] = mean over i of one term of the variational bound, in bits (Ho et al. 2020, eq. 5;
+// Nichol and Dhariwal 2021, section 3.1)
+//
+// The model has the mean c0 x0hat + c1 xt with x0hat = clip(k0 xt + k1 m, -1, 1), and the log
+// variance L = low + (v + 1) / 2 (high - low) (Nichol and Dhariwal 2021, eq. 15). The term is
+//   if first is 0: KL(N(c0 x0 + c1 xt, posterior variance) || model)
+//                  = (e^r - 1 - r + c0^2 (x0 - x0hat)^2 e^-L) / 2, r = log posterior variance - L
+//   if first is 1: -log of the model's probability of the bin x0 +- 1/255, which reaches to
+//   infinity
+//                  where |x0| > 0.999 (Ho et al. 2020, eq. 13)
+// Only v has a gradient: dv = dy[b] / (n ln 2) (high - low) / 2 dterm/dL
+//
+// mean_output, v, x0, xt  [B, n]; mean_output is m
+// table     [T, 8]: row t = (k0, k1, c0, c1, log posterior variance, low, high, first); first is 1
+//           for t = 0, else 0
+// t         [B] u32
+// dx        [B, n]: dv
+// loss, dy  [B]
+// forward: one workgroup per image. backward: one invocation per element.
+// FLOPs about 60 B n each; bytes 16 B n forward, 20 B n backward.
 
 override ADD: bool;
 override IMAGE_SIZE: u32;   // n
 
-const COEFFICIENTS = 8u;           // of a time step: columns of the table
+const COEFFICIENTS = 8u;           // in a row of the table
 const ROOT_HALF = 0.70710678;      // sqrt(1 / 2)
 const PEAK = 0.39894228;           // 1 / sqrt(2 pi), the normal density at zero
 const BITS = 1.44269504;           // 1 / ln 2
@@ -25,7 +37,8 @@ struct Dims { length: u32 }   // B n
 @group(0) @binding(5) var<storage, read> t: array<u32>;
 @group(0) @binding(6) var<storage, read_write> loss: array<f32>;
 
-// exp(a^2) erfc(a) for a >= 0: a polynomial fitted to (1 + 2 a) exp(a^2) erfc(a) at Chebyshev's nodes of q in [-1, 1].
+// exp(a^2) erfc(a) for a >= 0. The polynomial is fitted to (1 + 2 a) exp(a^2) erfc(a) at the
+// Chebyshev nodes of q in [-1, 1].
 fn erfcx(a: f32) -> f32 {
   let q = (a - 4.0) / (a + 4.0);
   var p = 1.142081659e-4;
@@ -44,12 +57,13 @@ fn erfcx(a: f32) -> f32 {
   return p / (1.0 + 2.0 * a);
 }
 
-// The normal mass above w >= 0.
+// The probability of a standard normal number above w >= 0.
 fn upper_tail(w: f32) -> f32 {
   return 0.5 * exp(-0.5 * w * w) * erfcx(w * ROOT_HALF);
 }
 
-// -log of the normal mass above w, and its derivative in the log variance that w is divided by.
+// -log of the normal probability above w, and its derivative in the log variance, where w is
+// proportional to 1 / std.
 fn beyond(w: f32) -> vec2<f32> {
   if (w > 0.0) {
     let scaled = 0.5 * erfcx(w * ROOT_HALF);
@@ -59,12 +73,14 @@ fn beyond(w: f32) -> vec2<f32> {
   return vec2<f32>(-log1p(-below), -0.5 * w * PEAK * exp(-0.5 * w * w) / (1.0 - below));
 }
 
-// -log of the normal mass in [z - h, z + h], z >= 0, and its derivative in the log variance that z and h are divided by.
+// -log of the normal probability of [z - h, z + h], z >= 0, and its derivative in the log variance,
+// where z and h are proportional to 1 / std.
 fn within(z: f32, h: f32) -> vec2<f32> {
   let w = z - h;
   if (h < 0.5 && z * h < 0.5) {
-    // Narrow: the difference would cancel. The density over that at z is integrated by the rule of Gauss and Legendre with five nodes u:
-    // exp(-z h u - h^2 u^2 / 2), whose pairs +-u give 2 cosh(z h u).
+    // The interval is narrow, so a difference would cancel. The density relative to that at z is
+    // exp(-z h u - h^2 u^2 / 2). It is integrated over u by the Gauss-Legendre rule with five
+    // nodes; each pair of nodes +-u gives 2 cosh(z h u).
     let u = vec2<f32>(0.53846931, 0.90617985);
     let grow = exp(z * h * u);
     let weight = 0.5 * vec2<f32>(0.47862867, 0.23692689) * exp(-0.5 * h * h * u * u);
