@@ -1,0 +1,216 @@
+//! The documents agree with the code: command lines, links, paths and the table of operators.
+
+mod commands;
+mod markdown;
+
+use commands::Kind;
+use degrain::gpu::Target;
+use degrain::ops::ALL;
+use degrain::tape::{Draw, Operator};
+use markdown::Document;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// The longest that README.md may be.
+const README_LINES: usize = 150;
+const BEGIN: &str = "<!-- operators: written by tests/docs -->\n";
+const END: &str = "<!-- end of operators -->";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below a folder, if it is there.
+fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.expect("a folder entry").path();
+        match path.is_dir() {
+            true if path.ends_with("node_modules") => (),
+            true => walk(&path, into),
+            false => into.push(path),
+        }
+    }
+}
+
+/// Every document of the repository by its path, with its text.
+fn documents() -> BTreeMap<PathBuf, String> {
+    let mut files = vec![];
+    for folder in ["docs", "data", "benches", "examples", "tests", "tools", "xtask"] {
+        walk(&root().join(folder), &mut files);
+    }
+    files.extend(fs::read_dir(root()).expect("the repository").map(|entry| entry.expect("a folder entry").path()));
+    let documents = files.into_iter().filter(|path| path.extension().is_some_and(|e| e == "md"));
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        (path.strip_prefix(root()).expect("below the root").to_path_buf(), text)
+    };
+    documents.map(read).collect()
+}
+
+fn passes(problems: &[String]) {
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+/// Documents of the past name options that are gone.
+fn is_history(path: &Path) -> bool {
+    path == Path::new("CHANGELOG.md")
+}
+
+#[test]
+fn readme_is_short_and_links_to_every_document() {
+    let documents = documents();
+    let readme = &documents[Path::new("README.md")];
+    let lines = readme.lines().count();
+    assert!(lines <= README_LINES, "README.md has {lines} lines, and may have {README_LINES}: move some to docs/");
+    let links = Document::parse(readme).links;
+    let missing = documents.keys().filter(|path| path.starts_with("docs") || path.components().count() == 1);
+    let missing = missing.filter(|path| !path.ends_with("README.md"));
+    let missing: Vec<&PathBuf> =
+        missing.filter(|path| !links.iter().any(|link| Path::new(&link.text) == path.as_path())).collect();
+    assert!(missing.is_empty(), "README.md does not link to {missing:?}");
+}
+
+#[test]
+fn commands_in_documents_are_accepted_by_the_programs() {
+    let mut problems = vec![];
+    let mut count = 0;
+    for (path, text) in documents().iter().filter(|(path, _)| !is_history(path)) {
+        let document = Document::parse(text);
+        for line in document.broken {
+            problems.push(format!("{}:{line}: inline code is broken over two lines", path.display()));
+        }
+        let commands = document.commands.iter().map(|code| (code, Kind::Line));
+        for (code, kind) in commands.chain(document.spans.iter().map(|code| (code, Kind::Mention))) {
+            for words in markdown::words(&code.text) {
+                count += 1;
+                if let Err(problem) = commands::check(&words, kind) {
+                    problems.push(format!("{}:{}: `{}`: {problem}", path.display(), code.line, words.join(" ")));
+                }
+            }
+        }
+    }
+    passes(&problems);
+    assert!(count > 100, "only {count} commands were found");
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let documents = documents();
+    let anchors: BTreeMap<&Path, Vec<String>> =
+        documents.iter().map(|(path, text)| (path.as_path(), Document::parse(text).anchors)).collect();
+    let mut problems = vec![];
+    for (path, text) in &documents {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for link in Document::parse(text).links.iter().filter(|link| !link.text.contains("://")) {
+            let (file, anchor) = link.text.split_once('#').map_or((&*link.text, None), |(file, a)| (file, Some(a)));
+            let target = if file.is_empty() { path.clone() } else { normalized(&folder.join(file)) };
+            let problem = if !root().join(&target).exists() {
+                "leads nowhere"
+            } else if anchor.is_some_and(|a| anchors.get(&*target).is_none_or(|all| !all.iter().any(|b| a == b))) {
+                "has an anchor that is not there"
+            } else {
+                continue;
+            };
+            problems.push(format!("{}:{}: the link to {} {problem}", path.display(), link.line, link.text));
+        }
+    }
+    passes(&problems);
+}
+
+/// Without `..`.
+fn normalized(path: &Path) -> PathBuf {
+    let mut parts = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(parts.pop()),
+            Component::CurDir => (),
+            part => parts.push(part),
+        }
+    }
+    parts
+}
+
+#[test]
+fn paths_in_documents_exist() {
+    let mut problems = vec![];
+    for (path, text) in documents().iter().filter(|(path, _)| !is_history(path)) {
+        for span in Document::parse(text).spans {
+            let top = span.text.split('/').next().unwrap_or_default();
+            let ours =
+                ["src", "shaders", "tests", "docs", "benches", "examples", "tools", "data", "xtask"].contains(&top);
+            // `shaders/NAME.wgsl` stands for any of them.
+            let general = span.text.chars().any(|c| c.is_uppercase() || " *{<".contains(c));
+            let readme = span.text.ends_with("README.md");
+            if ours && span.text.contains('/') && (readme || !general) && !root().join(&span.text).exists() {
+                problems.push(format!("{}:{}: there is no {}", path.display(), span.line, span.text));
+            }
+        }
+    }
+    passes(&problems);
+}
+
+#[test]
+fn excerpts_in_documents_are_in_the_code() {
+    let mut problems = vec![];
+    let mut count = 0;
+    for (path, text) in documents() {
+        for (file, excerpt) in Document::parse(&text).excerpts {
+            count += 1;
+            // What build.rs writes can be quoted too.
+            let source = match file.strip_prefix("$OUT_DIR/") {
+                Some(generated) => Path::new(env!("OUT_DIR")).join(generated),
+                None => root().join(&file),
+            };
+            let source = fs::read_to_string(&source).unwrap_or_default();
+            let (lines, excerpted) = (code_lines(&source), code_lines(&excerpt.text));
+            if !lines.windows(excerpted.len().max(1)).any(|window| window == excerpted) {
+                problems.push(format!("{}:{}: this is not in {file}", path.display(), excerpt.line));
+            }
+        }
+    }
+    passes(&problems);
+    assert!(count > 0, "no excerpts were found");
+}
+
+/// The lines of code, without indentation, doc comments and empty lines.
+fn code_lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("///")).collect()
+}
+
+#[test]
+fn operator_table_is_the_list_of_operators() {
+    let table = ALL.iter().map(|operator| row(operator)).collect::<String>();
+    let table = format!("| operator | computes | gradient | kernel variants |\n|---|---|---|---|\n{table}");
+    let documents = documents();
+    let text = &documents[Path::new("docs/operators.md")];
+    let (_, rest) = text.split_once(BEGIN).expect("docs/operators.md has the line that begins the table");
+    let (written, _) = rest.split_once(END).expect("docs/operators.md has the line that ends the table");
+    assert!(written == table, "put this between the two marks in docs/operators.md:\n\n{table}");
+}
+
+fn row(operator: &Operator) -> String {
+    let name = operator.name;
+    let op = (operator.case)(&mut Draw::new(vec![])).op;
+    let gradient = match (op.differentiable(), op.updates().is_empty()) {
+        (true, true) => "yes",
+        (true, false) => "yes; updates state",
+        (false, true) => "",
+        (false, false) => "in place",
+    };
+    let variants = if kernels(operator, Target::TILES) == kernels(operator, Target::SOFTWARE) { "one" } else { "two" };
+    // A bar in a formula would begin another cell.
+    let formula = operator.formula.replace('|', "\\|");
+    format!("| [`{name}`](../shaders/{name}.wgsl) | {formula} | {gradient} | {variants} |\n")
+}
+
+/// Labels of the kernels that an operator's cases call on a kind of device.
+fn kernels(operator: &Operator, target: Target) -> BTreeSet<&'static str> {
+    let smallest = (operator.case)(&mut Draw::new(vec![]));
+    let cases = (operator.bench)().into_iter().chain([smallest]);
+    let labels = |case: degrain::tape::Case| {
+        let trial = case.record(target, 1);
+        trial.tape.calls().iter().map(|call| call.dispatch.entry.label).collect::<Vec<_>>()
+    };
+    cases.flat_map(labels).collect()
+}
