@@ -40,7 +40,7 @@ const LOWEST = -1e38;       // score of a key that does not exist
 @group(0) @binding(4) var<storage, read_write> stats: array<f32>;
 
 struct Position {
-  token: u32,     // the lane's first token, maybe past the end; the others follow at a distance of L
+  token: u32,     // the lane's first token, maybe past the end; the others are L further on
   at: vec2<u32>,  // the lane's tokens; the last token where one lies past the end
   head: u32,      // numbered through the batch
   base: u32,      // index of the head's first element
@@ -92,8 +92,8 @@ fn in_head(channel: u32) -> bool {
 }
 
 // Index of channel c of the chunk, or of the head's last channel if the chunk is wider than the
-// head. A branch would do, but compilers take the chunk's number for different in each lane and
-// then reject subgroup functions in that branch.
+// head. A branch would do, but compilers assume that the chunk's number differs between lanes and
+// reject subgroup functions in such a branch.
 fn channel_row(p: Position, c: u32) -> u32 {
   return p.base + select(min(p.first + c, WIDTH - 1u), p.first + c, WIDTH % CHUNK == 0u) * T;
 }

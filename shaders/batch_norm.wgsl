@@ -7,7 +7,8 @@
 // running_mean, running_variance  [C], updated in place in training; `mean` and `variance` in
 //                                 evaluation
 // moments, rows, parts            [B, C, 2]: a pair per row. A row is one channel of one image.
-// saved, statistics, forward_saved  [C, 4] = (k, mean - k, rstd, 0)
+// saved, statistics,
+// forward_saved                   [C, 4] = (k, mean - k, rstd, 0)
 // table, coefficients             [C, 4]: coefficients of the elementwise pass
 //
 // k is a value near the mean: the first element of the channel in training, the running mean in

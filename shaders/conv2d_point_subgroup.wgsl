@@ -66,7 +66,7 @@ fn convolve(lane: Lane) {
   store_rows(lane, columns, &tile, 3u);
 }
 
-// Rows 4 l + k of the tile.
+// Stores rows 4 l + k of the tile.
 fn store_rows(lane: Lane, columns: vec4<u32>, tile: ptr<function, Tile>, k: u32) {
   let first = lane.workgroup.z * 4u * GROUPS + k;
   let to = spot(columns, dims.channels_out) + first * dims.pixels;
@@ -89,8 +89,8 @@ fn store_rows(lane: Lane, columns: vec4<u32>, tile: ptr<function, Tile>, k: u32)
 
 @compute @workgroup_size(L)
 fn partial(
-  // Not a Lane: Tint takes a whole struct for different in each lane if one of its members is, and
-  // rejects subgroup functions in a loop that depends on such a value.
+  // Not a Lane: if one member of a struct differs between lanes, Tint assumes that all members do,
+  // and rejects subgroup functions in a loop that depends on one of them.
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
@@ -127,7 +127,7 @@ fn partial(
   save_rows(lane, &tile, 3u);
 }
 
-// Rows 4 l + k of the tile of partial sums.
+// Stores rows 4 l + k of the tile of partial sums.
 fn save_rows(lane: Lane, tile: ptr<function, Tile>, k: u32) {
   let first = lane.workgroup.y * 4u * GROUPS + k;
   let channel = 4u * (lane.workgroup.x * L + lane.index);

@@ -125,8 +125,8 @@ fn forward(lane: Lane) {
 
 @compute @workgroup_size(L)
 fn backward_input(
-  // Not a Lane: Tint takes a whole struct for different in each lane if one of its members is, and
-  // rejects subgroup functions in a loop that depends on such a value.
+  // Not a Lane: if one member of a struct differs between lanes, Tint assumes that all members do,
+  // and rejects subgroup functions in a loop that depends on one of them.
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,

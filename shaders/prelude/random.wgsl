@@ -11,16 +11,16 @@
 
 // Random streams: the purpose of a number, and the first word of the counter. "Host" marks the
 // streams that only the host uses.
-const STREAM_TIMESTEP = 0u;
-const STREAM_NOISE = 1u;
-const STREAM_LABEL = 2u;
+const STREAM_TIMESTEP = 0u;    // timestep of an image
+const STREAM_NOISE = 1u;       // noise of a training image
+const STREAM_LABEL = 2u;       // label dropout
 const STREAM_SAMPLE = 3u;      // initial noise of a sample
 const STREAM_SAMPLER = 4u;     // noise that a sampler adds at each step
-const STREAM_PERMUTATION = 5u;
+const STREAM_PERMUTATION = 5u; // order of the data set in an epoch
 const STREAM_PARAMETER = 6u;   // initial parameters (host)
-const STREAM_PICTURE = 7u;     // (host)
+const STREAM_PICTURE = 7u;     // noise of pictures and of inpainting (host)
 const STREAM_DROPOUT = 8u;     // the upper 24 bits hold the layer's number
-const STREAM_FLIP = 9u;
+const STREAM_FLIP = 9u;        // whether an image is mirrored
 const STREAM_LATENT = 10u;     // noise of a reparameterized latent
 const STREAM_CORRECTOR = 11u;  // noise of a Langevin corrector
 const STREAM_SUBSET = 12u;     // choice of the images of a subset (host)
@@ -59,7 +59,7 @@ fn random_words(stream: u32, at: u32, image: u32, block: u32) -> vec4<u32> {
 // ln(u) for u = (bits / 2^8 + 1) / 2^24 in (0, 1]: never zero.
 fn log_uniform(bits: u32) -> f32 {
   let u = (f32(bits >> 8u) + 1.0) * 0x1p-24;
-  let raw = bitcast<u32>(u) - 0x3f3504f3u;                  // relative to sqrt(1 / 2)
+  let raw = bitcast<u32>(u) - 0x3f3504f3u;   // relative to sqrt(1 / 2)
   let exponent = f32(i32(raw) >> 23u);
   let f = bitcast<f32>((raw & 0x7fffffu) + 0x3f3504f3u) - 1.0;
   let z = f * f;
