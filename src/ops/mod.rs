@@ -1,12 +1,21 @@
-//! The operators. Each is a shader, a Rust file of the same name, and its name in the list below; tests, benches, profiler labels and the
-//! README's table follow from that line.
+//! The operators. Each is a shader, a Rust file of the same name, and its name in the list below.
+//! Tests, benches, profiler labels and the operator table follow from that line.
 //!
-//! To add one: write `shaders/NAME.wgsl` (formula, shapes, who computes what, FLOPs and bytes at the top; all entry points, forward and
-//! backward), write `src/ops/NAME.rs` (a struct that implements [`Op`](crate::tape::Op), a function that applies it, and `OPERATOR`), and
-//! put NAME into the list. `build.rs` makes `super::kernels::NAME::{Forward, Backward, ...}`: one struct for each entry point, whose fields are
-//! its storage bindings (as `Tensor`), its overrides without default and the members of its uniform `dims`, in lower case.
+//! To add one:
+//! 1. Write `shaders/NAME.wgsl`: formula, shapes of all bindings, division of work, FLOPs and bytes at
+//!    the top, then all entry points, forward and backward.
+//! 2. Write `src/ops/NAME.rs`: a struct that implements [`Op`](crate::tape::Op), a function that
+//!    applies it, and `OPERATOR`.
+//! 3. Put NAME into the list.
 //!
-//! A second form of an operator's kernels (for another class of device) is a shader `NAME_FORM.wgsl`, used by the same Rust file.
+//! `build.rs` generates `super::kernels::NAME` from the shader. It has a struct for each entry point
+//! (`Forward`, `Backward` and so on), with the storage bindings (as `Tensor`), the overrides without
+//! default and the members of the uniform `dims` as fields in lower case. It also has the scalar
+//! constants of the shader, such as `TILE`: Rust does not repeat them.
+//!
+//! A shader named `NAME_subgroup.wgsl` has the kernels of the subgroup variant. It is compiled only
+//! for that variant and may use subgroup operations; every other shader must compile for both. The
+//! Rust file `NAME.rs` chooses between them.
 
 mod kernels;
 mod linked;
