@@ -24,7 +24,8 @@ struct Dims {
 }
 
 override STRIDE: u32;
-override ROWS: u32;     // 1, 2 or 4: output channels per lane
+override ROWS: u32;     // output channels per lane: 1, 2 or MAX_ROWS
+const MAX_ROWS = 4u;
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -33,7 +34,7 @@ override ROWS: u32;     // 1, 2 or 4: output channels per lane
 @group(0) @binding(4) var<storage, read_write> partial_b: array<f32>;
 
 alias Window = array<f32, 9>;       // stride 1 uses the first six
-alias Sums = array<f32, 36u * L>;   // only the first 9 ROWS L are used
+alias Sums = array<f32, 9u * MAX_ROWS * L>;   // only the first 9 ROWS L are used
 
 // A row of the window. Outside of the image the index is clamped and the value is 0.
 fn load(row: i32, origin: u32, column: array<u32, 9>, inside: array<bool, 9>) -> Window {

@@ -2,16 +2,16 @@
 //! Tests, benches, profiler labels and the operator table follow from that line.
 //!
 //! To add one:
-//! 1. Write `shaders/NAME.wgsl`: formula, shapes of all bindings, division of work, FLOPs and bytes at
-//!    the top, then all entry points, forward and backward.
+//! 1. Write `shaders/NAME.wgsl`: formula, shapes of all bindings, division of work, FLOPs and bytes
+//!    at the top, then all entry points, forward and backward.
 //! 2. Write `src/ops/NAME.rs`: a struct that implements [`Op`](crate::tape::Op), a function that
 //!    applies it, and `OPERATOR`.
 //! 3. Put NAME into the list.
 //!
-//! `build.rs` generates `super::kernels::NAME` from the shader. It has a struct for each entry point
-//! (`Forward`, `Backward` and so on), with the storage bindings (as `Tensor`), the overrides without
-//! default and the members of the uniform `dims` as fields in lower case. It also has the scalar
-//! constants of the shader, such as `TILE`: Rust does not repeat them.
+//! `build.rs` generates `super::kernels::NAME` from the shader. It has a struct for each entry
+//! point (`Forward`, `Backward` and so on). Its fields are the storage bindings (as `Tensor`), the
+//! overrides without default and the members of the uniform `dims`, in lower case. The module also
+//! has the scalar constants of the shader, such as `TILE`: Rust does not repeat them.
 //!
 //! A shader named `NAME_subgroup.wgsl` has the kernels of the subgroup variant. It is compiled only
 //! for that variant and may use subgroup operations; every other shader must compile for both. The

@@ -145,7 +145,7 @@ impl Conv2d {
         let rows = match s.channels_out.div_ceil(lanes) {
             1 => 1,
             2..=4 => 2,
-            _ => 4,
+            _ => conv2d_weight_subgroup::MAX_ROWS,
         }
         .min(32 / lanes);
         let (across, down) = match s.kernel {
