@@ -1,15 +1,15 @@
-//! Reads the shaders and generates Rust from them, so that a fact about a kernel stands in WGSL only.
+//! Reads the shaders and generates Rust from them: a fact about a kernel stands in WGSL only.
 //!
-//! Every file in `shaders/` is linked with the prelude, then parsed and validated by naga (the version
-//! that wgpu uses): a typo in WGSL stops the build with the line underlined. The file's name decides
-//! the kernel variants: `*_subgroup.wgsl` is compiled for the subgroup variant, every other file for
-//! both variants.
+//! Every file in `shaders/` is linked with the prelude, then parsed and validated by naga (the
+//! version that wgpu uses): a typo in WGSL stops the build with the line underlined. The file's name
+//! decides the kernel variants. `*_subgroup.wgsl` is compiled for the subgroup variant; every other
+//! file is compiled for both variants.
 //!
 //! `kernels.rs` has a module for each shader:
 //! * a struct for each entry point. Its fields are the storage bindings (as `Tensor`), the overrides
-//!   without default and the members of the uniform `dims`, in lower case: a binding that is renamed
+//!   without default and the members of the uniform `dims`, in lower case. A binding that is renamed
 //!   only in WGSL is a compile error in Rust.
-//! * a `pub const` for each scalar `const` of the file: tile sizes, lengths of table rows and so on.
+//! * a `pub const` for each scalar `const` of the file that has a concrete type, such as a tile size.
 //!
 //! `step.rs` has the uniform `Step` of the prelude as a struct, and the random streams.
 
@@ -159,8 +159,8 @@ fn validator(subgroups: bool) -> naga::valid::Validator {
     Validator::new(ValidationFlags::all(), if subgroups { subgroup } else { Capabilities::empty() })
 }
 
-/// `pub const` items for the scalar constants that are declared in `range` of the module's text. The
-/// random streams are left out, because `step.rs` has them.
+/// `pub const` items for the scalar constants that are declared in `range` of the module's text.
+/// The random streams are left out, because `step.rs` has them.
 fn constants(module: &Module, range: Range<usize>) -> Result<String, String> {
     let mut out = String::new();
     for (handle, constant) in module.constants.iter() {
@@ -398,11 +398,11 @@ fn write_step(module: &Module) -> Result<String, String> {
         streams += &format!("    #[allow(missing_docs)]\n    pub const {name}: u32 = {value};\n");
     }
     Ok(format!(
-        "/// Random streams: the purpose of a random number, and the first word of the generator's counter
+        "/// Random streams: the purpose of a random number, and the first word of the counter
 /// (`shaders/prelude/random.wgsl`).
 pub mod stream {{
 {streams}}}
-/// Values that change between two runs of a program. `shaders/prelude/common.wgsl` explains the members.
+/// Values that change between two runs of a program. `shaders/prelude/common.wgsl` explains them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Step {{
