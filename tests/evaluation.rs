@@ -26,8 +26,7 @@ const DRAWN: usize = 1_000;
 
 fn command(program: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
-    // Mesa's layer would print an error of its own (see .cargo/config.toml).
-    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).env("NODEVICE_SELECT", "1");
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
     command.output().unwrap()
 }
 
@@ -287,7 +286,6 @@ fn an_interrupted_evaluation_goes_on() {
     let mut child = Command::new(EVALUATE)
         .args(arguments(&broken))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("NODEVICE_SELECT", "1")
         .stderr(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .spawn()

@@ -18,8 +18,7 @@ const EDIT: &str = env!("CARGO_BIN_EXE_edit");
 
 fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
-    // Mesa's layer would print an error of its own (see .cargo/config.toml).
-    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).env("NODEVICE_SELECT", "1");
+    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
     command
 }
 

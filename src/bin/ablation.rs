@@ -8,8 +8,9 @@ use degrain::files::print;
 use degrain::gpu::Context;
 use degrain::output::{Layout, Picture, stack};
 use degrain::train::{self, Outcome, Session, Settings, Start, on_interrupt};
-use degrain::{Error, Result};
+use degrain::{Error, Result, cli};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 /// Trains and samples {linear, cosine} x {attention, none}; called again, it goes on where it was
@@ -23,11 +24,8 @@ struct Arguments {
     settings: Settings,
 }
 
-fn main() {
-    if let Err(error) = run(Arguments::parse()) {
-        eprintln!("error: {error}");
-        std::process::exit(1);
-    }
+fn main() -> ExitCode {
+    cli::main(|| run(Arguments::parse()))
 }
 
 fn run(arguments: Arguments) -> Result<()> {

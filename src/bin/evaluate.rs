@@ -6,8 +6,9 @@ use degrain::evaluate::{self, EvalTarget, Evaluation, Options};
 use degrain::files::{print, write_atomically};
 use degrain::gpu::Context;
 use degrain::metrics::feature_extractor::FeatureExtractor;
-use degrain::{Error, Result};
+use degrain::{Error, Result, cli};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Measures what a model learned: quality, likelihood, balance, memorisation and cost
 #[derive(Parser)]
@@ -33,11 +34,8 @@ struct Arguments {
     options: Options,
 }
 
-fn main() {
-    if let Err(error) = run(&Arguments::parse()) {
-        eprintln!("error: {error}");
-        std::process::exit(1);
-    }
+fn main() -> ExitCode {
+    cli::main(|| run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

@@ -5,8 +5,9 @@ use degrain::diffusion::pipeline::checkpoints;
 use degrain::files::print;
 use degrain::gpu::{Context, list_adapters};
 use degrain::train::{self, Outcome, Session, Settings, Start, on_interrupt};
-use degrain::{Error, Result};
+use degrain::{Error, Result, cli};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Trains a diffusion model; without options, a class-conditional DDPM on the bundled MNIST
 #[derive(Parser)]
@@ -43,14 +44,8 @@ struct Arguments {
     settings: Settings,
 }
 
-fn main() {
-    match run(Arguments::parse()) {
-        Ok(()) => (),
-        Err(error) => {
-            eprintln!("error: {error}");
-            std::process::exit(1);
-        }
-    }
+fn main() -> ExitCode {
+    cli::main(|| run(Arguments::parse()))
 }
 
 fn run(arguments: Arguments) -> Result<()> {

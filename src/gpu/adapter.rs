@@ -1,14 +1,14 @@
-//! Choice of the adapter: discrete before integrated before software, or the one the user names.
+//! Choice of the adapter: the user's choice, else discrete before integrated before software.
 
 use crate::{Error, Result};
 use std::fmt;
 
-/// An adapter as `--list-adapters` shows it.
+/// An adapter in the list that `--list-adapters` prints.
 #[derive(Clone, Debug)]
 pub struct AdapterChoice {
-    /// Its number in the list: what `--adapter` takes, besides a part of the name.
+    /// Its number in the list. `--adapter` takes it, or a part of the name.
     pub number: usize,
-    /// Device name, as its driver gives it.
+    /// Device name, from the driver.
     pub name: String,
     /// Discrete, integrated, virtual, software or other.
     pub kind: &'static str,
@@ -52,12 +52,12 @@ fn ranked() -> Vec<(AdapterChoice, wgpu::Adapter)> {
     adapters.into_iter().enumerate().map(describe).collect()
 }
 
-/// Every adapter that wgpu reaches, best first.
+/// Every adapter that wgpu supports, best first.
 pub fn list_adapters() -> Vec<AdapterChoice> {
     ranked().into_iter().map(|(choice, _)| choice).collect()
 }
 
-/// The best adapter, or the one whose number or part of name is given.
+/// The adapter with this number or part of a name, or the best one.
 pub(super) fn choose(wanted: Option<&str>) -> Result<(AdapterChoice, wgpu::Adapter)> {
     let mut all = ranked();
     if all.is_empty() {

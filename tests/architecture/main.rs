@@ -29,7 +29,7 @@ const FLOORS: &[&[&str]] = &[
     &["metrics"],
     &["train", "report"],
     &["evaluate"],
-    &["bin"],
+    &["bin", "cli"],
 ];
 
 /// The arrows within a floor: (who, imports whom).

@@ -6,6 +6,8 @@ mod interpolate;
 mod invert;
 
 use clap::{Parser, Subcommand};
+use degrain::cli;
+use std::process::ExitCode;
 
 /// Works on images with a trained model
 #[derive(Parser)]
@@ -25,14 +27,10 @@ enum Task {
     Inpaint(inpaint::Inpaint),
 }
 
-fn main() {
-    let outcome = match Arguments::parse().task {
+fn main() -> ExitCode {
+    cli::main(|| match Arguments::parse().task {
         Task::Interpolate(task) => task.run(),
         Task::Invert(task) => task.run(),
         Task::Inpaint(task) => task.run(),
-    };
-    if let Err(error) = outcome {
-        eprintln!("error: {error}");
-        std::process::exit(1);
-    }
+    })
 }

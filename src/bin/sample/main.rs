@@ -7,8 +7,9 @@ mod request;
 use clap::Parser;
 use degrain::diffusion::SamplingOptions;
 use degrain::files::print;
-use degrain::{Error, Result};
+use degrain::{Error, Result, cli};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Draws samples from a trained model: a run of `train`, or any diffusers folder of a UNet2DModel
 #[derive(Parser)]
@@ -54,11 +55,8 @@ struct Arguments {
     adapter: Option<String>,
 }
 
-fn main() {
-    if let Err(error) = run(&Arguments::parse()) {
-        eprintln!("error: {error}");
-        std::process::exit(1);
-    }
+fn main() -> ExitCode {
+    cli::main(|| run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

@@ -1,6 +1,7 @@
-//! WGSL as tokens, with comments left out and template brackets told apart from comparisons.
+//! Splits WGSL into tokens. Comments are left out, and template brackets are distinguished from
+//! comparisons.
 
-/// One token and its place in bytes.
+/// One token and its position in bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Token<'a> {
     pub kind: Kind,
@@ -25,7 +26,7 @@ impl Token<'_> {
     }
 }
 
-/// The longest first: `>>=` is one token.
+/// The longest come first: `>>=` is one token.
 const SIGNS: &[&str] = &[
     ">>=", "<<=", "->", "++", "--", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "&&", "||", "==", "!=", "<=", ">=",
     "<<", ">>",
@@ -60,7 +61,8 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The length of the number at the start: `1.5e-3f`, `0xD2511F53u`. A sign belongs to it only behind an exponent's letter.
+/// Length of the number at the start, such as `1.5e-3f` or `0xD2511F53u`. A sign belongs to it only
+/// after the letter of an exponent.
 fn number(rest: &str) -> usize {
     let hex = rest.starts_with("0x") || rest.starts_with("0X");
     let exponents = if hex { ['p', 'P'] } else { ['e', 'E'] };
@@ -73,7 +75,7 @@ fn number(rest: &str) -> usize {
     .unwrap_or(rest.len())
 }
 
-/// Every byte of a comment becomes a blank, so that places stay what they are.
+/// Replaces every byte of a comment by a space, so that positions do not change.
 pub fn without_comments(text: &str) -> String {
     let mut out = text.as_bytes().to_vec();
     let bytes = text.as_bytes();
@@ -103,12 +105,13 @@ pub fn without_comments(text: &str) -> String {
     String::from_utf8(out).expect("whole characters were blanked")
 }
 
-/// The places of all `<` and `>` that enclose template arguments: the template list discovery of the WGSL specification.
+/// Positions of all `<` and `>` that enclose template arguments, found by the template list
+/// discovery of the WGSL specification.
 fn template_brackets(code: &str) -> Vec<usize> {
     let bytes = code.as_bytes();
     let byte = |at: usize| bytes.get(at).copied().unwrap_or(b' ');
     let mut found = Vec::new();
-    let mut pending: Vec<(usize, usize)> = Vec::new(); // place of a `<`, and its depth in brackets
+    let mut pending: Vec<(usize, usize)> = Vec::new(); // position of a `<` and its depth in brackets
     let (mut depth, mut at) = (0, 0);
     while at < bytes.len() {
         let c = byte(at);
@@ -168,13 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_no_tokens() {
+    fn tokens_leave_out_comments() {
         assert_eq!(texts("a // + b\n/* - /* * */ / */ + ä"), ["a", "+", "ä"]);
         assert_eq!(tokens("/* ä */ x")[0].at, "/* ä */ ".len());
     }
 
     #[test]
-    fn signs_are_as_long_as_they_can_be() {
+    fn tokens_take_the_longest_sign() {
         assert_eq!(
             texts("a>>=1u;b<<2u;c--;d-1;e->f"),
             ["a", ">>=", "1u", ";", "b", "<<", "2u", ";", "c", "--", ";", "d", "-", "1", ";", "e", "->", "f"]
@@ -182,12 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_whole() {
+    fn tokens_keep_numbers_whole() {
         assert_eq!(texts("1.5e-3f-0xE+1 .5 x.y 2.0h"), ["1.5e-3f", "-", "0xE", "+", "1", ".5", "x", ".", "y", "2.0h"]);
     }
 
     #[test]
-    fn templates_are_no_comparisons() {
+    fn tokens_distinguish_templates_from_comparisons() {
         assert_eq!(templates("var<workgroup> t: array<vec4<f32>, 4 * L>;"), 6);
         assert_eq!(templates("let x = array<vec2<f32>,2>(); if (a < b && c > d) {}"), 4);
         assert_eq!(templates("for (var i = 0u; i < n; i++) { if (j > i) {} }"), 0);

@@ -1,8 +1,8 @@
-//! The mutation run (`make mutants`): breaks the shaders in one place at a time, and demands that a kernel test notices.
+//! The mutation tester of the shaders (`make mutants`): changes one place of a shader at a time
+//! and checks that a kernel test fails.
 //!
-//!     cargo run --release --example mutants -- [--list] [--every N] [--seconds N] [NAME...]
-//!
-//! It takes minutes, and a mutant may hang for as long as --seconds allows: run it on a software driver.
+//! A run takes minutes, and a mutant may hang for as long as --seconds allows: use a software
+//! driver.
 
 mod mutate;
 mod run;
@@ -17,28 +17,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    run::main(Shaders::default, include_str!("equivalent.toml"))
+/// The command, with the arguments after its name.
+pub fn main(arguments: &[String]) -> ExitCode {
+    run::main(arguments, Shaders::default, include_str!("equivalent.toml"))
 }
 
-/// The shaders of this repository, and the device that their mutants run on.
+/// The shaders of this repository, and the device that runs their mutants.
 #[derive(Default)]
 struct Shaders {
     ctx: Option<Context>,
-    /// Draws for the operators' cases, the same for every mutant.
+    /// Random choices that the operators' cases are made from, the same for every mutant.
     draws: Vec<Vec<u32>>,
 }
 
-/// Draws from which cases are taken: many, because only some of an operator's cases run a given shader.
+/// Number of draws. Only some of an operator's cases run a given shader, so there are many.
 const DRAWS: usize = 96;
-/// Cases that a mutant must pass, as many as the kernel tests draw.
+/// Cases that each mutant is checked with: as many as the kernel tests use.
 const CASES: usize = 12;
 
 fn shaders() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders")
 }
 
-/// The WGSL files of shaders/ and of its prelude: names and texts, in the order of the names.
+/// Names and texts of the WGSL files in shaders/ and its prelude, sorted by name.
 fn files() -> Vec<(String, String)> {
     let mut files = Vec::new();
     for folder in ["", "prelude/"] {
@@ -55,27 +56,31 @@ fn files() -> Vec<(String, String)> {
     files
 }
 
-/// `prelude/common` of `prelude/common.wgsl`.
+/// A file's name without its extension: `prelude/common` for `prelude/common.wgsl`.
 fn stem(name: &str) -> &str {
     name.trim_end_matches(".wgsl")
 }
 
-/// The functions that a file of the prelude declares.
+/// The functions that a prelude file declares.
 fn functions(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.strip_prefix("fn ")?.split('(').next()).collect()
 }
 
 impl Shaders {
-    /// The cases that run a shader, or, for a file of the prelude, a shader that calls one of its functions.
+    /// The cases that run a shader; for a prelude file, those that run a shader which calls one of
+    /// its functions.
     fn cases(&self, name: &str, text: &str, target: Target) -> Vec<Case> {
         let called = functions(text);
         let prelude = name.starts_with("prelude/");
-        let concerned = |shader: &Shader| match prelude {
-            true => called.iter().any(|function| shader.text.contains(&format!("{function}("))),
-            false => shader.name == stem(name),
+        let concerned = |shader: &Shader| {
+            if prelude {
+                called.iter().any(|function| shader.text.contains(&format!("{function}(")))
+            } else {
+                shader.name == stem(name)
+            }
         };
         let mut cases = Vec::new();
-        // A file of the prelude has many users, and two draws of each are enough.
+        // Many shaders use a prelude file, so two draws of each operator are enough.
         let (draws, most) = if prelude { (2, usize::MAX) } else { (DRAWS, CASES) };
         for draw in &self.draws[..draws] {
             for operator in ops::ALL {
@@ -95,7 +100,8 @@ impl Shaders {
 
 impl run::Kernels for Shaders {
     fn sources(&self) -> Vec<(String, String)> {
-        // The lanes are a constant, and half of what they could be belongs to other devices.
+        // The lane files hold one constant each, and half of the possible changes only matter on
+        // other devices.
         files().into_iter().filter(|(name, _)| !name.starts_with("prelude/lanes")).collect()
     }
 
@@ -139,18 +145,19 @@ impl run::Kernels for Shaders {
         }
         ctx.gpu.set_target(own);
         ctx.gpu.replace_shader(stem(name), None);
-        // A device remembers an error, such as that of a division by a constant zero: the next mutant must not pay for it.
+        // A device keeps its error state, for instance after a division by a constant zero. The
+        // next mutant gets a new device.
         self.ctx = (!broken).then_some(ctx);
         if checked == 0 { Err(format!("no operator's case runs {name}")) } else { outcome }
     }
 }
 
-/// The kinds of device to try: a case counts only where it calls the shader.
+/// The targets to check. A case counts only where it calls the shader.
 fn targets(own: Target) -> Vec<Target> {
     if own == Target::TILES { vec![own] } else { vec![own, Target::TILES] }
 }
 
-/// Choices for the operators' cases: any numbers, the same in every run.
+/// Arbitrary numbers from which the operators make their cases, the same in every run.
 fn draws() -> Vec<Vec<u32>> {
     let mut state = 1u64;
     let mut word = || {

@@ -1,9 +1,10 @@
-//! Mutants of a shader: its text with one thing changed, each of which a good test suite must notice.
+//! Mutants of a shader: copies of its text with one change each, which a good test suite detects.
 //!
-//! Only the bodies of functions are touched: no comment, attribute, binding, override or type. What can only hang is left out (the
-//! step of a loop), and so is what tends to change nothing: a boundary between two floats, a guard of 1e-12.
+//! Only the bodies of functions change: no comment, attribute, binding, override or type. Changes
+//! that can only hang are left out (the increment of a loop), and so are changes that tend to have
+//! no effect: the boundary of a comparison between floats, a guard of 1e-12.
 
-use crate::tokens::{Kind, Token, tokens};
+use super::tokens::{Kind, Token, tokens};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +13,13 @@ use serde::{Deserialize, Serialize};
 pub struct Mutant {
     /// The file below shaders/.
     pub name: String,
-    /// Where the change is, counted from 1, and the line as it stands in the file.
+    /// Position of the change, counted from 1, and the original line.
     pub line: usize,
     pub column: usize,
     pub source: String,
     pub before: String,
     pub after: String,
-    /// The whole changed file.
+    /// The complete changed file.
     pub text: String,
 }
 
@@ -33,13 +34,13 @@ impl std::fmt::Display for Mutant {
     }
 }
 
-/// All mutants of a file that are still valid WGSL. `link` makes a complete module of the file's text.
+/// All mutants of a file that are valid WGSL. `link` makes a complete module of the file's text.
 ///
 /// # Panics
-/// Where the file is not valid before it is changed.
+/// If the unchanged file is not valid.
 pub fn mutants(name: &str, text: &str, link: impl Fn(&str) -> String) -> Vec<Mutant> {
     if let Err(error) = validate(&link(text)) {
-        panic!("{name} is not valid as it stands: {error}");
+        panic!("{name} is not valid before any change: {error}");
     }
     let mutants = edits(text).into_iter().map(|edit| edit.apply(name, text));
     mutants.filter(|m| validate(&link(&m.text)).is_ok()).collect()
@@ -51,7 +52,7 @@ fn validate(text: &str) -> Result<(), String> {
     checked.map(drop).map_err(|e| e.emit_to_string(text))
 }
 
-/// A range of bytes and what replaces it.
+/// A range of bytes and its replacement.
 #[derive(Debug, PartialEq)]
 struct Edit {
     from: usize,
@@ -74,9 +75,9 @@ impl Edit {
     }
 }
 
-/// Where in the text a token stands.
+/// Part of the text in which a token stands.
 #[derive(Clone, Copy, PartialEq)]
-enum BufferSlot {
+enum Region {
     Outside,
     Body,
     Condition,
@@ -85,14 +86,14 @@ enum BufferSlot {
 
 fn edits(text: &str) -> Vec<Edit> {
     let tokens = tokens(text);
-    let places = places(&tokens);
+    let regions = regions(&tokens);
     let mut edits = Vec::new();
     for (i, token) in tokens.iter().enumerate() {
-        if matches!(places[i], BufferSlot::Body | BufferSlot::Condition) {
+        if matches!(regions[i], Region::Body | Region::Condition) {
             let replace = |after: String| Edit { from: token.at, to: token.end(), after };
             match token.kind {
-                Kind::Sign => edits.extend(sign(&tokens, i, places[i]).map(|s| replace(s.to_string()))),
-                Kind::Number => edits.extend(number(&tokens, i, places[i]).map(replace)),
+                Kind::Sign => edits.extend(sign(&tokens, i, regions[i]).map(|s| replace(s.to_string()))),
+                Kind::Number => edits.extend(number(&tokens, i, regions[i]).map(replace)),
                 Kind::Word => edits.extend(word(&tokens, i, text)),
                 Kind::Template => {}
             }
@@ -101,9 +102,10 @@ fn edits(text: &str) -> Vec<Edit> {
     edits
 }
 
-/// Bodies of functions, without template arguments. (naga knows no attributes inside a body.)
-fn places(tokens: &[Token]) -> Vec<BufferSlot> {
-    let mut places = vec![BufferSlot::Outside; tokens.len()];
+/// The region of each token. Template arguments count as outside. (naga accepts no attributes
+/// inside a body.)
+fn regions(tokens: &[Token]) -> Vec<Region> {
+    let mut regions = vec![Region::Outside; tokens.len()];
     let mut i = 0;
     while i < tokens.len() {
         if tokens[i].text != "fn" {
@@ -112,31 +114,32 @@ fn places(tokens: &[Token]) -> Vec<BufferSlot> {
         }
         let open = (i..tokens.len()).find(|j| tokens[*j].text == "{").unwrap_or(tokens.len() - 1);
         let close = closing(tokens, open);
-        places[open..close].fill(BufferSlot::Body);
+        regions[open..close].fill(Region::Body);
         for j in open..close {
             match tokens[j].text {
-                "for" => for_header(tokens, j + 1, &mut places),
+                "for" => for_header(tokens, j + 1, &mut regions),
                 "<" if tokens[j].kind == Kind::Template => {
                     let end = closing(tokens, j);
-                    places[j..=end].fill(BufferSlot::Outside);
+                    regions[j..=end].fill(Region::Outside);
                 }
                 _ => {}
             }
         }
         i = close;
     }
-    places
+    regions
 }
 
-/// `for (init; condition; update)`: a change of the update is a loop without end, and a change of the condition must not be one.
-fn for_header(tokens: &[Token], open: usize, places: &mut [BufferSlot]) {
-    let mut part = [BufferSlot::Body, BufferSlot::Condition, BufferSlot::Update].into_iter();
+/// Marks the parts of `for (init; condition; update)`. A changed update makes a loop without end, and
+/// a changed condition must not.
+fn for_header(tokens: &[Token], open: usize, regions: &mut [Region]) {
+    let mut part = [Region::Body, Region::Condition, Region::Update].into_iter();
     let mut now = part.next();
     for i in open..closing(tokens, open) {
         if tokens[i].text == ";" {
             now = part.next();
         }
-        places[i] = now.unwrap_or(BufferSlot::Update);
+        regions[i] = now.unwrap_or(Region::Update);
     }
 }
 
@@ -159,7 +162,7 @@ fn closing(tokens: &[Token], open: usize) -> usize {
     tokens.len() - 1
 }
 
-fn sign(tokens: &[Token], i: usize, place: BufferSlot) -> Option<&'static str> {
+fn sign(tokens: &[Token], i: usize, region: Region) -> Option<&'static str> {
     let before = tokens[i - 1];
     let binary = match before.kind {
         Kind::Word => !["return", "case", "if", "while", "switch"].contains(&before.text),
@@ -198,13 +201,13 @@ fn sign(tokens: &[Token], i: usize, place: BufferSlot) -> Option<&'static str> {
         "||" => "&&",
         "==" => "!=",
         "!=" => "==",
-        // Between floats the boundary is met by accident only: turn the comparison round.
+        // Two floats are rarely equal, so the comparison is reversed.
         "<" | "<=" if beside_float => ">",
         ">" | ">=" if beside_float => "<",
         "<" => "<=",
         "<=" => "<",
-        // A loop while (s >= 0u) has no end.
-        ">" if place == BufferSlot::Condition && from_zero => return None,
+        // A loop with the condition s >= 0u has no end.
+        ">" if region == Region::Condition && from_zero => return None,
         ">" => ">=",
         ">=" => ">",
         _ => return None,
@@ -216,7 +219,7 @@ fn is_float(number: &str) -> bool {
     number.contains('.') || !hex && (number.contains('e') || number.ends_with(['f', 'h']))
 }
 
-/// The value of a whole number.
+/// The value of an integer literal.
 fn value(number: &str) -> Option<u64> {
     let digits = number.trim_end_matches(['u', 'i']);
     match digits.strip_prefix("0x") {
@@ -225,7 +228,7 @@ fn value(number: &str) -> Option<u64> {
     }
 }
 
-fn number(tokens: &[Token], i: usize, place: BufferSlot) -> Option<String> {
+fn number(tokens: &[Token], i: usize, region: Region) -> Option<String> {
     let text = tokens[i].text;
     if is_float(text) {
         let suffix = if text.ends_with(['f', 'h']) { &text[text.len() - 1..] } else { "" };
@@ -235,8 +238,8 @@ fn number(tokens: &[Token], i: usize, place: BufferSlot) -> Option<String> {
     }
     let suffix = if text.ends_with(['u', 'i']) { &text[text.len() - 1..] } else { "" };
     let value = value(text)?;
-    let after = if place == BufferSlot::Condition {
-        // `i < 5u` for `i < 4u` is what `i <= 4u` is already.
+    let after = if region == Region::Condition {
+        // `i < 5u` instead of `i < 4u` equals `i <= 4u`, which is a mutant already.
         if value != 0 && ["<", "<=", ">", ">="].contains(&tokens[i - 1].text) {
             return None;
         }

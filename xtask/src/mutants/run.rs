@@ -1,10 +1,12 @@
-//! The mutation run: every mutant of every shader is compiled and checked, and one that passes all checks is a hole in the tests.
+//! The mutation run: compiles and checks every mutant of every shader. A mutant that passes all
+//! checks shows that a test is missing.
 //!
-//! A mutant may loop without end or bring the driver down, so a worker process checks them: this same program, called with
-//! `--worker`. It reads a mutant as one line of JSON and answers with one line; when it dies or does not answer in time, the mutant
-//! counts as noticed, and another worker is started.
+//! A mutant may loop without end or crash the driver, so a worker process checks it: this same
+//! program, called with `--worker`. The worker reads a mutant as one line of JSON and answers with
+//! one line. If it dies or does not answer in time, the mutant counts as detected, and a new worker
+//! starts.
 
-use crate::mutate::{Mutant, mutants};
+use super::mutate::{Mutant, mutants};
 use serde::Deserialize;
 use std::io::{BufRead, BufReader, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,39 +14,39 @@ use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// What the run must know of the crate under test.
+/// What the run needs from the crate under test.
 pub trait Kernels {
-    /// Every shader file that is to be changed: its name below shaders/ and its text.
+    /// Every shader file to change: its name below shaders/ and its text.
     fn sources(&self) -> Vec<(String, String)>;
 
-    /// A complete module, in which `text` stands for the file `name`.
+    /// A complete module in which `text` replaces the file `name`.
     fn link(&self, name: &str, text: &str) -> String;
 
-    /// Runs the kernel tests of all operators that use the file, with `text` in its place. The first mismatch is the error.
+    /// Runs the kernel tests of all operators that use the file, with `text` in place of it.
+    /// Returns the first mismatch as the error.
     fn check(&mut self, name: &str, text: &str) -> Result<(), String>;
 }
 
-/// What a check has come to.
+/// Result of a check.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     Passed,
-    /// The tests' own words.
+    /// The message of the failed test.
     Failed(String),
     TimedOut,
     Crashed,
 }
 
-/// The whole program: `[--list] [--every N] [--seconds N] [NAME...]`, where a NAME is a part of a shader's name.
-pub fn main<K: Kernels>(kernels: impl FnOnce() -> K, equivalent: &str) -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+/// The command: `[--list] [--every N] [--seconds N] [NAME...]`, where NAME is part of a shader's name.
+pub fn main<K: Kernels>(args: &[String], kernels: impl FnOnce() -> K, equivalent: &str) -> ExitCode {
     if args.first().is_some_and(|a| a == "--worker") {
         work(&mut kernels());
         return ExitCode::SUCCESS;
     }
-    let options = match Options::parse(&args) {
+    let options = match Options::parse(args) {
         Ok(options) => options,
         Err(problem) => {
-            eprintln!("{problem}\nusage: mutants [--list] [--every N] [--seconds N] [NAME...]");
+            eprintln!("{problem}\nusage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]");
             return ExitCode::from(2);
         }
     };
@@ -52,16 +54,16 @@ pub fn main<K: Kernels>(kernels: impl FnOnce() -> K, equivalent: &str) -> ExitCo
     let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| name.contains(n));
     let sources: Vec<_> = kernels.sources().into_iter().filter(|(name, _)| wanted(name)).collect();
     if sources.is_empty() {
-        eprintln!("no shader of shaders/ fits the names {:?}", options.names);
+        eprintln!("no shader in shaders/ matches {:?}", options.names);
         return ExitCode::from(2);
     }
     let all = sources.iter().flat_map(|(name, text)| mutants(name, text, |text| kernels.link(name, text))).collect();
-    let allowed: Allowed = toml::from_str(equivalent).expect("examples/mutants/equivalent.toml can be read");
+    let allowed: Allowed = toml::from_str(equivalent).expect("equivalent.toml is valid");
     let (tried, mut problems) = allowed.split(all);
     problems.retain(|entry| wanted(&entry.shader));
     for entry in &problems {
         eprintln!(
-            "examples/mutants/equivalent.toml: no mutant is {} -> {} in '{}'",
+            "xtask/src/mutants/equivalent.toml: no mutant changes {} -> {} in '{}', or the entry has no reason",
             entry.before, entry.after, entry.line
         );
     }
@@ -96,7 +98,7 @@ impl Options {
         while let Some(arg) = args.next() {
             let mut number = || match args.next().and_then(|n| n.parse().ok()) {
                 Some(n) if n > 0 => Ok(n),
-                _ => Err(format!("{arg} wants a whole number above zero")),
+                _ => Err(format!("{arg} needs a positive integer")),
             };
             match &arg[..] {
                 "--list" => options.list = true,
@@ -110,7 +112,7 @@ impl Options {
     }
 }
 
-/// The file of mutants that no test can notice.
+/// The file of mutants that no test can detect.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Allowed {
@@ -137,7 +139,7 @@ impl Entry {
 }
 
 impl Allowed {
-    /// The mutants that are to be tried, and the entries that excuse none or give no reason.
+    /// The mutants to check, and the entries that match no mutant or give no reason.
     fn split(self, mutants: Vec<Mutant>) -> (Vec<Mutant>, Vec<Entry>) {
         let idle = |e: &Entry| e.why.trim().is_empty() || !mutants.iter().any(|m| e.fits(m));
         let stale = self.equivalent.iter().filter(|e| idle(e)).cloned().collect();
@@ -146,12 +148,13 @@ impl Allowed {
     }
 }
 
-/// Whoever checks one text at a time.
+/// Checks one shader text at a time.
 pub trait Worker {
     fn check(&mut self, name: &str, text: &str, limit: Duration) -> Verdict;
 }
 
-/// Tries all mutants and tells of the survivors, whose number is returned. An unchanged shader that fails is an error.
+/// Checks all mutants, reports the survivors and returns their number. An unchanged shader that
+/// fails is an error.
 fn drive(
     sources: &[(String, String)],
     mutants: &[Mutant],
@@ -164,7 +167,7 @@ fn drive(
     for (name, text) in sources {
         match worker.check(name, text, limit) {
             Verdict::Passed => {}
-            other => return Err(format!("shaders/{name} fails its tests before it is changed: {other:?}")),
+            other => return Err(format!("shaders/{name} fails its tests before any change: {other:?}")),
         }
         let (mut count, mut alive) = (0, 0);
         for mutant in mutants.iter().filter(|m| m.name == *name) {
@@ -180,10 +183,10 @@ fn drive(
                 Verdict::Crashed => crashed += 1,
             }
         }
-        say(format!("shaders/{name}: {} of {count} mutants noticed", count - alive));
+        say(format!("shaders/{name}: {} of {count} mutants detected", count - alive));
     }
     say(format!(
-        "{} of {} mutants noticed ({stuck} by the time limit, {crashed} by a crash) in {:.0} s",
+        "{} of {} mutants detected ({stuck} by the time limit, {crashed} by a crash) in {:.0} s",
         mutants.len() - survived.len(),
         mutants.len(),
         start.elapsed().as_secs_f64()
@@ -191,7 +194,7 @@ fn drive(
     Ok(survived.len())
 }
 
-/// This program as a worker.
+/// This program as a worker process.
 #[derive(Default)]
 struct Process {
     running: Option<(Child, ChildStdin, Receiver<String>)>,
@@ -201,7 +204,7 @@ impl Worker for Process {
     fn check(&mut self, name: &str, text: &str, limit: Duration) -> Verdict {
         let (child, stdin, answers) = self.running.get_or_insert_with(start);
         let job = serde_json::to_string(&(name, text)).expect("text is JSON");
-        // Where the worker has died, the write fails, and so does the receive below.
+        // If the worker has died, this write or the receive below fails.
         let sent = writeln!(stdin, "{job}").and_then(|()| stdin.flush());
         let answer = if sent.is_ok() { answers.recv_timeout(limit) } else { Err(RecvTimeoutError::Disconnected) };
         let verdict = match answer.map(|line| serde_json::from_str(&line).expect("the worker answers in JSON")) {
@@ -220,20 +223,24 @@ impl Worker for Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some((mut child, stdin, _)) = self.running.take() {
-            drop(stdin); // The end of its input ends the worker.
+            drop(stdin); // The worker ends with its input.
             child.wait().expect("the worker ends");
         }
     }
 }
 
-/// What stands before an answer: drivers write to the standard output as well.
+/// Prefix of an answer. Drivers write to the standard output as well.
 const ANSWER: &str = "verdict of the mutant: ";
 
 fn start() -> (Child, ChildStdin, Receiver<String>) {
     let program = std::env::current_exe().expect("the path of this program");
     let mut command = Command::new(program);
-    let mut child =
-        command.arg("--worker").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a worker starts");
+    let mut child = command
+        .args(["mutants", "--worker"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a worker starts");
     let stdin = child.stdin.take().expect("a pipe");
     let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
     let (sender, answers) = channel();
@@ -249,7 +256,7 @@ fn start() -> (Child, ChildStdin, Receiver<String>) {
     (child, stdin, answers)
 }
 
-/// The worker's side. A panic is a failed check: the crate's own assertions belong to the tests.
+/// The worker's loop. A panic counts as a failed check: the crate's assertions belong to the tests.
 fn work(kernels: &mut impl Kernels) {
     std::panic::set_hook(Box::new(|_| {}));
     for line in std::io::stdin().lines() {
@@ -268,7 +275,7 @@ fn work(kernels: &mut impl Kernels) {
 mod tests {
     use super::*;
 
-    /// Notices a change of the sign, hangs on a loop's boundary, and takes everything else.
+    /// Detects a changed sign, hangs on a changed loop boundary, and accepts everything else.
     struct Inattentive;
 
     impl Worker for Inattentive {
@@ -289,26 +296,26 @@ mod tests {
     }
 
     #[test]
-    fn survivors_are_told_and_counted() {
+    fn drive_reports_and_counts_survivors() {
         let (sources, mutants) = sample(TEXT);
         let mut said = Vec::new();
         let survivors = drive(&sources, &mutants, Duration::MAX, &mut Inattentive, &mut |line| said.push(line));
         assert_eq!(survivors, Ok(2));
         assert!(said[0].starts_with("SURVIVED shaders/f.wgsl:2:") && said[0].contains("0u -> 1u"), "{said:?}");
         assert!(said[1].contains("0 -> 1"), "{said:?}");
-        assert_eq!(said[2], "shaders/f.wgsl: 2 of 4 mutants noticed");
-        assert!(said[3].starts_with("2 of 4 mutants noticed (1 by the time limit, 0 by a crash)"), "{said:?}");
+        assert_eq!(said[2], "shaders/f.wgsl: 2 of 4 mutants detected");
+        assert!(said[3].starts_with("2 of 4 mutants detected (1 by the time limit, 0 by a crash)"), "{said:?}");
     }
 
     #[test]
-    fn a_shader_that_fails_unchanged_is_an_error() {
+    fn drive_rejects_an_unchanged_shader_that_fails() {
         let (sources, mutants) = sample(&TEXT.replace("+=", "-="));
         let outcome = drive(&sources, &mutants, Duration::MAX, &mut Inattentive, &mut |_| {});
-        assert!(outcome.is_err_and(|e| e.contains("f.wgsl fails its tests before it is changed")));
+        assert!(outcome.is_err_and(|e| e.contains("f.wgsl fails its tests before any change")));
     }
 
     #[test]
-    fn excused_mutants_are_skipped_and_idle_excuses_are_found() {
+    fn equivalent_mutants_are_skipped_and_stale_entries_reported() {
         let line = TEXT.lines().last().unwrap();
         let entry = |before: &str, after: &str, why: &str| {
             format!("[[equivalent]]\nshader='f.wgsl'\nline='{line}'\nbefore='{before}'\nafter='{after}'\nwhy='{why}'\n")
@@ -318,12 +325,12 @@ mod tests {
         assert_eq!((tried.len(), stale.len()), (3, 0));
         let (tried, stale) = split(&(entry("<", ">", "a reason") + &entry("0u", "1u", " ")));
         assert_eq!((tried.len(), stale.len()), (3, 2));
-        // The excuses of the shaders can be read, and excuse no mutant of this one.
+        // The file of the shaders is valid, and matches no mutant of this one.
         assert_eq!(split(include_str!("equivalent.toml")).0.len(), 4);
     }
 
     #[test]
-    fn options() {
+    fn options_are_parsed() {
         let parse = |text: &str| Options::parse(&text.split_whitespace().map(String::from).collect::<Vec<_>>());
         let options = parse("--every 5 matmul --list --seconds 3 conv").expect("options");
         assert_eq!((options.every, options.limit.as_secs(), options.list, options.names.len()), (5, 3, true, 2));

@@ -1,0 +1,26 @@
+//! Development tools that need the code of the crate:
+//!
+//!     cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
+//!     cargo xtask shaders FOLDER
+
+mod mutants;
+mod shaders;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
+       cargo xtask shaders FOLDER";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.split_first() {
+        Some((command, rest)) if command == "mutants" => mutants::main(rest),
+        Some((command, [folder])) if command == "shaders" => shaders::main(Path::new(folder)),
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
