@@ -1,39 +1,41 @@
-# What one can ask of this tree. Every target is one ordinary command; the checks before it install what is missing, and say so first.
+# Targets. Each runs one ordinary command; `test`, `tint` and `swiftshader` first install what is missing.
 #
-#   make train ARGS="--size tiny --steps 200"      ARGS goes to the program behind the target
+#   make train ARGS="--size tiny --steps 200"      ARGS is passed to the command of the target
 
 ARGS ?=
-# Not `npm install`: the lock file fixes the version of the compiler, and packages get to run no scripts.
+PYTHON ?= python3
+# `npm ci` takes the compiler's version from the lock file. Packages must not run scripts.
 TINT := tools/tint/node_modules/.package-lock.json
 
 .PHONY: train test bench goldens mutants tint swiftshader lint driver browser help
 
-train: driver ## trains a model on the MNIST of this repository
+train: driver ## train a model on the bundled MNIST
 	cargo run --release --bin train -- $(ARGS)
 
-test: driver browser ## all tests
-	cargo test --release $(ARGS)
+test: driver browser ## run all tests
+	cargo test --release --workspace $(ARGS)
 
-bench: driver ## times every operator and the training step
+bench: driver ## time every operator and the training step
 	cargo bench $(ARGS)
 
-goldens: ## computes the reference values of the models anew, by another framework
-	python3 benches/peers/goldens.py $(ARGS)
+goldens: ## write the reference values of the tests again (tests/goldens/README.md)
+	$(PYTHON) tests/goldens/generate.py
+	$(PYTHON) tests/goldens/metrics.py
 
-mutants: driver ## breaks the shaders in one place at a time and demands that a test notices
-	cargo run --release --example mutants -- $(ARGS)
+mutants: driver ## change the shaders in one place at a time; a kernel test must fail
+	cargo xtask mutants $(ARGS)
 
-tint: $(TINT) ## compiles every linked shader with Tint, the WGSL compiler of Chrome
+tint: $(TINT) ## compile every linked shader with Tint, the WGSL compiler of Chrome
 	rm -rf target/shaders
-	cargo run --release --example shaders -- target/shaders
+	cargo xtask shaders target/shaders
 	node tools/tint/check.mjs target/shaders
 
-swiftshader: driver ## the kernel tests on SwiftShader, whose subgroups have 4 lanes
+swiftshader: driver ## run the kernel tests on SwiftShader (subgroups of 4 lanes)
 	tools/swiftshader.sh cargo test --release --test kernels $(ARGS)
 
-lint: ## formatting, and clippy without a warning
-	cargo fmt --check
-	cargo clippy --release --all-targets -- -D warnings
+lint: ## check the formatting, and clippy without a warning
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
 
 driver:
 	@tools/driver.sh
@@ -42,10 +44,10 @@ browser:
 	@tools/browser.sh
 
 $(TINT): tools/tint/package-lock.json
-	@command -v npm >/dev/null || tools/install.sh "Node.js (which runs Tint)" "apt-get=nodejs npm" "dnf=nodejs npm" \
+	@command -v npm >/dev/null || tools/install.sh "Node.js (runs Tint)" "apt-get=nodejs npm" "dnf=nodejs npm" \
 	    "pacman=nodejs npm" "zypper=nodejs npm" "apk=nodejs npm"
 	@echo "Installing the npm package webgpu (Dawn for Node) into tools/tint/node_modules"
 	cd tools/tint && npm ci --include=dev --ignore-scripts --no-audit --no-fund
 
-help: ## this list
+help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 16

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Is there a Chromium that can open the page of `evaluate`? Where there is none, it is installed, and it is said.
-# tests/page/browser.rs looks for the same names in the same order.
+# Installs Chromium if the system has neither Chromium nor Chrome. A test opens the page of
+# `evaluate` in it. tests/page/browser.rs looks for the same names in the same order.
 set -eu
 
 for name in chromium chromium-browser google-chrome; do
     command -v "$name" >/dev/null 2>&1 && exit 0
 done
-exec "$(dirname "$0")/install.sh" "Chromium (in which a test opens the page of evaluations)" \
+exec "$(dirname "$0")/install.sh" "Chromium (a test opens the page of evaluations in it)" \
     "apt-get=chromium" \
     "dnf=chromium" \
     "pacman=chromium" \

@@ -1,15 +1,16 @@
 #!/bin/sh
-# Is there a GPU driver that wgpu can use? Where there is none, Mesa's software driver (lavapipe) is installed, and it is said.
+# Installs Mesa's software driver (lavapipe) if the system has no GPU driver that wgpu can use.
 #
-# Linux needs two things: the Vulkan loader (libvulkan.so.1) and at least one driver, described by a JSON file in one of the
-# loader's folders or named by VK_DRIVER_FILES (VK_ICD_FILENAMES, its older name). macOS has Metal, Windows has DirectX 12.
+# Linux needs the Vulkan loader (libvulkan.so.1) and at least one driver. A driver is described by a
+# JSON file in one of the loader's folders, or named by VK_DRIVER_FILES (formerly VK_ICD_FILENAMES).
+# macOS has Metal, Windows has DirectX 12.
 set -eu
 
 case $(uname -s) in
 Darwin | MINGW* | MSYS* | CYGWIN*) exit 0 ;;
 esac
 
-# A JSON file below one of the folders where the loader looks.
+# Whether a driver's JSON file is in one of the loader's folders.
 has_driver() {
     named=${VK_DRIVER_FILES:-${VK_ICD_FILENAMES:-}}
     old_ifs=$IFS
@@ -19,7 +20,7 @@ has_driver() {
             [ -e "$file" ] && IFS=$old_ifs && return 0
         done
         IFS=$old_ifs
-        echo "VK_DRIVER_FILES or VK_ICD_FILENAMES is '$named', and no such file exists: correct it, or unset both" >&2
+        echo "VK_DRIVER_FILES or VK_ICD_FILENAMES is '$named', but no such file exists: correct it, or unset both" >&2
         exit 1
     fi
     for folder in ${XDG_CONFIG_HOME:-${HOME:-}/.config} ${XDG_CONFIG_DIRS:-/etc/xdg} /etc /usr/local/etc \
@@ -49,7 +50,7 @@ has_loader() {
 if has_driver && has_loader; then
     exit 0
 fi
-exec "$(dirname "$0")/install.sh" "A Vulkan driver (Mesa's software driver will do)" \
+exec "$(dirname "$0")/install.sh" "A Vulkan driver (Mesa's software driver is enough)" \
     "apt-get=mesa-vulkan-drivers libvulkan1" \
     "dnf=mesa-vulkan-drivers vulkan-loader" \
     "pacman=vulkan-swrast vulkan-icd-loader" \

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs system packages, and says so first. Where it may not, it prints the command that would and exits with 1.
+# Prints and runs the command that installs system packages. Without the permission to install, it
+# prints the command and exits with 1. It uses the first listed manager that the system has.
 #
-#   tools/install.sh WHAT MANAGER=PACKAGES...      the first manager of the list that this system has is taken
+#   tools/install.sh WHAT MANAGER=PACKAGES...
 #
 #   tools/install.sh "Node.js" "apt-get=nodejs npm" "dnf=nodejs"
 set -eu
@@ -9,7 +10,7 @@ set -eu
 what=$1
 shift
 
-# The command that installs without asking back, for one manager.
+# The command of a manager that installs without a prompt.
 command_of() {
     case $1 in
     apt-get) echo "apt-get install -y --no-install-recommends" ;;
@@ -36,19 +37,19 @@ for entry in "$@"; do
         exit 1
     fi
     echo "$what is missing. Installing the system packages '$packages':"
-    # An image's package lists are often empty or too old to fetch by; a failed update is no reason not to try.
+    # The package lists of an image are often empty or too old. If the update fails, try without it.
     if [ "$manager" = apt-get ]; then
         echo "    ${as}apt-get update"
-        ${as}apt-get update -q || echo "apt-get update failed; trying with the lists that are here" >&2
+        ${as}apt-get update -q || echo "apt-get update failed; trying with the present lists" >&2
     fi
     echo "    $as$install"
-    # Word splitting is meant: these are commands with their arguments.
+    # The words must be split: these are commands with their arguments.
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive $as$install
     exit
 done
 
-echo "$what is missing, and no package manager known here was found. One of these would install it:" >&2
+echo "$what is missing, and no known package manager was found. One of these commands installs it:" >&2
 for entry in "$@"; do
     echo "    $(command_of "${entry%%=*}") ${entry#*=}" >&2
 done

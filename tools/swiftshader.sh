@@ -1,12 +1,13 @@
 #!/bin/sh
-# Runs a command on SwiftShader, Google's software Vulkan driver: subgroups of 4 lanes, no f16, its own rounding. What passes on
-# Mesa's driver (8 lanes) and here does not rest on one subgroup size or on one driver's arithmetic.
+# Runs a command on SwiftShader, Google's software Vulkan driver. It has subgroups of 4 lanes, no f16,
+# and rounds differently from Mesa's driver (8 lanes), so the tests do not depend on one driver.
 #
 #   tools/swiftshader.sh cargo test --release --test kernels
-#   tools/swiftshader.sh                                          prints where the driver is
+#   tools/swiftshader.sh                                          prints the path of the driver
 #
-# The driver is part of Chromium and of Chrome. Where neither is installed, Debian's package chromium-common (31 MB) is downloaded and
-# the two files of the driver are unpacked to target/swiftshader: the system is not changed, and root is not needed.
+# The driver is part of Chromium and of Chrome. If neither is installed, the script downloads Debian's
+# package chromium-common (31 MB) and unpacks the driver's two files to target/swiftshader. This does
+# not change the system and needs no root.
 set -eu
 
 name=vk_swiftshader_icd.json
@@ -25,7 +26,7 @@ find_driver() {
 
 fetch() {
     if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
-        echo "SwiftShader is missing: install Chromium or Chrome, of which it is a part" >&2
+        echo "SwiftShader is missing: install Chromium or Chrome, which contain it" >&2
         exit 1
     fi
     echo "SwiftShader is missing. Downloading Debian's package $package and unpacking the driver to $kept" >&2
@@ -34,10 +35,10 @@ fetch() {
     if ! apt-get download -q "$package" >&2; then
         as=""
         [ "$(id -u)" = 0 ] || as="sudo -n"
-        echo "The package lists may be missing or old. Running: $as apt-get update" >&2
+        echo "The download failed; the package lists may be missing or old. Running: $as apt-get update" >&2
         $as apt-get update -q >&2
         apt-get download -q "$package" >&2 || {
-            echo "no package $package here (Ubuntu has none): install Chrome, of which SwiftShader is a part" >&2
+            echo "there is no package $package (Ubuntu has none): install Chrome, which contains SwiftShader" >&2
             exit 1
         }
     fi
@@ -58,6 +59,6 @@ if [ $# = 0 ]; then
     echo "$driver"
     exit
 fi
-echo "on SwiftShader: $driver" >&2
+echo "Running on SwiftShader: $driver" >&2
 export VK_DRIVER_FILES="$driver" VK_ICD_FILENAMES="$driver"
 exec "$@"

@@ -177,6 +177,10 @@ fn make(words: &[String], kind: Kind) -> Result<(), String> {
                 let arguments: Vec<String> = arguments.split_whitespace().map(String::from).collect();
                 program("train", &arguments, kind)?;
             }
+        } else if let Some((variable, _)) = word.split_once('=') {
+            if !makefile.lines().any(|line| line.starts_with(&format!("{variable} ?="))) {
+                return Err(format!("the Makefile has no variable {variable}"));
+            }
         } else if !makefile.lines().any(|line| line.starts_with(&format!("{word}:"))) {
             return Err(format!("the Makefile has no target {word}"));
         }
@@ -203,6 +207,7 @@ fn commands_with_unknown_options_values_or_targets_are_refused() {
         "cargo run --release --bin edit -- invert --checkpoint x --steps 3",
         "make train ARGS=\"--steps 3\"",
         "cargo bench --bench step -- --size tiny",
+        "make goldens PYTHON=python",
         "ls --no-such-option",
     ] {
         assert_eq!(line(right), Ok(()), "{right}");
@@ -215,6 +220,7 @@ fn commands_with_unknown_options_values_or_targets_are_refused() {
         "cargo run --release --bin edit -- invert --checkpoint x --rows 3",
         "cargo run --release --bin nothing -- --steps 3",
         "make nothing",
+        "make goldens NOTHING=1",
         "make train ARGS=\"--no-such-option\"",
         "cargo bench --bench step -- --no-such-option",
         "cargo test --test nothing",

@@ -1,13 +1,14 @@
-"""Writes tests/goldens: what diffusers computes for small models, blocks, schedules and samplers.
+"""Writes tests/goldens: the results of diffusers for small models, blocks, schedules and samplers.
 
-    python benches/peers/goldens.py [--out tests/goldens]
+    python tests/goldens/generate.py [--out tests/goldens]
 
-Everything is computed in float64 by the library's own code and stored as f32, so a golden is exact to half an ulp. Two things of the
-library are fixed at float32 and are replaced here by the same formula in float64: the sinusoidal embedding of the time step (otherwise an
-angle of 999 rad carries an error of 6e-5) and the schedulers' betas. What the unmodified library gives in float32 stands next to it as
-`out_f32`, and the script prints how far the two are apart.
+diffusers' own code computes everything in float64, and the results are stored as f32, so a golden is exact to half an
+ulp. Two parts of the library always use float32: the sinusoidal embedding of the timestep (an angle of 999 rad has an
+error of 6e-5) and the schedulers' betas. This script replaces them by the same formula in float64. `out_f32` holds the
+float32 output of the unmodified library, and the script prints the difference between the two.
 
-A fresh model is a weak oracle (norm_eps 1e-5 or 1e-6 move it by 7e-5), so all weights are perturbed by 0.05 N(0,1).
+A newly initialized model is a weak reference (norm_eps 1e-5 or 1e-6 changes it by 7e-5), so all weights are perturbed
+by 0.05 N(0,1).
 """
 
 import argparse
@@ -58,7 +59,7 @@ def save(tensors, path):
 
 
 def write_json(value, path):
-    """Two levels are spread over lines, the rest stays on one: readable and small."""
+    """Spreads two levels over lines and keeps the rest on one line: readable and small."""
     def spread(value, depth):
         if depth and isinstance(value, (dict, list)) and value:
             is_dict = isinstance(value, dict)
@@ -136,19 +137,19 @@ SMALL = dict(sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8
              down_block_types=(DOWN, ADOWN), up_block_types=(AUP, UP))
 
 MODELS = {
-    # what the main job uses: classes, three levels, attention in two of them, two heads
+    # as the preset ddpm: classes, three levels, attention in two of them, two heads
     "unet_class": dict(sample_size=28, in_channels=1, out_channels=1, block_out_channels=(8, 16, 16), layers_per_block=1,
                        norm_num_groups=4, attention_head_dim=8, num_class_embeds=11,
                        down_block_types=(DOWN, ADOWN, ADOWN), up_block_types=(AUP, AUP, UP)),
-    # the flags of the released ddpm-cifar10-32: every default that differs from them is turned
+    # the flags of the released ddpm-cifar10-32, where they differ from the defaults
     "unet_plain": dict(sample_size=32, in_channels=3, out_channels=3, block_out_channels=(8, 16, 16), layers_per_block=2,
                        norm_num_groups=4, attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1,
                        norm_eps=1e-6, down_block_types=(DOWN, ADOWN, DOWN), up_block_types=(UP, AUP, UP)),
-    # FiLM, heads that do not divide the width (8 = 2 heads of 3, I = 6; 16 = 5 heads of 3, I = 15), scaled mid block without a norm
-    # before its attention, a time width of its own
+    # FiLM, heads that do not divide the width (8 = 2 heads of 3, I = 6; 16 = 5 heads of 3, I = 15), scaled mid block
+    # without a norm before its attention, separate width of the time embedding
     "unet_scale_shift": dict(SMALL, resnet_time_scale_shift="scale_shift", attention_head_dim=3, mid_block_scale_factor=1.5,
                              down_block_types=(ADOWN, ADOWN), up_block_types=(AUP, AUP), time_embedding_dim=20),
-    # as above, but the norm of the mid attention given
+    # the same with a norm before the mid block's attention
     "unet_attn_norm": dict(SMALL, resnet_time_scale_shift="scale_shift", attention_head_dim=8, attn_norm_num_groups=2),
     # stored with the names of the released google/ddpm-* files: query, key, value, proj_attn
     "unet_legacy": dict(SMALL, attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6),
@@ -318,7 +319,7 @@ def schedules_golden(root):
 # ---- single steps ---------------------------------------------------------------------------------------------------------------------
 
 class Noise:
-    """Stands in for the random generator of DDPMScheduler.step, which cannot be given its noise."""
+    """Replaces the random generator of DDPMScheduler.step, which takes no noise."""
     def __init__(self):
         self.next, self.used = None, False
 
@@ -436,17 +437,18 @@ def trajectories_golden(unet, root):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[2] / "tests" / "goldens")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
     root = parser.parse_args().out
     torch.set_num_threads(1)
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
+    for name in MODELS:
+        shutil.rmtree(root / name, ignore_errors=True)
+    root.mkdir(parents=True, exist_ok=True)
     unets = {name: unet_golden(name, 1000 + 10 * i, root) for i, name in enumerate(MODELS)}
     blocks_golden(root)
     schedules_golden(root)
     steps_golden(root)
     trajectories_golden(unets["unet_class"], root)
-    size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
+    size = sum(p.stat().st_size for kind in ("json", "safetensors") for p in root.rglob(f"*.{kind}"))
     print(f"{root}: {size / 1e6:.2f} MB")
 
 

@@ -1,9 +1,8 @@
-"""Writes tests/goldens/metrics: what scipy, statsmodels, scikit-learn and numpy compute for small sets of features.
+"""Writes tests/goldens/metrics: statistics of small sets of features by scipy, statsmodels, scikit-learn and numpy.
 
-    python -m venv /tmp/metrics && /tmp/metrics/bin/pip install numpy==2.4.6 scipy==1.17.1 statsmodels==0.15.0 scikit-learn==1.9.1 safetensors==0.8.0
-    /tmp/metrics/bin/python benches/peers/metrics.py [--out tests/goldens/metrics]
+    python tests/goldens/metrics.py [--out tests/goldens/metrics]
 
-Features are multiples of 1/64, so f32 holds them exactly and everything is computed from the same numbers, in float64.
+The features are multiples of 1/64, so f32 holds them exactly, and both sides compute from equal numbers, in float64.
 """
 
 import argparse
@@ -22,7 +21,7 @@ WIDTH = 16
 
 
 def features():
-    """Two sets that overlap in part; the same with dead and with equal features; rows that are close together and far from zero."""
+    """Two sets that overlap; the same with constant and with equal features; rows close together and far from zero."""
     generator = np.random.Generator(np.random.PCG64(1))
     mix = generator.standard_normal((WIDTH, WIDTH)) / 4
     scales = np.geomspace(0.1, 2.0, WIDTH)
@@ -34,7 +33,7 @@ def features():
         x[:, 3] = 0
         x[:, 8] = x[:, 7]
     b_singular[:, 5] = 0.25
-    # f32 has steps of 2^-11 there; the nearest are a few of them apart.
+    # f32 has steps of 2^-11 at 4096. The nearest rows differ by a few steps.
     far = 4096 + generator.integers(0, 4, (200, WIDTH)) / 2048
     queries = 4096 + generator.integers(0, 4, (20, WIDTH)) / 2048
     queries[7] = far[131]
@@ -45,14 +44,14 @@ def features():
 
 
 def frechet_by_root(a, b):
-    """The formula as it is usually written, with scipy's root of the product."""
+    """The usual formula, with scipy's root of the product."""
     ca, cb = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = sqrtm(ca @ cb)
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca) + np.trace(cb) - 2 * np.trace(root).real)
 
 
 def frechet_by_data(a, b):
-    """Without covariances: the trace of the root is the sum of the singular values of the centred sets' product."""
+    """Without covariances: the trace of the root is the sum of the singular values of the centered sets' product."""
     x, y = ((s - s.mean(0)) / np.sqrt(len(s) - 1) for s in (a, b))
     overlap = np.linalg.svd(x @ y.T, compute_uv=False).sum()
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + (x ** 2).sum() + (y ** 2).sum() - 2 * overlap)
@@ -92,7 +91,7 @@ def chi_square(counts, shares):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("tests/goldens/metrics"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "metrics")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     sets = features()

@@ -1,4 +1,4 @@
-//! Statistics of features and counts against what scipy, statsmodels, scikit-learn and numpy compute (`benches/peers/metrics.py`), against
+//! Statistics of features and counts against what scipy, statsmodels, scikit-learn and numpy compute (`tests/goldens/metrics.py`), against
 //! closed forms, and against the definitions written out for sets larger than one block.
 
 mod balance;

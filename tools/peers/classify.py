@@ -1,12 +1,13 @@
-"""Reads generated digits: how many are the digit that was asked for?
+"""Classifies generated digits: how many show the requested digit?
 
-    python benches/peers/classify.py samples.npz [--labels repeat|block] [--data data/mnist] [--cache classifier.pt]
+    python tools/peers/classify.py samples.npz [--labels repeat|block] [--data data/mnist] [--cache classifier.pt]
 
-`samples.npz` holds arr_0, u8, [N,H,W,C] or [N,H,W], digits white on black. What was asked for is its entry `labels`, if it has one;
-otherwise `--labels repeat` (sample k is a k % 10, the default) or `--labels block` (N/10 of each digit in turn). Two small convolutional
-networks, trained on the 60,000 real images with different seeds (once: they are kept in the file --cache), read every sample.
+`samples.npz` holds arr_0, u8, [N,H,W,C] or [N,H,W], white digits on black. Its entry `labels` gives the requested
+digits. Without it, `--labels repeat` means that sample k is the digit k % 10 (the default), and `--labels block` that
+N/10 samples of each digit follow each other. Two small convolutional networks classify every sample. They are trained
+on the 60,000 training images with different seeds, once, and stored in the file --cache.
 
-    python benches/peers/classify.py --real 1000        sanity check on real test images, written to an npz and read back
+    python tools/peers/classify.py --real 1000        checks the classifiers on real test images
 """
 
 import argparse
@@ -33,7 +34,7 @@ def idx(folder, name):
             raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
             shape = [int.from_bytes(raw[4 + 4 * d:8 + 4 * d], "big") for d in range(raw[3])]
             return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape).copy())
-    raise SystemExit(f"{folder} holds no {name}[.gz]: --data names the folder of the four MNIST files")
+    raise SystemExit(f"{folder} has no {name}[.gz]: pass the folder of the four MNIST files with --data")
 
 
 def load(folder, part):
@@ -86,7 +87,7 @@ def train(seed, data, epochs=4, batch=128, peak=2e-3):
 
 
 def classifiers(cache, data):
-    """[(network, accuracy on the 10,000 test images)], trained on the first call."""
+    """[(network, accuracy on the 10,000 test images)], trained by the first call."""
     cache = Path(cache)
     if cache.exists():
         kept = torch.load(cache, weights_only=True)
@@ -109,10 +110,10 @@ def classifiers(cache, data):
 
 
 def wilson(hits, n, z=1.959964):
-    """95 % interval of a proportion; sound at 0 and 100 % too."""
-    centre = (hits + z * z / 2) / (n + z * z)
+    """95 % interval of a proportion, valid at 0 and 100 % too."""
+    center = (hits + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def report(images, labels, nets):
@@ -124,16 +125,16 @@ def report(images, labels, nets):
         right = seen == labels
         both &= right
         low, high = wilson(right.sum().item(), n)
-        print(f"\nclassifier {SEEDS[i]} (test accuracy {100 * accuracy:.2f} %): {right.sum()} of {n} read as asked, "
+        print(f"\nclassifier {SEEDS[i]} (test accuracy {100 * accuracy:.2f} %): {right.sum()} of {n} classified as requested, "
               f"{100 * right.float().mean():.2f} %, 95 % interval {100 * low:.2f} to {100 * high:.2f}")
-        print("  asked     " + "".join(f"{d:6}" for d in range(10)))
+        print("  requested " + "".join(f"{d:6}" for d in range(10)))
         print("  samples   " + "".join(f"{(labels == d).sum():6}" for d in range(10)))
-        print("  as asked  " + "".join(f"{(right & (labels == d)).sum():6}" for d in range(10)))
-        print("  read as   " + "".join(f"{(seen == d).sum():6}" for d in range(10)))
+        print("  correct   " + "".join(f"{(right & (labels == d)).sum():6}" for d in range(10)))
+        print("  predicted " + "".join(f"{(seen == d).sum():6}" for d in range(10)))
         wrong = [f"#{k}: {labels[k]}->{seen[k]}" for k in (~right).nonzero()[:12, 0].tolist()]
         if wrong:
-            print("  not as asked: " + ", ".join(wrong) + (" ..." if (~right).sum() > 12 else ""))
-    print(f"\nas asked by both: {both.sum()} of {n}, {100 * both.float().mean():.2f} %")
+            print("  wrong: " + ", ".join(wrong) + (" ..." if (~right).sum() > 12 else ""))
+    print(f"\nrequested digit by both: {both.sum()} of {n}, {100 * both.float().mean():.2f} %")
 
 
 def samples(path, rule):
@@ -141,13 +142,13 @@ def samples(path, rule):
         images = archive["arr_0"]
         labels = archive["labels"].reshape(-1) if "labels" in archive else None
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
-        raise SystemExit(f"{path}: arr_0 is {images.dtype} {list(images.shape)}, wanted u8 [N,H,W,C]")
+        raise SystemExit(f"{path}: arr_0 is {images.dtype} {list(images.shape)}, but must be u8 [N,H,W,C]")
     if images.ndim == 4:
         images = images[..., 0] if images.shape[3] == 1 else images.mean(3).round().astype(np.uint8)
     if images.shape[1:] == (32, 32):
         images = images[:, 2:30, 2:30]
     if images.shape[1:] != (28, 28):
-        raise SystemExit(f"{path}: images of {list(images.shape[1:])}, wanted 28 x 28, or 32 x 32 with a border of 2")
+        raise SystemExit(f"{path}: images are {list(images.shape[1:])}, but must be 28 x 28, or 32 x 32 with a border of 2")
     k = np.arange(len(images))
     if labels is None:
         labels = k % 10 if rule == "repeat" else k * 10 // len(images)
@@ -155,7 +156,7 @@ def samples(path, rule):
 
 
 def real(n, data):
-    """n real test images, a k % 10 at place k, by way of an npz."""
+    """n real test images, with digit k % 10 at place k, written to an npz file and read back."""
     images, labels = load(data, "t10k")
     queues = [iter((labels == d).nonzero()[:, 0].tolist()) for d in range(10)]
     order = [next(queues[k % 10]) for k in range(n)]
@@ -176,7 +177,7 @@ def main():
     if args.threads:
         torch.set_num_threads(args.threads)
     if (args.npz is None) == (args.real is None):
-        parser.error("one of an npz file and --real N")
+        parser.error("give an npz file or --real N")
     nets = classifiers(args.cache, args.data)
     images, labels = real(args.real, args.data) if args.real else samples(args.npz, args.labels)
     report(images, labels, nets)

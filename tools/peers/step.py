@@ -1,10 +1,11 @@
-"""The speed of the same work in PyTorch and diffusers: training steps, sampling, and single kernels.
+"""Speed of the same work in PyTorch and diffusers: training steps, sampling, and single kernels.
 
-    python benches/peers/step.py [--size tiny|small|base] [--batch 64] [--steps 20] [--threads 2] [--device cpu|cuda]
+    python tools/peers/step.py [--size tiny|small|base] [--batch 64] [--steps 20] [--threads 2] [--device cpu|cuda]
 
-A training step is all of it: batch from bytes, noise, forward, backward, clip at 1.0, AdamW, moving average. An image-step of sampling is one
-image moved by one DDIM step; with guidance it costs two evaluations of the model (one batch of twice the size). Printed are medians over
-the steps, the fastest step beside them: on a shared machine the two are apart. float32 throughout; TF32 is off unless --tf32.
+A training step includes everything: batch from bytes, noise, forward, backward, clipping at 1.0, AdamW, EMA. An
+image-step of sampling is one DDIM step of one image; guidance costs two evaluations of the model (one batch of twice
+the size). The script prints medians over the steps and the fastest step: on a shared machine they differ. All work is
+float32; --tf32 allows TF32.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def model_of(size):
 
 
 def flops_of(model):
-    """Of one forward image: convolutions, linear layers and the two products of attention."""
+    """FLOPs per image of a forward pass: convolutions, linear layers and the two products of attention."""
     total = 0
 
     def layer(module, _, out):
@@ -60,7 +61,7 @@ class Bench:
         self.device, self.warmup, self.steps = torch.device(args.device), args.warmup, args.steps
 
     def time(self, work):
-        """(median, fastest) seconds of a call, after the warm-up."""
+        """(median, fastest) seconds per call, after the warm-up."""
         seconds = []
         for _ in range(self.warmup + self.steps):
             self.wait()
@@ -75,7 +76,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def memory(self):
-        """Peak, MiB: of the process on a CPU, of the allocator on a GPU."""
+        """Peak memory in MiB: of the process on a CPU, of the allocator on a GPU."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
@@ -174,7 +175,7 @@ def main():
     model = model.to(bench.device, memory_format=torch.channels_last if args.channels_last else torch.preserve_format)
     net = torch.compile(model) if args.compile else model
     on = torch.cuda.get_device_name() if bench.device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    print(f"torch {torch.__version__} on {bench.device} ({on}); {args.size}: {count} parameters, {flops / 1e6:.1f} MFLOP a forward image; "
+    print(f"torch {torch.__version__} on {bench.device} ({on}); {args.size}: {count} parameters, {flops / 1e6:.1f} MFLOP per image (forward); "
           f"batch {args.batch}, {args.steps} steps after {args.warmup}")
     start = bench.memory()
 

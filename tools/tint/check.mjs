@@ -1,13 +1,15 @@
-// Compiles linked shaders with Tint, the WGSL compiler of Chrome, and fails on the first word that Tint does not take.
+// Compiles linked shaders with Tint, the WGSL compiler of Chrome, and fails if Tint reports anything.
 //
-//   node check.mjs DIR...       every *.wgsl file of the folders
-//   node check.mjs --self-test  proves on sample shaders that good ones pass and bad ones fail
+//   node check.mjs DIR...       checks every *.wgsl file in the folders
+//   node check.mjs --self-test  checks that good sample shaders pass and bad ones fail
 //
-// naga accepts barriers and subgroup functions in non-uniform control flow, and Tint does not: a shader that only naga has seen
-// may not run in a browser. Tint is part of Dawn; its null backend needs neither a GPU nor a driver, and validates in full.
-// Then each entry point is made into a pipeline, because what depends on an `override` (a workgroup size, an array length, a
-// division by it) is only checked there. The values are made up, by type; a file X.json beside X.wgsl may give its own:
-// { "C": 64, "EPS": 1e-5 }.
+// naga accepts barriers and subgroup functions in non-uniform control flow, but Tint does not: a
+// shader that only naga has checked may not run in a browser. Tint is part of Dawn. Dawn's null
+// backend needs neither a GPU nor a driver, and validates in full.
+//
+// The script also makes a pipeline of each entry point. Only that checks what depends on an `override`
+// (a workgroup size, an array length, a division). A file X.json next to X.wgsl may give values for
+// the overrides, such as { "C": 64, "EPS": 1e-5 }; the others get default values by type.
 import { readFileSync, readdirSync, existsSync } from "node:fs";
 import { join, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,7 +17,7 @@ import { create, globals } from "webgpu";
 
 Object.assign(globalThis, globals);
 
-// Comments become spaces, so that places stay what they are.
+// Replaces comments by spaces, so that positions do not change.
 function withoutComments(text) {
   let out = "";
   for (let i = 0; i < text.length; ) {
@@ -38,7 +40,8 @@ function withoutComments(text) {
   return out;
 }
 
-// naga rejects the lines that browsers require, so the shaders leave them out. One line stands before the text, whatever is in it.
+// The `enable` directives that browsers require. naga rejects them, so the shaders leave them out.
+// The result is always exactly one line.
 function directives(code) {
   const features = [];
   if (/\bsubgroup(?!Barrier)[A-Z_]\w*|\bquad[A-Z]\w*|\bsubgroup_(size|invocation_id|id)\b/.test(code)) features.push("subgroups");
@@ -46,16 +49,17 @@ function directives(code) {
   return features.map((f) => `enable ${f};`).join(" ") + "\n";
 }
 
-// Made-up values. 16 is a size, a count and a divisor, also of the largest subgroup, and 16 x 16 is a workgroup that every
-// browser takes; one half fits rates and epsilons. tests/shaders.rs has the same.
-const MADE_UP = { u32: 16, i32: 16, f32: 0.5, f16: 0.5, bool: 1 };
+// Default values. 16 works as a size, a count and a divisor, also of the largest subgroup, and every
+// browser supports a workgroup of 16 x 16. One half works as a rate or an epsilon. tests/shaders.rs
+// uses the same values.
+const DEFAULTS = { u32: 16, i32: 16, f32: 0.5, f16: 0.5, bool: 1 };
 
 function overrides(code, given) {
   const values = {};
   for (const [, id, name, type, init] of code.matchAll(/(@id\(\s*\d+\s*\)\s*)?\boverride\s+(\w+)\s*(?::\s*(\w+))?\s*(=)?/g)) {
     const key = id ? id.match(/\d+/)[0] : name;
     if (name in given) values[key] = given[name];
-    else if (!init) values[key] = MADE_UP[type] ?? 16;
+    else if (!init) values[key] = DEFAULTS[type] ?? 16;
   }
   return values;
 }
@@ -66,11 +70,11 @@ function entryPoints(code) {
     .map(([, , name]) => name);
 }
 
-// The problems of one linked text, as lines of "file:line:column: what".
+// The problems of one linked shader, as lines "file:line:column: message".
 async function check(device, file, text, given = {}) {
   const code = withoutComments(text);
   const problems = [];
-  // No error scope stands around the module: the compiler's messages say the same, with their places. So it is dropped silently.
+  // The error scope's own error is dropped: the compiler's messages say the same with positions.
   device.pushErrorScope("validation");
   const module = device.createShaderModule({ code: directives(code) + text });
   const { messages } = await module.getCompilationInfo();
@@ -106,7 +110,8 @@ async function open() {
   const adapter = await gpu.requestAdapter();
   if (!adapter) throw new Error("Dawn's null backend is missing from this build of the npm package webgpu");
   const requiredFeatures = ["subgroups", "shader-f16", "timestamp-query"].filter((f) => adapter.features.has(f));
-  // The limits are WebGPU's defaults, the ones every browser grants: 8 storage buffers, 16 KiB of workgroup memory, 256 invocations.
+  // The limits stay at WebGPU's defaults, which every browser grants: 8 storage buffers, 16 KiB of
+  // workgroup memory, 256 invocations.
   return { gpu, device: await adapter.requestDevice({ requiredFeatures }) };
 }
 
@@ -132,7 +137,7 @@ async function checkFolders(device, folders) {
   return bad === 0;
 }
 
-// Every sample names on its first line what is expected: `// good`, or `// bad LINE: words of the message`.
+// The first line of a sample is the expected result: `// good`, or `// bad LINE: words of the message`.
 async function selfTest(device) {
   const folder = join(dirname(fileURLToPath(import.meta.url)), "samples");
   let wrong = 0;
@@ -155,5 +160,5 @@ if (args.length === 0) {
 const { gpu, device } = await open();
 const ok = args[0] === "--self-test" ? await selfTest(device) : await checkFolders(device, args);
 device.destroy();
-// Dawn lives as long as `gpu` does and would keep the process from ending.
+// Dawn lives as long as `gpu` and would keep the process from ending.
 process.exit(ok && gpu ? 0 : 1);
