@@ -1,15 +1,16 @@
 //! Reads the shaders and generates Rust from them: a fact about a kernel stands in WGSL only.
 //!
 //! Every file in `shaders/` is linked with the prelude, then parsed and validated by naga (the
-//! version that wgpu uses): a typo in WGSL stops the build with the line underlined. The file's name
+//! version that wgpu uses): a typo in WGSL stops the build with the line underlined. The file name
 //! decides the kernel variants. `*_subgroup.wgsl` is compiled for the subgroup variant; every other
 //! file is compiled for both variants.
 //!
 //! `kernels.rs` has a module for each shader:
-//! * a struct for each entry point. Its fields are the storage bindings (as `Tensor`), the overrides
-//!   without default and the members of the uniform `dims`, in lower case. A binding that is renamed
-//!   only in WGSL is a compile error in Rust.
-//! * a `pub const` for each scalar `const` of the file that has a concrete type, such as a tile size.
+//! * a struct for each entry point. Its fields are the storage bindings (as `Tensor`), the
+//!   overrides without default and the members of the uniform `dims`, in lower case. A binding that
+//!   is renamed only in WGSL is a compile error in Rust.
+//! * a `pub const` for each scalar `const` of the file that has a concrete type, such as the size
+//!   of a tile.
 //!
 //! `step.rs` has the uniform `Step` of the prelude as a struct, and the random streams.
 
@@ -62,7 +63,7 @@ fn generate() -> Result<(), String> {
     kernels += &format!("/// Every shader of the crate.\npub static SHADERS: &[&Shader] = &[{list}];\n");
 
     let tiled = variants.last().ok_or("no variant")?;
-    let module = parse(&tiled.prelude, "shaders/prelude")?;
+    let module = parse(&tiled.prelude, "shaders/prelude", false)?;
     kernels += &tiled.write_constants(&module)?;
     fs::write(out.join("kernels.rs"), kernels).map_err(|e| e.to_string())?;
     fs::write(out.join("step.rs"), write_step(&module)?).map_err(|e| e.to_string())
@@ -127,7 +128,7 @@ fn compile(source: &Source, variants: &[Variant]) -> Result<Module, String> {
         }
         let linked = format!("{}\n{}", source.text, variant.prelude);
         let label = format!("shaders/{}.wgsl, {} variant", source.name, variant.name);
-        match parse(&linked, &label) {
+        match parse(&linked, &label, variant.name == "subgroup") {
             Ok(module) => {
                 first.get_or_insert(module);
             }
@@ -145,14 +146,14 @@ fn compile(source: &Source, variants: &[Variant]) -> Result<Module, String> {
     first.ok_or_else(|| format!("shaders/{}.wgsl: no variant", source.name))
 }
 
-/// Parses and validates. Only a text that has the subgroup prelude may use subgroup operations.
-fn parse(text: &str, label: &str) -> Result<Module, String> {
+/// Parses and validates. Messages quote the text as `label`.
+fn parse(text: &str, label: &str, subgroups: bool) -> Result<Module, String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string_with_path(text, label))?;
-    let mut validator = validator(label.ends_with("subgroup variant"));
-    validator.validate(&module).map_err(|e| e.emit_to_string_with_path(text, label))?;
+    validator(subgroups).validate(&module).map_err(|e| e.emit_to_string_with_path(text, label))?;
     Ok(module)
 }
 
+/// A validator that allows or rejects subgroup operations.
 fn validator(subgroups: bool) -> naga::valid::Validator {
     use naga::valid::{Capabilities, ValidationFlags, Validator};
     let subgroup = Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER;
