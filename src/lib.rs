@@ -40,3 +40,8 @@ pub mod tape;
 pub mod train;
 
 pub use error::{Error, Result};
+
+/// Compiles and runs the example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
