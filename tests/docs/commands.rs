@@ -144,6 +144,14 @@ fn cargo(words: &[String], kind: Kind) -> Result<(), String> {
         let at = words.iter().position(|word| word == option);
         at.and_then(|at| words.get(at + 1)).map(String::as_str)
     };
+    if words.get(1).is_some_and(|word| word == "xtask") {
+        let source = fs::read_to_string(path("xtask/src/main.rs")).map_err(|e| e.to_string())?;
+        let tool = words.get(2).map_or("", String::as_str);
+        return match source.contains(&format!("\"{tool}\"")) {
+            true => Ok(()),
+            false => Err(format!("xtask has no tool `{tool}`")),
+        };
+    }
     let rest = words.iter().position(|word| word == "--").map_or(&[][..], |at| &words[at + 1..]);
     if let Some(name) = after("--bin") {
         return match PROGRAMS.iter().any(|(known, _)| *known == name) {
@@ -208,6 +216,7 @@ fn commands_with_unknown_options_values_or_targets_are_refused() {
         "make train ARGS=\"--steps 3\"",
         "cargo bench --bench step -- --size tiny",
         "make goldens PYTHON=python",
+        "cargo xtask shaders target/shaders",
         "ls --no-such-option",
     ] {
         assert_eq!(line(right), Ok(()), "{right}");
@@ -224,6 +233,7 @@ fn commands_with_unknown_options_values_or_targets_are_refused() {
         "make train ARGS=\"--no-such-option\"",
         "cargo bench --bench step -- --no-such-option",
         "cargo test --test nothing",
+        "cargo xtask nothing",
         "tools/nothing.sh",
     ] {
         assert!(line(wrong).is_err(), "{wrong}");
