@@ -1,7 +1,5 @@
 //! Reading goldens, and running a model or a block on the device to compare with one.
 
-#![allow(dead_code)] // not every test uses all of it
-
 use degrain::gpu::Context;
 use degrain::nn::{GRADIENTS, PARAMETERS, Parameters, Weights};
 use degrain::tape::{Dtype, Program, Shape, Step, Tape, Tensor, tolerance};

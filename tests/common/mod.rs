@@ -2,6 +2,10 @@
 
 #![allow(dead_code)] // not every test uses all of it
 
+pub mod golden;
+pub mod linear_network;
+pub mod run;
+
 use degrain::gpu::{BoundsChecks, Context, Gpu, Target};
 use degrain::tape::Case;
 use std::cell::RefCell;

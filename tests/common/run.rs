@@ -1,7 +1,5 @@
 //! What the tests of whole runs share: a small data set of real digits, and files.
 
-#![allow(dead_code)] // not every test uses all of it
-
 use degrain::data::{Split, load};
 use std::fs;
 use std::path::{Path, PathBuf};

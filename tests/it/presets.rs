@@ -1,18 +1,14 @@
 //! Every preset, with narrow networks: it resolves for every size, its training step agrees with the references kernel by kernel, it trains,
 //! goes on bit for bit after a pause, and draws from what it saved.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-
-use common::context;
+use crate::common::context;
+use crate::common::run::{digits, files};
 use degrain::diffusion::pipeline::{self, Pipeline};
 use degrain::diffusion::{ClassifierGuide, Generator, ProcessConfig, Request, SamplerName, SchedulerConfig};
 use degrain::gpu::{Context, Form};
 use degrain::nn::Model;
 use degrain::nn::registry::AnyModel;
 use degrain::train::{self, Outcome, Session, Settings, Size, Start, Storage};
-use run::{digits, files};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;

@@ -1,11 +1,8 @@
 //! What bad input gets where models and samplers meet: a sampler for another process, a classifier for other data, a mask of another size, a
 //! schedule that ends in pure noise with epsilon, a solver out of steps. One message that names the cause, exit code 1, and nothing written.
 
-#[path = "common/run.rs"]
-mod run;
-
+use crate::common::run::{digits, files, idx, mnist};
 use degrain::output::Picture;
-use run::{digits, files, idx, mnist};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

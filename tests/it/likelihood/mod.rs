@@ -1,11 +1,6 @@
 //! Likelihoods where they are known: data N(0, variance), whose best network is linear, so that bound and flow must give each image's own code
 //! length; and what turns a density into bits.
 
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/linear_network.rs"]
-mod linear_network;
-
 mod bound;
 mod elbo;
 mod flow;

@@ -1,8 +1,6 @@
 //! Where the elements of a block are equal, which central differences cannot check: its first gets the whole gradient.
 
-mod common;
-
-use common::Setup;
+use crate::common::Setup;
 use degrain::gpu::Context;
 use degrain::ops::max_pool::max_pool;
 use degrain::tape::{Program, Shape, Step, Tape};
@@ -48,7 +46,7 @@ fn the_first_of_equals_gets_the_gradient() {
     let widened =
         |rows: &[f32], last: f32| rows.chunks(4).flat_map(|row| [row, &[last]].concat()).collect::<Vec<f32>>();
     for setup in Setup::ALL {
-        let ctx = common::context_for(setup);
+        let ctx = crate::common::context_for(setup);
         assert_eq!(gradient(&ctx, Shape::f32([1, 1, 4, 4]), &x), expected, "{setup:?}");
         assert_eq!(gradient(&ctx, Shape::f32([1, 1, 4, 5]), &widened(&x, 9.0)), widened(&expected, 0.0), "{setup:?}");
     }

@@ -1,15 +1,12 @@
 //! `evaluate` as a user runs it: models that are broken on purpose are caught by the number that should catch them, real images are not, and what
 //! cannot be evaluated is refused with one message.
 
-#[path = "common/run.rs"]
-mod run;
-
+use crate::common::run::{copy, digits, idx, mnist};
 use degrain::data::{Dataset, Split, images_of_npz, load};
 use degrain::evaluate::Evaluation;
 use degrain::metrics::feature_extractor::FeatureExtractor;
 use degrain::metrics::subset::subset;
 use degrain::output::{Images, npz};
-use run::{digits, idx, mnist};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -47,7 +44,7 @@ fn shared() -> &'static Path {
         // The ruler of MNIST, told that it is of these files.
         let (from, to) =
             (Path::new(env!("CARGO_MANIFEST_DIR")).join("data/feature-extractor"), folder.path().join("ruler"));
-        run::copy(&from, &to);
+        copy(&from, &to);
         let card = fs::read_to_string(to.join("degrain.json")).unwrap();
         fs::write(to.join("degrain.json"), card.replace("MNIST", "idx")).unwrap();
         folder

@@ -1,10 +1,7 @@
 //! Blocks and whole models against what diffusers computes in float64: results, and gradients of every parameter and input.
 
-mod common;
-#[path = "common/golden.rs"]
-mod golden;
-
-use common::{context, context_with_tiles};
+use crate::common::golden::{Golden, Run, compare, excess, nudge, path};
+use crate::common::{context, context_with_tiles};
 use degrain::gpu::Context;
 use degrain::nn::layers::{Conv, Norm, Normalization};
 use degrain::nn::resnet::{Resnet, ResnetSettings};
@@ -16,7 +13,6 @@ use degrain::nn::{
 use degrain::ops::conv2d::{Conv2d, Padding};
 use degrain::ops::upsample::upsample;
 use degrain::tape::{Program, Shape, Step, Tape, Tensor};
-use golden::{Golden, Run, compare, excess, nudge, path};
 
 /// The model of a golden, with its parameters: as a directory that diffusers wrote.
 fn model(name: &str) -> (UNet2d, Vec<f32>) {

@@ -1,15 +1,11 @@
 //! Whole trajectories of sampling, with a model that diffusers wrote: against what diffusers computes in float64, and against themselves in
 //! another batch.
 
-mod common;
-#[path = "common/golden.rs"]
-mod golden;
-
-use common::context;
+use crate::common::context;
+use crate::common::golden::{Golden, compare, excess, nudge, path};
 use degrain::diffusion::pipeline::Pipeline;
 use degrain::diffusion::{Denoiser, Generator, Labels, Request, SamplerName, SamplerOptions, SchedulerConfig};
 use degrain::gpu::Context;
-use golden::{Golden, compare, excess, nudge, path};
 use serde_json::Value;
 
 /// What the golden model knows of labels: 11 classes, of which the last stands for none.

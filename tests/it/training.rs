@@ -1,17 +1,13 @@
 //! Whole runs of training: they learn, they repeat themselves bit for bit, and neither a pause nor a kill nor a number out of range costs more
 //! than the steps since the last checkpoint.
 
-mod common;
-#[path = "common/run.rs"]
-mod run;
-
-use common::context;
+use crate::common::context;
+use crate::common::run::{digits, files, mnist};
 use degrain::Error;
 use degrain::diffusion::pipeline::{Pipeline, checkpoints};
 use degrain::gpu::Context;
 use degrain::nn::PARAMETERS;
 use degrain::train::{self, EMA, LrSchedule, Outcome, Session, Settings, Size, Start};
-use run::{digits, files, mnist};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! The variational bound of data N(0, variance): with the exact posterior's mean and variance at each step it is no bound but the code length.
 
-use super::linear_network::LinearNetwork;
-use super::{DEVIATION, TOLERANCE, VARIANCE, best_answer, bits_of_density, bytes, common, images, pixel};
+use super::{DEVIATION, TOLERANCE, VARIANCE, best_answer, bits_of_density, bytes, images, pixel};
+use crate::common::linear_network::LinearNetwork;
 use degrain::diffusion::{BetaSchedule, Denoiser, Discrete, NoiseSchedule, Prediction, Process};
 use degrain::metrics::likelihood::Bits;
 use degrain::metrics::likelihood::vlb::Bound;
@@ -34,7 +34,7 @@ fn best_variance(process: &Discrete, t: u32) -> f64 {
 
 /// The bound of images of the model's size, or framed to it, with the exact answers spoilt by factors for mean and variance.
 fn measured(prediction: Prediction, data: [u32; 3], model: [u32; 3], bytes: &[u8], spoil: [f64; 2], seed: u64) -> Bits {
-    let (ctx, process) = (common::context(), process(prediction));
+    let (ctx, process) = (crate::common::context(), process(prediction));
     let inner = process.clone();
     let factors = move |t: f64| [spoil[0] * best_answer(&inner, t), best_variance(&inner, t as u32) + spoil[1]];
     let network = LinearNetwork::new(model, true, Box::new(factors));
@@ -111,7 +111,7 @@ fn what_is_left_at_the_last_step_is_counted() {
         learned_variance: false,
         decoder_min_std: 0.0,
     };
-    let mut ctx = common::context();
+    let mut ctx = crate::common::context();
     let bytes = bytes(4 * 256);
     let border = ImagePadding::between([1, 16, 16], [1, 16, 16]).unwrap();
     let bound = Bound::new(&mut ctx, &denoiser, border, 4, "bound").unwrap();
@@ -129,7 +129,7 @@ fn what_is_left_at_the_last_step_is_counted() {
 #[test]
 fn few_time_steps_estimate_the_sum_of_all() {
     let bytes = bytes(512 * 16 * 16);
-    let (ctx, process) = (common::context(), process(Prediction::Epsilon));
+    let (ctx, process) = (crate::common::context(), process(Prediction::Epsilon));
     let inner = process.clone();
     let network = LinearNetwork::new([1, 16, 16], false, Box::new(move |t| [best_answer(&inner, t), 0.0]));
     let denoiser = Denoiser {

@@ -1,9 +1,7 @@
 //! The random generator on the device: its authors' known answers, the moments of its normal numbers, independence of the batch, and the
 //! masks of dropout.
 
-mod common;
-
-use common::Setup;
+use crate::common::Setup;
 use degrain::gpu::Context;
 use degrain::ops::dropout::{Dropout, dropout};
 use degrain::ops::fill::fill;
@@ -40,7 +38,7 @@ fn the_authors_answers() {
         ),
     ];
     for setup in Setup::ALL {
-        let ctx = common::context_for(setup);
+        let ctx = crate::common::context_for(setup);
         for (counter, [seed_low, seed_high], answer) in known {
             let mut tape = Tape::new(ctx.target());
             let counters = tape.named("counters", Shape::u32([1, 4]));
@@ -57,7 +55,7 @@ fn the_authors_answers() {
 /// Mean, variance, skewness and kurtosis lie within five standard deviations of their estimators; the far tail is there.
 #[test]
 fn noise_is_normal() {
-    let ctx = common::context();
+    let ctx = crate::common::context();
     let z: Vec<f64> = draw(&ctx, 1, 0, 0, 64, 4096).into_iter().map(f64::from).collect();
     let n = z.len() as f64;
     assert_eq!(z.len(), 262_144);
@@ -79,7 +77,7 @@ fn noise_is_normal() {
 
 #[test]
 fn an_images_noise_does_not_depend_on_its_batch() {
-    let ctx = common::context();
+    let ctx = crate::common::context();
     // A size that is no multiple of four: the images do not begin at blocks of the generator.
     let (size, first) = (27 * 29, 1000);
     let batch = draw(&ctx, 7, 3, first, 64, size);
@@ -92,7 +90,7 @@ fn an_images_noise_does_not_depend_on_its_batch() {
 
 #[test]
 fn seeds_steps_and_images_have_their_own_noise() {
-    let ctx = common::context();
+    let ctx = crate::common::context();
     let draws =
         [(7, 3, 5), (8, 3, 5), (7, 4, 5), (7, 3, 6)].map(|(seed, index, first)| draw(&ctx, seed, index, first, 1, 64));
     for (i, a) in draws.iter().enumerate() {
@@ -115,7 +113,7 @@ fn kept(ctx: &Context, layer: u32, first: u32, images: u32, size: u32, rate: f32
 /// depend on its batch.
 #[test]
 fn dropout_keeps_its_share() {
-    let ctx = common::context();
+    let ctx = crate::common::context();
     let share = |bits: &mut dyn Iterator<Item = bool>, expected: f64| {
         let (mut all, mut set) = (0.0, 0.0);
         bits.for_each(|bit| (all, set) = (all + 1.0, set + f64::from(u8::from(bit))));

@@ -1,7 +1,7 @@
 //! The bounds of an autoencoder: they are one for one sample, more samples tighten the weighted one, and the lower bound is the one that training
 //! minimises.
 
-use super::{common, images};
+use super::images;
 use degrain::data::{Split, load};
 use degrain::metrics::likelihood::Bits;
 use degrain::metrics::likelihood::elbo::Elbo;
@@ -23,7 +23,7 @@ fn digits() -> Vec<u8> {
 }
 
 fn measured(samples: u32) -> Bits {
-    let mut ctx = common::context();
+    let mut ctx = crate::common::context();
     let model = model();
     let weights = model.parameters().initialize(1, Initialization::PyTorch);
     model.parameters().write(&mut ctx, "weights", &weights).unwrap();
@@ -42,7 +42,7 @@ fn one_sample_makes_both_bounds_one_and_more_tighten() {
 /// -log p(x|z) of the operator and the divergence in closed form, over the same latents; the bound weighs sampled logarithms instead.
 #[test]
 fn the_lower_bound_is_reconstruction_and_divergence() {
-    let mut ctx = common::context();
+    let mut ctx = crate::common::context();
     let model = model();
     let weights = model.parameters().initialize(1, Initialization::PyTorch);
     model.parameters().write(&mut ctx, "weights", &weights).unwrap();

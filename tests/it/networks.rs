@@ -1,8 +1,6 @@
 //! Networks: every call of their forward and backward passes against its reference, what training changes, and what their configs refuse.
 
-mod common;
-
-use common::{context, context_with_tiles};
+use crate::common::{context, context_with_tiles};
 use degrain::gpu::{Context, Target};
 use degrain::nn::registry::{self, AnyModel};
 use degrain::nn::{

@@ -1,10 +1,7 @@
 //! What bad input gets from the two programs: one message that names the thing and says what to do, exit code 1 (2 for a wrong command line), no
 //! panic, and nothing written.
 
-#[path = "common/run.rs"]
-mod run;
-
-use run::{copy, digits, files, idx, mnist};
+use crate::common::run::{copy, digits, files, idx, mnist};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The flow's likelihood of data N(0, variance): the density of the process at the time where it starts.
 
-use super::linear_network::LinearNetwork;
-use super::{TOLERANCE, VARIANCE, best_answer, best_answer_for, bits_of_density, bytes, common, images, pixel};
+use super::{TOLERANCE, VARIANCE, best_answer, best_answer_for, bits_of_density, bytes, images, pixel};
+use crate::common::linear_network::LinearNetwork;
 use degrain::diffusion::processes::{Edm, Flow as Straight, SubVp, Ve, Vp};
 use degrain::diffusion::{Denoiser, Process};
 use degrain::metrics::likelihood::flow::{Flow, dequantized, offset};
@@ -27,7 +27,7 @@ fn processes() -> Vec<Told> {
 
 #[test]
 fn with_the_exact_answer_the_likelihood_is_that_of_the_density() {
-    let (ctx, count) = (common::context(), 4);
+    let (ctx, count) = (crate::common::context(), 4);
     let each = (SIDE * SIDE) as usize;
     let bytes = bytes(count * each);
     for (process, time) in processes() {
@@ -65,7 +65,7 @@ fn with_the_exact_answer_the_likelihood_is_that_of_the_density() {
 #[test]
 fn the_trace_of_a_network_that_mixes_pixels_is_estimated() {
     const OF_MEANS: f64 = 0.25;
-    let (ctx, process, count, each) = (common::context(), Vp::default(), 64, (SIDE * SIDE) as usize);
+    let (ctx, process, count, each) = (crate::common::context(), Vp::default(), 64, (SIDE * SIDE) as usize);
     let bytes = bytes(count * each);
     let network =
         LinearNetwork::new([1, SIDE, SIDE], false, Box::new(|t| [best_answer(&Vp::default(), t / 999.0), 0.0]))

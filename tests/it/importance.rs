@@ -1,7 +1,5 @@
 //! Importance sampling of time steps over many steps: from memory of zeros to the distribution that the losses ask for, and draws from it.
 
-mod common;
-
 use degrain::gpu::Context;
 use degrain::ops::importance_sampling::{HISTORY_LENGTH, importance_sampling};
 use degrain::ops::timesteps::{random_timesteps, weighted_timesteps};
@@ -71,7 +69,7 @@ impl State {
 
 #[test]
 fn from_zeros_to_the_distribution_of_the_losses() {
-    for ctx in [common::context(), common::context_with_tiles()] {
+    for ctx in [crate::common::context(), crate::common::context_with_tiles()] {
         let timesteps = 5;
         let mut state = State::new(&ctx, timesteps);
         assert_eq!(state.draw(300, true), state.draw(300, false), "zeros are uniform");
@@ -108,7 +106,7 @@ fn from_zeros_to_the_distribution_of_the_losses() {
 /// A bisection needs a distribution that never falls, whatever was rounded on the way.
 #[test]
 fn the_distribution_rises() {
-    for ctx in [common::context(), common::context_with_tiles()] {
+    for ctx in [crate::common::context(), crate::common::context_with_tiles()] {
         for timesteps in [1, 999, 4096] {
             let mut state = State::new(&ctx, timesteps);
             let all: Vec<u32> = (0..timesteps).collect();

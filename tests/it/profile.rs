@@ -1,14 +1,12 @@
 //! Peaks and profiles: what a measurement on any device must fulfil.
 
-mod common;
-
 use degrain::gpu::Target;
 use degrain::ops::{add::add, roofline::measure_peaks};
 use degrain::tape::{Peaks, Profile, Program, STEP, Shape, Tape};
 
 #[test]
 fn a_profile_accounts_for_every_call() {
-    let ctx = common::context();
+    let ctx = crate::common::context();
     let peaks = measure_peaks(&ctx).expect("peaks");
     // Slower than 10 MFLOP/s or 1 MB/s is no device of this century.
     assert!(peaks.flops > 1e7 && peaks.flops.is_finite(), "{peaks}");

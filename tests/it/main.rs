@@ -1,0 +1,28 @@
+//! Tests of the library, in one program: linking wgpu once is faster than linking it twenty times.
+//!
+//!     cargo test --release --test it            # all of them
+//!     cargo test --release --test it ddim       # those whose path contains `ddim`
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod architecture; // layers and imports, read from the sources
+mod data; // IDX files and what is refused of them
+mod data_folder; // folders of PNG files
+mod data_formats; // CIFAR-10, downsampled ImageNet, npz
+mod diffusion; // schedules, processes, samplers, on data whose answers are known
+mod importance; // importance sampling of timesteps over many steps
+mod likelihood; // variational bound, ELBO and probability flow against closed forms
+mod metrics; // Frechet distance, KID, precision and recall, balance
+mod models; // networks against diffusers
+mod networks; // networks against their references, kernel by kernel
+mod normalization; // statistics far from zero
+mod output; // PNG, plots, npz, TensorBoard
+mod pooling; // ties of max pooling
+mod presets; // every preset trains, resumes and samples
+mod profile; // measured peaks and profiles
+mod random; // random streams
+mod sampling; // samplers against diffusers
+mod shaders; // every shader through the compilers of naga
+mod tape; // recording, gradients, the memory plan
+mod training; // runs: resume, interruption, broken files
