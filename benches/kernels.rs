@@ -1,6 +1,6 @@
 //! Times every kernel at the shapes where the U-Net uses it, against the roofline measured in the same run:
 //!
-//!     cargo bench --bench kernels -- [--target tiles|broadcast] [--quick] [--adapter A] [FILTER...]
+//!     cargo bench --bench kernels -- [--variant tiled|subgroup] [--quick] [--adapter A] [FILTER...]
 //!
 //! A FILTER is a part of a kernel's name (`conv2d`, `attention.backward`). Times are medians of the device's own time stamps, each call
 //! alone. It measures, and asserts nothing.
@@ -10,7 +10,7 @@ mod clock;
 
 use clap::{Parser, ValueEnum};
 use clock::today;
-use degrain::gpu::{Context, Form, Target};
+use degrain::gpu::{Context, KernelVariant};
 use degrain::ops::{ALL, roofline::measure_peaks};
 use degrain::tape::{Case, Peaks, Profile, Program, STEP, call_times};
 use degrain::{Error, Result};
@@ -19,9 +19,9 @@ use std::time::Instant;
 
 #[derive(Parser)]
 struct Options {
-    /// Kernels for this kind of device, instead of the one that suits it
+    /// Kernel variant [default: the one that suits the device]
     #[arg(long, value_enum)]
-    target: Option<Kind>,
+    variant: Option<Variant>,
     /// Three runs of each case instead of as many as half a second holds
     #[arg(long)]
     quick: bool,
@@ -36,9 +36,9 @@ struct Options {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Kind {
-    Tiles,
-    Broadcast,
+enum Variant {
+    Tiled,
+    Subgroup,
 }
 
 fn main() -> ExitCode {
@@ -53,11 +53,11 @@ fn main() -> ExitCode {
 
 fn measure(options: &Options) -> Result<()> {
     let ctx = Context::open(options.adapter.as_deref())?;
-    match options.target {
-        Some(Kind::Tiles) => ctx.gpu.set_target(Target::TILES),
-        Some(Kind::Broadcast) if ctx.target().form != Form::Broadcast => {
-            let advice = "its subgroups are no fixed 4, 8 or 16 lanes, or it is no software driver";
-            return Err(Error::Config(format!("{} cannot run broadcast kernels: {advice}", ctx.gpu.adapter())));
+    match options.variant {
+        Some(Variant::Tiled) => ctx.gpu.set_target(ctx.target().tiled()),
+        Some(Variant::Subgroup) if ctx.target().variant != KernelVariant::Subgroup => {
+            let rule = "that needs a software driver with a fixed subgroup of 4, 8 or 16 lanes";
+            return Err(Error::Config(format!("{} cannot run subgroup kernels: {rule}", ctx.gpu.adapter())));
         }
         _ => {}
     }

@@ -44,7 +44,7 @@ pub fn score(
         ..Settings::default()
     };
     remove(folder)?;
-    let session = Session::with(ctx, settings.resolve(ctx.target().form)?, images)?;
+    let session = Session::with(ctx, settings.resolve(ctx.target().variant)?, images)?;
     let mut ctx = ctx.fork();
     let never = AtomicBool::new(false);
     let start = Start { folder, resume: None, stop_after: None, dataset: &session.dataset, interrupted: &never };

@@ -28,7 +28,7 @@ pub fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
     };
     let (mut flops_per_training_image, mut training_bytes) = (0, 0);
     if let Some(settings) = &target.settings {
-        let config = settings.clone().resolve(ctx.target().form)?;
+        let config = settings.clone().resolve(ctx.target().variant)?;
         let batch = config.batch;
         let session = Session::with(ctx, config, target.train.clone())?;
         let summary = session.job().training(ctx.target()).summary();

@@ -1,5 +1,6 @@
 //! Choice of the adapter: the user's choice, else discrete before integrated before software.
 
+use super::target::{Capabilities, DeviceClass, SubgroupRange};
 use crate::{Error, Result};
 use std::fmt;
 
@@ -10,8 +11,8 @@ pub struct AdapterChoice {
     pub number: usize,
     /// Device name, from the driver.
     pub name: String,
-    /// Discrete, integrated, virtual, software or other.
-    pub kind: &'static str,
+    /// Class of the device.
+    pub class: DeviceClass,
     /// Vulkan, Metal or Dx12.
     pub backend: String,
     /// Driver name and version.
@@ -20,7 +21,7 @@ pub struct AdapterChoice {
 
 impl fmt::Display for AdapterChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} ({}, {}, {})", self.number, self.name, self.kind, self.backend, self.driver)
+        write!(f, "{}: {} ({}, {}, {})", self.number, self.name, self.class, self.backend, self.driver)
     }
 }
 
@@ -30,24 +31,37 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
-fn kind(device_type: wgpu::DeviceType) -> (usize, &'static str) {
+fn class(device_type: wgpu::DeviceType) -> DeviceClass {
     match device_type {
-        wgpu::DeviceType::DiscreteGpu => (0, "discrete"),
-        wgpu::DeviceType::IntegratedGpu => (1, "integrated"),
-        wgpu::DeviceType::VirtualGpu => (2, "virtual"),
-        wgpu::DeviceType::Other => (3, "other"),
-        wgpu::DeviceType::Cpu => (4, "software"),
+        wgpu::DeviceType::DiscreteGpu => DeviceClass::Discrete,
+        wgpu::DeviceType::IntegratedGpu => DeviceClass::Integrated,
+        wgpu::DeviceType::VirtualGpu => DeviceClass::Virtual,
+        wgpu::DeviceType::Other => DeviceClass::Other,
+        wgpu::DeviceType::Cpu => DeviceClass::Cpu,
+    }
+}
+
+/// What kernels on an adapter can use.
+pub(super) fn capabilities(adapter: &wgpu::Adapter) -> Capabilities {
+    let info = adapter.get_info();
+    let features = adapter.features();
+    let range = SubgroupRange { min: info.subgroup_min_size, max: info.subgroup_max_size };
+    Capabilities {
+        class: class(info.device_type),
+        subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(range),
+        workgroup_memory: adapter.limits().max_compute_workgroup_storage_size,
+        f16: features.contains(wgpu::Features::SHADER_F16),
     }
 }
 
 fn ranked() -> Vec<(AdapterChoice, wgpu::Adapter)> {
     let mut adapters = pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()));
-    adapters.sort_by_key(|adapter| kind(adapter.get_info().device_type).0);
+    adapters.sort_by_key(|adapter| class(adapter.get_info().device_type));
     let describe = |(number, adapter): (usize, wgpu::Adapter)| {
         let info = adapter.get_info();
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
-        let (_, kind) = kind(info.device_type);
-        (AdapterChoice { number, name: info.name, kind, backend: info.backend.to_string(), driver }, adapter)
+        let class = class(info.device_type);
+        (AdapterChoice { number, name: info.name, class, backend: info.backend.to_string(), driver }, adapter)
     };
     adapters.into_iter().enumerate().map(describe).collect()
 }

@@ -45,12 +45,8 @@ impl Gpu {
     /// As [`Gpu::open`].
     pub fn open_with(wanted: Option<&str>, checks: BoundsChecks) -> Result<Gpu> {
         let (choice, adapter) = adapter::choose(wanted)?;
-        let info = adapter.get_info();
-        let wished = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
-        let features = adapter.features() & wished;
-        let lanes = (features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size)
-            .then_some(info.subgroup_min_size);
-        let target = Target::choose(info.device_type == wgpu::DeviceType::Cpu, lanes);
+        let target = Target::choose(adapter::capabilities(&adapter));
+        let features = adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("degrain"),
             required_features: features,
@@ -89,12 +85,12 @@ impl Gpu {
         &self.adapter
     }
 
-    /// What recordings for this device must know.
+    /// The target that tapes are recorded for.
     pub fn target(&self) -> Target {
         self.target.get()
     }
 
-    /// Records for another form than the device's own from now on: tests and tile sweeps compare forms on one device.
+    /// Uses this target from now on. Tests and benches compare kernel variants on one device.
     pub fn set_target(&self, target: Target) {
         self.pipelines.borrow_mut().clear();
         self.target.set(target);

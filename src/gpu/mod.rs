@@ -17,7 +17,7 @@ pub use context::Context;
 pub use device::{BoundsChecks, Gpu};
 pub use pipeline::{BoundCall, BufferSlot, CommandList, Submission};
 pub use shader::{Access, Binding, Entry, Shader, link};
-pub use target::{Form, Target};
+pub use target::{Capabilities, DeviceClass, KernelVariant, SubgroupRange, Target};
 
 /// Bytes to which the storage of every tensor is padded, so that kernels may take it as `array<vec4<f32>>`.
 pub const STORAGE_PADDING: u64 = 16;

@@ -1,6 +1,6 @@
 //! What `build.rs` writes about each shader, and how a shader is linked with the prelude.
 
-use super::target::{Form, Target};
+use super::target::{KernelVariant, Target};
 
 /// One WGSL file, before linking.
 #[derive(Debug)]
@@ -77,11 +77,11 @@ fn prelude(target: Target) -> Vec<(&'static str, &'static str)> {
         };
     }
     let mut files = vec![file!("common"), file!("random"), file!("special")];
-    match target.form {
-        Form::Broadcast => files.extend([file!("reduce_subgroup"), file!("outer_subgroup")]),
-        Form::Tiles => files.push(file!("reduce_workgroup")),
+    match target.variant {
+        KernelVariant::Subgroup => files.extend([file!("reduce_subgroup"), file!("outer_subgroup")]),
+        KernelVariant::Tiled => files.push(file!("reduce_workgroup")),
     }
-    files.push(match target.lanes {
+    files.push(match target.lanes() {
         4 => file!("lanes_4"),
         16 => file!("lanes_16"),
         _ => file!("lanes_8"),

@@ -1,53 +1,182 @@
-//! What a recording must know of the device it will run on: plain data, so that recording needs no GPU.
+//! The capabilities of a device, as plain data: recording a tape needs no GPU.
+//!
+//! Operators ask the target which kernels to record. [`Target::choose`] derives that choice from
+//! the capabilities, and is the only place where it is made.
 
 use std::fmt;
 
-/// The form of the kernels that have two.
+/// Operators with several kernels have one set for each variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Form {
-    /// Tiles in workgroup memory with barriers: real GPUs.
-    Tiles,
-    /// One subgroup that broadcasts registers, without barriers: software Vulkan, where a barrier or a load is dear.
-    Broadcast,
+pub enum KernelVariant {
+    /// Tiles in workgroup memory with barriers, for GPUs.
+    Tiled,
+    /// One subgroup per workgroup that shares registers by shuffles, without barriers. Software
+    /// Vulkan drivers run it faster: a barrier or a load from workgroup memory is expensive there.
+    Subgroup,
 }
 
-/// The kind of device that calls are recorded for. The choice of kernel forms by class of device stands here, and only here.
+/// Class of a device, as its driver reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceClass {
+    /// A GPU with separate memory.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU in a virtual machine.
+    Virtual,
+    /// Not known.
+    Other,
+    /// A software driver.
+    Cpu,
+}
+
+impl fmt::Display for DeviceClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceClass::Discrete => "discrete",
+            DeviceClass::Integrated => "integrated",
+            DeviceClass::Virtual => "virtual",
+            DeviceClass::Other => "other",
+            DeviceClass::Cpu => "software",
+        })
+    }
+}
+
+/// Smallest and largest subgroup that a device may run a kernel with, in lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SubgroupRange {
+    /// Smallest subgroup.
+    pub min: u32,
+    /// Largest subgroup.
+    pub max: u32,
+}
+
+/// What a device can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Capabilities {
+    /// Class of the device.
+    pub class: DeviceClass,
+    /// Its subgroup sizes; `None` if kernels cannot use subgroup operations.
+    pub subgroups: Option<SubgroupRange>,
+    /// Workgroup memory that one workgroup may use, in bytes.
+    pub workgroup_memory: u32,
+    /// Whether it supports 16-bit floating point in shaders. No kernel uses it yet.
+    pub f16: bool,
+}
+
+/// A device that tapes are recorded for: its capabilities, and the kernel variant that suits them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Form of convolution and matrix product, and of reductions (`prelude/reduce_*.wgsl`).
-    pub form: Form,
-    /// Lanes of a subgroup in [`Form::Broadcast`]: 4, 8 or 16.
-    pub lanes: u32,
+    /// Variant of the kernels that have two.
+    pub variant: KernelVariant,
+    /// What the device can do.
+    pub capabilities: Capabilities,
 }
 
+/// Lanes that the tiled variant is linked for. Its kernels do not use subgroups.
+const TILED_LANES: u32 = 8;
+
 impl Target {
-    /// Mesa's lavapipe with 8 lanes: what tests without a device record for.
-    pub const SOFTWARE: Target = Target { form: Form::Broadcast, lanes: 8 };
-    /// A GPU of any vendor, nothing assumed about its subgroups.
-    pub const TILES: Target = Target { form: Form::Tiles, lanes: 8 };
+    /// Example: SwiftShader, whose subgroups have 4 lanes.
+    pub const SWIFTSHADER: Target = Target::software(4, 32_768);
+    /// Example: Mesa's lavapipe on a processor with AVX2, whose subgroups have 8 lanes.
+    pub const LAVAPIPE: Target = Target::software(8, 32_768);
+    /// Example: Mesa's lavapipe on a processor with AVX-512, whose subgroups have 16 lanes.
+    pub const LAVAPIPE_AVX512: Target = Target::software(16, 32_768);
+    /// Example: a discrete GPU with subgroups of 32 lanes.
+    pub const DISCRETE_GPU: Target = Target::choose(Capabilities {
+        class: DeviceClass::Discrete,
+        subgroups: Some(SubgroupRange { min: 32, max: 32 }),
+        workgroup_memory: 49_152,
+        f16: true,
+    });
 
-    /// Every target that a shader can be linked for.
-    pub const ALL: [Target; 4] = [
-        Target { form: Form::Broadcast, lanes: 4 },
-        Target::SOFTWARE,
-        Target { form: Form::Broadcast, lanes: 16 },
-        Target::TILES,
-    ];
+    /// The examples. They cover every way in which a shader can be linked.
+    pub const EXAMPLES: [Target; 4] =
+        [Target::SWIFTSHADER, Target::LAVAPIPE, Target::LAVAPIPE_AVX512, Target::DISCRETE_GPU];
 
-    /// The target for a device: software drivers with a fixed subgroup of 4, 8 or 16 lanes broadcast, everything else uses tiles.
-    pub fn choose(is_software: bool, subgroup_lanes: Option<u32>) -> Target {
-        match subgroup_lanes {
-            Some(lanes @ (4 | 8 | 16)) if is_software => Target { form: Form::Broadcast, lanes },
-            _ => Target::TILES,
+    const fn software(lanes: u32, workgroup_memory: u32) -> Target {
+        Target::choose(Capabilities {
+            class: DeviceClass::Cpu,
+            subgroups: Some(SubgroupRange { min: lanes, max: lanes }),
+            workgroup_memory,
+            f16: true,
+        })
+    }
+
+    /// The target for a device. Software drivers with a fixed subgroup of 4, 8 or 16 lanes get the
+    /// subgroup variant, all other devices the tiled one.
+    pub const fn choose(capabilities: Capabilities) -> Target {
+        let variant = match (capabilities.class, capabilities.subgroups) {
+            (DeviceClass::Cpu, Some(SubgroupRange { min: lanes @ (4 | 8 | 16), max })) if lanes == max => {
+                KernelVariant::Subgroup
+            }
+            _ => KernelVariant::Tiled,
+        };
+        Target { variant, capabilities }
+    }
+
+    /// The same device with the tiled variant, which every device can run.
+    pub const fn tiled(self) -> Target {
+        Target { variant: KernelVariant::Tiled, ..self }
+    }
+
+    /// Lanes of a subgroup in the subgroup variant: 4, 8 or 16. The tiled variant uses no subgroups,
+    /// and is linked for 8 lanes.
+    pub fn lanes(self) -> u32 {
+        match (self.variant, self.capabilities.subgroups) {
+            (KernelVariant::Subgroup, Some(range)) => range.min,
+            _ => TILED_LANES,
         }
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.form {
-            Form::Tiles => f.write_str("tiles"),
-            Form::Broadcast => write!(f, "broadcast_{}", self.lanes),
+        match self.variant {
+            KernelVariant::Tiled => f.write_str("tiled"),
+            KernelVariant::Subgroup => write!(f, "subgroup_{}", self.lanes()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variant(class: DeviceClass, subgroups: Option<(u32, u32)>) -> KernelVariant {
+        let subgroups = subgroups.map(|(min, max)| SubgroupRange { min, max });
+        Target::choose(Capabilities { class, subgroups, workgroup_memory: 16_384, f16: false }).variant
+    }
+
+    #[test]
+    fn target_of_software_with_a_fixed_subgroup_is_the_subgroup_variant() {
+        for lanes in [4, 8, 16] {
+            assert_eq!(variant(DeviceClass::Cpu, Some((lanes, lanes))), KernelVariant::Subgroup);
+        }
+    }
+
+    #[test]
+    fn target_of_any_other_device_is_the_tiled_variant() {
+        for subgroups in [None, Some((2, 2)), Some((32, 32)), Some((4, 8)), Some((8, 16)), Some((4, 128))] {
+            assert_eq!(variant(DeviceClass::Cpu, subgroups), KernelVariant::Tiled, "{subgroups:?}");
+        }
+        for class in [DeviceClass::Discrete, DeviceClass::Integrated, DeviceClass::Virtual, DeviceClass::Other] {
+            for subgroups in [None, Some((8, 8)), Some((8, 32)), Some((32, 32)), Some((64, 64))] {
+                assert_eq!(variant(class, subgroups), KernelVariant::Tiled, "{class} {subgroups:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn target_lanes_are_the_subgroup_or_eight() {
+        assert_eq!(Target::EXAMPLES.map(Target::lanes), [4, 8, 16, 8]);
+        assert_eq!(Target::EXAMPLES.map(|t| t.tiled().lanes()), [8; 4]);
+    }
+
+    #[test]
+    fn target_names_are_distinct() {
+        let names = Target::EXAMPLES.map(|target| target.to_string());
+        assert_eq!(names, ["subgroup_4", "subgroup_8", "subgroup_16", "tiled"]);
     }
 }

@@ -68,7 +68,7 @@ impl UNet2d {
     /// [`Error::Config`](crate::Error::Config) if the size does not fit.
     pub fn flops(&self, height: u32, width: u32) -> Result<u64> {
         self.config.check_size(height, width)?;
-        let mut t = Tape::new(Target::TILES);
+        let mut t = Tape::new(Target::DISCRETE_GPU);
         let w = self.parameters.fixed(&mut t, super::PARAMETERS);
         let x = t.named("x", Shape::f32([1, self.config.in_channels, height, width]));
         let time = Some(t.named("time", Shape::f32([1, self.time_width()])));

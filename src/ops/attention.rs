@@ -1,7 +1,7 @@
 //! Attention of every token to every token, in heads.
 
 use super::kernels::{attention, attention_subgroup};
-use crate::gpu::Form;
+use crate::gpu::KernelVariant;
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::f64::consts::LOG2_E;
 use std::rc::Rc;
@@ -34,9 +34,9 @@ impl Attention {
     fn sizes(&self, tape: &Tape, x: Tensor) -> Sizes {
         let [batch, channels, t] = tape.shape(x).as_array();
         let (width, heads) = (self.head_width, channels / self.head_width);
-        let (tokens, chunk) = match tape.target().form {
-            Form::Broadcast => (attention_subgroup::OWN * tape.target().lanes, attention_subgroup::CHUNK),
-            Form::Tiles => (attention::GROUP, attention::CHUNK),
+        let (tokens, chunk) = match tape.target().variant {
+            KernelVariant::Subgroup => (attention_subgroup::OWN * tape.target().lanes(), attention_subgroup::CHUNK),
+            KernelVariant::Tiled => (attention::GROUP, attention::CHUNK),
         };
         let scale = (LOG2_E / f64::from(width).sqrt()) as f32;
         let product = 2 * u64::from(batch) * u64::from(channels) * u64::from(t) * u64::from(t);
@@ -66,11 +66,11 @@ impl Op for Attention {
         let stats = tape.transient(Shape::f32([batch, heads, 2, t]));
         let (q, k, v, y) = (x[0], x[1], x[2], y[0]);
         let flops = 2 * product;
-        match tape.target().form {
-            Form::Broadcast => {
+        match tape.target().variant {
+            KernelVariant::Subgroup => {
                 tape.emit_grid(attention_subgroup::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops);
             }
-            Form::Tiles => tape.emit_grid(attention::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops),
+            KernelVariant::Tiled => tape.emit_grid(attention::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops),
         }
         vec![stats]
     }
@@ -83,26 +83,26 @@ impl Op for Attention {
         let length = batch * heads * t;
         let kernel = attention::BackwardDelta { result: y, dresult: dy, delta_out: delta, t, width, length };
         tape.emit_flat(kernel, length, 2 * u64::from(length) * u64::from(width));
-        let form = tape.target().form;
-        tape.grad(q, |tape, dq, add| match form {
-            Form::Broadcast => {
+        let variant = tape.target().variant;
+        tape.grad(q, |tape, dq, add| match variant {
+            KernelVariant::Subgroup => {
                 use attention_subgroup::BackwardQuery;
                 let kernel = BackwardQuery { q, k, v, saved, dy, delta, dq, t, heads, width, scale, add };
                 tape.emit_grid(kernel, grid, 3 * product);
             }
-            Form::Tiles => {
+            KernelVariant::Tiled => {
                 use attention::BackwardQuery;
                 let kernel = BackwardQuery { q, k, v, saved, dy, delta, dq, t, heads, width, scale, add };
                 tape.emit_grid(kernel, grid, 3 * product);
             }
         });
-        tape.grad2(k, v, |tape, dk, dv, add| match form {
-            Form::Broadcast => {
+        tape.grad2(k, v, |tape, dk, dv, add| match variant {
+            KernelVariant::Subgroup => {
                 use attention_subgroup::BackwardKeyValue;
                 let kernel = BackwardKeyValue { q, k, v, saved, dy, delta, dk, dv, t, heads, width, scale, add };
                 tape.emit_grid(kernel, grid, 4 * product);
             }
-            Form::Tiles => {
+            KernelVariant::Tiled => {
                 use attention::BackwardKeyValue;
                 let kernel = BackwardKeyValue { q, k, v, saved, dy, delta, dk, dv, t, heads, width, scale, add };
                 tape.emit_grid(kernel, grid, 4 * product);

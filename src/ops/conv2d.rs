@@ -6,7 +6,7 @@ mod tiles;
 pub(in crate::ops) use broadcast::groups;
 
 use super::kernels::conv2d_sum;
-use crate::gpu::{Form, MAX_WORKGROUPS};
+use crate::gpu::{KernelVariant, MAX_WORKGROUPS};
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
@@ -109,8 +109,8 @@ impl Op for Conv2d {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let s = self.known(t, x[0], x[1]);
-        match t.target().form {
-            Form::Broadcast if self.broadcasts(s) => self.broadcast_forward(t, s, x, y[0]),
+        match t.target().variant {
+            KernelVariant::Subgroup if self.broadcasts(s) => self.broadcast_forward(t, s, x, y[0]),
             _ => self.tiled_forward(t, s, x, y[0]),
         }
         vec![]
@@ -119,7 +119,7 @@ impl Op for Conv2d {
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let (x, w, b) = (node.inputs[0], node.inputs[1], node.inputs[2]);
         let s = self.known(t, x, w);
-        let broadcast = t.target().form == Form::Broadcast && self.broadcasts(s);
+        let broadcast = t.target().variant == KernelVariant::Subgroup && self.broadcasts(s);
         t.grad(x, |t, dx, add| match broadcast {
             true => self.broadcast_backward_input(t, s, dy, w, dx, add),
             false => self.tiled_backward_input(t, s, dy, w, dx, add),

@@ -3,7 +3,7 @@
 use super::kernels::group_norm::{Backward, BackwardWeight, Forward};
 use super::kernels::group_norm_unaligned as unaligned;
 use super::kernels::prelude::reduce_workgroup;
-use crate::gpu::{Form, Target};
+use crate::gpu::{KernelVariant, Target};
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
@@ -47,7 +47,7 @@ pub(super) fn map(x: Shape) -> [u32; 3] {
 
 /// Blocks of `span` lanes in a workgroup of the prelude's size WG.
 pub(super) fn spans(target: Target, span: u32) -> u32 {
-    if target.form == Form::Broadcast { target.lanes / span } else { reduce_workgroup::WG / span }
+    if target.variant == KernelVariant::Subgroup { target.lanes() / span } else { reduce_workgroup::WG / span }
 }
 
 /// How many lanes share a row of `cells` vec4s where there are enough rows for many workgroups: neighbours read neighbours.

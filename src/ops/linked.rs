@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// A shader linked for a target.
 #[derive(Clone, Debug)]
 pub struct Linked {
-    /// Name of the shader and of the target: `add.tiles`.
+    /// Name of the shader and of the target: `add.tiled`.
     pub name: String,
     /// The shader's text, then the prelude.
     pub text: String,
@@ -25,7 +25,7 @@ const DRAWS: u32 = 32;
 
 /// Every shader in every form in which some operator calls it.
 pub fn linked() -> Vec<Linked> {
-    Target::ALL.into_iter().flat_map(linked_for).collect()
+    Target::EXAMPLES.into_iter().flat_map(linked_for).collect()
 }
 
 fn linked_for(target: Target) -> Vec<Linked> {

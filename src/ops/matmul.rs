@@ -2,7 +2,7 @@
 
 use super::conv2d::groups;
 use super::kernels::{matmul, matmul_subgroup};
-use crate::gpu::Form;
+use crate::gpu::KernelVariant;
 use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
@@ -47,8 +47,8 @@ pub(super) fn product(t: &mut Tape, a: Factor, b: Factor, shift: Option<Tensor>,
     let (a, [m, k], [a_row, a_column]) = a.layout(t);
     let (b, [_, n], [b_row, b_column]) = b.layout(t);
     let flops = 2 * u64::from(m) * u64::from(n) * u64::from(k);
-    let lanes = t.target().lanes;
-    if t.target().form == Form::Broadcast && [m, n, k].iter().all(|size| size % 4 == 0) {
+    let lanes = t.target().lanes();
+    if t.target().variant == KernelVariant::Subgroup && [m, n, k].iter().all(|size| size % 4 == 0) {
         let groups = groups(m, lanes);
         let grid = [n.div_ceil(4 * lanes), m.div_ceil(4 * groups), 1];
         match shift {

@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_listing_names_every_operand_with_its_place() {
-        let mut t = Tape::new(Target::TILES);
+        let mut t = Tape::new(Target::DISCRETE_GPU);
         let shape = Shape::f32([1000]);
         let (x, a, b) = (t.view("data", 256, shape), t.transient(shape), t.transient(shape));
         let sum = t.named("sums", Shape::f32([2, 2]));

@@ -24,7 +24,7 @@ pub fn write(ctx: &Context, job: &Job<'_>, folder: &Path) -> Result<()> {
     let manifest = serde_json::json!({
         "version": env!("CARGO_PKG_VERSION"),
         "adapter": adapter.name,
-        "class": adapter.kind,
+        "class": adapter.class.to_string(),
         "backend": adapter.backend,
         "driver": adapter.driver,
         "kernels": ctx.target().to_string(),

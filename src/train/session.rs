@@ -38,7 +38,7 @@ impl Session {
     /// # Errors
     /// Settings that do not fit each other or the data; a data set that is missing or damaged.
     pub fn open(ctx: &Context, settings: Settings) -> Result<Session> {
-        let config = settings.resolve(ctx.target().form)?;
+        let config = settings.resolve(ctx.target().variant)?;
         let dataset = load(&config.data, Split::Train)?;
         Session::with(ctx, config, dataset)
     }

@@ -5,7 +5,7 @@
 use super::choices::{LrSchedule, NetworkName, RandomFlip, Size, Storage};
 use super::presets;
 use crate::diffusion::{BetaSchedule, LossWeighting, Prediction, ProcessConfig, SamplerName, Spacing, Variance};
-use crate::gpu::Form;
+use crate::gpu::KernelVariant;
 use crate::nn::{Downsample, Initialization, Likelihood};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -205,15 +205,15 @@ impl Settings {
         toml::from_str(&text).map_err(|e| Error::file(path, e.to_string()))
     }
 
-    /// The complete settings: these, then the preset's for the size, which the class of the device chooses unless it is given.
+    /// Completes the settings with the preset's. The default size follows the device's kernel variant.
     ///
     /// # Errors
     /// An unknown preset, or values that do not fit.
-    pub fn resolve(self, form: Form) -> Result<Config> {
+    pub fn resolve(self, variant: KernelVariant) -> Result<Config> {
         let preset = self.preset.clone().unwrap_or_else(|| "ddpm".into());
-        let size = self.size.unwrap_or(match form {
-            Form::Broadcast => Size::Tiny,
-            Form::Tiles => Size::Base,
+        let size = self.size.unwrap_or(match variant {
+            KernelVariant::Subgroup => Size::Tiny,
+            KernelVariant::Tiled => Size::Base,
         });
         let out = PathBuf::from(format!("runs/{preset}-{size}"));
         let chosen = Settings { preset: Some(preset.clone()), size: Some(size), out: Some(out), ..Settings::default() };

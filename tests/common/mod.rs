@@ -6,7 +6,7 @@ pub mod golden;
 pub mod linear_network;
 pub mod run;
 
-use degrain::gpu::{BoundsChecks, Context, Gpu, Target};
+use degrain::gpu::{BoundsChecks, Context, Gpu};
 use degrain::tape::Case;
 use std::cell::RefCell;
 
@@ -39,7 +39,7 @@ pub fn context_for(setup: Setup) -> Context {
         }
         let gpu = Gpu::open_with(None, setup.checks).unwrap_or_else(|e| panic!("{e}"));
         if setup.tiles {
-            gpu.set_target(Target::TILES);
+            gpu.set_target(gpu.target().tiled());
         }
         let context = Context::new(gpu);
         // Leaked: wgpu needs thread-local storage to drop a device, which may be gone when the thread ends.

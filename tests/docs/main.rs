@@ -198,7 +198,8 @@ fn row(operator: &Operator) -> String {
         (false, true) => "",
         (false, false) => "in place",
     };
-    let variants = if kernels(operator, Target::TILES) == kernels(operator, Target::SOFTWARE) { "one" } else { "two" };
+    let variants =
+        if kernels(operator, Target::DISCRETE_GPU) == kernels(operator, Target::LAVAPIPE) { "one" } else { "two" };
     // A bar in a formula would begin another cell.
     let formula = operator.formula.replace('|', "\\|");
     format!("| [`{name}`](../shaders/{name}.wgsl) | {formula} | {gradient} | {variants} |\n")

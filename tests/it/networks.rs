@@ -268,7 +268,7 @@ fn shapes_and_counts() {
     let classifier = Classifier::new(ClassifierConfig::default()).unwrap();
     assert!((100_000..400_000).contains(&classifier.parameters().count()), "{}", classifier.parameters().count());
     assert_eq!((classifier.time_width(), classifier.classes()), (0, None));
-    let mut t = Tape::new(Target::TILES);
+    let mut t = Tape::new(Target::DISCRETE_GPU);
     let w = classifier.parameters().fixed(&mut t, PARAMETERS);
     let (x, conditions) = batch(&mut t, &classifier, 2);
     let features = classifier.features(&mut t, &w, x, conditions);
@@ -309,7 +309,7 @@ fn sizes_and_conditions_that_do_not_fit() {
     assert!(classifier(Pooling::Max, false).check_size(4, 9).is_ok());
 
     let forward = |network: &dyn Network, change: fn(&mut Tape, &mut Conditions)| {
-        let mut t = Tape::new(Target::TILES);
+        let mut t = Tape::new(Target::DISCRETE_GPU);
         let w = network.parameters().fixed(&mut t, PARAMETERS);
         let (x, mut conditions) = batch(&mut t, network, 2);
         change(&mut t, &mut conditions);

@@ -1,6 +1,6 @@
 //! Statistics where the mean is ten thousand times the deviation: there sums of squares in f32 keep no correct digit.
 
-use degrain::gpu::{BoundsChecks, Context, Gpu, Target};
+use degrain::gpu::{BoundsChecks, Context, Gpu};
 use degrain::ops::{batch_norm::BatchNorm, group_norm::Activation, group_norm::GroupNorm};
 use degrain::tape::{Checker, Fill, Op, Shape, Step, Tape, Tensor, words};
 use std::rc::Rc;
@@ -37,6 +37,6 @@ fn check_all(ctx: &Context) {
 fn statistics_survive_a_large_mean() {
     let ctx = Context::new(Gpu::open_with(None, BoundsChecks::On).unwrap_or_else(|e| panic!("{e}")));
     check_all(&ctx);
-    ctx.gpu.set_target(Target::TILES);
+    ctx.gpu.set_target(ctx.target().tiled());
     check_all(&ctx);
 }

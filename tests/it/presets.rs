@@ -5,7 +5,7 @@ use crate::common::context;
 use crate::common::run::{digits, files};
 use degrain::diffusion::pipeline::{self, Pipeline};
 use degrain::diffusion::{ClassifierGuide, Generator, ProcessConfig, Request, SamplerName, SchedulerConfig};
-use degrain::gpu::{Context, Form};
+use degrain::gpu::{Context, KernelVariant};
 use degrain::nn::Model;
 use degrain::nn::registry::AnyModel;
 use degrain::train::{self, Outcome, Session, Settings, Size, Start, Storage};
@@ -75,12 +75,12 @@ fn every_preset_resolves_for_every_size() {
     for preset in PRESETS {
         for (size, name) in [(Size::Tiny, "tiny"), (Size::Small, "small"), (Size::Base, "base")] {
             let asked = Settings { preset: Some(preset.into()), size: Some(size), ..Settings::default() };
-            let config = asked.resolve(Form::Tiles).unwrap_or_else(|e| panic!("{preset} {name}: {e}"));
+            let config = asked.resolve(KernelVariant::Tiled).unwrap_or_else(|e| panic!("{preset} {name}: {e}"));
             assert_eq!(config.out, Path::new(&format!("runs/{preset}-{name}")));
         }
     }
     let unknown = Settings { preset: Some("gan".into()), ..Settings::default() };
-    let message = unknown.resolve(Form::Tiles).unwrap_err().to_string();
+    let message = unknown.resolve(KernelVariant::Tiled).unwrap_err().to_string();
     assert!(PRESETS.iter().all(|preset| message.contains(preset)), "{message}");
 }
 

@@ -28,7 +28,7 @@ fn a_profile_accounts_for_every_call() {
 
 #[test]
 fn the_roofline_is_the_longer_of_two_times() {
-    let mut tape = Tape::new(Target::TILES);
+    let mut tape = Tape::new(Target::DISCRETE_GPU);
     let (a, b) = (tape.named("a", Shape::f32([1000])), tape.named("b", Shape::f32([1000])));
     add(&mut tape, a, b);
     let share = |flops, bytes| Profile::from_times(&tape, &[2e-3], Peaks { flops, bytes }).rows[0].share();

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const IMAGE: [u32; 4] = [2, 4, 8, 8];
 
 fn tape() -> Tape {
-    Tape::new(Target::SOFTWARE)
+    Tape::new(Target::LAVAPIPE)
 }
 
 fn image(t: &mut Tape, name: &str) -> Tensor {

@@ -1,7 +1,7 @@
 //! The shader export: writes every linked shader to a folder, for compilers other than naga
 //! (`make tint`).
 //!
-//! `add.tiles.wgsl` is shaders/add.wgsl linked for the target `tiles`; `add.tiles.json` holds
+//! `add.tiled.wgsl` is shaders/add.wgsl linked for the target `tiled`; `add.tiled.json` holds
 //! values for its constants.
 
 use degrain::{Error, Result, ops};

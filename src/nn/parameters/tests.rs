@@ -16,7 +16,7 @@ fn layout() {
     let offsets: Vec<u64> = parameters.iter().map(|p| p.offset).collect();
     assert_eq!(offsets, [0, 1024, 1280]);
     assert_eq!((parameters.bytes(), parameters.count()), (1280 + 1600, 216 + 5 + 400));
-    let mut tape = Tape::new(Target::SOFTWARE);
+    let mut tape = Tape::new(Target::LAVAPIPE);
     parameters.trained(&mut tape);
     let sizes = tape.buffer_sizes();
     assert_eq!(sizes[PARAMETERS], parameters.bytes());

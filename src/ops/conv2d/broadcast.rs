@@ -27,7 +27,7 @@ impl Conv2d {
 
     pub(super) fn broadcast_forward(&self, t: &mut Tape, s: Sizes, x: &[Tensor], y: Tensor) {
         let (source, w, b) = (x[0], x[1], x[2]);
-        let groups = groups(s.channels_out, t.target().lanes);
+        let groups = groups(s.channels_out, t.target().lanes());
         let (inputs, outputs, taps, tile) = (s.channels_in, s.channels_out, s.kernel * s.kernel, 4 * groups);
         let (packed, size) = packed(t, outputs, inputs, taps, tile);
         t.emit_flat(conv2d_pack::PackForward { w, b, packed, outputs, inputs, taps, tile }, size, 0);
@@ -35,7 +35,7 @@ impl Conv2d {
     }
 
     pub(super) fn broadcast_backward_input(&self, t: &mut Tape, s: Sizes, dy: Tensor, w: Tensor, dx: Tensor, add: bool) {
-        let groups = groups(s.channels_in, t.target().lanes);
+        let groups = groups(s.channels_in, t.target().lanes());
         let (inputs, outputs, taps, tile) = (s.channels_out, s.channels_in, s.kernel * s.kernel, 4 * groups);
         let (weights, size) = packed(t, outputs, inputs, taps, tile);
         t.emit_flat(conv2d_pack::PackBackward { w, packed: weights, outputs, inputs, taps, tile }, size, 0);
@@ -53,7 +53,7 @@ impl Conv2d {
             };
             return self.broadcast(t, turned, [dy, weights, dx], groups, add);
         }
-        let lanes = t.target().lanes;
+        let lanes = t.target().lanes();
         let stride = conv2d_stride2_subgroup::STRIDE;
         let width = stride * conv2d_stride2_subgroup::PATCH_COLUMNS;
         let patches = s.batch * s.height_in.div_ceil(stride) * s.width_in.div_ceil(width);
@@ -78,7 +78,7 @@ impl Conv2d {
     /// The forward computation, which is also the gradient of x if the stride is 1: source, packed weights, result.
     fn broadcast(&self, t: &mut Tape, s: Sizes, operands: [Tensor; 3], groups: u32, add: bool) {
         let [source, weights, result] = operands;
-        let lanes = t.target().lanes;
+        let lanes = t.target().lanes();
         let depth = s.channels_out.div_ceil(4 * groups);
         let (batch, channels_source, channels_result) = (s.batch, s.channels_in, s.channels_out);
         let (height_source, width_source, height, width, pad) = (s.height_in, s.width_in, s.height, s.width, s.pad);
@@ -139,7 +139,7 @@ impl Conv2d {
     }
 
     pub(super) fn broadcast_backward_weight(&self, t: &mut Tape, s: Sizes, x: Tensor, dy: Tensor) -> Partial {
-        let lanes = t.target().lanes;
+        let lanes = t.target().lanes();
         let groups = groups(s.channels_out, lanes);
         // Sums held for each lane: more of them are faster, and slower to compile.
         let rows = match s.channels_out.div_ceil(lanes) {

@@ -154,7 +154,7 @@ impl run::Kernels for Shaders {
 
 /// The targets to check. A case counts only where it calls the shader.
 fn targets(own: Target) -> Vec<Target> {
-    if own == Target::TILES { vec![own] } else { vec![own, Target::TILES] }
+    if own == own.tiled() { vec![own] } else { vec![own, own.tiled()] }
 }
 
 /// Arbitrary numbers from which the operators make their cases, the same in every run.
