@@ -1,7 +1,8 @@
 //! The world's errors: what a user, a file, a disk or a driver can cause.
 //!
-//! The programmer's errors (a broken shape rule, a kernel given the wrong operand) panic at the caller's line instead.
-//! Every message names the thing it is about and says what to do; `main` prints it and exits with code 1.
+//! The programmer's errors (a broken shape rule, a kernel given the wrong operand) panic at the
+//! caller's line instead. Every message names the thing it is about and says what to do; `main`
+//! prints it and exits with code 1.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! The only place that writes files: whole files atomically, growing files record by record.
 //!
-//! Floor 0, host only. A reader never meets half of a picture, a checkpoint or a record, whatever moment the disk fills up or
-//! the process is killed. It must not know what it writes.
+//! Floor 0, host only. A reader never meets half of a picture, a checkpoint or a record, whatever
+//! moment the disk fills up or the process is killed. It must not know what it writes.
 
 use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions};
@@ -9,15 +9,18 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Puts `bytes` at `path`, replacing what was there, so that either the old or the new content is there, never a part.
+/// Puts `bytes` at `path`, replacing what was there, so that either the old or the new content is
+/// there, never a part.
 ///
 /// # Errors
-/// [`Error::Io`] naming `path` (no such folder, no permission, disk full); nothing is left behind then.
+/// [`Error::Io`] naming `path` (no such folder, no permission, disk full); nothing is left behind
+/// then.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomically_with(path, |file| file.write_all(bytes))
 }
 
-/// [`write_atomically`] for content that is made while it is written: `fill` gets a new, empty, seekable file.
+/// [`write_atomically`] for content that is made while it is written: `fill` gets a new, empty,
+/// seekable file.
 ///
 /// # Errors
 /// [`Error::Io`] naming `path`, also for an error that `fill` returns; nothing is left behind then.
@@ -33,14 +36,16 @@ pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Re
         fs::rename(&temporary, path)
     })();
     if let Err(error) = written {
-        // The first error is the one to report; the file may not exist if creating it was what failed.
+        // The first error is the one to report; the file may not exist if creating it was what
+        // failed.
         let _ = fs::remove_file(&temporary);
         return Err(Error::io(path)(error));
     }
     Ok(())
 }
 
-/// Prints `text` as it stands. Unlike `print!` it does not panic when the reader has gone, as `| head` does.
+/// Prints `text` as it stands. Unlike `print!` it does not panic when the reader has gone, as
+/// `| head` does.
 ///
 /// # Errors
 /// [`Error::Io`] naming the standard output.
@@ -49,7 +54,8 @@ pub fn print(text: impl std::fmt::Display) -> Result<()> {
     write!(out, "{text}").and_then(|()| out.flush()).map_err(Error::io("standard output"))
 }
 
-/// A name in the same folder (a rename across file systems is not atomic), unique among processes and threads.
+/// A name in the same folder (a rename across file systems is not atomic), unique among processes
+/// and threads.
 fn temporary_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -85,7 +91,8 @@ impl Appender {
         Ok(Appender { path: path.to_path_buf(), file, length })
     }
 
-    /// Adds one record, handed to the operating system before this returns. What could only be written in part is taken back.
+    /// Adds one record, handed to the operating system before this returns. What could only be
+    /// written in part is taken back.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
@@ -100,8 +107,8 @@ impl Appender {
         Ok(())
     }
 
-    /// Cuts the file to its first `length` bytes: what a killed process left behind a record's end, or what a resumed run
-    /// will write again.
+    /// Cuts the file to its first `length` bytes: what a killed process left behind a record's end,
+    /// or what a resumed run will write again.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.

@@ -1,7 +1,8 @@
 //! CIFAR-10 in its binary version, plain or gzip.
 //!
-//! A file is a row of records: one byte with the class, then 32 x 32 bytes of red, as many of green and of blue, row-major. The published
-//! batches have 10,000 records each. `data_batch_1.first4000.bin` is the beginning of one, with as many records as its name says.
+//! A file is a row of records: one byte with the class, then 32 x 32 bytes of red, as many of green
+//! and of blue, row-major. The published batches have 10,000 records each.
+//! `data_batch_1.first4000.bin` is the beginning of one, with as many records as its name says.
 //! Described at <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
 use super::source::{Source, matching};
@@ -14,7 +15,8 @@ pub(super) const FORMAT: Format = Format { names, load };
 
 const SIDE: usize = 32;
 const RECORD: usize = 1 + 3 * SIDE * SIDE;
-/// Records of a published batch, the most that a file may have: there is no header that says how many.
+/// Records of a published batch, the most that a file may have: there is no header that says how
+/// many.
 const BATCH: usize = 10_000;
 /// File with the names of the classes, one a line.
 const NAMES: &str = "batches.meta.txt";
@@ -72,7 +74,8 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     })
 }
 
-/// Name of each batch's file, and the number of records where the name says it; in the order of the batches.
+/// Name of each batch's file, and the number of records where the name says it; in the order of the
+/// batches.
 fn batches(folder: &Path, split: Split) -> Result<BTreeMap<u32, (String, Option<usize>)>> {
     let mut batches = BTreeMap::new();
     for name in matching(folder, &names(split))? {

@@ -1,7 +1,9 @@
-//! A folder of PNG files, all of one size and all grey or all RGB, with 8 bits a channel; and perhaps a `labels.csv` beside them.
+//! A folder of PNG files, all of one size and all grey or all RGB, with 8 bits a channel; and
+//! perhaps a `labels.csv` beside them.
 //!
-//! The training images lie in the folder itself or in `train/` below it, those for the final measurement in `test/`. They are taken in the
-//! order of their names' bytes: img10.png comes before img9.png. Without `labels.csv` all are of one class, `image`.
+//! The training images lie in the folder itself or in `train/` below it, those for the final
+//! measurement in `test/`. They are taken in the order of their names' bytes: img10.png comes
+//! before img9.png. Without `labels.csv` all are of one class, `image`.
 
 use super::labels::{self, Labels};
 use super::source::{matching, sum};
@@ -13,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 pub(super) const FORMAT: Format = Format { names, load };
 
-/// Longest side: far beyond what is trained on, and little enough to unpack. A damaged header can promise 2^31.
+/// Longest side: far beyond what is trained on, and little enough to unpack. A damaged header can
+/// promise 2^31.
 const LONGEST_SIDE: u32 = 8192;
 /// Endings of images that are not read.
 const OTHER_KINDS: [&str; 6] = ["jpg", "jpeg", "webp", "bmp", "gif", "tiff"];
@@ -95,7 +98,8 @@ fn place(folder: &Path, split: Split) -> Result<Option<PathBuf>> {
     Ok(if here { Some(folder.to_path_buf()) } else { has_below.then_some(below) })
 }
 
-/// Names of the PNG files in a folder, in order. Beside them no images of another kind: they would be missed without a word.
+/// Names of the PNG files in a folder, in order. Beside them no images of another kind: they would
+/// be missed without a word.
 fn images_in(place: &Path) -> Result<Vec<String>> {
     let names = matching(place, &["*.png".to_string()])?;
     if !names.is_empty() {
@@ -108,7 +112,8 @@ fn images_in(place: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The classes of the training images, by whose numbers a model knows them. `None` for the training images themselves, or without labels.
+/// The classes of the training images, by whose numbers a model knows them. `None` for the training
+/// images themselves, or without labels.
 fn training_classes(folder: &Path, split: Split) -> Result<Option<Vec<String>>> {
     let training = if split == Split::Test { place(folder, Split::Train)? } else { None };
     let labels = training.map_or(Ok(None), |place| Labels::read(&place))?;

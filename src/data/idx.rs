@@ -1,8 +1,9 @@
-//! IDX, the format of MNIST and its relatives (Fashion-MNIST, Kuzushiji-MNIST, EMNIST), plain or gzip.
+//! IDX, the format of MNIST and its relatives (Fashion-MNIST, Kuzushiji-MNIST, EMNIST), plain or
+//! gzip.
 //!
-//! A file is: two zero bytes, the element type (8: unsigned byte), the number of dimensions, each dimension as a big-endian
-//! u32, then the elements, row-major. Images are `[count, height, width]`, labels `[count]`.
-//! Described at <http://yann.lecun.com/exdb/mnist/>.
+//! A file is: two zero bytes, the element type (8: unsigned byte), the number of dimensions, each
+//! dimension as a big-endian u32, then the elements, row-major. Images are
+//! `[count, height, width]`, labels `[count]`. Described at <http://yann.lecun.com/exdb/mnist/>.
 
 use super::known::{self, KnownFile, KnownSet};
 use super::source::Source;
@@ -32,7 +33,8 @@ impl Kind {
     }
 }
 
-/// Both spellings in use (the original site's, and what some unpackers make of it), plain and compressed.
+/// Both spellings in use (the original site's, and what some unpackers make of it), plain and
+/// compressed.
 fn names_of(kind: Kind, split: Split) -> Vec<String> {
     let part = match split {
         Split::Train => "train",
@@ -87,7 +89,8 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     })
 }
 
-/// The set that both files are of. Equal counts hide this mistake: MNIST's labels fit Fashion-MNIST's images.
+/// The set that both files are of. Equal counts hide this mistake: MNIST's labels fit
+/// Fashion-MNIST's images.
 fn common_set(
     images: Option<&'static KnownFile>,
     labels: Option<&'static KnownFile>,
@@ -105,7 +108,8 @@ fn header_length(kind: Kind) -> usize {
     4 + 4 * kind as usize
 }
 
-/// The dimensions, all above zero, and the whole content including its header, of exactly the length they promise.
+/// The dimensions, all above zero, and the whole content including its header, of exactly the
+/// length they promise.
 fn read(source: &Source, kind: Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     let header = source.content(LONGEST_HEADER)?;
     check_magic(&header, kind).map_err(|problem| source.problem(problem))?;
@@ -122,7 +126,8 @@ fn read(source: &Source, kind: Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     if shape.contains(&0) {
         return Err(source.problem(format!("its header promises {dimensions} bytes: an image has at least one pixel")));
     }
-    // Three u32 can overflow 64 bits. One byte more is asked for, to see whether the content ends where it should.
+    // Three u32 can overflow 64 bits. One byte more is asked for, to see whether the content ends
+    // where it should.
     let total = shape.iter().try_fold(1usize, |product, &dimension| product.checked_mul(dimension));
     let Some(limit) = total.and_then(|total| total.checked_add(length + 1)) else {
         return Err(

@@ -1,8 +1,11 @@
-//! Downsampled ImageNet (Chrabaszcz et al. 2017, "A downsampled variant of ImageNet as an alternative to the CIFAR datasets"), as npz.
+//! Downsampled ImageNet (Chrabaszcz et al. 2017, "A downsampled variant of ImageNet as an
+//! alternative to the CIFAR datasets"), as npz.
 //!
-//! `train_data_batch_1.npz` to `_10.npz` and `val_data.npz`, each with `data`, u8 `[N, 3 S S]`, planar red, green, blue, and `labels`,
-//! integers `[N]` from 1 to 1000 in an order of their own, so the classes are called by their numbers. `mean` is not needed.
-//! The whole set is 3.9 GB at 32 x 32 and 15.7 GB at 64 x 64: memory for the images is reserved once, and each file unpacked into it.
+//! `train_data_batch_1.npz` to `_10.npz` and `val_data.npz`, each with `data`, u8 `[N, 3 S S]`,
+//! planar red, green, blue, and `labels`, integers `[N]` from 1 to 1000 in an order of their own,
+//! so the classes are called by their numbers. `mean` is not needed. The whole set is 3.9 GB at 32
+//! x 32 and 15.7 GB at 64 x 64: memory for the images is reserved once, and each file unpacked into
+//! it.
 
 use super::npy::Header;
 use super::npz::{Array, Npz};

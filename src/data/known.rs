@@ -1,4 +1,5 @@
-//! The published files, told by the SHA-256 of their decompressed content, and the names of their classes.
+//! The published files, told by the SHA-256 of their decompressed content, and the names of their
+//! classes.
 
 use super::Split::{self, Test, Train};
 

@@ -1,6 +1,7 @@
 //! `labels.csv`: the class of each image of a folder, as lines `file,label`.
 //!
-//! Strict, because a label that goes to the wrong image is seen by nobody: every image once, no other file.
+//! Strict, because a label that goes to the wrong image is seen by nobody: every image once, no
+//! other file.
 
 use super::DataFile;
 use super::source::Source;
@@ -66,7 +67,8 @@ impl Labels {
         Ok(Some(Labels { source, file, lines }))
     }
 
-    /// Names of the classes: in the order of the numbers if all are numbers, otherwise in that of the alphabet.
+    /// Names of the classes: in the order of the numbers if all are numbers, otherwise in that of
+    /// the alphabet.
     pub fn classes(&self) -> Vec<String> {
         let names: BTreeSet<&String> = self.lines.values().map(|(_, label)| label).collect();
         let mut names: Vec<String> = names.into_iter().cloned().collect();
@@ -77,7 +79,8 @@ impl Labels {
         names
     }
 
-    /// The class of each of `images`, which must be the files that are named, as its place in `classes`.
+    /// The class of each of `images`, which must be the files that are named, as its place in
+    /// `classes`.
     pub fn of(&self, images: &[String], classes: &[String]) -> Result<Vec<u32>> {
         let known: BTreeSet<&String> = images.iter().collect();
         let unknown = self.lines.iter().filter(|(name, _)| !known.contains(name)).min_by_key(|(_, (number, _))| number);

@@ -1,6 +1,7 @@
 //! Data sets as bytes: what was on the disk, checked, and nothing else done to it.
 //!
-//! Floor 0, host only: knows nothing of devices, tensors or training. A format is one file here and one line in `FORMATS`.
+//! Floor 0, host only: knows nothing of devices, tensors or training. A format is one file here and
+//! one line in `FORMATS`.
 
 mod cifar;
 mod folder;
@@ -33,8 +34,8 @@ pub enum Split {
 /// Images and labels of one split, in the order of their file.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// `MNIST`, `Fashion-MNIST`, `CIFAR-10`, `ImageNet 32x32`; `images` for a folder of them, and `idx` for IDX files that are not known by
-    /// their sums.
+    /// `MNIST`, `Fashion-MNIST`, `CIFAR-10`, `ImageNet 32x32`; `images` for a folder of them, and
+    /// `idx` for IDX files that are not known by their sums.
     pub name: String,
     /// `[count, channels, height, width]` bytes, row-major; colour images are planar.
     pub images: Vec<u8>,
@@ -48,12 +49,14 @@ pub struct Dataset {
     pub height: usize,
     /// Columns of pixels.
     pub width: usize,
-    /// Number of classes: the published one for a known set, otherwise that of the labels' names, or the largest label plus one. A set without
-    /// labels is of one class, `image`: a model with or without labels can be trained on it.
+    /// Number of classes: the published one for a known set, otherwise that of the labels' names,
+    /// or the largest label plus one. A set without labels is of one class, `image`: a model with
+    /// or without labels can be trained on it.
     pub classes: usize,
     /// One name a class; the number itself where nothing better is known.
     pub class_names: Vec<String>,
-    /// Whether a mirrored image is as good as the image itself. Photographs are; digits and letters are not.
+    /// Whether a mirrored image is as good as the image itself. Photographs are; digits and letters
+    /// are not.
     pub mirrors: bool,
     /// What was read, for the run's record.
     pub files: Vec<DataFile>,
@@ -66,10 +69,12 @@ pub struct Dataset {
 pub struct DataFile {
     /// Where it is; for images that are a file each, their folder.
     pub path: PathBuf,
-    /// SHA-256 of the decompressed content in lower-case hexadecimal: a recompressed copy is still the same file. Of an npz file: of its arrays
-    /// `data` and `labels` with their headers; of a folder of images: of name, zero byte and `[channels, height, width]` bytes of each.
+    /// SHA-256 of the decompressed content in lower-case hexadecimal: a recompressed copy is still
+    /// the same file. Of an npz file: of its arrays `data` and `labels` with their headers; of a
+    /// folder of images: of name, zero byte and `[channels, height, width]` bytes of each.
     pub sha256: String,
-    /// What the published file with this sum is, such as `MNIST training images`; `None` for any other content.
+    /// What the published file with this sum is, such as `MNIST training images`; `None` for any
+    /// other content.
     pub known: Option<&'static str>,
 }
 
@@ -99,8 +104,8 @@ const FORMATS: &[Format] = &[idx::FORMAT, cifar::FORMAT, imagenet::FORMAT, folde
 /// Reads one split of the data set that lies in `folder`.
 ///
 /// # Errors
-/// [`Error::Io`] for a folder or file that cannot be read; [`Error::File`] naming the file that is missing, damaged, or not
-/// what its name says.
+/// [`Error::Io`] for a folder or file that cannot be read; [`Error::File`] naming the file that is
+/// missing, damaged, or not what its name says.
 pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
     // `read_dir` and not `exists`: it says why a folder cannot be read.
     std::fs::read_dir(folder).map_err(|error| match error.kind() {
@@ -109,7 +114,8 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
         }
         _ => Error::io(folder)(error),
     })?;
-    // Both splits' names: a folder that has only the other split is of this format, and its reader says what is missing.
+    // Both splits' names: a folder that has only the other split is of this format, and its reader
+    // says what is missing.
     let names = |format: &Format| [(format.names)(Split::Train), (format.names)(Split::Test)].concat();
     for format in FORMATS {
         if !source::matching(folder, &names(format))?.is_empty() {
@@ -156,8 +162,8 @@ impl Dataset {
         }
     }
 
-    /// Holds back the last `holdout` images for validation: the indices to train on, and those held back. The images stay
-    /// where they are, so one upload serves both.
+    /// Holds back the last `holdout` images for validation: the indices to train on, and those held
+    /// back. The images stay where they are, so one upload serves both.
     ///
     /// # Errors
     /// [`Error::Config`] when no image would be left to train on.

@@ -1,5 +1,5 @@
-//! The header of numpy's `.npy` arrays, and the integers in them. Read strictly, versions 1 and 2 as described at
-//! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//! The header of numpy's `.npy` arrays, and the integers in them. Read strictly, versions 1 and 2
+//! as described at <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 use std::io::{Error, ErrorKind, Read};
 
@@ -95,7 +95,8 @@ pub(super) fn read_header(stream: &mut impl Read) -> Result<Header, String> {
     Ok(Header { raw, element, fortran_order, shape })
 }
 
-/// Element type, order and shape from the literal of a Python dictionary with exactly these three keys.
+/// Element type, order and shape from the literal of a Python dictionary with exactly these three
+/// keys.
 fn parse(text: &str) -> Option<(String, bool, Vec<usize>)> {
     let mut rest = Literal(text);
     let (mut element, mut fortran_order, mut shape) = (None, None, None);
@@ -121,7 +122,8 @@ fn parse(text: &str) -> Option<(String, bool, Vec<usize>)> {
     rest.0.trim().is_empty().then_some((element?, fortran_order?, shape?))
 }
 
-/// The rest of a Python literal. Each method takes one thing off its front, or is `None` if something else stands there.
+/// The rest of a Python literal. Each method takes one thing off its front, or is `None` if
+/// something else stands there.
 struct Literal<'a>(&'a str);
 
 impl<'a> Literal<'a> {

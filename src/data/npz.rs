@@ -60,7 +60,8 @@ impl Array<'_> {
         Error::file(self.path, format!("its array `{}` {problem}", self.name))
     }
 
-    /// Bytes that the shape promises for elements of `size` bytes; the length that the archive states must be the same.
+    /// Bytes that the shape promises for elements of `size` bytes; the length that the archive
+    /// states must be the same.
     pub fn length(&self, size: usize) -> Result<usize> {
         let Header { raw, shape, .. } = &self.header;
         let dimensions = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
@@ -75,7 +76,8 @@ impl Array<'_> {
         }
     }
 
-    /// Appends the elements, `length` bytes and not one more, to `bytes`. Their end is where the archive's checksum is compared.
+    /// Appends the elements, `length` bytes and not one more, to `bytes`. Their end is where the
+    /// archive's checksum is compared.
     pub fn read(&mut self, length: usize, bytes: &mut Vec<u8>) -> Result<()> {
         let limit = length as u64 + 1;
         let got = self.entry.by_ref().take(limit).read_to_end(bytes).map_err(|e| self.problem(unreadable(&e)))?;

@@ -1,4 +1,5 @@
-//! Images that a model drew, from numpy's `.npz` as guided-diffusion's sampling scripts write it: `arr_0` u8 `[N, H, W, C]`, `arr_1` their classes.
+//! Images that a model drew, from numpy's `.npz` as guided-diffusion's sampling scripts write it:
+//! `arr_0` u8 `[N, H, W, C]`, `arr_1` their classes.
 
 use super::npz::{Array, Npz};
 use crate::error::Result;

@@ -34,18 +34,19 @@ impl Source {
         Ok(Source { path: path.to_path_buf(), raw })
     }
 
-    /// The first `limit` bytes of the content, fewer if it is shorter. Never makes more than that, whatever the gzip stream
-    /// would unpack to.
+    /// The first `limit` bytes of the content, fewer if it is shorter. Never makes more than that,
+    /// whatever the gzip stream would unpack to.
     ///
-    /// The content decides whether it is gzip, not the name: servers and browsers unpack and forget to rename.
+    /// The content decides whether it is gzip, not the name: servers and browsers unpack and forget
+    /// to rename.
     pub fn content(&self, limit: usize) -> Result<Vec<u8>> {
         if !self.raw.starts_with(&GZIP_MAGIC) {
             return Ok(self.raw[..limit.min(self.raw.len())].to_vec());
         }
         let mut content = Vec::new();
         let mut rest = self.raw.as_slice();
-        // gzip files may be several streams in a row. One by one, so that bytes behind the last are not mistaken for
-        // a damaged stream.
+        // gzip files may be several streams in a row. One by one, so that bytes behind the last are
+        // not mistaken for a damaged stream.
         while !rest.is_empty() {
             if !rest.starts_with(&GZIP_MAGIC) {
                 let extra = rest.len();
@@ -86,8 +87,9 @@ pub(super) fn sum(parts: &[&[u8]]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Names of the files in `folder` that are one of `patterns`, sorted by their bytes. A `*` in a pattern stands for any text, but as in a
-/// shell not for a leading dot; a pattern may lead into a subfolder. The case of what follows the `*` does not matter: cameras write .PNG.
+/// Names of the files in `folder` that are one of `patterns`, sorted by their bytes. A `*` in a
+/// pattern stands for any text, but as in a shell not for a leading dot; a pattern may lead into a
+/// subfolder. The case of what follows the `*` does not matter: cameras write .PNG.
 pub(super) fn matching(folder: &Path, patterns: &[String]) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
     for pattern in patterns {

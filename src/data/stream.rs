@@ -1,6 +1,8 @@
-//! Batches for a device on which the data set does not fit: a thread gathers them while the device works on those before.
+//! Batches for a device on which the data set does not fit: a thread gathers them while the device
+//! works on those before.
 //!
-//! Host only. It does not know what a step or a batch is: the caller says which images make up each chunk.
+//! Host only. It does not know what a step or a batch is: the caller says which images make up each
+//! chunk.
 
 use super::Dataset;
 use std::cell::Cell;
@@ -9,7 +11,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-/// Chunks that wait in the channel. The thread holds one more, finished, until there is room for it: together two.
+/// Chunks that wait in the channel. The thread holds one more, finished, until there is room for
+/// it: together two.
 const WAITING: usize = 1;
 /// Chunks are padded to a multiple of this, as all storage on the device.
 const PADDING: usize = 16;
@@ -25,7 +28,8 @@ pub struct Chunk {
 
 /// Chunks of a data set, one after the other and without end, at most two of them prepared ahead.
 ///
-/// Dropping it ends the thread. A panic in the thread goes on in whoever asks for the next chunk, or drops the stream.
+/// Dropping it ends the thread. A panic in the thread goes on in whoever asks for the next chunk,
+/// or drops the stream.
 pub struct Stream {
     /// `None` only while the stream is dropped.
     chunks: Option<Receiver<Chunk>>,
@@ -33,10 +37,12 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Starts to prepare the chunks from `first_chunk` on. `order` gives the numbers of the images of a chunk; it runs in the thread.
+    /// Starts to prepare the chunks from `first_chunk` on. `order` gives the numbers of the images
+    /// of a chunk; it runs in the thread.
     ///
     /// # Panics
-    /// When the operating system gives no thread. In [`Stream::next`], when `order` names an image that there is not.
+    /// When the operating system gives no thread. In [`Stream::next`], when `order` names an image
+    /// that there is not.
     pub fn start(dataset: Arc<Dataset>, order: impl Fn(u64) -> Vec<u32> + Send + 'static, first_chunk: u64) -> Stream {
         let (sender, chunks) = sync_channel(WAITING);
         let thread = thread::spawn(move || prepare(&dataset, order, first_chunk, &sender));

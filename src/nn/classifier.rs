@@ -1,4 +1,5 @@
-//! A small convolutional classifier, which may be told how noisy the picture is: for guidance by its gradient, and as a ruler.
+//! A small convolutional classifier, which may be told how noisy the picture is: for guidance by
+//! its gradient, and as a ruler.
 //!
 //! ```text
 //! h = act(norm(conv(x)))                                       the first level, of the picture's size
@@ -186,7 +187,8 @@ impl Classifier {
         &self.config
     }
 
-    /// Records what the last layer sees of pictures x [B, C, H, W]: features [B, F], F = channels of the last level.
+    /// Records what the last layer sees of pictures x [B, C, H, W]: features [B, F], F = channels
+    /// of the last level.
     ///
     /// # Panics
     /// If the size does not fit, or a condition is missing or too much.

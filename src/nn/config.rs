@@ -1,6 +1,8 @@
-//! What the configs of this crate's own models share: `config.json` with `_class_name`, a default for every key, and no key unknown.
+//! What the configs of this crate's own models share: `config.json` with `_class_name`, a default
+//! for every key, and no key unknown.
 //!
-//! A [`UNet2dConfig`](super::UNet2dConfig) is none of them: there diffusers says what its keys and defaults are.
+//! A [`UNet2dConfig`](super::UNet2dConfig) is none of them: there diffusers says what its keys and
+//! defaults are.
 
 use super::config_rules::Rule;
 use crate::{Error, Result};
@@ -19,10 +21,12 @@ pub trait Config: Default + Serialize + DeserializeOwned {
     /// Which do not, and what would.
     fn check(&self) -> Rule;
 
-    /// Reads a config from JSON. Keys with a leading underscore are not settings and are passed over.
+    /// Reads a config from JSON. Keys with a leading underscore are not settings and are passed
+    /// over.
     ///
     /// # Errors
-    /// What is wrong, in words: no JSON, another class, a key or value that is not supported, or values that do not fit each other.
+    /// What is wrong, in words: no JSON, another class, a key or value that is not supported, or
+    /// values that do not fit each other.
     fn from_json(text: &str) -> std::result::Result<Self, String> {
         let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("no JSON object: {e}"))?;
         if let Some(class) = map.remove("_class_name").filter(|class| class != Self::CLASS) {

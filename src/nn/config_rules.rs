@@ -1,5 +1,5 @@
-//! Which values of a config can be computed and fit each other: all rules of a [`UNet2dConfig`], and those that other models' configs share
-//! with it. Every refusal says what would fit.
+//! Which values of a config can be computed and fit each other: all rules of a [`UNet2dConfig`],
+//! and those that other models' configs share with it. Every refusal says what would fit.
 
 use super::unet_choices::{DownBlock, UpBlock};
 use super::unet_config::UNet2dConfig;
@@ -96,7 +96,8 @@ fn groups(config: &UNet2dConfig) -> Rule {
     }
 }
 
-/// A number of groups that fits channels of all these levels: the largest divisor up to 32 that leaves a group four channels, if any.
+/// A number of groups that fits channels of all these levels: the largest divisor up to 32 that
+/// leaves a group four channels, if any.
 pub fn suggest_groups(channels: &[u32]) -> Option<u32> {
     (1..=32).rev().find(|&groups| channels.iter().all(|&c| c.is_multiple_of(groups) && c / groups >= 4))
 }

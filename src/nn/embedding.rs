@@ -1,4 +1,5 @@
-//! What residual blocks are told besides the map: the time, as sines and cosines through two linear layers, plus a row for the class.
+//! What residual blocks are told besides the map: the time, as sines and cosines through two linear
+//! layers, plus a row for the class.
 //!
 //! ```text
 //! e = linear_2(silu(linear_1(sinusoid(time)))) + class_embedding[label]
@@ -20,7 +21,8 @@ pub(super) struct Embedding {
 }
 
 impl Embedding {
-    /// Adds `time_embedding.` (sinusoids of `inputs` numbers to `width`) and, with classes, `class_embedding.weight` [classes, width].
+    /// Adds `time_embedding.` (sinusoids of `inputs` numbers to `width`) and, with classes,
+    /// `class_embedding.weight` [classes, width].
     pub fn new(p: &mut Parameters, inputs: u32, width: u32, classes: Option<u32>) -> Embedding {
         let table = |p: &mut Parameters, count| {
             p.add("class_embedding.weight".into(), Shape::f32([count, width]), Initial::Normal)
@@ -54,7 +56,8 @@ impl Embedding {
     }
 }
 
-/// [cos, sin] or [sin, cos] of `time` times falling frequencies, and a zero if the width is odd (Vaswani et al. 2017).
+/// [cos, sin] or [sin, cos] of `time` times falling frequencies, and a zero if the width is odd
+/// (Vaswani et al. 2017).
 pub fn sinusoid(time: f64, width: usize, cosines_first: bool, shift: f64) -> Vec<f64> {
     let half = width / 2;
     let angle = |k: usize| time * (-(10_000f64.ln()) * k as f64 / (half as f64 - shift)).exp();

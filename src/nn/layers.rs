@@ -1,6 +1,7 @@
 //! Layers: parameters with names, and the operator they go into.
 //!
-//! A layer is made once, which adds its tensors to the model's list, and recorded on any number of tapes.
+//! A layer is made once, which adds its tensors to the model's list, and recorded on any number of
+//! tapes.
 
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
 use super::unet_choices::Activation;
@@ -144,7 +145,8 @@ impl Norm {
     }
 }
 
-/// Batch normalisation with a weight, a bias and running statistics for each channel (PyTorch's `BatchNorm2d`).
+/// Batch normalisation with a weight, a bias and running statistics for each channel (PyTorch's
+/// `BatchNorm2d`).
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     weight: ParameterId,
@@ -153,7 +155,8 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Adds `NAME.weight`, `NAME.bias`, `NAME.running_mean` and `NAME.running_var`, all `[channels]`.
+    /// Adds `NAME.weight`, `NAME.bias`, `NAME.running_mean` and `NAME.running_var`, all
+    /// `[channels]`.
     pub fn new(p: &mut Parameters, name: &str, channels: u32) -> BatchNorm {
         let shape = Shape::f32([channels]);
         BatchNorm {
@@ -166,7 +169,8 @@ impl BatchNorm {
         }
     }
 
-    /// Of a map [B, channels, H, W]: by the batch's statistics in training, by the running ones otherwise.
+    /// Of a map [B, channels, H, W]: by the batch's statistics in training, by the running ones
+    /// otherwise.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         let settings = batch_norm::BatchNorm::new(w.training());
@@ -232,7 +236,8 @@ impl EitherNorm {
     }
 }
 
-/// Dropout (Srivastava et al. 2014): no tensors, but a number, so that no two layers of a model drop the same elements.
+/// Dropout (Srivastava et al. 2014): no tensors, but a number, so that no two layers of a model
+/// drop the same elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     settings: dropout::Dropout,

@@ -1,4 +1,5 @@
-//! Parameters, layers and models. It knows operators, not their kernels, and nothing of noise schedules or training.
+//! Parameters, layers and models. It knows operators, not their kernels, and nothing of noise
+//! schedules or training.
 
 mod classifier;
 mod config;

@@ -77,8 +77,8 @@ pub trait Network: Model {
     /// [`Error::Config`](crate::Error::Config): which can.
     fn check_size(&self, height: u32, width: u32) -> Result<()>;
 
-    /// Records the network for pictures x `[B, C, H, W]`. Layers that behave otherwise in training (dropout, batch normalisation) do as the
-    /// weights were bound ([`Weights::training`]).
+    /// Records the network for pictures x `[B, C, H, W]`. Layers that behave otherwise in training
+    /// (dropout, batch normalisation) do as the weights were bound ([`Weights::training`]).
     ///
     /// # Panics
     /// If the size does not fit, or a condition is missing or too much.

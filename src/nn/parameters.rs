@@ -1,7 +1,9 @@
-//! The parameters of a model: an ordered list of named tensors in one slab of memory, their first values, and their binding to a tape.
+//! The parameters of a model: an ordered list of named tensors in one slab of memory, their first
+//! values, and their binding to a tape.
 //!
-//! Several slabs have this layout: the parameters, their gradients, Adam's moments, the moving average. So what treats all parameters alike
-//! (Adam, clipping, averaging) is one kernel call over a slab, and a model can be sampled from any of them.
+//! Several slabs have this layout: the parameters, their gradients, Adam's moments, the moving
+//! average. So what treats all parameters alike (Adam, clipping, averaging) is one kernel call over
+//! a slab, and a model can be sampled from any of them.
 
 use crate::Result;
 use crate::gpu::Context;
@@ -31,8 +33,8 @@ pub enum Initial {
     Ones,
     /// Standard normal numbers: embeddings.
     Normal,
-    /// Uniform in ±1/sqrt(n) for a layer whose outputs sum over n inputs: weights and biases of convolutions and linear layers (He et al.
-    /// 2015 with a = sqrt(5), as PyTorch does).
+    /// Uniform in ±1/sqrt(n) for a layer whose outputs sum over n inputs: weights and biases of
+    /// convolutions and linear layers (He et al. 2015 with a = sqrt(5), as PyTorch does).
     Uniform {
         /// Inputs that an output sums over.
         fan_in: u32,
@@ -48,8 +50,8 @@ pub enum Initialization {
     #[serde(rename = "pytorch")]
     #[value(name = "pytorch")]
     PyTorch,
-    /// The same, but the last layer of every residual branch and of the model is zero, so that blocks start as the identity and the model
-    /// as zero (Ho et al. 2020).
+    /// The same, but the last layer of every residual branch and of the model is zero, so that
+    /// blocks start as the identity and the model as zero (Ho et al. 2020).
     #[default]
     ZeroLast,
 }
@@ -61,13 +63,15 @@ pub struct Parameter {
     pub name: String,
     /// Its shape.
     pub shape: Shape,
-    /// Bytes from the beginning of its slab: that of the trained tensors, or that of the statistics.
+    /// Bytes from the beginning of its slab: that of the trained tensors, or that of the
+    /// statistics.
     pub offset: u64,
     /// How its first values are drawn.
     pub initial: Initial,
     /// Whether it belongs to the last layer of a residual branch or of the model.
     pub last: bool,
-    /// Whether it is a running statistic: saved with the model, but written by a layer and not by the optimizer.
+    /// Whether it is a running statistic: saved with the model, but written by a layer and not by
+    /// the optimizer.
     pub statistic: bool,
 }
 
@@ -101,7 +105,8 @@ impl Parameters {
         self.push(name, shape, initial, false)
     }
 
-    /// Adds a running statistic: saved with the model, but written by a layer and not by the optimizer.
+    /// Adds a running statistic: saved with the model, but written by a layer and not by the
+    /// optimizer.
     ///
     /// # Panics
     /// If the name is taken.
@@ -164,13 +169,15 @@ impl Parameters {
         self.slab().len() + self.statistics().map_or(0, |s| s.len())
     }
 
-    /// Where a tensor lies in a slab that is followed by its statistics: how a model's values are held on the host.
+    /// Where a tensor lies in a slab that is followed by its statistics: how a model's values are
+    /// held on the host.
     pub fn place(&self, p: &Parameter) -> std::ops::Range<usize> {
         let before = if p.statistic { self.slab().len() } else { 0 };
         before + p.range().start..before + p.range().end
     }
 
-    /// Puts a model's values (a slab, followed by its statistics) into the memory `slab`, which is made if it is not there.
+    /// Puts a model's values (a slab, followed by its statistics) into the memory `slab`, which is
+    /// made if it is not there.
     ///
     /// # Errors
     /// Out of memory.
@@ -202,7 +209,8 @@ impl Parameters {
         Shape::f32([(self.bytes() / 4) as u32])
     }
 
-    /// The first values: a slab, followed by its statistics. A tensor's depend on the seed and its number only.
+    /// The first values: a slab, followed by its statistics. A tensor's depend on the seed and its
+    /// number only.
     pub fn initialize(&self, seed: u64, how: Initialization) -> Vec<f32> {
         let mut values = vec![0.0; self.length()];
         for (number, parameter) in self.list.iter().enumerate() {
@@ -213,7 +221,8 @@ impl Parameters {
         values
     }
 
-    /// Makes the tensors known to a tape that trains them: read from [`PARAMETERS`], their gradients written to [`GRADIENTS`].
+    /// Makes the tensors known to a tape that trains them: read from [`PARAMETERS`], their
+    /// gradients written to [`GRADIENTS`].
     pub fn trained(&self, t: &mut Tape) -> Weights {
         let statistics = statistics_of(PARAMETERS);
         let bind = |p: &Parameter| match p.statistic {
@@ -249,7 +258,8 @@ impl Weights {
         self.tensors[id.0]
     }
 
-    /// Whether layers do as in training: dropout drops, batch normalisation takes and updates statistics.
+    /// Whether layers do as in training: dropout drops, batch normalisation takes and updates
+    /// statistics.
     pub fn training(&self) -> bool {
         self.training
     }

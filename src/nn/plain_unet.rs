@@ -1,4 +1,5 @@
-//! A convolutional U-Net without residual blocks: batch normalisation and ReLU, and the time step as channels of the coarsest map.
+//! A convolutional U-Net without residual blocks: batch normalisation and ReLU, and the time step
+//! as channels of the coarsest map.
 //!
 //! ```text
 //! block(h) = relu(norm(conv(relu(norm(conv(h))))))                         3x3, the size stays
@@ -32,7 +33,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlainUNetConfig {
-    /// Height and width of the pictures: no other size passes, because the maps of time and class have weights for each pixel.
+    /// Height and width of the pictures: no other size passes, because the maps of time and class
+    /// have weights for each pixel.
     pub sample_size: [u32; 2],
     /// Channels of the noisy picture.
     pub in_channels: u32,

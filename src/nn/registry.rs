@@ -33,7 +33,8 @@ impl AnyModel {
         }
     }
 
-    /// Channels of the picture that it takes, and of what it answers: an autoencoder with pictures, a classifier with logits.
+    /// Channels of the picture that it takes, and of what it answers: an autoencoder with pictures,
+    /// a classifier with logits.
     pub fn channels(&self) -> [u32; 2] {
         match self {
             AnyModel::Network(network) => network.channels(),
@@ -43,7 +44,8 @@ impl AnyModel {
     }
 }
 
-/// A model, and the keys of its config that its class does not have and passes over; or what is wrong, in words.
+/// A model, and the keys of its config that its class does not have and passes over; or what is
+/// wrong, in words.
 type Made = std::result::Result<(AnyModel, Vec<String>), String>;
 
 /// Makes a model from its config.
@@ -73,11 +75,12 @@ fn made<C: Config>(json: &str, new: impl FnOnce(C) -> Result<AnyModel>) -> Made 
     Ok((new(C::from_json(json)?).map_err(|e| e.to_string())?, vec![]))
 }
 
-/// The model that a config is of; one without `_class_name` is that of a `UNet2DModel`. Also returns the keys that its class does not have,
-/// for the caller to print.
+/// The model that a config is of; one without `_class_name` is that of a `UNet2DModel`. Also
+/// returns the keys that its class does not have, for the caller to print.
 ///
 /// # Errors
-/// What is wrong, in words: no JSON, a class that is not there (with those that are), or a config that the class refuses.
+/// What is wrong, in words: no JSON, a class that is not there (with those that are), or a config
+/// that the class refuses.
 pub fn from_json(json: &str) -> Made {
     let value: Value = serde_json::from_str(json).map_err(|e| format!("no JSON object: {e}"))?;
     let class = value.get("_class_name").cloned().unwrap_or_else(|| UNET2D.into());

@@ -1,4 +1,5 @@
-//! A U-Net of residual blocks with batch normalisation, dropout and ReLU, and self-attention at every level.
+//! A U-Net of residual blocks with batch normalisation, dropout and ReLU, and self-attention at
+//! every level.
 //!
 //! ```text
 //! e = linear_2(silu(linear_1(sinusoid(time)))) + class embedding
@@ -39,7 +40,8 @@ pub enum Downsample {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResidualUNetConfig {
-    /// Height and width of the pictures that it is made for; others whose sides can be halved between all levels pass as well.
+    /// Height and width of the pictures that it is made for; others whose sides can be halved
+    /// between all levels pass as well.
     pub sample_size: [u32; 2],
     /// Channels of the noisy picture.
     pub in_channels: u32,

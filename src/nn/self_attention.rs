@@ -16,7 +16,8 @@ use crate::tape::{Shape, Tape, Tensor};
 /// What an attention block is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfAttentionSettings {
-    /// Channels of a head; one head of all channels if not given. Where it does not divide the channels, the rest is left out.
+    /// Channels of a head; one head of all channels if not given. Where it does not divide the
+    /// channels, the rest is left out.
     pub head_width: Option<u32>,
     /// Groups of the normalisation; none if not given.
     pub groups: Option<u32>,

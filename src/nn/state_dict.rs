@@ -1,5 +1,6 @@
-//! Model files: a state dict in safetensors, with the names of diffusers. Strict where diffusers warns: a tensor that is missing, unknown or
-//! misshapen is an error, because a model with a random tensor still draws pictures.
+//! Model files: a state dict in safetensors, with the names of diffusers. Strict where diffusers
+//! warns: a tensor that is missing, unknown or misshapen is an error, because a model with a random
+//! tensor still draws pictures.
 
 use super::parameters::Parameters;
 use crate::{Error, Result};
@@ -16,7 +17,8 @@ const LEGACY: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value",
 /// Reads a state dict into a slab, followed by its statistics. Numbers of 16 bits are widened.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::File`] with what is wrong: every missing, unknown or misshapen tensor, up to ten.
+/// [`Error::Io`], or [`Error::File`] with what is wrong: every missing, unknown or misshapen
+/// tensor, up to ten.
 pub fn read(path: &Path, parameters: &Parameters) -> Result<Vec<f32>> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     from_bytes(&bytes, parameters).map_err(|problem| Error::file(path, problem))

@@ -1,4 +1,5 @@
-//! The U-Net of denoising diffusion (Ho et al. 2020), as diffusers' `UNet2DModel` computes it from the same `config.json` and state dict.
+//! The U-Net of denoising diffusion (Ho et al. 2020), as diffusers' `UNet2DModel` computes it from
+//! the same `config.json` and state dict.
 //!
 //! ```text
 //! e = linear_2(silu(linear_1(sinusoid(timestep)))) + class embedding
@@ -148,7 +149,8 @@ fn levels(config: &UNet2dConfig) -> LevelsSettings<'_> {
     let groups = Some(config.norm_num_groups);
     let attention = SelfAttentionSettings { head_width: config.attention_head_dim, groups, eps, divisor: 1.0 };
     let divisor = config.mid_block_scale_factor as f32;
-    // A rule of diffusers: with scale and shift the middle attention is normalised only if its groups are given.
+    // A rule of diffusers: with scale and shift the middle attention is normalised only if its
+    // groups are given.
     let groups = match config.resnet_time_scale_shift {
         TimeShift::Add => config.attn_norm_num_groups.or(groups),
         TimeShift::ScaleShift => config.attn_norm_num_groups,

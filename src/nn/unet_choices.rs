@@ -1,4 +1,5 @@
-//! The choices that a [`UNet2dConfig`](super::UNet2dConfig), and with it other models' configs, has by name. A name that is not listed is refused, with those that are.
+//! The choices that a [`UNet2dConfig`](super::UNet2dConfig), and with it other models' configs, has
+//! by name. A name that is not listed is refused, with those that are.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,8 @@ pub enum MidBlock {
     Resnets,
 }
 
-/// The nonlinearity of the residual blocks; that of the time embedding and of the model's end is always SiLU.
+/// The nonlinearity of the residual blocks; that of the time embedding and of the model's end is
+/// always SiLU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {

@@ -1,7 +1,7 @@
 //! `unet/config.json` of a diffusers pipeline: every key of `UNet2DModel`, with its default.
 //!
-//! What this crate cannot compute is refused with the key, the value and what is supported; a key that `UNet2DModel` does not have is handed
-//! back, for the caller to print.
+//! What this crate cannot compute is refused with the key, the value and what is supported; a key
+//! that `UNet2DModel` does not have is handed back, for the caller to print.
 
 use super::config_rules;
 use super::unet_choices::{
@@ -106,7 +106,8 @@ impl UNet2dConfig {
     /// Reads a config from JSON. Also returns the keys that `UNet2DModel` does not have.
     ///
     /// # Errors
-    /// What is wrong, in words: no JSON, a value that is not supported, or values that do not fit each other.
+    /// What is wrong, in words: no JSON, a value that is not supported, or values that do not fit
+    /// each other.
     pub fn from_json(text: &str) -> std::result::Result<(UNet2dConfig, Vec<String>), String> {
         let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("no JSON object: {e}"))?;
         if let Some(class) = map.remove("_class_name").filter(|class| class != "UNet2DModel") {
@@ -118,7 +119,8 @@ impl UNet2dConfig {
         Ok((config, map.into_iter().map(|(key, _)| key).filter(|key| !informative(key)).collect()))
     }
 
-    /// Reads a config file. Also returns the keys that `UNet2DModel` does not have, for the caller to print.
+    /// Reads a config file. Also returns the keys that `UNet2DModel` does not have, for the caller
+    /// to print.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::File`], with the path and what is wrong.

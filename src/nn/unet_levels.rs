@@ -1,4 +1,5 @@
-//! The levels of a U-Net of residual blocks, with diffusers' names: which blocks they have, of which channels, and how they follow each other.
+//! The levels of a U-Net of residual blocks, with diffusers' names: which blocks they have, of
+//! which channels, and how they follow each other.
 //!
 //! ```text
 //! every h on the way down is kept
@@ -102,7 +103,8 @@ impl Levels {
         Levels { down: down(p, settings), mid: mid(p, settings), up: up(p, settings) }
     }
 
-    /// From a map [B, channels of the finest level, H, W] to another, with the activated embedding e.
+    /// From a map [B, channels of the finest level, H, W] to another, with the activated embedding
+    /// e.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, mut h: Tensor, e: Tensor) -> Tensor {
         let mut kept = vec![h];

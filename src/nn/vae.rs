@@ -1,4 +1,5 @@
-//! A convolutional variational autoencoder (Kingma and Welling 2014): pictures to normal distributions of a latent vector, and back.
+//! A convolutional variational autoencoder (Kingma and Welling 2014): pictures to normal
+//! distributions of a latent vector, and back.
 //!
 //! ```text
 //! encode: h = x; each level: h = silu(norm(conv(h)))                       3x3; stride 2, except in the first
@@ -7,7 +8,8 @@
 //!         each level but the coarsest: h = silu(norm(conv(upsample(h))))
 //!         y = conv_out(h)                                                  what the likelihood needs
 //! ```
-//! y is the logits of the pixels `[B, C, H, W]` (Bernoulli), or C channels of means and C of log scales `[B, 2C, H, W]` (discretised logistic).
+//! y is the logits of the pixels `[B, C, H, W]` (Bernoulli), or C channels of means and C of log
+//! scales `[B, 2C, H, W]` (discretised logistic).
 
 use super::config::Config;
 use super::config_rules::{Rule, check_size, divides_all, levels_at_least, positive};
@@ -202,7 +204,8 @@ impl Vae {
         }
     }
 
-    /// Records the distributions of the latents of pictures x [B, C, H, W]: mean and log variance, both [B, latent].
+    /// Records the distributions of the latents of pictures x [B, C, H, W]: mean and log variance,
+    /// both [B, latent].
     ///
     /// # Panics
     /// If the pictures are of another size.
@@ -218,7 +221,8 @@ impl Vae {
         (self.mean.rows(t, w, h), self.log_variance.rows(t, w, h))
     }
 
-    /// Records what latents z [B, latent] say of the pixels: logits [B, C, H, W], or means and log scales [B, 2C, H, W], by the likelihood.
+    /// Records what latents z [B, latent] say of the pixels: logits [B, C, H, W], or means and log
+    /// scales [B, 2C, H, W], by the likelihood.
     #[track_caller]
     pub fn decode(&self, t: &mut Tape, w: &Weights, z: Tensor) -> Tensor {
         let [batch, _] = t.shape(z).as_array();

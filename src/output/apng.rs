@@ -1,12 +1,13 @@
-//! Animations: denoising as it happens, in a PNG that browsers play and every other viewer shows as its first frame.
+//! Animations: denoising as it happens, in a PNG that browsers play and every other viewer shows as
+//! its first frame.
 
 use super::images::{Picture, header};
 use crate::error::Result;
 use crate::files;
 use std::path::Path;
 
-/// Writes `frames`, looping forever: each is shown for `delay_ms` milliseconds, the last for `last_ms`. `text` as in
-/// [`Picture::save_png`].
+/// Writes `frames`, looping forever: each is shown for `delay_ms` milliseconds, the last for
+/// `last_ms`. `text` as in [`Picture::save_png`].
 ///
 /// # Errors
 /// [`crate::Error::Io`] naming `path`.

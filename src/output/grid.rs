@@ -22,7 +22,8 @@ impl Default for Layout {
     }
 }
 
-/// Image `n` goes to row `n / columns` and column `n % columns`; places that are left over stay background.
+/// Image `n` goes to row `n / columns` and column `n % columns`; places that are left over stay
+/// background.
 ///
 /// # Panics
 /// When `columns` or `scale` is 0.
@@ -54,7 +55,8 @@ pub fn grid(images: &Images, layout: Layout) -> Picture {
     picture
 }
 
-/// Pictures of one width and kind one below the other, with twice the padding of `layout` between them.
+/// Pictures of one width and kind one below the other, with twice the padding of `layout` between
+/// them.
 ///
 /// # Panics
 /// When there are none, or they differ in width or channels.

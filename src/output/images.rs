@@ -7,13 +7,14 @@ use std::path::Path;
 
 /// From a model's range to bytes: `round(255 clamp(x/2 + 1/2, 0, 1))` with ties to even, in f32.
 ///
-/// That is what diffusers does (`VaeImageProcessor.denormalize`, then `numpy_to_pil`), so equal samples give equal bytes.
-/// Not a number becomes 0.
+/// That is what diffusers does (`VaeImageProcessor.denormalize`, then `numpy_to_pil`), so equal
+/// samples give equal bytes. Not a number becomes 0.
 pub fn to_bytes(images: &[f32]) -> Vec<u8> {
     images.iter().map(|&x| ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8).collect()
 }
 
-/// A batch of images: `[count, channels, height, width]` bytes, row-major, as models and data sets hold them.
+/// A batch of images: `[count, channels, height, width]` bytes, row-major, as models and data sets
+/// hold them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
@@ -27,7 +28,8 @@ impl<'a> Images<'a> {
     /// Bytes of the shape `[count, channels, height, width]`.
     ///
     /// # Panics
-    /// When the shape does not fit the length, is empty, or has other than 1 (grey) or 3 (red, green, blue) channels.
+    /// When the shape does not fit the length, is empty, or has other than 1 (grey) or 3 (red,
+    /// green, blue) channels.
     #[track_caller]
     pub fn new(bytes: impl Into<Cow<'a, [u8]>>, shape: [usize; 4]) -> Images<'a> {
         let bytes = bytes.into();
@@ -58,7 +60,8 @@ impl<'a> Images<'a> {
         &self.bytes
     }
 
-    /// The same images as `[count, height, width, channels]`: the order of picture files and of numpy's world.
+    /// The same images as `[count, height, width, channels]`: the order of picture files and of
+    /// numpy's world.
     pub fn interleaved(&self) -> Vec<u8> {
         let plane = self.height * self.width;
         let image = self.channels * plane;
@@ -86,7 +89,8 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// As a PNG file in memory, with `text` (keyword, value) in text chunks: how the picture was made.
+    /// As a PNG file in memory, with `text` (keyword, value) in text chunks: how the picture was
+    /// made.
     ///
     /// # Panics
     /// For a keyword that PNG does not allow: 1 to 79 characters of Latin-1.
@@ -111,7 +115,8 @@ impl Picture {
         files::write_atomically(path, &self.to_png(text))
     }
 
-    /// Reads a PNG file of 8 bits a channel, grey or RGB: what [`Picture::save_png`] wrote, or a user's own image to start from.
+    /// Reads a PNG file of 8 bits a channel, grey or RGB: what [`Picture::save_png`] wrote, or a
+    /// user's own image to start from.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::File`] when it is no such PNG.
@@ -153,7 +158,8 @@ pub(super) fn header<'a>(
         encoder.set_animated(frames, 0).expect("an animation has at least one frame");
     }
     for &(keyword, value) in text {
-        // tEXt is read everywhere but holds Latin-1 only; iTXt is UTF-8. Pillow shows both as `image.text[keyword]`.
+        // tEXt is read everywhere but holds Latin-1 only; iTXt is UTF-8. Pillow shows both as
+        // `image.text[keyword]`.
         let add = if value.is_ascii() { png::Encoder::add_text_chunk } else { png::Encoder::add_itxt_chunk };
         add(&mut encoder, keyword.to_string(), value.to_string()).expect("the encoder only stores it");
     }

@@ -12,7 +12,8 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Opens `path` at its end, or creates it. A last line without its end, left by a killed process, is cut off.
+    /// Opens `path` at its end, or creates it. A last line without its end, left by a killed
+    /// process, is cut off.
     ///
     /// # Errors
     /// [`Error::Io`] naming `path`.
@@ -40,8 +41,8 @@ impl JsonLines {
         self.file.append(&line)
     }
 
-    /// Reads the records from the first on, and cuts the file before the first that `keep` refuses or that is no such
-    /// record: what a resumed run will write again. Returns those kept.
+    /// Reads the records from the first on, and cuts the file before the first that `keep` refuses
+    /// or that is no such record: what a resumed run will write again. Returns those kept.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
@@ -53,8 +54,8 @@ impl JsonLines {
     }
 }
 
-/// Reads the records of a log, and leaves the file as it is: from the first on, up to one that is no such record, such
-/// as a half-written line.
+/// Reads the records of a log, and leaves the file as it is: from the first on, up to one that is
+/// no such record, such as a half-written line.
 ///
 /// # Errors
 /// [`Error::Io`] naming `path`.
@@ -63,8 +64,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     Ok(records(&text, |_| true).0)
 }
 
-/// The records before the first that `keep` refuses or that is no such record, and how many bytes of the text they
-/// take.
+/// The records before the first that `keep` refuses or that is no such record, and how many bytes
+/// of the text they take.
 fn records<T: DeserializeOwned>(text: &str, keep: impl Fn(&T) -> bool) -> (Vec<T>, usize) {
     let (mut kept, mut length) = (Vec::new(), 0);
     for line in text.split_inclusive('\n') {

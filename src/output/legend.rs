@@ -9,8 +9,8 @@ const HEIGHT: f64 = 0.09;
 /// A line is looked at in so many places between two of its points.
 const BETWEEN: usize = 16;
 
-/// The corner through which the least of the lines goes; the upper right of equals, as losses fall. Points are (x, y)
-/// in 0..1 from the lower left.
+/// The corner through which the least of the lines goes; the upper right of equals, as losses fall.
+/// Points are (x, y) in 0..1 from the lower left.
 pub(super) fn emptiest_corner(lines: &[Vec<(f64, f64)>]) -> SeriesLabelPosition {
     let height = (HEIGHT * (1.0 + lines.len() as f64)).min(0.5);
     let (left, right) = (|x: f64| x < WIDTH, |x: f64| x > 1.0 - WIDTH);

@@ -1,8 +1,8 @@
 //! Samples for evaluators elsewhere: numpy's `.npz`, a zip of `.npy` arrays.
 //!
-//! The names are those of guided-diffusion's sampling scripts, whose evaluator reads them: `arr_0` are the images, `arr_1`
-//! the labels. (That evaluator's network wants three channels.) The `.npy` header is described at
-//! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//! The names are those of guided-diffusion's sampling scripts, whose evaluator reads them: `arr_0`
+//! are the images, `arr_1` the labels. (That evaluator's network wants three channels.) The `.npy`
+//! header is described at <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 use super::images::Images;
 use crate::error::Result;
@@ -11,7 +11,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-/// Writes `arr_0`, u8 `[count, height, width, channels]`, and with `labels` also `arr_1`, i64 `[count]`.
+/// Writes `arr_0`, u8 `[count, height, width, channels]`, and with `labels` also `arr_1`, i64
+/// `[count]`.
 ///
 /// # Errors
 /// [`crate::Error::Io`] naming `path`.
@@ -51,7 +52,8 @@ fn write_npy<W: Write + io::Seek>(
     // A tuple of one is written `(5,)`; the comma at the end is allowed for longer ones too.
     let shape: String = shape.iter().map(|n| format!("{n}, ")).collect();
     let mut header = format!("{{'descr': '{element}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
-    // Magic, version and length take 10 bytes; the whole is padded to a multiple of 64 and ends in a newline.
+    // Magic, version and length take 10 bytes; the whole is padded to a multiple of 64 and ends in
+    // a newline.
     while (10 + header.len() + 1) % 64 != 0 {
         header.push(' ');
     }

@@ -1,4 +1,5 @@
-//! Curves, as a PNG for everywhere and as an SVG for pages: losses over training steps, distances over sampling steps.
+//! Curves, as a PNG for everywhere and as an SVG for pages: losses over training steps, distances
+//! over sampling steps.
 
 use super::images::Picture;
 use super::legend::emptiest_corner;
@@ -13,10 +14,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// The name under which the font is registered. It comes with a crate: a picture must not depend on the fonts of a machine.
+/// The name under which the font is registered. It comes with a crate: a picture must not depend on
+/// the fonts of a machine.
 const FONT: &str = "Ubuntu Light";
-/// The font of an SVG: every browser has one of this name. Which, is unknown, so text is measured by Hack, of one width
-/// and wider than most: a legend does not outgrow its box.
+/// The font of an SVG: every browser has one of this name. Which, is unknown, so text is measured
+/// by Hack, of one width and wider than most: a legend does not outgrow its box.
 const BROWSER_FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(60, 60, 60);
 /// Okabe and Ito's colours, told apart with any kind of colour blindness.
@@ -30,7 +32,8 @@ const COLORS: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
 ];
 
-/// A plot in the making: `Plot::new("Loss", "step", "loss").smoothed("training", &points, 100.0).save(path)`.
+/// A plot in the making:
+/// `Plot::new("Loss", "step", "loss").smoothed("training", &points, 100.0).save(path)`.
 ///
 /// Points that are not finite, or not positive on a logarithmic axis, are left out.
 #[derive(Clone, Debug)]
@@ -149,7 +152,8 @@ impl Plot {
         X::CoordDescType: ValueFormatter<f64>,
         Y::CoordDescType: ValueFormatter<f64>,
     {
-        // Neither a bitmap in memory nor a string can fail; the font is there. What remains is a mistake in this file.
+        // Neither a bitmap in memory nor a string can fail; the font is there. What remains is a
+        // mistake in this file.
         const SURE: &str = "drawing into memory with a registered font";
         let text = |size: u32| (font, size).into_font().color(&INK);
         let mut chart = ChartBuilder::on(root)
@@ -278,10 +282,12 @@ fn register_fonts() {
     });
 }
 
-/// The mean around each point, with weights that fall exponentially to both sides over about `span` points; the x are kept.
+/// The mean around each point, with weights that fall exponentially to both sides over about `span`
+/// points; the x are kept.
 ///
-/// To both sides, because an average of the past alone lags: a falling training loss would seem to lie above the validation
-/// loss. Points that are not finite are left out: one of them would spoil all others.
+/// To both sides, because an average of the past alone lags: a falling training loss would seem to
+/// lie above the validation loss. Points that are not finite are left out: one of them would spoil
+/// all others.
 pub fn smooth(points: &[(f64, f64)], span: f64) -> Vec<(f64, f64)> {
     // The weights of both sides, 1 + 2 (k + k^2 + ...), sum to `span`.
     let keep = 1.0 - 2.0 / (span.max(1.0) + 1.0);

@@ -3,8 +3,8 @@
 use super::grid::{Layout, grid};
 use super::images::{Images, Picture};
 
-/// `steps[k]` is the whole batch at the `k`-th time shown; the picture has a row for each image and a column for each step.
-/// Of `layout`, `columns` is not used.
+/// `steps[k]` is the whole batch at the `k`-th time shown; the picture has a row for each image and
+/// a column for each step. Of `layout`, `columns` is not used.
 ///
 /// # Panics
 /// When there are no steps or they differ in shape.

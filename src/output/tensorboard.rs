@@ -1,7 +1,8 @@
 //! TensorBoard's event files: scalars and images.
 //!
-//! Written by hand because the crates for it are heavier than the format: tensorboard-rs 0.5.9 brings 34 crates, among them
-//! protobuf 2 and image 0.23; tboard 0.1.1 needs the protobuf compiler installed. The format:
+//! Written by hand because the crates for it are heavier than the format: tensorboard-rs 0.5.9
+//! brings 34 crates, among them protobuf 2 and image 0.23; tboard 0.1.1 needs the protobuf compiler
+//! installed. The format:
 //! - framing: <https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details>
 //! - messages: `tensorflow/core/util/event.proto` and `tensorflow/core/framework/summary.proto`
 //! - wire types: <https://protobuf.dev/programming-guides/encoding/>
@@ -18,13 +19,15 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// Starts a new event file in `folder` (made if missing); TensorBoard joins the event files of one folder.
+    /// Starts a new event file in `folder` (made if missing); TensorBoard joins the event files of
+    /// one folder.
     ///
     /// # Errors
     /// [`crate::Error::Io`] naming the file.
     pub fn create(folder: &Path) -> Result<EventWriter> {
         let now = since_epoch();
-        // TensorBoard only looks for "tfevents" and reads in the order of names. The process keeps two runs apart.
+        // TensorBoard only looks for "tfevents" and reads in the order of names. The process keeps
+        // two runs apart.
         let name =
             format!("events.out.tfevents.{:010}.{:09}.{}", now.as_secs(), now.subsec_nanos(), std::process::id());
         let mut writer = EventWriter { file: Appender::open(&folder.join(name))? };
@@ -126,7 +129,8 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
         .fold(!0u32, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1))))
 }
 
-/// The checksum as records store it: rotated and shifted, so that checksums of data with checksums in it stay useful.
+/// The checksum as records store it: rotated and shifted, so that checksums of data with checksums
+/// in it stay useful.
 pub fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

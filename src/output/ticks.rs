@@ -1,10 +1,10 @@
-//! The numbers on a logarithmic axis. Those of the plotting library begin at a power of ten, and many axes of losses
-//! hold only one.
+//! The numbers on a logarithmic axis. Those of the plotting library begin at a power of ten, and
+//! many axes of losses hold only one.
 
 use std::ops::Range;
 
-/// Powers of ten over many of them; with fewer, round multiples between; and on less than half of one, round steps as
-/// on a linear axis.
+/// Powers of ten over many of them; with fewer, round multiples between; and on less than half of
+/// one, round steps as on a linear axis.
 pub(super) fn logarithmic(range: &Range<f64>) -> Vec<f64> {
     let (first, last) = (range.start.log10(), range.end.log10());
     let multiples: &[f64] = match last - first {
