@@ -11,7 +11,7 @@ mod clock;
 use clap::{Parser, ValueEnum};
 use clock::today;
 use degrain::gpu::{Context, KernelVariant};
-use degrain::ops::{ALL, roofline::measure_peaks};
+use degrain::ops::{ALL, measure_peaks};
 use degrain::tape::{Case, Peaks, Profile, Program, STEP, call_times};
 use degrain::{Error, Result};
 use std::process::ExitCode;
@@ -64,7 +64,7 @@ fn measure(options: &Options) -> Result<()> {
     println!("{}, {}, {}", ctx.gpu.adapter(), ctx.target(), today());
     let peaks = measure_peaks(&ctx)?;
     println!("{peaks}\n\n{:46}      ms   GFLOP/s      GB/s  roofline", "kernel");
-    for operator in ALL {
+    for (_, operator) in ALL {
         for case in (operator.bench)() {
             measure_case(&ctx, &case, peaks, options)?;
         }

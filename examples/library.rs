@@ -8,13 +8,7 @@ use degrain::Result;
 use degrain::gpu::Context;
 use degrain::nn::layers::Conv;
 use degrain::nn::{GRADIENTS, Initialization, PARAMETERS, Parameters};
-use degrain::ops::adam::{Adam, adam};
-use degrain::ops::conv2d::{Conv2d, Padding, conv2d};
-use degrain::ops::fill::fill;
-use degrain::ops::gradient_norm::gradient_norm;
-use degrain::ops::mse::mse;
-use degrain::ops::randn::randn;
-use degrain::ops::silu::silu;
+use degrain::ops::{Adam, Conv2d, Padding, adam, conv2d, fill, gradient_norm, mse, randn, silu};
 use degrain::tape::{Program, Shape, Step, Tape, stream};
 
 const BATCH: u32 = 16;

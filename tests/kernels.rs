@@ -16,10 +16,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 const CASES: u32 = 12;
 
 fn main() {
-    let operators = ALL.iter().flat_map(|&operator| Setup::ALL.map(|setup| (operator, setup)));
-    let trials = operators.map(|(operator, setup)| {
+    let operators = ALL.iter().flat_map(|operator| Setup::ALL.map(|setup| (operator, setup)));
+    let trials = operators.map(|((operator_name, operator), setup)| {
         let checks = if setup.checks == BoundsChecks::On { "checked" } else { "unchecked" };
-        let name = format!("{}.{}.{checks}", operator.name, if setup.tiles { "tiles" } else { "native" });
+        let name = format!("{operator_name}.{}.{checks}", if setup.tiles { "tiles" } else { "native" });
         Trial::test(name.clone(), move || try_operator(operator, setup, &name))
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();

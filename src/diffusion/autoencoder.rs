@@ -29,14 +29,14 @@ impl Decoder {
         let image = model.image_shape();
         let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
-        let z = randn::randn(t, stream::SAMPLE, Shape::f32([batch, config.latent_channels]));
+        let z = randn(t, stream::SAMPLE, Shape::f32([batch, config.latent_channels]));
         let weights = model.parameters().fixed(t, slab);
         let mut x = model.decode(t, &weights, z);
         if config.likelihood == Likelihood::DiscretizedLogistic {
-            x = slice::slice(t, x, 0, image[0]);
+            x = slice(t, x, 0, image[0]);
         }
         // So that it lies in memory of its own, whatever the decoder ends with.
-        x = affine::affine(t, x, 1.0, 0.0);
+        x = affine(t, x, 1.0, 0.0);
         let out = format!("{name}.x");
         t.keep(x, &out);
         let program = Program::compile(ctx, &tape)?;

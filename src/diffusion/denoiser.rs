@@ -5,7 +5,7 @@ use super::guidance::Labels;
 use super::process::Process;
 use super::sampler::Stage;
 use crate::nn::{Conditions, Network};
-use crate::ops::{cross_entropy, duplicate, embedding, fill, guidance, q_sample, slice, timesteps};
+use crate::ops::{cross_entropy, duplicate, embedding, fill, guidance, q_sample, scheduled_timesteps, slice};
 use crate::tape::{Shape, Tape, Tensor};
 
 /// A network whose weights lie in memory, and what it was trained for.
@@ -58,23 +58,23 @@ pub(super) fn record_answer(
     let guided = model.labels.is_some_and(|labels| labels.guided(request.guidance).unwrap_or(false));
     let images = if guided { 2 * batch } else { batch };
     let list = t.named(&named("stages"), Shape::u32([stages]));
-    let index = timesteps::scheduled_timesteps(t, list, batch);
+    let index = scheduled_timesteps(t, list, batch);
 
     let scaled = model.process.span().iter().any(|&time| model.process.view(time).input != 1.0);
     let mut seen = x;
     if scaled {
         let inputs = t.named(&named("inputs"), Shape::f32([stages, 2]));
-        seen = q_sample::q_sample(t, x, x, inputs, index);
+        seen = q_sample(t, x, x, inputs, index);
     }
     if guided {
-        seen = duplicate::duplicate(t, seen);
+        seen = duplicate(t, seen);
     }
-    let told = if guided { timesteps::scheduled_timesteps(t, list, images) } else { index };
+    let told = if guided { scheduled_timesteps(t, list, images) } else { index };
     let time = match model.network.time_width() {
         0 => None,
         width => {
             let rows = t.named(&named("time"), Shape::f32([stages, width]));
-            Some(embedding::embedding(t, told, rows))
+            Some(embedding(t, told, rows))
         }
     };
     let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([images])));
@@ -83,24 +83,24 @@ pub(super) fn record_answer(
 
     let (mut mean, mut variance) = (whole, None);
     if model.learned_variance {
-        mean = slice::slice(t, whole, 0, channels);
-        let both = slice::slice(t, whole, channels, channels);
+        mean = slice(t, whole, 0, channels);
+        let both = slice(t, whole, channels, channels);
         // Of a doubled batch the half that was told its labels: as a slice of channels of one large image.
         variance = Some(if guided {
             let flat = t.reshape(both, Shape::f32([1, images, channels * height * width]));
-            let half = slice::slice(t, flat, batch, batch);
+            let half = slice(t, flat, batch, batch);
             t.reshape(half, shape)
         } else {
             both
         });
     }
     if guided {
-        mean = guidance::guidance(t, mean, guidance::Guidance { rescale: request.guidance_rescale });
+        mean = guidance(t, mean, guidance::Guidance { rescale: request.guidance_rescale });
     }
     if let Some(guide) = &request.classifier {
         let gradient = record_gradient(t, guide, x, index, stages, name);
         let table = t.named(&named("classifier.table"), Shape::f32([stages, 2]));
-        mean = q_sample::q_sample(t, mean, gradient, table, index);
+        mean = q_sample(t, mean, gradient, table, index);
     }
     Answer { mean, variance }
 }
@@ -121,14 +121,14 @@ fn record_gradient(
         0 => None,
         width => {
             let rows = t.named(&format!("{name}.classifier.time"), Shape::f32([stages, width]));
-            Some(embedding::embedding(t, index, rows))
+            Some(embedding(t, index, rows))
         }
     };
     let labels = t.named(&format!("{name}.classifier.labels"), Shape::u32([batch]));
     let weights = guide.network.parameters().fixed(t, guide.slab);
     let logits = guide.network.forward(t, &weights, x, Conditions { time, labels: None });
-    let loss = cross_entropy::cross_entropy(t, logits, labels);
-    let minus = fill::fill(t, -1.0, Shape::f32([batch]));
+    let loss = cross_entropy(t, logits, labels);
+    let minus = fill(t, -1.0, Shape::f32([batch]));
     t.backward(loss, minus);
     t.gradient(x).expect("the classifier is differentiable in its picture")
 }

@@ -5,7 +5,7 @@ mod adaptive;
 use super::denoiser::{ClassifierGuide, Denoiser, classifier_table, record_answer};
 use super::sampler::{Action, SamplingPlan};
 use crate::gpu::{Context, MAX_WORKGROUPS, Submission};
-use crate::ops::{affine, langevin, randn, sampler_step};
+use crate::ops::{affine, langevin, randn, sampler_step, sampler_step_with_history, sampler_step_with_variance};
 use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
 
@@ -65,9 +65,9 @@ impl Generator {
         let named = |part: &str| format!("{name}.{part}");
 
         let mut start = Tape::new(ctx.target());
-        let mut x = randn::randn(&mut start, stream::SAMPLE, shape);
+        let mut x = randn(&mut start, stream::SAMPLE, shape);
         if plan.prior != 1.0 {
-            x = affine::affine(&mut start, x, plan.prior, 0.0);
+            x = affine(&mut start, x, plan.prior, 0.0);
         }
         start.keep(x, &named("x"));
 
@@ -83,18 +83,18 @@ impl Generator {
             let answer = record_answer(t, model, request, x, stages, name);
             let table = t.named(&named("table"), Shape::f32([stages, sampler_step::COEFFICIENTS]));
             if correct {
-                langevin::langevin(t, x, answer.mean, table);
+                langevin(t, x, answer.mean, table);
                 return tape;
             }
             match (keeps, answer.variance.filter(|_| learned)) {
                 (true, _) => {
                     let history = t.named(&named("history"), shape);
-                    sampler_step::sampler_step_with_history(t, x, answer.mean, table, history, plan.clip);
+                    sampler_step_with_history(t, x, answer.mean, table, history, plan.clip);
                 }
                 (false, Some(variance)) => {
-                    sampler_step::sampler_step_with_variance(t, x, answer.mean, table, variance, plan.clip);
+                    sampler_step_with_variance(t, x, answer.mean, table, variance, plan.clip);
                 }
-                (false, None) => sampler_step::sampler_step(t, x, answer.mean, table, plan.clip),
+                (false, None) => sampler_step(t, x, answer.mean, table, plan.clip),
             }
             tape
         };

@@ -1,7 +1,7 @@
 //! Images of the data within the larger ones of a model: 28 x 28 digits for a model of 32 x 32 are framed in black, and only their own pixels
 //! count in any metric.
 
-use crate::ops::slice::slice;
+use crate::ops::slice;
 use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
 

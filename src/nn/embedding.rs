@@ -8,9 +8,7 @@
 use super::layers::Linear;
 use super::network::Conditions;
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
-use crate::ops::add::add;
-use crate::ops::embedding::embedding;
-use crate::ops::silu::silu;
+use crate::ops::{add, embedding, silu};
 use crate::tape::{Shape, Tape, Tensor};
 
 /// The layers of a time and class embedding.

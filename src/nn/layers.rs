@@ -6,12 +6,8 @@
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
 use super::unet_choices::Activation;
 use crate::ops::batch_norm;
-use crate::ops::conv2d::{Conv2d, Padding, conv2d};
 use crate::ops::dropout;
-use crate::ops::group_norm::{self, GroupNorm, group_norm};
-use crate::ops::linear::linear;
-use crate::ops::relu::relu;
-use crate::ops::silu::silu;
+use crate::ops::{Conv2d, GroupNorm, Padding, conv2d, group_norm, linear, relu, silu};
 use crate::tape::{Shape, Tape, Tensor};
 
 /// y = W x + b, over the channels of a map or over rows.
@@ -174,7 +170,7 @@ impl BatchNorm {
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         let settings = batch_norm::BatchNorm::new(w.training());
-        batch_norm::batch_norm(t, x, w.get(self.weight), w.get(self.bias), self.running.map(|id| w.get(id)), settings)
+        batch_norm(t, x, w.get(self.weight), w.get(self.bias), self.running.map(|id| w.get(id)), settings)
     }
 
     /// Followed by a nonlinearity.
@@ -252,7 +248,7 @@ impl Dropout {
     /// Of x [B, ...] in training; x itself otherwise, or if nothing is dropped.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
-        if w.training() && self.settings.rate > 0.0 { dropout::dropout(t, x, self.settings) } else { x }
+        if w.training() && self.settings.rate > 0.0 { dropout(t, x, self.settings) } else { x }
     }
 }
 

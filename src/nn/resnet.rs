@@ -12,10 +12,7 @@
 use super::layers::{Conv, Dropout, EitherNorm, Linear, Normalization};
 use super::parameters::{Parameters, Weights};
 use super::unet_choices::{Activation, TimeShift};
-use crate::ops::add::add;
-use crate::ops::add_channels::add_channels;
-use crate::ops::affine::affine;
-use crate::ops::scale_shift::scale_shift;
+use crate::ops::{add, add_channels, affine, scale_shift};
 use crate::tape::{Tape, Tensor};
 
 /// What the residual blocks of a model have in common.

@@ -9,8 +9,7 @@
 use super::layers::{Linear, Norm};
 use super::parameters::{Parameters, Weights};
 use super::resnet::divide;
-use crate::ops::add::add;
-use crate::ops::attention::attention;
+use crate::ops::{add, attention};
 use crate::tape::{Shape, Tape, Tensor};
 
 /// What an attention block is made from.

@@ -21,8 +21,7 @@ use super::unet_config::UNet2dConfig;
 use super::unet_levels::{Halving, Levels, LevelsSettings};
 use crate::Result;
 use crate::gpu::Target;
-use crate::ops::affine::affine;
-use crate::ops::conv2d::Padding;
+use crate::ops::{Padding, affine};
 use crate::tape::{Shape, Tape, Tensor};
 
 /// A U-Net: its parameters' names and shapes, and how they are computed with.

@@ -12,10 +12,7 @@ use super::layers::Conv;
 use super::parameters::{Parameters, Weights};
 use super::resnet::{Resnet, ResnetSettings};
 use super::self_attention::{SelfAttention, SelfAttentionSettings};
-use crate::ops::concat::concat;
-use crate::ops::conv2d::{Conv2d, Padding};
-use crate::ops::downsample::downsample;
-use crate::ops::upsample::upsample;
+use crate::ops::{Conv2d, Padding, concat, downsample, upsample};
 use crate::tape::{Tape, Tensor};
 
 /// What the levels are made from.

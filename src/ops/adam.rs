@@ -24,10 +24,6 @@ pub fn adam(t: &mut Tape, [p, g, m, v]: [Tensor; 4], norm: Tensor, adam: Adam) {
 }
 
 impl Op for Adam {
-    fn name(&self) -> &'static str {
-        "adam"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [p, g, m, v, norm] if p == g && p == m && p == v && norm == Shape::f32([4]) => Ok(vec![]),
@@ -87,8 +83,7 @@ fn case(length: u32, weight_decay: f32, finite: bool) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "adam",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "AdamW on the whole slab",
     case: |draw: &mut Draw| case(draw.range(1, 999), draw.one_of(&[0.1, 0.0]), !draw.flag()),
     bench: || vec![case(1_707_009, 1e-6, true)],

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Sum of two tensors of one shape.
 #[derive(Debug)]
-pub struct Add;
+struct Add;
 
 /// y = a + b; `a`, `b` and y have one shape.
 #[track_caller]
@@ -15,10 +15,6 @@ pub fn add(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
 }
 
 impl Op for Add {
-    fn name(&self) -> &'static str {
-        "add"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [a, b] if a == b => Ok(vec![a]),
@@ -57,8 +53,7 @@ impl Op for Add {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "add",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = a + b",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// Sum of a map and one number for each of its channels.
 #[derive(Debug)]
-pub struct AddChannels;
+struct AddChannels;
 
 /// y[b, c, ...] = x[b, c, ...] + e[b, c]; `x` is [B, C, ...], `e` [B, C].
 #[track_caller]
@@ -16,10 +16,6 @@ pub fn add_channels(t: &mut Tape, x: Tensor, e: Tensor) -> Tensor {
 }
 
 impl Op for AddChannels {
-    fn name(&self) -> &'static str {
-        "add_channels"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x, e] if x.dims().len() >= 3 && e == Shape::f32([x.dims()[0], x.dims()[1]]) => Ok(vec![x]),
@@ -67,8 +63,7 @@ impl Op for AddChannels {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "add_channels",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b, c, :] = x[b, c, :] + e[b, c]",
     case: |draw: &mut Draw| {
         let (batch, channels) = (draw.range(1, 5), draw.range(1, 20));

@@ -20,10 +20,6 @@ pub fn affine(t: &mut Tape, x: Tensor, scale: f32, shift: f32) -> Tensor {
 }
 
 impl Op for Affine {
-    fn name(&self) -> &'static str {
-        "affine"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dtype == crate::tape::Dtype::F32 => Ok(vec![x]),
@@ -58,8 +54,7 @@ impl Op for Affine {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "affine",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = scale·x + shift",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);

@@ -45,10 +45,6 @@ impl Attention {
 }
 
 impl Op for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let width = self.head_width;
         match inputs {
@@ -145,8 +141,7 @@ impl Op for Attention {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "attention",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = softmax(q k^T / sqrt(d)) v in each head",
     case: |draw: &mut Draw| {
         let head_width = draw.one_of(&[8, 1, 3, 8, 12, 16, 33]);

@@ -33,10 +33,6 @@ pub fn batch_norm(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, running: [Tenso
 }
 
 impl Op for BatchNorm {
-    fn name(&self) -> &'static str {
-        "batch_norm"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x, w, b, mean, variance] if x.dims().len() >= 3 && [w, b, mean, variance] == [Shape::f32([x.dims()[1]]); 4] => {
@@ -158,8 +154,7 @@ fn case(x: Shape, fill: Fill, training: bool) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "batch_norm",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = (x - mean) / sqrt(var + eps) w + b, over the batch",
     case: |draw: &mut Draw| {
         let (training, batch, channels) = (!draw.flag(), draw.range(1, 6), draw.range(1, 20));

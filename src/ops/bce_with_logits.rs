@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Binary cross-entropy with logits, summed over an image.
 #[derive(Debug)]
-pub struct BceWithLogits;
+struct BceWithLogits;
 
 /// `loss[b] = sum (log(1 + exp(l)) - p l)` over the elements of image b, in nats: `logits` l `[B, ...]`; `x` `[B, ...]` in [-1, 1] stands for
 /// probabilities p = (x + 1) / 2; loss `[B]` (Kingma and Welling 2014, appendix C.1). A sum, not a mean. Differentiable in `logits`.
@@ -16,10 +16,6 @@ pub fn bce_with_logits(t: &mut Tape, logits: Tensor, x: Tensor) -> Tensor {
 }
 
 impl Op for BceWithLogits {
-    fn name(&self) -> &'static str {
-        "bce_with_logits"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [logits, x] if logits == x && x.dtype == Dtype::F32 => Ok(vec![Shape::f32([x.dims()[0]])]),
@@ -73,8 +69,7 @@ fn case(shape: Shape, scale: f32) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "bce_with_logits",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = sum (log(1 + exp(l)) - p l), p = (x + 1) / 2",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Concatenation along the second dimension.
 #[derive(Debug)]
-pub struct Concat;
+struct Concat;
 
 /// `y[b] = a[b]` then `b[b]`, along the channels: a `[B, Ca, ...]`, b `[B, Cb, ...]` -> `[B, Ca + Cb, ...]`.
 #[track_caller]
@@ -25,10 +25,6 @@ fn grid(length: u32, shape: Shape, operands: u32) -> [u32; 3] {
 }
 
 impl Op for Concat {
-    fn name(&self) -> &'static str {
-        "concat"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let rule = "takes two f32 tensors [B, C, ...] of at least two dimensions that differ at most in C";
         let [a, b] = *inputs else { return Err(rule.into()) };
@@ -94,8 +90,7 @@ impl Op for Concat {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "concat",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = a[b], then b[b], along the channels",
     case: |draw: &mut Draw| {
         let (batch, a, b) = (draw.range(1, 4), draw.range(1, 12), draw.range(1, 12));

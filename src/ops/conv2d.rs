@@ -94,10 +94,6 @@ impl Conv2d {
 }
 
 impl Op for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let [x, w, b] = *inputs else { return Err("takes x, w and b".into()) };
         let s = self.sizes(x, w)?;
@@ -197,8 +193,7 @@ fn grid(columns: u32, depth: u32) -> [u32; 3] {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "conv2d",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = conv(x, w) + b",
     case: |draw: &mut Draw| {
         let kernel = draw.one_of(&[3, 1]);

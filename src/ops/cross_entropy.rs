@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Negative log-likelihood of the label.
 #[derive(Debug)]
-pub struct CrossEntropy;
+struct CrossEntropy;
 
 /// `loss[b] = log(sum of exp(logits[b])) - logits[b, labels[b]]`, in nats: `logits` `[B, K]`, `labels` u32 `[B]`, loss `[B]`. A label past the end
 /// means the last class. Differentiable in the logits; minus its gradient is that of log p(label), by which a classifier guides.
@@ -16,10 +16,6 @@ pub fn cross_entropy(t: &mut Tape, logits: Tensor, labels: Tensor) -> Tensor {
 }
 
 impl Op for CrossEntropy {
-    fn name(&self) -> &'static str {
-        "cross_entropy"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x, labels] if matches!(x.dims(), [_, _]) && x.dtype == Dtype::F32 && labels == Shape::u32([x.dims()[0]]) => {
@@ -73,8 +69,7 @@ fn case(batch: u32, classes: u32, fill: Fill, labels: u32) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "cross_entropy",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = log(sum of exp(x[b])) - x[b, label]",
     case: |draw: &mut Draw| {
         let (batch, classes) = (draw.range(1, 70), draw.one_of(&[10, 1, 2, 3, 7, 101]));

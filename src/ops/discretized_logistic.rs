@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Discretised logistic likelihood, summed over an image.
 #[derive(Debug)]
-pub struct DiscretizedLogistic;
+struct DiscretizedLogistic;
 
 /// `loss[b] = sum -log P` over the elements of image b, in nats: P is the mass that the logistic distribution of `mean` and scale
 /// s = exp(max(`log_scale`, -7)) has in the bin x ± 1/255, the first and the last bin reaching to infinity. `mean`, `log_scale` and `x` (in
@@ -18,10 +18,6 @@ pub fn discretized_logistic(t: &mut Tape, mean: Tensor, log_scale: Tensor, x: Te
 }
 
 impl Op for DiscretizedLogistic {
-    fn name(&self) -> &'static str {
-        "discretized_logistic"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [mean, log_scale, x] if mean == x && log_scale == x && x.dtype == Dtype::F32 => Ok(vec![Shape::f32([x.dims()[0]])]),
@@ -90,8 +86,7 @@ fn case(image: Shape, mean: Fill, log_scale: Fill, x: Fill) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "discretized_logistic",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = sum -log(sigmoid(z + h) - sigmoid(z - h)), z = (x - mean) / s, h = (1/255) / s",
     case: |draw: &mut Draw| {
         let image = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Every block of 2 x 2 becomes a pixel.
 #[derive(Debug)]
-pub struct Downsample;
+struct Downsample;
 
 /// y[.., h, w] = mean of x[.., 2h + i, 2w + j]: x [B, C, H, W] -> [B, C, H / 2, W / 2], rounded down (a last odd row or column is left out).
 #[track_caller]
@@ -20,10 +20,6 @@ fn in_vectors(height: u32, width: u32) -> bool {
 }
 
 impl Op for Downsample {
-    fn name(&self) -> &'static str {
-        "downsample"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match inputs.first().map(|x| (x.dims(), x.dtype)) {
             Some((&[b, c, h, w], Dtype::F32)) if inputs.len() == 1 && h > 1 && w > 1 => {
@@ -84,8 +80,7 @@ impl Op for Downsample {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "downsample",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y[h, w] = mean of x[2h + i, 2w + j]",
     case: |draw: &mut Draw| {
         let width = draw.one_of(&[4, 2, 8, 3, 12, 13, 5]);

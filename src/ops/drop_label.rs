@@ -21,10 +21,6 @@ pub fn drop_label(t: &mut Tape, label: Tensor, drop: DropLabel) -> Tensor {
 }
 
 impl Op for DropLabel {
-    fn name(&self) -> &'static str {
-        "drop_label"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [label] if label.dtype == Dtype::U32 && label.dims().len() == 1 => Ok(vec![label]),
@@ -58,8 +54,7 @@ impl Op for DropLabel {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "drop_label",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = null class with probability p, else label",
     case: |draw: &mut Draw| {
         let op = DropLabel { none: 10, rate: draw.one_of(&[0.1, 0.0, 0.5, 1.0]) };

@@ -28,10 +28,6 @@ fn sizes(shape: Shape) -> [u32; 3] {
 }
 
 impl Op for Dropout {
-    fn name(&self) -> &'static str {
-        "dropout"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dtype == Dtype::F32 && !x.dims().is_empty() => {
@@ -96,8 +92,7 @@ fn case(op: Dropout, shape: Shape) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "dropout",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x keep / (1 - rate), keep ~ Bernoulli(1 - rate)",
     case: |draw: &mut Draw| {
         let (rate, layer) = (draw.one_of(&[0.1, 0.0, 0.5, 0.9]), draw.one_of(&[0, 1, 77, (1 << 24) - 1]));

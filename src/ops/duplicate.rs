@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Repeats a batch.
 #[derive(Debug)]
-pub struct Duplicate;
+struct Duplicate;
 
 /// (x, x) along the first dimension: `x` [B, ...], result [2B, ...].
 #[track_caller]
@@ -15,10 +15,6 @@ pub fn duplicate(t: &mut Tape, x: Tensor) -> Tensor {
 }
 
 impl Op for Duplicate {
-    fn name(&self) -> &'static str {
-        "duplicate"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let [x] = *inputs else { return Err("takes one tensor".into()) };
         let mut dims = x.dims().to_vec();
@@ -52,8 +48,7 @@ impl Op for Duplicate {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "duplicate",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = (x, x)",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 6), draw.range(1, 40)]);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Moves an average towards its source.
 #[derive(Debug)]
-pub struct Ema;
+struct Ema;
 
 /// average += (1 - step.average_decay) (p - average), in place; both slabs of one length.
 #[track_caller]
@@ -15,10 +15,6 @@ pub fn ema(t: &mut Tape, average: Tensor, p: Tensor) {
 }
 
 impl Op for Ema {
-    fn name(&self) -> &'static str {
-        "ema"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [average, p] if average == p => Ok(vec![]),
@@ -60,8 +56,7 @@ fn case(length: u32) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "ema",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "a += (1 - decay) (p - a)",
     case: |draw: &mut Draw| case(draw.range(1, 999)),
     bench: || vec![case(1_707_009)],

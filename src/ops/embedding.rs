@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Rows of a table.
 #[derive(Debug)]
-pub struct Embedding;
+struct Embedding;
 
 /// `y[b] = table[index[b]]`: index u32 `[B]`, table `[N, E]` -> `[B, E]`. An index past the end takes the last row.
 #[track_caller]
@@ -15,10 +15,6 @@ pub fn embedding(t: &mut Tape, index: Tensor, table: Tensor) -> Tensor {
 }
 
 impl Op for Embedding {
-    fn name(&self) -> &'static str {
-        "embedding"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let rule = "takes an index u32[B] and a table [N, E]";
         let [index, table] = inputs else { return Err(rule.into()) };
@@ -65,8 +61,7 @@ impl Op for Embedding {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "embedding",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = table[index[b]]",
     case: |draw: &mut Draw| {
         let (batch, rows, width) = (draw.range(1, 40), draw.range(1, 14), draw.range(1, 140));

@@ -20,10 +20,6 @@ pub fn fill(t: &mut Tape, value: f32, shape: Shape) -> Tensor {
 }
 
 impl Op for Fill {
-    fn name(&self) -> &'static str {
-        "fill"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         if inputs.is_empty() { Ok(vec![self.shape]) } else { Err("takes no tensor".into()) }
     }
@@ -52,8 +48,7 @@ impl Op for Fill {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "fill",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = value",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 30), draw.range(1, 9)]);

@@ -27,10 +27,6 @@ pub fn gather_batch(t: &mut Tape, pixels: Tensor, labels: Tensor, image: Tensor,
 }
 
 impl Op for GatherBatch {
-    fn name(&self) -> &'static str {
-        "gather_batch"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let [pixels, labels, image] = *inputs else { return Err("takes pixels, labels and image numbers".into()) };
         let words = (u64::from(self.channels * self.height * self.width) * labels.len() as u64).div_ceil(4);
@@ -91,8 +87,7 @@ fn case(op: GatherBatch, count: u32, batch: u32) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "gather_batch",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "x = pixels[image] / 127.5 - 1, y = labels[image]",
     case: |draw: &mut Draw| {
         let (channels, height, width) = (draw.range(1, 3), draw.range(1, 9), draw.range(1, 9));

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// Every channel becomes its mean.
 #[derive(Debug)]
-pub struct GlobalPool;
+struct GlobalPool;
 
 /// y[b, c] = mean of x[b, c, :, :]: x [B, C, H, W] -> [B, C].
 #[track_caller]
@@ -16,10 +16,6 @@ pub fn global_pool(t: &mut Tape, x: Tensor) -> Tensor {
 }
 
 impl Op for GlobalPool {
-    fn name(&self) -> &'static str {
-        "global_pool"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dims().len() == 4 && x.dtype == Dtype::F32 => Ok(vec![Shape::f32([x.dims()[0], x.dims()[1]])]),
@@ -69,8 +65,7 @@ fn case(shape: [u32; 4]) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "global_pool",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b, c] = mean of x[b, c]",
     case: |draw: &mut Draw| {
         let (batch, channels, height) = (draw.range(1, 5), draw.range(1, 20), draw.range(1, 14));

@@ -21,10 +21,6 @@ pub fn gradient_norm(t: &mut Tape, gradients: Tensor, limit: f32) -> Tensor {
 }
 
 impl Op for GradientNorm {
-    fn name(&self) -> &'static str {
-        "gradient_norm"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         if inputs.len() == 1 { Ok(vec![Shape::f32([4])]) } else { Err("takes one slab".into()) }
     }
@@ -61,8 +57,7 @@ fn case(length: u32, limit: f32) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "gradient_norm",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "(|g|, min(1, limit / |g|), finite)",
     case: |draw: &mut Draw| case(draw.range(1, 3000), draw.one_of(&[1.0, 1e6])),
     bench: || vec![case(426_752, 1.0)],

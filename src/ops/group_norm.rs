@@ -63,10 +63,6 @@ fn channel_span(target: Target, channels: u32, cells: u32) -> u32 {
 }
 
 impl Op for GroupNorm {
-    fn name(&self) -> &'static str {
-        "group_norm"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x, w, b] if x.dims().len() >= 3 && w == Shape::f32([x.dims()[1]]) && b == w => {
@@ -154,8 +150,7 @@ impl Op for GroupNorm {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "group_norm",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = act((x - mean) / sqrt(var + eps) w + b), over groups of channels",
     case: |draw: &mut Draw| {
         let activation = draw.one_of(&[Activation::None, Activation::Silu]);

@@ -19,10 +19,6 @@ pub fn guidance(t: &mut Tape, model: Tensor, guidance: Guidance) -> Tensor {
 }
 
 impl Op for Guidance {
-    fn name(&self) -> &'static str {
-        "guidance"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         if !(0.0..=1.0).contains(&self.rescale) {
             return Err("the rescaled part must be 0 to 1".into());
@@ -88,8 +84,7 @@ fn case(model: Shape, rescale: f32, fill: Fill) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "guidance",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "m = u + s (c - u), and a part of it scaled to the deviation of c",
     case: |draw: &mut Draw| {
         let rescale = draw.one_of(&[0.0, 0.7, 1.0]);

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// Loss-second-moment resampling.
 #[derive(Debug)]
-pub struct ImportanceSampling;
+struct ImportanceSampling;
 
 /// Appends the unweighted `losses` `[B]` of `timesteps` u32 `[B]` to `history` `[T, 10]`, and updates `count`, `weights` and `cdf` `[T]`:
 /// weights = 1 / (T p) and cdf = the cumulative p, with p_t in proportion to the root of the mean square of the last ten losses of t, mixed
@@ -23,10 +23,6 @@ pub fn importance_sampling(t: &mut Tape, losses: Tensor, timesteps: Tensor, [his
 }
 
 impl Op for ImportanceSampling {
-    fn name(&self) -> &'static str {
-        "importance_sampling"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [losses, t, history, count, weights, cdf] if losses.dtype == Dtype::F32 && t == Shape::u32([losses.len() as u32]) => {
@@ -104,8 +100,7 @@ fn case(batch: u32, timesteps: u32, count: Fill, losses: Fill) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "importance_sampling",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "p ∝ root mean square of the last ten losses of t; weights = 1 / (T p), cdf = cumulative p",
     case: |draw: &mut Draw| {
         let most = draw.one_of(&[40, 4096]);

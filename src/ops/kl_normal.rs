@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Kullback-Leibler divergence of diagonal normal distributions from the standard one.
 #[derive(Debug)]
-pub struct KlNormal;
+struct KlNormal;
 
 /// `kl[b] = sum (mean² + exp(v) - 1 - v) / 2` over the elements of image b, in nats: `mean` and `log_variance` v `[B, ...]`, kl `[B]`
 /// (Kingma and Welling 2014, appendix B). A sum, not a mean. Differentiable in both.
@@ -16,10 +16,6 @@ pub fn kl_normal(t: &mut Tape, mean: Tensor, log_variance: Tensor) -> Tensor {
 }
 
 impl Op for KlNormal {
-    fn name(&self) -> &'static str {
-        "kl_normal"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [mean, log_variance] if mean == log_variance && mean.dtype == Dtype::F32 => Ok(vec![Shape::f32([mean.dims()[0]])]),
@@ -70,8 +66,7 @@ fn case(shape: Shape, scale: f32) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "kl_normal",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "kl[b] = sum (mean² + exp(v) - 1 - v) / 2",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 5), draw.range(1, 19), draw.range(1, 9)]);

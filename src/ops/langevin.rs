@@ -9,7 +9,7 @@ const _: () = assert!(COEFFICIENTS == super::sampler_step::COEFFICIENTS);
 
 /// A Langevin step in place.
 #[derive(Debug)]
-pub struct Langevin;
+struct Langevin;
 
 /// Moves `x` [B, ...] along the score (Song et al. 2021, "Score-based generative modeling through stochastic differential equations", algorithms 4
 /// and 5), from the model's output m of the same shape and row `step.index` of `table` [S, 12] = (c0 .. c11): e = c2 x + c3 m, score g = c4 e,
@@ -22,10 +22,6 @@ pub fn langevin(t: &mut Tape, x: Tensor, model: Tensor, table: Tensor) {
 }
 
 impl Op for Langevin {
-    fn name(&self) -> &'static str {
-        "langevin"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x, model, table] if x == model && x.dtype == Dtype::F32 && matches!(table.dims(), [_, COEFFICIENTS]) => Ok(vec![]),
@@ -79,8 +75,7 @@ fn case(image: Shape, scale: f32, table: Fill) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "langevin",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "x = x + d g + sqrt(2 d) z, d = c5 (|z| / |g|)², g = c4 (c2 x + c3 m)",
     case: |draw: &mut Draw| {
         // At least eight elements an image: one whose terms cancel almost wholly would have a score of no digits.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 /// A layer of neurons; weights as PyTorch stores them.
 #[derive(Debug)]
-pub struct Linear;
+struct Linear;
 
 /// y = x w^T + b for x `[batch,I]`, w `[O,I]` and b `[O]`.
 #[track_caller]
@@ -17,10 +17,6 @@ pub fn linear(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor) -> Tensor {
 }
 
 impl Op for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match inputs {
             [x, w, b] => match (x.dims(), w.dims(), b.dims()) {
@@ -68,8 +64,7 @@ impl Op for Linear {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "linear",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x w^T + b",
     case: |draw: &mut Draw| {
         let unit = draw.one_of(&[1, 4]); // multiples of 4 have a kernel of their own

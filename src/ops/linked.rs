@@ -30,7 +30,7 @@ pub fn linked() -> Vec<Linked> {
 
 fn linked_for(target: Target) -> Vec<Linked> {
     let mut constants: BTreeMap<&str, BTreeMap<&str, f64>> = BTreeMap::new();
-    for operator in ALL {
+    for (_, operator) in ALL {
         let draw = |seed: u32| (0..24).map(|i| philox([seed, i, 0, 0], [0, 0])[0]).collect();
         let cases = (0..DRAWS).map(|seed| (operator.case)(&mut Draw::new(draw(seed))));
         for case in (operator.bench)().into_iter().chain(cases) {

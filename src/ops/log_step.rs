@@ -11,7 +11,7 @@ pub fn row_width(batch: u32) -> u32 {
 
 /// Writes a row of the log.
 #[derive(Debug)]
-pub struct LogStep;
+struct LogStep;
 
 /// Row (step.index mod rows) of `log` `[rows, 4 + 2B]` becomes (mean loss, gradient norm, finite, 0, loss `[B]`, timesteps `[B]`), from `loss` `[B]`,
 /// `timesteps` u32 `[B]` and `norm` `[4]`.
@@ -21,10 +21,6 @@ pub fn log_step(t: &mut Tape, loss: Tensor, timesteps: Tensor, norm: Tensor, log
 }
 
 impl Op for LogStep {
-    fn name(&self) -> &'static str {
-        "log_step"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [loss, t, norm, log] if t.dtype == Dtype::U32 && t.dims() == loss.dims() && norm.len() == 4 => match *log.dims() {
@@ -80,8 +76,7 @@ fn case(batch: u32, rows: u32) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "log_step",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "log[step mod rows] = (mean loss, |g|, finite, losses, t)",
     case: |draw: &mut Draw| case(draw.range(1, 70), draw.range(1, 9)),
     bench: || vec![case(64, 64)],

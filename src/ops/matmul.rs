@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 /// Matrix product.
 #[derive(Debug)]
-pub struct Matmul;
+struct Matmul;
 
 /// c = a b for a `[M,K]` and b `[K,N]`.
 #[track_caller]
@@ -78,10 +78,6 @@ pub(super) fn product(t: &mut Tape, a: Factor, b: Factor, shift: Option<Tensor>,
 }
 
 impl Op for Matmul {
-    fn name(&self) -> &'static str {
-        "matmul"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match inputs {
             [a, b] => match (a.dims(), b.dims()) {
@@ -122,8 +118,7 @@ impl Op for Matmul {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "matmul",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "c = a b",
     case: |draw: &mut Draw| {
         let unit = draw.one_of(&[1, 4]); // multiples of 4 have a kernel of their own

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Every block of 2 x 2 becomes its largest element.
 #[derive(Debug)]
-pub struct MaxPool;
+struct MaxPool;
 
 /// y[.., h, w] = max of x[.., 2h + i, 2w + j]: x [B, C, H, W] -> [B, C, H / 2, W / 2], rounded down (a last odd row or column is left out). The
 /// gradient goes to the largest element, of equals to the first.
@@ -21,10 +21,6 @@ fn in_vectors(height: u32, width: u32) -> bool {
 }
 
 impl Op for MaxPool {
-    fn name(&self) -> &'static str {
-        "max_pool"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match inputs.first().map(|x| (x.dims(), x.dtype)) {
             Some((&[b, c, h, w], Dtype::F32)) if inputs.len() == 1 && h > 1 && w > 1 => {
@@ -95,8 +91,7 @@ fn case(shape: [u32; 4]) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "max_pool",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y[h, w] = max of x[2h + i, 2w + j]",
     case: |draw: &mut Draw| {
         let width = draw.one_of(&[4, 2, 8, 3, 12, 13, 5]);

@@ -23,9 +23,10 @@ mod linked;
 macro_rules! operators {
     ($($name:ident),* $(,)?) => {
         $(pub mod $name;)*
+        $(pub use $name::*;)*
 
-        /// Every operator, in alphabetical order.
-        pub static ALL: &[&crate::tape::Operator] = &[$(&$name::OPERATOR),*];
+        /// Name and description of every operator, in alphabetical order.
+        pub static ALL: &[(&str, crate::tape::Operator)] = &[$((stringify!($name), $name::OPERATOR)),*];
     };
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Weighted mean squared error.
 #[derive(Debug)]
-pub struct Mse;
+struct Mse;
 
 /// `loss[b] = w[t_b] mean((x[b] - target[b])²)`: `x` and `target` `[B, ...]`, `weights` `[T]`, `timesteps` u32 `[B]`, loss `[B]`. Differentiable in `x`.
 #[track_caller]
@@ -15,10 +15,6 @@ pub fn mse(t: &mut Tape, x: Tensor, target: Tensor, weights: Tensor, timesteps: 
 }
 
 impl Op for Mse {
-    fn name(&self) -> &'static str {
-        "mse"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x, target, w, t] if x == target && w.dims().len() == 1 && w.dtype == Dtype::F32 && t == Shape::u32([x.dims()[0]]) => {
@@ -72,8 +68,7 @@ fn case(image: Shape, timesteps: u32) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "mse",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = w[t] mean((x - target)²)",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);

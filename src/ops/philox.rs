@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// Words of the generator.
 #[derive(Debug)]
-pub struct Philox;
+struct Philox;
 
 /// u32 `[N,4]`: the generator's words for `counters` u32 `[N,4]`, keyed by the seed.
 #[track_caller]
@@ -16,10 +16,6 @@ pub fn philox(t: &mut Tape, counters: Tensor) -> Tensor {
 }
 
 impl Op for Philox {
-    fn name(&self) -> &'static str {
-        "philox"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [c] if matches!(c.dims(), [_, 4]) && c.dtype == Dtype::U32 => Ok(vec![c]),
@@ -53,8 +49,7 @@ impl Op for Philox {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "philox",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = Philox 4x32-10(counter)",
     case: |draw: &mut Draw| case(draw.range(1, 200)),
     bench: || vec![case(1 << 16)],

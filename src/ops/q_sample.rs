@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Weighted sum of two tensors by time step.
 #[derive(Debug)]
-pub struct QSample;
+struct QSample;
 
 /// `y[b] = c[t_b, 0] a[b] + c[t_b, 1] e[b]`: `a`, `e` and y `[B, ...]`, `c` `[T, 2]`, `timesteps` u32 `[B]`.
 #[track_caller]
@@ -15,10 +15,6 @@ pub fn q_sample(t: &mut Tape, a: Tensor, e: Tensor, c: Tensor, timesteps: Tensor
 }
 
 impl Op for QSample {
-    fn name(&self) -> &'static str {
-        "q_sample"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [a, e, c, t] if a == e && matches!(c.dims(), [_, 2]) && t == Shape::u32([a.dims()[0]]) && t.dtype == Dtype::U32 => Ok(vec![a]),
@@ -62,8 +58,7 @@ fn case(image: Shape, timesteps: u32) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "q_sample",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = c[t, 0] a + c[t, 1] e",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 9), draw.range(1, 9)]);

@@ -21,10 +21,6 @@ pub fn randn(t: &mut Tape, stream: u32, shape: Shape) -> Tensor {
 }
 
 impl Op for Randn {
-    fn name(&self) -> &'static str {
-        "randn"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         if inputs.is_empty() { Ok(vec![self.shape]) } else { Err("takes no tensor".into()) }
     }
@@ -60,8 +56,7 @@ impl Op for Randn {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "randn",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "z ~ N(0, 1), Philox 4x32-10 and Box-Muller",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 30), draw.range(1, 7)]);

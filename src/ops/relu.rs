@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// The rectified linear unit; its gradient at zero is zero.
 #[derive(Debug)]
-pub struct Relu;
+struct Relu;
 
 /// y = max(x, 0); y has the shape of `x`.
 #[track_caller]
@@ -15,10 +15,6 @@ pub fn relu(t: &mut Tape, x: Tensor) -> Tensor {
 }
 
 impl Op for Relu {
-    fn name(&self) -> &'static str {
-        "relu"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dtype == Dtype::F32 => Ok(vec![x]),
@@ -57,8 +53,7 @@ impl Op for Relu {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "relu",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = max(x, 0)",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);

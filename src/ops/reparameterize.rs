@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// z = mean + exp(log_variance / 2) n with normal noise n.
 #[derive(Debug)]
-pub struct Reparameterize;
+struct Reparameterize;
 
 /// z = mean + exp(log_variance / 2) n, n ~ N(0, 1) by the seed, `step.index` and the images' numbers; all of one shape [B, ...]
 /// (Kingma and Welling 2014, section 2.4). Differentiable in `mean` and `log_variance`.
@@ -16,10 +16,6 @@ pub fn reparameterize(t: &mut Tape, mean: Tensor, log_variance: Tensor) -> Tenso
 }
 
 impl Op for Reparameterize {
-    fn name(&self) -> &'static str {
-        "reparameterize"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [mean, log_variance] if mean == log_variance && mean.dtype == Dtype::F32 => Ok(vec![mean]),
@@ -75,8 +71,7 @@ fn case(shape: Shape) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "reparameterize",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "z = mean + exp(log_variance / 2) n, n ~ N(0, 1)",
     case: |draw: &mut Draw| case(Shape::f32([draw.range(1, 70), draw.range(1, 5), draw.range(1, 7), draw.range(1, 7)])),
     bench: || vec![case(Shape::f32([64, 4, 7, 7]))],

@@ -19,10 +19,6 @@ pub enum Roofline {
 }
 
 impl Op for Roofline {
-    fn name(&self) -> &'static str {
-        "roofline"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> std::result::Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dtype == Dtype::F32 => Ok(vec![x]),
@@ -97,8 +93,7 @@ fn time(ctx: &Context, op: Roofline, count: u32) -> Result<f64> {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "roofline",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x; y = sum of chains c / 2 + x",
     case: |draw: &mut Draw| {
         let op = if draw.flag() { Roofline::MultiplyAdd { rounds: draw.range(0, 2) } } else { Roofline::Copy };

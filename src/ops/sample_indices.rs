@@ -76,10 +76,6 @@ fn permuted(start: u32, count: u32, epoch: u32, seed: [u32; 2]) -> u32 {
 }
 
 impl Op for SampleIndices {
-    fn name(&self) -> &'static str {
-        "sample_indices"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let images = match self.order {
             Order::Permuted | Order::Consecutive { .. } => u64::from(self.count),
@@ -128,8 +124,7 @@ impl Op for SampleIndices {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "sample_indices",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "image numbers: a Feistel permutation of the data set, consecutive, or the next batch of a ring",
     case: |draw: &mut Draw| {
         let (first, slots) = (draw.range(0, 9), draw.range(1, 5));

@@ -1,7 +1,7 @@
 //! One denoising step of DDPM, DDIM and every other sampler that is linear in image, model output, noise and a memory of the steps before:
 //! multistep samplers (DPM-Solver++) and those of several stages (Heun, midpoint) are tables with a row for each run of the model.
 
-pub use super::kernels::sampler_step::COEFFICIENTS;
+pub(crate) use super::kernels::sampler_step::COEFFICIENTS;
 use super::kernels::sampler_step::{Forward, ForwardHistory, ForwardVariance};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
@@ -48,10 +48,6 @@ pub fn sampler_step_with_variance(t: &mut Tape, x: Tensor, model: Tensor, table:
 }
 
 impl Op for SamplerStep {
-    fn name(&self) -> &'static str {
-        "sampler_step"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let fits = match *inputs {
             [x, model, table] => self.extra == Extra::None && is_step(x, model, table),
@@ -136,8 +132,7 @@ fn case(image: Shape, extra: Extra, clip: f32, table: Fill) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "sampler_step",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "x = c4 clip(c0 x + c1 m) + c5 x + c6 (c2 x + c3 m) + c7 z + c8 h, h = c9 clip(c0 x + c1 m) + c10 x + c11 (c2 x + c3 m)",
     case: |draw: &mut Draw| {
         let extra = draw.one_of(&[Extra::None, Extra::History, Extra::Variance, Extra::History]);

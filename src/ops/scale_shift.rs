@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// Scale and shift of each channel of a map by an embedding.
 #[derive(Debug)]
-pub struct ScaleShift;
+struct ScaleShift;
 
 /// y[b, c, ...] = x[b, c, ...] (1 + e[b, c]) + e[b, C + c]; `x` is [B, C, ...], `e` [B, 2 C]: first all scales, then all shifts.
 #[track_caller]
@@ -16,10 +16,6 @@ pub fn scale_shift(t: &mut Tape, x: Tensor, e: Tensor) -> Tensor {
 }
 
 impl Op for ScaleShift {
-    fn name(&self) -> &'static str {
-        "scale_shift"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x, e] if x.dims().len() >= 3 && e == Shape::f32([x.dims()[0], 2 * x.dims()[1]]) => Ok(vec![x]),
@@ -73,8 +69,7 @@ impl Op for ScaleShift {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "scale_shift",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b, c, :] = x[b, c, :] (1 + e[b, c]) + e[b, C + c]",
     case: |draw: &mut Draw| {
         let (batch, channels) = (draw.range(1, 5), draw.range(1, 20));

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// The sigmoid linear unit.
 #[derive(Debug)]
-pub struct Silu;
+struct Silu;
 
 /// y = x sigmoid(x); y has the shape of `x`.
 #[track_caller]
@@ -15,10 +15,6 @@ pub fn silu(t: &mut Tape, x: Tensor) -> Tensor {
 }
 
 impl Op for Silu {
-    fn name(&self) -> &'static str {
-        "silu"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dtype == Dtype::F32 => Ok(vec![x]),
@@ -53,8 +49,7 @@ impl Op for Silu {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "silu",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x sigmoid(x)",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);

@@ -48,10 +48,6 @@ fn grid(length: u32, shape: Shape) -> [u32; 3] {
 }
 
 impl Op for Slice {
-    fn name(&self) -> &'static str {
-        "slice"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dims().len() >= 2 && x.dtype == Dtype::F32 => {
@@ -118,8 +114,7 @@ fn case(from: u32, count: u32, shape: Shape) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "slice",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = channels from .. from + count of x[b]",
     case: |draw: &mut Draw| {
         let (from, count, rest) = (draw.range(0, 6), draw.range(1, 12), draw.range(0, 6));

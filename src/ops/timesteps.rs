@@ -34,10 +34,6 @@ pub fn weighted_timesteps(t: &mut Tape, cdf: Tensor, batch: u32, timesteps: u32)
 }
 
 impl Op for Timesteps {
-    fn name(&self) -> &'static str {
-        "timesteps"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match inputs {
             [] => Ok(vec![Shape::u32([self.batch])]),
@@ -86,8 +82,7 @@ impl Op for Timesteps {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "timesteps",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "t ~ U{0..T-1}, t ~ p given cumulatively, or t = list[step]",
     case: |draw: &mut Draw| {
         // Multiples of four end where their storage does.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 /// Every pixel becomes a block of 2 x 2.
 #[derive(Debug)]
-pub struct Upsample;
+struct Upsample;
 
 /// y[.., 2h + i, 2w + j] = x[.., h, w]: x [B, C, H, W] -> [B, C, 2H, 2W].
 #[track_caller]
@@ -15,10 +15,6 @@ pub fn upsample(t: &mut Tape, x: Tensor) -> Tensor {
 }
 
 impl Op for Upsample {
-    fn name(&self) -> &'static str {
-        "upsample"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match inputs.first().map(|x| (x.dims(), x.dtype)) {
             Some((&[b, c, h, w], Dtype::F32)) if inputs.len() == 1 => Ok(vec![Shape::f32([b, c, 2 * h, 2 * w])]),
@@ -69,8 +65,7 @@ impl Op for Upsample {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "upsample",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "y[2h + i, 2w + j] = x[h, w]",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 3), draw.range(1, 5), draw.range(1, 9), draw.range(1, 13)]);

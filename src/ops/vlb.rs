@@ -1,6 +1,6 @@
 //! One term of the variational bound, from which a network learns the variances of the reverse process.
 
-pub use super::kernels::vlb::COEFFICIENTS;
+pub(crate) use super::kernels::vlb::COEFFICIENTS;
 use super::kernels::vlb::{Backward, Forward};
 use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
 use std::f64::consts::{LN_2, TAU};
@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 /// A term of the variational bound with a learned variance.
 #[derive(Debug)]
-pub struct Vlb;
+struct Vlb;
 
 /// `loss[b]` = the term L of time step `timesteps[b]` (u32 `[B]`), mean over the elements of image b, in bits: the divergence of the posterior
 /// from the model, or where the last column is one the discretised likelihood (Ho et al. 2020, eq. 5 and 13). `mean_output` (the network's
@@ -23,10 +23,6 @@ pub fn vlb(t: &mut Tape, mean_output: Tensor, v: Tensor, x0: Tensor, xt: Tensor,
 }
 
 impl Op for Vlb {
-    fn name(&self) -> &'static str {
-        "vlb"
-    }
-
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [m, v, x0, xt, table, t] if [m, v, x0] == [xt; 3] && xt.dtype == Dtype::F32 && t == Shape::u32([xt.dims()[0]]) => {
@@ -124,8 +120,7 @@ fn case(image: Shape, timesteps: u32, images: Fill, table: Fill) -> Case {
 }
 
 /// What tests and benches try.
-pub const OPERATOR: Operator = Operator {
-    name: "vlb",
+pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = mean KL(posterior || model) in bits, or -log2 of the bin's mass at t = 0",
     case: |draw: &mut Draw| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);

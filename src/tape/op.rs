@@ -9,9 +9,6 @@ use std::rc::Rc;
 
 /// An operator: shape rule, kernels forward and backward, and the f64 reference that specifies it.
 pub trait Op: Debug {
-    /// Name of the operator, its shader, its Rust file, its test and its bench row.
-    fn name(&self) -> &'static str;
-
     /// Shapes of the results; `Err` says which rule of the operator the inputs break.
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String>;
 
@@ -35,7 +32,7 @@ pub trait Op: Debug {
 
     /// Emits the calls that turn `dy`, the gradient of the first output, into gradients of the inputs, each through [`Tape::grad`].
     fn backward(&self, _t: &mut Tape, _node: &Node, _dy: Tensor) {
-        unreachable!("{} is not differentiable", self.name());
+        unreachable!("{self:?} is not differentiable");
     }
 
     /// The specification: outputs, then the new values of the inputs named by [`Op::updates`], from plain loops in f64.
@@ -98,8 +95,6 @@ pub struct Case {
 
 /// What an operator's file offers to tests, benches and the README's table.
 pub struct Operator {
-    /// Its name.
-    pub name: &'static str,
     /// Its formula in one line, for the table of operators.
     pub formula: &'static str,
     /// A case drawn from all that the operator allows; smaller draws give smaller cases.

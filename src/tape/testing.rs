@@ -97,7 +97,9 @@ pub fn check_case(ctx: &Context, case: &Case) -> Result<std::result::Result<(), 
     if bits[0] != bits[1] {
         let what = "two runs differ in their bits".into();
         let operator = format!("{:?} of {:?}", case.op, case.inputs);
-        return Ok(Err(Mismatch { operator, kernels: case.op.name().into(), what }));
+        let trial = case.record(ctx.target(), 2);
+        let kernels: Vec<&str> = trial.tape.calls().iter().map(|call| call.dispatch.entry.label).collect();
+        return Ok(Err(Mismatch { operator, kernels: kernels.join(", "), what }));
     }
     Ok(Ok(()))
 }

@@ -6,7 +6,7 @@ use super::settings::Config;
 use super::step_uniforms;
 use crate::data::{Dataset, Stream};
 use crate::gpu::Context;
-use crate::ops::sample_indices::{Order, permuted_images};
+use crate::ops::{Order, permuted_images};
 use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
 use std::sync::Arc;

@@ -61,25 +61,19 @@ impl Job<'_> {
         let t = &mut tape;
         let order = self.loader.order();
         let count = self.training_images();
-        let image =
-            sample_indices::sample_indices(t, sample_indices::SampleIndices { batch: config.batch, count, order });
+        let image = sample_indices(t, sample_indices::SampleIndices { batch: config.batch, count, order });
         let images = self.loader.training(t, self.dataset);
-        let (x0, labels) = gather_batch::gather_batch(
-            t,
-            images.pixels,
-            images.labels,
-            image,
-            self.pictures(self.loader.random_flip()),
-        );
+        let (x0, labels) =
+            gather_batch(t, images.pixels, images.labels, image, self.pictures(self.loader.random_flip()));
         let weights = parameters.trained(t);
         let loss = self.objective.loss(t, &weights, Batch { images: x0, labels });
         let mean = 1.0 / config.batch as f32;
         let dloss = match loss.weights {
-            None => fill::fill(t, mean, Shape::f32([config.batch])),
+            None => fill(t, mean, Shape::f32([config.batch])),
             Some(weights) => {
                 let rows = t.reshape(weights, Shape::f32([t.shape(weights).len() as u32, 1]));
-                let weight = embedding::embedding(t, loss.time, rows);
-                let weight = affine::affine(t, weight, mean, 0.0);
+                let weight = embedding(t, loss.time, rows);
+                let weight = affine(t, weight, mean, 0.0);
                 t.reshape(weight, Shape::f32([config.batch]))
             }
         };
@@ -89,16 +83,16 @@ impl Job<'_> {
         let slab = parameters.slab();
         let [p, g, m, v, a] =
             [PARAMETERS, crate::nn::GRADIENTS, MOMENTS[0], MOMENTS[1], EMA].map(|name| t.named(name, slab));
-        let norm = gradient_norm::gradient_norm(t, g, config.max_grad_norm);
+        let norm = gradient_norm(t, g, config.max_grad_norm);
         let Config { beta1, beta2, adam_epsilon: epsilon, weight_decay, .. } = *config;
-        adam::adam(t, [p, g, m, v], norm, adam::Adam { beta1, beta2, epsilon, weight_decay });
-        ema::ema(t, a, p);
+        adam(t, [p, g, m, v], norm, adam::Adam { beta1, beta2, epsilon, weight_decay });
+        ema(t, a, p);
         if let Some(shape) = parameters.statistics() {
             let [p, a] = [PARAMETERS, EMA].map(|name| t.named(&statistics_of(name), shape));
-            ema::ema(t, a, p);
+            ema(t, a, p);
         }
         let log = t.named(LOG, Shape::f32([LOG_ROWS, log_step::row_width(config.batch)]));
-        log_step::log_step(t, loss.loss, loss.time, norm, log);
+        log_step(t, loss.loss, loss.time, norm, log);
         tape
     }
 
@@ -109,11 +103,11 @@ impl Job<'_> {
         let t = &mut tape;
         let images = self.loader.held_back(t, self.dataset, self.training_images());
         let order = sample_indices::Order::Consecutive { first: images.first };
-        let image = sample_indices::sample_indices(
+        let image = sample_indices(
             t,
             sample_indices::SampleIndices { batch: config.batch, count: config.validation_count, order },
         );
-        let (x0, labels) = gather_batch::gather_batch(t, images.pixels, images.labels, image, self.pictures(false));
+        let (x0, labels) = gather_batch(t, images.pixels, images.labels, image, self.pictures(false));
         let weights = self.objective.model().parameters().fixed(t, EMA);
         let loss = self.objective.loss(t, &weights, Batch { images: x0, labels });
         t.keep(loss.loss, VALIDATION[0]);

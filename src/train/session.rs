@@ -10,7 +10,7 @@ use crate::data::{Dataset, Split, load};
 use crate::diffusion::pipeline;
 use crate::files::print;
 use crate::gpu::Context;
-use crate::ops::roofline::measure_peaks;
+use crate::ops::measure_peaks;
 use crate::tape::{Checker, Profile, Program, Step};
 use crate::{Error, Result};
 use std::fmt::Write;

@@ -2,12 +2,7 @@
 
 use degrain::Result;
 use degrain::nn::{Conditions, Model, Network, Parameters, Weights};
-use degrain::ops::add::add;
-use degrain::ops::concat::concat;
-use degrain::ops::downsample::downsample;
-use degrain::ops::scale_shift::scale_shift;
-use degrain::ops::slice::slice;
-use degrain::ops::upsample::upsample;
+use degrain::ops::{add, concat, downsample, scale_shift, slice, upsample};
 use degrain::tape::{Tape, Tensor};
 use std::fmt;
 

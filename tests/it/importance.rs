@@ -1,8 +1,7 @@
 //! Importance sampling of time steps over many steps: from memory of zeros to the distribution that the losses ask for, and draws from it.
 
 use degrain::gpu::Context;
-use degrain::ops::importance_sampling::{HISTORY_LENGTH, importance_sampling};
-use degrain::ops::timesteps::{random_timesteps, weighted_timesteps};
+use degrain::ops::{HISTORY_LENGTH, importance_sampling, random_timesteps, weighted_timesteps};
 use degrain::tape::{Program, Shape, Step, Tape, Tensor};
 
 /// The state of the training that importance sampling keeps, as a host begins it.

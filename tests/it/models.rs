@@ -10,8 +10,7 @@ use degrain::nn::{
     Activation, Conditions, Model, Network, PARAMETERS, Parameters, TimeShift, UNet2d, UNet2dConfig, Weights, sinusoid,
     state_dict,
 };
-use degrain::ops::conv2d::{Conv2d, Padding};
-use degrain::ops::upsample::upsample;
+use degrain::ops::{Conv2d, Padding, upsample};
 use degrain::tape::{Program, Shape, Step, Tape, Tensor};
 
 /// The model of a golden, with its parameters: as a directory that diffusers wrote.

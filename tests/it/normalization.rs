@@ -1,7 +1,7 @@
 //! Statistics where the mean is ten thousand times the deviation: there sums of squares in f32 keep no correct digit.
 
 use degrain::gpu::{BoundsChecks, Context, Gpu};
-use degrain::ops::{batch_norm::BatchNorm, group_norm::Activation, group_norm::GroupNorm};
+use degrain::ops::{Activation, BatchNorm, GroupNorm};
 use degrain::tape::{Checker, Fill, Op, Shape, Step, Tape, Tensor, words};
 use std::rc::Rc;
 

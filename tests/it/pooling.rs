@@ -2,7 +2,7 @@
 
 use crate::common::Setup;
 use degrain::gpu::Context;
-use degrain::ops::max_pool::max_pool;
+use degrain::ops::max_pool;
 use degrain::tape::{Program, Shape, Step, Tape};
 
 /// Gradient of the sum of the maxima with respect to `x`.

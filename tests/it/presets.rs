@@ -205,7 +205,7 @@ fn log_probability(
     labels: &[u32],
 ) -> f64 {
     use degrain::nn::{Conditions, Network};
-    use degrain::ops::cross_entropy::cross_entropy;
+    use degrain::ops::cross_entropy;
     use degrain::tape::{Program, Shape, Step, Tape};
     let count = labels.len() as u32;
     let mut tape = Tape::new(ctx.target());

@@ -1,7 +1,7 @@
 //! Peaks and profiles: what a measurement on any device must fulfil.
 
 use degrain::gpu::Target;
-use degrain::ops::{add::add, roofline::measure_peaks};
+use degrain::ops::{add, measure_peaks};
 use degrain::tape::{Peaks, Profile, Program, STEP, Shape, Tape};
 
 #[test]

@@ -3,10 +3,7 @@
 
 use crate::common::Setup;
 use degrain::gpu::Context;
-use degrain::ops::dropout::{Dropout, dropout};
-use degrain::ops::fill::fill;
-use degrain::ops::philox::philox;
-use degrain::ops::randn::randn;
+use degrain::ops::{Dropout, dropout, fill, philox, randn};
 use degrain::tape::{Program, Shape, Step, Tape, Tensor, stream};
 
 /// Runs a tape of one result, and returns the result's words.

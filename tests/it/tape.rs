@@ -1,7 +1,7 @@
 //! Recording, differentiation and the memory plan, without a device.
 
 use degrain::gpu::Target;
-use degrain::ops::{add::add, attention::attention, concat::concat, downsample::downsample, upsample::upsample};
+use degrain::ops::{add, attention, concat, downsample, upsample};
 use degrain::tape::{PlanOptions, Shape, Tape, Tensor};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

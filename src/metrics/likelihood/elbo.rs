@@ -41,13 +41,13 @@ impl Elbo {
         let x = t.named(&named("x"), Shape::f32([batch, channels, height, width]));
         let weights = model.parameters().fixed(t, slab);
         let (mean, log_variance) = model.encode(t, &weights, x);
-        let z = reparameterize::reparameterize(t, mean, log_variance);
+        let z = reparameterize(t, mean, log_variance);
         let out = model.decode(t, &weights, z);
-        let [centre, log_scale] = [0, channels].map(|from| slice::slice(t, out, from, channels));
-        let nats = discretized_logistic::discretized_logistic(t, centre, log_scale, x);
+        let [centre, log_scale] = [0, channels].map(|from| slice(t, out, from, channels));
+        let nats = discretized_logistic(t, centre, log_scale, x);
         for (tensor, part) in [(mean, "mean"), (log_variance, "log_variance"), (z, "z"), (nats, "nats")] {
             // A copy, in memory of its own whatever the tensor shares.
-            let kept = affine::affine(t, tensor, 1.0, 0.0);
+            let kept = affine(t, tensor, 1.0, 0.0);
             t.keep(kept, &named(part));
         }
         let program = Program::compile(ctx, &tape)?;

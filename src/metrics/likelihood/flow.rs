@@ -15,7 +15,7 @@ use crate::gpu::Context;
 use crate::metrics::likelihood::vlb::Images;
 use crate::metrics::padding::{ImagePadding, scaled};
 use crate::nn::Conditions;
-use crate::ops::{embedding, q_sample, timesteps};
+use crate::ops::{embedding, q_sample, scheduled_timesteps};
 use crate::rng::{key, philox};
 use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
@@ -104,15 +104,15 @@ impl<'a> Flow<'a> {
         let t = &mut tape;
         let x = t.named(&named("x"), shape);
         let first = t.named(&named("first"), Shape::u32([1]));
-        let index = timesteps::scheduled_timesteps(t, first, batch);
+        let index = scheduled_timesteps(t, first, batch);
         let inputs = t.named(&named("inputs"), Shape::f32([1, 2]));
-        let seen = q_sample::q_sample(t, x, x, inputs, index);
+        let seen = q_sample(t, x, x, inputs, index);
         t.watch_into(seen, &named("gradient"), 0);
         let time = match model.network.time_width() {
             0 => None,
             width => {
                 let rows = t.named(&named("time"), Shape::f32([1, width]));
-                Some(embedding::embedding(t, index, rows))
+                Some(embedding(t, index, rows))
             }
         };
         let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));

@@ -68,14 +68,14 @@ impl Bound {
         let t = &mut tape;
         let x0 = t.named(&named("x0"), Shape::f32([batch, channels, height, width]));
         let time = t.named(&named("timesteps"), Shape::u32([batch]));
-        let e = randn::randn(t, stream::NOISE, t.shape(x0));
+        let e = randn(t, stream::NOISE, t.shape(x0));
         let shown = t.named(&named("shown"), Shape::f32([steps, 2]));
-        let x = q_sample::q_sample(t, x0, e, shown, time);
+        let x = q_sample(t, x0, e, shown, time);
         let told = match model.network.time_width() {
             0 => None,
             width => {
                 let rows = t.named(&named("time"), Shape::f32([steps, width]));
-                Some(embedding::embedding(t, time, rows))
+                Some(embedding(t, time, rows))
             }
         };
         let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
@@ -85,12 +85,12 @@ impl Bound {
         let (x0, x) = (border.record_crop(t, x0), border.record_crop(t, x));
         // Where the variance is fixed the answer stands in for the second half, whose weight is zero.
         let (mean, variance) = match model.learned_variance {
-            true => (slice::slice(t, whole, 0, channels), slice::slice(t, whole, channels, channels)),
+            true => (slice(t, whole, 0, channels), slice(t, whole, channels, channels)),
             false => (whole, whole),
         };
         for (number, _) in variances.iter().enumerate() {
             let table = t.named(&named(&format!("table.{number}")), Shape::f32([steps, vlb::COEFFICIENTS]));
-            let bits = vlb::vlb(t, mean, variance, x0, x, table, time);
+            let bits = vlb(t, mean, variance, x0, x, table, time);
             t.keep(bits, &named(&format!("bits.{number}")));
         }
         let program = Program::compile(ctx, &tape)?;

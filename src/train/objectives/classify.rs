@@ -5,7 +5,7 @@ use crate::diffusion::{CheckpointMetadata, Labels, Process, SchedulerConfig, Tra
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::most_probable;
 use crate::nn::{Classifier, Conditions, Model, Network, Weights};
-use crate::ops::{cross_entropy, embedding, q_sample, randn, timesteps};
+use crate::ops::{cross_entropy, embedding, q_sample, randn, random_timesteps};
 use crate::tape::{Shape, Tape, stream};
 use crate::train::objective::{Batch, Loss, Objective, Tables};
 
@@ -64,17 +64,17 @@ impl Objective for Classify {
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
         let shape = t.shape(batch.images);
         let (count, n) = (shape.dims()[0], self.times());
-        let time = timesteps::random_timesteps(t, count, n);
+        let time = random_timesteps(t, count, n);
         let (mut x, mut told) = (batch.images, None);
         if self.process.is_some() {
-            let e = randn::randn(t, stream::NOISE, shape);
+            let e = randn(t, stream::NOISE, shape);
             let shown = t.named(SHOWN, Shape::f32([n, 2]));
-            x = q_sample::q_sample(t, x, e, shown, time);
+            x = q_sample(t, x, e, shown, time);
             let rows = t.named(TIME, Shape::f32([n, self.network.time_width()]));
-            told = Some(embedding::embedding(t, time, rows));
+            told = Some(embedding(t, time, rows));
         }
         let logits = self.network.forward(t, weights, x, Conditions { time: told, labels: None });
-        let loss = cross_entropy::cross_entropy(t, logits, batch.labels);
+        let loss = cross_entropy(t, logits, batch.labels);
         if !weights.training() {
             t.keep(logits, LOGITS);
             t.keep(batch.labels, LABELS);

@@ -12,7 +12,8 @@ use crate::metrics::likelihood::vlb as bound;
 use crate::metrics::padding::ImagePadding;
 use crate::nn::{Conditions, Model, Network, Weights};
 use crate::ops::{
-    add, affine, drop_label, embedding, importance_sampling, mse, q_sample, randn, slice, timesteps, vlb,
+    add, affine, drop_label, embedding, importance_sampling, mse, q_sample, randn, random_timesteps, slice, vlb,
+    weighted_timesteps,
 };
 use crate::output::Images;
 use crate::tape::{Shape, Tape, Tensor, stream};
@@ -133,12 +134,12 @@ impl Objective for Denoise {
         let [count, channels, ..]: [u32; 4] = t.shape(x0).as_array();
         let weighted = (self.importance && weights.training()).then(|| self.state_tensors(t));
         let time = match weighted {
-            Some([.., cumulative]) => timesteps::weighted_timesteps(t, cumulative, count, n),
-            None => timesteps::random_timesteps(t, count, n),
+            Some([.., cumulative]) => weighted_timesteps(t, cumulative, count, n),
+            None => random_timesteps(t, count, n),
         };
-        let e = randn::randn(t, stream::NOISE, t.shape(x0));
+        let e = randn(t, stream::NOISE, t.shape(x0));
         let shown = t.named(SHOWN, Shape::f32([n, 2]));
-        let x = q_sample::q_sample(t, x0, e, shown, time);
+        let x = q_sample(t, x0, e, shown, time);
         let target = match self.constant_target() {
             Some([image, _]) => {
                 if image == 1.0 {
@@ -149,35 +150,33 @@ impl Objective for Denoise {
             }
             None => {
                 let target = t.named(TARGET, Shape::f32([n, 2]));
-                q_sample::q_sample(t, x0, e, target, time)
+                q_sample(t, x0, e, target, time)
             }
         };
         let labels = self.labels.map(|labels| match (weights.training(), labels.null_class()) {
-            (true, Some(none)) => {
-                drop_label::drop_label(t, batch.labels, drop_label::DropLabel { none, rate: labels.dropout })
-            }
+            (true, Some(none)) => drop_label(t, batch.labels, drop_label::DropLabel { none, rate: labels.dropout }),
             _ => batch.labels,
         });
         let told = match self.network.time_width() {
             0 => None,
             width => {
                 let rows = t.named(TIME, Shape::f32([n, width]));
-                Some(embedding::embedding(t, time, rows))
+                Some(embedding(t, time, rows))
             }
         };
         let whole = self.network.forward(t, weights, x, Conditions { time: told, labels });
         let w = t.named(WEIGHTS, Shape::f32([n]));
         let loss = match self.vlb_weight {
-            None => mse::mse(t, whole, target, w, time),
+            None => mse(t, whole, target, w, time),
             Some(weight) => {
-                let mean = slice::slice(t, whole, 0, channels);
-                let variance = slice::slice(t, whole, channels, channels);
-                let simple = mse::mse(t, mean, target, w, time);
+                let mean = slice(t, whole, 0, channels);
+                let variance = slice(t, whole, channels, channels);
+                let simple = mse(t, mean, target, w, time);
                 let table = t.named(BOUND, Shape::f32([n, vlb::COEFFICIENTS]));
-                let bound = vlb::vlb(t, mean, variance, x0, x, table, time);
+                let bound = vlb(t, mean, variance, x0, x, table, time);
                 // L_vlb is the sum over all times of what is drawn for one.
-                let bound = affine::affine(t, bound, weight * n as f32, 0.0);
-                add::add(t, simple, bound)
+                let bound = affine(t, bound, weight * n as f32, 0.0);
+                add(t, simple, bound)
             }
         };
         Loss { loss, time, weights: weighted.map(|[_, _, weights, _]| weights) }
@@ -186,7 +185,7 @@ impl Objective for Denoise {
     fn after(&self, t: &mut Tape, loss: Loss) {
         if self.importance {
             let state = self.state_tensors(t);
-            importance_sampling::importance_sampling(t, loss.loss, loss.time, state);
+            importance_sampling(t, loss.loss, loss.time, state);
         }
     }
 

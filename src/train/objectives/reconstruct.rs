@@ -7,7 +7,9 @@ use crate::gpu::Context;
 use crate::metrics::likelihood::elbo;
 use crate::metrics::likelihood::vlb::Images;
 use crate::nn::{Likelihood, Model, Vae, Weights};
-use crate::ops::{add, affine, bce_with_logits, discretized_logistic, kl_normal, reparameterize, slice, timesteps};
+use crate::ops::{
+    add, affine, bce_with_logits, discretized_logistic, kl_normal, random_timesteps, reparameterize, slice,
+};
 use crate::tape::Tape;
 use crate::train::objective::{Batch, Drawing, Loss, Objective, Tables};
 use crate::train::settings::Config;
@@ -41,23 +43,23 @@ impl Objective for Reconstruct {
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
         let [count, channels, height, width]: [u32; 4] = t.shape(batch.images).as_array();
         let (mean, log_variance) = self.model.encode(t, weights, batch.images);
-        let z = reparameterize::reparameterize(t, mean, log_variance);
+        let z = reparameterize(t, mean, log_variance);
         let out = self.model.decode(t, weights, z);
         let reconstruction = match self.model.config().likelihood {
-            Likelihood::Bernoulli => bce_with_logits::bce_with_logits(t, out, batch.images),
+            Likelihood::Bernoulli => bce_with_logits(t, out, batch.images),
             Likelihood::DiscretizedLogistic => {
-                let mean = slice::slice(t, out, 0, channels);
-                let log_scale = slice::slice(t, out, channels, channels);
-                discretized_logistic::discretized_logistic(t, mean, log_scale, batch.images)
+                let mean = slice(t, out, 0, channels);
+                let log_scale = slice(t, out, channels, channels);
+                discretized_logistic(t, mean, log_scale, batch.images)
             }
         };
-        let divergence = kl_normal::kl_normal(t, mean, log_variance);
+        let divergence = kl_normal(t, mean, log_variance);
         let per_pixel = 1.0 / (channels * height * width) as f32;
-        let reconstruction = affine::affine(t, reconstruction, per_pixel, 0.0);
-        let divergence = affine::affine(t, divergence, self.kl_weight * per_pixel, 0.0);
-        let loss = add::add(t, reconstruction, divergence);
+        let reconstruction = affine(t, reconstruction, per_pixel, 0.0);
+        let divergence = affine(t, divergence, self.kl_weight * per_pixel, 0.0);
+        let loss = add(t, reconstruction, divergence);
         // There is one time.
-        let time = timesteps::random_timesteps(t, count, 1);
+        let time = random_timesteps(t, count, 1);
         Loss { loss, time, weights: None }
     }
 

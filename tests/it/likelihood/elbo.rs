@@ -52,11 +52,11 @@ fn the_lower_bound_is_reconstruction_and_divergence() {
     let x = t.named("x", Shape::f32([COUNT as u32, 1, 28, 28]));
     let w = model.parameters().fixed(t, "weights");
     let (mean, log_variance) = model.encode(t, &w, x);
-    let z = reparameterize::reparameterize(t, mean, log_variance);
+    let z = reparameterize(t, mean, log_variance);
     let out = model.decode(t, &w, z);
-    let [centre, log_scale] = [0, 1].map(|from| slice::slice(t, out, from, 1));
-    let nats = discretized_logistic::discretized_logistic(t, centre, log_scale, x);
-    let divergence = kl_normal::kl_normal(t, mean, log_variance);
+    let [centre, log_scale] = [0, 1].map(|from| slice(t, out, from, 1));
+    let nats = discretized_logistic(t, centre, log_scale, x);
+    let divergence = kl_normal(t, mean, log_variance);
     t.keep(nats, "nats");
     t.keep(divergence, "divergence");
     let program = Program::compile(&mut ctx, &tape).unwrap();

@@ -83,7 +83,7 @@ impl Shaders {
         // Many shaders use a prelude file, so two draws of each operator are enough.
         let (draws, most) = if prelude { (2, usize::MAX) } else { (DRAWS, CASES) };
         for draw in &self.draws[..draws] {
-            for operator in ops::ALL {
+            for (_, operator) in ops::ALL {
                 let case = (operator.case)(&mut Draw::new(draw.clone()));
                 let trial = case.record(target, 1);
                 if trial.tape.calls().iter().any(|call| concerned(call.dispatch.entry.shader)) {
