@@ -1,12 +1,11 @@
-//! The world's errors: what a user, a file, a disk or a driver can cause.
+//! Errors that a user, a file, a disk or a driver can cause.
 //!
-//! The programmer's errors (a broken shape rule, a kernel given the wrong operand) panic at the
-//! caller's line instead. Every message names the thing it is about and says what to do; `main`
-//! prints it and exits with code 1.
+//! Mistakes of the programmer (a broken shape rule, a kernel given the wrong operand) panic at the
+//! caller's line instead. `main` prints the message of an error and exits with code 1.
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong outside the program. Each message names the thing and says what to do.
+/// An error from outside the program. Each message names the thing and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No usable GPU adapter.
@@ -20,11 +19,11 @@ pub enum Error {
     TooLarge {
         /// The buffer or tensor.
         what: String,
-        /// What it needs.
+        /// Bytes that it needs.
         bytes: u64,
-        /// What the device allows.
+        /// Bytes that the device allows.
         limit: u64,
-        /// What to do.
+        /// Advice for the user.
         advice: String,
     },
     /// A file that cannot be read or written.
@@ -32,7 +31,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// A file whose content is not what it should be.
@@ -40,13 +39,13 @@ pub enum Error {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The problem, and advice for the user.
         problem: String,
     },
-    /// A setting that cannot be, or does not fit another.
+    /// A setting that is invalid, or does not fit another.
     #[error("{0}")]
     Config(String),
-    /// Training left the range of finite numbers.
+    /// A loss, gradient or sample is not finite.
     #[error("{0}")]
     NonFinite(String),
 }

@@ -1,7 +1,7 @@
 //! The only place that writes files: whole files atomically, growing files record by record.
 //!
-//! Floor 0, host only. A reader never meets half of a picture, a checkpoint or a record, whatever
-//! moment the disk fills up or the process is killed. It must not know what it writes.
+//! Host only. A reader never finds half of a picture, a checkpoint or a record, whatever
+//! moment the disk fills up or the process is killed. This module does not know the content.
 
 use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions};
@@ -107,7 +107,7 @@ impl Appender {
         Ok(())
     }
 
-    /// Cuts the file to its first `length` bytes: what a killed process left behind a record's end,
+    /// Cuts the file to its first `length` bytes: what a killed process left after the last record,
     /// or what a resumed run will write again.
     ///
     /// # Errors

@@ -90,7 +90,7 @@ fn batches(folder: &Path, split: Split) -> Result<BTreeMap<u32, (String, Option<
             ));
         };
         if let Some((other, _)) = batches.insert(number, (name.clone(), records)) {
-            let problem = format!("is the same batch as {other} beside it: remove one of them");
+            let problem = format!("is the same batch as {other} in this folder: remove one of them");
             return Err(Error::file(folder.join(name), problem));
         }
     }
@@ -117,7 +117,7 @@ fn parse(name: &str, split: Split) -> Option<(u32, Option<usize>)> {
 
 /// The whole content: records, at least one, and as many as the file's name says.
 fn read(source: &Source, records: Option<usize>) -> Result<Vec<u8>> {
-    // One byte more is asked for, to see whether the content ends where it should.
+    // Reads one byte more, to detect content that goes on.
     let content = source.content(BATCH * RECORD + 1)?;
     let (whole, left) = (content.len() / RECORD, content.len() % RECORD);
     if content.len() > BATCH * RECORD {
@@ -145,7 +145,7 @@ fn class_names(source: &Source, content: Vec<u8>) -> Result<Vec<String>> {
     let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();
     if names.len() != CLASSES.len() {
         return Err(source.problem(format!(
-            "names {} classes, but CIFAR-10 has {}: one name a line",
+            "names {} classes, but CIFAR-10 has {}: one name per line",
             names.len(),
             CLASSES.len()
         )));

@@ -1,7 +1,7 @@
-//! A folder of PNG files, all of one size and all grey or all RGB, with 8 bits a channel; and
-//! perhaps a `labels.csv` beside them.
+//! A folder of PNG files, all of one size and all grey or all RGB, with 8 bits per channel, and
+//! an optional `labels.csv` next to them.
 //!
-//! The training images lie in the folder itself or in `train/` below it, those for the final
+//! The training images are in the folder itself or in `train/` below it, the images for the final
 //! measurement in `test/`. They are taken in the order of their names' bytes: img10.png comes
 //! before img9.png. Without `labels.csv` all are of one class, `image`.
 
@@ -81,7 +81,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     })
 }
 
-/// The folder in which the images of a split lie; `None` where there are none.
+/// The folder that holds the images of a split; `None` if there are none.
 fn place(folder: &Path, split: Split) -> Result<Option<PathBuf>> {
     let below = folder.join(if split == Split::Train { "train" } else { "test" });
     let (above, has_below) = (!images_in(folder)?.is_empty(), below.is_dir() && !images_in(&below)?.is_empty());
@@ -92,7 +92,7 @@ fn place(folder: &Path, split: Split) -> Result<Option<PathBuf>> {
     }
     let labels = folder.join(labels::NAME);
     if has_below && !above && labels.is_file() {
-        let problem = format!("does not lie beside the images: move it to those in {}", below.display());
+        let problem = format!("is not in the folder of the images: move it to {}", below.display());
         return Err(Error::file(labels, problem));
     }
     Ok(if here { Some(folder.to_path_buf()) } else { has_below.then_some(below) })
@@ -105,7 +105,7 @@ fn images_in(place: &Path) -> Result<Vec<String>> {
     if !names.is_empty() {
         let others = OTHER_KINDS.map(|kind| format!("*.{kind}"));
         if let Some(other) = matching(place, &others)?.first() {
-            let problem = "is no PNG, but lies beside PNG files: convert or remove it";
+            let problem = "is not a PNG file, but is in a folder of PNG files: convert or remove it";
             return Err(Error::file(place.join(other), problem));
         }
     }
@@ -139,20 +139,20 @@ impl Image {
         let (height, width) = (info.height, info.width);
         let channels = match (info.color_type, info.bit_depth) {
             (ColorType::Indexed, _) => {
-                return Err(problem("is a PNG with a palette: convert it to RGB of 8 bits a channel".into()));
+                return Err(problem("is a PNG with a palette: convert it to RGB with 8 bits per channel".into()));
             }
             (ColorType::GrayscaleAlpha | ColorType::Rgba, _) => {
-                let advice = "lay it on a background and save it as grey or RGB without alpha";
+                let advice = "put it on a background and save it as grayscale or RGB without alpha";
                 return Err(problem(format!("is a PNG with an alpha channel: {advice}")));
             }
             _ if info.trns.is_some() => {
-                return Err(problem("is a PNG with a transparent colour: save it without transparency".into()));
+                return Err(problem("is a PNG with a transparent color: save it without transparency".into()));
             }
             (ColorType::Grayscale, BitDepth::Eight) => 1,
             (ColorType::Rgb, BitDepth::Eight) => 3,
             (_, depth) => {
                 let bits = depth as u8;
-                return Err(problem(format!("is a PNG of {bits} bits a channel: convert it to 8 bits")));
+                return Err(problem(format!("is a PNG of {bits} bits per channel: convert it to 8 bits")));
             }
         };
         if height.max(width) > LONGEST_SIDE {
@@ -167,9 +167,9 @@ impl Image {
         Ok(Image { channels, height, width, planes })
     }
 
-    /// What all images of a folder must have in common, in words.
+    /// Size and channels in words: all images of a folder must agree in them.
     fn kind(&self) -> String {
-        let colour = if self.channels == 1 { "grey" } else { "RGB" };
-        format!("{} x {} pixels (width x height) in {colour}", self.width, self.height)
+        let color = if self.channels == 1 { "grayscale" } else { "RGB" };
+        format!("{} x {} pixels (width x height) in {color}", self.width, self.height)
     }
 }

@@ -17,7 +17,7 @@ const UNSIGNED_BYTE: u8 = 0x08;
 /// Of a header of three dimensions, the longest accepted.
 const LONGEST_HEADER: usize = 4 + 3 * 4;
 
-/// What a file should hold; the value is its number of dimensions.
+/// The expected content of a file; the value is its number of dimensions.
 #[derive(Clone, Copy)]
 enum Kind {
     Images = 3,
@@ -83,7 +83,8 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         width,
         classes: class_names.len(),
         class_names,
-        // Digits, letters and clothes: mirrored, most are none any more or look another way.
+        // Mirrored digits and letters are no digits and letters, and mirrored clothes look
+        // different.
         mirrors: false,
         files,
     })
@@ -97,7 +98,7 @@ fn common_set(
 ) -> std::result::Result<Option<&'static KnownSet>, String> {
     match (images, labels) {
         (Some(images), Some(labels)) if images.set.name != labels.set.name || images.split != labels.split => {
-            Err(format!("these are the {}, but beside them are the {}", labels.what, images.what))
+            Err(format!("these are the {}, but the images in this folder are the {}", labels.what, images.what))
         }
         (Some(images), Some(_)) => Ok(Some(images.set)),
         _ => Ok(None),
@@ -126,7 +127,7 @@ fn read(source: &Source, kind: Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     if shape.contains(&0) {
         return Err(source.problem(format!("its header promises {dimensions} bytes: an image has at least one pixel")));
     }
-    // Three u32 can overflow 64 bits. One byte more is asked for, to see whether the content ends
+    // Three u32 can overflow 64 bits. Reads one byte more, to see whether the content ends
     // where it should.
     let total = shape.iter().try_fold(1usize, |product, &dimension| product.checked_mul(dimension));
     let Some(limit) = total.and_then(|total| total.checked_add(length + 1)) else {
@@ -145,7 +146,7 @@ fn read(source: &Source, kind: Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     Ok((shape, content))
 }
 
-/// Says what the file is when it is not what it should be.
+/// Describes the file if it is not of the expected kind.
 fn check_magic(header: &[u8], kind: Kind) -> std::result::Result<(), String> {
     let expected = format!("IDX {} (a file that starts 00 00 08 0{})", kind.word(), kind as u8);
     let instead = match *header {
@@ -161,7 +162,7 @@ fn check_magic(header: &[u8], kind: Kind) -> std::result::Result<(), String> {
         [b'P', b'K', ..] => "this is a zip archive: unpack it first".to_string(),
         _ => {
             let start: Vec<String> = header.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-            format!("this is no IDX file: it starts {}", start.join(" "))
+            format!("this is not an IDX file: it starts {}", start.join(" "))
         }
     };
     Err(format!("should hold {expected}, but {instead}"))
@@ -180,7 +181,8 @@ mod tests {
         let name = |labels| common_set(mnist_images, labels).map(|set| set.map(|set| set.name));
         assert_eq!(name(mnist_labels), Ok(Some("MNIST")));
         assert_eq!(name(None), Ok(None));
-        let words = "these are the Fashion-MNIST training labels, but beside them are the MNIST training images";
+        let words =
+            "these are the Fashion-MNIST training labels, but the images in this folder are the MNIST training images";
         assert_eq!(name(fashion_labels), Err(words.to_string()));
         assert!(name(mnist_test_labels).is_err());
     }

@@ -2,10 +2,10 @@
 //! alternative to the CIFAR datasets"), as npz.
 //!
 //! `train_data_batch_1.npz` to `_10.npz` and `val_data.npz`, each with `data`, u8 `[N, 3 S S]`,
-//! planar red, green, blue, and `labels`, integers `[N]` from 1 to 1000 in an order of their own,
-//! so the classes are called by their numbers. `mean` is not needed. The whole set is 3.9 GB at 32
-//! x 32 and 15.7 GB at 64 x 64: memory for the images is reserved once, and each file unpacked into
-//! it.
+//! planar red, green, blue, and `labels`, integers `[N]` from 1 to 1000 in an order that differs
+//! from ImageNet's, so the classes are named by their numbers. `mean` is not needed. The whole set
+//! is 3.9 GB at 32 x 32 and 15.7 GB at 64 x 64: memory for the images is reserved once, and each
+//! file unpacked into it.
 
 use super::npy::Header;
 use super::npz::{Array, Npz};
@@ -34,7 +34,7 @@ struct Batch {
     /// Bytes of one image.
     pixels: usize,
     labels: Vec<u32>,
-    /// `labels` as it lies in the file, for the sum.
+    /// `labels` as stored in the file, for the checksum.
     raw_labels: Vec<u8>,
 }
 
@@ -47,7 +47,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
             return Err(Error::file(
                 &batch.npz.path,
                 format!(
-                    "has {} bytes an image, but {} has {}: the two are not of one set",
+                    "has {} bytes per image, but {} has {}: the two files do not belong to one data set",
                     batch.pixels,
                     first.npz.path.display(),
                     first.pixels
@@ -93,7 +93,7 @@ fn ordered(folder: &Path, split: Split) -> Result<Vec<String>> {
     let mut found = matching(folder, &names(split))?;
     let number = |name: &str| (1..=BATCHES).find(|number| name == format!("train_data_batch_{number}.npz"));
     if let Some(other) = found.iter().find(|name| split == Split::Train && number(name).is_none()) {
-        let problem = "is no batch of downsampled ImageNet (train_data_batch_1.npz to _10.npz): rename or remove it";
+        let problem = "is not a batch of downsampled ImageNet (train_data_batch_1.npz to _10.npz): rename or remove it";
         return Err(Error::file(folder.join(other), problem));
     }
     if found.is_empty() {
@@ -136,7 +136,7 @@ fn side(pixels: usize) -> usize {
     (pixels / 3).isqrt()
 }
 
-/// The labels counted from 0, and the array as it lies in the file.
+/// The labels counted from 0, and the array as stored in the file.
 fn read_labels(array: &mut Array<'_>, count: usize) -> Result<(Vec<u32>, Vec<u8>)> {
     if array.header.shape != [count] {
         let shape = &array.header.shape;

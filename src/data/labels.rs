@@ -1,6 +1,6 @@
 //! `labels.csv`: the class of each image of a folder, as lines `file,label`.
 //!
-//! Strict, because a label that goes to the wrong image is seen by nobody: every image once, no
+//! Strict, because nobody notices a label on the wrong image: every image once, no
 //! other file.
 
 use super::DataFile;
@@ -16,10 +16,10 @@ const HEADER: &str = "file,label";
 /// More than any file of labels: tens of millions of images.
 const LONGEST: usize = 1 << 30;
 
-/// A file of labels. Which images there are is not yet asked.
+/// A file of labels, before they are matched with images.
 pub(super) struct Labels {
     source: Source,
-    /// For the run's record.
+    /// For the run's manifest.
     pub file: DataFile,
     /// Of each file that it names: number of the line, from 1, and label.
     lines: BTreeMap<String, (usize, String)>,
@@ -54,9 +54,7 @@ impl Labels {
                 );
             }
             if let Some((first, _)) = lines.insert(name.to_string(), (number, label.to_string())) {
-                return Err(
-                    source.problem(format!("names {name} twice, in the lines {first} and {number}: remove one"))
-                );
+                return Err(source.problem(format!("names {name} twice, in lines {first} and {number}: remove one")));
             }
         }
         // 07 and 7 are one class.
@@ -88,7 +86,7 @@ impl Labels {
             let hint = if *number == 1 { format!(" (a header would be `{HEADER}`)") } else { String::new() };
             return Err(self
                 .source
-                .problem(format!("line {number} names {name}, but there is no such image beside it{hint}")));
+                .problem(format!("line {number} names {name}, but this folder has no such image{hint}")));
         }
         let mut missing = images.iter().filter(|name| !self.lines.contains_key(*name));
         if let Some(first) = missing.next() {

@@ -1,6 +1,6 @@
-//! Data sets as bytes: what was on the disk, checked, and nothing else done to it.
+//! Data sets as bytes: the content of the files, checked and otherwise unchanged.
 //!
-//! Floor 0, host only: knows nothing of devices, tensors or training. A format is one file here and
+//! Host only: this layer does not know devices, tensors or training. A format is one file here and
 //! one line in `FORMATS`.
 
 mod cifar;
@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 /// The two parts in which data sets are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
-    /// The images to learn from.
+    /// The training images.
     Train,
-    /// The images that only the final measurement may see.
+    /// The test images, used only by evaluations.
     Test,
 }
 
@@ -37,28 +37,28 @@ pub struct Dataset {
     /// `MNIST`, `Fashion-MNIST`, `CIFAR-10`, `ImageNet 32x32`; `images` for a folder of them, and
     /// `idx` for IDX files that are not known by their sums.
     pub name: String,
-    /// `[count, channels, height, width]` bytes, row-major; colour images are planar.
+    /// `[count, channels, height, width]` bytes, row-major; color images are planar.
     pub images: Vec<u8>,
     /// `[count]`, each below [`Dataset::classes`].
     pub labels: Vec<u32>,
     /// Number of images.
     pub count: usize,
-    /// 1 for greyscale, 3 for colour.
+    /// 1 for grayscale, 3 for color.
     pub channels: usize,
     /// Rows of pixels.
     pub height: usize,
     /// Columns of pixels.
     pub width: usize,
-    /// Number of classes: the published one for a known set, otherwise that of the labels' names,
+    /// Number of classes: the published one for a known set, otherwise the number of label names,
     /// or the largest label plus one. A set without labels is of one class, `image`: a model with
     /// or without labels can be trained on it.
     pub classes: usize,
-    /// One name a class; the number itself where nothing better is known.
+    /// One name per class; the class number if the data set has no names.
     pub class_names: Vec<String>,
     /// Whether a mirrored image is as good as the image itself. Photographs are; digits and letters
     /// are not.
     pub mirrors: bool,
-    /// What was read, for the run's record.
+    /// The files that were read, for the run's manifest.
     pub files: Vec<DataFile>,
     /// Smallest, largest, mean and standard deviation of all pixels, scaled to [-1, 1].
     pub statistics: Statistics,
@@ -78,7 +78,7 @@ pub struct DataFile {
     pub known: Option<&'static str>,
 }
 
-/// Of all pixels, on the scale the models see: byte 0 is -1, byte 255 is 1.
+/// Statistics of all pixels on the scale of the models: byte 0 is -1, byte 255 is 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics {
     /// -1 in a data set that uses its range.
@@ -91,17 +91,17 @@ pub struct Statistics {
     pub std: f64,
 }
 
-/// One way in which data sets lie on a disk.
+/// One file format of data sets.
 struct Format {
-    /// The names it looks for in a folder, as [`source::matching`] takes them.
+    /// Names or patterns of its files, for [`source::matching`].
     names: fn(Split) -> Vec<String>,
     load: fn(&Path, Split) -> Result<Dataset>,
 }
 
-/// The formats, in the order in which a folder is asked for them.
+/// The formats, in the order in which a folder is checked for them.
 const FORMATS: &[Format] = &[idx::FORMAT, cifar::FORMAT, imagenet::FORMAT, folder::FORMAT];
 
-/// Reads one split of the data set that lies in `folder`.
+/// Reads one split of the data set in `folder`.
 ///
 /// # Errors
 /// [`Error::Io`] for a folder or file that cannot be read; [`Error::File`] naming the file that is

@@ -7,9 +7,9 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// numpy's own limit (`max_header_size`): a longer one is damaged.
 const LONGEST_HEADER: usize = 10_000;
 
-/// What an array says of itself.
+/// The header of an array.
 pub(super) struct Header {
-    /// The header as it lies in the file.
+    /// The bytes of the header.
     pub raw: Vec<u8>,
     /// numpy's name of the element type, such as `|u1` or `<i8`.
     pub element: String,
@@ -27,7 +27,7 @@ pub(super) struct Integer {
 }
 
 impl Integer {
-    /// From numpy's name of the element type; `None` for one that is no integer.
+    /// From numpy's name of the element type; `None` if it is not an integer type.
     pub fn parse(element: &str) -> Option<Integer> {
         let (order, signed, size) = match *element.as_bytes() {
             [order, b'u', size] => (order, false, size),
@@ -52,7 +52,7 @@ impl Integer {
     }
 }
 
-/// What a stream that ends early or fails says of the array in it.
+/// The error message for an array whose stream ends early or fails.
 pub(super) fn unreadable(error: &Error) -> String {
     match error.kind() {
         ErrorKind::UnexpectedEof => "ends early: download it again".to_string(),

@@ -87,7 +87,7 @@ impl Array<'_> {
         }
     }
 
-    /// The elements as they lie in the file, and as numbers.
+    /// The elements as bytes of the file, and as numbers.
     pub fn integers(&mut self) -> Result<(Vec<u8>, Vec<i128>)> {
         let Some(integer) = Integer::parse(&self.header.element) else {
             return Err(self.problem(format!("holds elements of type `{}`, not integers", self.header.element)));

@@ -16,8 +16,8 @@ pub fn images_of_npz(path: &Path, image: [u32; 3], classes: u32) -> Result<(Vec<
     let count = interleaved.len() / each;
     let labels = if npz.has("arr_1") { Some(labels(&mut npz.array("arr_1")?, count, classes)?) } else { None };
     let channels = image[0] as usize;
-    let planar = |picture: &[u8]| -> Vec<u8> {
-        (0..channels).flat_map(|c| picture.iter().skip(c).step_by(channels).copied()).collect()
+    let planar = |image: &[u8]| -> Vec<u8> {
+        (0..channels).flat_map(|c| image.iter().skip(c).step_by(channels).copied()).collect()
     };
     Ok((interleaved.chunks(each).flat_map(planar).collect(), labels))
 }

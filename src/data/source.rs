@@ -1,6 +1,6 @@
-//! One file of a data set: its bytes, out of gzip where they are in it, and their sum.
+//! One file of a data set: its bytes, unpacked if they are gzip, and their SHA-256.
 //!
-//! Must not know any format: it is told how many bytes are wanted.
+//! It knows no format: the caller says how many bytes it wants.
 
 use super::{DataFile, known};
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// A file as it lies on the disk, perhaps compressed.
+/// A file on the disk, perhaps compressed.
 pub(super) struct Source {
     pub path: PathBuf,
     raw: Vec<u8>,
@@ -68,7 +68,7 @@ impl Source {
         Ok(content)
     }
 
-    /// For the run's record: where this content came from and whether it is a published file.
+    /// For the run's manifest: where this content came from and whether it is a published file.
     pub fn describe(&self, content: &[u8]) -> DataFile {
         let sha256 = sum(&[content]);
         let known = known::find(&sha256).map(|file| file.what);

@@ -20,7 +20,7 @@ const PADDING: usize = 16;
 /// Images and labels of one chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// `[count, channels, height, width]` bytes, with zeros behind them up to a multiple of 16.
+    /// `[count, channels, height, width]` bytes, padded with zeros to a multiple of 16.
     pub pixels: Vec<u8>,
     /// `[count]`.
     pub labels: Vec<u32>,
@@ -79,7 +79,7 @@ impl Drop for Stream {
 
 fn prepare(dataset: &Dataset, order: impl Fn(u64) -> Vec<u32>, first_chunk: u64, sender: &SyncSender<Chunk>) {
     for number in first_chunk.. {
-        // An error means that the stream was dropped: nobody waits for more.
+        // An error means that the stream was dropped.
         if sender.send(gather(dataset, &order(number))).is_err() {
             return;
         }

@@ -1,8 +1,8 @@
-//! Many images in one picture, row by row.
+//! Grids: many images in one picture, row by row.
 
 use super::images::{Images, Picture};
 
-/// How images stand in a picture.
+/// Arrangement of images in a grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Images in a row.
@@ -15,7 +15,8 @@ pub struct Layout {
     pub background: u8,
 }
 
-/// 8 in a row, 2 dark grey pixels between (black would melt with black images), true size.
+/// 8 images per row, 2 dark gray pixels between them (black would hide the borders of black
+/// images), original size.
 impl Default for Layout {
     fn default() -> Layout {
         Layout { columns: 8, padding: 2, scale: 1, background: 48 }

@@ -1,4 +1,4 @@
-//! Images as a model makes them, and pictures as a file holds them.
+//! Images of a model (planar batches) and pictures of a file (interleaved).
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -28,7 +28,7 @@ impl<'a> Images<'a> {
     /// Bytes of the shape `[count, channels, height, width]`.
     ///
     /// # Panics
-    /// When the shape does not fit the length, is empty, or has other than 1 (grey) or 3 (red,
+    /// When the shape does not fit the length, is empty, or has other than 1 (gray) or 3 (red,
     /// green, blue) channels.
     #[track_caller]
     pub fn new(bytes: impl Into<Cow<'a, [u8]>>, shape: [usize; 4]) -> Images<'a> {
@@ -75,7 +75,7 @@ impl<'a> Images<'a> {
     }
 }
 
-/// One picture: `[height, width, channels]` bytes; 1 channel is grey, 3 are red, green, blue.
+/// One picture: `[height, width, channels]` bytes; 1 channel is gray, 3 are red, green, blue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// Rows of pixels.
@@ -115,7 +115,7 @@ impl Picture {
         files::write_atomically(path, &self.to_png(text))
     }
 
-    /// Reads a PNG file of 8 bits a channel, grey or RGB: what [`Picture::save_png`] wrote, or a
+    /// Reads a PNG file of 8 bits per channel, gray or RGB: a file of [`Picture::save_png`], or a
     /// user's own image to start from.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl Picture {
             (png::ColorType::Grayscale, png::BitDepth::Eight) => 1,
             (png::ColorType::Rgb, png::BitDepth::Eight) => 3,
             (color, depth) => {
-                let problem = format!("is a PNG of {color:?} at {depth:?} bits: convert it to 8-bit greyscale or RGB");
+                let problem = format!("is a PNG of {color:?} at {depth:?} bits: convert it to 8-bit grayscale or RGB");
                 return Err(Error::file(path, problem));
             }
         };
@@ -141,7 +141,7 @@ impl Picture {
     }
 }
 
-/// Starts a PNG in memory: size, colour, text, and the number of frames when it moves.
+/// Starts a PNG in memory: size, color, text, and the number of frames when it moves.
 #[track_caller]
 pub(super) fn header<'a>(
     bytes: &'a mut Vec<u8>,
@@ -151,7 +151,7 @@ pub(super) fn header<'a>(
 ) -> png::Writer<&'a mut Vec<u8>> {
     let size = |n: usize| u32::try_from(n).expect("a picture's side fits in 32 bits");
     let mut encoder = png::Encoder::new(bytes, size(picture.width), size(picture.height));
-    // Mode L, not three equal channels: readers of greyscale data sets expect one.
+    // Mode L, not three equal channels: readers of grayscale data sets expect one.
     encoder.set_color(if picture.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
     encoder.set_depth(png::BitDepth::Eight);
     if let Some(frames) = frames {

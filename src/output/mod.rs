@@ -1,4 +1,4 @@
-//! What a person looks at: pictures of samples, animations, curves, and the files that other tools
+//! Output for people: pictures of samples, animations, curves, and the files that other tools
 //! read.
 //!
 //! Floor 4, host only: takes bytes and numbers, never a device, a tensor or a model.

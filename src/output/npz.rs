@@ -26,7 +26,7 @@ pub fn save_npz(path: &Path, images: &Images, labels: Option<&[u32]>) -> Result<
         assert!(labels.len() == count, "save_npz: {} labels for {count} images", labels.len());
     }
     let archive = || -> io::Result<Vec<u8>> {
-        // In memory: on a file that cannot be written `ZipWriter` prints a complaint of its own.
+        // In memory: on a file that cannot be written, `ZipWriter` prints a message itself.
         let mut zip = ZipWriter::new(io::Cursor::new(Vec::new()));
         write_npy(&mut zip, "arr_0.npy", "|u1", &[count, height, width, channels], &images.interleaved())?;
         if let Some(labels) = labels {

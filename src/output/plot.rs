@@ -14,14 +14,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// The name under which the font is registered. It comes with a crate: a picture must not depend on
+/// Name of the registered font. The font comes with a crate: a picture must not depend on
 /// the fonts of a machine.
 const FONT: &str = "Ubuntu Light";
 /// The font of an SVG: every browser has one of this name. Which, is unknown, so text is measured
 /// by Hack, of one width and wider than most: a legend does not outgrow its box.
 const BROWSER_FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(60, 60, 60);
-/// Okabe and Ito's colours, told apart with any kind of colour blindness.
+/// Okabe and Ito's colors, which people with any kind of color blindness can distinguish.
 const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -51,7 +51,7 @@ pub struct Plot {
 struct Series {
     name: String,
     points: Vec<(f64, f64)>,
-    /// The same colour, pale, behind the line.
+    /// The same color, pale, drawn under the line.
     raw: Vec<(f64, f64)>,
 }
 
@@ -215,7 +215,7 @@ impl Plot {
         shown(x, self.logarithmic[0]) && shown(y, self.logarithmic[1])
     }
 
-    /// All lines as they lie between the axes: (x, y) in 0..1.
+    /// All lines in the coordinates of the axes: (x, y) in 0..1.
     fn lines_within(&self) -> Vec<Vec<(f64, f64)>> {
         let scaled = |value: f64, logarithmic: bool| if logarithmic { value.log10() } else { value };
         let (x, y) = self.ranges();
@@ -230,7 +230,7 @@ impl Plot {
         self.series.iter().map(|series| shown(&series.points)).collect()
     }
 
-    /// What the axes must span: never empty, with a little air above and below.
+    /// The ranges of the axes: never empty, with a margin above and below.
     fn ranges(&self) -> (Range<f64>, Range<f64>) {
         let points = self.series.iter().flat_map(|series| series.raw.iter().chain(&series.points));
         let none = [f64::INFINITY, f64::NEG_INFINITY];
@@ -255,7 +255,7 @@ impl Plot {
     }
 }
 
-/// The colour of the `series`-th line, from 0: red, green, blue.
+/// The color of the `series`-th line, from 0: red, green, blue.
 pub fn color(series: usize) -> [u8; 3] {
     let RGBColor(red, green, blue) = rgb(series);
     [red, green, blue]

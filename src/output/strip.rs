@@ -1,9 +1,10 @@
-//! Images over time: one row an image, one column a time step. Noising left to right, or denoising.
+//! Images over time: one row per image, one column per timestep. Noising left to right, or
+//! denoising.
 
 use super::grid::{Layout, grid};
 use super::images::{Images, Picture};
 
-/// `steps[k]` is the whole batch at the `k`-th time shown; the picture has a row for each image and
+/// `steps[k]` is the whole batch at the `k`-th time; the picture has a row for each image and
 /// a column for each step. Of `layout`, `columns` is not used.
 ///
 /// # Panics

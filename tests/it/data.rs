@@ -128,7 +128,7 @@ fn foreign_content_is_told_what_it_is() {
     says(&images_message(&[0, 0, 0x0d, 3, 0, 0, 0, 1]), &["element type 0x0d"]);
     says(&images_message(b"<!DOCTYPE html>"), &["web page"]);
     says(&images_message(b"PK\x03\x04 and more"), &["zip archive"]);
-    says(&images_message(&[9, 8, 7, 6, 5]), &["no IDX file", "09 08 07 06"]);
+    says(&images_message(&[9, 8, 7, 6, 5]), &["not an IDX file", "09 08 07 06"]);
     says(&images_message(&[]), &["empty"]);
     says(&images_message(&gzip(&[])), &["empty"]);
 }

@@ -150,7 +150,7 @@ fn images_that_differ() {
     let tall = png(1, 2, ColorType::Grayscale, BitDepth::Eight, &[1, 2]);
     let parts = ["1 x 2 pixels", "a.png is 2 x 1 pixels"];
     refused(&[("a.png", &first), ("b.png", &first), ("c.png", &tall), ("d.png", &tall)], "c.png", &parts);
-    refused(&[("a.png", &first), ("b.png", &rgb([0; 6]))], "b.png", &["in RGB", "a.png is", "in grey"]);
+    refused(&[("a.png", &first), ("b.png", &rgb([0; 6]))], "b.png", &["in RGB", "a.png is", "in grayscale"]);
     refused(&[("a.png", &first), ("b.jpeg", b"")], "b.jpeg", &["no PNG", "convert or remove"]);
 }
 
@@ -167,7 +167,7 @@ fn other_kinds_of_png() {
     let mut encoder = Encoder::new(&mut transparent, 1, 1);
     encoder.set_trns(vec![0, 0]);
     encoder.write_header().unwrap().write_image_data(&[7]).unwrap();
-    one(transparent, &["transparent colour"]);
+    one(transparent, &["transparent color"]);
     let whole = grey([1, 2]);
     // Cut in the signature, in the header, in the data, before the end.
     for end in [0, 4, 20, whole.len() - 20, whole.len() - 12] {
