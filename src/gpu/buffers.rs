@@ -1,8 +1,7 @@
 //! Named buffers that programs share, and reading buffers back.
 
-use super::context::Context;
 use super::device::Gpu;
-use super::pipeline::Submission;
+use super::submission::Submission;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
@@ -43,7 +42,7 @@ impl Buffers {
     }
 }
 
-/// Bytes on their way from the device.
+/// A read from the device that has been started.
 pub struct Readback {
     staging: wgpu::Buffer,
     mapped: Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
@@ -52,13 +51,13 @@ pub struct Readback {
 }
 
 impl Readback {
-    /// Waits for what was submitted before the read began, and returns the values.
+    /// Waits for everything submitted before the read was started, and returns the values.
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
-    pub fn wait<T: bytemuck::Pod>(self, ctx: &Context) -> Result<Vec<T>> {
-        ctx.wait_for(&self.submitted)?;
-        let lost = || Error::Device("a read was abandoned: the device was lost".into());
+    pub fn wait<T: bytemuck::Pod>(self, gpu: &Gpu) -> Result<Vec<T>> {
+        gpu.wait_for(&self.submitted)?;
+        let lost = || Error::Device("a read was canceled: the device was lost".into());
         self.mapped.recv().map_err(|_| lost())?.map_err(|e| Error::Device(e.to_string()))?;
         let view = self.staging.slice(..).get_mapped_range().map_err(|e| Error::Device(e.to_string()))?;
         let bytes: Vec<u8> = view[..self.bytes].to_vec();
@@ -100,7 +99,7 @@ impl Gpu {
         let submitted = Submission(self.queue.submit([encoder.finish()]));
         let (sender, mapped) = channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-            let _ = sender.send(result); // the receiver is gone only if nobody waits any more
+            let _ = sender.send(result); // fails only if the readback was dropped
         });
         self.check()?;
         Ok(Readback { staging, mapped, submitted, bytes: bytes as usize })

@@ -2,7 +2,7 @@
 
 use super::buffers::{Buffers, Readback};
 use super::device::Gpu;
-use super::pipeline::Submission;
+use super::submission::Submission;
 use super::target::Target;
 use crate::{Error, Result};
 use std::rc::Rc;
@@ -83,10 +83,11 @@ impl Context {
     /// Reads `count` values at `offset` bytes of a named buffer; waits for the device.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no buffer of this name, [`Error::Device`] if the device was lost.
+    /// [`Error::Config`] if there is no buffer of this name, [`Error::Device`] if the device was
+    /// lost.
     pub fn read<T: bytemuck::Pod>(&self, name: &str, offset: u64, count: usize) -> Result<Vec<T>> {
         let bytes = (count * size_of::<T>()) as u64;
-        self.start_read(name, offset, bytes)?.wait(self)
+        self.start_read(name, offset, bytes)?.wait(&self.gpu)
     }
 
     /// Starts to read `bytes` at `offset`, as they are after everything submitted so far, without

@@ -1,37 +1,26 @@
-//! One open device: its limits, its errors, its pipelines.
+//! One open device: its target, its pipelines, its errors.
 
 use super::adapter::{self, AdapterChoice};
-use super::pipeline::{PipelineCache, Submission};
+use super::pipeline_cache::{BoundsChecks, Pipeline, PipelineCache};
+use super::shader::Entry;
+use super::submission::Submission;
 use super::target::Target;
 use crate::{Error, Result};
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Whether kernels are compiled with naga's run-time checks of array bounds and integer division. (Its third, a counter in every loop, stops
-/// drivers from unrolling the loops that kernels depend on.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BoundsChecks {
-    /// As WebGPU demands.
-    On,
-    /// Left out: the tests prove that no kernel leaves its buffers, and run both ways.
-    Off,
-}
-
-/// An open GPU. One is made per process; programs and memory are made from it.
+/// An open device. A process opens one, and makes a [`Context`](super::Context) from it.
 pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    pub(super) pipelines: RefCell<PipelineCache>,
-    pub(super) checks: BoundsChecks,
+    pipelines: RefCell<PipelineCache>,
     adapter: AdapterChoice,
-    target: Cell<Target>,
-    replaced: RefCell<HashMap<String, String>>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
 impl Gpu {
-    /// Opens the best adapter, or the one whose number or part of name is given.
+    /// Opens the best adapter, or the one with this number or with this part of its name.
     ///
     /// # Errors
     /// No adapter, none that matches, or a device that cannot be opened.
@@ -39,7 +28,7 @@ impl Gpu {
         Gpu::open_with(wanted, BoundsChecks::Off)
     }
 
-    /// [`Gpu::open`], with the run-time checks named.
+    /// [`Gpu::open`] with or without run-time checks in the kernels.
     ///
     /// # Errors
     /// As [`Gpu::open`].
@@ -68,58 +57,43 @@ impl Gpu {
                 note(&lost, format!("the device was lost ({message}); the last checkpoint is intact, resume from it"));
             }
         });
-        Ok(Gpu {
-            device,
-            queue,
-            pipelines: RefCell::default(),
-            checks,
-            adapter: choice,
-            target: Cell::new(target),
-            replaced: RefCell::default(),
-            failure,
-        })
+        Ok(Gpu { device, queue, pipelines: RefCell::new(PipelineCache::new(target, checks)), adapter: choice, failure })
     }
 
-    /// The adapter that was taken.
+    /// The adapter that was opened.
     pub fn adapter(&self) -> &AdapterChoice {
         &self.adapter
     }
 
     /// The target that tapes are recorded for.
     pub fn target(&self) -> Target {
-        self.target.get()
+        self.pipelines.borrow().target()
     }
 
     /// Uses this target from now on. Tests and benches compare kernel variants on one device.
     pub fn set_target(&self, target: Target) {
-        self.pipelines.borrow_mut().clear();
-        self.target.set(target);
+        self.pipelines.borrow_mut().set_target(target);
     }
 
-    /// The largest binding in bytes; a tensor may not be larger.
+    /// Size of the largest binding in bytes. A tensor may not be larger.
     pub fn max_binding(&self) -> u64 {
         self.device.limits().max_storage_buffer_binding_size
     }
 
-    /// Compiles another text for a shader, or for a file of the prelude (`prelude/common`), from now on (its own again for `None`): how the
-    /// mutation run reaches the device.
+    /// Uses `text` for a shader or for a file of the prelude (`prelude/common`) from now on; `None`
+    /// restores its own. The mutation tests need it.
     pub fn replace_shader(&self, name: &str, text: Option<String>) {
-        self.pipelines.borrow_mut().clear();
-        let mut replaced = self.replaced.borrow_mut();
-        match text {
-            Some(text) => replaced.insert(name.to_owned(), text),
-            None => replaced.remove(name),
-        };
+        self.pipelines.borrow_mut().replace_shader(name, text);
     }
 
-    pub(super) fn replacement(&self, name: &str) -> Option<String> {
-        self.replaced.borrow().get(name).cloned()
+    pub(super) fn pipeline(&self, entry: &'static Entry, constants: &[f64]) -> Rc<Pipeline> {
+        self.pipelines.borrow_mut().pipeline(&self.device, entry, constants)
     }
 
-    /// What the device has reported since it was opened, as an error.
+    /// Fails if the device has reported an error since it was opened.
     ///
     /// # Errors
-    /// [`Error::Device`] with the first report: the device was lost, or refused a command.
+    /// [`Error::Device`] with the first report: the device was lost, or it rejected a command.
     pub fn check(&self) -> Result<()> {
         match self.failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             Some(message) => Err(Error::Device(message.clone())),
@@ -127,17 +101,17 @@ impl Gpu {
         }
     }
 
-    /// Waits until a run is over.
+    /// Waits until a submitted run has finished.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device was lost before the run was over, or has reported anything else.
-    pub fn wait_for(&self, ticket: &Submission) -> Result<()> {
-        let submission = wgpu::PollType::Wait { submission_index: Some(ticket.0.clone()), timeout: None };
-        self.device.poll(submission).map_err(|e| Error::Device(e.to_string()))?;
+    /// [`Error::Device`] if the device was lost, or has reported another error.
+    pub fn wait_for(&self, submission: &Submission) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission.0.clone()), timeout: None };
+        self.device.poll(wait).map_err(|e| Error::Device(e.to_string()))?;
         self.check()
     }
 
-    /// Waits until everything submitted has run.
+    /// Waits until everything submitted has finished.
     ///
     /// # Errors
     /// As [`Gpu::wait_for`].

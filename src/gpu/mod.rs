@@ -1,27 +1,59 @@
-//! The device: adapters, buffers, pipelines, time stamps. The only folder that names `wgpu`.
+//! The device: adapters, buffers, pipelines, time stamps. The only module that names `wgpu`.
 //!
-//! It runs kernels over named memory, and does not know what they compute.
+//! It runs kernels on named buffers, and does not know what they compute. A [`Context`] is an open
+//! device with its named buffers:
+//!
+//! ```no_run
+//! use degrain::gpu::Context;
+//!
+//! let mut ctx = Context::open(None)?; // the best adapter
+//! println!("{}, {} kernels", ctx.gpu.adapter(), ctx.target());
+//! ctx.require("table", 16)?; // bytes, filled with zeros
+//! ctx.write("table", 0, &[1.0f32, 2.0])?;
+//! assert_eq!(ctx.read::<f32>("table", 0, 4)?, [1.0, 2.0, 0.0, 0.0]);
+//! # Ok::<(), degrain::Error>(())
+//! ```
+//!
+//! Tapes are recorded for a [`Target`], which needs no device:
+//!
+//! ```
+//! use degrain::gpu::{Capabilities, DeviceClass, KernelVariant, SubgroupRange, Target};
+//!
+//! let target = Target::choose(Capabilities {
+//!     class: DeviceClass::Integrated,
+//!     subgroups: Some(SubgroupRange { min: 8, max: 32 }),
+//!     workgroup_memory: 65_536,
+//!     f16: true,
+//! });
+//! assert_eq!(target.variant, KernelVariant::Tiled);
+//! ```
 
 mod adapter;
 mod buffers;
+mod commands;
 mod context;
 mod device;
-mod pipeline;
+mod pipeline_cache;
 mod shader;
+mod submission;
 mod target;
 mod timing;
 
 pub use adapter::{AdapterChoice, list_adapters};
 pub use buffers::{Buffers, Readback};
+pub use commands::{BoundCall, BufferSizes, BufferSlot, CommandList};
 pub use context::Context;
-pub use device::{BoundsChecks, Gpu};
-pub use pipeline::{BoundCall, BufferSlot, CommandList, Submission};
+pub use device::Gpu;
+pub use pipeline_cache::BoundsChecks;
 pub use shader::{Access, Binding, Entry, Shader, link};
+pub use submission::Submission;
 pub use target::{Capabilities, DeviceClass, KernelVariant, SubgroupRange, Target};
 
-/// Bytes to which the storage of every tensor is padded, so that kernels may take it as `array<vec4<f32>>`.
+/// The storage of every tensor is padded to a multiple of this many bytes, so that kernels can read
+/// it as `array<vec4<f32>>`.
 pub const STORAGE_PADDING: u64 = 16;
-/// Alignment of a binding's offset in a buffer (the portable limit).
+/// The offset of a binding in its buffer is a multiple of this many bytes (the portable limit).
 pub const OFFSET_ALIGNMENT: u64 = 256;
-/// Workgroups a dispatch may have in one dimension (the portable limit); larger grids are folded into two.
+/// Most workgroups in one dimension of a dispatch (the portable limit). Larger grids are folded
+/// into two dimensions.
 pub const MAX_WORKGROUPS: u32 = 65_535;

@@ -1,13 +1,13 @@
-//! What `build.rs` writes about each shader, and how a shader is linked with the prelude.
+//! Descriptions of shaders, which `build.rs` generates, and linking with the prelude.
 
 use super::target::{KernelVariant, Target};
 
 /// One WGSL file, before linking.
 #[derive(Debug)]
 pub struct Shader {
-    /// Name of its file without extension.
+    /// Name of the file without extension.
     pub name: &'static str,
-    /// Its text, without the prelude.
+    /// Its text without the prelude.
     pub text: &'static str,
 }
 
@@ -33,33 +33,36 @@ pub struct Binding {
     pub access: Access,
 }
 
-/// A compute entry point, as read from the shader.
+/// A compute entry point, as `build.rs` reads it from the shader.
 #[derive(Debug)]
 pub struct Entry {
-    /// The file it stands in.
+    /// Its shader.
     pub shader: &'static Shader,
-    /// Its name in the file.
+    /// Its name in the shader.
     pub name: &'static str,
-    /// `shader.entry`: the name in listings and profiles.
+    /// `shader.entry`, its name in listings and profiles.
     pub label: &'static str,
     /// Its storage buffers by binding number.
     pub bindings: &'static [Binding],
-    /// The overrides that must be given.
+    /// Its overrides without default.
     pub constants: &'static [&'static str],
     /// Binding number and size in bytes of its uniform `dims`.
     pub uniform: Option<(u32, u32)>,
     /// Whether it reads the uniform `step`.
     pub takes_step: bool,
-    /// Workgroup size, as linked for an 8-lane broadcast device (elementwise kernels have the same in every form).
+    /// Workgroup size in the subgroup variant with 8 lanes. Elementwise kernels have the same size
+    /// for all targets.
     pub workgroup_size: [u32; 3],
 }
 
-/// The WGSL that is compiled for a target: the shader's text, then the prelude (module scope is order-free, so line numbers stay true).
+/// The WGSL that is compiled for a target: the shader's text, then the prelude. WGSL allows use
+/// before declaration, and in this order the line numbers of error messages are the file's.
 pub fn link(text: &str, target: Target) -> String {
     link_with(text, target, |_| None)
 }
 
-/// [`link`], with another text for the prelude files (by name, with their folder) for which `replacement` has one.
+/// [`link`] with another text for each prelude file for which `replacement` returns one, given a
+/// name such as `prelude/common`.
 pub(super) fn link_with(text: &str, target: Target, replacement: impl Fn(&str) -> Option<String>) -> String {
     let mut linked = text.to_owned();
     for (name, text) in prelude(target) {
@@ -69,7 +72,7 @@ pub(super) fn link_with(text: &str, target: Target, replacement: impl Fn(&str) -
     linked
 }
 
-/// Files of the prelude for a target: names below `shaders/` without extension, and texts.
+/// The prelude files of a target: name below `shaders/` without extension, and text.
 fn prelude(target: Target) -> Vec<(&'static str, &'static str)> {
     macro_rules! file {
         ($name:literal) => {

@@ -121,8 +121,8 @@ impl Target {
         Target { variant: KernelVariant::Tiled, ..self }
     }
 
-    /// Lanes of a subgroup in the subgroup variant: 4, 8 or 16. The tiled variant uses no subgroups,
-    /// and is linked for 8 lanes.
+    /// Lanes of a subgroup in the subgroup variant: 4, 8 or 16. The tiled variant uses no
+    /// subgroups, and is linked for 8 lanes.
     pub fn lanes(self) -> u32 {
         match (self.variant, self.capabilities.subgroups) {
             (KernelVariant::Subgroup, Some(range)) => range.min,

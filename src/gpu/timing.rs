@@ -1,14 +1,15 @@
-//! The device's own time stamps around every kernel of a program.
+//! Timing of each kernel of a program with the device's time stamps.
 
+use super::commands::CommandList;
 use super::context::Context;
-use super::pipeline::CommandList;
 use crate::{Error, Result};
 
 impl CommandList {
-    /// Runs every kernel once in a pass of its own and returns its time on the device, in nanoseconds.
+    /// Runs each kernel once in a separate pass, and returns their times on the device in
+    /// nanoseconds.
     ///
     /// # Errors
-    /// The device has no time stamps.
+    /// [`Error::Device`] if the device has no time stamps or was lost.
     pub fn run_timed(&self, ctx: &Context, step: &[u8]) -> Result<Vec<f64>> {
         if !ctx.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Err(Error::Device(format!(
@@ -46,7 +47,7 @@ impl CommandList {
             }
             encoder.resolve_query_set(&set, 0..count, &resolved, 0);
             ctx.gpu.queue.submit([encoder.finish()]);
-            let stamps: Vec<u64> = ctx.gpu.start_read(&resolved, 0, size)?.wait(ctx)?;
+            let stamps: Vec<u64> = ctx.gpu.start_read(&resolved, 0, size)?.wait(&ctx.gpu)?;
             let period = f64::from(ctx.gpu.queue.get_timestamp_period());
             times.extend(stamps.chunks(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period));
         }

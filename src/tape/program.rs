@@ -5,7 +5,7 @@ use super::emit::Dispatch;
 use super::memory_plan::{Plan, PlanOptions};
 use super::record::{Storage, Tape, Tensor};
 use super::step::Step;
-use crate::gpu::{BoundCall, BufferSlot, CommandList, Context, OFFSET_ALIGNMENT, Submission};
+use crate::gpu::{BoundCall, BufferSizes, BufferSlot, CommandList, Context, OFFSET_ALIGNMENT, Submission};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -53,7 +53,9 @@ impl Program {
         }
         let plan = tape.plan(options);
         let uniforms = tape.calls().iter().filter(|call| call.dispatch.entry.uniform.is_some()).count() as u64;
-        let mut passes = CommandList::new(ctx, &plan.slots, size_of::<Step>() as u64, uniforms * OFFSET_ALIGNMENT)?;
+        let sizes =
+            BufferSizes { slots: &plan.slots, step: size_of::<Step>() as u64, dims: uniforms * OFFSET_ALIGNMENT };
+        let mut passes = CommandList::new(ctx, &sizes)?;
         for call in tape.calls() {
             let operands: Vec<(BufferSlot<'_>, u64)> = call
                 .dispatch

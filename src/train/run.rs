@@ -168,7 +168,7 @@ impl LogReader {
 
     fn take(&mut self, ctx: &Context, job: &Job<'_>, run_log: &mut RunLog) -> Result<()> {
         let Some((readback, step)) = self.pending.take() else { return Ok(()) };
-        let rows: Vec<f32> = readback.wait(ctx)?;
+        let rows: Vec<f32> = readback.wait(&ctx.gpu)?;
         run_log.arrived(step);
         let width = log_step::row_width(job.config.batch) as usize;
         for n in self.read..step {
