@@ -60,7 +60,7 @@ pub(super) fn record_answer(
     let list = t.named(&named("stages"), Shape::u32([stages]));
     let index = scheduled_timesteps(t, list, batch);
 
-    let scaled = model.process.span().iter().any(|&time| model.process.view(time).input != 1.0);
+    let scaled = model.process.t_range().iter().any(|&time| model.process.parameterization(time).c_in != 1.0);
     let mut seen = x;
     if scaled {
         let inputs = t.named(&named("inputs"), Shape::f32([stages, 2]));

@@ -66,14 +66,14 @@ impl Generator {
 
         let mut start = Tape::new(ctx.target());
         let mut x = randn(&mut start, stream::SAMPLE, shape);
-        if plan.prior != 1.0 {
-            x = affine(&mut start, x, plan.prior, 0.0);
+        if plan.prior_std != 1.0 {
+            x = affine(&mut start, x, plan.prior_std, 0.0);
         }
         start.keep(x, &named("x"));
 
         let stages = plan.stages.len().max(1) as u32;
         let corrects: Vec<bool> = plan.stages.iter().map(|s| matches!(s.action, Action::Correct { .. })).collect();
-        let keeps = plan.stages.iter().any(|s| matches!(s.action, Action::Move(u) if u.kept != 0.0));
+        let keeps = plan.stages.iter().any(|s| matches!(s.action, Action::Move(u) if u.h != 0.0));
         let learned = plan.stages.iter().any(|s| matches!(s.action, Action::MoveLearned { .. }));
         let target = ctx.target();
         let record = |correct: bool| -> Tape {

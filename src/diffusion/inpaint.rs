@@ -35,7 +35,7 @@ pub fn inpaint(
     progress: &mut dyn FnMut(f64) -> Result<()>,
 ) -> Result<()> {
     let single = |stage: &super::sampler::Stage| match stage.action {
-        Action::Move(update) => update.kept == 0.0,
+        Action::Move(update) => update.h == 0.0,
         Action::MoveLearned { .. } => true,
         Action::Correct { .. } => false,
     };

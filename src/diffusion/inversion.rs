@@ -12,12 +12,12 @@ use crate::Result;
 pub fn plan(process: &dyn Process, spec: &StepSpec) -> Result<SamplingPlan> {
     let mut times: Vec<f64> = match process.schedule() {
         Some(_) => discrete_timesteps(process, spec)?.1.into_iter().map(f64::from).collect(),
-        None => process.grid(spec.steps),
+        None => process.timesteps(spec.steps),
     };
     times.reverse();
     let stage = |pair: &[f64]| {
         let next = process.marginal(pair[1]);
-        let update = Update { image: next.alpha, noise: next.sigma, ..Update::default() };
+        let update = Update { x0: next.alpha, eps: next.sigma, ..Update::default() };
         Stage { time: pair[0], action: Action::Move(update) }
     };
     Ok(assemble(process, times.windows(2).map(stage).collect(), None, f32::INFINITY))

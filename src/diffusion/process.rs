@@ -23,7 +23,7 @@ pub struct Marginal {
 
 impl Marginal {
     /// sigma / alpha, by which the processes can be compared; infinite in pure noise.
-    pub fn ratio(&self) -> f64 {
+    pub fn sigma_ratio(&self) -> f64 {
         self.sigma / self.alpha
     }
 
@@ -40,9 +40,9 @@ impl Marginal {
 
 /// What the network is shown and asked at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct View {
+pub struct Parameterization {
     /// Factor of x_t at the network's input.
-    pub input: f64,
+    pub c_in: f64,
     /// The time as the network is told it.
     pub time: f64,
     /// (p, q): the network is to answer p x_0 + q eps.
@@ -95,47 +95,47 @@ pub trait Process: Debug {
     fn family(&self) -> Family;
 
     /// The times between which samplers go: that of noise, and that of the image.
-    fn span(&self) -> [f64; 2];
+    fn t_range(&self) -> [f64; 2];
 
     /// The earliest time that training reaches, from which likelihoods are computed: there an image is its own, but for the noise of that time.
-    fn earliest(&self) -> f64 {
-        self.span()[1]
+    fn t_eps(&self) -> f64 {
+        self.t_range()[1]
     }
 
     /// The path at a time.
     fn marginal(&self, t: f64) -> Marginal;
 
-    /// The time at which sigma / alpha has a value: the inverse of [`Marginal::ratio`].
+    /// The time at which sigma / alpha has a value: the inverse of [`Marginal::sigma_ratio`].
     fn time_of_ratio(&self, ratio: f64) -> f64;
 
     /// What the network is shown and asked at a time.
-    fn view(&self, t: f64) -> View;
+    fn parameterization(&self, t: f64) -> Parameterization;
 
     /// The times that training draws from, all equally probable.
     fn training_times(&self) -> Vec<f64>;
 
     /// Standard deviation of the noise that samplers start from.
-    fn prior(&self) -> f64 {
+    fn prior_std(&self) -> f64 {
         1.0
     }
 
     /// Times for `steps` steps of a solver, from noise on; the image itself comes after the last. Those of Karras et al. 2022, eq. 5
     /// (rho = 7), unless the process has better ones.
-    fn grid(&self, steps: u32) -> Vec<f64> {
-        let [noise, image] = self.span().map(|t| self.marginal(t).ratio().powf(1.0 / 7.0));
+    fn timesteps(&self, steps: u32) -> Vec<f64> {
+        let [noise, image] = self.t_range().map(|t| self.marginal(t).sigma_ratio().powf(1.0 / 7.0));
         let part = |k: u32| if steps > 1 { f64::from(k) / f64::from(steps - 1) } else { 0.0 };
         (0..steps).map(|k| self.time_of_ratio((noise + part(k) * (image - noise)).powi(7))).collect()
     }
 
     /// Where a solver's step is straight at a time: for x / alpha as a function of sigma / alpha the slope is eps (Song et al. 2021a, eq. 14).
-    fn frame(&self, t: f64) -> SolverCoords {
+    fn solver_coords(&self, t: f64) -> SolverCoords {
         let at = self.marginal(t);
-        SolverCoords { scale: at.alpha, coordinate: at.ratio(), slope: [0.0, 1.0] }
+        SolverCoords { scale: at.alpha, coordinate: at.sigma_ratio(), slope: [0.0, 1.0] }
     }
 
     /// The frame of the image itself, where sigma is 0.
     fn image_coords(&self) -> SolverCoords {
-        SolverCoords { scale: 1.0, coordinate: 0.0, slope: self.frame(self.span()[1]).slope }
+        SolverCoords { scale: 1.0, coordinate: 0.0, slope: self.solver_coords(self.t_range()[1]).slope }
     }
 
     /// The schedule of a process of discrete time steps.
@@ -146,7 +146,7 @@ pub trait Process: Debug {
     /// (c0, c1, c2, c3) such that x_0 = c0 x + c1 m and eps = c2 x + c3 m, for the noisy image x and the network's answer m: both are linear in
     /// x_0 and eps.
     fn to_x0_eps(&self, t: f64) -> [f64; 4] {
-        let (at, [p, q]) = (self.marginal(t), self.view(t).target);
+        let (at, [p, q]) = (self.marginal(t), self.parameterization(t).target);
         let determinant = at.alpha * q - at.sigma * p;
         [q, -at.sigma, -p, at.alpha].map(|c| c / determinant)
     }
@@ -170,12 +170,12 @@ pub struct TrainingTables {
 
 impl TrainingTables {
     /// The tables of a process.
-    pub fn of(process: &dyn Process) -> TrainingTables {
+    pub fn new(process: &dyn Process) -> TrainingTables {
         let times = process.training_times();
-        let views: Vec<View> = times.iter().map(|&t| process.view(t)).collect();
-        let shown = |(&t, view): (&f64, &View)| {
+        let views: Vec<Parameterization> = times.iter().map(|&t| process.parameterization(t)).collect();
+        let shown = |(&t, view): (&f64, &Parameterization)| {
             let at = process.marginal(t);
-            [at.alpha, at.sigma].map(|factor| (view.input * factor) as f32)
+            [at.alpha, at.sigma].map(|factor| (view.c_in * factor) as f32)
         };
         TrainingTables {
             shown: times.iter().zip(&views).map(shown).collect(),

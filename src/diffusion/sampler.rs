@@ -14,17 +14,17 @@ use std::fmt::Debug;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Update {
     /// Weight of the predicted image.
-    pub image: f64,
+    pub x0: f64,
     /// Weight of the state.
-    pub state: f64,
+    pub x: f64,
     /// Weight of the predicted noise.
-    pub noise: f64,
+    pub eps: f64,
     /// Weight of fresh noise.
-    pub fresh: f64,
+    pub z: f64,
     /// Weight of what was kept.
-    pub kept: f64,
+    pub h: f64,
     /// Weights of image, state and noise in what is kept for later stages.
-    pub keep: [f64; 3],
+    pub h_next: [f64; 3],
 }
 
 /// What happens at a stage with the network's answer.
@@ -94,7 +94,7 @@ pub struct SamplingPlan {
     /// Bound on the magnitude of the predicted image; infinite for none.
     pub clip: f32,
     /// Standard deviation of the noise that is started from.
-    pub prior: f32,
+    pub prior_std: f32,
     /// For a trajectory of the adaptive solver, its span and tolerances; there are no stages then.
     pub ode: Option<([f64; 2], [f64; 2])>,
 }
@@ -163,14 +163,14 @@ pub(super) fn assemble(
     ode: Option<([f64; 2], [f64; 2])>,
     clip: f32,
 ) -> SamplingPlan {
-    let views: Vec<_> = stages.iter().map(|stage| process.view(stage.time)).collect();
+    let views: Vec<_> = stages.iter().map(|stage| process.parameterization(stage.time)).collect();
     SamplingPlan {
         times: views.iter().map(|view| view.time).collect(),
-        inputs: views.iter().map(|view| view.input as f32).collect(),
+        inputs: views.iter().map(|view| view.c_in as f32).collect(),
         table: stages.iter().map(|stage| row(process, stage)).collect(),
         stages,
         clip,
-        prior: process.prior() as f32,
+        prior_std: process.prior_std() as f32,
         ode,
     }
 }
@@ -178,11 +178,9 @@ pub(super) fn assemble(
 /// The row of the operators' table for a stage.
 pub(super) fn row(process: &dyn Process, stage: &Stage) -> [f32; COEFFICIENTS as usize] {
     let [c0, c1, c2, c3] = process.to_x0_eps(stage.time);
-    let with = |u: &Update, last: [f64; 4]| {
-        [c0, c1, c2, c3, u.image, u.state, u.noise, u.fresh, last[0], last[1], last[2], last[3]]
-    };
+    let with = |u: &Update, last: [f64; 4]| [c0, c1, c2, c3, u.x0, u.x, u.eps, u.z, last[0], last[1], last[2], last[3]];
     let row = match &stage.action {
-        Action::Move(u) => with(u, [u.kept, u.keep[0], u.keep[1], u.keep[2]]),
+        Action::Move(u) => with(u, [u.h, u.h_next[0], u.h_next[1], u.h_next[2]]),
         Action::MoveLearned { update, log_variance: [largest, smallest] } => {
             with(update, [0.0, 0.0, *largest, *smallest])
         }
@@ -205,14 +203,14 @@ pub(super) fn discrete_timesteps<'a>(
     let Some(noise) = process.schedule() else {
         return Err(Error::Config(format!("{} has no discrete time steps", process.describe())));
     };
-    Ok((noise, spec.spacing.timesteps(spec.steps, noise.steps(), spec.offset)?))
+    Ok((noise, spec.spacing.timesteps(spec.steps, noise.timesteps(), spec.offset)?))
 }
 
 /// A warning if the first visited time step, which gets pure noise, is one where the model expects to see something of the image.
 pub(super) fn late_start_warning(process: &dyn Process, times: &[f64]) -> Option<String> {
     let (noise, first) = (process.schedule()?, *times.first()? as u32);
     let bits = noise.kl_bits(first, 1.0);
-    let last = noise.steps() - 1;
+    let last = noise.timesteps() - 1;
     (first < last && bits > 0.01).then(|| {
         format!(
             "sampling starts with pure noise at time step {first} of 0..={last}, where the model expects something of an image ({bits:.3} bits \

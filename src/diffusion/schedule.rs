@@ -204,7 +204,7 @@ impl NoiseSchedule {
     }
 
     /// T, the number of time steps.
-    pub fn steps(&self) -> u32 {
+    pub fn timesteps(&self) -> u32 {
         self.betas.len() as u32
     }
 
@@ -231,7 +231,7 @@ impl NoiseSchedule {
     /// L_T in bits per dimension: KL(q(x_T | x_0) || N(0, 1)) averaged over the data (Ho et al. 2020, eq. 5), from the mean of the squares
     /// of the data's pixels on the scale [-1, 1].
     pub fn terminal_kl_bits(&self, second_moment: f64) -> f64 {
-        self.kl_bits(self.steps() - 1, second_moment)
+        self.kl_bits(self.timesteps() - 1, second_moment)
     }
 
     /// The same for x_t.
@@ -244,7 +244,7 @@ impl NoiseSchedule {
     pub fn warning(&self) -> Option<String> {
         let bits = self.terminal_kl_bits(1.0);
         let advice = match self.schedule.range() {
-            Some(range) if !range.rescale && self.steps() < 1000 => {
+            Some(range) if !range.rescale && self.timesteps() < 1000 => {
                 "scale the betas by 1000/T (`rescale_betas = true`)"
             }
             Some(_) => "use a larger `beta_end`, more time steps or the cosine schedule",
@@ -255,7 +255,7 @@ impl NoiseSchedule {
                 "the {} schedule with T = {} ends far from pure noise: L_T = {bits:.4} bits a dimension, and more than {FAR_FROM_NOISE} means \
                  that sampling starts from something the model never saw: {advice}",
                 self.schedule,
-                self.steps()
+                self.timesteps()
             )
         })
     }

@@ -20,7 +20,7 @@ pub fn table(
     decoder: f64,
 ) -> Vec<[f32; COEFFICIENTS as usize]> {
     let posterior = |t: u32| {
-        let t = t.max(1).min(noise.steps() - 1);
+        let t = t.max(1).min(noise.timesteps() - 1);
         posterior_variance(alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, t.checked_sub(1)))
     };
     let row = |t: u32| {
@@ -39,5 +39,5 @@ pub fn table(
         let first = if t == 0 { 1.0 } else { 0.0 };
         [k0, k1, image, state, smallest, low, high, first].map(|x| x as f32)
     };
-    (0..noise.steps()).map(row).collect()
+    (0..noise.timesteps()).map(row).collect()
 }

@@ -74,8 +74,8 @@ impl LossWeighting {
             )));
         }
         let weight = |&t: &f64| {
-            let (at, [p, q]) = (process.marginal(t), process.view(t).target);
-            let snr = at.ratio().powi(-2);
+            let (at, [p, q]) = (process.marginal(t), process.parameterization(t).target);
+            let snr = at.sigma_ratio().powi(-2);
             // Of the error in the image. That in the answer m = p x_0 + q eps, with x_t given, is -determinant / sigma times it.
             let determinant = at.alpha * q - at.sigma * p;
             let per_image = (at.sigma / determinant).powi(2);

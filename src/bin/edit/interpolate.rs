@@ -44,7 +44,7 @@ impl Interpolate {
         let end = |number: u32| -> Vec<f32> {
             let normal =
                 |i: usize| normal4(philox([stream::SAMPLE, 0, number, i as u32 / 4], key(self.model.seed)))[i % 4];
-            (0..pixels).map(|i| (normal(i) * f64::from(plan.prior)) as f32).collect()
+            (0..pixels).map(|i| (normal(i) * f64::from(plan.prior_std)) as f32).collect()
         };
         let row = |row: u32| {
             let (a, b) = (end(2 * row), end(2 * row + 1));

@@ -50,7 +50,7 @@ impl Invert {
         files::print(format!("root mean square difference to the images: {:.4} of a range of 2\n", error.sqrt()))?;
         if let Some(path) = &self.noise {
             let [channels, height, width] = loaded.image.map(|n| n as usize);
-            let unit: Vec<f32> = noise.iter().map(|x| x / forth.prior).collect();
+            let unit: Vec<f32> = noise.iter().map(|x| x / forth.prior_std).collect();
             let shape = vec![self.count, channels, height, width];
             let damaged = |e: safetensors::SafeTensorError| Error::file(path, e.to_string());
             let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(&unit)).map_err(damaged)?;
@@ -58,7 +58,7 @@ impl Invert {
             files::print(format!("{}\n", path.display()))?;
         }
         // Noise of a larger deviation is shown as what `sample` would start from.
-        let shown: Vec<f32> = noise.iter().map(|x| x / forth.prior).collect();
+        let shown: Vec<f32> = noise.iter().map(|x| x / forth.prior_std).collect();
         let text = format!("images, their noise, and what {} steps make of it", self.model.steps);
         loaded.save(&self.out, &[images, shown, again].concat(), self.count, &text)
     }

@@ -98,7 +98,7 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Samples> {
         let chosen = &labels[first as usize..(first + count) as usize];
         let start = given.as_ref().map(|noise| {
             let part = &noise[first as usize * each..][..count as usize * each];
-            padded(&part.iter().map(|x| plan.prior * x).collect::<Vec<f32>>(), batch as usize * each)
+            padded(&part.iter().map(|x| plan.prior_std * x).collect::<Vec<f32>>(), batch as usize * each)
         });
         generator.begin(&ctx, first, chosen, start.as_deref())?;
         let mut looks = 0;

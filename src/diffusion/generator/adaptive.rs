@@ -29,11 +29,11 @@ impl Generator {
 
     /// dx/dt of the probability flow at a time: alpha' x_0 + sigma' eps.
     fn velocity(&self, ctx: &Context, model: &Denoiser<'_>, t: f64, x: &[f64]) -> Result<Vec<f64>> {
-        let (at, view) = (model.process.marginal(t), model.process.view(t));
-        let update = Update { image: at.alpha_rate, noise: at.sigma_rate, ..Update::default() };
+        let (at, view) = (model.process.marginal(t), model.process.parameterization(t));
+        let update = Update { x0: at.alpha_rate, eps: at.sigma_rate, ..Update::default() };
         let stage = Stage { time: t, action: Action::Move(update) };
         let time = model.network.time_table(&[view.time]);
-        self.load(ctx, &time, &[view.input as f32], &row(model.process, &stage), &[])?;
+        self.load(ctx, &time, &[view.c_in as f32], &row(model.process, &stage), &[])?;
         self.set_images(ctx, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
         let program = self.advance.as_ref().expect("an adaptive plan has a program that moves");
         program.run(ctx, &self.step(0, 0))?;

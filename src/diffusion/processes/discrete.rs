@@ -4,7 +4,7 @@
 
 use crate::Result;
 use crate::diffusion::prediction::Prediction;
-use crate::diffusion::process::{Family, Marginal, Process, View};
+use crate::diffusion::process::{Family, Marginal, Parameterization, Process};
 use crate::diffusion::schedule::NoiseSchedule;
 
 /// A schedule, and what is predicted along it.
@@ -35,14 +35,14 @@ impl Discrete {
 impl Process for Discrete {
     fn describe(&self) -> String {
         let (schedule, prediction) = (self.noise.schedule(), self.prediction);
-        format!("{schedule} schedule, T = {}, predicts {prediction}", self.noise.steps())
+        format!("{schedule} schedule, T = {}, predicts {prediction}", self.noise.timesteps())
     }
 
     fn family(&self) -> Family {
         Family::Discrete
     }
 
-    fn span(&self) -> [f64; 2] {
+    fn t_range(&self) -> [f64; 2] {
         // In pure noise there is no ratio to step from: solvers begin one time step later.
         let pure = usize::from(self.noise.ends_in_pure_noise());
         [(self.last() - pure) as f64, 0.0]
@@ -79,14 +79,14 @@ impl Process for Discrete {
         (above - 1) as f64 + part
     }
 
-    fn view(&self, t: f64) -> View {
+    fn parameterization(&self, t: f64) -> Parameterization {
         let at = self.marginal(t);
         let target = match self.prediction {
             Prediction::Epsilon => [0.0, 1.0],
             Prediction::Sample => [1.0, 0.0],
             Prediction::VPrediction => [-at.sigma, at.alpha],
         };
-        View { input: 1.0, time: t, target }
+        Parameterization { c_in: 1.0, time: t, target }
     }
 
     fn training_times(&self) -> Vec<f64> {

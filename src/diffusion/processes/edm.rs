@@ -7,7 +7,7 @@
 
 use super::middles;
 use super::normal::quantile;
-use crate::diffusion::process::{Family, Marginal, Process, View};
+use crate::diffusion::process::{Family, Marginal, Process, Parameterization};
 use serde::{Deserialize, Serialize};
 
 /// The process of EDM.
@@ -63,7 +63,7 @@ impl Process for Edm {
         Family::Edm
     }
 
-    fn span(&self) -> [f64; 2] {
+    fn t_range(&self) -> [f64; 2] {
         [self.sigma_max, self.sigma_min]
     }
 
@@ -76,9 +76,9 @@ impl Process for Edm {
     }
 
     /// F = (x_0 - c_skip x) / c_out, written in x_0 and eps.
-    fn view(&self, t: f64) -> View {
+    fn parameterization(&self, t: f64) -> Parameterization {
         let (data, size) = (self.data(), t.hypot(self.data()));
-        View { input: size.recip(), time: 250.0 * t.ln(), target: [t / (data * size), -data / size] }
+        Parameterization { c_in: size.recip(), time: 250.0 * t.ln(), target: [t / (data * size), -data / size] }
     }
 
     /// log(sigma) ~ N(p_mean, p_std²), by equally probable parts.
@@ -86,7 +86,7 @@ impl Process for Edm {
         middles().map(|u| (self.p_mean + self.p_std * quantile(u)).exp()).collect()
     }
 
-    fn prior(&self) -> f64 {
+    fn prior_std(&self) -> f64 {
         self.sigma_max
     }
 }

@@ -4,7 +4,7 @@
 //! papers' direction.
 
 use super::middles;
-use crate::diffusion::process::{Family, SolverCoords, Marginal, Process, View};
+use crate::diffusion::process::{Family, SolverCoords, Marginal, Process, Parameterization};
 use serde::{Deserialize, Serialize};
 
 /// Flow matching on straight paths.
@@ -27,7 +27,7 @@ impl Process for Flow {
         Family::Flow
     }
 
-    fn span(&self) -> [f64; 2] {
+    fn t_range(&self) -> [f64; 2] {
         [1.0, 0.0]
     }
 
@@ -41,8 +41,8 @@ impl Process for Flow {
     }
 
     /// The time is told on the scale of a thousand time steps.
-    fn view(&self, t: f64) -> View {
-        View { input: 1.0, time: 999.0 * t, target: [-1.0, 1.0] }
+    fn parameterization(&self, t: f64) -> Parameterization {
+        Parameterization { c_in: 1.0, time: 999.0 * t, target: [-1.0, 1.0] }
     }
 
     fn training_times(&self) -> Vec<f64> {
@@ -50,12 +50,12 @@ impl Process for Flow {
     }
 
     /// Equal steps from pure noise: the last time is 1/n.
-    fn grid(&self, steps: u32) -> Vec<f64> {
+    fn timesteps(&self, steps: u32) -> Vec<f64> {
         (0..steps).rev().map(|k| f64::from(k + 1) / f64::from(steps)).collect()
     }
 
     /// x itself as a function of t.
-    fn frame(&self, t: f64) -> SolverCoords {
+    fn solver_coords(&self, t: f64) -> SolverCoords {
         SolverCoords { scale: 1.0, coordinate: t, slope: [-1.0, 1.0] }
     }
 }

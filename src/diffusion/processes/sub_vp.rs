@@ -3,7 +3,7 @@
 //! alpha = exp(-B/2), sigma = 1 - exp(-B), with the beta and B of [`Vp`]: never more noise than there, and the same in the end.
 
 use super::vp::{EARLIEST, Vp};
-use crate::diffusion::process::{Family, Marginal, Process, View};
+use crate::diffusion::process::{Family, Marginal, Process, Parameterization};
 use serde::{Deserialize, Serialize};
 
 /// Sub-variance preserving equation: the numbers of [`Vp`], with less noise.
@@ -27,11 +27,11 @@ impl Process for SubVp {
         Family::Sde
     }
 
-    fn span(&self) -> [f64; 2] {
+    fn t_range(&self) -> [f64; 2] {
         [1.0, EARLIEST[0]]
     }
 
-    fn earliest(&self) -> f64 {
+    fn t_eps(&self) -> f64 {
         EARLIEST[1]
     }
 
@@ -47,8 +47,8 @@ impl Process for SubVp {
         self.0.time_of(2.0 * (0.5 * ratio).asinh())
     }
 
-    fn view(&self, t: f64) -> View {
-        self.0.view(t)
+    fn parameterization(&self, t: f64) -> Parameterization {
+        self.0.parameterization(t)
     }
 
     fn training_times(&self) -> Vec<f64> {

@@ -6,7 +6,7 @@
 
 use super::middles;
 use super::vp::EARLIEST;
-use crate::diffusion::process::{Family, Marginal, Process, View};
+use crate::diffusion::process::{Family, Marginal, Process, Parameterization};
 use serde::{Deserialize, Serialize};
 
 /// Variance exploding equation.
@@ -53,7 +53,7 @@ impl Process for Ve {
     }
 
     /// Down to 1e-5 (Song et al. 2021, appendix C).
-    fn span(&self) -> [f64; 2] {
+    fn t_range(&self) -> [f64; 2] {
         [1.0, EARLIEST[1]]
     }
 
@@ -67,16 +67,16 @@ impl Process for Ve {
     }
 
     /// The time is told on the scale of a thousand time steps: it is the logarithm of sigma.
-    fn view(&self, t: f64) -> View {
+    fn parameterization(&self, t: f64) -> Parameterization {
         let sigma = self.marginal(t).sigma;
-        View { input: (IMAGE_VARIANCE + sigma * sigma).sqrt().recip(), time: 999.0 * t, target: [0.0, 1.0] }
+        Parameterization { c_in: (IMAGE_VARIANCE + sigma * sigma).sqrt().recip(), time: 999.0 * t, target: [0.0, 1.0] }
     }
 
     fn training_times(&self) -> Vec<f64> {
         middles().map(|u| EARLIEST[1] + u * (1.0 - EARLIEST[1])).collect()
     }
 
-    fn prior(&self) -> f64 {
+    fn prior_std(&self) -> f64 {
         self.sigma_max
     }
 }

@@ -4,7 +4,7 @@
 //! score times -sigma.
 
 use super::middles;
-use crate::diffusion::process::{Family, Marginal, Process, View};
+use crate::diffusion::process::{Family, Marginal, Process, Parameterization};
 use serde::{Deserialize, Serialize};
 
 /// Variance preserving equation.
@@ -61,11 +61,11 @@ impl Process for Vp {
         Family::Sde
     }
 
-    fn span(&self) -> [f64; 2] {
+    fn t_range(&self) -> [f64; 2] {
         [1.0, EARLIEST[0]]
     }
 
-    fn earliest(&self) -> f64 {
+    fn t_eps(&self) -> f64 {
         EARLIEST[1]
     }
 
@@ -81,8 +81,8 @@ impl Process for Vp {
     }
 
     /// The time is told on the scale of a thousand time steps.
-    fn view(&self, t: f64) -> View {
-        View { input: 1.0, time: 999.0 * t, target: [0.0, 1.0] }
+    fn parameterization(&self, t: f64) -> Parameterization {
+        Parameterization { c_in: 1.0, time: 999.0 * t, target: [0.0, 1.0] }
     }
 
     fn training_times(&self) -> Vec<f64> {

@@ -1,8 +1,12 @@
-//! Implicit sampling (Song et al. 2021, eq. 12), as diffusers' DDIMScheduler.
+//! Implicit sampling, DDIM (Song et al. 2021a, eq. 12), as diffusers' DDIMScheduler.
 //!
-//! x' = sqrt(abar_p) x_0 + sqrt(1 - abar_p - sigma²) e + sigma z, sigma = eta · the posterior's standard deviation (eq. 16).
-//! p = t - T/n (rounded down), whatever the spacing: so diffusers has it. The image is clipped and the noise is not computed anew, unless
-//! asked for.
+//! ```text
+//! x' = sqrt(abar_p) x_0 + sqrt(1 - abar_p - sigma²) eps + sigma z
+//! sigma = eta sqrt((1 - abar_p) / (1 - abar_t) (1 - abar_t / abar_p))        (eq. 16)
+//! ```
+//!
+//! p = t - T/n (rounded down) for any spacing, as in diffusers. x_0 is clipped. eps is the network's, unless
+//! `use_clipped_model_output` is set: then eps = (x - sqrt(abar_t) x_0) / sqrt(1 - abar_t) with the clipped x_0.
 
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{
@@ -44,17 +48,18 @@ impl Sampler for Ddim {
     fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
         let (noise, timesteps) = discrete_timesteps(process, spec)?;
         let stage = |&t: &u32| {
-            let next = t.checked_sub(noise.steps() / spec.steps);
+            let next = t.checked_sub(noise.timesteps() / spec.steps);
             let next = if self.to_image { next } else { next.or(Some(0)) };
-            let (bar, bar_next) = (alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, next));
-            let fresh = self.eta * posterior_variance(bar, bar_next).max(0.0).sqrt();
-            let (image, direction) = (bar_next.sqrt(), (1.0 - bar_next - fresh * fresh).max(0.0).sqrt());
+            let alpha_bar = alpha_bar_at(noise, Some(t));
+            let alpha_bar_next = alpha_bar_at(noise, next);
+            let z = self.eta * posterior_variance(alpha_bar, alpha_bar_next).max(0.0).sqrt();
+            let x0 = alpha_bar_next.sqrt();
+            let eps = (1.0 - alpha_bar_next - z * z).max(0.0).sqrt();
             let update = if self.from_clipped {
-                // e = (x - sqrt(abar_t) x_0) / sqrt(1 - abar_t) of the clipped x_0, put in.
-                let state = direction / (1.0 - bar).sqrt();
-                Update { image: image - state * bar.sqrt(), state, fresh, ..Update::default() }
+                let x = eps / (1.0 - alpha_bar).sqrt();
+                Update { x0: x0 - x * alpha_bar.sqrt(), x, z, ..Update::default() }
             } else {
-                Update { image, noise: direction, fresh, ..Update::default() }
+                Update { x0, eps, z, ..Update::default() }
             };
             Stage { time: f64::from(t), action: Action::Move(update) }
         };

@@ -1,8 +1,11 @@
 //! Ancestral sampling (Ho et al. 2020, algorithm 2), as diffusers' DDPMScheduler.
 //!
-//! In the form of the posterior mean (eq. 7) of the predicted image, which can be clipped; the noise form of algorithm 2 cannot.
-//! With alpha = abar_t/abar_p and beta = 1 - alpha, p being the time step visited next (nothing but image after the last):
-//! x' = sqrt(abar_p) beta/(1 - abar_t) x_0 + sqrt(alpha) (1 - abar_p)/(1 - abar_t) x + sigma z
+//! In the form of the posterior mean (eq. 7) of the predicted image, which can be clipped; the noise form of algorithm 2
+//! cannot. With alpha = abar_t / abar_p and beta = 1 - alpha, where p is the next time step (abar_p = 1 after the last):
+//!
+//! ```text
+//! x' = sqrt(abar_p) beta / (1 - abar_t) x_0 + sqrt(alpha) (1 - abar_p) / (1 - abar_t) x + sigma z
+//! ```
 
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
@@ -35,14 +38,15 @@ impl Sampler for Ddpm {
     fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
         let (noise, timesteps) = discrete_timesteps(process, spec)?;
         let stage = |(k, &t): (usize, &u32)| {
-            let (bar, bar_next) = (alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, timesteps.get(k + 1).copied()));
-            let alpha = bar / bar_next;
-            let image = bar_next.sqrt() * (1.0 - alpha) / (1.0 - bar);
-            let state = alpha.sqrt() * (1.0 - bar_next) / (1.0 - bar);
-            let (small, large) = (posterior_variance(bar, bar_next).max(1e-20), 1.0 - alpha);
-            // After time step 0 there is no noise; after another last one there is, as in diffusers.
+            let alpha_bar = alpha_bar_at(noise, Some(t));
+            let alpha_bar_next = alpha_bar_at(noise, timesteps.get(k + 1).copied());
+            let alpha = alpha_bar / alpha_bar_next;
+            let x0 = alpha_bar_next.sqrt() * (1.0 - alpha) / (1.0 - alpha_bar);
+            let x = alpha.sqrt() * (1.0 - alpha_bar_next) / (1.0 - alpha_bar);
+            let (small, large) = (posterior_variance(alpha_bar, alpha_bar_next).max(1e-20), 1.0 - alpha);
+            // No noise is added after time step 0. A list that ends at another time step ends with noise, as in diffusers.
             let scale = if t > 0 { 1.0 } else { 0.0 };
-            let update = |fresh: f64| Update { image, state, fresh: scale * fresh, ..Update::default() };
+            let update = |std: f64| Update { x0, x, z: scale * std, ..Update::default() };
             let action = match self.variance {
                 Variance::FixedSmall => Action::Move(update(small.sqrt())),
                 Variance::FixedLarge => Action::Move(update(large.sqrt())),
@@ -56,7 +60,7 @@ impl Sampler for Ddpm {
     }
 
     fn warnings(&self, process: &dyn Process, times: &[f64]) -> Vec<String> {
-        let steps = process.schedule().map_or(0, |noise| noise.steps());
+        let steps = process.schedule().map_or(0, |noise| noise.timesteps());
         let few = self.variance == Variance::FixedLarge && times.len() < steps as usize;
         let warning = || {
             format!(

@@ -1,8 +1,13 @@
-//! DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2), as diffusers' DPMSolverMultistepScheduler: of order 2 with one stage a step.
+//! DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2), as diffusers' DPMSolverMultistepScheduler: order 2, one stage per step.
 //!
-//! With lambda = log(alpha/sigma), h the step of lambda and h_p the one before:
-//! x' = (sigma'/sigma) x + alpha' (1 - exp(-h)) D,  D = (1 + w) x_0 - w (x_0 of the step before),  w = h / (2 h_p)
-//! The first step has w = 0, and so has the last, which goes to the image, where lambda is infinite.
+//! With lambda = log(alpha / sigma), h the step of lambda and h_p the step before:
+//!
+//! ```text
+//! x' = (sigma' / sigma) x + alpha' (1 - exp(-h)) D
+//! D  = (1 + w) x_0 - w (x_0 of the step before),  w = h / (2 h_p)
+//! ```
+//!
+//! w is 0 in the first step, and in the last one, which goes to the image, where lambda is infinite.
 
 use crate::Result;
 use crate::diffusion::process::{Family, Marginal, Process};
@@ -31,11 +36,11 @@ impl Sampler for DpmSolver {
     fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
         let times = match process.schedule() {
             Some(_) => discrete_timesteps(process, spec)?.1.into_iter().map(f64::from).collect(),
-            None => process.grid(spec.steps),
+            None => process.timesteps(spec.steps),
         };
         let path: Vec<Marginal> = times.iter().map(|&t| process.marginal(t)).collect();
-        // From pure noise the step is infinite, and the next has w = 0.
-        let lambda_step = |from: &Marginal, to: &Marginal| (from.ratio() / to.ratio()).ln();
+        // From pure noise the step is infinite, so the next step has w = 0.
+        let lambda_step = |from: &Marginal, to: &Marginal| (from.sigma_ratio() / to.sigma_ratio()).ln();
         let stage = |(k, (&time, at)): (usize, (&f64, &Marginal))| {
             let next = path.get(k + 1);
             let (alpha, sigma) = next.map_or((1.0, 0.0), |next| (next.alpha, next.sigma));
@@ -44,13 +49,13 @@ impl Sampler for DpmSolver {
                 (Some(before), Some(next)) => 0.5 * lambda_step(at, next) / lambda_step(before, at),
                 _ => 0.0,
             };
-            let state = sigma / at.sigma;
-            let image = alpha - at.alpha * state; // alpha' (1 - exp(-h))
+            let x = sigma / at.sigma;
+            let x0 = alpha - at.alpha * x; // alpha' (1 - exp(-h))
             let update = Update {
-                image: (1.0 + weight) * image,
-                state,
-                kept: -weight * image,
-                keep: [1.0, 0.0, 0.0],
+                x0: (1.0 + weight) * x0,
+                x,
+                h: -weight * x0,
+                h_next: [1.0, 0.0, 0.0],
                 ..Update::default()
             };
             Stage { time, action: Action::Move(update) }

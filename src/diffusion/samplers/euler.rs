@@ -1,8 +1,9 @@
 //! Euler's method for the probability flow (Karras et al. 2022, algorithm 1 without its correction), as diffusers' EulerDiscreteScheduler.
 //!
-//! y' = y + (c' - c) dy/dc in the frames of the process (y = x/scale, c its coordinate), along its grid and at last to the image.
+//! y' = y + (c' - c) dy/dc in the solver coordinates of the process (y = x / scale, c the coordinate), through the process's
+//! timesteps and last to the image.
 
-use super::frames::Point;
+use super::probability_flow::SlopePoint;
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, StepSpec};
@@ -26,12 +27,12 @@ impl Sampler for Euler {
     }
 
     fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
-        let grid = process.grid(spec.steps);
+        let times = process.timesteps(spec.steps);
         let stage = |(k, &t): (usize, &f64)| {
-            let from = Point::at(process, t);
-            let to = grid.get(k + 1).map_or_else(|| process.image_coords(), |&next| process.frame(next));
-            from.step(&to, to.coordinate - from.frame.coordinate, 0.0)
+            let from = SlopePoint::new(process, t);
+            let to = times.get(k + 1).map_or_else(|| process.image_coords(), |&next| process.solver_coords(next));
+            from.step(&to, to.coordinate - from.coords.coordinate, 0.0)
         };
-        Ok(Trajectory::Stages(grid.iter().enumerate().map(stage).collect()))
+        Ok(Trajectory::Stages(times.iter().enumerate().map(stage).collect()))
     }
 }

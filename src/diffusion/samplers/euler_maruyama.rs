@@ -1,8 +1,8 @@
-//! The Euler-Maruyama method for the reverse equation dx = (f x - g² score) dt + g dw (Song et al. 2021, eq. 6).
+//! The Euler-Maruyama method for the reverse equation dx = (f x - g² score) dt + g dw (Song et al. 2021b, eq. 6).
 //!
-//! x' = (1 - f h) x + g² h score + g sqrt(h) z, in equal steps h of time; the last is made without noise.
+//! x' = (1 - f h) x + g² h score + g sqrt(h) z, in equal steps h of time. The last step adds no noise.
 
-use super::score::{along_score, equal_steps};
+use super::reverse_sde::{along_score, equal_steps};
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{Sampler, SamplerOptions, Stage, Trajectory, StepSpec};
@@ -31,8 +31,8 @@ impl Sampler for EulerMaruyama {
             let (at, step) = (process.marginal(t), t - next);
             left -= 1;
             let variance = at.diffusion() * step;
-            let fresh = if left > 0 { variance.sqrt() } else { 0.0 };
-            along_score(t, &at, 1.0 - at.drift() * step, variance, fresh)
+            let std = if left > 0 { variance.sqrt() } else { 0.0 };
+            along_score(t, &at, 1.0 - at.drift() * step, variance, std)
         };
         Ok(Trajectory::Stages(equal_steps(process, spec.steps).map(stage).collect()))
     }

@@ -1,12 +1,18 @@
-//! Heun's method for the probability flow (Karras et al. 2022, algorithm 1), as diffusers' HeunDiscreteScheduler: two stages a step, of order 2.
+//! Heun's method for the probability flow (Karras et al. 2022, algorithm 1), as diffusers' HeunDiscreteScheduler: order 2, two
+//! stages per step.
 //!
-//! y_e = y + h d, then y' = y + h (d + d_e)/2 = y_e - h d/2 + h d_e/2, in the frames of the process (y = x/scale, h the step of its
-//! coordinate, d the slope). The last step, to the image, is Euler's.
+//! ```text
+//! y_e = y + h d
+//! y'  = y + h (d + d_e) / 2 = y_e - h d / 2 + h d_e / 2
+//! ```
 //!
-//! With churn (algorithm 2, S_min = 0, S_max infinite, S_noise = 1) a step of n begins at t (1 + gamma), gamma = min(churn/n, sqrt(2) - 1). The
-//! noise for that is added at the end of the step before, so that the first step, which has none before it, is made without.
+//! in the solver coordinates of the process (y = x / scale, h the step of the coordinate, d the slope). The last step, to the
+//! image, is Euler's.
+//!
+//! With churn (algorithm 2, S_min = 0, S_max infinite, S_noise = 1) each of n steps starts at t (1 + gamma) with
+//! gamma = min(churn / n, sqrt(2) - 1). The noise for that is added at the end of the step before, so the first step has none.
 
-use super::frames::Point;
+use super::probability_flow::SlopePoint;
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{Action, Sampler, SamplerOptions, Trajectory, StepSpec};
 use crate::{Error, Result};
@@ -47,21 +53,21 @@ impl Sampler for Heun {
             )));
         }
         let raise = 1.0 + (self.churn / f64::from(spec.steps)).min(SQRT_2 - 1.0);
-        let grid = process.grid(spec.steps);
+        let times = process.timesteps(spec.steps);
         let mut stages = Vec::new();
-        for (k, &t) in grid.iter().enumerate() {
-            let from = Point::at(process, if k == 0 { t } else { raise * t });
-            let Some(&next) = grid.get(k + 1) else {
+        for (k, &t) in times.iter().enumerate() {
+            let from = SlopePoint::new(process, if k == 0 { t } else { raise * t });
+            let Some(&next) = times.get(k + 1) else {
                 let image = process.image_coords();
-                stages.push(from.step(&image, image.coordinate - from.frame.coordinate, 0.0));
+                stages.push(from.step(&image, image.coordinate - from.coords.coordinate, 0.0));
                 break;
             };
-            let to = Point::at(process, next);
-            let half = 0.5 * (to.frame.coordinate - from.frame.coordinate);
-            stages.push(from.step_and_keep(&to.frame, 2.0 * half));
-            let mut corrected = to.step(&to.frame, half, -half);
+            let to = SlopePoint::new(process, next);
+            let half = 0.5 * (to.coords.coordinate - from.coords.coordinate);
+            stages.push(from.step_and_store(&to.coords, 2.0 * half));
+            let mut corrected = to.step(&to.coords, half, -half);
             if let Action::Move(update) = &mut corrected.action {
-                update.fresh = next * (raise * raise - 1.0).sqrt();
+                update.z = next * (raise * raise - 1.0).sqrt();
             }
             stages.push(corrected);
         }

@@ -1,8 +1,13 @@
-//! The midpoint method for flow matching: two stages a step, of order 2.
+//! The midpoint method for flow matching: order 2, two stages per step.
 //!
-//! x_m = x + h d/2, then x' = x + h d_m = x_m - h d/2 + h d_m, d and d_m being the velocities at the beginning and in the middle of the step.
+//! ```text
+//! x_m = x + h d / 2
+//! x'  = x + h d_m = x_m - h d / 2 + h d_m
+//! ```
+//!
+//! d and d_m are the velocities at the start and in the middle of the step.
 
-use super::frames::Point;
+use super::probability_flow::SlopePoint;
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, StepSpec};
@@ -26,15 +31,15 @@ impl Sampler for Midpoint {
     }
 
     fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
-        let grid = process.grid(spec.steps);
-        let image = process.span()[1];
+        let times = process.timesteps(spec.steps);
+        let image = process.t_range()[1];
         let step = |(k, &t): (usize, &f64)| {
-            let next = grid.get(k + 1).copied().unwrap_or(image);
-            let (from, middle) = (Point::at(process, t), Point::at(process, 0.5 * (t + next)));
-            let (half, to) = (middle.frame.coordinate - from.frame.coordinate, process.frame(next));
-            let whole = to.coordinate - from.frame.coordinate;
-            [from.step_and_keep(&middle.frame, half), middle.step(&to, whole, -half)]
+            let next = times.get(k + 1).copied().unwrap_or(image);
+            let (from, middle) = (SlopePoint::new(process, t), SlopePoint::new(process, 0.5 * (t + next)));
+            let (half, to) = (middle.coords.coordinate - from.coords.coordinate, process.solver_coords(next));
+            let whole = to.coordinate - from.coords.coordinate;
+            [from.step_and_store(&middle.coords, half), middle.step(&to, whole, -half)]
         };
-        Ok(Trajectory::Stages(grid.iter().enumerate().flat_map(step).collect()))
+        Ok(Trajectory::Stages(times.iter().enumerate().flat_map(step).collect()))
     }
 }

@@ -1,11 +1,13 @@
-//! The samplers. Each is a file here and a line in the list below; names on the command line and classes of diffusers follow from it.
+//! The samplers. Each is a file here and a line in the list below, from which its name on the command line and its class in
+//! diffusers follow.
 //!
-//! A file holds a struct with `KEYS` (its options that stand in scheduler_config.json), `OPTIONS` (all its options), `new`, and an
-//! implementation of [`Sampler`]. A sampler without a class is written to scheduler_config.json as the first of the list, which diffusers
-//! loads for any model of discrete time steps; it is chosen when samples are drawn. `frames` and `score` are what several share.
+//! A file holds a struct with `KEYS` (its options in scheduler_config.json), `OPTIONS` (all its options), `new`, and an
+//! implementation of [`Sampler`]. A sampler without a class in diffusers is written to scheduler_config.json as
+//! `DDPMScheduler`, which diffusers loads for any model of discrete time steps. `probability_flow` and `reverse_sde` hold
+//! what several samplers share.
 
-mod frames;
-mod score;
+mod probability_flow;
+mod reverse_sde;
 
 use super::sampler::{Sampler, SamplerOptions};
 use crate::Result;

@@ -1,7 +1,8 @@
-//! The probability flow, solved to a tolerance (Song et al. 2021, section 4.3): see [`crate::diffusion::ode`]. It chooses its own steps.
+//! The probability flow, solved to a tolerance (Song et al. 2021b, section 4.3), in steps that the solver chooses: see
+//! [`crate::diffusion::ode`].
 //!
-//! It ends where the span of the process does, with noise of that size left (0.01 and less). Discrete time steps are not for it: the schedule
-//! interpolated between them has a kink at each, which no step of high order passes within its tolerance.
+//! It ends at the last time of the process, where noise of 0.01 or less is left. It does not support discrete time steps: the
+//! schedule interpolated between them has a kink at each, which no step of high order passes within its tolerance.
 
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, StepSpec};
@@ -33,7 +34,7 @@ impl Sampler for Ode {
         &[Family::Sde, Family::Edm, Family::Flow]
     }
 
-    fn trajectory(&self, process: &dyn Process, _visits: &StepSpec) -> Result<Trajectory> {
-        Ok(Trajectory::Ode { span: process.span(), tolerance: self.tolerance })
+    fn trajectory(&self, process: &dyn Process, _spec: &StepSpec) -> Result<Trajectory> {
+        Ok(Trajectory::Ode { span: process.t_range(), tolerance: self.tolerance })
     }
 }

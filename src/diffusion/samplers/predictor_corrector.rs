@@ -1,13 +1,18 @@
-//! Predictor-corrector sampling (Song et al. 2021, algorithm 1 and appendices F and G): a Langevin step at each time, then a step of reverse
-//! diffusion to the next.
+//! Predictor-corrector sampling (Song et al. 2021b, algorithm 1 and appendices F and G): a Langevin step at each time, then a
+//! step of reverse diffusion to the next.
 //!
-//! For a step to the alpha' and sigma' of less noise, the forward chain is x = F x' + G z with F = alpha/alpha', G² = sigma² - F² sigma'².
-//! Predictor: x' = (2 - F) x + G² score + G z, the last without noise. Corrector: size 2 F² (r |z| / |score|)², r the signal-to-noise ratio.
+//! For a step to alpha' and sigma' of less noise, the forward chain is x = F x' + G z with F = alpha / alpha' and
+//! G² = sigma² - F² sigma'²:
+//!
+//! ```text
+//! predictor  x' = (2 - F) x + G² score + G z              the last step adds no noise
+//! corrector  a Langevin step of size 2 F² (r |z| / |score|)², r the signal-to-noise ratio
+//! ```
+//!
 //! F is 1 in the variance exploding and sqrt(1 - beta) in the variance preserving equation, as in algorithms 2 to 5.
-//!
-//! One Langevin step of finite size leaves x wider than it should be, by the factor 1 + r² in variance, however many steps are made.
+//! A Langevin step of finite size leaves x too wide by the factor 1 + r² in variance, for any number of steps.
 
-use super::score::{along_score, equal_steps};
+use super::reverse_sde::{along_score, equal_steps};
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{Action, Sampler, SamplerOptions, Stage, Trajectory, StepSpec};
 use crate::{Error, Result};
@@ -43,9 +48,9 @@ impl Sampler for PredictorCorrector {
             let factor = at.alpha / to.alpha;
             let variance = at.sigma * at.sigma - (factor * to.sigma).powi(2);
             left -= 1;
-            let fresh = if left > 0 { variance.sqrt() } else { 0.0 };
+            let std = if left > 0 { variance.sqrt() } else { 0.0 };
             let correct = Action::Correct { rate: 2.0 * (factor * self.snr).powi(2) };
-            [Stage { time: t, action: correct }, along_score(t, &at, 2.0 - factor, variance, fresh)]
+            [Stage { time: t, action: correct }, along_score(t, &at, 2.0 - factor, variance, std)]
         };
         Ok(Trajectory::Stages(equal_steps(process, spec.steps).flat_map(stages).collect()))
     }

@@ -46,7 +46,7 @@ pub fn log_density(
     tolerance: f64,
     progress: &mut dyn FnMut(f64) -> Result<()>,
 ) -> Result<Vec<f64>> {
-    let (each, span) = (x.len() / images, [process.earliest(), process.span()[0]]);
+    let (each, span) = (x.len() / images, [process.t_eps(), process.t_range()[0]]);
     // A row is an image and, at its end, the integral of the divergence a dimension.
     let state: Vec<f64> = x.chunks(each).flat_map(|image| image.iter().copied().chain([0.0])).collect();
     let mut slope = |t: f64, state: &[f64]| {
@@ -58,7 +58,7 @@ pub fn log_density(
     let settings = ode::Settings { relative: tolerance, absolute: tolerance, rows: images, ..ode::Settings::default() };
     let share = |t: f64| (t - span[0]) / (span[1] - span[0]);
     let end = ode::solve(&mut slope, span, state, settings, &mut |t| progress(share(t)))?.x;
-    let variance = process.prior().powi(2);
+    let variance = process.prior_std().powi(2);
     let prior =
         |x: &[f64]| -0.5 * (x.iter().map(|x| x * x / variance).sum::<f64>() / each as f64 + (TAU * variance).ln());
     Ok(end.chunks(each + 1).map(|row| prior(&row[..each]) + row[each]).collect())
@@ -169,12 +169,12 @@ impl<'a> Flow<'a> {
     /// v = alpha' x_0 + sigma' eps and its divergence along the probe.
     fn field(&self, ctx: &Context, t: f64, x: &[f64], probe: &[f32]) -> Result<(Vec<f64>, Vec<f64>)> {
         let process = self.model.process;
-        let (at, view, [c0, c1, c2, c3]) = (process.marginal(t), process.view(t), process.to_x0_eps(t));
+        let (at, view, [c0, c1, c2, c3]) = (process.marginal(t), process.parameterization(t), process.to_x0_eps(t));
         let of_x = at.alpha_rate * c0 + at.sigma_rate * c2;
         let of_answer = at.alpha_rate * c1 + at.sigma_rate * c3;
         let named = |part: &str| format!("{}.{part}", self.name);
         ctx.write(&named("x"), 0, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
-        ctx.write(&named("inputs"), 0, &[view.input as f32, 0.0])?;
+        ctx.write(&named("inputs"), 0, &[view.c_in as f32, 0.0])?;
         ctx.write(&named("first"), 0, &[0u32])?;
         ctx.write_if_present(&named("time"), &self.model.network.time_table(&[view.time]))?;
         self.program.run(ctx, &Step::default())?;
@@ -184,7 +184,7 @@ impl<'a> Flow<'a> {
         let each = x.len() / self.batch;
         let divergence = probe.chunks(each).zip(gradient.chunks(each)).map(|(e, g)| {
             let along: f64 = e.iter().zip(g).map(|(&e, &g)| f64::from(e) * f64::from(g)).sum();
-            of_x * each as f64 + of_answer * view.input * along
+            of_x * each as f64 + of_answer * view.c_in * along
         });
         Ok((velocity, divergence.collect()))
     }

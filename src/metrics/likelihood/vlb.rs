@@ -61,7 +61,7 @@ impl Bound {
             true => vec![Variance::LearnedRange],
             false => vec![Variance::FixedSmall, Variance::FixedLarge],
         };
-        let (steps, tables) = (schedule.steps(), TrainingTables::of(model.process));
+        let (steps, tables) = (schedule.timesteps(), TrainingTables::new(model.process));
         let [channels, height, width] = border.model();
         let named = |part: &str| format!("{name}.{part}");
         let mut tape = Tape::new(ctx.target());

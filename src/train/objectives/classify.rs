@@ -28,7 +28,7 @@ pub struct Classify {
 
 impl Classify {
     fn tables(&self) -> Option<TrainingTables> {
-        self.process.as_ref().map(|(process, _)| TrainingTables::of(&**process))
+        self.process.as_ref().map(|(process, _)| TrainingTables::new(&**process))
     }
 }
 

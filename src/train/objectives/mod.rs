@@ -64,7 +64,7 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
         Sampling { sampler: scheduler.sampler, options: scheduler.options, steps: config.sampling_steps, guidance };
     Ok(Box::new(denoise::Denoise {
         weights: config.loss_weighting.weights(&*process)?,
-        tables: TrainingTables::of(&*process),
+        tables: TrainingTables::new(&*process),
         network,
         process,
         process_name: config.process,

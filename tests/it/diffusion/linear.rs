@@ -37,11 +37,11 @@ pub fn row(process: &dyn Process, stage: &Stage) -> [f64; 12] {
     let [c0, c1, c2, c3] = process.to_x0_eps(stage.time);
     match stage.action {
         Action::Move(u) => {
-            let [h0, h1, h2] = u.keep;
-            [c0, c1, c2, c3, u.image, u.state, u.noise, u.fresh, u.kept, h0, h1, h2]
+            let [h0, h1, h2] = u.h_next;
+            [c0, c1, c2, c3, u.x0, u.x, u.eps, u.z, u.h, h0, h1, h2]
         }
         Action::MoveLearned { update: u, log_variance: [largest, smallest] } => {
-            [c0, c1, c2, c3, u.image, u.state, u.noise, u.fresh, 0.0, 0.0, largest, smallest]
+            [c0, c1, c2, c3, u.x0, u.x, u.eps, u.z, 0.0, 0.0, largest, smallest]
         }
         Action::Correct { rate } => {
             [c0, c1, c2, c3, -1.0 / process.marginal(stage.time).sigma, rate, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
@@ -65,7 +65,7 @@ impl Gaussian {
 
     /// (a, b) of the best answer a x + b of a network.
     pub fn answer(&self, process: &dyn Process, t: f64) -> (f64, f64) {
-        let (at, [p, q]) = (process.marginal(t), process.view(t).target);
+        let (at, [p, q]) = (process.marginal(t), process.parameterization(t).target);
         let (image, total) = (self.image(&at), self.at(&at).1);
         // E[eps | x] = sigma (x - alpha mean) / total.
         let noise = (at.sigma / total, -at.sigma * at.alpha * self.mean / total);

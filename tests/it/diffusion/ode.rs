@@ -86,7 +86,7 @@ fn each_row_is_held_to_the_tolerance() {
 #[test]
 fn the_flow_of_a_mixture() {
     for process in processes().into_iter().filter(|process| process.schedule().is_none()) {
-        let scale = process.prior();
+        let scale = process.prior_std();
         let start: Vec<f64> = (-8..=8).map(|k| scale * 0.25 * f64::from(k)).collect();
         let flow = |t: f64, x: &[f64]| {
             let at = process.marginal(t);
@@ -96,7 +96,7 @@ fn the_flow_of_a_mixture() {
             };
             x.iter().map(slope).collect::<Vec<f64>>()
         };
-        let of = |tolerance| solved(flow, process.span(), &start, settings(tolerance, start.len())).unwrap();
+        let of = |tolerance| solved(flow, process.t_range(), &start, settings(tolerance, start.len())).unwrap();
         let (usual, fine) = (of(1e-5), of(1e-8));
         let worst =
             usual.x.iter().zip(&fine.x).map(|(x, fine)| (x - fine).abs() / (1.0 + fine.abs())).fold(0.0, f64::max);

@@ -68,7 +68,7 @@ fn stochastic_equations_have_these_marginals() {
 
 /// Times inside the span of a process, none a discrete time step.
 fn inside(process: &dyn Process) -> Vec<f64> {
-    let [noise, image] = process.span();
+    let [noise, image] = process.t_range();
     [0.0203, 0.1103, 0.5003, 0.9003, 0.9903].iter().map(|part| noise + part * (image - noise)).collect()
 }
 
@@ -91,9 +91,9 @@ fn rates_are_derivatives() {
 #[test]
 fn the_time_of_a_ratio() {
     for process in processes() {
-        for t in inside(&*process).into_iter().chain(process.span()) {
-            let ratio = process.marginal(t).ratio();
-            let (found, length) = (process.time_of_ratio(ratio), process.span()[0]);
+        for t in inside(&*process).into_iter().chain(process.t_range()) {
+            let ratio = process.marginal(t).sigma_ratio();
+            let (found, length) = (process.time_of_ratio(ratio), process.t_range()[0]);
             assert!((found - t).abs() <= 1e-9 * length, "{} {t}: {found}", process.describe());
         }
     }
@@ -103,12 +103,13 @@ fn the_time_of_a_ratio() {
 fn answers_are_converted_to_image_and_noise() {
     let (image, noise) = (0.7, -1.3);
     for process in processes() {
-        let times = process.training_times().into_iter().step_by(97).chain(process.span()).chain(process.grid(50));
+        let times =
+            process.training_times().into_iter().step_by(97).chain(process.t_range()).chain(process.timesteps(50));
         for t in times {
-            let (at, view, c) = (process.marginal(t), process.view(t), process.to_x0_eps(t));
+            let (at, view, c) = (process.marginal(t), process.parameterization(t), process.to_x0_eps(t));
             let (x, m) = (at.alpha * image + at.sigma * noise, view.target[0] * image + view.target[1] * noise);
             let what = format!("{} {t}: {c:?}", process.describe());
-            assert!(c.iter().chain([&view.input, &view.time]).all(|number| number.is_finite()), "{what}");
+            assert!(c.iter().chain([&view.c_in, &view.time]).all(|number| number.is_finite()), "{what}");
             let size = |a: f64, b: f64| 1e-14 * (a.abs() * (at.alpha + at.sigma) * 2.0 + 2.0 * b.abs() + 1.0);
             assert!((c[0] * x + c[1] * m - image).abs() <= size(c[0], c[1]), "{what}");
             assert!((c[2] * x + c[3] * m - noise).abs() <= size(c[2], c[3]), "{what}");
@@ -119,9 +120,9 @@ fn answers_are_converted_to_image_and_noise() {
 #[test]
 fn grids_fall_from_noise_to_image() {
     for process in processes() {
-        let [noise, image] = process.span();
+        let [noise, image] = process.t_range();
         for steps in [1, 2, 18, 1000] {
-            let grid = process.grid(steps);
+            let grid = process.timesteps(steps);
             assert_eq!(grid.len(), steps as usize);
             assert!((grid[0] - noise).abs() <= 1e-9 * noise, "{}: {}", process.describe(), grid[0]);
             let falls = grid.windows(2).all(|t| t[1] < t[0]) && grid[grid.len() - 1] >= image - 1e-9 * noise;
@@ -129,7 +130,7 @@ fn grids_fall_from_noise_to_image() {
         }
     }
     // Karras et al. 2022, eq. 5.
-    for (k, t) in Edm::default().grid(18).into_iter().enumerate() {
+    for (k, t) in Edm::default().timesteps(18).into_iter().enumerate() {
         let part = k as f64 / 17.0;
         close(t, (80f64.powf(1.0 / 7.0) * (1.0 - part) + 0.002f64.powf(1.0 / 7.0) * part).powi(7), 1e-12);
     }
@@ -143,12 +144,12 @@ fn edm_is_preconditioned_as_in_the_paper() {
             let (sum, [c0, c1, ..]) = (sigma * sigma + data * data, process.to_x0_eps(sigma));
             close(c0, data * data / sum, 1e-12); // c_skip
             close(c1, sigma * data / sum.sqrt(), 1e-12); // c_out
-            let view = process.view(sigma);
-            close(view.input, 1.0 / sum.sqrt(), 1e-12); // c_in
+            let view = process.parameterization(sigma);
+            close(view.c_in, 1.0 / sum.sqrt(), 1e-12); // c_in
             close(view.time, 1000.0 * 0.25 * f64::ln(sigma), 1e-12); // c_noise
             // Input and target have variance 1, for data of that deviation (appendix B.6).
             let at = process.marginal(sigma);
-            close(view.input.powi(2) * (at.alpha.powi(2) * data * data + at.sigma.powi(2)), 1.0, 1e-12);
+            close(view.c_in.powi(2) * (at.alpha.powi(2) * data * data + at.sigma.powi(2)), 1.0, 1e-12);
             close(view.target[0].powi(2) * data * data + view.target[1].powi(2), 1.0, 1e-12);
             // lambda(sigma) c_out², the weight of the error in the network's answer.
             close(sum / (sigma * data).powi(2) * c1 * c1, 1.0, 1e-12);
@@ -180,25 +181,25 @@ fn edm_trains_at_log_normal_noise() {
 fn flow_is_straight() {
     let flow = Flow::default();
     for t in [0.0, 0.25, 1.0] {
-        let (at, view) = (flow.marginal(t), flow.view(t));
-        assert_eq!((at.alpha, at.sigma, view.target, view.input), (1.0 - t, t, [-1.0, 1.0], 1.0));
+        let (at, view) = (flow.marginal(t), flow.parameterization(t));
+        assert_eq!((at.alpha, at.sigma, view.target, view.c_in), (1.0 - t, t, [-1.0, 1.0], 1.0));
         // x_0 = x - t v, eps = x + (1 - t) v for the velocity v = eps - x_0.
         assert_eq!(flow.to_x0_eps(t), [1.0, -t, 1.0, 1.0 - t]);
     }
-    assert_eq!(flow.grid(4), [1.0, 0.75, 0.5, 0.25]);
+    assert_eq!(flow.timesteps(4), [1.0, 0.75, 0.5, 0.25]);
     assert_eq!((flow.time_of_ratio(f64::INFINITY), flow.time_of_ratio(1.0), flow.time_of_ratio(0.0)), (1.0, 0.5, 0.0));
 }
 
 #[test]
 fn networks_are_shown_and_told_numbers_of_their_scale() {
     for process in processes() {
-        let tables = TrainingTables::of(&*process);
+        let tables = TrainingTables::new(&*process);
         assert_eq!((tables.times.len(), tables.shown.len()), (tables.target.len(), tables.times.len()));
         for (time, [a, b]) in tables.times.iter().zip(&tables.shown) {
             assert!(time.abs() < 2000.0 && a.abs() <= 2.01 && b.abs() <= 1.0, "{} {time} {a} {b}", process.describe());
         }
     }
-    close(Ve::default().view(0.5).input, (0.25f64 + 0.5).sqrt().recip(), 1e-12); // sigma(1/2)² = 0.01 · 50
+    close(Ve::default().parameterization(0.5).c_in, (0.25f64 + 0.5).sqrt().recip(), 1e-12); // sigma(1/2)² = 0.01 · 50
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn every_sampler_is_tried() {
 #[test]
 fn every_sampler_recovers_a_gaussian_from_its_prior() {
     for (name, process) in pairs() {
-        let start = (0.0, process.prior().powi(2));
+        let start = (0.0, process.prior_std().powi(2));
         let errors = errors(name, SamplerOptions::default(), &*process, start, limit(name, 0.16));
         // What is left of the image at the start of the span is not in the prior: 0.003 in the mean, for the variance exploding equation.
         assert!(errors[2] < 5e-3, "{} for {}: {errors:?}", name.name(), process.describe());
@@ -61,7 +61,7 @@ fn every_sampler_recovers_a_gaussian_from_its_prior() {
 #[test]
 fn the_error_falls_with_steps_from_the_exact_beginning() {
     for (name, process) in pairs() {
-        let start = DATA.at(&process.marginal(process.span()[0]));
+        let start = DATA.at(&process.marginal(process.t_range()[0]));
         let errors = errors(name, SamplerOptions::default(), &*process, start, limit(name, 0.16));
         let what = format!("{} for {}: {errors:?}", name.name(), process.describe());
         // The last step is made from noise of variance up to 1e-4, and the solver leaves it: below that nothing falls.
@@ -75,7 +75,7 @@ fn langevin_steps_leave_their_width() {
     for snr in [0.02, 0.1, 0.3] {
         let options = SamplerOptions { snr: Some(snr), ..SamplerOptions::default() };
         for process in [&Vp::default() as &dyn Process, &Ve::default()] {
-            let start = (0.0, process.prior().powi(2));
+            let start = (0.0, process.prior_std().powi(2));
             let errors = errors(
                 SamplerName::PredictorCorrector,
                 options,
@@ -99,7 +99,7 @@ fn churn_keeps_the_distribution() {
         assert!(errors[2] < 2.5e-3, "{churn}: {errors:?}");
         let stages = plan(SamplerName::Heun, options, &process, 50).stages;
         let fresh = |k: usize| match stages[k].action {
-            Action::Move(update) => update.fresh,
+            Action::Move(update) => update.z,
             _ => panic!("Heun's stages move"),
         };
         assert_eq!(stages.len(), 99);
@@ -133,16 +133,16 @@ fn tables_are_the_stages_in_f32() {
         let plan = plan(name, SamplerOptions::default(), &*process, 20);
         assert_eq!(plan.table.len(), plan.stages.len());
         assert_eq!(plan.ode.is_some(), plan.stages.is_empty());
-        assert_eq!(plan.prior, process.prior() as f32);
+        assert_eq!(plan.prior_std, process.prior_std() as f32);
         for (k, stage) in plan.stages.iter().enumerate() {
             assert_eq!(plan.table[k], row(&*process, stage).map(|c| c as f32), "{} {k}", name.name());
-            let view = process.view(stage.time);
-            assert_eq!((plan.times[k], plan.inputs[k]), (view.time, view.input as f32));
+            let view = process.parameterization(stage.time);
+            assert_eq!((plan.times[k], plan.inputs[k]), (view.time, view.c_in as f32));
             assert!(plan.table[k].iter().all(|c| c.is_finite()));
         }
         // The last stage that moves makes no noise, and most end at the predicted image.
         if let Some(Action::Move(last)) = plan.stages.last().map(|stage| stage.action) {
-            assert!(last.fresh == 0.0 || name == SamplerName::Ddpm, "{}", name.name());
+            assert!(last.z == 0.0 || name == SamplerName::Ddpm, "{}", name.name());
         }
     }
 }

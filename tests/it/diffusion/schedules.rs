@@ -108,7 +108,9 @@ fn pure_noise_and_epsilon_do_not_go_together() {
     assert!(refusal(Discrete::new(noise.clone(), Prediction::Epsilon)).contains("zero terminal"));
     for prediction in [Prediction::Sample, Prediction::VPrediction] {
         let process = Discrete::new(noise.clone(), prediction).unwrap();
-        let finite = |t: f64| process.to_x0_eps(t).iter().chain(&process.view(t).target).all(|c: &f64| c.is_finite());
+        let finite = |t: f64| {
+            process.to_x0_eps(t).iter().chain(&process.parameterization(t).target).all(|c: &f64| c.is_finite())
+        };
         assert!(process.training_times().into_iter().all(finite));
     }
 }

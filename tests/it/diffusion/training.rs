@@ -20,7 +20,7 @@ fn what_is_predicted_gives_image_and_noise_back() {
     let (image, eps) = (0.25, -1.5);
     for prediction in PREDICTIONS {
         let process = along(&noise, prediction);
-        let tables = TrainingTables::of(&process);
+        let tables = TrainingTables::new(&process);
         assert_eq!((tables.times[0], tables.times[999], tables.times.len()), (0.0, 999.0, 1000));
         for t in [0, 1, 499, 999] {
             let bar = noise.alphas_cumprod()[t];

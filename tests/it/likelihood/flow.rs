@@ -35,7 +35,7 @@ fn with_the_exact_answer_the_likelihood_is_that_of_the_density() {
         let factors = move |told: f64| {
             // It is shown x times a factor.
             let t = time(told);
-            [best_answer(&*inner, t) / inner.view(t).input, 0.0]
+            [best_answer(&*inner, t) / inner.parameterization(t).c_in, 0.0]
         };
         let network = LinearNetwork::new([1, SIDE, SIDE], false, Box::new(factors));
         let denoiser = Denoiser {
@@ -50,7 +50,7 @@ fn with_the_exact_answer_the_likelihood_is_that_of_the_density() {
         let border = ImagePadding::between([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();
         let flow = Flow::new(&mut ctx, denoiser, border, 3, "flow").unwrap();
         let bits = flow.measure(&ctx, images(&bytes), 1e-4, SEED, &mut |_| Ok(())).unwrap();
-        let at = process.marginal(process.earliest());
+        let at = process.marginal(process.t_eps());
         let x: Vec<f64> =
             bytes.chunks(each).enumerate().flat_map(|(k, image)| dequantized(image, SEED, k as u32)).collect();
         let variance = at.alpha * at.alpha * VARIANCE + at.sigma * at.sigma;
@@ -83,7 +83,7 @@ fn the_trace_of_a_network_that_mixes_pixels_is_estimated() {
     let flow = Flow::new(&mut ctx, denoiser, border, 64, "flow").unwrap();
     let bits = flow.measure(&ctx, images(&bytes), 1e-4, SEED, &mut |_| Ok(())).unwrap();
     // In orthonormal coordinates a quarter of them are means of 2x2 pixels (times two), the rest differences.
-    let at = process.marginal(process.earliest());
+    let at = process.marginal(process.t_eps());
     let [of_rest, of_means] = [VARIANCE, OF_MEANS].map(|v| at.alpha * at.alpha * v + at.sigma * at.sigma);
     let (mut means, mut rest) = (vec![], vec![]);
     for (number, image) in bytes.chunks(each).enumerate() {

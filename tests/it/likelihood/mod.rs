@@ -34,7 +34,7 @@ fn best_answer(process: &dyn Process, t: f64) -> f64 {
 
 /// The same for data of another variance.
 fn best_answer_for(process: &dyn Process, t: f64, variance: f64) -> f64 {
-    let (at, [p, q]) = (process.marginal(t), process.view(t).target);
+    let (at, [p, q]) = (process.marginal(t), process.parameterization(t).target);
     let total = at.alpha * at.alpha * variance + at.sigma * at.sigma;
     (p * at.alpha * variance + q * at.sigma) / total
 }
