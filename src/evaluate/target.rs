@@ -86,7 +86,7 @@ impl EvalTarget {
         };
         let conditional = matches!(&source, Source::Denoiser(pipeline) if pipeline.network.classes().is_some());
         same_data(&folder, &card, &train, &data)?;
-        let border = ImagePadding::between(train.shape(), model.image().unwrap_or(train.shape()))
+        let border = ImagePadding::between(train.shape(), model.image_shape().unwrap_or(train.shape()))
             .map_err(|problem| Error::file(&folder, problem.to_string()))?;
         // Of `.` too.
         let place = std::path::absolute(run.unwrap_or(&folder)).map_err(Error::io(&folder))?;

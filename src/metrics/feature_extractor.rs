@@ -76,7 +76,7 @@ impl FeatureExtractor {
     /// It was trained on another.
     pub fn check(&self, data: &Dataset) -> Result<()> {
         let same = self.dataset == data.name && self.class_names == data.class_names;
-        match same && self.network.image() == Some(data.shape()) {
+        match same && self.network.image_shape() == Some(data.shape()) {
             true => Ok(()),
             false => Err(Error::file(
                 &self.folder,

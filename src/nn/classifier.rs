@@ -1,8 +1,8 @@
-//! A small convolutional classifier, which may be told how noisy the picture is: for guidance by
-//! its gradient, and as a ruler.
+//! A small convolutional classifier. A noise-aware one also takes the time. It is used for
+//! classifier guidance and as the feature extractor of evaluations.
 //!
 //! ```text
-//! h = act(norm(conv(x)))                                       the first level, of the picture's size
+//! h = act(norm(conv(x)))                                       the first level, of the image's size
 //! each further level:
 //!   h = act(norm(conv(h)))                                     with stride 2, or after max pooling
 //!   h = h + time(act(e))                                       if noise-aware; e = linear_2(silu(linear_1(sinusoid(time))))
@@ -37,11 +37,11 @@ pub enum Pooling {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClassifierConfig {
-    /// Height and width of the pictures that it is made for; others pass as well.
+    /// Height and width of the images that it is made for; other sizes work as well.
     pub sample_size: [u32; 2],
-    /// Channels of the picture.
+    /// Channels of the image.
     pub in_channels: u32,
-    /// Classes that it tells apart.
+    /// Number of classes.
     pub classes: u32,
     /// Channels of each level, from the finest; the last is the number of features.
     pub block_out_channels: Vec<u32>,
@@ -49,11 +49,11 @@ pub struct ClassifierConfig {
     pub downsample: Pooling,
     /// Whether the second convolution of a level is added to its input.
     pub residual: bool,
-    /// The nonlinearity.
+    /// The activation function.
     pub act_fn: Activation,
     /// Probability with which a feature is dropped in training.
     pub dropout: f64,
-    /// Whether it is told the time, for noisy pictures.
+    /// Whether it takes the time, for noisy images.
     pub noise_aware: bool,
     /// Width of the time embedding, if noise-aware.
     pub time_embedding_dim: u32,
@@ -95,20 +95,20 @@ impl Config for ClassifierConfig {
 }
 
 impl ClassifierConfig {
-    /// A last odd row or column is lost, or half of it padding; only nothing must not be halved.
+    /// Odd sizes are rounded when halved; a side must only stay at least 1.
     fn check_size(&self, height: u32, width: u32) -> Rule {
         let levels = self.block_out_channels.len();
         let least = 1u64 << (levels - 1).min(32);
         match u64::from(height.min(width)) >= least {
             true => Ok(()),
             false => Err(format!(
-                "pictures of {height}x{width} do not fit a model of {levels} levels: sides must be at least {least}"
+                "images of {height}x{width} do not fit a model of {levels} levels: sides must be at least {least}"
             )),
         }
     }
 }
 
-/// A convolution followed by batch normalisation.
+/// A convolution followed by batch normalization.
 #[derive(Clone, Debug)]
 struct Layer {
     conv: Conv,
@@ -183,11 +183,11 @@ impl Classifier {
         &self.config
     }
 
-    /// Records what the last layer sees of pictures x [B, C, H, W]: features [B, F], F = channels
-    /// of the last level.
+    /// Records the features [B, F] of images x [B, C, H, W]: the input of the last layer, F =
+    /// channels of the last level.
     ///
     /// # Panics
-    /// If the size does not fit, or a condition is missing or too much.
+    /// If the size does not fit, or a condition is missing or superfluous.
     #[track_caller]
     pub fn features(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
         let [_, _, height, width] = t.shape(x).as_array();
@@ -215,7 +215,7 @@ impl Classifier {
         global_pool(t, h)
     }
 
-    /// Records the logits [B, classes] that follow from features [B, F].
+    /// Records the logits [B, classes] of features [B, F].
     #[track_caller]
     pub fn logits(&self, t: &mut Tape, w: &Weights, features: Tensor) -> Tensor {
         let h = self.dropout.forward(t, w, features);
@@ -236,13 +236,13 @@ impl Model for Classifier {
         &self.parameters
     }
 
-    fn image(&self) -> Option<[u32; 3]> {
+    fn image_shape(&self) -> Option<[u32; 3]> {
         let [height, width] = self.config.sample_size;
         Some([self.config.in_channels, height, width])
     }
 }
 
-/// A network that answers with logits [B, classes].
+/// A network whose output is logits [B, classes].
 impl Network for Classifier {
     fn channels(&self) -> [u32; 2] {
         [self.config.in_channels, self.config.classes]
@@ -252,7 +252,7 @@ impl Network for Classifier {
         if self.config.noise_aware { self.config.time_embedding_dim } else { 0 }
     }
 
-    /// The cosines and sines of [`sinusoid`]; nothing, unless it is noise-aware.
+    /// The cosines and sines of [`sinusoid`]; empty if it is not noise-aware.
     fn time_row(&self, time: f64) -> Vec<f64> {
         match self.time_width() {
             0 => vec![],
@@ -260,7 +260,7 @@ impl Network for Classifier {
         }
     }
 
-    /// It is told no class.
+    /// It takes no class.
     fn classes(&self) -> Option<u32> {
         None
     }

@@ -1,12 +1,11 @@
-//! Which values of a config can be computed and fit each other: all rules of a [`UNet2dConfig`],
-//! and those that other models' configs share with it. Every refusal says what would fit.
+//! Rules that configs of several models share. Every message says which values would fit.
 
 use super::unet_choices::{DownBlock, UpBlock};
 use super::unet_config::UNet2dConfig;
 
 pub(super) type Rule = std::result::Result<(), String>;
 
-/// Checks everything that does not depend on the size of the pictures.
+/// Checks every rule that does not depend on the size of the images.
 pub(super) fn check(config: &UNet2dConfig) -> Rule {
     let levels = config.block_out_channels.len();
     let list = |key: &str, count: usize| match count == levels {
@@ -50,7 +49,7 @@ pub(super) fn positive(key: &str, value: u32) -> Rule {
     if value == 0 { Err(format!("`{key}` = 0 must be at least 1")) } else { Ok(()) }
 }
 
-/// Checks a probability of dropping.
+/// Checks a dropout probability.
 pub(super) fn rate(key: &str, value: f64) -> Rule {
     match (0.0..1.0).contains(&value) {
         true => Ok(()),
@@ -96,8 +95,8 @@ fn groups(config: &UNet2dConfig) -> Rule {
     }
 }
 
-/// A number of groups that fits channels of all these levels: the largest divisor up to 32 that
-/// leaves a group four channels, if any.
+/// A number of groups that divides all these numbers of channels: the largest divisor up to 32
+/// with at least four channels per group, if any.
 pub fn suggest_groups(channels: &[u32]) -> Option<u32> {
     (1..=32).rev().find(|&groups| channels.iter().all(|&c| c.is_multiple_of(groups) && c / groups >= 4))
 }
@@ -114,7 +113,7 @@ fn heads(config: &UNet2dConfig) -> Rule {
         .try_for_each(|level| head_fits(&config.block_out_channels, level, config.attention_head_dim))
 }
 
-/// Checks that the attention of a level can have heads of a width.
+/// Checks that an attention head is not wider than its level.
 pub(super) fn head_fits(levels: &[u32], level: usize, width: Option<u32>) -> Rule {
     match width {
         Some(width) if width > levels[level] => Err(format!(
@@ -125,7 +124,7 @@ pub(super) fn head_fits(levels: &[u32], level: usize, width: Option<u32>) -> Rul
     }
 }
 
-/// Checks that a picture can be halved between all levels.
+/// Checks that an image can be halved between all levels.
 pub(super) fn check_size(levels: usize, height: u32, width: u32) -> Rule {
     let unit = 1u32 << (levels - 1).min(31);
     let fits = |side: u32| side > 0 && side.is_multiple_of(unit);
@@ -137,7 +136,7 @@ pub(super) fn check_size(levels: usize, height: u32, width: u32) -> Rule {
     let side = if fits(height) { width } else { height };
     let possible = if height == 0 || width == 0 { 0 } else { height.trailing_zeros().min(width.trailing_zeros()) + 1 };
     Err(format!(
-        "pictures of {height}x{width} do not fit a model of {levels} levels: sides must be multiples of {unit} (such as {} or {}); \
+        "images of {height}x{width} do not fit a model of {levels} levels: sides must be multiples of {unit} (such as {} or {}); \
          this size allows {possible} levels at most",
         below(side),
         if below(side) == above(side) { below(side) + unit } else { above(side) }

@@ -1,5 +1,5 @@
-//! What residual blocks are told besides the map: the time, as sines and cosines through two linear
-//! layers, plus a row for the class.
+//! The time and class embedding of residual blocks: sinusoidal time features through two linear
+//! layers, plus a table row for the class.
 //!
 //! ```text
 //! e = linear_2(silu(linear_1(sinusoid(time)))) + class_embedding[label]
@@ -37,7 +37,7 @@ impl Embedding {
     /// The embedding [B, width] of the conditions.
     ///
     /// # Panics
-    /// If one is missing or too much.
+    /// If one is missing or superfluous.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, conditions: Conditions) -> Tensor {
         let time = conditions.time(true).expect("it is told the time");

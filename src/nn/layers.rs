@@ -1,6 +1,6 @@
-//! Layers: parameters with names, and the operator they go into.
+//! Layers: named parameters and the operator that uses them.
 //!
-//! A layer is made once, which adds its tensors to the model's list, and recorded on any number of
+//! Creating a layer adds its tensors to the model's list. It can then be recorded on any number of
 //! tapes.
 
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
@@ -34,13 +34,14 @@ impl Linear {
         self
     }
 
-    /// Of rows: x [B, inputs] to [B, outputs].
+    /// Applies it to rows: x `[B, inputs]` to `[B, outputs]`.
     #[track_caller]
     pub fn rows(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         linear(t, x, w.get(self.weight), w.get(self.bias))
     }
 
-    /// Of every pixel's channels: x [B, inputs, H, W] to [B, outputs, H, W], a convolution of 1x1.
+    /// Applies it to the channels of every pixel, as a 1x1 convolution: x `[B, inputs, H, W]` to
+    /// `[B, outputs, H, W]`.
     #[track_caller]
     pub fn pixels(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         let [outputs, inputs] = t.shape(w.get(self.weight)).as_array();
@@ -63,12 +64,12 @@ impl Conv {
         Conv::sized(p, name, inputs, outputs, 3, settings)
     }
 
-    /// A convolution of 3x3 that keeps the size of the map.
+    /// A 3x3 convolution that keeps the size of the map.
     pub fn same(p: &mut Parameters, name: &str, inputs: u32, outputs: u32) -> Conv {
         Conv::sized(p, name, inputs, outputs, 3, Conv2d { stride: 1, padding: Padding::Same })
     }
 
-    /// A convolution of 1x1: `NAME.weight` [outputs, inputs, 1, 1].
+    /// A 1x1 convolution: `NAME.weight` [outputs, inputs, 1, 1].
     pub fn pointwise(p: &mut Parameters, name: &str, inputs: u32, outputs: u32) -> Conv {
         Conv::sized(p, name, inputs, outputs, 1, Conv2d { stride: 1, padding: Padding::None })
     }
@@ -89,14 +90,14 @@ impl Conv {
         self
     }
 
-    /// Of a map [B, inputs, H, W].
+    /// Applies it to a map `[B, inputs, H, W]`.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         conv2d(t, x, w.get(self.weight), w.get(self.bias), self.settings)
     }
 }
 
-/// Group normalisation with a weight and a bias for each channel.
+/// Group normalization with a weight and a bias for each channel.
 #[derive(Clone, Debug)]
 pub struct Norm {
     weight: ParameterId,
@@ -116,13 +117,13 @@ impl Norm {
         }
     }
 
-    /// Of a map [B, channels, H, W].
+    /// Applies it to a map `[B, channels, H, W]`.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         self.with(t, w, x, group_norm::Activation::None)
     }
 
-    /// Followed by a nonlinearity, in one kernel where there is one.
+    /// Followed by an activation function, in one kernel where possible.
     #[track_caller]
     pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
         match activation {
@@ -141,7 +142,7 @@ impl Norm {
     }
 }
 
-/// Batch normalisation with a weight, a bias and running statistics for each channel (PyTorch's
+/// Batch normalization with a weight, a bias and running statistics for each channel (PyTorch's
 /// `BatchNorm2d`).
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
@@ -165,15 +166,15 @@ impl BatchNorm {
         }
     }
 
-    /// Of a map [B, channels, H, W]: by the batch's statistics in training, by the running ones
-    /// otherwise.
+    /// Applies it to a map `[B, channels, H, W]`: with the batch's statistics in training, with the
+    /// running ones otherwise.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         let settings = batch_norm::BatchNorm::new(w.training());
         batch_norm(t, x, w.get(self.weight), w.get(self.bias), self.running.map(|id| w.get(id)), settings)
     }
 
-    /// Followed by a nonlinearity.
+    /// Followed by an activation function.
     #[track_caller]
     pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
         let y = self.forward(t, w, x);
@@ -181,26 +182,26 @@ impl BatchNorm {
     }
 }
 
-/// Which normalisation a block has.
+/// The kind of normalization of a block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Normalization {
-    /// Of groups of channels of each image.
+    /// Over groups of channels of each image.
     Groups {
         /// Number of groups.
         groups: u32,
         /// Added to variances.
         eps: f32,
     },
-    /// Of each channel over the batch.
+    /// Over the batch, for each channel.
     Batch,
 }
 
-/// A normalisation that is one or the other.
+/// Group or batch normalization.
 #[derive(Clone, Debug)]
 pub enum EitherNorm {
-    /// Of groups of channels of each image.
+    /// Over groups of channels of each image.
     Groups(Norm),
-    /// Of each channel over the batch.
+    /// Over the batch, for each channel.
     Batch(BatchNorm),
 }
 
@@ -213,7 +214,7 @@ impl EitherNorm {
         }
     }
 
-    /// Of a map [B, channels, H, W].
+    /// Applies it to a map `[B, channels, H, W]`.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         match self {
@@ -222,7 +223,7 @@ impl EitherNorm {
         }
     }
 
-    /// Followed by a nonlinearity.
+    /// Followed by an activation function.
     #[track_caller]
     pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
         match self {
@@ -232,8 +233,8 @@ impl EitherNorm {
     }
 }
 
-/// Dropout (Srivastava et al. 2014): no tensors, but a number, so that no two layers of a model
-/// drop the same elements.
+/// Dropout (Srivastava et al. 2014). It has no tensors, only a number, so that no two layers of a
+/// model drop the same elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     settings: dropout::Dropout,
@@ -245,7 +246,7 @@ impl Dropout {
         Dropout { settings: dropout::Dropout { rate, layer: p.number_dropout() } }
     }
 
-    /// Of x [B, ...] in training; x itself otherwise, or if nothing is dropped.
+    /// Applies it to x `[B, ...]` in training; returns x itself otherwise, or if the rate is 0.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         if w.training() && self.settings.rate > 0.0 { dropout(t, x, self.settings) } else { x }

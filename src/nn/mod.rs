@@ -1,5 +1,5 @@
-//! Parameters, layers and models. It knows operators, not their kernels, and nothing of noise
-//! schedules or training.
+//! Parameters, layers and models. This layer uses operators but not their kernels, and does not
+//! know noise schedules or training.
 
 mod classifier;
 mod config;

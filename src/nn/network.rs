@@ -1,26 +1,26 @@
-//! What training, sampling and checkpoints need of a model, whatever it computes.
+//! The traits of models: what training, sampling and checkpoints need of them.
 
 use super::parameters::{Parameters, Weights};
 use crate::Result;
 use crate::tape::{Tape, Tensor};
 use std::fmt::Debug;
 
-/// Something with named parameters and a configuration, which a checkpoint keeps.
+/// A model: named parameters and a configuration, both stored in checkpoints.
 pub trait Model: Debug {
     /// Its name in `config.json` (`_class_name`).
     fn class(&self) -> &'static str;
 
-    /// Its configuration, as `config.json`.
+    /// The content of its `config.json`.
     fn config_json(&self) -> String;
 
     /// Its parameters.
     fn parameters(&self) -> &Parameters;
 
-    /// Channels, rows and columns of the pictures that it was made for: `[C, H, W]`.
-    fn image(&self) -> Option<[u32; 3]>;
+    /// Shape `[C, H, W]` of the images that it was configured for; `None` if the config gives none.
+    fn image_shape(&self) -> Option<[u32; 3]>;
 }
 
-/// What a network is told besides the picture.
+/// Inputs of a network next to the image.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conditions {
     /// Features of the time, `[B, width]`: rows of [`Network::time_table`].
@@ -30,23 +30,23 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// The time, if the model is told of it.
+    /// The time features, for a model that takes them.
     ///
     /// # Panics
-    /// If it is missing, or too much.
+    /// If they are missing, or given to a model that does not take them.
     #[track_caller]
     pub(super) fn time(self, told: bool) -> Option<Tensor> {
         match (told, self.time) {
-            (true, None) => panic!("the model must be told the time"),
-            (false, Some(_)) => panic!("a time is given, but the model is not told it"),
+            (true, None) => panic!("this model needs the time, but none is given"),
+            (false, Some(_)) => panic!("a time is given, but this model does not take it"),
             (_, time) => time,
         }
     }
 
-    /// The labels, if the model knows classes.
+    /// The labels, for a model with classes.
     ///
     /// # Panics
-    /// If they are missing, or too much.
+    /// If they are missing, or given to a model without classes.
     #[track_caller]
     pub(super) fn labels(self, known: bool) -> Option<Tensor> {
         match (known, self.labels) {
@@ -57,35 +57,37 @@ impl Conditions {
     }
 }
 
-/// A model that makes something of a noisy picture: a denoiser, or a classifier.
+/// A model that takes a (noisy) image: a denoiser, or a classifier.
 pub trait Network: Model {
-    /// Channels of the picture that it takes, and of what it answers.
+    /// Channels of the input image and of the output.
     fn channels(&self) -> [u32; 2];
 
-    /// Numbers that tell it the time; 0 for a network that is not told.
+    /// Number of time features; 0 for a network that does not depend on the time.
     fn time_width(&self) -> u32;
 
-    /// These numbers at a time: for time steps 0 .. T-1 the step, otherwise what the process says.
+    /// Time features at `time`: the timestep itself for discrete processes, the process's
+    /// `Parameterization::time` otherwise.
     fn time_row(&self, time: f64) -> Vec<f64>;
 
-    /// Number of classes that it is told of, a null class included; `None` if it knows none.
+    /// Number of classes, including a null class; `None` for an unconditional network.
     fn classes(&self) -> Option<u32>;
 
-    /// Whether pictures of a size can pass through.
+    /// Checks that it supports images of a size.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config): which can.
+    /// [`Error::Config`](crate::Error::Config), with the sizes that it supports.
     fn check_size(&self, height: u32, width: u32) -> Result<()>;
 
-    /// Records the network for pictures x `[B, C, H, W]`. Layers that behave otherwise in training
-    /// (dropout, batch normalisation) do as the weights were bound ([`Weights::training`]).
+    /// Records the network for images x `[B, C, H, W]`. Layers that behave differently in training
+    /// (dropout, batch normalization) follow [`Weights::training`].
     ///
     /// # Panics
-    /// If the size does not fit, or a condition is missing or too much.
+    /// If the size does not fit, or a condition is missing or superfluous.
     #[track_caller]
     fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor;
 
-    /// The rows of many times, one after another: what [`Conditions::time`] is looked up in.
+    /// The time features of many times, one row per time: the table that [`Conditions::time`] is
+    /// looked up in.
     fn time_table(&self, times: &[f64]) -> Vec<f32> {
         times.iter().flat_map(|&time| self.time_row(time)).map(|x| x as f32).collect()
     }

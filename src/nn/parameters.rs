@@ -1,9 +1,9 @@
-//! The parameters of a model: an ordered list of named tensors in one slab of memory, their first
+//! The parameters of a model: an ordered list of named tensors in one flat buffer, their initial
 //! values, and their binding to a tape.
 //!
-//! Several slabs have this layout: the parameters, their gradients, Adam's moments, the moving
-//! average. So what treats all parameters alike (Adam, clipping, averaging) is one kernel call over
-//! a slab, and a model can be sampled from any of them.
+//! Several flat buffers have this layout: the parameters, their gradients, Adam's moments, the EMA
+//! of the weights. So Adam, gradient clipping and the EMA are one kernel call each, and a model can
+//! be sampled with the weights of any of these buffers.
 
 use crate::Result;
 use crate::gpu::Context;
@@ -12,24 +12,24 @@ use crate::tape::{Shape, Tape, Tensor, stream};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// Name of the memory that training updates.
+/// Name of the buffer of the parameters, updated by training.
 pub const PARAMETERS: &str = "parameters";
-/// Name of the memory that backward writes.
+/// Name of the buffer of the gradients, written by backward calls.
 pub const GRADIENTS: &str = "gradients";
 
-/// Where a tensor begins in a slab: a multiple of this many bytes, so that a kernel can bind it.
+/// Alignment in bytes of a tensor in a flat buffer, so that a kernel can bind it.
 const ALIGNMENT: u64 = 256;
 
 /// A tensor of a model, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParameterId(usize);
 
-/// How the first values of a tensor are drawn.
+/// Distribution of the initial values of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initial {
-    /// All zero: biases of normalisations.
+    /// All zero: biases of normalizations.
     Zeros,
-    /// All one: weights of normalisations.
+    /// All one: weights of normalizations.
     Ones,
     /// Standard normal numbers: embeddings.
     Normal,
@@ -41,17 +41,17 @@ pub enum Initial {
     },
 }
 
-/// What a fresh model starts from.
+/// Initialization of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Initialization {
-    /// Every layer as PyTorch draws it.
+    /// PyTorch's default for every layer.
     #[serde(rename = "pytorch")]
     #[value(name = "pytorch")]
     PyTorch,
-    /// The same, but the last layer of every residual branch and of the model is zero, so that
-    /// blocks start as the identity and the model as zero (Ho et al. 2020).
+    /// The same, except that the last layer of every residual branch and of the model is zero:
+    /// blocks start as the identity and the model's output as zero (Ho et al. 2020).
     #[default]
     ZeroLast,
 }
@@ -63,10 +63,10 @@ pub struct Parameter {
     pub name: String,
     /// Its shape.
     pub shape: Shape,
-    /// Bytes from the beginning of its slab: that of the trained tensors, or that of the
+    /// Offset in bytes in its flat buffer: that of the trained tensors, or that of the running
     /// statistics.
     pub offset: u64,
-    /// How its first values are drawn.
+    /// Distribution of its initial values.
     pub initial: Initial,
     /// Whether it belongs to the last layer of a residual branch or of the model.
     pub last: bool,
@@ -76,14 +76,14 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// Its place in its slab of f32.
+    /// Its elements in its flat buffer of f32.
     pub fn range(&self) -> std::ops::Range<usize> {
         let first = self.offset as usize / 4;
         first..first + self.shape.len()
     }
 }
 
-/// The list of a model's tensors.
+/// The tensors of a model, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Parameters {
     list: Vec<Parameter>,
@@ -91,7 +91,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// No tensors yet: layers add theirs.
+    /// An empty list. Layers add their tensors.
     pub fn new() -> Parameters {
         Parameters::default()
     }
@@ -123,7 +123,7 @@ impl Parameters {
         ParameterId(self.list.len() - 1)
     }
 
-    /// A number for one more layer of dropout, so that no two have one mask.
+    /// A number for another dropout layer, so that no two layers share a mask.
     pub fn number_dropout(&mut self) -> u32 {
         self.dropouts += 1;
         self.dropouts - 1
@@ -134,7 +134,7 @@ impl Parameters {
         self.list[id.0].last = true;
     }
 
-    /// The tensors in the order of the slab.
+    /// The tensors in the order of the flat buffer.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Parameter> {
         self.list.iter()
     }
@@ -144,12 +144,12 @@ impl Parameters {
         self.list.iter().find(|p| p.name == name)
     }
 
-    /// Number of trained numbers.
+    /// Number of trained parameters.
     pub fn count(&self) -> usize {
         self.list.iter().filter(|p| !p.statistic).map(|p| p.shape.len()).sum()
     }
 
-    /// Bytes of a slab; between the tensors lie up to 252 bytes that stay zero.
+    /// Bytes of a flat buffer. Up to 252 bytes of padding between tensors stay zero.
     pub fn bytes(&self) -> u64 {
         self.end(false)
     }
@@ -158,26 +158,26 @@ impl Parameters {
         self.list.iter().rfind(|p| p.statistic == statistic).map_or(0, |p| p.offset + p.shape.bytes())
     }
 
-    /// All running statistics as one tensor's shape; `None` for a model without.
+    /// Shape of all running statistics as one tensor; `None` for a model without any.
     pub fn statistics(&self) -> Option<Shape> {
         let bytes = self.end(true);
         (bytes > 0).then(|| Shape::f32([(bytes / 4) as u32]))
     }
 
-    /// Numbers in a slab and its statistics.
+    /// Number of f32 in a flat buffer and its statistics.
     pub fn length(&self) -> usize {
         self.slab().len() + self.statistics().map_or(0, |s| s.len())
     }
 
-    /// Where a tensor lies in a slab that is followed by its statistics: how a model's values are
-    /// held on the host.
+    /// Range of a tensor in a flat buffer followed by its statistics: the layout of a model's
+    /// values on the host.
     pub fn place(&self, p: &Parameter) -> std::ops::Range<usize> {
         let before = if p.statistic { self.slab().len() } else { 0 };
         before + p.range().start..before + p.range().end
     }
 
-    /// Puts a model's values (a slab, followed by its statistics) into the memory `slab`, which is
-    /// made if it is not there.
+    /// Writes a model's values (a flat buffer, followed by its statistics) to the named buffer
+    /// `slab`, which is created if necessary.
     ///
     /// # Errors
     /// Out of memory.
@@ -192,10 +192,8 @@ impl Parameters {
         Ok(())
     }
 
-    /// A model's values from the memory `slab`: a slab, followed by its statistics.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Reads a model's values from the named buffer `slab`: the flat buffer, followed by its
+    /// statistics.
     pub fn read(&self, ctx: &Context, slab: &str) -> Result<Vec<f32>> {
         let mut values = ctx.read(slab, 0, self.slab().len())?;
         if let Some(statistics) = self.statistics() {
@@ -204,13 +202,13 @@ impl Parameters {
         Ok(values)
     }
 
-    /// A whole slab as one tensor's shape.
+    /// Shape of a whole flat buffer as one tensor.
     pub fn slab(&self) -> Shape {
         Shape::f32([(self.bytes() / 4) as u32])
     }
 
-    /// The first values: a slab, followed by its statistics. A tensor's depend on the seed and its
-    /// number only.
+    /// The initial values: a flat buffer, followed by its statistics. The values of a tensor depend
+    /// only on the seed and the tensor's number.
     pub fn initialize(&self, seed: u64, how: Initialization) -> Vec<f32> {
         let mut values = vec![0.0; self.length()];
         for (number, parameter) in self.list.iter().enumerate() {
@@ -221,8 +219,8 @@ impl Parameters {
         values
     }
 
-    /// Makes the tensors known to a tape that trains them: read from [`PARAMETERS`], their
-    /// gradients written to [`GRADIENTS`].
+    /// Binds the tensors to a tape for training: values from [`PARAMETERS`], gradients to
+    /// [`GRADIENTS`].
     pub fn trained(&self, t: &mut Tape) -> Weights {
         let statistics = statistics_of(PARAMETERS);
         let bind = |p: &Parameter| match p.statistic {
@@ -232,7 +230,7 @@ impl Parameters {
         Weights { tensors: self.list.iter().map(bind).collect(), training: true }
     }
 
-    /// Makes the tensors known to a tape that only reads them, from the slab of a given name.
+    /// Binds the tensors to a tape that only reads them, from a named buffer.
     pub fn fixed(&self, t: &mut Tape, slab: &str) -> Weights {
         let statistics = statistics_of(slab);
         let bind = |p: &Parameter| t.view(if p.statistic { &statistics } else { slab }, p.offset, p.shape);
@@ -240,12 +238,12 @@ impl Parameters {
     }
 }
 
-/// Name of the memory that holds the running statistics that belong to a slab.
+/// Name of the buffer of the running statistics that belong to a flat buffer.
 pub fn statistics_of(slab: &str) -> String {
     format!("{slab}.statistics")
 }
 
-/// A model's tensors on one tape: what layers compute with.
+/// A model's tensors on one tape.
 #[derive(Clone, Debug)]
 pub struct Weights {
     tensors: Vec<Tensor>,
@@ -258,8 +256,8 @@ impl Weights {
         self.tensors[id.0]
     }
 
-    /// Whether layers do as in training: dropout drops, batch normalisation takes and updates
-    /// statistics.
+    /// Whether layers run in training mode: dropout drops, batch normalization uses and updates the
+    /// batch's statistics.
     pub fn training(&self) -> bool {
         self.training
     }

@@ -1,4 +1,4 @@
-//! A convolutional U-Net without residual blocks: batch normalisation and ReLU, and the time step
+//! A convolutional U-Net without residual blocks: batch normalization and ReLU, and the timestep
 //! as channels of the coarsest map.
 //!
 //! ```text
@@ -29,24 +29,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlainUNetConfig {
-    /// Height and width of the pictures: no other size passes, because the maps of time and class
-    /// have weights for each pixel.
+    /// Height and width of the images. No other size works, because the maps of time and class have
+    /// weights for each pixel.
     pub sample_size: [u32; 2],
-    /// Channels of the noisy picture.
+    /// Channels of the noisy image.
     pub in_channels: u32,
     /// Channels of the prediction.
     pub out_channels: u32,
-    /// Channels of each level, from the finest: two levels at least.
+    /// Channels of each level, from the finest; at least two levels.
     pub block_out_channels: Vec<u32>,
-    /// Channels of the time's map.
+    /// Channels of the map of the time.
     pub time_channels: u32,
-    /// Channels of the class's map.
+    /// Channels of the map of the class.
     pub class_channels: u32,
     /// Width of the hidden layer of the networks of time and class.
     pub hidden: u32,
-    /// Number of classes, a null class included; null for a model that is not told the class.
+    /// Number of classes, including a null class; null for an unconditional model.
     pub num_class_embeds: Option<u32>,
-    /// Time steps T: the network is told the time as its share of them.
+    /// Number of timesteps T. The network takes t / T.
     pub num_train_timesteps: u32,
 }
 
@@ -87,7 +87,7 @@ impl Config for PlainUNetConfig {
     }
 }
 
-/// Two convolutions, each followed by batch normalisation and ReLU.
+/// Two convolutions, each followed by batch normalization and ReLU.
 #[derive(Clone, Debug)]
 struct Block {
     layers: [(Conv, BatchNorm); 2],
@@ -112,7 +112,7 @@ impl Block {
     }
 }
 
-/// What the class's network is made of: its first layer is a table.
+/// The network of the class; its first layer is a table.
 #[derive(Clone, Debug)]
 struct ClassNetwork {
     table: ParameterId,
@@ -181,7 +181,7 @@ impl PlainUNet {
         &self.config
     }
 
-    /// The maps of time and class, one after the other.
+    /// The maps of time and class, concatenated.
     #[track_caller]
     fn told(&self, t: &mut Tape, w: &Weights, conditions: Conditions) -> Tensor {
         let time = conditions.time(true).expect("it is told the time");
@@ -226,7 +226,7 @@ impl Model for PlainUNet {
         &self.parameters
     }
 
-    fn image(&self) -> Option<[u32; 3]> {
+    fn image_shape(&self) -> Option<[u32; 3]> {
         let [height, width] = self.config.sample_size;
         Some([self.config.in_channels, height, width])
     }
@@ -241,7 +241,7 @@ impl Network for PlainUNet {
         1
     }
 
-    /// The time as a share of all steps.
+    /// The time as a fraction of T.
     fn time_row(&self, time: f64) -> Vec<f64> {
         vec![time / f64::from(self.config.num_train_timesteps)]
     }
@@ -255,7 +255,7 @@ impl Network for PlainUNet {
         match [height, width] == [h, w] {
             true => Ok(()),
             false => Err(Error::Config(format!(
-                "pictures of {height}x{width} do not fit a PlainUNet whose `sample_size` is {h}x{w}: it has weights for each pixel"
+                "images of {height}x{width} do not fit a PlainUNet whose `sample_size` is {h}x{w}: it has weights for each pixel"
             ))),
         }
     }

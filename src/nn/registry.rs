@@ -33,7 +33,7 @@ impl AnyModel {
         }
     }
 
-    /// Channels of the picture that it takes, and of what it answers: an autoencoder with pictures,
+    /// Channels of the image that it takes, and of what it answers: an autoencoder with images,
     /// a classifier with logits.
     pub fn channels(&self) -> [u32; 2] {
         match self {

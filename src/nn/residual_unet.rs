@@ -1,4 +1,4 @@
-//! A U-Net of residual blocks with batch normalisation, dropout and ReLU, and self-attention at
+//! A U-Net of residual blocks with batch normalization, dropout and ReLU, and self-attention at
 //! every level.
 //!
 //! ```text
@@ -39,16 +39,16 @@ pub enum Downsample {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResidualUNetConfig {
-    /// Height and width of the pictures that it is made for; others whose sides can be halved
-    /// between all levels pass as well.
+    /// Height and width of the images that it is made for; other sizes that can be halved between
+    /// all levels work as well.
     pub sample_size: [u32; 2],
-    /// Channels of the noisy picture.
+    /// Channels of the noisy image.
     pub in_channels: u32,
     /// Channels of the prediction.
     pub out_channels: u32,
     /// Channels of each level, from the finest.
     pub block_out_channels: Vec<u32>,
-    /// Residual blocks of a level on the way down; one more on the way up.
+    /// Residual blocks per level on the way down; one more on the way up.
     pub layers_per_block: u32,
     /// How maps are halved.
     pub downsample: Downsample,
@@ -58,9 +58,9 @@ pub struct ResidualUNetConfig {
     pub attention: Vec<bool>,
     /// Channels of an attention head.
     pub attention_head_dim: u32,
-    /// Groups of the attention's group normalisation.
+    /// Groups of the attention's group normalization.
     pub norm_num_groups: u32,
-    /// Number of classes, a null class included; null for a model that is not told the class.
+    /// Number of classes, including a null class; null for an unconditional model.
     pub num_class_embeds: Option<u32>,
 }
 
@@ -151,7 +151,7 @@ impl ResidualUNetConfig {
     }
 }
 
-/// A U-Net of residual blocks with batch normalisation.
+/// A U-Net of residual blocks with batch normalization.
 #[derive(Clone, Debug)]
 pub struct ResidualUNet {
     config: ResidualUNetConfig,
@@ -203,7 +203,7 @@ impl Model for ResidualUNet {
         &self.parameters
     }
 
-    fn image(&self) -> Option<[u32; 3]> {
+    fn image_shape(&self) -> Option<[u32; 3]> {
         let [height, width] = self.config.sample_size;
         Some([self.config.in_channels, height, width])
     }

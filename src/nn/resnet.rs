@@ -7,7 +7,7 @@
 //! y = (shortcut(x) + conv2(dropout(act(h)))) / divisor  shortcut: identity, or 1x1 where the channels differ
 //! ```
 //!
-//! diffusers' blocks normalise by groups; a model may have batch normalisation instead.
+//! diffusers' blocks use group normalization; a model may use batch normalization instead.
 
 use super::layers::{Conv, Dropout, EitherNorm, Linear, Normalization};
 use super::parameters::{Parameters, Weights};
@@ -15,20 +15,20 @@ use super::unet_choices::{Activation, TimeShift};
 use crate::ops::{add, add_channels, affine, scale_shift};
 use crate::tape::{Tape, Tensor};
 
-/// What the residual blocks of a model have in common.
+/// Settings of all residual blocks of a model.
 #[derive(Clone, Copy, Debug)]
 pub struct ResnetSettings {
     /// Width of the time embedding.
     pub time_width: u32,
-    /// How it is taken in.
+    /// How the block uses it.
     pub time_shift: TimeShift,
-    /// The normalisations.
+    /// The normalizations.
     pub normalization: Normalization,
     /// Probability with which an element is dropped in training.
     pub dropout: f32,
-    /// The nonlinearity.
+    /// The activation function.
     pub activation: Activation,
-    /// What the result is divided by.
+    /// Divisor of the result.
     pub divisor: f32,
 }
 
@@ -66,7 +66,7 @@ impl Resnet {
         }
     }
 
-    /// Of a map and the activated time embedding.
+    /// Applies it to a map, with the activated time embedding.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, e: Tensor) -> Tensor {
         let ResnetSettings { activation, time_shift, divisor, .. } = self.settings;

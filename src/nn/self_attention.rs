@@ -12,17 +12,17 @@ use super::resnet::divide;
 use crate::ops::{add, attention};
 use crate::tape::{Shape, Tape, Tensor};
 
-/// What an attention block is made from.
+/// Settings of an attention block.
 #[derive(Clone, Copy, Debug)]
 pub struct SelfAttentionSettings {
-    /// Channels of a head; one head of all channels if not given. Where it does not divide the
-    /// channels, the rest is left out.
+    /// Channels per head [default: one head of all channels]. If it does not divide the channels,
+    /// the remaining channels are left out.
     pub head_width: Option<u32>,
-    /// Groups of the normalisation; none if not given.
+    /// Groups of the normalization; `None` for no normalization.
     pub groups: Option<u32>,
     /// Added to variances.
     pub eps: f32,
-    /// What the result is divided by.
+    /// Divisor of the result.
     pub divisor: f32,
 }
 
@@ -60,7 +60,7 @@ impl SelfAttention {
         }
     }
 
-    /// Of a map.
+    /// Applies it to a map `[B, C, H, W]`.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         let [batch, _, height, width] = t.shape(x).as_array();

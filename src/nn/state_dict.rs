@@ -1,6 +1,6 @@
 //! Model files: a state dict in safetensors, with the names of diffusers. Strict where diffusers
 //! warns: a tensor that is missing, unknown or misshapen is an error, because a model with a random
-//! tensor still draws pictures.
+//! tensor still draws images.
 
 use super::parameters::Parameters;
 use crate::{Error, Result};

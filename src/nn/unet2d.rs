@@ -24,7 +24,7 @@ use crate::gpu::Target;
 use crate::ops::{Padding, affine};
 use crate::tape::{Shape, Tape, Tensor};
 
-/// A U-Net: its parameters' names and shapes, and how they are computed with.
+/// A U-Net: names and shapes of its parameters, and its forward pass.
 #[derive(Clone, Debug)]
 pub struct UNet2d {
     config: UNet2dConfig,
@@ -62,7 +62,7 @@ impl UNet2d {
         &self.config
     }
 
-    /// Floating-point operations of one forward pass for one picture.
+    /// Floating-point operations of one forward pass for one image.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) if the size does not fit.
@@ -92,7 +92,7 @@ impl Model for UNet2d {
         &self.parameters
     }
 
-    fn image(&self) -> Option<[u32; 3]> {
+    fn image_shape(&self) -> Option<[u32; 3]> {
         let [height, width] = self.config.sample_size?.height_width();
         Some([self.config.in_channels, height, width])
     }
@@ -134,7 +134,7 @@ impl Network for UNet2d {
     }
 }
 
-/// What the levels are made from.
+/// Settings of the levels.
 fn levels(config: &UNet2dConfig) -> LevelsSettings<'_> {
     let eps = config.norm_eps as f32;
     let resnet = ResnetSettings {
@@ -148,7 +148,7 @@ fn levels(config: &UNet2dConfig) -> LevelsSettings<'_> {
     let groups = Some(config.norm_num_groups);
     let attention = SelfAttentionSettings { head_width: config.attention_head_dim, groups, eps, divisor: 1.0 };
     let divisor = config.mid_block_scale_factor as f32;
-    // A rule of diffusers: with scale and shift the middle attention is normalised only if its
+    // A rule of diffusers: with scale and shift, the middle attention is normalized only if its
     // groups are given.
     let groups = match config.resnet_time_scale_shift {
         TimeShift::Add => config.attn_norm_num_groups.or(groups),
@@ -171,7 +171,7 @@ fn levels(config: &UNet2dConfig) -> LevelsSettings<'_> {
 mod tests {
     use super::*;
 
-    /// The config whose levels of number `attention` and above have attention.
+    /// A config with attention from level `attention` on.
     fn config(channels: &[u32], attention: usize) -> UNet2dConfig {
         let levels = channels.len();
         let (with, without) = ((attention..levels), (0..attention));

@@ -1,5 +1,5 @@
-//! The choices that a [`UNet2dConfig`](super::UNet2dConfig), and with it other models' configs, has
-//! by name. A name that is not listed is refused, with those that are.
+//! Named choices in a [`UNet2dConfig`](super::UNet2dConfig) and in other models' configs. An
+//! unknown name is refused with the list of known ones.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +33,8 @@ pub enum MidBlock {
     Resnets,
 }
 
-/// The nonlinearity of the residual blocks; that of the time embedding and of the model's end is
-/// always SiLU.
+/// The activation function of the residual blocks. The time embedding and the model's end always
+/// use SiLU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
@@ -45,18 +45,18 @@ pub enum Activation {
     Relu,
 }
 
-/// How a residual block takes in the time embedding.
+/// How a residual block uses the time embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeShift {
     /// Added to the map.
     #[serde(rename = "default")]
     Add,
-    /// As a scale and a shift of the normalised map.
+    /// As a scale and a shift of the normalized map.
     ScaleShift,
 }
 
-/// How the time step becomes a vector.
+/// How the timestep becomes a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeEmbedding {
@@ -76,7 +76,7 @@ pub enum Resampling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum SampleSize {
-    /// Both the same.
+    /// Height and width are equal.
     Square(u32),
     /// Height, width.
     Rectangle([u32; 2]),
@@ -97,6 +97,6 @@ impl SampleSize {
     }
 }
 
-/// Ways to embed classes that have a name in diffusers; none is supported.
+/// Class embeddings that diffusers names; none is supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClassEmbedding {}

@@ -1,7 +1,7 @@
 //! `unet/config.json` of a diffusers pipeline: every key of `UNet2DModel`, with its default.
 //!
-//! What this crate cannot compute is refused with the key, the value and what is supported; a key
-//! that `UNet2DModel` does not have is handed back, for the caller to print.
+//! An unsupported value is refused with the key, the value and the supported values. Keys that
+//! `UNet2DModel` does not have are returned, for the caller to print.
 
 use super::config_rules;
 use super::unet_choices::{
@@ -38,15 +38,15 @@ macro_rules! config {
 config! {
     /// Height and width of the samples; only pipelines use it.
     sample_size: Option<SampleSize> = None;
-    /// Channels of the noisy picture.
+    /// Channels of the noisy image.
     in_channels: u32 = 3;
-    /// Channels of the prediction: as many, or twice as many with a learned variance.
+    /// Channels of the prediction: equal to the input's, or twice as many with a learned variance.
     out_channels: u32 = 3;
-    /// Whether the picture is mapped to 2x - 1 first.
+    /// Whether the image is mapped to 2x - 1 first.
     center_input_sample: bool = false;
-    /// How the time step becomes a vector.
+    /// How the timestep becomes a vector.
     time_embedding_type: TimeEmbedding = TimeEmbedding::Positional;
-    /// Width of the time embedding; four times the first level's channels if not given.
+    /// Width of the time embedding; [default: four times the first level's channels].
     time_embedding_dim: Option<u32> = None;
     /// Subtracted from the number of frequencies in the exponents' denominator.
     freq_shift: f64 = 0.0;
@@ -61,9 +61,9 @@ config! {
     up_block_types: Vec<UpBlock> = vec![UpBlock::Attention, UpBlock::Attention, UpBlock::Attention, UpBlock::Plain];
     /// Channels of each level, from the finest.
     block_out_channels: Vec<u32> = vec![224, 448, 672, 896];
-    /// Residual blocks of a level on the way down; one more on the way up.
+    /// Residual blocks per level on the way down; one more on the way up.
     layers_per_block: u32 = 2;
-    /// What the results of the middle blocks are divided by.
+    /// Divisor of the results of the middle blocks.
     mid_block_scale_factor: f64 = 1.0;
     /// 1: halving pads symmetrically; 0: right and below.
     downsample_padding: u32 = 1;
@@ -73,29 +73,29 @@ config! {
     upsample_type: Resampling = Resampling::Conv;
     /// Probability with which the residual blocks drop an element in training.
     dropout: f64 = 0.0;
-    /// The nonlinearity of the residual blocks.
+    /// The activation function of the residual blocks.
     act_fn: Activation = Activation::Silu;
-    /// Channels of an attention head; one head of all channels if not given.
+    /// Channels of an attention head; [default: one head of all channels].
     attention_head_dim: Option<u32> = Some(8);
-    /// Groups of the group normalisations.
+    /// Groups of the group normalizations.
     norm_num_groups: u32 = 32;
-    /// Groups of the middle attention's normalisation, if another number.
+    /// Groups of the middle attention's normalization [default: norm_num_groups].
     attn_norm_num_groups: Option<u32> = None;
     /// Added to variances.
     norm_eps: f64 = 1e-5;
-    /// How residual blocks take in the time embedding.
+    /// How residual blocks use the time embedding.
     resnet_time_scale_shift: TimeShift = TimeShift::Add;
     /// Whether the middle block has attention.
     add_attention: bool = true;
     /// Only null is supported: classes, if any, are embedded by a table.
     class_embed_type: Option<ClassEmbedding> = None;
-    /// Number of classes, a null class included.
+    /// Number of classes, including a null class.
     num_class_embeds: Option<u32> = None;
     /// Only used by a time embedding that is not supported.
     num_train_timesteps: Option<u32> = None;
 }
 
-/// Takes a key out of the map, if it is there.
+/// Takes a key out of the map, if it exists.
 fn take<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str) -> std::result::Result<Option<T>, String> {
     let Some(value) = map.remove(key) else { return Ok(None) };
     let shown = value.to_string();
@@ -106,10 +106,10 @@ impl UNet2dConfig {
     /// Reads a config from JSON. Also returns the keys that `UNet2DModel` does not have.
     ///
     /// # Errors
-    /// What is wrong, in words: no JSON, a value that is not supported, or values that do not fit
-    /// each other.
+    /// A message that says what is wrong: no JSON, a value that is not supported, or values that do
+    /// not fit each other.
     pub fn from_json(text: &str) -> std::result::Result<(UNet2dConfig, Vec<String>), String> {
-        let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("no JSON object: {e}"))?;
+        let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("not a JSON object: {e}"))?;
         if let Some(class) = map.remove("_class_name").filter(|class| class != "UNet2DModel") {
             return Err(format!("`_class_name` = {class} is not supported: it must be \"UNet2DModel\""));
         }
@@ -139,18 +139,18 @@ impl UNet2dConfig {
         format!("{:#}\n", Value::Object(map))
     }
 
-    /// Whether the values can be computed and fit each other.
+    /// Checks that the values are supported and fit each other.
     ///
     /// # Errors
-    /// [`Error::Config`]: which do not, and what would.
+    /// [`Error::Config`], with values that would fit.
     pub fn validate(&self) -> Result<()> {
         config_rules::check(self).map_err(Error::Config)
     }
 
-    /// Whether pictures of a size can pass through: each level halves it.
+    /// Checks that it supports images of a size: each level but the last halves it.
     ///
     /// # Errors
-    /// [`Error::Config`]: which sizes can, and how many levels this size allows.
+    /// [`Error::Config`], with sizes that fit, and the levels that this size allows.
     pub fn check_size(&self, height: u32, width: u32) -> Result<()> {
         config_rules::check_size(self.levels(), height, width).map_err(Error::Config)
     }
@@ -166,7 +166,7 @@ impl UNet2dConfig {
     }
 }
 
-/// Whole numbers as such, as diffusers writes them.
+/// Writes whole numbers without a decimal point, as diffusers does.
 fn whole(value: &Value) -> Value {
     match value.as_f64() {
         Some(x) if x.fract() == 0.0 && x.abs() < 1e15 => Value::from(x as i64),

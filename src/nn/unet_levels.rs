@@ -1,5 +1,5 @@
-//! The levels of a U-Net of residual blocks, with diffusers' names: which blocks they have, of
-//! which channels, and how they follow each other.
+//! The levels of a U-Net of residual blocks, with diffusers' names: their blocks, channels and
+//! order.
 //!
 //! ```text
 //! every h on the way down is kept
@@ -15,7 +15,7 @@ use super::self_attention::{SelfAttention, SelfAttentionSettings};
 use crate::ops::{Conv2d, Padding, concat, downsample, upsample};
 use crate::tape::{Tape, Tensor};
 
-/// What the levels are made from.
+/// Settings of the levels.
 #[derive(Clone, Debug)]
 pub(super) struct LevelsSettings<'a> {
     /// Channels of each level, from the finest.
@@ -58,7 +58,7 @@ impl Layer {
     }
 }
 
-/// What comes after the layers of a level.
+/// The resampling after the layers of a level.
 #[derive(Clone, Debug)]
 enum Resample {
     Halve(Conv),
@@ -100,8 +100,8 @@ impl Levels {
         Levels { down: down(p, settings), mid: mid(p, settings), up: up(p, settings) }
     }
 
-    /// From a map [B, channels of the finest level, H, W] to another, with the activated embedding
-    /// e.
+    /// Maps `[B, channels of the finest level, H, W]` to the same shape, with the activated
+    /// embedding e.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, mut h: Tensor, e: Tensor) -> Tensor {
         let mut kept = vec![h];

@@ -1,5 +1,5 @@
-//! A convolutional variational autoencoder (Kingma and Welling 2014): pictures to normal
-//! distributions of a latent vector, and back.
+//! A convolutional variational autoencoder (Kingma and Welling 2014): it maps images to normal
+//! distributions of a latent vector, and latents to distributions of the pixels.
 //!
 //! ```text
 //! encode: h = x; each level: h = silu(norm(conv(h)))                       3x3; stride 2, except in the first
@@ -9,7 +9,7 @@
 //!         y = conv_out(h)                                                  what the likelihood needs
 //! ```
 //! y is the logits of the pixels `[B, C, H, W]` (Bernoulli), or C channels of means and C of log
-//! scales `[B, 2C, H, W]` (discretised logistic).
+//! scales `[B, 2C, H, W]` (discretized logistic).
 
 use super::config::Config;
 use super::config_rules::{Rule, check_size, divides_all, levels_at_least, positive};
@@ -26,14 +26,14 @@ use serde::{Deserialize, Serialize};
 /// Added to variances.
 const EPS: f32 = 1e-5;
 
-/// How a pixel is distributed, given what the decoder says of it.
+/// Distribution of a pixel, given the decoder's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Likelihood {
-    /// On or off, by a logit.
+    /// Bernoulli with a logit.
     Bernoulli,
-    /// One of 256 values, by a mean and a log scale.
+    /// Discretized logistic over 256 values, with a mean and a log scale.
     DiscretizedLogistic,
 }
 
@@ -41,17 +41,17 @@ pub enum Likelihood {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VaeConfig {
-    /// Height and width of the pictures: no other size passes.
+    /// Height and width of the images; no other size works.
     pub sample_size: [u32; 2],
-    /// Channels of the picture.
+    /// Channels of the image.
     pub in_channels: u32,
-    /// Numbers of the latent vector.
+    /// Size of the latent vector.
     pub latent_channels: u32,
     /// Channels of each level, from the finest.
     pub block_out_channels: Vec<u32>,
-    /// Groups of the group normalisations.
+    /// Groups of the group normalizations.
     pub norm_num_groups: u32,
-    /// How a pixel is distributed, given what the decoder says of it.
+    /// Distribution of a pixel, given the decoder's output.
     pub likelihood: Likelihood,
 }
 
@@ -90,7 +90,7 @@ impl VaeConfig {
     }
 }
 
-/// A convolution followed by group normalisation and SiLU.
+/// A convolution followed by group normalization and SiLU.
 #[derive(Clone, Debug)]
 struct Layer {
     conv: Conv,
@@ -173,41 +173,41 @@ impl Vae {
         &self.config
     }
 
-    /// Channels, height and width of the pictures.
+    /// Channels, height and width of the images.
     pub fn image_shape(&self) -> [u32; 3] {
         let [height, width] = self.config.sample_size;
         [self.config.in_channels, height, width]
     }
 
-    /// Numbers of the latent vector.
+    /// Size of the latent vector.
     pub fn latent_channels(&self) -> u32 {
         self.config.latent_channels
     }
 
-    /// How a pixel is distributed, given what the decoder says of it.
+    /// Distribution of a pixel, given the decoder's output.
     pub fn likelihood(&self) -> Likelihood {
         self.config.likelihood
     }
 
-    /// Whether pictures of a size can pass through.
+    /// Checks that it supports images of a size.
     ///
     /// # Errors
-    /// [`Error::Config`]: which can.
+    /// [`Error::Config`], with the size that it supports.
     pub fn check_size(&self, height: u32, width: u32) -> Result<()> {
         let [h, w] = self.config.sample_size;
         match [height, width] == [h, w] {
             true => Ok(()),
             false => Err(Error::Config(format!(
-                "pictures of {height}x{width} do not fit a Vae whose `sample_size` is {h}x{w}: it has weights for each pixel"
+                "images of {height}x{width} do not fit a Vae whose `sample_size` is {h}x{w}: it has weights for each pixel"
             ))),
         }
     }
 
-    /// Records the distributions of the latents of pictures x [B, C, H, W]: mean and log variance,
-    /// both [B, latent].
+    /// Records the encoder for images x `[B, C, H, W]`: mean and log variance of the latents, both
+    /// `[B, latent]`.
     ///
     /// # Panics
-    /// If the pictures are of another size.
+    /// If the images are of another size.
     #[track_caller]
     pub fn encode(&self, t: &mut Tape, w: &Weights, x: Tensor) -> (Tensor, Tensor) {
         let [batch, _, height, width] = t.shape(x).as_array();
@@ -220,8 +220,8 @@ impl Vae {
         (self.mean.rows(t, w, h), self.log_variance.rows(t, w, h))
     }
 
-    /// Records what latents z [B, latent] say of the pixels: logits [B, C, H, W], or means and log
-    /// scales [B, 2C, H, W], by the likelihood.
+    /// Records the decoder for latents z `[B, latent]`: logits `[B, C, H, W]` (Bernoulli), or means
+    /// and log scales `[B, 2C, H, W]` (discretized logistic).
     #[track_caller]
     pub fn decode(&self, t: &mut Tape, w: &Weights, z: Tensor) -> Tensor {
         let [batch, _] = t.shape(z).as_array();
@@ -250,7 +250,7 @@ impl Model for Vae {
         &self.parameters
     }
 
-    fn image(&self) -> Option<[u32; 3]> {
+    fn image_shape(&self) -> Option<[u32; 3]> {
         Some(self.image_shape())
     }
 }

@@ -51,7 +51,7 @@ impl Model for LinearNetwork {
         &self.parameters
     }
 
-    fn image(&self) -> Option<[u32; 3]> {
+    fn image_shape(&self) -> Option<[u32; 3]> {
         Some(self.image)
     }
 }

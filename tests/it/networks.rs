@@ -93,7 +93,7 @@ fn networks() -> Vec<Box<dyn Network>> {
 
 /// The tensors of a batch for a network: pictures, and conditions as far as it is told.
 fn batch(t: &mut Tape, network: &dyn Network, count: u32) -> (Tensor, Conditions) {
-    let [channels, height, width] = network.image().unwrap();
+    let [channels, height, width] = network.image_shape().unwrap();
     let x = t.named("x", Shape::f32([count, channels, height, width]));
     let time = (network.time_width() > 0).then(|| t.named("time", Shape::f32([count, network.time_width()])));
     let labels = network.classes().map(|_| t.named("labels", Shape::u32([count])));

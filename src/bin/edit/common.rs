@@ -47,7 +47,7 @@ impl Model {
         let pipeline = Pipeline::read(&folder)?;
         pipeline.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         let unknown = || Error::file(&folder, "does not say how large its images are");
-        let image = pipeline.network.image().ok_or_else(unknown)?;
+        let image = pipeline.network.image_shape().ok_or_else(unknown)?;
         let ctx = Context::open(self.adapter.as_deref())?;
         let mut ctx = ctx.fork();
         pipeline.network.parameters().write(&mut ctx, WEIGHTS, &pipeline.weights)?;

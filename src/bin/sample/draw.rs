@@ -39,7 +39,7 @@ pub fn draw(arguments: &Arguments, output: Output) -> Result<Samples> {
     let pipeline = Pipeline::read(&folder)?;
     pipeline.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let labels = labels(&pipeline, arguments)?;
-    let image = match (arguments.image_size, pipeline.network.image()) {
+    let image = match (arguments.image_size, pipeline.network.image_shape()) {
         (Some(side), made_for) => [made_for.map_or(pipeline.channels(), |[channels, ..]| channels), side, side],
         (None, Some(image)) => image,
         (None, None) => {
@@ -164,7 +164,8 @@ fn read_classifier(run: &std::path::Path, pipeline: &Pipeline, image: [u32; 3]) 
     };
     let theirs = card.unwrap_or_default();
     let ours = &pipeline.card;
-    if theirs.dataset != ours.dataset || theirs.class_names != ours.class_names || network.image() != Some(image) {
+    if theirs.dataset != ours.dataset || theirs.class_names != ours.class_names || network.image_shape() != Some(image)
+    {
         let problem = format!(
             "the classifier was trained on {} ({} classes), and the model on {} ({} classes): one of the same data is needed",
             theirs.dataset,

@@ -213,7 +213,9 @@ impl Objective for Denoise {
     }
 
     fn draw(&self, ctx: &mut Context, config: &Config, drawing: &Drawing<'_>) -> Result<Option<Vec<Images<'static>>>> {
-        let (Some(image), Some(model)) = (self.network.image(), self.denoiser(drawing.slab)) else { return Ok(None) };
+        let (Some(image), Some(model)) = (self.network.image_shape(), self.denoiser(drawing.slab)) else {
+            return Ok(None);
+        };
         let (plan, _) = self.scheduler.plan_for(&*self.process, config.sampling_steps)?;
         let request = Request {
             batch: drawing.labels.len() as u32,
@@ -247,7 +249,7 @@ impl Objective for Denoise {
     }
 
     fn bits(&self, ctx: &mut Context, images: bound::Images<'_>, slab: &str, config: &Config) -> Result<Option<f64>> {
-        let (Some(model), Some(image)) = (self.denoiser(slab), self.network.image()) else { return Ok(None) };
+        let (Some(model), Some(image)) = (self.denoiser(slab), self.network.image_shape()) else { return Ok(None) };
         if self.process.schedule().is_none() {
             return Ok(None); // an equation would have to be solved for each image
         }
