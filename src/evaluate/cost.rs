@@ -1,7 +1,7 @@
-//! What training and sampling cost: time, operations, memory.
+//! Cost of training and sampling: time, floating-point operations, memory.
 
 use super::evaluation::Cost;
-use super::target::{EvalTarget, Source};
+use super::target::{EvalTarget, ImageSource};
 use crate::Result;
 use crate::gpu::Context;
 use crate::nn::{Conditions, Model, Network};
@@ -10,15 +10,16 @@ use crate::tape::{Shape, Tape};
 use crate::train::{LogEntry, Session};
 use std::path::Path;
 
-/// The cost of what is examined, but for its sampling, which is still to come (zeros); `None` for images from elsewhere.
+/// The cost of the target's training and of one forward pass. The costs of sampling are 0 until the
+/// samples are there. `None` for images without a model.
 ///
 /// # Errors
-/// Settings of the run that do not fit its data any more; a damaged log.
-pub fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
+/// Settings of the run that no longer fit its data; a damaged log.
+pub(super) fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
     let flops_per_image = match &target.source {
-        Source::Images(..) => return Ok(None),
-        Source::Denoiser(pipeline) => flops_of_denoiser(ctx, &*pipeline.network, target.border.model()),
-        Source::Autoencoder(vae, _) => {
+        ImageSource::Images(..) => return Ok(None),
+        ImageSource::Denoiser(pipeline) => denoiser_flops(ctx, &*pipeline.network, target.padding.model_shape()),
+        ImageSource::Autoencoder(vae, _) => {
             let mut tape = Tape::new(ctx.target());
             let latents = tape.named("z", Shape::f32([1, vae.latent_channels()]));
             let weights = vae.parameters().fixed(&mut tape, "weights");
@@ -38,7 +39,7 @@ pub fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
     Ok(Some(Cost {
         adapter: ctx.gpu.adapter().to_string(),
         training_seconds: target.training_seconds,
-        training_images_per_second: target.run.as_deref().map_or(Ok(0.0), median_pace)?,
+        training_images_per_second: target.run.as_deref().map_or(Ok(0.0), median_images_per_second)?,
         flops_per_image,
         flops_per_training_image,
         training_bytes,
@@ -47,7 +48,7 @@ pub fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
     }))
 }
 
-fn flops_of_denoiser(ctx: &Context, network: &dyn Network, [channels, height, width]: [u32; 3]) -> u64 {
+fn denoiser_flops(ctx: &Context, network: &dyn Network, [channels, height, width]: [u32; 3]) -> u64 {
     let mut tape = Tape::new(ctx.target());
     let t = &mut tape;
     let x = t.named("x", Shape::f32([1, channels, height, width]));
@@ -61,15 +62,15 @@ fn flops_of_denoiser(ctx: &Context, network: &dyn Network, [channels, height, wi
     tape.summary().flops
 }
 
-/// Median of the images a second in a run's log; 0 without one.
-fn median_pace(run: &Path) -> Result<f64> {
+/// Median of the images per second in a run's log; 0 without a log.
+fn median_images_per_second(run: &Path) -> Result<f64> {
     let log = run.join("log.jsonl");
     let lines: Vec<LogEntry> = if log.is_file() { jsonl::read(&log)? } else { vec![] };
-    let pace = |line: LogEntry| match line {
-        LogEntry::Step { images_per_second, .. } => Some(images_per_second).filter(|&pace| pace > 0.0),
+    let rate = |line: LogEntry| match line {
+        LogEntry::Step { images_per_second, .. } => Some(images_per_second).filter(|&rate| rate > 0.0),
         _ => None,
     };
-    let mut paces: Vec<f64> = lines.into_iter().filter_map(pace).collect();
-    paces.sort_by(f64::total_cmp);
-    Ok(paces.get(paces.len() / 2).copied().unwrap_or(0.0))
+    let mut rates: Vec<f64> = lines.into_iter().filter_map(rate).collect();
+    rates.sort_by(f64::total_cmp);
+    Ok(rates.get(rates.len() / 2).copied().unwrap_or(0.0))
 }

@@ -1,83 +1,89 @@
-//! `evaluation.json`: every number that `evaluate` measures of a model, with what it was measured on. The table and the page are made from it
-//! alone.
+//! `evaluation.json`: every number that `evaluate` measures, and what it was measured on. The table
+//! and the page are made from this file alone.
 
-use crate::metrics::balance::{Balance, Proportion};
+use crate::metrics::balance::Balance;
+use crate::metrics::proportion::Proportion;
 use crate::metrics::{Estimate, Quantiles};
 use serde::{Deserialize, Serialize};
 
-/// What was measured of a model, or of images from elsewhere.
+/// The metrics of a model, or of images from a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
     /// What was evaluated.
-    pub subject: Subject,
-    /// How its images were drawn.
-    pub sampling: Sampling,
-    /// The classifier that read them.
-    pub ruler: ExtractorInfo,
-    /// Distances of distributions.
+    pub target: TargetInfo,
+    /// How its images were sampled.
+    pub sampling: SamplingInfo,
+    /// The network that extracted the features.
+    pub feature_extractor: ExtractorInfo,
+    /// Distances between distributions.
     pub quality: Quality,
-    /// What the classifier reads.
-    pub classes: Classes,
-    /// Bits a dimension, of each split that was measured; empty for images from elsewhere.
-    pub likelihood: Vec<Likelihood>,
-    /// Whether images are copies.
+    /// Class accuracy and balance.
+    pub classes: ClassMetrics,
+    /// Bits per dimension of each measured split; empty for images from a file.
+    pub likelihood: Vec<SplitLikelihood>,
+    /// Distances to the nearest training images.
     pub memorization: Memorization,
-    /// What it cost; `None` for images from elsewhere.
+    /// Time, operations and memory; `None` for images from a file.
     pub cost: Option<Cost>,
-    /// Frechet distance by sampler and number of steps, where it was asked for.
+    /// Results of other samplers.
     pub sweep: Vec<SweepPoint>,
+}
+
+impl Evaluation {
+    /// File name in the folder of an evaluation.
+    pub const FILE: &str = "evaluation.json";
 }
 
 /// What was evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Subject {
-    /// Name of the run's folder, or of the file of images.
+pub struct TargetInfo {
+    /// Name of the run folder, or of the file of images.
     pub name: String,
-    /// Class of the model, such as `UNet2DModel`; `images` for images from elsewhere.
+    /// Class of the model, such as `UNet2DModel`; `images` for images from a file.
     pub model: String,
-    /// The process in words.
+    /// The diffusion process in words.
     pub process: String,
     /// Name of the data set.
     pub dataset: String,
-    /// Channels, rows and columns of an image.
+    /// Channels, height and width of an image.
     pub image: [u32; 3],
-    /// Whether it is told classes.
+    /// Whether samples are conditioned on classes.
     pub conditional: bool,
-    /// Steps trained.
+    /// Number of training steps.
     pub step: u32,
-    /// Numbers trained.
+    /// Number of parameters.
     pub parameters: u64,
 }
 
-/// How images were drawn.
+/// How images were sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sampling {
-    /// Images drawn.
+pub struct SamplingInfo {
+    /// Number of samples.
     pub count: u32,
-    /// Name of the sampler; `none` for an autoencoder and for images from elsewhere.
+    /// Name of the sampler; `none` for an autoencoder and for images from a file.
     pub sampler: String,
-    /// Its steps; 0 where it has none or chooses them itself.
+    /// Number of steps; 0 without a sampler and for adaptive samplers.
     pub steps: u32,
-    /// Scale of classifier-free guidance; 1 is none.
+    /// Scale of classifier-free guidance; 1 is no guidance.
     pub guidance: f32,
-    /// Seed of the noise.
+    /// Random seed.
     pub seed: u64,
-    /// Seconds for all of them.
+    /// Seconds for all samples.
     pub seconds: f64,
 }
 
-/// The frozen classifier.
+/// The feature extractor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtractorInfo {
     /// SHA-256 of its configuration and weights.
     pub sha256: String,
-    /// Numbers that it makes of an image.
+    /// Number of features of an image.
     pub features: u32,
-    /// Share of the test images that it reads as what they are.
+    /// Share of the test images that it classifies correctly.
     pub accuracy: Proportion,
     /// Data set that it was trained on.
     pub dataset: String,
@@ -87,139 +93,137 @@ pub struct ExtractorInfo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quality {
-    /// Frechet distance to the test images.
+    /// Frechet distance between samples and test images.
     pub fd_test: f64,
-    /// Frechet distance to the training images.
+    /// Frechet distance between samples and training images.
     pub fd_train: f64,
-    /// Frechet distance of as many training images to the test images: what a perfect model would have.
-    pub floor: f64,
-    /// Images on each side.
-    pub counts: Counts,
-    /// Kernel distance to the test images, with the standard error of its subsets' mean.
+    /// Frechet distance between test images and as many training images as there are samples: the
+    /// value for a perfect model.
+    pub fd_reference: f64,
+    /// Numbers of images.
+    pub counts: ImageCounts,
+    /// Kernel distance between samples and test images.
     pub kid: Estimate,
-    /// The same of training images to the test images.
-    pub kid_floor: Estimate,
-    /// Share of the images that lie among the test images (k nearest neighbours).
+    /// Kernel distance between test images and as many training images as there are samples.
+    pub kid_reference: Estimate,
+    /// Share of samples within the radius of a test image.
     pub precision: f64,
-    /// Share of the test images that lie among the images.
+    /// Share of test images within the radius of a sample.
     pub recall: f64,
-    /// k.
+    /// k, the number of neighbors that define a radius.
     pub neighbors: u32,
-    /// Images on each side of precision and recall.
-    pub neighbour_images: u32,
+    /// Number of images on each side of precision and recall.
+    pub neighbor_images: u32,
 }
 
-/// How many images a distance was measured on.
+/// Numbers of images that distances were measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Counts {
-    /// Images that were drawn.
-    pub drawn: u32,
-    /// Training images of the floor.
-    pub floor: u32,
-    /// Training images.
+pub struct ImageCounts {
+    /// Samples.
+    pub samples: u32,
+    /// Training images of the reference distances.
+    pub reference: u32,
+    /// All training images.
     pub train: u32,
     /// Test images.
     pub test: u32,
 }
 
-/// What the classifier reads.
+/// Metrics of classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Classes {
+pub struct ClassMetrics {
     /// Names of the classes.
     pub names: Vec<String>,
-    /// Share of conditional images that are read as the class asked for.
+    /// Share of conditional samples that are classified as their class.
     pub accuracy: Option<Proportion>,
-    /// The same of each class, in the order of the names; empty without.
+    /// The same for each class, in the order of the names; empty for unconditional samples.
     pub accuracy_by_class: Vec<Proportion>,
-    /// Counts of classes of unconditional images, against the training set's shares.
+    /// Predicted class counts of unconditional samples compared with the training set.
     pub balance: Option<Balance>,
-    /// Share of the real test images that are read rightly by a classifier trained on conditional images only (Ravuri and Vinyals 2019).
+    /// Test accuracy of a classifier trained on conditional samples only (Ravuri and Vinyals 2019).
     pub classification_accuracy_score: Option<Proportion>,
 }
 
-/// Bits a dimension of one split.
+/// Bits per dimension of one split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Likelihood {
+pub struct SplitLikelihood {
     /// `train` or `test`.
     pub split: String,
-    /// What was measured, in words: the variational bound, the flow's likelihood, ...
-    pub what: String,
-    /// Images measured.
+    /// What was measured, in words: variational bound, likelihood of the probability flow, ...
+    pub method: String,
+    /// Number of images.
     pub images: u32,
-    /// Bits a dimension: the mean over images with its standard error.
+    /// Mean over the images.
     pub total: Estimate,
-    /// What the total is a sum of, by name: `L_T`, `sum of L_t`, `L_0`; for an autoencoder other numbers to stand beside.
+    /// Named terms whose sum is the total: `L_T`, `sum of L_t`, `L_0`. For an autoencoder: the
+    /// ELBO, to compare the total with.
     pub parts: Vec<(String, Estimate)>,
 }
 
-/// Distance to the nearest training image.
+/// Distances to the nearest training image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memorization {
-    /// In pixels: the Euclidean distance of images in [-1, 1].
-    pub pixels: Nearest,
-    /// In the classifier's features.
-    pub features: Nearest,
+    /// Euclidean distances of pixels in [-1, 1].
+    pub pixels: NearestDistances,
+    /// Euclidean distances of features.
+    pub features: NearestDistances,
 }
 
 /// The distribution of distances to the nearest training image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Nearest {
-    /// Of images that were drawn.
-    pub drawn: Quantiles,
-    /// Of test images.
+pub struct NearestDistances {
+    /// Distances of samples.
+    pub samples: Quantiles,
+    /// Distances of test images.
     pub test: Quantiles,
-    /// Share of the drawn images that lie at least as near as the nearest hundredth of the test images: 1 % if they are as far as test images.
+    /// Share of samples at most as far away as the 1st percentile of test images. It is 1 % if
+    /// samples are as far away as test images.
     pub near_duplicates: Proportion,
 }
 
-/// What training and sampling cost.
+/// Cost of training and sampling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
     /// The device.
     pub adapter: String,
-    /// Seconds trained.
+    /// Seconds of training.
     pub training_seconds: f64,
-    /// Images a second in training: the median of the run's log; 0 without one.
+    /// Median of the images per second in the run's log; 0 without a log.
     pub training_images_per_second: f64,
-    /// Floating-point operations for one image to pass the network once.
+    /// Floating-point operations of one forward pass of one image.
     pub flops_per_image: u64,
-    /// Floating-point operations of a training step, of one image; 0 if the run's settings are not there.
+    /// Floating-point operations of a training step per image; 0 without the run's settings.
     pub flops_per_training_image: u64,
-    /// Bytes of device memory that training plans; 0 if the run's settings are not there.
+    /// Bytes of device memory for training; 0 without the run's settings.
     pub training_bytes: u64,
-    /// Bytes of device memory that sampling plans.
+    /// Bytes of device memory for sampling.
     pub sampling_bytes: u64,
-    /// Images drawn a second.
+    /// Samples per second.
     pub sampling_images_per_second: f64,
 }
 
-/// One way of sampling.
+/// Result of one sampler.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SweepPoint {
     /// Name of the sampler.
     pub sampler: String,
-    /// Its steps.
+    /// Number of steps.
     pub steps: u32,
     /// Scale of classifier-free guidance.
     pub guidance: f32,
-    /// Images drawn.
+    /// Number of samples.
     pub count: u32,
-    /// Seconds for an image.
+    /// Seconds per sample.
     pub seconds_per_image: f64,
-    /// Frechet distance to the test images.
+    /// Frechet distance between samples and test images.
     pub fd_test: f64,
-    /// Share of conditional images that are read as the class asked for.
+    /// Share of conditional samples that are classified as their class.
     pub accuracy: Option<Proportion>,
-}
-
-impl Evaluation {
-    /// Its name in the folder of an evaluation.
-    pub const FILE: &str = "evaluation.json";
 }

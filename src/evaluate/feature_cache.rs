@@ -1,52 +1,64 @@
-//! What the ruler says of a data set, kept on the disk: it is the same for every model that is evaluated.
+//! Cache of a data set's features on the disk. They are the same for every evaluated model.
 
-use super::progress::Progress;
+use super::progress::ProgressBar;
 use crate::data::Dataset;
 use crate::files::write_atomically;
 use crate::gpu::Context;
-use crate::metrics::feature_extractor::{FeatureExtractor, FeatureReader, Features};
+use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram, Features};
 use crate::{Error, Result};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// What the ruler says of a data set: from a file of `folder` named by the sums of both, or by reading the images, and then that file is written.
-///
-/// # Errors
-/// The device's and the disk's; a damaged file.
-pub fn readings(
-    ctx: &Context,
-    (ruler, reader): (&FeatureExtractor, &FeatureReader),
-    data: &Dataset,
-    what: &str,
-    folder: &Path,
-) -> Result<Features> {
-    let sum: String = Sha256::digest(&data.images).iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = folder.join(format!("{}-{}.safetensors", &ruler.sha256[..16], &sum[..16]));
-    if path.is_file() {
-        return read(&path, ruler.width(), data.count);
-    }
-    let part = Progress::begin(&format!("features of {} {what} images, to be kept in {}", data.count, path.display()));
-    let readings = reader.read(ctx, &data.images, &mut |count| {
-        part.done(count as f64 / data.count as f64);
-        Ok(())
-    })?;
-    write(&path, &readings)?;
-    Ok(readings)
-}
-
 const FEATURES: &str = "features";
 const CLASSES: &str = "classes";
 
-fn write(path: &Path, readings: &Features) -> Result<()> {
+/// A folder of cached features, and the feature extractor that computes missing ones.
+pub struct FeatureCache<'a> {
+    /// The folder.
+    pub folder: &'a Path,
+    /// The feature extractor.
+    pub extractor: &'a FeatureExtractor,
+    /// The feature extractor on the device.
+    pub program: &'a FeatureProgram,
+}
+
+impl FeatureCache<'_> {
+    /// Features of a data set. Reads them from the folder, or computes and stores them. The file's
+    /// name contains the SHA-256 of the feature extractor and of the images. `split` names the
+    /// images in the progress message.
+    ///
+    /// # Errors
+    /// A damaged file, and errors of device and disk.
+    pub fn features(&self, ctx: &Context, data: &Dataset, split: &str) -> Result<Features> {
+        let images: String = Sha256::digest(&data.images).iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = self.folder.join(format!("{}-{}.safetensors", &self.extractor.sha256[..16], &images[..16]));
+        if path.is_file() {
+            return read(&path, self.extractor.width(), data.count);
+        }
+        let bar = ProgressBar::new(&format!(
+            "computing features of {} {split} images, cached in {}",
+            data.count,
+            path.display()
+        ));
+        let features = self.program.run(ctx, &data.images, &mut |count| {
+            bar.set(count as f64 / data.count as f64);
+            Ok(())
+        })?;
+        write(&path, &features)?;
+        Ok(features)
+    }
+}
+
+fn write(path: &Path, features: &Features) -> Result<()> {
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-    let shape = vec![readings.count(), readings.width];
-    let features = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(&readings.features));
-    let classes = TensorView::new(Dtype::U32, vec![readings.count()], bytemuck::cast_slice(&readings.classes));
-    let bytes = match (features, classes) {
-        (Ok(features), Ok(classes)) => safetensors::serialize([(FEATURES, features), (CLASSES, classes)], None),
+    let shape = vec![features.count(), features.width];
+    let rows = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(&features.features));
+    let classes = TensorView::new(Dtype::U32, vec![features.count()], bytemuck::cast_slice(&features.classes));
+    let bytes = match (rows, classes) {
+        (Ok(rows), Ok(classes)) => safetensors::serialize([(FEATURES, rows), (CLASSES, classes)], None),
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
     write_atomically(path, &bytes.map_err(|e| Error::file(path, e.to_string()))?)
@@ -54,10 +66,10 @@ fn write(path: &Path, readings: &Features) -> Result<()> {
 
 fn read(path: &Path, width: usize, count: usize) -> Result<Features> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let damaged = || Error::file(path, "is damaged: remove it, and it is made anew");
+    let damaged = || Error::file(path, "is damaged: remove it, and its features are computed again");
     let file = SafeTensors::deserialize(&bytes).map_err(|_| damaged())?;
-    let (features, classes) =
-        (file.tensor(FEATURES).map_err(|_| damaged())?, file.tensor(CLASSES).map_err(|_| damaged())?);
+    let features = file.tensor(FEATURES).map_err(|_| damaged())?;
+    let classes = file.tensor(CLASSES).map_err(|_| damaged())?;
     let fits = features.shape() == [count, width] && features.dtype() == Dtype::F32;
     if !fits || classes.shape() != [count] || classes.dtype() != Dtype::U32 {
         return Err(damaged());

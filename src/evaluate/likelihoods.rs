@@ -1,88 +1,83 @@
-//! Bits a dimension of training and test images, by what the model allows.
+//! Bits per dimension of training and test images, by the method that fits the model.
 
-use super::evaluation::Likelihood;
-use super::options::Options;
-use super::progress::Progress;
+use super::context::EvalContext;
+use super::evaluation::SplitLikelihood;
+use super::progress::ProgressBar;
 use super::samples::WEIGHTS;
-use super::target::{EvalTarget, Source};
+use super::target::ImageSource;
 use crate::Result;
-use crate::gpu::Context;
-use crate::metrics::likelihood::Bits;
-use crate::metrics::likelihood::elbo::Elbo;
-use crate::metrics::likelihood::flow::Flow;
-use crate::metrics::likelihood::vlb::{Bound, Images};
+use crate::metrics::likelihood::elbo::ElboEstimator;
+use crate::metrics::likelihood::probability_flow::{FlowLikelihood, FlowSettings};
+use crate::metrics::likelihood::vlb::VlbEstimator;
+use crate::metrics::likelihood::{BitsPerDimension, Draws, LabeledImages};
 use crate::metrics::subset::subset;
 use crate::nn;
 
-/// Images of each split, unless others are asked for.
+/// Default number of images per split.
 const IMAGES: u32 = 1_000;
-/// The same where an equation must be solved for each.
-const SOLVED_IMAGES: u32 = 64;
-/// Which subset of a split is measured: the same for every model.
-const MEASURED: u32 = 1_003;
-/// Time steps at which an image's bound is measured, besides t = 0.
-const TIMESTEPS: u32 = 8;
-/// Latents of an image.
+/// Default number of images per split if an ODE is solved for each image.
+const ODE_IMAGES: u32 = 64;
+/// Id of the subset of each split. It is the same for every model.
+const SUBSET: u32 = 1_003;
+/// Default number of time steps per image, besides t = 0.
+const TIME_STEPS: u32 = 8;
+/// Default number of latents per image.
 const LATENTS: u32 = 64;
 
-/// Measures images, telling the share that is done.
-type Measure<'a> = Box<dyn Fn(Images<'_>, &mut dyn FnMut(f64) -> Result<()>) -> Result<Bits> + 'a>;
+/// Measures images and reports the finished share.
+type Measure<'a> = Box<dyn Fn(LabeledImages<'_>, &mut dyn FnMut(f64) -> Result<()>) -> Result<BitsPerDimension> + 'a>;
 
-/// Measures training and test images; nothing for images from elsewhere, for an autoencoder without probabilities of bytes, and if it is not
-/// wanted.
-///
-/// # Errors
-/// The device's; a solver that runs out of steps.
-pub fn likelihoods(ctx: &mut Context, target: &EvalTarget, options: &Options) -> Result<Vec<Likelihood>> {
+/// Likelihoods of training and test images. Empty for images without a model, for an autoencoder
+/// without probabilities of bytes, and if the user turned them off.
+pub(super) fn likelihoods(context: &mut EvalContext<'_>) -> Result<Vec<SplitLikelihood>> {
+    let options = context.options;
+    let target = context.target;
     if options.likelihood_images == Some(0) {
         return Ok(vec![]);
     }
-    let Some((usual, measure)) = measure(ctx, target, options)? else { return Ok(vec![]) };
+    let Some((default_count, measure)) = method(context)? else { return Ok(vec![]) };
     let mut all = vec![];
     for (split, data) in [("train", &target.train), ("test", &target.test)] {
-        let count = data.count.min(options.likelihood_images.unwrap_or(usual) as usize);
-        let rows = subset(data.count, count, [MEASURED, 0], 0);
+        let count = data.count.min(options.likelihood_images.unwrap_or(default_count) as usize);
+        let rows = subset(data.count, count, [SUBSET, 0], 0);
         let bytes: Vec<u8> = rows.iter().flat_map(|&row| data.image(row)).copied().collect();
         let labels: Vec<u32> = rows.iter().map(|&row| data.labels[row]).collect();
-        let part = Progress::begin(&format!("bits a dimension of {count} {split} images"));
-        let Bits { what, images, total, parts } = measure(Images { bytes: &bytes, labels: &labels }, &mut |done| {
-            part.done(done);
+        let bar = ProgressBar::new(&format!("measuring bits per dimension of {count} {split} images"));
+        let images = LabeledImages { bytes: &bytes, labels: &labels };
+        let BitsPerDimension { method, images, total, parts } = measure(images, &mut |done| {
+            bar.set(done);
             Ok(())
         })?;
-        all.push(Likelihood { split: split.into(), what, images, total, parts });
+        all.push(SplitLikelihood { split: split.into(), method, images, total, parts });
     }
     Ok(all)
 }
 
-/// What is measured of this kind of model, and usually of how many images.
-fn measure<'a>(
-    ctx: &'a mut Context,
-    target: &'a EvalTarget,
-    options: &'a Options,
-) -> Result<Option<(u32, Measure<'a>)>> {
-    let (batch, seed, border) = (options.batch, options.seed, target.border);
+/// The default number of images and the method for this kind of model.
+fn method<'a>(context: &'a mut EvalContext<'_>) -> Result<Option<(u32, Measure<'a>)>> {
+    let target = context.target;
+    let options = context.options;
+    let ctx = &mut context.ctx;
+    let seed = options.seed;
     Ok(match &target.source {
-        Source::Denoiser(pipeline) if pipeline.process.schedule().is_some() => {
-            let bound = Bound::new(ctx, &pipeline.denoiser(WEIGHTS), border, batch, "bound")?;
+        ImageSource::Denoiser(pipeline) if pipeline.process.schedule().is_some() => {
+            let vlb = VlbEstimator::new(ctx, &pipeline.denoiser(WEIGHTS), target.padding, options.batch, "vlb")?;
             let ctx = &*ctx;
-            let draws = options.likelihood_draws.unwrap_or(TIMESTEPS);
-            Some((IMAGES, Box::new(move |images, progress| bound.measure(ctx, images, draws, seed, progress))))
+            let draws = Draws { per_image: options.likelihood_draws.unwrap_or(TIME_STEPS), seed };
+            Some((IMAGES, Box::new(move |images, progress| vlb.measure(ctx, images, draws, progress))))
         }
-        Source::Denoiser(pipeline) => {
-            let flow = Flow::new(ctx, pipeline.denoiser(WEIGHTS), border, batch, "flow")?;
+        ImageSource::Denoiser(pipeline) => {
+            let flow = FlowLikelihood::new(ctx, pipeline.denoiser(WEIGHTS), target.padding, options.batch, "flow")?;
             let ctx = &*ctx;
-            let tolerance = options.likelihood_tolerance;
-            Some((
-                SOLVED_IMAGES,
-                Box::new(move |images, progress| flow.measure(ctx, images, tolerance, seed, progress)),
-            ))
+            let settings = FlowSettings { tolerance: options.likelihood_tolerance, seed };
+            Some((ODE_IMAGES, Box::new(move |images, progress| flow.measure(ctx, images, settings, progress))))
         }
-        Source::Autoencoder(vae, _) if vae.likelihood() == nn::Likelihood::DiscretizedLogistic => {
-            let elbo = Elbo::new(ctx, vae, WEIGHTS, batch, "elbo")?;
+        ImageSource::Autoencoder(vae, _) if vae.likelihood() == nn::Likelihood::DiscretizedLogistic => {
+            let elbo = ElboEstimator::new(ctx, vae, WEIGHTS, options.batch, "elbo")?;
             let ctx = &*ctx;
-            let latents = options.likelihood_draws.unwrap_or(LATENTS);
-            Some((IMAGES, Box::new(move |images, progress| elbo.measure(ctx, images, latents, seed, progress))))
+            let draws = Draws { per_image: options.likelihood_draws.unwrap_or(LATENTS), seed };
+            Some((IMAGES, Box::new(move |images, progress| elbo.measure(ctx, images, draws, progress))))
         }
-        Source::Autoencoder(..) | Source::Images(..) => None,
+        ImageSource::Autoencoder(..) | ImageSource::Images(..) => None,
     })
 }

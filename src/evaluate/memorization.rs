@@ -1,70 +1,85 @@
-//! Whether drawn images are copies: how far each is from its nearest training image, beside how far test images are.
+//! Memorization: distance of each sample to its nearest training image, compared with the distances
+//! of test images.
 
-use super::evaluation::{Memorization, Nearest};
-use super::quality::{Reference, taken};
+use super::evaluation::{Memorization, NearestDistances};
+use super::quality::Reference;
+use super::target::EvalTarget;
 use crate::data::Dataset;
 use crate::metrics::Quantiles;
-use crate::metrics::balance::Proportion;
 use crate::metrics::feature_extractor::Features;
 use crate::metrics::neighbors::nearest;
-use crate::metrics::padding::scaled;
+use crate::metrics::padding::pixel_value;
+use crate::metrics::proportion::Proportion;
 use crate::metrics::subset::subset;
 use crate::output::grid::grid;
 use crate::output::{Images, Layout, Picture};
 
-/// Which subset is taken.
-const NEAREST: u32 = 1_002;
+/// Id of the subsets of samples and test images.
+const SUBSET: u32 = 1_002;
 /// Pairs in the picture.
 const PAIRS: usize = 16;
 
-/// The distances of `count` of the drawn images, bytes `[N, C, H, W]`, and of as many test images; and the picture of the pairs that are closest in
-/// pixels: in each column an image, and below it its nearest training image.
-pub fn memorization(
-    drawn: &[u8],
-    readings: &Features,
-    reference: &Reference,
-    [train, test]: [&Dataset; 2],
-    count: usize,
-) -> (Memorization, Picture) {
-    let each = train.pixels();
-    let rows = [readings.count(), test.count].map(|all| subset(all, count, [NEAREST, 0], 0));
-    let chosen = |bytes: &[u8], rows: &[usize]| -> Vec<u8> {
-        rows.iter().flat_map(|&row| &bytes[row * each..][..each]).copied().collect()
-    };
-    let pixels = |bytes: &[u8]| -> Vec<f32> { bytes.iter().map(|&byte| scaled(byte)).collect() };
-    let (some_drawn, some_test) = (chosen(drawn, &rows[0]), chosen(&test.images, &rows[1]));
-    let among = pixels(&train.images);
-    let [drawn_pairs, test_pairs] = [&some_drawn, &some_test].map(|bytes| nearest(&pixels(bytes), &among, each));
-    drop(among);
-    let in_features =
-        |set: &Features, rows: &[usize]| nearest(&taken(set, rows), &reference.train.features, reference.train.width);
-    let memorization = Memorization {
-        pixels: compared(&drawn_pairs, &test_pairs),
-        features: compared(&in_features(readings, &rows[0]), &in_features(&reference.test, &rows[1])),
-    };
-    (memorization, closest(&some_drawn, &drawn_pairs, train))
+/// The samples of an evaluation.
+pub(super) struct SampleSet<'a> {
+    /// Bytes `[N, C, H, W]`.
+    pub bytes: &'a [u8],
+    /// Their features.
+    pub features: &'a Features,
 }
 
-fn compared(drawn: &[(usize, f64)], test: &[(usize, f64)]) -> Nearest {
+/// Distances of `count` samples and of as many test images to their nearest training images, and a
+/// picture of the closest pairs in pixels: each column shows a sample above its nearest training
+/// image.
+pub(super) fn memorization(
+    samples: SampleSet<'_>,
+    reference: &Reference,
+    target: &EvalTarget,
+    count: usize,
+) -> (Memorization, Picture) {
+    let train = &target.train;
+    let test = &target.test;
+    let pixels = train.pixels();
+    let sample_rows = subset(samples.features.count(), count, [SUBSET, 0], 0);
+    let test_rows = subset(test.count, count, [SUBSET, 0], 0);
+    let gather = |bytes: &[u8], rows: &[usize]| -> Vec<u8> {
+        rows.iter().flat_map(|&row| &bytes[row * pixels..][..pixels]).copied().collect()
+    };
+    let values = |bytes: &[u8]| -> Vec<f32> { bytes.iter().map(|&byte| pixel_value(byte)).collect() };
+    let sample_bytes = gather(samples.bytes, &sample_rows);
+    let test_bytes = gather(&test.images, &test_rows);
+    let among = values(&train.images);
+    let sample_pairs = nearest(&values(&sample_bytes), &among, pixels);
+    let test_pairs = nearest(&values(&test_bytes), &among, pixels);
+    drop(among);
+    let in_features =
+        |set: &Features, rows: &[usize]| nearest(&set.gather(rows), &reference.train.features, reference.train.width);
+    let memorization = Memorization {
+        pixels: compare(&sample_pairs, &test_pairs),
+        features: compare(&in_features(samples.features, &sample_rows), &in_features(&reference.test, &test_rows)),
+    };
+    (memorization, closest(&sample_bytes, &sample_pairs, train))
+}
+
+fn compare(samples: &[(usize, f64)], test: &[(usize, f64)]) -> NearestDistances {
     let distances = |pairs: &[(usize, f64)]| -> Vec<f64> { pairs.iter().map(|(_, distance)| *distance).collect() };
-    let (drawn, test) = (distances(drawn), distances(test));
-    let quantiles = Quantiles::of(&test);
-    let near = drawn.iter().filter(|&&distance| distance <= quantiles.percentile_1).count();
-    Nearest {
-        drawn: Quantiles::of(&drawn),
-        test: quantiles,
-        near_duplicates: Proportion::of(near as u32, drawn.len() as u32),
+    let samples = distances(samples);
+    let test = Quantiles::from_values(&distances(test));
+    let near = samples.iter().filter(|&&distance| distance <= test.percentile_1).count();
+    NearestDistances {
+        samples: Quantiles::from_values(&samples),
+        test,
+        near_duplicates: Proportion::new(near as u32, samples.len() as u32),
     }
 }
 
-fn closest(drawn: &[u8], pairs: &[(usize, f64)], train: &Dataset) -> Picture {
+fn closest(samples: &[u8], pairs: &[(usize, f64)], train: &Dataset) -> Picture {
     let mut order: Vec<usize> = (0..pairs.len()).collect();
     order.sort_by(|&a, &b| pairs[a].1.total_cmp(&pairs[b].1));
     order.truncate(PAIRS);
-    let each = train.pixels();
-    let samples = order.iter().flat_map(|&k| &drawn[k * each..][..each]);
-    let originals = order.iter().flat_map(|&k| train.image(pairs[k].0));
-    let bytes: Vec<u8> = samples.chain(originals).copied().collect();
+    let pixels = train.pixels();
+    let above = order.iter().flat_map(|&k| &samples[k * pixels..][..pixels]);
+    let below = order.iter().flat_map(|&k| train.image(pairs[k].0));
+    let bytes: Vec<u8> = above.chain(below).copied().collect();
     let [channels, height, width] = train.shape().map(|n| n as usize);
     let layout = Layout { columns: order.len(), scale: 2, ..Layout::default() };
     grid(&Images::new(bytes, [2 * order.len(), channels, height, width]), layout)

@@ -1,10 +1,11 @@
-//! Evaluation of trained models: what is measured, as numbers, as a table and as a page.
+//! Evaluation of trained models: metrics as numbers in JSON, as a table, and as an HTML page.
 //!
-//! Floor 6: brings together the metrics, the samplers and, for one of the numbers, training.
+//! Brings together metrics, samplers and, for the classification accuracy score, training.
 
 mod baselines;
 mod cas;
 mod comparison;
+mod context;
 mod cost;
 pub mod evaluation;
 mod feature_cache;
@@ -23,8 +24,9 @@ mod write;
 
 pub use comparison::comparison;
 pub use evaluation::Evaluation;
-pub use options::{Options, SweepSpec};
-pub use run::{Measured, measure};
+pub use options::{EvalOptions, SweepSpec};
+pub use run::{EvaluationOutput, run};
+pub use samples::Samples;
 pub use table::table;
-pub use target::{EvalTarget, Source};
-pub use write::write;
+pub use target::{EvalTarget, ImageSource};
+pub use write::{check_archive, write};

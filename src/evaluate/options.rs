@@ -1,4 +1,4 @@
-//! What can be asked of an evaluation.
+//! Options of an evaluation.
 
 use crate::diffusion::{SamplerName, SamplingOptions};
 use crate::{Error, Result};
@@ -6,70 +6,70 @@ use clap::ValueEnum;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// What can be asked of an evaluation.
+/// Options of an evaluation.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Options {
-    /// Folder of the data set; the run's unless given
-    #[arg(long)]
+pub struct EvalOptions {
+    /// Folder of the data set [default: the run's]
+    #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// The classifier whose features are compared: a checkpoint of `train --preset classifier --noise-aware false`
-    #[arg(long, default_value = "data/feature-extractor")]
+    /// Classifier checkpoint that extracts the features, made by `train --preset classifier --noise-aware false`
+    #[arg(long, value_name = "FOLDER", default_value = "data/feature-extractor")]
     pub feature_extractor: PathBuf,
-    /// Where the features of the data set are kept from one evaluation to the next
+    /// Folder that caches the features of data sets
     #[arg(long, value_name = "FOLDER", default_value = "runs/features")]
     pub feature_cache: PathBuf,
-    /// Where to write evaluation.json and the pictures; the run's folder evaluation/ unless given
-    #[arg(long)]
+    /// Folder for evaluation.json and the pictures [default: `evaluation` in the run folder]
+    #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Images to draw; not with --samples, of which all are taken
+    /// Number of samples; with --samples, all images of the file are used
     #[arg(long, default_value_t = 10_000)]
     pub count: u32,
-    /// How they are drawn.
+    /// Options of the sampler.
     #[command(flatten)]
-    pub options: SamplingOptions,
-    /// Seed of all noise
+    pub sampling: SamplingOptions,
+    /// Random seed
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Images drawn at once
+    /// Batch size
     #[arg(long, default_value_t = 64)]
     pub batch: u32,
-    /// Write the images for other tools (arr_0: u8 N x H x W x C, arr_1: their classes)
+    /// Save the samples as npz (arr_0: u8 N x H x W x C, arr_1: classes)
     #[arg(long, value_name = "FILE")]
     pub save_samples: Option<PathBuf>,
-    /// Images without a class, for the balance of a model of classes; a quarter of --count unless given
+    /// Unconditional samples for the class balance of a conditional model [default: a quarter of --count]
     #[arg(long, value_name = "COUNT")]
     pub balance_count: Option<u32>,
-    /// Steps of the classifier that is trained on the images alone (classification accuracy score); 0 leaves it out
+    /// Training steps of the classifier for the classification accuracy score; 0 skips the score
     #[arg(long, value_name = "STEPS", default_value_t = 600)]
     pub cas_steps: u32,
-    /// Images of each split whose likelihood is measured: 1000 unless given, or 64 where an equation must be solved; 0 leaves it out
+    /// Images of each split for bits per dimension; 0 skips them [default: 1000, or 64 for processes in continuous time]
     #[arg(long, value_name = "COUNT")]
     pub likelihood_images: Option<u32>,
-    /// Time steps of each image at which the bound is measured besides t = 0; latents of each image for an autoencoder: 8 and 64 unless given
+    /// Random time steps per image (discrete processes) or latents per image (autoencoders) [default: 8 or 64]
     #[arg(long, value_name = "COUNT")]
     pub likelihood_draws: Option<u32>,
-    /// Tolerance of the solver for the flow's likelihood
+    /// Tolerance of the ODE solver for the likelihood of processes in continuous time
     #[arg(long, value_name = "TOLERANCE", default_value_t = 1e-3)]
     pub likelihood_tolerance: f64,
-    /// Images whose nearest training image in pixels is sought
+    /// Samples whose nearest training images are searched
     #[arg(long, value_name = "COUNT", default_value_t = 500)]
     pub nearest_count: u32,
-    /// Other ways of drawing, whose Frechet distance is measured too: SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, separated by commas
-    #[arg(long, value_name = "WAYS", value_delimiter = ',')]
+    /// More samplers to measure the Frechet distance of: SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, separated by commas
+    #[arg(long, value_name = "SAMPLERS", value_delimiter = ',')]
     pub sweep: Vec<SweepSpec>,
-    /// Images of each of them
+    /// Number of samples for each --sweep entry
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
     pub sweep_count: u32,
 }
 
-/// A way of drawing: a sampler, its steps, and a guidance scale.
+/// A sampler, its number of steps, and a guidance scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SweepSpec {
-    /// The sampler.
+    /// Sampler.
     pub sampler: SamplerName,
-    /// Its steps.
+    /// Number of steps.
     pub steps: u32,
-    /// Scale of classifier-free guidance; the run's unless given.
+    /// Scale of classifier-free guidance; `None` is the scale of the main samples.
     pub guidance: Option<f32>,
 }
 
@@ -77,8 +77,7 @@ impl FromStr for SweepSpec {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<SweepSpec, String> {
-        let wrong =
-            || format!("`{text}` is no way of drawing: write SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, as ddim:25:2");
+        let wrong = || format!("`{text}` must be SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, for example ddim:25:2");
         let mut parts = text.trim().split(':');
         let sampler = parts.next().ok_or_else(wrong)?;
         let steps = parts.next().ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
@@ -90,19 +89,19 @@ impl FromStr for SweepSpec {
     }
 }
 
-impl Options {
-    /// Whether the numbers can be followed, for a ruler of `width` features.
+impl EvalOptions {
+    /// Checks the numbers for a feature extractor of `width` features.
     ///
     /// # Errors
-    /// [`Error::Config`]: which cannot.
+    /// [`Error::Config`] names the invalid option.
     pub fn check(&self, width: usize) -> Result<()> {
-        let least = width as u32 + 1;
-        let sweep = if self.sweep.is_empty() { least } else { self.sweep_count };
+        let min = width as u32 + 1;
+        let sweep = if self.sweep.is_empty() { min } else { self.sweep_count };
         for (option, count) in [("count", self.count), ("sweep-count", sweep)] {
-            if count < least {
+            if count < min {
                 return Err(Error::Config(format!(
-                    "--{option} {count}: too few images for the covariance of {width} features; at least {least} are needed, and the distance of \
-                     few images is biased upward: use 2,000 or more"
+                    "--{option} {count} is too small: the covariance of {width} features needs at least {min} images. \
+                     The distance of few images is biased upward, so use 2,000 or more"
                 )));
             }
         }
@@ -113,16 +112,15 @@ impl Options {
         }
         if self.likelihood_draws == Some(0) {
             return Err(Error::Config(
-                "--likelihood-draws must be at least 1: --likelihood-images 0 leaves it out".into(),
+                "--likelihood-draws must be at least 1; --likelihood-images 0 skips the likelihood".into(),
             ));
         }
-        let solves = self.likelihood_tolerance > 0.0 && self.likelihood_tolerance.is_finite();
-        match solves {
-            true => Ok(()),
-            false => Err(Error::Config(format!(
+        if !(self.likelihood_tolerance > 0.0 && self.likelihood_tolerance.is_finite()) {
+            return Err(Error::Config(format!(
                 "--likelihood-tolerance {} must be a positive number",
                 self.likelihood_tolerance
-            ))),
+            )));
         }
+        Ok(())
     }
 }

@@ -1,35 +1,35 @@
-//! What a user sees of long work: a bar on a terminal, a line for each part elsewhere.
+//! Progress of long operations: a bar on a terminal, and one line per operation elsewhere.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressStyle;
 
-/// A bar of one part of the work, in thousandths.
-pub struct Progress {
-    bar: ProgressBar,
+/// The progress bar of one operation. It disappears when it is dropped.
+pub(super) struct ProgressBar {
+    bar: indicatif::ProgressBar,
 }
 
-/// Parts of a bar.
-const WHOLE: f64 = 1000.0;
+/// Resolution of the bar.
+const STEPS: f64 = 1000.0;
 
-impl Progress {
-    /// Begins a part and says what it is.
-    pub fn begin(what: &str) -> Progress {
-        let bar = ProgressBar::new(WHOLE as u64);
+impl ProgressBar {
+    /// Starts an operation, described by `message`.
+    pub fn new(message: &str) -> ProgressBar {
+        let bar = indicatif::ProgressBar::new(STEPS as u64);
         let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta_precise} left  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(what.to_string());
+        bar.set_message(message.to_string());
         if bar.is_hidden() {
-            eprintln!("{what}");
+            eprintln!("{message}");
         }
-        Progress { bar }
+        ProgressBar { bar }
     }
 
-    /// The share that is done.
-    pub fn done(&self, share: f64) {
-        self.bar.set_position((share * WHOLE) as u64);
+    /// Sets the finished share, from 0 to 1.
+    pub fn set(&self, share: f64) {
+        self.bar.set_position((share * STEPS) as u64);
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressBar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

@@ -1,8 +1,8 @@
-//! Images as they are drawn, kept in a file until the evaluation is written: one that was interrupted goes on where it was.
+//! Cache of sampled images on the disk, so that an interrupted evaluation can resume.
 //!
-//! A record is a batch: its seconds as eight bytes, and its images. The file's name is a sum of all that decides what is drawn.
+//! A record of the file is one batch: its seconds of sampling as eight bytes, and its images. The
+//! file name is a SHA-256 of everything that determines the samples.
 
-use super::samples::Order;
 use crate::diffusion::ResolvedSampling;
 use crate::diffusion::pipeline::Pipeline;
 use crate::files::Appender;
@@ -12,38 +12,33 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
 
-/// Folder of these files in that of the evaluation.
-pub const FOLDER: &str = "drawing";
+/// Folder of the cache inside the evaluation's folder.
+const FOLDER: &str = "sample_cache";
 
-/// The batches of one drawing.
-pub struct SampleCache {
+/// The cached batches of one set of samples.
+pub(super) struct SampleCache {
     file: Appender,
-    /// Images that are there, bytes `[N, C, H, W]`.
+    /// Cached images, bytes `[N, C, H, W]`.
     pub bytes: Vec<u8>,
-    /// Seconds that they took.
+    /// Seconds of sampling them.
     pub seconds: f64,
 }
 
 impl SampleCache {
-    /// Opens the file of a drawing, with whole batches of what is there.
+    /// Opens the file `name` in the cache of an evaluation's folder and reads its complete batches
+    /// of `batch_bytes` bytes. An incomplete batch at the end is removed.
     ///
     /// # Errors
     /// A file that cannot be read or written.
-    pub fn open(
-        folder: &Path,
-        ctx: &Context,
-        pipeline: &Pipeline,
-        way: &ResolvedSampling,
-        order: Order,
-        pixels: usize,
-    ) -> Result<SampleCache> {
-        let path = folder.join(FOLDER).join(name(ctx, pipeline, way, order));
+    pub fn open(folder: &Path, name: &str, batch_bytes: usize) -> Result<SampleCache> {
+        let path = folder.join(FOLDER).join(name);
         let mut file = Appender::open(&path)?;
         let content = fs::read(&path).map_err(Error::io(&path))?;
-        let record = 8 + order.batch.min(order.count) as usize * pixels;
-        let whole = content.len() / record;
-        file.cut((whole * record) as u64)?;
-        let (mut bytes, mut seconds) = (vec![], 0.0);
+        let record = 8 + batch_bytes;
+        let complete = content.len() / record;
+        file.cut((complete * record) as u64)?;
+        let mut bytes = vec![];
+        let mut seconds = 0.0;
         for record in content.chunks_exact(record) {
             let (time, images) = record.split_at(8);
             seconds += f64::from_le_bytes(std::array::from_fn(|i| time[i]));
@@ -53,9 +48,6 @@ impl SampleCache {
     }
 
     /// Adds a batch.
-    ///
-    /// # Errors
-    /// A full disk.
     pub fn add(&mut self, images: &[u8], seconds: f64) -> Result<()> {
         self.file.append(&[&seconds.to_le_bytes()[..], images].concat())?;
         self.bytes.extend(images);
@@ -64,25 +56,24 @@ impl SampleCache {
     }
 }
 
-fn name(ctx: &Context, pipeline: &Pipeline, way: &ResolvedSampling, order: Order) -> String {
-    let mut sum = Sha256::new();
-    sum.update(bytemuck::cast_slice::<f32, u8>(&pipeline.weights));
-    let (version, adapter) = (env!("CARGO_PKG_VERSION"), ctx.gpu.adapter());
-    sum.update(format!(
-        "{version} {adapter} {} {:?} {:?} {} {order:?}",
+/// The file name for samples of a model. `numbers` are the counts and seeds that determine them.
+pub(super) fn cache_name(ctx: &Context, pipeline: &Pipeline, sampling: &ResolvedSampling, numbers: &[u64]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(bytemuck::cast_slice::<f32, u8>(&pipeline.weights));
+    hash.update(format!(
+        "{} {} {} {:?} {:?} {} {numbers:?}",
+        env!("CARGO_PKG_VERSION"),
+        ctx.gpu.adapter(),
         ctx.target(),
-        way.plan,
-        way.scheduler,
-        way.guidance
+        sampling.plan,
+        sampling.scheduler,
+        sampling.guidance
     ));
-    sum.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Removes what was kept, once the evaluation is written.
-///
-/// # Errors
-/// A folder that cannot be removed.
-pub fn clear(folder: &Path) -> Result<()> {
+/// Removes the cache of an evaluation's folder.
+pub(super) fn clear(folder: &Path) -> Result<()> {
     let folder = folder.join(FOLDER);
     match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&folder)(error)),

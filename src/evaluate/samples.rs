@@ -1,8 +1,9 @@
-//! Draws the images that are evaluated.
+//! The images that are evaluated: sampled from a model, or read from a file.
 
-use super::progress::Progress;
-use super::sample_cache::SampleCache;
-use super::target::{EvalTarget, Source};
+use super::context::EvalContext;
+use super::progress::ProgressBar;
+use super::sample_cache::{SampleCache, cache_name};
+use super::target::{EvalTarget, ImageSource};
 use crate::diffusion::autoencoder::Decoder;
 use crate::diffusion::pipeline::Pipeline;
 use crate::diffusion::{Generator, Request, ResolvedSampling};
@@ -11,132 +12,144 @@ use crate::metrics::padding::ImagePadding;
 use crate::nn::Model;
 use crate::output::images::to_bytes;
 use crate::{Error, Result};
-use std::path::Path;
 use std::time::Instant;
 
-/// Memory of the weights.
+/// Buffer of the model's weights.
 pub const WEIGHTS: &str = "weights";
 
-/// Images, cropped to the data's size.
+/// Generated images without padding.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
     /// Bytes `[N, C, H, W]`.
     pub bytes: Vec<u8>,
-    /// The class asked for each, where classes were asked for.
+    /// The class that each image was conditioned on, if any.
     pub labels: Option<Vec<u32>>,
-    /// Seconds that it took; 0 for images that were there.
+    /// Seconds of sampling; 0 for images from a file.
     pub seconds: f64,
-    /// Bytes of device memory that were planned for it: weights, images, and what the programs need.
+    /// Bytes of device memory: weights, images, and buffers of the programs.
     pub device_bytes: u64,
 }
 
-/// How many are drawn from what.
+/// How many images are sampled, and how.
 #[derive(Clone, Copy, Debug)]
-pub struct Order {
-    /// Images.
+pub(super) struct SampleSpec<'a> {
+    /// The sampler's settings; `None` for targets without a sampler.
+    pub sampling: Option<&'a ResolvedSampling>,
+    /// Number of images.
     pub count: u32,
-    /// Images at once.
-    pub batch: u32,
-    /// Seed of the noise.
-    pub seed: u64,
 }
 
-/// Writes the weights of what is examined into memory.
-///
-/// # Errors
-/// Out of memory.
-pub fn load(ctx: &mut Context, target: &EvalTarget) -> Result<()> {
+/// Writes the target's weights to the device.
+pub(super) fn write_weights(ctx: &mut Context, target: &EvalTarget) -> Result<()> {
     match &target.source {
-        Source::Denoiser(pipeline) => pipeline.network.parameters().write(ctx, WEIGHTS, &pipeline.weights),
-        Source::Autoencoder(vae, weights) => vae.parameters().write(ctx, WEIGHTS, weights),
-        Source::Images(..) => Ok(()),
+        ImageSource::Denoiser(pipeline) => pipeline.network.parameters().write(ctx, WEIGHTS, &pipeline.weights),
+        ImageSource::Autoencoder(vae, weights) => vae.parameters().write(ctx, WEIGHTS, weights),
+        ImageSource::Images(..) => Ok(()),
     }
 }
 
-/// Draws images with all classes in turn, or by a way whose guidance is 0 without any. In `folder` lies what is drawn until the evaluation is
-/// written. Each drawing has a memory of its own: another way may want more of it.
+/// Samples images, cycling through the classes, or unconditionally if the guidance is 0. Finished
+/// batches are cached in the evaluation's folder, so that an interrupted evaluation can resume.
+/// Images from a file are returned as they are.
+///
+/// Uses its own device buffers, because their sizes depend on the sampler.
 ///
 /// # Errors
-/// The device's; images that are not finite.
-pub fn draw(
-    ctx: &Context,
-    target: &EvalTarget,
-    way: Option<&ResolvedSampling>,
-    order: Order,
-    what: &str,
-    folder: &Path,
-) -> Result<Samples> {
-    let part = Progress::begin(what);
-    let mut ctx = ctx.fork();
-    load(&mut ctx, target)?;
-    match (&target.source, way) {
-        (Source::Images(bytes, labels), _) => {
+/// [`Error::NonFinite`] for images that are not finite.
+pub(super) fn sample(context: &EvalContext<'_>, spec: SampleSpec<'_>) -> Result<Samples> {
+    let target = context.target;
+    let options = context.options;
+    let bar = ProgressBar::new(&describe(context, spec));
+    let mut ctx = context.ctx.fork();
+    write_weights(&mut ctx, target)?;
+    match &target.source {
+        ImageSource::Images(bytes, labels) => {
             Ok(Samples { bytes: bytes.clone(), labels: labels.clone(), ..Samples::default() })
         }
-        (Source::Autoencoder(vae, _), _) => {
-            let batch = order.batch.min(order.count);
+        ImageSource::Autoencoder(vae, _) => {
+            let batch = options.batch.min(spec.count);
             let decoder = Decoder::new(&mut ctx, vae, WEIGHTS, batch, "evaluate")?;
-            let began = Instant::now();
-            let images = decoder.draw(&ctx, order.seed, 0..order.count)?;
-            let seconds = began.elapsed().as_secs_f64();
+            let start = Instant::now();
+            let images = decoder.draw(&ctx, options.seed, 0..spec.count)?;
+            let seconds = start.elapsed().as_secs_f64();
             let device_bytes = ctx.buffers.total_bytes() + decoder.slot_bytes();
-            Ok(Samples { bytes: cropped(&images, target.border)?, labels: None, seconds, device_bytes })
+            Ok(Samples { bytes: crop(&images, target.padding)?, labels: None, seconds, device_bytes })
         }
-        (Source::Denoiser(pipeline), Some(way)) => sample(&mut ctx, (target, pipeline), way, order, &part, folder),
-        (Source::Denoiser(_), None) => unreachable!("a denoiser is sampled in some way"),
+        ImageSource::Denoiser(pipeline) => {
+            let sampling = spec.sampling.expect("a denoiser needs sampling settings");
+            let work = DenoiserSampling { context, pipeline, sampling, count: spec.count };
+            work.run(&mut ctx, &bar)
+        }
     }
 }
 
-fn sample(
-    ctx: &mut Context,
-    (target, pipeline): (&EvalTarget, &Pipeline),
-    way: &ResolvedSampling,
-    order: Order,
-    part: &Progress,
-    folder: &Path,
-) -> Result<Samples> {
-    let model = pipeline.denoiser(WEIGHTS);
-    let (batch, border) = (order.batch.min(order.count), target.border);
-    let request = Request {
-        batch,
-        image: border.model(),
-        guidance: way.guidance,
-        guidance_rescale: 0.0,
-        classifier: None,
-        seed: order.seed,
-    };
-    let generator = Generator::new(ctx, &model, &way.plan, &request, "evaluate")?;
-    let classes = target.train.classes.max(1) as u32;
-    let labels: Vec<u32> = (0..order.count).map(|k| k % classes).collect();
-    let mut kept = SampleCache::open(folder, ctx, pipeline, way, order, border.pixels())?;
-    let there = (kept.bytes.len() / border.pixels()) as u32;
-    if there > 0 {
-        eprintln!("{there} of {} images are there from an evaluation that was interrupted", order.count);
+fn describe(context: &EvalContext<'_>, spec: SampleSpec<'_>) -> String {
+    let settings = spec.sampling.map_or(String::new(), |s| format!(", {}, guidance {}", s.describe(), s.guidance));
+    match context.target.source {
+        ImageSource::Images(..) => "reading the images".to_string(),
+        _ => format!("sampling {} images{settings}", spec.count),
     }
-    let each = border.model().iter().product::<u32>() as usize;
-    for first in (there..order.count).step_by(batch as usize) {
-        let began = Instant::now();
-        let taken = batch.min(order.count - first);
-        generator.begin(ctx, first, &labels[first as usize..(first + taken) as usize], None)?;
-        let share = |done: f64| (f64::from(first) + done * f64::from(taken)) / f64::from(order.count);
-        generator.run(ctx, &model, first, &mut |done| {
-            part.done(share(done));
-            Ok(())
-        })?;
-        let images = generator.images(ctx)?;
-        kept.add(&cropped(&images[..taken as usize * each], border)?, began.elapsed().as_secs_f64())?;
-    }
-    let told = target.about.conditional && way.guidance != 0.0;
-    let device_bytes = ctx.buffers.total_bytes() + generator.slot_bytes();
-    let SampleCache { bytes, seconds, .. } = kept;
-    Ok(Samples { bytes, labels: told.then_some(labels), device_bytes, seconds })
 }
 
-fn cropped(images: &[f32], border: ImagePadding) -> Result<Vec<u8>> {
-    match images.iter().all(|x| x.is_finite()) {
-        true => Ok(to_bytes(&border.cropped(images))),
-        false => Err(Error::NonFinite(
-            "the samples hold numbers that are not finite: the checkpoint may be damaged, or was trained in a way that diverged".into(),
-        )),
+/// Sampling from a denoiser.
+struct DenoiserSampling<'a> {
+    context: &'a EvalContext<'a>,
+    pipeline: &'a Pipeline,
+    sampling: &'a ResolvedSampling,
+    count: u32,
+}
+
+impl DenoiserSampling<'_> {
+    fn run(&self, ctx: &mut Context, bar: &ProgressBar) -> Result<Samples> {
+        let target = self.context.target;
+        let options = self.context.options;
+        let padding = target.padding;
+        let count = self.count;
+        let batch = options.batch.min(count);
+        let model = self.pipeline.denoiser(WEIGHTS);
+        let request = Request {
+            batch,
+            image: padding.model_shape(),
+            guidance: self.sampling.guidance,
+            guidance_rescale: 0.0,
+            classifier: None,
+            seed: options.seed,
+        };
+        let generator = Generator::new(ctx, &model, &self.sampling.plan, &request, "evaluate")?;
+        let classes = target.train.classes.max(1) as u32;
+        let labels: Vec<u32> = (0..count).map(|k| k % classes).collect();
+        let name = cache_name(ctx, self.pipeline, self.sampling, &[u64::from(count), u64::from(batch), options.seed]);
+        let mut cache = SampleCache::open(self.context.folder, &name, batch as usize * padding.data_len())?;
+        let cached = (cache.bytes.len() / padding.data_len()) as u32;
+        if cached > 0 {
+            eprintln!("resuming an interrupted evaluation: {cached} of {count} images are already sampled");
+        }
+        for first in (cached..count).step_by(batch as usize) {
+            let start = Instant::now();
+            let size = batch.min(count - first);
+            generator.begin(ctx, first, &labels[first as usize..(first + size) as usize], None)?;
+            let share = |done: f64| (f64::from(first) + done * f64::from(size)) / f64::from(count);
+            generator.run(ctx, &model, first, &mut |done| {
+                bar.set(share(done));
+                Ok(())
+            })?;
+            let images = generator.images(ctx)?;
+            let bytes = crop(&images[..size as usize * padding.model_len()], padding)?;
+            cache.add(&bytes, start.elapsed().as_secs_f64())?;
+        }
+        let conditioned = target.info.conditional && self.sampling.guidance != 0.0;
+        let device_bytes = ctx.buffers.total_bytes() + generator.slot_bytes();
+        let SampleCache { bytes, seconds, .. } = cache;
+        Ok(Samples { bytes, labels: conditioned.then_some(labels), device_bytes, seconds })
     }
+}
+
+fn crop(images: &[f32], padding: ImagePadding) -> Result<Vec<u8>> {
+    if images.iter().all(|x| x.is_finite()) {
+        return Ok(to_bytes(&padding.crop(images)));
+    }
+    Err(Error::NonFinite(
+        "the samples contain numbers that are not finite: the checkpoint may be damaged, or its training diverged"
+            .into(),
+    ))
 }

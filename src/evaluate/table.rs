@@ -1,155 +1,173 @@
-//! An evaluation in words and numbers, for a terminal.
+//! An evaluation as a table for a terminal.
 
 use super::baselines::baselines;
-use super::evaluation::{Evaluation, Nearest};
+use super::evaluation::{Cost, Evaluation, NearestDistances, SplitLikelihood, SweepPoint};
 use crate::metrics::Estimate;
-use crate::metrics::balance::Proportion;
+use crate::metrics::proportion::Proportion;
 use std::fmt::Write;
 
 /// The table of an evaluation.
 pub fn table(evaluation: &Evaluation) -> String {
-    let Evaluation { subject, sampling, ruler, quality, classes, .. } = evaluation;
-    let mut rows = Rows::default();
+    let mut rows = TextTable::default();
+    header(evaluation, &mut rows);
+    quality(evaluation, &mut rows);
+    classes(evaluation, &mut rows);
+    if !evaluation.likelihood.is_empty() {
+        likelihood(&evaluation.likelihood, &evaluation.target.dataset, &mut rows);
+    }
+    rows.title("Distance to the nearest training image");
+    rows.add("in pixels", distances(&evaluation.memorization.pixels));
+    rows.add("in features", distances(&evaluation.memorization.features));
+    if let Some(cost) = &evaluation.cost {
+        costs(cost, evaluation.target.parameters, &mut rows);
+    }
+    if !evaluation.sweep.is_empty() {
+        sweep(&evaluation.sweep, &mut rows);
+    }
+    rows.text
+}
+
+fn header(evaluation: &Evaluation, rows: &mut TextTable) {
+    let Evaluation { target, sampling, feature_extractor, .. } = evaluation;
     rows.add(
         "evaluated",
-        format!("{}: {}, {}, {} steps trained", subject.name, subject.model, subject.process, subject.step),
+        format!("{}: {}, {}, {} training steps", target.name, target.model, target.process, target.step),
     );
-    let how = match sampling.sampler.as_str() {
+    let sampler = match sampling.sampler.as_str() {
         "none" => String::new(),
         sampler => {
-            format!(" by {sampler}, {} steps, guidance {}, seed {}", sampling.steps, sampling.guidance, sampling.seed)
+            format!(", {sampler}, {} steps, guidance {}, seed {}", sampling.steps, sampling.guidance, sampling.seed)
         }
     };
-    rows.add("images", format!("{}{how}, {:.1} s", sampling.count, sampling.seconds));
+    rows.add("images", format!("{}{sampler}, {:.1} s", sampling.count, sampling.seconds));
     rows.add(
-        "ruler",
+        "feature extractor",
         format!(
-            "{} features, reads {} of the {} test images, sha256 {}…",
-            ruler.features,
-            share(&ruler.accuracy),
-            ruler.dataset,
-            &ruler.sha256[..16.min(ruler.sha256.len())]
+            "{} features, accuracy {} on the {} test images, sha256 {}…",
+            feature_extractor.features,
+            percent(&feature_extractor.accuracy),
+            feature_extractor.dataset,
+            &feature_extractor.sha256[..16.min(feature_extractor.sha256.len())]
         ),
     );
+}
+
+fn quality(evaluation: &Evaluation, rows: &mut TextTable) {
+    let quality = &evaluation.quality;
     rows.title("Quality");
     rows.add(
-        "FD to the test images",
-        format!("{:.3}, {:.2} times the floor", quality.fd_test, quality.fd_test / quality.floor),
+        "FD to test images",
+        format!("{:.3}, {:.2} times the reference FD", quality.fd_test, quality.fd_test / quality.fd_reference),
     );
-    rows.add("FD to the training images", format!("{:.3}", quality.fd_train));
-    rows.add("floor", format!("{:.3} of {} training images", quality.floor, quality.counts.floor));
+    rows.add("FD to training images", format!("{:.3}", quality.fd_train));
     rows.add(
-        "KID to the test images",
-        format!("{}, of training images {}", small(&quality.kid), small(&quality.kid_floor)),
+        "reference FD",
+        format!("{:.3} between {} training images and the test images", quality.fd_reference, quality.counts.reference),
+    );
+    rows.add(
+        "KID to test images",
+        format!("{}, reference KID {}", estimate(&quality.kid), estimate(&quality.kid_reference)),
     );
     rows.add(
         "precision, recall",
         format!("{:.3}, {:.3} (k = {})", quality.precision, quality.recall, quality.neighbors),
     );
+}
+
+fn classes(evaluation: &Evaluation, rows: &mut TextTable) {
+    let classes = &evaluation.classes;
     rows.title("Classes");
     if let Some(accuracy) = &classes.accuracy {
-        rows.add("read as the class asked for", share(accuracy));
+        rows.add("class accuracy", percent(accuracy));
     }
     if let Some(balance) = &classes.balance {
-        rows.add("counts without a class", balance.counts.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
+        let counts = balance.counts.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+        rows.add("unconditional class counts", counts);
         rows.add(
-            "chi-square",
-            format!("{:.1}, {} degrees, p = {:.2e}", balance.chi_square, balance.degrees, balance.p_value),
+            "chi-square test",
+            format!(
+                "{:.1}, {} degrees of freedom, p = {:.2e}",
+                balance.chi_square, balance.degrees_of_freedom, balance.p_value
+            ),
         );
     }
     if let Some(score) = &classes.classification_accuracy_score {
-        rows.add("classification accuracy score", share(score));
+        rows.add("classification accuracy score", percent(score));
     }
-    likelihood(evaluation, &mut rows);
-    rows.title("Distance to the nearest training image (median; 1 % of test images are nearer than)");
-    rows.add("in pixels", distances(&evaluation.memorization.pixels));
-    rows.add("in features", distances(&evaluation.memorization.features));
-    if let Some(cost) = &evaluation.cost {
-        rows.title("Cost");
-        rows.add(
-            "training",
-            format!("{:.0} s, {:.1} images/s", cost.training_seconds, cost.training_images_per_second),
-        );
-        rows.add("sampling", format!("{:.2} images/s", cost.sampling_images_per_second));
-        rows.add("parameters", subject.parameters.to_string());
-        let flops = [cost.flops_per_image, cost.flops_per_training_image].map(|flops| flops as f64 / 1e6);
-        rows.add("MFLOP an image", format!("{:.1}, in training {:.1}", flops[0], flops[1]));
-        let bytes = [cost.training_bytes, cost.sampling_bytes].map(|bytes| bytes as f64 / f64::from(1 << 20));
-        rows.add("device memory, MiB", format!("training {:.0}, sampling {:.0}", bytes[0], bytes[1]));
-    }
-    sweep(evaluation, &mut rows);
-    rows.text
 }
 
-fn likelihood(evaluation: &Evaluation, rows: &mut Rows) {
-    if evaluation.likelihood.is_empty() {
-        return;
-    }
-    rows.title("Bits a dimension");
-    for bits in &evaluation.likelihood {
+fn likelihood(splits: &[SplitLikelihood], dataset: &str, rows: &mut TextTable) {
+    rows.title("Bits per dimension");
+    for bits in splits {
         let part = |(name, value): &(String, Estimate)| format!(", {name} {:.4}", value.value);
         let parts: String = bits.parts.iter().map(part).collect();
         let name = format!("{} ({} images)", bits.split, bits.images);
-        rows.add(&name, format!("{:.4} ± {:.4}{parts}: {}", bits.total.value, bits.total.error, bits.what));
+        rows.add(&name, format!("{:.4} ± {:.4}{parts}: {}", bits.total.value, bits.total.error, bits.method));
     }
-    let baselines = baselines(&evaluation.subject.dataset);
+    let baselines: Vec<String> = baselines(dataset).iter().map(|(bits, what)| format!("{bits} ({what})")).collect();
     if !baselines.is_empty() {
-        let baselines: Vec<String> = baselines.iter().map(|(bits, what)| format!("{bits} ({what})")).collect();
-        rows.add("to beat", baselines.join(", "));
+        rows.add("baselines", baselines.join(", "));
     }
 }
 
-fn sweep(evaluation: &Evaluation, rows: &mut Rows) {
-    if evaluation.sweep.is_empty() {
-        return;
-    }
-    rows.title("By sampler and steps");
-    for point in &evaluation.sweep {
-        let read =
-            point.accuracy.as_ref().map_or(String::new(), |accuracy| format!(", read rightly {}", share(accuracy)));
+fn costs(cost: &Cost, parameters: u64, rows: &mut TextTable) {
+    rows.title("Cost");
+    rows.add("training", format!("{:.0} s, {:.1} images/s", cost.training_seconds, cost.training_images_per_second));
+    rows.add("sampling", format!("{:.2} images/s", cost.sampling_images_per_second));
+    rows.add("parameters", parameters.to_string());
+    let flops = [cost.flops_per_image, cost.flops_per_training_image].map(|flops| flops as f64 / 1e6);
+    rows.add("MFLOP per image", format!("{:.1} per forward pass, {:.1} per training step", flops[0], flops[1]));
+    let bytes = [cost.training_bytes, cost.sampling_bytes].map(|bytes| bytes as f64 / f64::from(1 << 20));
+    rows.add("device memory, MiB", format!("training {:.0}, sampling {:.0}", bytes[0], bytes[1]));
+}
+
+fn sweep(points: &[SweepPoint], rows: &mut TextTable) {
+    rows.title("Sweep of samplers");
+    for point in points {
+        let accuracy = point.accuracy.as_ref().map_or(String::new(), |a| format!(", class accuracy {}", percent(a)));
         let name = format!("{} {}, guidance {}", point.sampler, point.steps, point.guidance);
         rows.add(
             &name,
             format!(
-                "FD {:.3} of {} images, {:.3} s an image{read}",
+                "FD {:.3}, {} images, {:.3} s per image{accuracy}",
                 point.fd_test, point.count, point.seconds_per_image
             ),
         );
     }
 }
 
-fn share(proportion: &Proportion) -> String {
+fn percent(proportion: &Proportion) -> String {
     let [share, low, high] = [proportion.share(), proportion.low, proportion.high].map(|x| 100.0 * x);
     format!("{share:.2} % ({low:.2} to {high:.2})")
 }
 
-fn small(estimate: &Estimate) -> String {
+fn estimate(estimate: &Estimate) -> String {
     format!("{:.5} ± {:.5}", estimate.value, estimate.error)
 }
 
-fn distances(nearest: &Nearest) -> String {
-    let Nearest { drawn, test, near_duplicates } = nearest;
+fn distances(nearest: &NearestDistances) -> String {
+    let NearestDistances { samples, test, near_duplicates } = nearest;
     format!(
-        "drawn {:.3}, test {:.3}; {} nearer than {:.3}",
-        drawn.median,
+        "median {:.3}, of test images {:.3}; near duplicates (at most {:.3}, the 1st percentile of test images) {}",
+        samples.median,
         test.median,
-        share(near_duplicates),
-        test.percentile_1
+        test.percentile_1,
+        percent(near_duplicates)
     )
 }
 
 /// Lines of names and values.
 #[derive(Default)]
-struct Rows {
+struct TextTable {
     text: String,
 }
 
-impl Rows {
+impl TextTable {
     fn title(&mut self, title: &str) {
         self.text.push_str(&format!("\n{title}\n"));
     }
 
     fn add(&mut self, name: &str, value: String) {
-        writeln!(self.text, "  {name:30} {value}").expect("writing into memory");
+        writeln!(self.text, "  {name:30} {value}").expect("a String can be written");
     }
 }

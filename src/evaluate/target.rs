@@ -1,6 +1,7 @@
-//! What is evaluated, with the data that it is compared with: a run, a checkpoint, or images from elsewhere.
+//! The target of an evaluation: a run, a checkpoint, or images from a file, together with the data
+//! set that it is compared with.
 
-use super::evaluation::Subject;
+use super::evaluation::TargetInfo;
 use crate::data::{Dataset, Split, images_of_npz, load};
 use crate::diffusion::CheckpointMetadata;
 use crate::diffusion::pipeline::{self, Checkpoint, Pipeline};
@@ -11,91 +12,85 @@ use crate::train::Settings;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Where images come from.
-pub enum Source {
+/// Where the images come from.
+pub enum ImageSource {
     /// A denoiser.
     Denoiser(Box<Pipeline>),
-    /// An autoencoder with its weights.
+    /// An autoencoder and its weights.
     Autoencoder(Box<Vae>, Vec<f32>),
-    /// Images that are there: bytes `[N, C, H, W]`, and their classes if they are known.
+    /// Images from a file: bytes `[N, C, H, W]`, and their classes if the file has them.
     Images(Vec<u8>, Option<Vec<u32>>),
 }
 
 /// What is evaluated.
 pub struct EvalTarget {
     /// Where its images come from.
-    pub source: Source,
-    /// What is said of it.
-    pub about: Subject,
-    /// Seconds that its training took.
+    pub source: ImageSource,
+    /// Its description for `evaluation.json`.
+    pub info: TargetInfo,
+    /// Seconds of training.
     pub training_seconds: f64,
-    /// The folder of its run, if it has one.
+    /// Its run folder, if there is one.
     pub run: Option<PathBuf>,
-    /// Settings of its run, if it has any.
+    /// The settings of its run, if there are any.
     pub settings: Option<Settings>,
     /// The training images.
     pub train: Dataset,
     /// The test images.
     pub test: Dataset,
-    /// The frame between the data's images and the model's.
-    pub border: ImagePadding,
-    /// What the files say that was passed over, for the caller to print.
+    /// Padding between the images of the data and of the model.
+    pub padding: ImagePadding,
+    /// Warnings for the user, such as ignored keys of the checkpoint.
     pub warnings: Vec<String>,
 }
 
-/// The bundled data set, for images that do not say what they are of.
+/// Default data set of images from a file.
 const DATA: &str = "data/mnist";
 
 impl EvalTarget {
-    /// Reads a run folder or a checkpoint, and the data set it was trained on (that of the run's settings, unless given).
+    /// Opens a run folder or a checkpoint, and the data set it was trained on. `data` replaces the
+    /// folder of the run's settings.
     ///
     /// # Errors
-    /// A folder that holds no denoiser or autoencoder; a data set that is missing, or not the one that it was trained on.
-    pub fn checkpoint(path: &Path, data: Option<&Path>) -> Result<EvalTarget> {
+    /// A folder without a denoiser or autoencoder; a data set that is missing, or that the model was
+    /// not trained on.
+    pub fn from_checkpoint(path: &Path, data: Option<&Path>) -> Result<EvalTarget> {
         let folder = pipeline::locate(path)?;
         let run = [Some(path), folder.parent()].into_iter().flatten().find(|run| run.join("config.toml").is_file());
         let settings = run.map(|run| Settings::read(&run.join("config.toml"))).transpose()?;
-        let data = match (data, settings.as_ref().and_then(|settings| settings.data.clone())) {
-            (Some(data), _) => data.to_path_buf(),
-            (None, Some(data)) => data,
-            (None, None) => DATA.into(),
-        };
+        let run_data = settings.as_ref().and_then(|settings| settings.data.clone());
+        let data = data.map(Path::to_path_buf).or(run_data).unwrap_or_else(|| DATA.into());
         let (any, _) = pipeline::read_config(&folder)?;
         let (source, card, process, warnings) = match any {
             AnyModel::Network(_) => {
                 let mut pipeline = Pipeline::read(&folder)?;
                 let (card, process) = (pipeline.card.clone(), pipeline.process.describe());
                 let warnings = std::mem::take(&mut pipeline.warnings);
-                (Source::Denoiser(Box::new(pipeline)), card, process, warnings)
+                (ImageSource::Denoiser(Box::new(pipeline)), card, process, warnings)
             }
             AnyModel::Vae(_) | AnyModel::Classifier(_) => {
                 let Checkpoint { model, weights, card, warnings } = pipeline::read_model(&folder)?;
                 let AnyModel::Vae(vae) = model else {
-                    let problem = "holds a classifier, which draws no images: evaluate a denoiser or an autoencoder";
+                    let problem =
+                        "holds a classifier, which cannot sample images: evaluate a denoiser or an autoencoder";
                     return Err(Error::file(&folder, problem));
                 };
                 let process = "variational autoencoder".to_string();
-                (Source::Autoencoder(Box::new(vae), weights), card.unwrap_or_default(), process, warnings)
+                (ImageSource::Autoencoder(Box::new(vae), weights), card.unwrap_or_default(), process, warnings)
             }
         };
         let [train, test] = splits(&data)?;
         let model: &dyn Model = match &source {
-            Source::Denoiser(pipeline) => &*pipeline.network,
-            Source::Autoencoder(vae, _) => &**vae,
-            Source::Images(..) => unreachable!("a checkpoint holds a model"),
+            ImageSource::Denoiser(pipeline) => &*pipeline.network,
+            ImageSource::Autoencoder(vae, _) => &**vae,
+            ImageSource::Images(..) => unreachable!("a checkpoint holds a model"),
         };
-        let conditional = matches!(&source, Source::Denoiser(pipeline) if pipeline.network.classes().is_some());
-        same_data(&folder, &card, &train, &data)?;
-        let border = ImagePadding::between(train.shape(), model.image_shape().unwrap_or(train.shape()))
+        let conditional = matches!(&source, ImageSource::Denoiser(pipeline) if pipeline.network.classes().is_some());
+        check_data(&folder, &card, &train, &data)?;
+        let padding = ImagePadding::new(train.shape(), model.image_shape().unwrap_or(train.shape()))
             .map_err(|problem| Error::file(&folder, problem.to_string()))?;
-        // Of `.` too.
-        let place = std::path::absolute(run.unwrap_or(&folder)).map_err(Error::io(&folder))?;
-        let mut name = place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        if run.is_some_and(|run| run != path) {
-            name = format!("{name}-{}", card.step);
-        }
-        let about = Subject {
-            name,
+        let info = TargetInfo {
+            name: name(path, run, &folder, card.step)?,
             model: model.class().into(),
             process,
             dataset: train.name.clone(),
@@ -105,40 +100,46 @@ impl EvalTarget {
             parameters: model.parameters().count() as u64,
         };
         let run = run.map(Path::to_path_buf);
-        Ok(EvalTarget { source, about, training_seconds: card.seconds, run, settings, train, test, border, warnings })
+        Ok(EvalTarget { source, info, training_seconds: card.seconds, run, settings, train, test, padding, warnings })
     }
 
-    /// Reads images from elsewhere, an npz archive as guided-diffusion's scripts write it: `arr_0` u8 `[N, H, W, C]`, and `arr_1`, their classes,
-    /// if there are any.
+    /// Reads images from an npz archive as guided-diffusion's scripts write it: `arr_0` u8
+    /// `[N, H, W, C]`, and optionally `arr_1` with their classes.
     ///
     /// # Errors
-    /// An archive of another kind, or images of another size than the data's.
-    pub fn images(path: &Path, data: Option<&Path>) -> Result<EvalTarget> {
+    /// An archive in another format, or images of another shape than the data's.
+    pub fn from_samples(path: &Path, data: Option<&Path>) -> Result<EvalTarget> {
         let [train, test] = splits(data.unwrap_or(Path::new(DATA)))?;
         let (bytes, labels) = images_of_npz(path, train.shape(), train.classes as u32)?;
-        let about = Subject {
+        let info = TargetInfo {
             name: path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into()),
             model: "images".into(),
-            process: "images from elsewhere".into(),
+            process: "images from a file".into(),
             dataset: train.name.clone(),
             image: train.shape(),
             conditional: labels.is_some(),
             step: 0,
             parameters: 0,
         };
-        let border = ImagePadding::between(train.shape(), train.shape())?;
-        let source = Source::Images(bytes, labels);
-        let (run, settings, warnings) = (None, None, vec![]);
-        Ok(EvalTarget { source, about, training_seconds: 0.0, run, settings, train, test, border, warnings })
+        Ok(EvalTarget {
+            source: ImageSource::Images(bytes, labels),
+            info,
+            training_seconds: 0.0,
+            run: None,
+            settings: None,
+            padding: ImagePadding::new(train.shape(), train.shape())?,
+            train,
+            test,
+            warnings: vec![],
+        })
     }
-}
 
-impl EvalTarget {
-    /// Where its evaluation is written unless asked otherwise: in the folder of its run, or beside it.
-    pub fn usual_folder(&self, path: &Path) -> PathBuf {
+    /// Default folder of the evaluation of `path`: in the run folder, or next to the checkpoint or
+    /// file.
+    pub fn default_folder(&self, path: &Path) -> PathBuf {
         match &self.run {
-            // Of a checkpoint that was named itself, beside that of the run.
-            Some(run) if run != path => run.join(format!("evaluation-{}", self.about.step)),
+            // The user named one checkpoint of the run: do not replace the run's own evaluation.
+            Some(run) if run != path => run.join(format!("evaluation-{}", self.info.step)),
             Some(run) => run.join("evaluation"),
             None => {
                 let mut name = path.as_os_str().to_owned();
@@ -149,22 +150,32 @@ impl EvalTarget {
     }
 }
 
+/// Name of the run, or of the checkpoint folder if there is no run. If the user named one checkpoint
+/// of a run, the name ends with its training step.
+fn name(path: &Path, run: Option<&Path>, folder: &Path, step: u32) -> Result<String> {
+    // The absolute path has a name even if the user wrote `.`.
+    let place = std::path::absolute(run.unwrap_or(folder)).map_err(Error::io(folder))?;
+    let name = place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Ok(if run.is_some_and(|run| run != path) { format!("{name}-{step}") } else { name })
+}
+
 fn splits(data: &Path) -> Result<[Dataset; 2]> {
     Ok([load(data, Split::Train)?, load(data, Split::Test)?])
 }
 
-/// A folder of other makers does not say what it was trained on.
-fn same_data(folder: &Path, card: &CheckpointMetadata, data: &Dataset, place: &Path) -> Result<()> {
-    match card.dataset.is_empty() || card.dataset == data.name {
-        true => Ok(()),
-        false => Err(Error::file(
-            folder,
-            format!(
-                "this checkpoint was trained on {}, and {} holds {}: give the folder of its own data set with --data",
-                card.dataset,
-                place.display(),
-                data.name
-            ),
-        )),
+/// Checks that the model was trained on this data set. Checkpoints not written by degrain do not
+/// name their data set and pass.
+fn check_data(folder: &Path, card: &CheckpointMetadata, data: &Dataset, place: &Path) -> Result<()> {
+    if card.dataset.is_empty() || card.dataset == data.name {
+        return Ok(());
     }
+    Err(Error::file(
+        folder,
+        format!(
+            "this checkpoint was trained on {}, and {} holds {}: name the folder of its own data set with --data",
+            card.dataset,
+            place.display(),
+            data.name
+        ),
+    ))
 }

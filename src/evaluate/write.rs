@@ -1,7 +1,7 @@
-//! What an evaluation leaves on the disk.
+//! The files of an evaluation.
 
 use super::evaluation::Evaluation;
-use super::run::Measured;
+use super::run::EvaluationOutput;
 use super::sample_cache;
 use crate::data::Dataset;
 use crate::files::write_atomically;
@@ -9,29 +9,44 @@ use crate::output::{Images, npz};
 use crate::{Error, Result};
 use std::path::Path;
 
-/// The grid of the first images.
+/// File name of the grid of samples.
 pub const GRID: &str = "grid.png";
-/// Pairs of images and their nearest training images.
+/// File name of the samples nearest to training images.
 pub const CLOSEST: &str = "closest.png";
 
-/// Writes `evaluation.json` and the pictures into a folder, replacing those of an earlier evaluation; and the images, if an archive is asked for.
+/// Checks before a long evaluation that the archive of samples can be written.
 ///
 /// # Errors
-/// A full disk, or a folder that cannot be written.
-pub fn write(measured: &Measured, folder: &Path, archive: Option<&Path>, data: &Dataset) -> Result<()> {
+/// The folder of the archive does not exist.
+pub fn check_archive(archive: &Path) -> Result<()> {
+    let folder = archive.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::file(folder, "this folder of --save-samples does not exist: create it, or name another"))
+}
+
+/// Writes `evaluation.json` and the pictures into a folder, replacing those of an earlier
+/// evaluation, and the samples into `archive` if there is one. Removes the cached samples.
+///
+/// # Errors
+/// [`Error::NonFinite`] if a number of the evaluation is not finite.
+pub fn write(output: &EvaluationOutput, folder: &Path, archive: Option<&Path>, data: &Dataset) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let text = [("Software", "degrain")];
-    measured.grid.save_png(&folder.join(GRID), &text)?;
-    measured.closest.save_png(&folder.join(CLOSEST), &text)?;
+    output.grid.save_png(&folder.join(GRID), &text)?;
+    output.closest.save_png(&folder.join(CLOSEST), &text)?;
     if let Some(archive) = archive {
         let [channels, height, width] = data.shape().map(|n| n as usize);
-        let count = measured.drawn.bytes.len() / data.pixels();
-        let images = Images::new(&measured.drawn.bytes, [count, channels, height, width]);
-        npz::save_npz(archive, &images, measured.drawn.labels.as_deref())?;
+        let count = output.samples.bytes.len() / data.pixels();
+        let images = Images::new(&output.samples.bytes, [count, channels, height, width]);
+        npz::save_npz(archive, &images, output.samples.labels.as_deref())?;
     }
-    let json = serde_json::to_string_pretty(&measured.evaluation).map_err(|e| Error::Config(e.to_string()))?;
+    let json = serde_json::to_string_pretty(&output.evaluation).map_err(|e| Error::Config(e.to_string()))?;
+    // JSON writes a number that is not finite as null, which cannot be read back.
     if serde_json::from_str::<Evaluation>(&json).is_err() {
-        let problem = "a number of the evaluation is not finite: the checkpoint may be damaged, or was trained in a way that diverged";
+        let problem =
+            "a number of the evaluation is not finite: the checkpoint may be damaged, or its training diverged";
         return Err(Error::NonFinite(problem.into()));
     }
     write_atomically(&folder.join(Evaluation::FILE), format!("{json}\n").as_bytes())?;

@@ -1,10 +1,12 @@
-//! The ruler: a frozen classifier whose features and readings all distances, accuracies and counts are taken from.
+//! The feature extractor: a frozen classifier of clean images. Distances use its features;
+//! accuracies and class counts use its predictions.
 //!
-//! Distances of different rulers cannot be compared, so its file's SHA-256 stands beside every number. One for MNIST is part of the project
-//! (`data/feature-extractor`); for other data, one is trained by `train --preset classifier --noise-aware false`.
+//! Numbers of different feature extractors cannot be compared, so the SHA-256 of the extractor
+//! stands next to every number. The repository contains one for MNIST (`data/feature-extractor`).
+//! For other data, train one with `train --preset classifier --noise-aware false`.
 
-use super::balance::Proportion;
-use super::padding::scaled;
+use super::padding::pixel_value;
+use super::proportion::Proportion;
 use crate::data::Dataset;
 use crate::diffusion::pipeline::{self, Checkpoint};
 use crate::gpu::Context;
@@ -15,110 +17,117 @@ use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// A frozen classifier.
+/// A frozen classifier on the host.
 pub struct FeatureExtractor {
-    /// Where it was read from.
+    /// Folder of the checkpoint.
     pub folder: PathBuf,
     /// The classifier.
     pub network: Classifier,
-    /// Its weights: a slab, followed by its statistics.
+    /// Its parameters, followed by the running statistics of its normalization layers.
     pub weights: Vec<f32>,
-    /// SHA-256 of its configuration (JSON) and its weights (little-endian numbers in the order of the model).
+    /// SHA-256 of its configuration (JSON) and its weights (little-endian, in the model's order).
     pub sha256: String,
-    /// Data set that it was trained on.
+    /// Name of the data set that it was trained on.
     pub dataset: String,
-    /// Names of the classes that it tells apart.
+    /// Names of its classes.
     pub class_names: Vec<String>,
 }
 
 impl FeatureExtractor {
-    /// Reads a ruler from a checkpoint's folder, or the last of a run.
+    /// Opens a checkpoint folder, or the last checkpoint of a run folder.
     ///
     /// # Errors
-    /// A folder that is not there, or holds something else than a classifier of clean images.
-    pub fn read(path: &Path) -> Result<FeatureExtractor> {
+    /// The folder does not exist or holds no classifier of clean images.
+    pub fn open(path: &Path) -> Result<FeatureExtractor> {
         if !path.exists() {
             return Err(Error::file(
                 path,
-                "there is no ruler, the classifier whose features are compared. That for MNIST is data/feature-extractor of this repository (run from its \
-                 root, or give --feature-extractor); train another with: train --preset classifier --noise-aware false --data FOLDER",
+                "there is no feature extractor. The one for MNIST is data/feature-extractor of this repository: run from \
+                 the repository's root, or name it with --feature-extractor. For other data train one with: \
+                 train --preset classifier --noise-aware false --data FOLDER",
             ));
         }
         let folder = pipeline::locate(path)?;
         let Checkpoint { model, weights, card, .. } = pipeline::read_model(&folder)?;
         let AnyModel::Classifier(network) = model else {
             let problem = format!(
-                "holds a {}, not a classifier: train a ruler with --preset classifier --noise-aware false",
+                "holds a {}, not a classifier: train a feature extractor with --preset classifier --noise-aware false",
                 model.model().class()
             );
             return Err(Error::file(&folder, problem));
         };
         if network.time_width() > 0 {
-            let problem = "this classifier was trained on noised images: train a ruler with --noise-aware false";
+            let problem =
+                "this classifier was trained on noisy images: train a feature extractor with --noise-aware false";
             return Err(Error::file(&folder, problem));
         }
         let card =
-            card.ok_or_else(|| Error::file(&folder, "does not say what data it was trained on (degrain.json)"))?;
+            card.ok_or_else(|| Error::file(&folder, "does not name the data set it was trained on (degrain.json)"))?;
         let mut bytes = network.config_json().into_bytes();
         bytes.extend(weights.iter().flat_map(|weight| weight.to_le_bytes()));
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(FeatureExtractor { folder, network, weights, sha256, dataset: card.dataset, class_names: card.class_names })
     }
 
-    /// Number of its features.
+    /// Number of features of an image.
     pub fn width(&self) -> usize {
         self.network.config().block_out_channels.last().copied().unwrap_or(0) as usize
     }
 
-    /// Whether it can read the images of a data set.
+    /// Checks that it was trained on the images of this data set.
     ///
     /// # Errors
-    /// It was trained on another.
+    /// It was trained on other data.
     pub fn check(&self, data: &Dataset) -> Result<()> {
         let same = self.dataset == data.name && self.class_names == data.class_names;
-        match same && self.network.image_shape() == Some(data.shape()) {
-            true => Ok(()),
-            false => Err(Error::file(
-                &self.folder,
-                format!(
-                    "this ruler was trained on {} and the images are of {}: train one with `train --preset classifier --noise-aware false --data \
-                     FOLDER`, and give it with --feature-extractor",
-                    self.dataset, data.name
-                ),
-            )),
+        if same && self.network.image_shape() == Some(data.shape()) {
+            return Ok(());
         }
+        Err(Error::file(
+            &self.folder,
+            format!(
+                "this feature extractor was trained on {}, and the images are from {}: train one with \
+                 `train --preset classifier --noise-aware false --data FOLDER` and name it with --feature-extractor",
+                self.dataset, data.name
+            ),
+        ))
     }
 }
 
-/// What a ruler says of images.
+/// Features and predicted classes of images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Features {
     /// Features `[N, width]`.
     pub features: Vec<f32>,
-    /// Numbers of a row of features.
+    /// Number of features of an image.
     pub width: usize,
-    /// The most probable class of each image.
+    /// The predicted class of each image: the one with the largest logit.
     pub classes: Vec<u32>,
 }
 
 impl Features {
-    /// Rows `from .. to`.
+    /// Features of a range of images.
     pub fn rows(&self, range: std::ops::Range<usize>) -> &[f32] {
         &self.features[range.start * self.width..range.end * self.width]
     }
 
-    /// Images read.
+    /// Features of the given images, in this order.
+    pub fn gather(&self, rows: &[usize]) -> Vec<f32> {
+        rows.iter().flat_map(|&row| self.rows(row..row + 1)).copied().collect()
+    }
+
+    /// Number of images.
     pub fn count(&self) -> usize {
         self.classes.len()
     }
 
-    /// Share of images that are read as their labels.
+    /// Share of images whose predicted class is their label.
     pub fn accuracy(&self, labels: &[u32]) -> Proportion {
-        let right = self.classes.iter().zip(labels).filter(|(read, label)| read == label).count();
-        Proportion::of(right as u32, self.count() as u32)
+        let correct = self.classes.iter().zip(labels).filter(|(class, label)| class == label).count();
+        Proportion::new(correct as u32, self.count() as u32)
     }
 
-    /// Images of each class.
+    /// Number of images predicted as each class.
     pub fn counts(&self, classes: usize) -> Vec<u32> {
         let mut counts = vec![0; classes];
         self.classes.iter().for_each(|&class| counts[class as usize] += 1);
@@ -126,8 +135,8 @@ impl Features {
     }
 }
 
-/// A classifier ready to read.
-pub struct FeatureReader {
+/// A feature extractor compiled for a device.
+pub struct FeatureProgram {
     program: Program,
     batch: usize,
     pixels: usize,
@@ -136,18 +145,16 @@ pub struct FeatureReader {
     name: String,
 }
 
-impl FeatureReader {
-    /// Compiles a classifier of clean images with weights (a slab, followed by its statistics). Its memory begins with `name`.
-    ///
-    /// # Errors
-    /// The device's.
+impl FeatureProgram {
+    /// Compiles a classifier of clean images and writes its weights (parameters, followed by
+    /// running statistics) to the device. Names of its buffers begin with `name`.
     pub fn new(
         ctx: &mut Context,
         network: &Classifier,
         weights: &[f32],
         batch: u32,
         name: &str,
-    ) -> Result<FeatureReader> {
+    ) -> Result<FeatureProgram> {
         let config = network.config();
         let [height, width] = config.sample_size;
         let named = |part: &str| format!("{name}.{part}");
@@ -162,7 +169,7 @@ impl FeatureReader {
         t.keep(features, &named("features"));
         t.keep(logits, &named("logits"));
         let program = Program::compile(ctx, &tape)?;
-        Ok(FeatureReader {
+        Ok(FeatureProgram {
             program,
             batch: batch as usize,
             pixels: (config.in_channels * height * width) as usize,
@@ -172,31 +179,32 @@ impl FeatureReader {
         })
     }
 
-    /// Reads images, bytes `[N, C, H, W]`. `progress` is called with the number of images read.
+    /// Computes features and predictions of images, bytes `[N, C, H, W]`. Calls `progress` with the
+    /// number of finished images.
     ///
     /// # Errors
-    /// The device's, and those of `progress`.
-    pub fn read(&self, ctx: &Context, bytes: &[u8], progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<Features> {
+    /// Errors of the device and of `progress`.
+    pub fn run(&self, ctx: &Context, bytes: &[u8], progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<Features> {
         let count = bytes.len() / self.pixels;
-        let mut readings = Features { width: self.width, ..Features::default() };
+        let mut result = Features { width: self.width, ..Features::default() };
         for first in (0..count).step_by(self.batch) {
-            let taken = self.batch.min(count - first);
+            let size = self.batch.min(count - first);
             let x: Vec<f32> =
-                bytes[first * self.pixels..][..taken * self.pixels].iter().map(|&byte| scaled(byte)).collect();
+                bytes[first * self.pixels..][..size * self.pixels].iter().map(|&byte| pixel_value(byte)).collect();
             ctx.write(&format!("{}.x", self.name), 0, &x)?;
             self.program.run(ctx, &Step::default())?;
-            let features: Vec<f32> = ctx.read(&format!("{}.features", self.name), 0, taken * self.width)?;
-            readings.features.extend(features);
-            let logits: Vec<f32> = ctx.read(&format!("{}.logits", self.name), 0, taken * self.classes)?;
-            readings.classes.extend(logits.chunks(self.classes).map(most_probable));
-            progress((first + taken) as u64)?;
+            let features: Vec<f32> = ctx.read(&format!("{}.features", self.name), 0, size * self.width)?;
+            result.features.extend(features);
+            let logits: Vec<f32> = ctx.read(&format!("{}.logits", self.name), 0, size * self.classes)?;
+            result.classes.extend(logits.chunks(self.classes).map(argmax));
+            progress((first + size) as u64)?;
         }
-        Ok(readings)
+        Ok(result)
     }
 }
 
-/// The class of the largest logit.
-pub fn most_probable(logits: &[f32]) -> u32 {
+/// The class with the largest logit.
+pub fn argmax(logits: &[f32]) -> u32 {
     let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     best.map_or(0, |(class, _)| class as u32)
 }

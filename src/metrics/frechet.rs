@@ -1,41 +1,44 @@
-//! The Frechet distance of two sets of features, each taken for a Gaussian: the FID, if the features are those of Inception.
+//! Frechet distance of two sets of features, each modelled by a Gaussian. With the features of
+//! Inception it is the FID (Heusel et al. 2017, "GANs trained by a two time-scale update rule
+//! converge to a local Nash equilibrium").
 //!
-//! Heusel et al. 2017, "GANs trained by a two time-scale update rule converge to a local Nash equilibrium". The distance of the sets is
-//! biased upwards, the more the fewer images they have: compare distances of equal counts only.
+//! The distance of finite sets is biased upward, more so for fewer images. Compare only distances
+//! of equal counts.
 
-use super::features;
+use super::rows;
 use crate::{Error, Result};
 use nalgebra::{DMatrix, DVector};
 
-/// Rows whose products are summed at once: what bounds the memory of a covariance.
+/// Rows whose products are summed at once. It bounds the memory of a covariance.
 const BLOCK: usize = 2048;
 
 /// Mean and covariance of a set of features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gaussian {
-    /// The mean, [width].
+    /// The mean, `[width]`.
     pub mean: DVector<f64>,
-    /// The covariance, [width, width], symmetric.
+    /// The covariance, `[width, width]`, symmetric.
     pub covariance: DMatrix<f64>,
-    /// Images.
+    /// Number of images.
     pub count: usize,
 }
 
 impl Gaussian {
-    /// The mean of features, [count, width], and their covariance with the divisor count - 1 (`numpy.cov`).
+    /// The mean of features `[count, width]` and their covariance with the divisor count - 1, as
+    /// `numpy.cov` computes it.
     ///
     /// # Errors
-    /// [`Error::Config`] for fewer than width + 1 images, whose covariance is singular for want of images; [`Error::NonFinite`] for features
-    /// that are not finite.
+    /// [`Error::Config`] for fewer than width + 1 images, because their covariance is singular;
+    /// [`Error::NonFinite`] for features that are not finite.
     ///
     /// # Panics
-    /// If features are not whole rows.
+    /// If the features are not a whole number of rows.
     #[track_caller]
-    pub fn of(features: &[f32], width: usize) -> Result<Gaussian> {
-        let count = features::finite(features, width)?;
+    pub fn fit(features: &[f32], width: usize) -> Result<Gaussian> {
+        let count = rows::finite(features, width)?;
         if count <= width {
             return Err(Error::Config(format!(
-                "the Frechet distance of {width} features needs at least {} images, and here are {count}: draw more",
+                "the Frechet distance of {width} features needs at least {} images, and there are {count}",
                 width + 1
             )));
         }
@@ -46,56 +49,71 @@ impl Gaussian {
         mean /= count as f64;
         let mut covariance = DMatrix::zeros(width, width);
         for block in features.chunks(BLOCK * width) {
-            let mut centred = features::widen(block);
-            centred.chunks_exact_mut(width).for_each(|row| row.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean));
-            let columns = features::columns(&centred, width);
+            let mut centered = rows::widen(block);
+            centered.chunks_exact_mut(width).for_each(|row| row.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean));
+            let columns = rows::columns(&centered, width);
             covariance.gemm(1.0 / (count - 1) as f64, &columns, &columns.transpose(), 1.0);
         }
         Ok(Gaussian { mean, covariance, count })
     }
 }
 
-/// |m - m'|² + tr(C) + tr(C') - 2 tr((C^½ C' C^½)^½), the square of Frechet's distance of two Gaussians (Dowson and Landau 1982, "The Frechet
-/// distance between multivariate normal distributions", eq. 4; Heusel et al. 2017, eq. 6). Covariances may be singular.
+/// The squared Frechet distance of two Gaussians (Dowson and Landau 1982, "The Frechet distance
+/// between multivariate normal distributions", eq. 4; Heusel et al. 2017, eq. 6):
 ///
-/// With C = FᵀF and C' = GᵀG, the last trace is the sum of the roots of the eigenvalues of F Gᵀ (F Gᵀ)ᵀ, whichever factors those are: here
-/// without the directions in which a distribution has no extent, where a root would make much of rounding. A distance that rounding makes
-/// negative counts as 0. The distance of equal Gaussians is exactly 0.
+/// ```text
+/// |m - m'|² + tr(C) + tr(C') - 2 tr((C^½ C' C^½)^½)
+/// ```
+///
+/// Covariances may be singular. With C = FᵀF and C' = GᵀG, the last trace is the sum of the square
+/// roots of the eigenvalues of F Gᵀ (F Gᵀ)ᵀ. The factors F and G leave out directions in which a
+/// distribution has no extent, because a square root would magnify their rounding errors. A
+/// distance that rounding makes negative counts as 0. The distance of equal Gaussians is exactly 0.
+///
+/// ```
+/// use degrain::metrics::frechet::{Gaussian, frechet_distance};
+///
+/// // Three images with one feature each; the second set is shifted by 1.
+/// let a = Gaussian::fit(&[0.0, 1.0, 2.0], 1)?;
+/// let b = Gaussian::fit(&[1.0, 2.0, 3.0], 1)?;
+/// assert_eq!(frechet_distance(&a, &a)?, 0.0);
+/// assert!((frechet_distance(&a, &b)? - 1.0).abs() < 1e-12);
+/// # Ok::<(), degrain::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::NonFinite`] for a mean or a covariance that is not finite.
 ///
 /// # Panics
-/// If the Gaussians are of different widths.
+/// If the Gaussians have different widths.
 #[track_caller]
 pub fn frechet_distance(a: &Gaussian, b: &Gaussian) -> Result<f64> {
     assert_eq!(a.covariance.shape(), b.covariance.shape(), "Gaussians of the same features");
     let finite = |x: &Gaussian| x.mean.iter().chain(&x.covariance).all(|x| x.is_finite());
     if !finite(a) || !finite(b) {
-        return Err(Error::NonFinite(
-            "the features' means and covariances are not finite: nor are the features".into(),
-        ));
+        return Err(Error::NonFinite("the mean or covariance of the features is not finite".into()));
     }
     if a.mean == b.mean && a.covariance == b.covariance {
         return Ok(0.0);
     }
-    let (means, traces) = ((&a.mean - &b.mean).norm_squared(), a.covariance.trace() + b.covariance.trace());
+    let means = (&a.mean - &b.mean).norm_squared();
+    let traces = a.covariance.trace() + b.covariance.trace();
     Ok((means + traces - 2.0 * overlap(&factor(&a.covariance), &factor(&b.covariance))).max(0.0))
 }
 
-/// F of a covariance FᵀF, [rank, width].
+/// F of a covariance FᵀF, `[rank, width]`.
 fn factor(covariance: &DMatrix<f64>) -> DMatrix<f64> {
     let eigen = covariance.clone().symmetric_eigen();
-    // An eigenvalue of zero comes out as its rounding, of either sign.
+    // Rounding turns an eigenvalue of zero into a small number of either sign.
     let zero = covariance.nrows() as f64 * f64::EPSILON * eigen.eigenvalues.amax();
     let extents = eigen.eigenvalues.iter().zip(eigen.eigenvectors.column_iter()).filter(|(value, _)| **value > zero);
     let rows: Vec<_> = extents.map(|(value, vector)| vector.transpose() * value.sqrt()).collect();
     if rows.is_empty() { DMatrix::zeros(0, covariance.ncols()) } else { DMatrix::from_rows(&rows) }
 }
 
-/// tr((C^½ C' C^½)^½) of two covariances by their factors.
+/// tr((C^½ C' C^½)^½) of two covariances, given their factors.
 fn overlap(f: &DMatrix<f64>, g: &DMatrix<f64>) -> f64 {
-    // The smaller of the two squares, which has the fewer eigenvalues that are zero.
+    // The smaller of the two possible squares has fewer zero eigenvalues.
     let (few, many) = if f.nrows() <= g.nrows() { (f, g) } else { (g, f) };
     if few.is_empty() {
         return 0.0;

@@ -1,110 +1,140 @@
-//! Nearest neighbours in a space of features or of pixels: precision and recall of a distribution, and the image that one comes closest to.
+//! Nearest neighbors in a space of features or pixels: precision and recall of a distribution, and
+//! the nearest image to each image.
 //!
-//! Squared distances are |q|² + |r|² - 2 q·r, block by block by matrix products. That cancels, so it only bounds a distance: wherever the
-//! bounds leave open which of two is closer, the difference of the rows decides. All results are those of comparing every pair directly.
+//! Squared distances are computed as |q|² + |r|² - 2 q·r, block by block with matrix products. The
+//! cancellation makes this inexact, so it only gives bounds. Where the bounds leave open which of
+//! two rows is nearer, the difference of the rows decides. All results equal those of comparing
+//! every pair directly.
 
-use super::features;
+use super::rows;
 use crate::{Error, Result};
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::thread;
 
-/// Neighbours that span a ball (Kynkäänniemi et al. 2019, section 3).
-pub const NEIGHBOURS: usize = 3;
+/// k, the number of neighbors that define a radius (Kynkäänniemi et al. 2019, section 3).
+pub const NEIGHBORS: usize = 3;
 
-/// Queries, and rows, of a block of distances.
+/// Numbers of queries and of rows in a block of distances.
 const BLOCK: [usize; 2] = [512, 256];
 
-/// Precision and recall of drawn features against real ones, [count, width] each (Kynkäänniemi et al. 2019, "Improved precision and recall
-/// metric for assessing generative models", eqs. 1 and 2): the share of drawn images within reach of a real one, and the share of real images
-/// within reach of a drawn one. An image's reach is the distance to the k-th nearest other image of its own set.
+/// Precision and recall of generated features against real ones, `[count, width]` each
+/// (Kynkäänniemi et al. 2019, "Improved precision and recall metric for assessing generative
+/// models", eqs. 1 and 2). The radius of an image is the distance to its k-th nearest neighbor in
+/// its own set. Precision is the share of generated images within the radius of a real image.
+/// Recall is the share of real images within the radius of a generated image.
 ///
-/// Both depend on the counts: compare results of equal counts only.
+/// Both depend on the numbers of images: compare only results of equal counts.
+///
+/// ```
+/// use degrain::metrics::neighbors::precision_recall;
+///
+/// let real = [0.0, 1.0, 2.0, 3.0];
+/// let generated = [0.1, 0.2, 0.3, 9.0];
+/// let (precision, recall) = precision_recall(&real, &generated, 1, 1)?;
+/// // The image at 9 is far from all real images.
+/// assert_eq!(precision, 0.75);
+/// // The radius of 0.1 contains 0. The radius of 9 is 8.7 and contains 1, 2 and 3.
+/// assert_eq!(recall, 1.0);
+/// # Ok::<(), degrain::Error>(())
+/// ```
 ///
 /// # Errors
-/// [`Error::Config`] for a set of k images or fewer; [`Error::NonFinite`] for features that are not finite.
+/// [`Error::Config`] for a set of k images or fewer; [`Error::NonFinite`] for features that are not
+/// finite.
 ///
 /// # Panics
-/// If features are not whole rows, or k is 0.
+/// If the features are not a whole number of rows, or k is 0.
 #[track_caller]
-pub fn precision_recall(real: &[f32], drawn: &[f32], width: usize, k: usize) -> Result<(f64, f64)> {
-    assert!(k > 0, "the zeroth neighbour");
-    for (name, set) in [("real", real), ("drawn", drawn)] {
-        let count = features::finite(set, width)?;
+pub fn precision_recall(real: &[f32], generated: &[f32], width: usize, k: usize) -> Result<(f64, f64)> {
+    assert!(k > 0, "k must be at least 1");
+    for (name, set) in [("real", real), ("generated", generated)] {
+        let count = rows::finite(set, width)?;
         if count <= k {
             return Err(Error::Config(format!(
-                "the {k} nearest others of an image need {} images, and here are {count} {name} ones",
+                "precision and recall with k = {k} need at least {} images, and there are {count} {name} images",
                 k + 1
             )));
         }
     }
-    Ok((covered(drawn, real, width, k), covered(real, drawn, width, k)))
+    Ok((covered(generated, real, width, k), covered(real, generated, width, k)))
 }
 
-/// The share of queries within reach of one of `among`.
+/// The share of queries within the radius of a row of `among`.
 fn covered(queries: &[f32], among: &[f32], width: usize, k: usize) -> f64 {
     let own = Pairs { queries: among, among, width };
-    let see = |near: &mut Near, pair: Pair| {
+    let visit = |nearest: &mut Candidates, pair: Pair| {
         if pair.query != pair.row {
-            near.see(pair, k);
+            nearest.add(pair, k);
         }
     };
-    let near: Vec<Near> = own.sweep(see);
-    let reaches: Vec<f64> = near.iter().enumerate().map(|(row, near)| near.closest(&own, row)[k - 1].0).collect();
+    let candidates: Vec<Candidates> = own.for_each_query(visit);
+    let radii: Vec<f64> =
+        candidates.iter().enumerate().map(|(row, candidates)| candidates.sorted(&own, row)[k - 1].0).collect();
     let pairs = Pairs { queries, among, width };
-    let inside: Vec<bool> = pairs.sweep(|inside: &mut bool, pair| {
-        let reach = reaches[pair.row];
-        *inside = *inside || pair.low <= reach && (pair.high <= reach || pairs.squared(pair.query, pair.row) <= reach);
+    let inside: Vec<bool> = pairs.for_each_query(|inside: &mut bool, pair| {
+        let radius = radii[pair.row];
+        *inside =
+            *inside || pair.low <= radius && (pair.high <= radius || pairs.squared(pair.query, pair.row) <= radius);
     });
     inside.iter().filter(|inside| **inside).count() as f64 / inside.len() as f64
 }
 
-/// For each query, [count, width], the number of the nearest row of `among`, [others, width], and its Euclidean distance: the first of several
-/// at the same distance, which is exactly 0 for a copy.
+/// For each query `[count, width]`, the index of the nearest row of `among` `[others, width]` and
+/// its Euclidean distance. Of several rows at the same distance it is the first. The distance of a
+/// copy is exactly 0.
 ///
-/// A row that is not finite is never the nearest. A query that is not finite has none: it answers row 0 at an infinite distance.
+/// A row that is not finite is never the nearest. A query that is not finite gives row 0 at an
+/// infinite distance.
+///
+/// ```
+/// use degrain::metrics::neighbors::nearest;
+///
+/// assert_eq!(nearest(&[2.5], &[0.0, 2.0, 7.0], 1), [(1, 0.5)]);
+/// ```
 ///
 /// # Panics
-/// If either are not whole rows, or `among` has none.
+/// If the features are not a whole number of rows, or `among` is empty.
 #[track_caller]
 pub fn nearest(queries: &[f32], among: &[f32], width: usize) -> Vec<(usize, f64)> {
-    let counts = [queries, among].map(|rows| features::count(rows, width));
-    assert!(counts[1] > 0, "the nearest of nothing");
+    let counts = [queries, among].map(|set| rows::count(set, width));
+    assert!(counts[1] > 0, "the nearest of no rows");
     let pairs = Pairs { queries, among, width };
-    let near: Vec<Near> = pairs.sweep(|near: &mut Near, pair| near.see(pair, 1));
-    let first = |(query, near): (usize, &Near)| match near.closest(&pairs, query).first() {
+    let candidates: Vec<Candidates> = pairs.for_each_query(|nearest: &mut Candidates, pair| nearest.add(pair, 1));
+    let first = |(query, candidates): (usize, &Candidates)| match candidates.sorted(&pairs, query).first() {
         Some(&(square, row)) => (row, square.sqrt()),
         None => (0, f64::INFINITY),
     };
-    near.iter().enumerate().map(first).collect()
+    candidates.iter().enumerate().map(first).collect()
 }
 
-/// The rows that may be among the nearest k of a query.
+/// The rows that may be among the k nearest of a query.
 #[derive(Default)]
-struct Near {
+struct Candidates {
     /// Lower bounds of squared distances, and rows.
-    candidates: Vec<(f64, usize)>,
+    rows: Vec<(f64, usize)>,
     /// The k smallest upper bounds, in order.
     uppers: Vec<f64>,
 }
 
-impl Near {
-    fn see(&mut self, pair: Pair, k: usize) {
-        // A distance that is not a number is below no bound.
+impl Candidates {
+    fn add(&mut self, pair: Pair, k: usize) {
+        // A distance that is NaN is below no bound.
         let open = self.uppers.len() < k && pair.high.is_finite();
         if !open && !self.uppers.last().is_some_and(|upper| pair.low <= *upper) {
             return;
         }
-        self.candidates.push((pair.low, pair.row));
+        self.rows.push((pair.low, pair.row));
         let place = self.uppers.partition_point(|upper| *upper <= pair.high);
         self.uppers.insert(place, pair.high);
         self.uppers.truncate(k);
     }
 
-    /// Exact squared distances and rows of those that may be the nearest, in order: the first k are the nearest.
-    fn closest(&self, pairs: &Pairs, query: usize) -> Vec<(f64, usize)> {
+    /// Exact squared distances and rows of the candidates, nearest first. The first k are the
+    /// nearest of all rows.
+    fn sorted(&self, pairs: &Pairs, query: usize) -> Vec<(f64, usize)> {
         let upper = self.uppers.last().copied().unwrap_or(0.0);
-        let open = self.candidates.iter().filter(|(low, _)| *low <= upper);
+        let open = self.rows.iter().filter(|(low, _)| *low <= upper);
         let mut exact: Vec<(f64, usize)> = open.map(|&(_, row)| (pairs.squared(query, row), row)).collect();
         exact.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         exact
@@ -120,7 +150,7 @@ struct Pair {
     high: f64,
 }
 
-/// Every query against every row.
+/// All pairs of a query and a row.
 struct Pairs<'a> {
     queries: &'a [f32],
     among: &'a [f32],
@@ -128,25 +158,26 @@ struct Pairs<'a> {
 }
 
 impl Pairs<'_> {
-    /// The squared distance of a query and a row by their difference.
+    /// The squared distance of a query and a row, computed from their difference.
     fn squared(&self, query: usize, row: usize) -> f64 {
         let [a, b] = [(self.queries, query), (self.among, row)].map(|(rows, i)| &rows[i * self.width..][..self.width]);
         a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
     }
 
-    /// A state for each query, which sees every row in order. The queries are divided among threads.
-    fn sweep<S: Default + Send>(&self, see: impl Fn(&mut S, Pair) + Sync) -> Vec<S> {
+    /// Makes a state for each query and calls `visit` with it and every row in order. The queries
+    /// are divided among threads.
+    fn for_each_query<S: Default + Send>(&self, visit: impl Fn(&mut S, Pair) + Sync) -> Vec<S> {
         let count = self.queries.len() / self.width;
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let part = count.div_ceil(threads).max(1);
         let norms = squared_norms(self.among, self.width);
         thread::scope(|scope| {
-            let (norms, see) = (&norms, &see);
+            let (norms, visit) = (&norms, &visit);
             let work = |first: usize| {
                 move || {
                     let blocks = (first..(first + part).min(count)).step_by(BLOCK[0]);
                     blocks
-                        .flat_map(|at| self.block(at..(at + BLOCK[0]).min(first + part).min(count), norms, see))
+                        .flat_map(|at| self.block(at..(at + BLOCK[0]).min(first + part).min(count), norms, visit))
                         .collect()
                 }
             };
@@ -157,20 +188,25 @@ impl Pairs<'_> {
         })
     }
 
-    /// The states of some queries.
-    fn block<S: Default>(&self, queries: std::ops::Range<usize>, norms: &[f64], see: &impl Fn(&mut S, Pair)) -> Vec<S> {
+    /// The states of a block of queries.
+    fn block<S: Default>(
+        &self,
+        queries: std::ops::Range<usize>,
+        norms: &[f64],
+        visit: &impl Fn(&mut S, Pair),
+    ) -> Vec<S> {
         let width = self.width;
-        let own = features::widen(&self.queries[queries.start * width..queries.end * width]);
+        let own = rows::widen(&self.queries[queries.start * width..queries.end * width]);
         let own_norms = squared_norms(&self.queries[queries.start * width..queries.end * width], width);
         let mut states: Vec<S> = queries.clone().map(|_| S::default()).collect();
         for (number, rows) in self.among.chunks(BLOCK[1] * width).enumerate() {
-            let products = features::gram(&features::widen(rows), &own, width);
+            let products = rows::gram(&rows::widen(rows), &own, width);
             for (query, state) in states.iter_mut().enumerate() {
                 for (i, product) in products.column(query).iter().enumerate() {
                     let row = number * BLOCK[1] + i;
                     let norms = own_norms[query] + norms[row];
                     let (square, off) = (norms - 2.0 * product, rounding(width) * norms);
-                    see(state, Pair { query: queries.start + query, row, low: square - off, high: square + off });
+                    visit(state, Pair { query: queries.start + query, row, low: square - off, high: square + off });
                 }
             }
         }
@@ -178,9 +214,11 @@ impl Pairs<'_> {
     }
 }
 
-/// Bound of the rounding of |q|² + |r|² - 2 q·r and of the sum of squared differences, as a share of |q|² + |r|². A sum of `width` products is
-/// off by at most width · u of their magnitudes (Higham 2002, section 3.1), those of 2 q·r are no more than the norms, those of the
-/// differences no more than twice them, and ε = 2 u: width · ε for each of the two, and some for the last few operations.
+/// Bound of the rounding error of |q|² + |r|² - 2 q·r and of the sum of squared differences,
+/// relative to |q|² + |r|². A sum of `width` products is off by at most width · u times the sum of
+/// their magnitudes (Higham 2002, section 3.1). For 2 q·r this sum is at most the norms, and for the
+/// squared differences at most twice the norms. With ε = 2 u this gives width · ε for each of the
+/// two, plus a few last operations.
 fn rounding(width: usize) -> f64 {
     (2 * width + 8) as f64 * f64::EPSILON
 }

@@ -1,20 +1,23 @@
-//! Which rows of a set are taken where not all can be. At random and never the first: data sets are seldom in an order without meaning (the writers
-//! of MNIST's training images alternate between two groups, and its first test images are the clean ones).
+//! Random subsets of rows, for metrics that cannot afford all of them.
+//!
+//! The first rows are no substitute, because data sets are rarely in random order: MNIST's training
+//! images alternate between two groups of writers, and its first test images are the clean ones.
 
 use crate::rng::{key, philox};
 use crate::tape::stream;
 
-/// Some of `count` rows, or all if there are no more, without repetition: the first of a shuffle (Fisher and Yates; Durstenfeld 1964). The two
-/// numbers say which subset of a seed it is.
-pub fn subset(count: usize, some: usize, [first, second]: [u32; 2], seed: u64) -> Vec<usize> {
+/// `size` different rows out of `count`, or all of them if `count` is smaller: the first rows of a
+/// shuffle (Fisher and Yates; Durstenfeld 1964, algorithm 235). `id` distinguishes the subsets of
+/// one seed.
+pub fn subset(count: usize, size: usize, id: [u32; 2], seed: u64) -> Vec<usize> {
     let mut rows: Vec<usize> = (0..count).collect();
-    let some = some.min(count);
-    for i in 0..some {
-        let word = philox([stream::SUBSET, first, second, i as u32], key(seed))[0];
-        // A word scaled to the rows that are left: uniform to one part in 2^32 / count.
+    let size = size.min(count);
+    for i in 0..size {
+        let word = philox([stream::SUBSET, id[0], id[1], i as u32], key(seed))[0];
+        // Scales the word to the remaining rows: uniform up to one part in 2^32 / count.
         rows.swap(i, i + ((u64::from(word) * (count - i) as u64) >> 32) as usize);
     }
-    rows.truncate(some);
+    rows.truncate(size);
     rows
 }
 
@@ -23,23 +26,24 @@ mod tests {
     use super::subset;
 
     #[test]
-    fn rows_are_chosen_without_repetition_and_equally_often() {
-        let (count, some, subsets) = (20, 6, 5000);
+    fn subset_takes_each_row_equally_often_and_at_most_once() {
+        let (count, size, subsets) = (20, 6, 5000);
         let mut times = vec![0_u32; count];
         for number in 0..subsets {
-            let mut rows = subset(count, some, [number, 0], 1);
+            let mut rows = subset(count, size, [number, 0], 1);
             rows.iter().for_each(|&row| times[row] += 1);
             rows.sort_unstable();
             rows.dedup();
-            assert_eq!(rows.len(), some);
+            assert_eq!(rows.len(), size);
         }
         // Five standard deviations of a binomial count.
-        let (mean, allowed) = (f64::from(subsets) * 0.3, 5.0 * (f64::from(subsets) * 0.3 * 0.7).sqrt());
+        let mean = f64::from(subsets) * 0.3;
+        let allowed = 5.0 * (f64::from(subsets) * 0.3 * 0.7).sqrt();
         assert!(times.iter().all(|&n| (f64::from(n) - mean).abs() < allowed), "{times:?}");
     }
 
     #[test]
-    fn of_few_rows_all_are_chosen() {
+    fn subset_of_few_rows_is_all_of_them() {
         let mut rows = subset(7, 500, [0, 1], 1);
         rows.sort_unstable();
         assert_eq!(rows, [0, 1, 2, 3, 4, 5, 6]);

@@ -9,9 +9,9 @@ use super::run_log::RunLog;
 use super::settings::Config;
 use crate::data::Dataset;
 use crate::gpu::Context;
-use crate::metrics::feature_extractor::{FeatureExtractor, FeatureReader};
+use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram};
 use crate::metrics::frechet::{Gaussian, frechet_distance};
-use crate::metrics::likelihood::vlb::Images;
+use crate::metrics::likelihood::LabeledImages;
 use crate::{Error, Result};
 
 /// Training images that distances are measured to.
@@ -23,7 +23,7 @@ const READ_AT_ONCE: u32 = 128;
 
 /// What evaluations need: the ruler, and what it says of the training images. The programs of bound and sampler are compiled anew each time.
 pub struct Evaluator {
-    reader: FeatureReader,
+    reader: FeatureProgram,
     training: Gaussian,
 }
 
@@ -35,10 +35,10 @@ impl Evaluator {
     pub fn new(ctx: &mut Context, job: &Job<'_>) -> Result<Option<Evaluator>> {
         let Some(ruler) = ruler(job.config, job.objective, job.dataset)? else { return Ok(None) };
         let data = job.dataset;
-        let reader = FeatureReader::new(ctx, &ruler.network, &ruler.weights, READ_AT_ONCE, "evaluation.ruler")?;
+        let reader = FeatureProgram::new(ctx, &ruler.network, &ruler.weights, READ_AT_ONCE, "evaluation.ruler")?;
         let compared = &data.images[..COMPARED.min(job.training_images() as usize) * data.pixels()];
-        let readings = reader.read(ctx, compared, &mut |_| Ok(()))?;
-        let training = Gaussian::of(&readings.features, readings.width)?;
+        let readings = reader.run(ctx, compared, &mut |_| Ok(()))?;
+        let training = Gaussian::fit(&readings.features, readings.width)?;
         Ok(Some(Evaluator { reader, training }))
     }
 
@@ -52,8 +52,8 @@ impl Evaluator {
             None => None,
         };
         let drawn = draw(ctx, job)?;
-        let readings = self.reader.read(ctx, &drawn, &mut |_| Ok(()))?;
-        let distance = frechet_distance(&Gaussian::of(&readings.features, readings.width)?, &self.training)?;
+        let readings = self.reader.run(ctx, &drawn, &mut |_| Ok(()))?;
+        let distance = frechet_distance(&Gaussian::fit(&readings.features, readings.width)?, &self.training)?;
         run_log.evaluation(n, seconds, bits, Some(distance))
     }
 }
@@ -66,7 +66,7 @@ pub fn ruler(config: &Config, objective: &dyn Objective, data: &Dataset) -> Resu
     if config.evaluate_every == 0 || !objective.draws() {
         return Ok(None);
     }
-    let (ruler, count) = (FeatureExtractor::read(&config.feature_extractor)?, config.evaluate_count);
+    let (ruler, count) = (FeatureExtractor::open(&config.feature_extractor)?, config.evaluate_count);
     ruler.check(data)?;
     if count as usize <= ruler.width() {
         return Err(Error::Config(format!(
@@ -79,10 +79,10 @@ pub fn ruler(config: &Config, objective: &dyn Objective, data: &Dataset) -> Resu
 }
 
 /// The first images that are held back.
-fn held_back(data: &Dataset, training: usize) -> Option<Images<'_>> {
+fn held_back(data: &Dataset, training: usize) -> Option<LabeledImages<'_>> {
     let count = MEASURED.min(data.count - training);
     let bytes = &data.images[training * data.pixels()..][..count * data.pixels()];
-    (count > 0).then(|| Images { bytes, labels: &data.labels[training..training + count] })
+    (count > 0).then(|| LabeledImages { bytes, labels: &data.labels[training..training + count] })
 }
 
 /// Images of all classes in turn, bytes `[N, C, H, W]`.

@@ -4,7 +4,7 @@ use super::settings::Config;
 use crate::Result;
 use crate::diffusion::{CheckpointMetadata, Denoiser, SchedulerConfig};
 use crate::gpu::Context;
-use crate::metrics::likelihood::vlb;
+use crate::metrics::likelihood::LabeledImages;
 use crate::nn::{Model, Weights};
 use crate::output::Images;
 use crate::tape::{Tape, Tensor};
@@ -113,7 +113,13 @@ pub trait Objective: Debug {
     ///
     /// # Errors
     /// The device's.
-    fn bits(&self, _ctx: &mut Context, _images: vlb::Images<'_>, _slab: &str, _config: &Config) -> Result<Option<f64>> {
+    fn bits(
+        &self,
+        _ctx: &mut Context,
+        _images: LabeledImages<'_>,
+        _slab: &str,
+        _config: &Config,
+    ) -> Result<Option<f64>> {
         Ok(None)
     }
 

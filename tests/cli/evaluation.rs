@@ -1,5 +1,5 @@
-//! `evaluate` as a user runs it: models that are broken on purpose are caught by the number that should catch them, real images are not, and what
-//! cannot be evaluated is refused with one message.
+//! `evaluate` as a user runs it: each metric detects the fault that it is meant for, real images pass all
+//! metrics, and inputs that cannot be evaluated give one clear message.
 
 use crate::common::run::{copy, digits, idx, mnist};
 use degrain::data::{Dataset, Split, images_of_npz, load};
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 const TRAIN: &str = env!("CARGO_BIN_EXE_train");
 const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
 
-/// Images of the small data set: the first of MNIST's training and test images.
+/// Training and test images of the small data set: the first ones of MNIST.
 const COUNTS: [usize; 2] = [3_000, 1_500];
-/// Images that stand for a model's: training images of MNIST that are not in the small data set.
-const DRAWN: usize = 1_000;
+/// Number of images that stand for samples: training images of MNIST outside the small data set.
+const SAMPLES: usize = 1_000;
 
 fn command(program: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
@@ -27,7 +27,7 @@ fn command(program: &str, arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-/// Folders that all tests share: `data`, `ruler` for it, `features`.
+/// Folders that all tests share: `data`, its feature extractor `extractor`, and `features`.
 fn shared() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let make = || {
@@ -41,12 +41,12 @@ fn shared() -> &'static Path {
             fs::write(data.join(format!("{name}-images-idx3-ubyte")), images).unwrap();
             fs::write(data.join(format!("{name}-labels-idx1-ubyte")), idx(&[count as u32], &labels)).unwrap();
         }
-        // The ruler of MNIST, told that it is of these files.
-        let (from, to) =
-            (Path::new(env!("CARGO_MANIFEST_DIR")).join("data/feature-extractor"), folder.path().join("ruler"));
+        // The feature extractor of MNIST, relabeled for these files.
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/feature-extractor");
+        let to = folder.path().join("extractor");
         copy(&from, &to);
-        let card = fs::read_to_string(to.join("degrain.json")).unwrap();
-        fs::write(to.join("degrain.json"), card.replace("MNIST", "idx")).unwrap();
+        let metadata = fs::read_to_string(to.join("degrain.json")).unwrap();
+        fs::write(to.join("degrain.json"), metadata.replace("MNIST", "idx")).unwrap();
         folder
     };
     FOLDER.get_or_init(make).path()
@@ -73,12 +73,12 @@ fn save(path: &Path, bytes: &[u8], labels: Option<&[u32]>) {
 
 /// Arguments for the small data set.
 fn small<'a>(shared: &'a [String; 3], out: &'a str) -> Vec<&'a str> {
-    let [data, ruler, features] = shared;
+    let [data, extractor, features] = shared;
     vec![
         "--data",
         data,
         "--feature-extractor",
-        ruler,
+        extractor,
         "--feature-cache",
         features,
         "--out",
@@ -89,7 +89,7 @@ fn small<'a>(shared: &'a [String; 3], out: &'a str) -> Vec<&'a str> {
 }
 
 fn places() -> [String; 3] {
-    ["data", "ruler", "features"].map(|part| shared().join(part).to_str().unwrap().to_string())
+    ["data", "extractor", "features"].map(|part| shared().join(part).to_str().unwrap().to_string())
 }
 
 #[track_caller]
@@ -109,9 +109,9 @@ fn evaluated(what: [&str; 2], more: &[&str]) -> Evaluation {
     evaluation
 }
 
-/// An evaluation of images, with their classes or without.
+/// An evaluation of images, with or without their classes.
 #[track_caller]
-fn of_images(bytes: &[u8], labels: Option<&[u32]>) -> Evaluation {
+fn evaluate_images(bytes: &[u8], labels: Option<&[u32]>) -> Evaluation {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("samples.npz");
     save(&path, bytes, labels);
@@ -119,95 +119,98 @@ fn of_images(bytes: &[u8], labels: Option<&[u32]>) -> Evaluation {
 }
 
 #[test]
-fn real_images_pass_every_test() {
-    let (bytes, labels) = chosen(20_000..20_000 + DRAWN);
-    let real = of_images(&bytes, Some(&labels));
+fn evaluation_of_real_images_passes_every_metric() {
+    let (bytes, labels) = chosen(20_000..20_000 + SAMPLES);
+    let real = evaluate_images(&bytes, Some(&labels));
     let quality = &real.quality;
-    assert!(quality.fd_test < 1.5 * quality.floor, "{quality:?}");
-    assert!(quality.kid.value < 0.05 && quality.kid_floor.value < 0.05, "{quality:?}");
+    assert!(quality.fd_test < 1.5 * quality.fd_reference, "{quality:?}");
+    assert!(quality.kid.value < 0.05 && quality.kid_reference.value < 0.05, "{quality:?}");
     assert!(quality.precision > 0.85 && quality.recall > 0.85, "{quality:?}");
     let accuracy = real.classes.accuracy.unwrap();
     assert!(accuracy.share() > 0.98 && accuracy.low < accuracy.share() && accuracy.share() <= accuracy.high);
-    // A classifier that saw a thousand images for 150 steps.
+    // The classifier trains on a thousand images for 150 steps.
     assert!(real.classes.classification_accuracy_score.unwrap().share() > 0.85, "{:?}", real.classes);
     assert!(real.memorization.pixels.near_duplicates.low < 0.02, "{:?}", real.memorization);
     assert!(real.likelihood.is_empty() && real.cost.is_none());
-    let unlabelled = of_images(&bytes, None);
-    assert!(unlabelled.classes.balance.unwrap().p_value > 1e-3);
-    assert_eq!(unlabelled.quality, real.quality);
+    let unlabeled = evaluate_images(&bytes, None);
+    assert!(unlabeled.classes.balance.unwrap().p_value > 1e-3);
+    assert_eq!(unlabeled.quality, real.quality);
 }
 
 #[test]
-fn the_ruler_is_the_one_that_is_described() {
+fn feature_extractor_matches_its_readme() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/feature-extractor");
-    let (ruler, readme) =
-        (FeatureExtractor::read(&folder).unwrap(), fs::read_to_string(folder.join("README.md")).unwrap());
-    assert!(readme.contains(&ruler.sha256), "{}", ruler.sha256);
-    assert!(readme.contains("64 features") && ruler.width() == 64);
+    let extractor = FeatureExtractor::open(&folder).unwrap();
+    let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(readme.contains(&extractor.sha256), "{}", extractor.sha256);
+    assert!(readme.contains("64 features") && extractor.width() == 64);
 }
 
 #[test]
-fn the_floor_is_the_distance_of_training_images() {
-    let numbers = subset(COUNTS[0], DRAWN, [1_000, 0], 0);
-    // MNIST's writers alternate: any even stride would take half of them only.
+fn reference_fd_is_the_distance_of_training_images() {
+    let numbers = subset(COUNTS[0], SAMPLES, [1_000, 0], 0);
+    // MNIST alternates between two groups of writers, so an even stride would take only one of them.
     let even = numbers.iter().filter(|number| number.is_multiple_of(2)).count();
-    assert!((400..600).contains(&even), "{even} of {DRAWN}");
-    let copies = of_images(&chosen(numbers.into_iter()).0, None);
-    assert_eq!(copies.quality.fd_test, copies.quality.floor);
-    assert_eq!(copies.quality.kid, copies.quality.kid_floor);
+    assert!((400..600).contains(&even), "{even} of {SAMPLES}");
+    let copies = evaluate_images(&chosen(numbers.into_iter()).0, None);
+    assert_eq!(copies.quality.fd_test, copies.quality.fd_reference);
+    assert_eq!(copies.quality.kid, copies.quality.kid_reference);
 }
 
 #[test]
-fn blurred_images_are_far_away() {
-    let (mut bytes, labels) = chosen(20_000..20_000 + DRAWN);
+fn frechet_distance_of_blurred_images_is_large() {
+    let (mut bytes, labels) = chosen(20_000..20_000 + SAMPLES);
     for image in bytes.chunks_mut(784) {
         let sharp = image.to_vec();
-        // Each pixel with those to its right and below.
+        // The mean of a pixel and its neighbors to the right and below.
         for (at, pixel) in image.iter_mut().enumerate().take(784 - 29) {
             let four = [at, at + 1, at + 28, at + 29].map(|at| u32::from(sharp[at]));
             *pixel = (four.iter().sum::<u32>() / 4) as u8;
         }
     }
-    let blurred = of_images(&bytes, Some(&labels));
-    assert!(blurred.quality.fd_test > 3.0 * blurred.quality.floor, "{:?}", blurred.quality);
+    let blurred = evaluate_images(&bytes, Some(&labels));
+    assert!(blurred.quality.fd_test > 3.0 * blurred.quality.fd_reference, "{:?}", blurred.quality);
     let kid = blurred.quality.kid;
     assert!(kid.value > 10.0 * kid.error, "{kid:?}");
 }
 
 #[test]
-fn a_missing_class_is_counted() {
-    let (bytes, _) = chosen((20_000..).filter(|&number| full().labels[number] != 7).take(DRAWN));
-    let balance = of_images(&bytes, None).classes.balance.unwrap();
+fn class_balance_detects_a_missing_class() {
+    let (bytes, _) = chosen((20_000..).filter(|&number| full().labels[number] != 7).take(SAMPLES));
+    let balance = evaluate_images(&bytes, None).classes.balance.unwrap();
     assert!(balance.p_value < 1e-9 && balance.counts[7] < 10, "{balance:?}");
 }
 
 #[test]
-fn replayed_training_images_are_recognised() {
-    let copies = of_images(&chosen(0..DRAWN).0, None);
+fn memorization_detects_copied_training_images() {
+    let copies = evaluate_images(&chosen(0..SAMPLES).0, None);
     for nearest in [&copies.memorization.pixels, &copies.memorization.features] {
-        assert_eq!((nearest.drawn.least, nearest.drawn.quartile_3), (0.0, 0.0), "{nearest:?}");
+        assert_eq!((nearest.samples.min, nearest.samples.quartile_3), (0.0, 0.0), "{nearest:?}");
         assert!(nearest.near_duplicates.low > 0.9 && nearest.test.median > 0.0, "{nearest:?}");
     }
-    assert!(copies.quality.fd_test < 1.5 * copies.quality.floor, "no distance of distributions sees a copy");
+    assert!(
+        copies.quality.fd_test < 1.5 * copies.quality.fd_reference,
+        "distances of distributions do not detect copies"
+    );
 }
 
 #[test]
-fn classes_that_are_not_those_asked_for_are_read() {
-    let (bytes, mut labels) = chosen(20_000..20_000 + DRAWN);
+fn class_accuracy_detects_wrong_classes() {
+    let (bytes, mut labels) = chosen(20_000..20_000 + SAMPLES);
     labels.rotate_right(1);
-    let accuracy = of_images(&bytes, Some(&labels)).classes.accuracy.unwrap();
+    let accuracy = evaluate_images(&bytes, Some(&labels)).classes.accuracy.unwrap();
     assert!(accuracy.high < 0.2, "{accuracy:?}");
 }
 
-/// A run of one step on the small data set.
+/// Trains one step on the small data set.
 fn untrained(preset: &str, out: &Path, more: &[&str]) {
     let data = shared().join("data");
-    let ruler = shared().join("ruler");
+    let extractor = shared().join("extractor");
     let arguments = [
         &["--preset", preset, "--size", "tiny", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()][..],
         &["--norm-num-groups", "4", "--batch", "8", "--validation-count", "16", "--steps", "1", "--warmup", "1"],
         &["--block-out-channels", "8,8", "--attention", "false,false", "--sampling-steps", "2"],
-        &["--feature-extractor", ruler.to_str().unwrap()],
+        &["--feature-extractor", extractor.to_str().unwrap()],
         more,
     ]
     .concat();
@@ -216,11 +219,11 @@ fn untrained(preset: &str, out: &Path, more: &[&str]) {
 }
 
 #[test]
-fn an_untrained_model_fails_every_test() {
+fn evaluation_of_an_untrained_model_fails_every_metric() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("untrained");
     untrained("ddpm", &run, &["--timesteps", "50", "--evaluate-every", "1", "--evaluate-count", "80"]);
-    // The run's own evaluation.
+    // The evaluation during training.
     let log = fs::read_to_string(run.join("log.jsonl")).unwrap();
     let line = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let last = line.rev().find(|line| line.get("evaluated_seconds").is_some()).expect("a line of the evaluation");
@@ -232,10 +235,10 @@ fn an_untrained_model_fails_every_test() {
     let archive = folder.path().join("samples.npz");
     let more =
         ["--count", "100", "--likelihood-images", "8", "--cas-steps", "5", "--save-samples", archive.to_str().unwrap()];
-    // More steps than the main way has, without guidance and with it.
+    // More steps than the main samples, without and with guidance.
     let sweep = ["--sweep", "ddim:1,ddpm:5:1,ddim:3:3", "--sweep-count", "130"];
     let untrained = evaluated(["--checkpoint", run.to_str().unwrap()], &[&more[..], &sweep].concat());
-    assert!(untrained.quality.fd_test > 20.0 * untrained.quality.floor, "{:?}", untrained.quality);
+    assert!(untrained.quality.fd_test > 20.0 * untrained.quality.fd_reference, "{:?}", untrained.quality);
     assert!(untrained.quality.precision < 0.2, "{:?}", untrained.quality);
     assert!(untrained.classes.accuracy.unwrap().high < 0.5, "{:?}", untrained.classes);
     assert!(untrained.classes.balance.as_ref().unwrap().p_value < 1e-3, "{:?}", untrained.classes);
@@ -246,20 +249,22 @@ fn an_untrained_model_fails_every_test() {
     );
     let cost = untrained.cost.unwrap();
     assert!(cost.flops_per_image > 1_000_000 && cost.flops_per_training_image > 2 * cost.flops_per_image, "{cost:?}");
-    // Two images at once, 100 at once in sampling; the weights alone are 4 bytes a parameter.
-    assert!(cost.training_seconds > 0.0 && cost.sampling_bytes > 4 * untrained.subject.parameters, "{cost:?}");
-    assert!(cost.training_bytes > 16 * untrained.subject.parameters, "parameters, gradients, moments: {cost:?}");
-    let ways: Vec<_> = untrained.sweep.iter().map(|point| (point.sampler.as_str(), point.steps, point.count)).collect();
-    assert_eq!(ways, [("ddim", 1, 130), ("ddpm", 5, 130), ("ddim", 3, 130)]);
-    // The archive is what was evaluated.
+    // The weights alone take 4 bytes per parameter; training also stores gradients and moments.
+    assert!(cost.training_seconds > 0.0 && cost.sampling_bytes > 4 * untrained.target.parameters, "{cost:?}");
+    assert!(cost.training_bytes > 16 * untrained.target.parameters, "parameters, gradients, moments: {cost:?}");
+    let sweep: Vec<_> =
+        untrained.sweep.iter().map(|point| (point.sampler.as_str(), point.steps, point.count)).collect();
+    assert_eq!(sweep, [("ddim", 1, 130), ("ddpm", 5, 130), ("ddim", 3, 130)]);
+    // The archive contains the evaluated samples.
     let again = evaluated(["--samples", archive.to_str().unwrap()], &["--cas-steps", "0"]);
     assert_eq!(again.quality, untrained.quality);
     assert_eq!(again.classes.accuracy, untrained.classes.accuracy);
 }
 
-/// Killed while it draws, and called again: what was drawn is taken from the disk, and the rest is as if nothing had happened.
+/// An evaluation that is killed while it samples and then started again reads the finished samples from
+/// the disk, and the others equal those of an uninterrupted evaluation.
 #[test]
-fn an_interrupted_evaluation_goes_on() {
+fn evaluation_resumes_after_an_interruption() {
     let (folder, places) = (TempDir::new().unwrap(), places());
     let run = folder.path().join("run");
     untrained("ddpm", &run, &["--timesteps", "50"]);
@@ -287,33 +292,34 @@ fn an_interrupted_evaluation_goes_on() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let drawing = Path::new(&broken).join("drawing");
+    let cache = Path::new(&broken).join("sample_cache");
     // Eight bytes for the seconds of a batch, and its images.
     let record = 8 + 8 * 784;
     let file = loop {
-        let found = fs::read_dir(&drawing).into_iter().flatten().next().map(|entry| entry.unwrap().path());
+        let found = fs::read_dir(&cache).into_iter().flatten().next().map(|entry| entry.unwrap().path());
         match found {
             Some(file) if fs::metadata(&file).unwrap().len() >= record => break file,
-            _ => assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed"),
+            _ => assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed"),
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
     };
     child.kill().unwrap();
     child.wait().unwrap();
-    let mut kept = fs::read(&file).unwrap();
-    assert!((kept.len() as u64) < 15 * record, "some of it was still to be drawn");
-    // So that it is seen where the first batch comes from; and half a record more, as a killed process leaves it.
-    kept[8..record as usize].fill(255);
-    kept.extend([7; 100]);
-    fs::write(&file, kept).unwrap();
+    let mut cached = fs::read(&file).unwrap();
+    assert!((cached.len() as u64) < 15 * record, "sampling was not finished");
+    // Mark the first batch, to see where it is read from, and append a part of a record, as a killed process
+    // may leave it.
+    cached[8..record as usize].fill(255);
+    cached.extend([7; 100]);
+    fs::write(&file, cached).unwrap();
     let images = execute(&broken);
-    assert!(images[..8 * 784].iter().all(|&byte| byte == 255), "the first batch is that of the disk");
+    assert!(images[..8 * 784].iter().all(|&byte| byte == 255), "the first batch comes from the disk");
     assert_eq!(images[8 * 784..], expected[8 * 784..]);
-    assert!(!drawing.exists(), "nothing is left");
+    assert!(!cache.exists(), "the cache is removed");
 }
 
 #[test]
-fn likelihoods_of_flows_and_autoencoders() {
+fn likelihood_of_flows_and_autoencoders_is_measured() {
     let folder = TempDir::new().unwrap();
     for (preset, what) in [("flow", "probability flow"), ("vae", "importance-weighted")] {
         let run = folder.path().join(preset);
@@ -324,12 +330,12 @@ fn likelihoods_of_flows_and_autoencoders() {
         let evaluation = evaluated(["--checkpoint", run.to_str().unwrap()], &more);
         assert_eq!(evaluation.likelihood.iter().map(|bits| bits.split.as_str()).collect::<Vec<_>>(), ["train", "test"]);
         for bits in &evaluation.likelihood {
-            assert!(bits.what.contains(what) && bits.total.value > 1.967 && bits.images == 4, "{bits:?}");
+            assert!(bits.method.contains(what) && bits.total.value > 1.967 && bits.images == 4, "{bits:?}");
         }
     }
 }
 
-/// Runs `evaluate`, which must refuse.
+/// Runs `evaluate`, which must fail with one message.
 #[track_caller]
 fn refused(arguments: &[&str], parts: &[&str]) {
     let output = command(EVALUATE, arguments);
@@ -342,10 +348,10 @@ fn refused(arguments: &[&str], parts: &[&str]) {
 }
 
 #[test]
-fn what_cannot_be_evaluated() {
+fn evaluate_refuses_invalid_inputs_with_one_message() {
     let (folder, places) = (TempDir::new().unwrap(), places());
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
-    let [data, ruler, _] = &places;
+    let [data, extractor, _] = &places;
     let out = path("out");
     let small = |what: [&str; 2], more: &[&str]| -> Vec<String> {
         [&what[..], &self::small(&places, &out), more].concat().iter().map(|part| part.to_string()).collect()
@@ -353,7 +359,7 @@ fn what_cannot_be_evaluated() {
     let refuses = |what: [&str; 2], more: &[&str], parts: &[&str]| {
         let arguments = small(what, more);
         refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), parts);
-        assert!(!Path::new(&out).exists(), "{more:?}: something is left");
+        assert!(!Path::new(&out).exists(), "{more:?}: files were left");
     };
     let run = path("run");
     untrained("ddpm", Path::new(&run), &["--timesteps", "50"]);
@@ -365,25 +371,25 @@ fn what_cannot_be_evaluated() {
     refuses(["--samples", &run], &[], &["run"]);
     refuses(["--checkpoint", &path("nothing")], &[], &["nothing"]);
 
-    // Data, checkpoint and ruler of different sets.
+    // Data, checkpoint and feature extractor of different data sets.
     refused(&["--checkpoint", &run, "--data", "data/mnist", "--out", &out], &["trained on idx", "MNIST", "--data"]);
-    refused(&["--checkpoint", &run, "--out", &out], &["ruler was trained on MNIST", "--feature-extractor"]);
-    let missing = path("no-ruler");
+    refused(&["--checkpoint", &run, "--out", &out], &["feature extractor was trained on MNIST", "--feature-extractor"]);
+    let missing = path("no-extractor");
     refused(
         &["--checkpoint", &run, "--feature-extractor", &missing, "--out", &out],
-        &["there is no ruler", "--noise-aware false"],
+        &["there is no feature extractor", "--noise-aware false"],
     );
     refused(&["--checkpoint", &run, "--feature-extractor", &run, "--out", &out], &["UNet2DModel, not a classifier"]);
-    refused(&["--checkpoint", ruler, "--data", data, "--out", &out], &["classifier, which draws no images"]);
+    refused(&["--checkpoint", extractor, "--data", data, "--out", &out], &["classifier, which cannot sample images"]);
     let no_test = digits().to_str().unwrap();
     refused(&["--checkpoint", &run, "--data", no_test, "--out", &out], &["t10k-images"]);
 
-    // Images from elsewhere.
+    // Images from a file.
     let archive = path("samples.npz");
     let (bytes, labels) = chosen(0..64);
     save(Path::new(&archive), &bytes, Some(&labels));
     refuses(["--samples", &archive], &[], &["65", "64"]);
-    refuses(["--samples", &archive], &["--steps", "5"], &["are for denoisers"]);
+    refuses(["--samples", &archive], &["--steps", "5"], &["need a denoiser"]);
     let wide = Images::new(vec![0u8; 100 * 900], [100, 1, 30, 30]);
     npz::save_npz(Path::new(&archive), &wide, None).unwrap();
     refuses(["--samples", &archive], &[], &["arr_0", "[100, 30, 30, 1]", "28, 28, 1"]);
@@ -399,7 +405,7 @@ fn what_cannot_be_evaluated() {
     refused(&["--compare", &path("nothing")], &["no such folder"]);
 }
 
-/// An archive whose `arr_0` are floats.
+/// An archive whose `arr_0` contains floats.
 fn wrong_type() -> Vec<u8> {
     use std::io::Write;
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -417,13 +423,13 @@ fn wrong_type() -> Vec<u8> {
 }
 
 #[test]
-fn two_runs_on_a_page() {
+fn compare_writes_a_page_of_two_runs() {
     let (folder, places) = (TempDir::new().unwrap(), places());
     let mut runs: Vec<PathBuf> = vec![];
     for name in ["one", "two"] {
         let run = folder.path().join(name);
         untrained("vae", &run, &["--seed", if name == "one" { "1" } else { "2" }]);
-        let [data, ruler, features] = &places;
+        let [data, extractor, features] = &places;
         let run_name = run.to_str().unwrap();
         let arguments = [
             "--checkpoint",
@@ -431,7 +437,7 @@ fn two_runs_on_a_page() {
             "--data",
             data,
             "--feature-extractor",
-            ruler,
+            extractor,
             "--feature-cache",
             features,
             "--count",

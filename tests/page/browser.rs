@@ -1,4 +1,4 @@
-//! A headless Chromium: opens a page, and tells what it wrote to the console and what it drew.
+//! A headless Chromium that opens a page and reports its console output and its visible elements.
 
 use serde::Deserialize;
 use std::fs::{self, File};
@@ -10,8 +10,8 @@ use tempfile::TempDir;
 /// The names that tools/browser.sh looks for, in its order.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
-/// Nothing of the user's, nothing in the background, no sandbox (which root cannot have); the frame may read the file
-/// in it.
+/// No user profile, no background traffic, no sandbox (root cannot use it). The frame may read the file
+/// inside it.
 const FLAGS: &[&str] = &[
     "--headless",
     "--no-sandbox",
@@ -30,8 +30,8 @@ const FLAGS: &[&str] = &[
 /// A page loads in a second or two; a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Holds the page in a frame of WIDTH pixels, since a window has at least 500, and leaves in its own document what only
-/// a browser knows of the other: the page is read as it is, and need not let a script in.
+/// Shows the page in a frame of WIDTH pixels, because a window has at least 500. Its script inspects
+/// the page and writes the findings into its own document, so the page itself needs no script.
 const FRAME: &str = r"<!doctype html>
 <meta charset='utf-8'>
 <iframe src='page.html' width='WIDTH' height='900' style='border: 0'></iframe>
@@ -62,26 +62,26 @@ addEventListener('load', () => {
 });
 </script>";
 
-/// What a browser found on a page.
+/// The findings on a page.
 #[derive(Debug, Deserialize)]
 pub struct Findings {
-    /// Natural width, and width and height on the screen.
+    /// Natural width, and width and height on the screen, of each image.
     pub images: Vec<[f64; 3]>,
     /// Width and height of each `<svg>`.
     pub drawings: Vec<[f64; 2]>,
     pub numbers: Vec<Shown>,
-    /// Addresses in attributes that lead out of the page.
+    /// External addresses in attributes.
     pub references: Vec<String>,
-    /// Addresses that were asked for.
+    /// Addresses that the page requested.
     pub requests: Vec<String>,
     /// Titles of the sections.
     pub sections: Vec<String>,
-    /// Run and field of the emphasised numbers.
+    /// Run and field of the bold numbers.
     pub best: Vec<String>,
-    /// Width of the frame with its scroll bar, and of what is in it.
+    /// Width of the frame with its scroll bar, and of its content.
     pub window: f64,
     pub width: f64,
-    /// Lines that the page itself wrote to the console, errors and warnings of the browser among them.
+    /// Console lines of the page, including errors and warnings of the browser about it.
     #[serde(default)]
     pub console: Vec<String>,
 }
@@ -96,7 +96,7 @@ pub struct Shown {
     pub size: [f64; 2],
 }
 
-/// Opens a page in a frame of so many pixels.
+/// Opens a page in a frame of `width` pixels.
 pub fn open(page: &str, width: u32) -> Findings {
     let folder = TempDir::new().unwrap();
     let file = |name: &str| folder.path().join(name);
@@ -108,7 +108,7 @@ pub fn open(page: &str, width: u32) -> Findings {
         .arg(format!("file://{}", file("frame.html").display()))
         .stdin(Stdio::null())
         .stdout(File::create(file("dom")).unwrap())
-        .stderr(File::create(file("said")).unwrap())
+        .stderr(File::create(file("log")).unwrap())
         .spawn()
         .unwrap();
     let read = |name: &str| String::from_utf8_lossy(&fs::read(file(name)).unwrap()).into_owned();
@@ -116,17 +116,17 @@ pub fn open(page: &str, width: u32) -> Findings {
     while browser.try_wait().unwrap().is_none() {
         if start.elapsed() > PATIENCE {
             browser.kill().unwrap();
-            panic!("the browser did not load the page within {PATIENCE:?}: {}", read("said"));
+            panic!("the browser did not load the page within {PATIENCE:?}: {}", read("log"));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let (dom, said) = (read("dom"), read("said"));
+    let (dom, log) = (read("dom"), read("log"));
     let found = dom.split_once("<pre id=\"findings\">").and_then(|(_, rest)| rest.split_once("</pre>"));
-    let Some((json, _)) = found else { panic!("the page could not be read:\n{dom}\n{said}") };
+    let Some((json, _)) = found else { panic!("the page could not be read:\n{dom}\n{log}") };
     let json = json.replace("&nbsp;", "\u{a0}").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     let findings: Findings = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error} in {json}"));
-    // Besides, a browser complains of a machine without a desktop.
-    let console = said.lines().filter(|line| line.contains("CONSOLE")).map(str::to_string).collect();
+    // The browser also complains about a machine without a desktop.
+    let console = log.lines().filter(|line| line.contains("CONSOLE")).map(str::to_string).collect();
     Findings { console, ..findings }
 }
 

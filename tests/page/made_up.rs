@@ -1,22 +1,23 @@
-//! Folders of runs with made-up numbers: all of them different, so that one in another's place is noticed.
+//! Run folders with made-up numbers. All numbers differ, so that a swapped number is noticed.
 
 use degrain::data::{Dataset, Split, load};
 use degrain::evaluate::evaluation::{
-    Classes, Cost, Counts, Evaluation, ExtractorInfo, Likelihood, Memorization, Nearest, Quality, Sampling, Subject,
-    SweepPoint,
+    ClassMetrics, Cost, Evaluation, ExtractorInfo, ImageCounts, Memorization, NearestDistances, Quality, SamplingInfo,
+    SplitLikelihood, SweepPoint, TargetInfo,
 };
-use degrain::metrics::balance::{Balance, Proportion};
+use degrain::metrics::balance::Balance;
+use degrain::metrics::proportion::Proportion;
 use degrain::metrics::{Estimate, Quantiles};
 use degrain::output::{Images, JsonLines, Layout, grid::grid, strip::strip};
 use degrain::train::LogEntry;
 use std::fs;
 use std::path::Path;
 
-/// Numbers that never repeat, each with all its digits.
+/// A sequence of different numbers with many digits.
 struct Numbers(f64);
 
 impl Numbers {
-    /// In 0..1.
+    /// The next number, in 0..1.
     fn next(&mut self) -> f64 {
         self.0 = (self.0 + std::f64::consts::LN_2).fract();
         self.0
@@ -46,23 +47,23 @@ impl Numbers {
     fn quantiles(&mut self, scale: f64) -> Quantiles {
         let mut steps = || scale * self.between(0.5, 1.0);
         let ends = [steps(), steps(), steps(), steps(), steps()];
-        let [least, percentile_1, quartile_1, median, quartile_3] = [1, 2, 3, 4, 5].map(|n| ends[..n].iter().sum());
-        Quantiles { count: (10_000.0 * self.next()) as u32, least, percentile_1, quartile_1, median, quartile_3 }
+        let [min, percentile_1, quartile_1, median, quartile_3] = [1, 2, 3, 4, 5].map(|n| ends[..n].iter().sum());
+        Quantiles { count: (10_000.0 * self.next()) as u32, min, percentile_1, quartile_1, median, quartile_3 }
     }
 
-    fn likelihood(&mut self, split: &str, what: &str, parts: &[&str]) -> Likelihood {
+    fn likelihood(&mut self, split: &str, method: &str, parts: &[&str]) -> SplitLikelihood {
         let parts = parts.iter().map(|&name| (name.to_string(), self.estimate(1e-6, 1.5))).collect();
         let images = 500 + (1000.0 * self.next()) as u32;
-        Likelihood { split: split.into(), what: what.into(), images, total: self.estimate(1.1, 2.4), parts }
+        SplitLikelihood { split: split.into(), method: method.into(), images, total: self.estimate(1.1, 2.4), parts }
     }
 }
 
-/// Every part of an evaluation is there: of a conditional model of a discrete process, measured in every way.
+/// A complete evaluation of a conditional model with a discrete process.
 pub fn evaluation(name: &str, seed: f64) -> Evaluation {
     let mut n = Numbers(seed);
     let classes: Vec<String> = (0..10).map(|class| class.to_string()).collect();
-    let nearest = |n: &mut Numbers, scale| Nearest {
-        drawn: n.quantiles(scale),
+    let nearest = |n: &mut Numbers, scale| NearestDistances {
+        samples: n.quantiles(scale),
         test: n.quantiles(scale),
         near_duplicates: n.share(0.0, 0.03),
     };
@@ -83,7 +84,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
         }
     }
     Evaluation {
-        subject: Subject {
+        target: TargetInfo {
             name: name.into(),
             model: "UNet2DModel".into(),
             process: "discrete, 1000 steps, cosine schedule".into(),
@@ -93,7 +94,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
             step: 2000 + (98_000.0 * n.next()) as u32,
             parameters: 1_234_567 + (1e6 * n.next()) as u64,
         },
-        sampling: Sampling {
+        sampling: SamplingInfo {
             count: 10_000,
             sampler: "ddim".into(),
             steps: 50,
@@ -101,7 +102,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
             seed: u64::MAX - 5,
             seconds: n.between(20.0, 2000.0),
         },
-        ruler: ExtractorInfo {
+        feature_extractor: ExtractorInfo {
             sha256: "9f2c".repeat(16),
             features: 128,
             accuracy: Proportion { successes: 9_913, count: 10_000, low: 0.989_3, high: 0.992_9 },
@@ -110,16 +111,16 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
         quality: Quality {
             fd_test: n.between(1.0, 30.0),
             fd_train: n.between(1.0, 30.0),
-            floor: n.between(0.5, 0.9),
-            counts: Counts { drawn: 10_001, floor: 10_002, train: 60_003, test: 10_004 },
+            fd_reference: n.between(0.5, 0.9),
+            counts: ImageCounts { samples: 10_001, reference: 10_002, train: 60_003, test: 10_004 },
             kid: n.estimate(-1e-3, 2e-2),
-            kid_floor: n.estimate(-2e-5, 3e-5),
+            kid_reference: n.estimate(-2e-5, 3e-5),
             precision: n.between(0.6, 0.99),
             recall: n.between(0.4, 0.9),
             neighbors: 3,
-            neighbour_images: 5_000,
+            neighbor_images: 5_000,
         },
-        classes: Classes {
+        classes: ClassMetrics {
             names: classes.clone(),
             accuracy: Some(n.share(0.9, 0.999)),
             accuracy_by_class: classes.iter().map(|_| n.share(0.8, 1.0)).collect(),
@@ -127,7 +128,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
                 counts: classes.iter().map(|_| n.between(900.0, 1100.0) as u32).collect(),
                 expected: classes.iter().map(|_| n.between(900.0, 1100.0)).collect(),
                 chi_square: n.between(4.0, 60.0),
-                degrees: 9,
+                degrees_of_freedom: 9,
                 p_value: n.next().powi(12),
             }),
             classification_accuracy_score: Some(n.share(0.85, 0.97)),
@@ -135,7 +136,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
         likelihood: vec![
             n.likelihood("train", "variational bound", &["L_T", "sum of L_t", "L_0"]),
             n.likelihood("test", "variational bound", &["L_T", "sum of L_t", "L_0"]),
-            n.likelihood("test", "likelihood of the flow", &[]),
+            n.likelihood("test", "likelihood of the probability flow", &[]),
         ],
         memorization: Memorization { pixels: nearest(&mut n, 4.0), features: nearest(&mut n, 0.7) },
         cost: Some(Cost {
@@ -152,37 +153,37 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
     }
 }
 
-/// The same for images from elsewhere, which have neither model nor classes nor cost.
+/// An evaluation of images from a file, which have no model, no classes and no cost.
 pub fn images(name: &str, seed: f64) -> Evaluation {
     let mut all = evaluation(name, seed);
-    let subject = Subject {
+    let target = TargetInfo {
         model: "images".into(),
         process: "–".into(),
         conditional: false,
         step: 0,
         parameters: 0,
-        ..all.subject
+        ..all.target
     };
-    let sampling = Sampling { sampler: "none".into(), steps: 0, guidance: 1.0, seconds: 0.0, ..all.sampling };
-    all.classes = Classes {
+    let sampling = SamplingInfo { sampler: "none".into(), steps: 0, guidance: 1.0, seconds: 0.0, ..all.sampling };
+    all.classes = ClassMetrics {
         accuracy: None,
         accuracy_by_class: vec![],
         balance: None,
         classification_accuracy_score: None,
         ..all.classes
     };
-    Evaluation { subject, sampling, likelihood: vec![], cost: None, sweep: vec![], ..all }
+    Evaluation { target, sampling, likelihood: vec![], cost: None, sweep: vec![], ..all }
 }
 
-/// Writes `evaluation/evaluation.json` alone.
+/// Writes only `evaluation/evaluation.json`.
 pub fn write_evaluation(run: &Path, evaluation: &Evaluation) {
     fs::create_dir_all(run.join("evaluation")).unwrap();
     fs::write(run.join("evaluation").join(Evaluation::FILE), serde_json::to_string_pretty(evaluation).unwrap())
         .unwrap();
 }
 
-/// Writes what a run's folder has besides: the log, the settings and the pictures.
-pub fn write_the_rest(run: &Path, seed: f64) {
+/// Writes the other files of a run folder: the log, the settings and the pictures.
+pub fn write_other_files(run: &Path, seed: f64) {
     let mut n = Numbers(seed);
     let mut log = JsonLines::open(&run.join("log.jsonl")).unwrap();
     for step in 1..=900u32 {
@@ -193,7 +194,7 @@ pub fn write_the_rest(run: &Path, seed: f64) {
             loss: loss(1.0),
             gradient_norm: 1.0,
             learning_rate: 1e-3,
-            // The first lines come before a pace was measured.
+            // The first lines have no measured rate.
             images_per_second: if step < 5 { 0.0 } else { 400.0 + 100.0 * seed },
             loss_by_quarter: [
                 Some(loss(2.0)),

@@ -1,59 +1,67 @@
-//! The page of evaluations, opened in a browser: nothing on the console, nothing from outside, every picture and curve
-//! drawn, every number that of `evaluation.json`, and what is read its rounding. What is looked for is found: pages
-//! with each of these faults are opened too.
+//! The evaluation page, opened in a browser: the console is empty, nothing is fetched, every picture and
+//! curve is visible, and every number is that of `evaluation.json`, rounded in the text. To show that
+//! the checks work, pages with each of these faults are opened too.
 
 mod browser;
 mod made_up;
 
 use browser::{Findings, Shown, open};
 use degrain::evaluate::evaluation::Evaluation;
-use degrain::evaluate::html::{Run, page};
-use made_up::{evaluation, images, write_evaluation, write_the_rest};
+use degrain::evaluate::html::{EvaluatedRun, page};
+use made_up::{evaluation, images, write_evaluation, write_other_files};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// Windows of a desk and of a telephone.
+/// Widths of a desktop and a phone window.
 const WIDTHS: [u32; 2] = [1280, 420];
 
-/// Name and evaluation as JSON, made from what was written and not from the file.
+/// Evaluations as JSON by name, made from the values that were written and not from the files.
 type Documents = BTreeMap<String, Value>;
 
-/// What makes an evaluation differ from another.
+/// A change of an evaluation.
 type Change<'a> = &'a dyn Fn(&mut Evaluation);
 
 #[test]
-fn a_page_shows_what_was_measured() {
+fn page_shows_all_numbers_and_pictures() {
     let folder = TempDir::new().unwrap();
-    // A name that is no HTML.
+    // A name that must be escaped in HTML.
     let odd = "a < b & \"c\"";
-    let written = [evaluation("ddpm-tiny", 0.1), evaluation(odd, 0.37), images("images from elsewhere", 0.7)];
+    let written = [evaluation("ddpm-tiny", 0.1), evaluation(odd, 0.37), images("images from a file", 0.7)];
     for (evaluation, (name, seed)) in written.iter().zip([("one", Some(0.2)), ("two", Some(0.9)), ("three", None)]) {
         let run = folder.path().join(name);
         write_evaluation(&run, evaluation);
-        seed.into_iter().for_each(|seed| write_the_rest(&run, seed));
+        seed.into_iter().for_each(|seed| write_other_files(&run, seed));
     }
-    let runs = ["one", "two", "three"].map(|name| Run::read(&folder.path().join(name)).unwrap());
+    let runs = ["one", "two", "three"].map(|name| EvaluatedRun::open(&folder.path().join(name)).unwrap());
     let html = page(&runs).unwrap();
-    // Left there to be looked at.
+    // Kept so that a person can look at it.
     fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("page.html"), &html).unwrap();
-    assert!(!html.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").contains("://"), "an address of the outside");
+    assert!(!html.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").contains("://"), "an external address");
     for width in WIDTHS {
         let found = open(&html, width);
         assert_eq!(found.window, f64::from(width));
         assert_eq!(problems(&found, &documents(&written)), Vec::<String>::new(), "in a window of {width} pixels");
-        // Two runs with grid, closest pairs and two strips; 4 curves of all runs and one of quarters for each, over
-        // steps and time; 3 sweeps each.
+        // Images: two runs with a grid, closest pairs and two strips. Plots: 4 of all runs and one of loss
+        // quarters per run, over steps and time; 3 sweep plots per run.
         assert_eq!((found.images.len(), found.drawings.len()), (8, 2 * (4 + 2) + 2 * 3));
-        let sections =
-            ["Runs", "Likelihood", "Balance", "Memorisation", "Cost", "Curves", "Samples", "Forward and reverse"];
+        let sections = [
+            "Runs",
+            "Likelihood",
+            "Class balance",
+            "Memorization",
+            "Cost",
+            "Curves",
+            "Samples",
+            "Forward and reverse process",
+        ];
         assert_eq!(found.sections[..sections.len()], sections);
         assert!(html.contains("1.967") && html.contains("1.382"), "MNIST has its baselines");
-        // The least distance is emphasised, and nothing where less is not better.
+        // The smallest distance is bold, and nothing in columns without an order.
         let least = written.iter().min_by(|a, b| a.quality.fd_test.total_cmp(&b.quality.fd_test)).unwrap();
-        assert!(found.best.contains(&format!("{} quality.fd_test", least.subject.name)), "{:?}", found.best);
+        assert!(found.best.contains(&format!("{} quality.fd_test", least.target.name)), "{:?}", found.best);
         assert!(
             !found.best.iter().any(|field| field.contains("parameters") || field.contains("p_value")),
             "{:?}",
@@ -69,34 +77,36 @@ fn a_page_shows_what_was_measured() {
         let mut missing = Vec::new();
         leaves(&documents(&written)[odd], "", &mut missing);
         missing.retain(|field| {
-            !shown.contains(field.as_str()) && !field.starts_with("ruler.") && !field.starts_with("subject.image.")
+            !shown.contains(field.as_str())
+                && !field.starts_with("feature_extractor.")
+                && !field.starts_with("target.image.")
         });
         assert_eq!(missing, Vec::<String>::new());
     }
 }
 
 #[test]
-fn a_single_run_of_another_data_set_has_a_page() {
+fn page_of_a_single_run_of_another_data_set_has_no_baselines() {
     let folder = TempDir::new().unwrap();
     let mut lone = images("cifar", 0.5);
-    lone.subject.dataset = "CIFAR-10".into();
-    lone.subject.image = [3, 32, 32];
+    lone.target.dataset = "CIFAR-10".into();
+    lone.target.image = [3, 32, 32];
     write_evaluation(folder.path(), &lone);
-    let html = page(&[Run::read(folder.path()).unwrap()]).unwrap();
+    let html = page(&[EvaluatedRun::open(folder.path()).unwrap()]).unwrap();
     let found = open(&html, 1280);
     assert_eq!(problems(&found, &documents(std::slice::from_ref(&lone))), Vec::<String>::new());
     assert_eq!((found.images.len(), found.drawings.len(), found.best.len()), (0, 0, 0));
-    assert_eq!(found.sections, ["Runs", "Memorisation", "How each number was computed"]);
-    assert!(!html.contains("1.967"), "a baseline of MNIST beside CIFAR-10");
+    assert_eq!(found.sections, ["Runs", "Memorization", "Definitions"]);
+    assert!(!html.contains("1.967"), "a baseline of MNIST for CIFAR-10");
 }
 
 #[test]
-fn every_fault_of_a_page_is_found() {
+fn page_checks_find_every_fault() {
     let folder = TempDir::new().unwrap();
     let written = [evaluation("whole", 0.1)];
     write_evaluation(folder.path(), &written[0]);
-    write_the_rest(folder.path(), 0.3);
-    let html = page(&[Run::read(folder.path()).unwrap()]).unwrap();
+    write_other_files(folder.path(), 0.3);
+    let html = page(&[EvaluatedRun::open(folder.path()).unwrap()]).unwrap();
     let fd = written[0].quality.fd_test;
     let number = format!("data-field=\"quality.fd_test\" data-value=\"{fd}\">");
     let faults = [
@@ -135,57 +145,67 @@ fn every_fault_of_a_page_is_found() {
         let found = problems(&open(&broken, 1280), &documents(&written));
         assert!(found.iter().any(|problem| problem.contains(named)), "{fault} was not found: {found:?}");
     }
-    // The same page without a fault, in the same hands.
+    // The same page without a fault.
     assert_eq!(problems(&open(&html, 1280), &documents(&written)), Vec::<String>::new());
 }
 
 #[test]
-fn what_cannot_be_shown_is_named() {
+fn page_errors_name_the_run_and_the_problem() {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name);
     let message = |result: degrain::Result<String>| result.unwrap_err().to_string();
-    let read = |name: &str| Run::read(&at(name));
+    let open_run = |name: &str| EvaluatedRun::open(&at(name));
     let write = |name: &str, change: Change<'_>| {
         let mut evaluation = evaluation(name, 0.3);
         change(&mut evaluation);
         write_evaluation(&at(name), &evaluation);
-        read(name).unwrap()
+        open_run(name).unwrap()
     };
     let first = || write("first", &|_| ());
     #[rustfmt::skip]
     let pairs: [(&str, Change<'_>, &[&str]); 4] = [
-        ("other data", &|e| e.subject.dataset = "Fashion-MNIST".into(), &["first", "other data", "MNIST", "Fashion-MNIST"]),
-        ("other shape", &|e| e.subject.image = [3, 32, 32], &["first", "other shape", "1 x 28 x 28", "3 x 32 x 32"]),
-        ("other ruler", &|e| e.ruler.sha256 = "ab".repeat(32), &["first", "other ruler", "9f2c9f2c", "abababab", "evaluate both"]),
-        ("other folder", &|e| e.subject.name = "first".into(), &["first", "rename"]),
+        ("other data", &|e| e.target.dataset = "Fashion-MNIST".into(), &["first", "other data", "MNIST", "Fashion-MNIST"]),
+        ("other shape", &|e| e.target.image = [3, 32, 32], &["first", "other shape", "1 x 28 x 28", "3 x 32 x 32"]),
+        ("other extractor", &|e| e.feature_extractor.sha256 = "ab".repeat(32), &["first", "other extractor", "9f2c9f2c", "abababab", "evaluate both"]),
+        ("other folder", &|e| e.target.name = "first".into(), &["first", "rename"]),
     ];
     for (name, change, words) in pairs {
         let message = message(page(&[first(), write(name, change)]));
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     }
-    assert!(message(page(&[])).contains("no run to show"));
+    assert!(message(page(&[])).contains("no runs to show"));
 
-    let failure = |name: &str| read(name).err().unwrap().to_string();
+    let failure = |name: &str| open_run(name).err().unwrap().to_string();
     assert!(failure("nowhere").contains("nowhere: there is no such folder"));
     fs::create_dir(at("trained")).unwrap();
-    let told = failure("trained");
-    assert!(told.contains("trained: has not been evaluated") && told.contains("`evaluate --checkpoint "), "{told}");
+    let message = failure("trained");
+    assert!(
+        message.contains("trained: has not been evaluated") && message.contains("`evaluate --checkpoint "),
+        "{message}"
+    );
     first();
     fs::write(at("first/evaluation/grid.png"), "no PNG").unwrap();
     assert!(failure("first").contains("grid.png"), "{}", failure("first"));
     fs::write(at("first/evaluation/evaluation.json"), "{}").unwrap();
     assert!(failure("first").contains("evaluation.json") && failure("first").contains("evaluate the run again"));
+    // The keys of an earlier version.
+    write_evaluation(&at("old"), &evaluation("old", 0.3));
+    let path = at("old/evaluation/evaluation.json");
+    let json = fs::read_to_string(&path).unwrap().replacen("\"target\"", "\"subject\"", 1);
+    fs::write(&path, json).unwrap();
+    let message = failure("old");
+    assert!(message.contains("subject") && message.contains("evaluate the run again"), "{message}");
 }
 
-/// What is wrong with a page, a line for each fault.
+/// The faults of a page.
 fn problems(found: &Findings, documents: &Documents) -> Vec<String> {
     let mut problems: Vec<String> = found.console.iter().map(|line| format!("on the console: {line}")).collect();
     problems.extend(found.references.iter().map(|address| format!("a reference to {address}")));
     problems.extend(found.requests.iter().map(|address| format!("a request for {address}")));
-    let drawn = |extent: &[f64]| extent.iter().all(|&pixels| pixels > 0.0);
+    let visible = |extent: &[f64]| extent.iter().all(|&pixels| pixels > 0.0);
     problems
-        .extend(found.images.iter().filter(|image| !drawn(&image[..])).map(|image| format!("an image of {image:?}")));
-    problems.extend(found.drawings.iter().filter(|svg| !drawn(&svg[..])).map(|svg| format!("an svg of {svg:?}")));
+        .extend(found.images.iter().filter(|image| !visible(&image[..])).map(|image| format!("an image of {image:?}")));
+    problems.extend(found.drawings.iter().filter(|svg| !visible(&svg[..])).map(|svg| format!("an svg of {svg:?}")));
     if found.width > found.window {
         problems.push(format!("{} pixels wide in a window of {}", found.width, found.window));
     }
@@ -196,7 +216,7 @@ fn problems(found: &Findings, documents: &Documents) -> Vec<String> {
     problems
 }
 
-/// What is wrong with a number: not that of the document, not shown, or not rounded to what is shown.
+/// The fault of a number: it differs from the document, is invisible, or is rounded wrongly.
 fn fault(number: &Shown, documents: &Documents) -> Option<String> {
     let look_up =
         |field: &str| documents.get(&number.run)?.pointer(&format!("/{}", field.replace('.', "/")))?.as_number();
@@ -209,7 +229,8 @@ fn fault(number: &Shown, documents: &Documents) -> Option<String> {
         }
         _ => return Some(format!("{number:?}: the evaluation has no such number")),
     };
-    // Not digit by digit: 1e-7 may be written in several ways. Integers beyond f64 are.
+    // Floats are compared by value, because 1e-7 may be written in several ways; integers by their digits,
+    // because they may exceed f64.
     let same = number.value == expected || number.value.contains(['.', 'e']) && number.value.parse() == Ok(value);
     let Some((shown, half)) = read(&number.text) else { return Some(format!("{number:?}: cannot be read")) };
     match () {
@@ -222,7 +243,7 @@ fn fault(number: &Shown, documents: &Documents) -> Option<String> {
     }
 }
 
-/// A number as a person reads it, and half of its last digit's unit: what rounding may have changed.
+/// A number parsed from its text, and half a unit of its last digit: the largest rounding error.
 fn read(text: &str) -> Option<(f64, f64)> {
     let words: Vec<&str> = text.split('\u{a0}').collect();
     let digits = words[0].replace(',', "").replace('\u{2212}', "-");
@@ -260,7 +281,7 @@ fn read(text: &str) -> Option<(f64, f64)> {
 fn documents(written: &[Evaluation]) -> Documents {
     written
         .iter()
-        .map(|evaluation| (evaluation.subject.name.clone(), serde_json::to_value(evaluation).unwrap()))
+        .map(|evaluation| (evaluation.target.name.clone(), serde_json::to_value(evaluation).unwrap()))
         .collect()
 }
 

@@ -1,14 +1,14 @@
-//! What training and sampling cost, and what fewer or other sampling steps would give.
+//! Cost of training and sampling, and quality by sampler and number of steps.
 
-use super::figure::{self, LogEntry};
-use super::number::Format;
-use super::run::Run;
-use super::table::{Cell, Table};
+use super::figure::{self, Curve};
+use super::number::NumberFormat;
+use super::run::EvaluatedRun;
+use super::table::{Cell, HtmlTable};
 use crate::evaluate::evaluation::SweepPoint;
 use crate::output::Plot;
 use maud::{Markup, html};
 
-pub(super) fn section(runs: &[Run]) -> Markup {
+pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
     let figures: Vec<Markup> = runs.iter().flat_map(sweep_figures).collect();
     html! {
         (costs(runs).markup())
@@ -20,50 +20,58 @@ pub(super) fn section(runs: &[Run]) -> Markup {
     }
 }
 
-fn costs(runs: &[Run]) -> Table {
-    let mut table = Table::plain(&[
+fn costs(runs: &[EvaluatedRun]) -> HtmlTable {
+    let mut table = HtmlTable::plain(&[
         "Run",
         "Device",
         "Training time",
-        "Training",
-        "A training image",
+        "Training speed",
+        "Training, per image",
         "Training memory",
-        "One pass of an image",
-        "Sampling",
+        "Forward pass, per image",
+        "Sampling speed",
         "Sampling memory",
     ]);
     for (run, cost) in runs.iter().filter_map(|run| run.evaluation.cost.as_ref().map(|cost| (run, cost))) {
         let number = |field: &str, format| Cell::known(run.number(&format!("cost.{field}")), format);
-        let rate = Format::Of("images/s");
+        let rate = NumberFormat::Unit("images/s");
         table.row(vec![
             Cell::text(run.name()),
             Cell::text(&cost.adapter),
-            number("training_seconds", Format::Seconds),
+            number("training_seconds", NumberFormat::Seconds),
             number("training_images_per_second", rate),
-            number("flops_per_training_image", Format::Prefixed("FLOP")),
-            number("training_bytes", Format::Prefixed("B")),
-            number("flops_per_image", Format::Prefixed("FLOP")),
+            number("flops_per_training_image", NumberFormat::Prefixed("FLOP")),
+            number("training_bytes", NumberFormat::Prefixed("B")),
+            number("flops_per_image", NumberFormat::Prefixed("FLOP")),
             number("sampling_images_per_second", rate),
-            number("sampling_bytes", Format::Prefixed("B")),
+            number("sampling_bytes", NumberFormat::Prefixed("B")),
         ]);
     }
     table
 }
 
-fn sweep(runs: &[Run]) -> Table {
-    let mut table =
-        Table::plain(&["Run", "Sampler", "Steps", "Guidance", "Images", "An image", "FD to test", "Class accuracy"]);
+fn sweep(runs: &[EvaluatedRun]) -> HtmlTable {
+    let mut table = HtmlTable::plain(&[
+        "Run",
+        "Sampler",
+        "Steps",
+        "Guidance",
+        "Images",
+        "Time per image",
+        "FD to test",
+        "Class accuracy",
+    ]);
     for run in runs {
         for (n, point) in run.evaluation.sweep.iter().enumerate() {
             let number = |field: &str| run.number(&format!("sweep.{n}.{field}"));
             table.row(vec![
                 Cell::text(run.name()),
                 Cell::text(&point.sampler),
-                Cell::known(number("steps"), Format::Count),
-                Cell::number(number("guidance"), Format::Written),
-                Cell::number(number("count"), Format::Count),
-                Cell::known(number("seconds_per_image"), Format::Seconds),
-                Cell::number(number("fd_test"), Format::Significant),
+                Cell::known(number("steps"), NumberFormat::Count),
+                Cell::number(number("guidance"), NumberFormat::Written),
+                Cell::number(number("count"), NumberFormat::Count),
+                Cell::known(number("seconds_per_image"), NumberFormat::Seconds),
+                Cell::number(number("fd_test"), NumberFormat::Significant),
                 Cell::proportion(run, &format!("sweep.{n}.accuracy")),
             ]);
         }
@@ -71,8 +79,9 @@ fn sweep(runs: &[Run]) -> Table {
     table
 }
 
-/// Frechet distance over steps; where points differ in guidance, distance and accuracy over guidance too.
-fn sweep_figures(run: &Run) -> Vec<Markup> {
+/// Frechet distance over steps. If the points differ in guidance, also distance and accuracy over
+/// guidance.
+fn sweep_figures(run: &EvaluatedRun) -> Vec<Markup> {
     let points = &run.evaluation.sweep;
     let steps = |point: &SweepPoint| f64::from(point.steps);
     let guidance = |point: &SweepPoint| f64::from(point.guidance);
@@ -91,19 +100,19 @@ fn sweep_figures(run: &Run) -> Vec<Markup> {
     let titled = |what: &str, x: &str, y: &str| Plot::new(&format!("{}: {what}", run.name()), x, y);
     let over_steps = titled("FD by steps", "sampling steps", "FD to test").logarithmic_x();
     let over_guidance = titled("FD by guidance", "guidance", "FD to test");
-    let read = titled("accuracy by guidance", "guidance", "class accuracy");
+    let accuracies = titled("accuracy by guidance", "guidance", "class accuracy");
     [
         curves(over_steps, points, at_guidance, steps, distance),
         curves(over_guidance, points, at_steps, guidance, distance),
-        curves(read, points, at_steps, guidance, accuracy),
+        curves(accuracies, points, at_steps, guidance, accuracy),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-/// A line for each key through its points, from left to right; a key whose points all have one x makes none, and no
-/// line makes no plot.
+/// A plot with one curve per key, from left to right. A key whose points all have the same x is left
+/// out. `None` if no curve remains.
 fn curves(
     plot: Plot,
     points: &[SweepPoint],
@@ -111,16 +120,16 @@ fn curves(
     x: impl Fn(&SweepPoint) -> f64,
     y: impl Fn(&SweepPoint) -> Option<f64>,
 ) -> Option<Markup> {
-    let mut lines: Vec<LogEntry> = Vec::new();
+    let mut curves: Vec<Curve> = Vec::new();
     for point in points {
         let (key, Some(y)) = (key(point), y(point)) else { continue };
-        let place = (x(point), y);
-        match lines.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, line)) => line.push(place),
-            None => lines.push((key, vec![place])),
+        let position = (x(point), y);
+        match curves.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, curve)) => curve.push(position),
+            None => curves.push((key, vec![position])),
         }
     }
-    lines.retain(|(_, line)| line.iter().any(|point| point.0 != line[0].0));
-    lines.iter_mut().for_each(|(_, line)| line.sort_by(|a, b| a.0.total_cmp(&b.0)));
-    figure::plot(plot, &lines)
+    curves.retain(|(_, curve)| curve.iter().any(|point| point.0 != curve[0].0));
+    curves.iter_mut().for_each(|(_, curve)| curve.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    figure::plot(plot, &curves)
 }

@@ -1,38 +1,39 @@
-//! Figures: pictures as data inside the page, curves as inline SVG, each with its caption.
+//! Figures with captions: pictures as data URLs, curves as inline SVG.
 
 use crate::output::{Picture, Plot, plot::color};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use maud::{Markup, PreEscaped, html};
 
-/// Pixels of a curve: two stand side by side on a wide screen, and text is still read on a narrow one.
+/// Pixels of a plot. Two fit side by side on a wide screen, and the text is readable on a narrow
+/// screen.
 const SIZE: (u32, u32) = (600, 360);
 
-/// A picture under its caption. `what` says what is seen on it, for those who do not see it.
-pub(super) fn picture(picture: &Picture, caption: &str, what: &str) -> Markup {
+/// A picture with its caption above. `alt` describes the picture.
+pub(super) fn picture(picture: &Picture, caption: &str, alt: &str) -> Markup {
     let data = STANDARD.encode(picture.to_png(&[]));
     html! {
         figure {
             figcaption { (caption) }
-            img src={ "data:image/png;base64," (data) } width=(picture.width) height=(picture.height) alt=(what);
+            img src={ "data:image/png;base64," (data) } width=(picture.width) height=(picture.height) alt=(alt);
         }
     }
 }
 
-/// A line of a plot: its name, and its points from left to right.
-pub(super) type LogEntry = (String, Vec<(f64, f64)>);
+/// A curve of a plot: its name, and its points from left to right.
+pub(super) type Curve = (String, Vec<(f64, f64)>);
 
-/// A plot, which names itself, with its lines; nothing without a line. What spans more than a power of ten gets a
-/// logarithmic axis: with less, such an axis has hardly a number on it.
-pub(super) fn plot(plot: Plot, lines: &[LogEntry]) -> Option<Markup> {
-    let points = || lines.iter().flat_map(|(_, points)| points);
+/// A plot with its curves; nothing if there are no points. The y-axis is logarithmic if the values
+/// span more than a factor of ten: with less, a logarithmic axis has hardly any labels.
+pub(super) fn plot(plot: Plot, curves: &[Curve]) -> Option<Markup> {
+    let points = || curves.iter().flat_map(|(_, points)| points);
     let spans = |values: Vec<f64>| {
-        let (least, most) =
-            (values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(0.0, f64::max));
-        least > 0.0 && most > 10.0 * least
+        let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let max = values.iter().copied().fold(0.0, f64::max);
+        min > 0.0 && max > 10.0 * min
     };
     let plot = if spans(points().map(|point| point.1).collect()) { plot.logarithmic() } else { plot };
-    let plot = lines.iter().fold(plot.size(SIZE.0, SIZE.1), |plot, (name, points)| plot.line(name, points));
-    // Not in the plot: the names of many runs would hide their curves.
+    let plot = curves.iter().fold(plot.size(SIZE.0, SIZE.1), |plot, (name, points)| plot.line(name, points));
+    // The legend is below the plot, because the names of many runs would hide the curves.
     let plot = plot.without_legend();
     let swatch = |n: usize| {
         let [red, green, blue] = color(n);
@@ -43,14 +44,14 @@ pub(super) fn plot(plot: Plot, lines: &[LogEntry]) -> Option<Markup> {
             figure.plot {
                 (PreEscaped(plot.svg()))
                 ul.legend {
-                    @for (n, (name, _)) in lines.iter().enumerate() { li { span style=(swatch(n)) {} (name) } }
+                    @for (n, (name, _)) in curves.iter().enumerate() { li { span style=(swatch(n)) {} (name) } }
                 }
             }
         }
     })
 }
 
-/// Figures side by side as far as there is room; nothing without one.
+/// Figures side by side if there is room; nothing if there are none.
 pub(super) fn side_by_side(figures: &[Markup]) -> Markup {
     html! { @if !figures.is_empty() { div.figures { @for figure in figures { (figure) } } } }
 }

@@ -1,11 +1,11 @@
-//! Bits a dimension of each split, with what they are a sum of, beside what compresses the data without a model.
+//! Bits per dimension of each split with their parts, and baselines without a model.
 
-use super::number::Format;
-use super::run::Run;
-use super::table::{Cell, Table};
+use super::number::NumberFormat;
+use super::run::EvaluatedRun;
+use super::table::{Cell, HtmlTable};
 use maud::{Markup, html};
 
-pub(super) fn section(runs: &[Run]) -> Markup {
+pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
     let all = || runs.iter().flat_map(|run| &run.evaluation.likelihood);
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in all().flat_map(|likelihood| &likelihood.parts) {
@@ -13,28 +13,28 @@ pub(super) fn section(runs: &[Run]) -> Markup {
             names.push(name);
         }
     }
-    let columns = [&["Run", "Split", "What", "Images", "Bits a dimension"], &names[..]].concat();
-    let mut table = Table::plain(&columns);
+    let columns = [&["Run", "Split", "Method", "Images", "Bits per dimension"], &names[..]].concat();
+    let mut table = HtmlTable::plain(&columns);
     for run in runs {
         for (n, likelihood) in run.evaluation.likelihood.iter().enumerate() {
             let mut cells = vec![
                 Cell::text(run.name()),
                 Cell::text(&likelihood.split),
-                Cell::text(&likelihood.what),
-                Cell::number(run.number(&format!("likelihood.{n}.images")), Format::Count),
+                Cell::text(&likelihood.method),
+                Cell::number(run.number(&format!("likelihood.{n}.images")), NumberFormat::Count),
                 Cell::estimate(run, &format!("likelihood.{n}.total")),
             ];
             cells.extend(names.iter().map(|name| match likelihood.parts.iter().position(|(part, _)| part == name) {
                 Some(part) => Cell::estimate(run, &format!("likelihood.{n}.parts.{part}.1")),
-                None => Cell::number(None, Format::Significant),
+                None => Cell::number(None, NumberFormat::Significant),
             }));
             table.row(cells);
         }
     }
-    for (value, what) in baselines(runs) {
+    for (value, method) in baselines(runs) {
         let mut cells: Vec<Cell> = columns.iter().map(|_| Cell::empty()).collect();
-        for (place, cell) in [Cell::text("baseline"), Cell::text("test"), Cell::text(what)].into_iter().enumerate() {
-            cells[place] = cell;
+        for (column, cell) in [Cell::text("baseline"), Cell::text("test"), Cell::text(method)].into_iter().enumerate() {
+            cells[column] = cell;
         }
         cells[4] = Cell::reference(value);
         table.foot(cells);
@@ -43,21 +43,21 @@ pub(super) fn section(runs: &[Run]) -> Markup {
         @if all().next().is_some() {
             (table.markup())
             p.note {
-                "L" sub { "T" } " is what the end of the process costs, the sum of L" sub { "t" } " its steps, and L"
-                sub { "0" } " the pixels at last. Less is better; a bound lies above what it bounds, "
-                "so numbers of different kinds compare loosely."
+                "L" sub { "T" } " is the cost of the noise at the last time step, the sum of L" sub { "t" }
+                " the cost of the denoising steps, and L" sub { "0" } " the cost of the pixels. Lower is better. "
+                "A bound is larger than the exact value, so compare numbers of the same method."
             }
         }
     }
 }
 
-/// The first likelihood of a split that was measured.
-pub(super) fn first_of(run: &Run, split: &str) -> Option<usize> {
+/// Index of the first likelihood of a split.
+pub(super) fn first_of(run: &EvaluatedRun, split: &str) -> Option<usize> {
     run.evaluation.likelihood.iter().position(|likelihood| likelihood.split == split)
 }
 
-/// (bits a dimension, what) to compare with, if there is a likelihood to compare.
-pub(super) fn baselines(runs: &[Run]) -> &'static [(&'static str, &'static str)] {
+/// Baselines of the data set (bits per dimension, method), if a run has a likelihood.
+pub(super) fn baselines(runs: &[EvaluatedRun]) -> &'static [(&'static str, &'static str)] {
     let measured = runs.iter().find(|run| !run.evaluation.likelihood.is_empty());
-    measured.map_or(&[], |run| crate::evaluate::baselines::baselines(&run.evaluation.subject.dataset))
+    measured.map_or(&[], |run| crate::evaluate::baselines::baselines(&run.evaluation.target.dataset))
 }

@@ -1,52 +1,52 @@
-//! How far samples lie from the training images, beside how far test images lie: copies would lie nearer.
+//! Distances of samples and of test images to their nearest training images. Copies would be nearer.
 
 use super::figure;
-use super::number::Format;
-use super::run::Run;
-use super::table::{Cell, Table};
+use super::number::NumberFormat;
+use super::run::EvaluatedRun;
+use super::table::{Cell, HtmlTable};
 use maud::{Markup, html};
 
-pub(super) fn section(runs: &[Run]) -> Markup {
+pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
     let quantiles = |space: &str| {
-        let columns = ["Run", "Images", "Number", "Least", "1 %", "25 %", "Median", "75 %", "Suspicious"];
-        let mut table = Table::plain(&columns);
+        let columns = ["Run", "Images", "Count", "Min", "1 %", "25 %", "Median", "75 %", "Near duplicates"];
+        let mut table = HtmlTable::plain(&columns);
         for run in runs {
-            for (set, name) in [("drawn", "samples"), ("test", "test")] {
-                let path = format!("memorisation.{space}.{set}");
+            for (set, name) in [("samples", "samples"), ("test", "test")] {
+                let path = format!("memorization.{space}.{set}");
                 let number = |field: &str, format| Cell::number(run.number(&format!("{path}.{field}")), format);
-                let distance = |field: &str| number(field, Format::Significant);
-                let near_duplicates = || Cell::proportion(run, &format!("memorisation.{space}.suspicious"));
+                let distance = |field: &str| number(field, NumberFormat::Significant);
+                let near_duplicates = || Cell::proportion(run, &format!("memorization.{space}.near_duplicates"));
                 table.row(vec![
                     Cell::text(run.name()),
                     Cell::text(name),
-                    number("count", Format::Count),
-                    distance("least"),
+                    number("count", NumberFormat::Count),
+                    distance("min"),
                     distance("percentile_1"),
                     distance("quartile_1"),
                     distance("median"),
                     distance("quartile_3"),
-                    if set == "drawn" { near_duplicates() } else { Cell::empty() },
+                    if set == "samples" { near_duplicates() } else { Cell::empty() },
                 ]);
             }
         }
         table.markup()
     };
-    let what = "Pairs: samples above the training images nearest to them";
+    let alt = "Samples above their nearest training images";
     let closest: Vec<Markup> = runs
         .iter()
-        .filter_map(|run| run.closest.as_ref().map(|picture| figure::picture(picture, run.name(), what)))
+        .filter_map(|run| run.closest.as_ref().map(|picture| figure::picture(picture, run.name(), alt)))
         .collect();
     html! {
         h3 { "Distance to the nearest training image, in pixels" }
         (quantiles("pixels"))
-        h3 { "The same in features" }
+        h3 { "Distance to the nearest training image, in features" }
         (quantiles("features"))
         p.note {
-            "Suspicious are samples that lie nearer than all but one in a hundred test images. "
-            "About 1 % would be as for test images; far more would hint at copies."
+            "Near duplicates are samples at most as far from a training image as the 1st percentile of test images. "
+            "About 1 % is normal; a much larger share suggests memorization."
         }
         @if !closest.is_empty() {
-            h3 { "Closest pairs: each sample above its nearest training image" }
+            h3 { "Closest pairs: samples above their nearest training images" }
             (figure::side_by_side(&closest))
         }
     }

@@ -1,64 +1,64 @@
-//! A number on the page: rounded for the eye, and with all its digits in attributes, where a program compares it with
-//! `evaluation.json`.
+//! Numbers on the page: rounded as text, and with all digits in attributes, where a program can
+//! compare them with `evaluation.json`.
 
 use maud::{Markup, html};
 
-/// A number of a run, with where it stands in the run's `evaluation.json`.
+/// A number of a run, with its path in the run's `evaluation.json`.
 #[derive(Clone, Debug)]
 pub(super) struct Number {
     /// Name of the run.
     pub run: String,
-    /// Its path in the document, such as `quality.fd_test`; of a quotient both paths, `sampling.seconds /
+    /// Its path, such as `quality.fd_test`. A quotient has both paths: `sampling.seconds /
     /// sampling.count`.
     pub field: String,
-    /// As JSON writes it.
+    /// All digits, as JSON writes them.
     pub digits: String,
     pub value: f64,
 }
 
-/// How a number is rounded, and in which unit it stands.
+/// How a number is rounded, and its unit.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Format {
-    /// Four digits that count.
+pub(super) enum NumberFormat {
+    /// Four significant digits.
     Significant,
-    /// So many digits behind the point.
+    /// This many decimals.
     Fixed(usize),
-    /// A multiple, with so many digits behind the point, of this power of ten.
+    /// A multiple of this power of ten, with this many decimals.
     Power(i32, usize),
-    /// In percent; near the ends with one more digit.
+    /// In percent, with one more digit near 0 % and 100 %.
     Share,
-    /// Whole, with commas between thousands.
+    /// An integer with commas between thousands.
     Count,
-    /// With the digits that it was written with: a setting.
+    /// With all its digits, for a setting.
     Written,
-    /// Microseconds to days.
+    /// A time, in microseconds to days.
     Seconds,
-    /// Three digits that count, of this unit.
-    Of(&'static str),
-    /// The same with a prefix of thousands before the unit.
+    /// Three significant digits and this unit.
+    Unit(&'static str),
+    /// The same with an SI prefix.
     Prefixed(&'static str),
 }
 
 impl Number {
-    /// Rounded, with its attributes.
-    pub fn show(&self, format: Format) -> Markup {
+    /// The rounded number with its attributes.
+    pub fn show(&self, format: NumberFormat) -> Markup {
         html! {
             span.number data-run=(self.run) data-field=(self.field) data-value=(self.digits) { (format.text(self)) }
         }
     }
 }
 
-impl Format {
-    /// Of a mean and its standard error: as many digits as give the error two that count, and small numbers as
-    /// multiples of one power of ten.
-    pub fn of_estimate(value: f64, error: f64) -> Format {
+impl NumberFormat {
+    /// The format of a mean and its standard error: as many digits as give the error two significant
+    /// ones. Small numbers are multiples of one power of ten.
+    pub fn for_estimate(value: f64, error: f64) -> NumberFormat {
         if error <= 0.0 {
-            return Format::Significant;
+            return NumberFormat::Significant;
         }
         let last = magnitude(error, 2) - 1;
         match magnitude(value.abs().max(error), 2) {
-            first if first < -3 => Format::Power(first, (first - last) as usize),
-            _ => Format::Fixed((-last).max(0) as usize),
+            first if first < -3 => NumberFormat::Power(first, (first - last) as usize),
+            _ => NumberFormat::Fixed((-last).max(0) as usize),
         }
     }
 
@@ -66,19 +66,19 @@ impl Format {
     fn text(self, number: &Number) -> String {
         let value = number.value;
         match self {
-            Format::Significant => significant(value, 4),
-            Format::Fixed(decimals) => fixed(value, decimals),
-            Format::Power(power, decimals) => raised(value, power, decimals),
-            Format::Share if value > 0.0 && value < 0.01 || value > 0.99 && value < 1.0 => percent(value, 2),
-            Format::Share => percent(value, 1),
-            Format::Count => fixed(value, 0),
-            Format::Written => number.digits.clone(),
-            Format::Seconds => {
+            NumberFormat::Significant => significant(value, 4),
+            NumberFormat::Fixed(decimals) => fixed(value, decimals),
+            NumberFormat::Power(power, decimals) => raised(value, power, decimals),
+            NumberFormat::Share if value > 0.0 && value < 0.01 || value > 0.99 && value < 1.0 => percent(value, 2),
+            NumberFormat::Share => percent(value, 1),
+            NumberFormat::Count => fixed(value, 0),
+            NumberFormat::Written => number.digits.clone(),
+            NumberFormat::Seconds => {
                 let units = [(86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms")];
                 scaled(value, &units, (1e-6, "µs"))
             }
-            Format::Of(unit) => format!("{}\u{a0}{unit}", significant(value, 3)),
-            Format::Prefixed(unit) => {
+            NumberFormat::Unit(unit) => format!("{}\u{a0}{unit}", significant(value, 3)),
+            NumberFormat::Prefixed(unit) => {
                 let prefixes = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
                 scaled(value, &prefixes, (1.0, "")) + unit
             }
@@ -86,7 +86,7 @@ impl Format {
     }
 }
 
-/// In the largest unit that the number fills, with three digits that count.
+/// Three significant digits in the largest unit that is not larger than the number.
 fn scaled(value: f64, units: &[(f64, &str)], smallest: (f64, &str)) -> String {
     let (size, unit) = units.iter().copied().find(|(size, _)| value >= *size).unwrap_or(smallest);
     format!("{}\u{a0}{unit}", significant(value / size, 3))
@@ -96,8 +96,8 @@ fn percent(share: f64, decimals: usize) -> String {
     format!("{}\u{a0}%", fixed(100.0 * share, decimals))
 }
 
-/// Rounded to `digits` that count, but never before the point; by powers of ten where many zeros would stand before the
-/// first digit.
+/// Rounded to `digits` significant digits, but never to more than the unit place. Very small and
+/// very large numbers are multiples of a power of ten.
 fn significant(value: f64, digits: i32) -> String {
     if value == 0.0 {
         return "0".into();
@@ -109,13 +109,14 @@ fn significant(value: f64, digits: i32) -> String {
     raised(value, power, digits as usize - 1)
 }
 
-/// As a multiple of a power of ten.
+/// A multiple of a power of ten.
 fn raised(value: f64, power: i32, decimals: usize) -> String {
     let exponent: String = power.to_string().chars().map(superscript).collect();
     format!("{}\u{a0}×\u{a0}10{exponent}", fixed(value / 10f64.powi(power), decimals))
 }
 
-/// The power of ten of the first digit, after rounding to so many digits: 9.999 has 1 of three digits, 0 of four.
+/// The power of ten of the first digit after rounding: for 9.999 it is 1 with three digits and 0
+/// with four.
 fn magnitude(value: f64, digits: i32) -> i32 {
     let written = format!("{:.*e}", (digits - 1) as usize, value);
     written.rsplit('e').next().and_then(|power| power.parse().ok()).unwrap_or(0)
@@ -131,7 +132,7 @@ fn superscript(c: char) -> char {
     }
 }
 
-/// With a true minus sign, and commas between thousands.
+/// Fixed decimals, with a true minus sign and commas between thousands.
 fn fixed(value: f64, decimals: usize) -> String {
     let written = format!("{:.decimals$}", value.abs());
     let (whole, rest) = written.split_once('.').map_or((written.as_str(), None), |(whole, rest)| (whole, Some(rest)));

@@ -1,4 +1,4 @@
-//! A run as the page shows it: the numbers, the pictures and the log of its folder.
+//! A run on the page: the numbers, the pictures and the log of its folder.
 
 use super::history::History;
 use super::number::Number;
@@ -8,35 +8,36 @@ use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
-/// The folder of an evaluated run, read.
-pub struct Run {
+/// The contents of an evaluated run's folder.
+pub struct EvaluatedRun {
     name: String,
-    /// What was measured.
+    /// Its evaluation.
     pub evaluation: Evaluation,
-    /// The same as it was written: the page's numbers are taken from here by name.
+    /// The same as JSON. The page takes its numbers from here by name.
     document: Value,
     pub(super) history: History,
-    /// Samples of the same seeds for all runs.
+    /// A grid of samples.
     pub(super) grid: Option<Picture>,
-    /// Samples, and below each the training image nearest to it.
+    /// Samples above their nearest training images.
     pub(super) closest: Option<Picture>,
-    /// Noising an image, left to right.
+    /// The forward process, left to right.
     pub(super) forward: Option<Picture>,
-    /// Denoising, left to right.
+    /// The reverse process, left to right.
     pub(super) reverse: Option<Picture>,
 }
 
-impl Run {
-    /// Reads the folder of a run, or of an evaluation. Only `evaluation.json` must be there; pictures and log are shown if they are.
+impl EvaluatedRun {
+    /// Opens the folder of a run or of an evaluation. Only `evaluation.json` is required; pictures
+    /// and log are optional.
     ///
     /// # Errors
-    /// [`Error::File`] for a run that has not been evaluated, and for a file that is damaged;
-    /// [`Error::Io`] for one that cannot be read.
-    pub fn read(folder: &Path) -> Result<Run> {
+    /// [`Error::File`] for a run that has not been evaluated, for a damaged file, and for an
+    /// `evaluation.json` of another version; [`Error::Io`] for a file that cannot be read.
+    pub fn open(folder: &Path) -> Result<EvaluatedRun> {
         if !folder.is_dir() {
-            return Err(Error::file(folder, "there is no such folder: name that of an evaluated run"));
+            return Err(Error::file(folder, "there is no such folder: name the folder of an evaluated run"));
         }
-        // That of a run, or that which `evaluate` wrote by itself.
+        // `folder` is the evaluation's own folder, or the run folder that contains it.
         let alone = folder.join(Evaluation::FILE).is_file();
         let evaluated = if alone { folder.to_path_buf() } else { folder.join("evaluation") };
         let run = if alone { folder.parent().unwrap_or(folder) } else { folder };
@@ -48,14 +49,15 @@ impl Run {
         }
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let foreign = |error| {
-            Error::file(&path, format!("is no evaluation as this version writes it ({error}): evaluate the run again"))
+            let problem = format!("was not written by this version of evaluate ({error}): evaluate the run again");
+            Error::file(&path, problem)
         };
         let evaluation: Evaluation = serde_json::from_str(&text).map_err(foreign)?;
-        let mut name = evaluation.subject.name.clone();
+        let mut name = evaluation.target.name.clone();
         if let Some(place) = folder.file_name().filter(|place| alone && *place != "evaluation") {
             name = format!("{name} ({})", place.to_string_lossy());
         }
-        Ok(Run {
+        Ok(EvaluatedRun {
             name,
             evaluation,
             document: serde_json::from_str(&text).map_err(foreign)?,
@@ -67,13 +69,21 @@ impl Run {
         })
     }
 
-    /// Its name; that of the evaluation's folder too, where it is not the usual one of a run.
+    /// Its name. If the evaluation's folder does not have the default name, the name of the folder is
+    /// added in parentheses.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The number at a path of names and indices, such as `likelihood.0.total.value`; `None` where the document has
-    /// none.
+    /// Whether both runs were evaluated with equal numbers of images, so that their distances,
+    /// precision and recall can be compared.
+    pub fn same_counts(&self, other: &EvaluatedRun) -> bool {
+        let counts = |run: &EvaluatedRun| (run.evaluation.quality.counts, run.evaluation.quality.neighbor_images);
+        counts(self) == counts(other)
+    }
+
+    /// The number at a path of names and indices, such as `likelihood.0.total.value`. `None` if the
+    /// document has no such number.
     pub(super) fn number(&self, field: &str) -> Option<Number> {
         let number = self.document.pointer(&format!("/{}", field.replace('.', "/")))?.as_number()?;
         Some(Number {
@@ -84,17 +94,18 @@ impl Run {
         })
     }
 
-    /// A number divided by another; `None` where one of them is missing, or the second is 0.
+    /// A number divided by another; `None` if one of them is missing, or the divisor is 0.
     pub(super) fn quotient(&self, dividend: &str, divisor: &str) -> Option<Number> {
-        let (dividend, divisor) =
-            (self.number(dividend)?, self.number(divisor).filter(|divisor| divisor.value != 0.0)?);
+        let dividend = self.number(dividend)?;
+        let divisor = self.number(divisor).filter(|divisor| divisor.value != 0.0)?;
         let value = dividend.value / divisor.value;
         let field = format!("{} / {}", dividend.field, divisor.field);
         Some(Number { field, digits: Value::from(value).to_string(), value, run: dividend.run })
     }
 }
 
-/// A picture, if it is there. It is decoded: a damaged one is the reader's error, not a hole in the page.
+/// A picture, if it exists. It is decoded so that a damaged file is an error and not a hole in the
+/// page.
 fn picture(path: &Path) -> Result<Option<Picture>> {
     path.is_file().then(|| Picture::load_png(path)).transpose()
 }

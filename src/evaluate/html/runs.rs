@@ -1,36 +1,38 @@
-//! The main table, a row for each run; below it what its distances and samples were measured on.
+//! The main table with one row per run, and tables with the details of distances and sampling.
 
 use super::likelihood;
-use super::number::Format;
-use super::run::Run;
+use super::number::NumberFormat;
+use super::run::EvaluatedRun;
 use super::table::Better::{self, Higher, Lower, Neither};
-use super::table::{Cell, Table};
+use super::table::{Cell, HtmlTable};
 use crate::evaluate::Evaluation;
 use maud::{Markup, html};
 
-pub(super) fn section(runs: &[Run]) -> Markup {
+pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
     html! {
         (summary(runs).markup())
         p.note {
-            @if runs.len() > 1 { "The best of a column is " strong { "emphasised" } " where one direction is better and all were measured alike. " }
-            "± is a standard error, and a range under a share its interval of 95 %. "
-            "Bits a dimension are the first that were measured of a split; all of them are under "
+            @if runs.len() > 1 {
+                "The best value of a column is " strong { "bold" } " if all runs were measured the same way. "
+            }
+            "± is a standard error. The range below a percentage is its 95 % confidence interval. "
+            "Bits per dimension are the first measurement of a split; all of them are in "
             a href="#likelihood" { "Likelihood" } "."
         }
-        h3 { "Distances in full" }
+        h3 { "Distances" }
         (distances(runs).markup())
-        h3 { "How the samples were drawn" }
+        h3 { "Sampling" }
         (sampling(runs).markup())
     }
 }
 
-fn summary(runs: &[Run]) -> Table {
-    // Seconds compare on one device only, distances of as many images, bits of one kind.
+fn summary(runs: &[EvaluatedRun]) -> HtmlTable {
+    // Times are comparable only on one device, distances only with equal counts, bits only of one method.
     let lower_where = |agree: bool| if agree { Lower } else { Neither };
-    let one_device = agree(runs, |run| run.evaluation.cost.as_ref().map(|cost| cost.adapter.clone()));
+    let same_device = agree(runs, |run| run.evaluation.cost.as_ref().map(|cost| cost.adapter.clone()));
     let (distance, share) = comparable_distances(runs);
-    let one_kind =
-        agree(runs, |run| likelihood::first_of(run, "test").map(|n| run.evaluation.likelihood[n].what.clone()));
+    let same_method =
+        agree(runs, |run| likelihood::first_of(run, "test").map(|n| run.evaluation.likelihood[n].method.clone()));
     let columns = [
         ("Run", Neither),
         ("Model", Neither),
@@ -39,46 +41,46 @@ fn summary(runs: &[Run]) -> Table {
         ("Steps", Neither),
         ("Training time", Neither),
         ("FD to test", distance),
-        ("FD / floor", distance),
+        ("FD / reference", distance),
         ("KID", Lower),
         ("Precision", share),
         ("Recall", share),
         ("Class accuracy", Higher),
         ("CAS", Higher),
         ("χ² p", Neither),
-        ("Bits a dimension, test", lower_where(one_kind)),
-        ("What was measured", Neither),
-        ("Bits a dimension, train", Neither),
-        ("Sampling, an image", lower_where(one_device)),
+        ("Bits per dimension, test", lower_where(same_method)),
+        ("Likelihood method", Neither),
+        ("Bits per dimension, train", Neither),
+        ("Sampling time per image", lower_where(same_device)),
     ];
-    let bits = columns.iter().position(|(title, _)| *title == "Bits a dimension, test").unwrap_or(0);
-    let mut table = Table::new(&columns);
+    let bits = columns.iter().position(|(title, _)| *title == "Bits per dimension, test").unwrap_or(0);
+    let mut table = HtmlTable::new(&columns);
     for run in runs {
-        let subject = &run.evaluation.subject;
+        let target = &run.evaluation.target;
         let test = likelihood::first_of(run, "test");
         let total = |split: Option<usize>| match split {
             Some(n) => Cell::estimate(run, &format!("likelihood.{n}.total")),
-            None => Cell::number(None, Format::Significant),
+            None => Cell::number(None, NumberFormat::Significant),
         };
         table.row(vec![
             Cell::text(run.name()),
-            Cell::text(&subject.model),
-            Cell::text(&subject.process),
-            Cell::known(run.number("subject.parameters"), Format::Count),
-            Cell::known(run.number("subject.step"), Format::Count),
-            Cell::known(run.number("cost.training_seconds"), Format::Seconds),
-            Cell::number(run.number("quality.fd_test"), Format::Significant),
-            Cell::number(run.quotient("quality.fd_test", "quality.floor"), Format::Significant),
+            Cell::text(&target.model),
+            Cell::text(&target.process),
+            Cell::known(run.number("target.parameters"), NumberFormat::Count),
+            Cell::known(run.number("target.step"), NumberFormat::Count),
+            Cell::known(run.number("cost.training_seconds"), NumberFormat::Seconds),
+            Cell::number(run.number("quality.fd_test"), NumberFormat::Significant),
+            Cell::number(run.quotient("quality.fd_test", "quality.fd_reference"), NumberFormat::Significant),
             Cell::estimate(run, "quality.kid"),
-            Cell::number(run.number("quality.precision"), Format::Fixed(3)),
-            Cell::number(run.number("quality.recall"), Format::Fixed(3)),
+            Cell::number(run.number("quality.precision"), NumberFormat::Fixed(3)),
+            Cell::number(run.number("quality.recall"), NumberFormat::Fixed(3)),
             Cell::proportion(run, "classes.accuracy"),
             Cell::proportion(run, "classes.classification_accuracy_score"),
-            Cell::number(run.number("classes.balance.p_value"), Format::Significant),
+            Cell::number(run.number("classes.balance.p_value"), NumberFormat::Significant),
             total(test),
-            Cell::text(test.map_or("", |n| &run.evaluation.likelihood[n].what)),
+            Cell::text(test.map_or("", |n| &run.evaluation.likelihood[n].method)),
             total(likelihood::first_of(run, "train")),
-            Cell::known(run.quotient("sampling.seconds", "sampling.count"), Format::Seconds),
+            Cell::known(run.quotient("sampling.seconds", "sampling.count"), NumberFormat::Seconds),
         ]);
     }
     let baselines = likelihood::baselines(runs);
@@ -86,80 +88,78 @@ fn summary(runs: &[Run]) -> Table {
         let mut cells: Vec<Cell> = columns.iter().map(|_| Cell::empty()).collect();
         cells[0] = Cell::text("baselines");
         cells[bits] = Cell::reference(html! { @for (value, _) in baselines { div { (value) } } });
-        cells[bits + 1] = Cell::text(html! { @for (_, what) in baselines { div { (what) } } });
+        cells[bits + 1] = Cell::text(html! { @for (_, method) in baselines { div { (method) } } });
         table.foot(cells);
     }
     table
 }
 
-/// Whether something is the same of all runs.
-fn agree<T: PartialEq>(runs: &[Run], of: impl Fn(&Run) -> T) -> bool {
-    runs.windows(2).all(|pair| of(&pair[0]) == of(&pair[1]))
+/// Whether all runs have the same value.
+fn agree<T: PartialEq>(runs: &[EvaluatedRun], value: impl Fn(&EvaluatedRun) -> T) -> bool {
+    runs.windows(2).all(|pair| value(&pair[0]) == value(&pair[1]))
 }
 
-/// Which of two distances is the better one, and which of two shares of neighbours: none, where they were measured on other numbers of images.
-fn comparable_distances(runs: &[Run]) -> (Better, Better) {
-    match agree(runs, |run| (run.evaluation.quality.counts, run.evaluation.quality.neighbour_images)) {
-        true => (Lower, Higher),
-        false => (Neither, Neither),
-    }
+/// Which distances are better, and which values of precision and recall: neither, if the runs were
+/// measured with different numbers of images.
+fn comparable_distances(runs: &[EvaluatedRun]) -> (Better, Better) {
+    if runs.windows(2).all(|pair| pair[0].same_counts(&pair[1])) { (Lower, Higher) } else { (Neither, Neither) }
 }
 
-fn distances(runs: &[Run]) -> Table {
+fn distances(runs: &[EvaluatedRun]) -> HtmlTable {
     let (distance, share) = comparable_distances(runs);
-    let mut table = Table::new(&[
+    let mut table = HtmlTable::new(&[
         ("Run", Neither),
         ("FD to test", distance),
         ("FD to train", distance),
-        ("FD of train to test (floor)", Neither),
+        ("Reference FD", Neither),
         ("Samples", Neither),
-        ("Training images of the floor", Neither),
+        ("Training images of the reference", Neither),
         ("Training images", Neither),
         ("Test images", Neither),
         ("KID", Lower),
-        ("KID of train to test", Neither),
+        ("Reference KID", Neither),
         ("Precision", share),
         ("Recall", share),
         ("k", Neither),
-        ("Images on each side", Neither),
+        ("Images for precision, recall", Neither),
     ]);
     for run in runs {
         let number = |field: &str, format| Cell::number(run.number(&format!("quality.{field}")), format);
         table.row(vec![
             Cell::text(run.name()),
-            number("fd_test", Format::Significant),
-            number("fd_train", Format::Significant),
-            number("floor", Format::Significant),
-            number("counts.drawn", Format::Count),
-            number("counts.floor", Format::Count),
-            number("counts.train", Format::Count),
-            number("counts.test", Format::Count),
+            number("fd_test", NumberFormat::Significant),
+            number("fd_train", NumberFormat::Significant),
+            number("fd_reference", NumberFormat::Significant),
+            number("counts.samples", NumberFormat::Count),
+            number("counts.reference", NumberFormat::Count),
+            number("counts.train", NumberFormat::Count),
+            number("counts.test", NumberFormat::Count),
             Cell::estimate(run, "quality.kid"),
-            Cell::estimate(run, "quality.kid_floor"),
-            number("precision", Format::Fixed(3)),
-            number("recall", Format::Fixed(3)),
-            number("neighbours", Format::Count),
-            number("neighbour_images", Format::Count),
+            Cell::estimate(run, "quality.kid_reference"),
+            number("precision", NumberFormat::Fixed(3)),
+            number("recall", NumberFormat::Fixed(3)),
+            number("neighbors", NumberFormat::Count),
+            number("neighbor_images", NumberFormat::Count),
         ]);
     }
     table
 }
 
-fn sampling(runs: &[Run]) -> Table {
-    let mut table = Table::plain(&["Run", "Classes", "Images", "Sampler", "Steps", "Guidance", "Seed", "Time for all"]);
+fn sampling(runs: &[EvaluatedRun]) -> HtmlTable {
+    let mut table = HtmlTable::plain(&["Run", "Classes", "Images", "Sampler", "Steps", "Guidance", "Seed", "Time"]);
     for run in runs {
         let number = |field: &str, format| Cell::known(run.number(&format!("sampling.{field}")), format);
-        let Evaluation { subject, sampling, .. } = &run.evaluation;
-        let told = if subject.conditional && sampling.guidance != 0.0 { "told" } else { "not told" };
+        let Evaluation { target, sampling, .. } = &run.evaluation;
+        let classes = if target.conditional && sampling.guidance != 0.0 { "conditional" } else { "unconditional" };
         table.row(vec![
             Cell::text(run.name()),
-            Cell::text(told),
-            number("count", Format::Count),
-            Cell::text(&run.evaluation.sampling.sampler),
-            number("steps", Format::Count),
-            Cell::number(run.number("sampling.guidance"), Format::Written),
-            Cell::number(run.number("sampling.seed"), Format::Written),
-            number("seconds", Format::Seconds),
+            Cell::text(classes),
+            number("count", NumberFormat::Count),
+            Cell::text(&sampling.sampler),
+            number("steps", NumberFormat::Count),
+            Cell::number(run.number("sampling.guidance"), NumberFormat::Written),
+            Cell::number(run.number("sampling.seed"), NumberFormat::Written),
+            number("seconds", NumberFormat::Seconds),
         ]);
     }
     table

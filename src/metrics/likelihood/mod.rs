@@ -1,33 +1,58 @@
-//! Bits a dimension: how long a code the model needs for images of 256 values a pixel.
+//! Likelihoods of images in bits per dimension: -log2 p(x) divided by the number of pixels and
+//! channels, for pixels of 256 values.
+//!
+//! | module | model | result |
+//! |---|---|---|
+//! | [`vlb`] | processes with discrete time steps | upper bound (Ho et al. 2020, eq. 5) |
+//! | [`probability_flow`] | processes in continuous time | likelihood of the ODE (Song et al. 2021, eq. 39) |
+//! | [`elbo`] | variational autoencoders | upper bound (Burda et al. 2016, eq. 8) |
 
 pub mod elbo;
-pub mod flow;
+pub mod probability_flow;
 pub mod vlb;
 
 use super::Estimate;
 use serde::{Deserialize, Serialize};
 
-/// Bits a dimension of some images.
+/// Images whose likelihood is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct LabeledImages<'a> {
+    /// Bytes `[N, C, H, W]`.
+    pub bytes: &'a [u8],
+    /// Class of each image; ignored by models without classes.
+    pub labels: &'a [u32],
+}
+
+/// How a bound is estimated from random draws.
+#[derive(Clone, Copy, Debug)]
+pub struct Draws {
+    /// Random draws per image: time steps of the VLB, latents of the ELBO.
+    pub per_image: u32,
+    /// Seed of the draws and of all noise.
+    pub seed: u64,
+}
+
+/// The likelihood of some images in bits per dimension.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Bits {
+pub struct BitsPerDimension {
     /// What was measured, in words.
-    pub what: String,
-    /// Images measured.
+    pub method: String,
+    /// Number of images.
     pub images: u32,
-    /// The mean over the images, with its standard error.
+    /// Mean over the images.
     pub total: Estimate,
-    /// What the total is a sum of, by name; for an autoencoder, other numbers to stand beside.
+    /// Named terms whose sum is the total. For an autoencoder: the ELBO, to compare the total with.
     pub parts: Vec<(String, Estimate)>,
 }
 
-/// Mean of each part over images, and of their sum.
-fn summed(what: &str, parts: &[(&str, Vec<f64>)]) -> Bits {
+/// Means over images of named terms and of their sum.
+fn sum_of_parts(method: &str, parts: &[(&str, Vec<f64>)]) -> BitsPerDimension {
     let images = parts[0].1.len();
     let sums: Vec<f64> = (0..images).map(|i| parts.iter().map(|(_, values)| values[i]).sum()).collect();
-    Bits {
-        what: what.into(),
+    BitsPerDimension {
+        method: method.into(),
         images: images as u32,
-        total: Estimate::of(&sums),
-        parts: parts.iter().map(|(name, values)| (name.to_string(), Estimate::of(values))).collect(),
+        total: Estimate::from_values(&sums),
+        parts: parts.iter().map(|(name, values)| (name.to_string(), Estimate::from_values(values))).collect(),
     }
 }

@@ -1,21 +1,22 @@
-//! The variational bound of a process of discrete time steps (Ho et al. 2020, eq. 5), in bits a dimension:
+//! The variational lower bound (VLB) of a process with discrete time steps, as an upper bound of
+//! bits per dimension (Ho et al. 2020, eq. 5):
 //!
 //! ```text
-//! L_T                        the divergence of q(x_T | x_0) from N(0, 1), in closed form
-//! sum of L_t, t = 1 .. T-1   estimated at a few time steps of each image
-//! L_0                        the code of x_0 given x_1, by the mass of each pixel's bin; the outer bins reach to infinity (eq. 13)
+//! L_T                        KL(q(x_T | x_0) || N(0, 1)), in closed form
+//! sum of L_t, t = 1 .. T-1   KL(q(x_t-1 | x_t, x_0) || p(x_t-1 | x_t)), estimated at random t
+//! L_0                        -log p(x_0 | x_1) of the discretized decoder (eq. 13)
 //! ```
 //!
-//! Most of the sum lies at small t, so half of the time steps are drawn in proportion to 1/t and half equally often, and each term is weighted
-//! by the inverse of its probability: the estimate stays unbiased. They are stratified: multiples of the
-//! golden ratio, shifted by the seed. Where
-//! as many are asked for as there are, each is taken once, and only the noise is left to chance.
+//! Most of the sum lies at small t. So half of the time steps are drawn in proportion to 1/t and
+//! half uniformly, and each term is divided by its probability, which keeps the estimate unbiased.
+//! The draws are stratified: they are multiples of the golden ratio, shifted by the seed. If as many
+//! draws are requested as there are time steps, every time step is used once.
 
-use super::{Bits, summed};
+use super::{BitsPerDimension, Draws, LabeledImages, sum_of_parts};
 use crate::diffusion::variational::table;
 use crate::diffusion::{Denoiser, TrainingTables, Variance};
 use crate::gpu::Context;
-use crate::metrics::padding::{ImagePadding, scaled};
+use crate::metrics::padding::{ImagePadding, pixel_value};
 use crate::nn::Conditions;
 use crate::ops::{embedding, q_sample, randn, slice, vlb};
 use crate::rng::{key, philox};
@@ -23,74 +24,76 @@ use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
 use std::f64::consts::LN_2;
 
-/// Images whose bound is measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Images<'a> {
-    /// Bytes `[N, C, H, W]`.
-    pub bytes: &'a [u8],
-    /// Class of each; not read for a model that knows none.
-    pub labels: &'a [u32],
-}
-
-/// The bound of a model, ready to be measured.
-pub struct Bound {
+/// Measures the VLB of a denoiser.
+pub struct VlbEstimator {
     program: Program,
-    border: ImagePadding,
+    padding: ImagePadding,
     batch: usize,
     name: String,
-    /// The variances of the reverse process that it is measured with.
+    /// Variances of the reverse process to measure.
     variances: Vec<Variance>,
     /// alphas_cumprod of the last time step.
-    last: f64,
-    /// Time steps 1 .. T-1: probability of each, and of it and all before.
-    chances: Vec<[f64; 2]>,
-    labels: bool,
+    last_alpha_bar: f64,
+    /// Probability and cumulative probability of each time step 1 .. T-1.
+    probabilities: Vec<[f64; 2]>,
+    has_labels: bool,
 }
 
-impl Bound {
-    /// Records and compiles it for a model whose weights lie in memory. Its own memory begins with `name`.
+impl VlbEstimator {
+    /// Records and compiles the bound for a model whose weights are on the device. Names of its
+    /// buffers begin with `name`.
     ///
     /// # Errors
-    /// A process without discrete time steps, and the device's.
-    pub fn new(ctx: &mut Context, model: &Denoiser<'_>, border: ImagePadding, batch: u32, name: &str) -> Result<Bound> {
+    /// [`Error::Config`] for a process in continuous time.
+    pub fn new(
+        ctx: &mut Context,
+        model: &Denoiser<'_>,
+        padding: ImagePadding,
+        batch: u32,
+        name: &str,
+    ) -> Result<VlbEstimator> {
         let Some(schedule) = model.process.schedule() else {
             let process = model.process.describe();
             return Err(Error::Config(format!("{process}: the variational bound needs discrete time steps")));
         };
-        let variances = match model.learned_variance {
-            true => vec![Variance::LearnedRange],
-            false => vec![Variance::FixedSmall, Variance::FixedLarge],
+        let variances = if model.learned_variance {
+            vec![Variance::LearnedRange]
+        } else {
+            vec![Variance::FixedSmall, Variance::FixedLarge]
         };
-        let (steps, tables) = (schedule.timesteps(), TrainingTables::new(model.process));
-        let [channels, height, width] = border.model();
+        let timesteps = schedule.timesteps();
+        let tables = TrainingTables::new(model.process);
+        let [channels, height, width] = padding.model_shape();
         let named = |part: &str| format!("{name}.{part}");
         let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
         let x0 = t.named(&named("x0"), Shape::f32([batch, channels, height, width]));
-        let time = t.named(&named("timesteps"), Shape::u32([batch]));
-        let e = randn(t, stream::NOISE, t.shape(x0));
-        let shown = t.named(&named("shown"), Shape::f32([steps, 2]));
-        let x = q_sample(t, x0, e, shown, time);
-        let told = match model.network.time_width() {
+        let time_step = t.named(&named("timesteps"), Shape::u32([batch]));
+        let eps = randn(t, stream::NOISE, t.shape(x0));
+        let shown = t.named(&named("shown"), Shape::f32([timesteps, 2]));
+        let x = q_sample(t, x0, eps, shown, time_step);
+        let time = match model.network.time_width() {
             0 => None,
             width => {
-                let rows = t.named(&named("time"), Shape::f32([steps, width]));
-                Some(embedding(t, time, rows))
+                let rows = t.named(&named("time"), Shape::f32([timesteps, width]));
+                Some(embedding(t, time_step, rows))
             }
         };
         let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
         let weights = model.network.parameters().fixed(t, model.slab);
-        let whole = model.network.forward(t, &weights, x, Conditions { time: told, labels });
-        let whole = border.record_crop(t, whole);
-        let (x0, x) = (border.record_crop(t, x0), border.record_crop(t, x));
-        // Where the variance is fixed the answer stands in for the second half, whose weight is zero.
-        let (mean, variance) = match model.learned_variance {
-            true => (slice(t, whole, 0, channels), slice(t, whole, channels, channels)),
-            false => (whole, whole),
+        let output = model.network.forward(t, &weights, x, Conditions { time, labels });
+        let output = padding.record_crop(t, output);
+        let x0 = padding.record_crop(t, x0);
+        let x = padding.record_crop(t, x);
+        let [mean, variance] = if model.learned_variance {
+            [0, channels].map(|first| slice(t, output, first, channels))
+        } else {
+            // `vlb` reads a variance in any case. With a fixed variance its weight in the table is 0.
+            [output, output]
         };
-        for (number, _) in variances.iter().enumerate() {
-            let table = t.named(&named(&format!("table.{number}")), Shape::f32([steps, vlb::COEFFICIENTS]));
-            let bits = vlb(t, mean, variance, x0, x, table, time);
+        for number in 0..variances.len() {
+            let table = t.named(&named(&format!("table.{number}")), Shape::f32([timesteps, vlb::COEFFICIENTS]));
+            let bits = vlb(t, mean, variance, x0, x, table, time_step);
             t.keep(bits, &named(&format!("bits.{number}")));
         }
         let program = Program::compile(ctx, &tape)?;
@@ -100,123 +103,127 @@ impl Bound {
             let rows = table(schedule, model.process, variance, model.decoder_min_std).concat();
             ctx.write(&named(&format!("table.{number}")), 0, &rows)?;
         }
-        Ok(Bound {
+        Ok(VlbEstimator {
             program,
-            border,
+            padding,
             batch: batch as usize,
             name: name.into(),
             variances,
-            last: schedule.alphas_cumprod().last().copied().unwrap_or(0.0),
-            chances: chances(steps),
-            labels: labels.is_some(),
+            last_alpha_bar: schedule.alphas_cumprod().last().copied().unwrap_or(0.0),
+            probabilities: probabilities(timesteps),
+            has_labels: labels.is_some(),
         })
     }
 
-    /// The bound of images, at `draws` time steps of each besides t = 0; at each once, if there are no more. Of two fixed variances that with the smaller bound is told: both are
-    /// bounds, and that choice gains far less than the error. `progress` is called with the share that is done.
+    /// Measures images at t = 0 and at `draws.per_image` more time steps per image, or at all of
+    /// them if there are no more. Calls `progress` with the finished share.
+    ///
+    /// With a fixed variance, both `fixed_small` and `fixed_large` are evaluated and the smaller
+    /// bound is returned. It is still a valid bound, and choosing it gains far less than the
+    /// standard error.
     ///
     /// # Errors
-    /// The device's, and those of `progress`.
+    /// Errors of the device and of `progress`.
     ///
     /// # Panics
-    /// Without images, or without a label for each.
+    /// If there are no images, or a model with classes gets images without labels.
     pub fn measure(
         &self,
         ctx: &Context,
-        images: Images<'_>,
-        draws: u32,
-        seed: u64,
+        images: LabeledImages<'_>,
+        draws: Draws,
         progress: &mut dyn FnMut(f64) -> Result<()>,
-    ) -> Result<Bits> {
-        let each = self.border.pixels();
-        let draws = (draws as usize).min(self.chances.len());
-        let count = images.bytes.len() / each;
-        assert!(count > 0 && (!self.labels || images.labels.len() == count), "{count} images with labels");
-        // Of each variance and image: L_0, and the weighted mean of the drawn terms.
+    ) -> Result<BitsPerDimension> {
+        let pixels = self.padding.data_len();
+        let rounds = (draws.per_image as usize).min(self.probabilities.len());
+        let count = images.bytes.len() / pixels;
+        assert!(count > 0 && (!self.has_labels || images.labels.len() == count), "{count} images with labels");
+        // For each variance and image: L_0 and the estimated sum of L_t.
         let mut terms = vec![[vec![], vec![]]; self.variances.len()];
         for first in (0..count).step_by(self.batch) {
-            let taken = self.batch.min(count - first);
-            self.load(ctx, images, first, taken)?;
+            let size = self.batch.min(count - first);
+            self.write_images(ctx, images, first, size)?;
             for part in &mut terms {
-                part[1].resize(first + taken, 0.0);
+                part[1].resize(first + size, 0.0);
             }
-            for round in 0..=draws {
-                let drawn: Vec<(u32, f64)> = (first..first + taken)
+            for round in 0..=rounds {
+                let drawn: Vec<(u32, f64)> = (first..first + size)
                     .map(|image| match round {
                         0 => (0, 1.0),
-                        _ if draws == self.chances.len() => (round as u32, 1.0 / draws as f64),
-                        _ => self.draw(image * draws + round - 1, seed),
+                        _ if rounds == self.probabilities.len() => (round as u32, 1.0 / rounds as f64),
+                        _ => self.draw_time_step(image * rounds + round - 1, draws.seed),
                     })
                     .collect();
-                let times: Vec<u32> = (0..self.batch).map(|i| drawn[i.min(taken - 1)].0).collect();
+                let times: Vec<u32> = (0..self.batch).map(|i| drawn[i.min(size - 1)].0).collect();
                 ctx.write(&format!("{}.timesteps", self.name), 0, &times)?;
                 let step = Step {
-                    seed_low: seed as u32,
-                    seed_high: (seed >> 32) as u32,
+                    seed_low: draws.seed as u32,
+                    seed_high: (draws.seed >> 32) as u32,
                     index: round as u32,
                     first_image: first as u32,
                     ..Step::default()
                 };
                 self.program.run(ctx, &step)?;
                 for (number, [at_zero, rest]) in terms.iter_mut().enumerate() {
-                    let bits: Vec<f32> = ctx.read(&format!("{}.bits.{number}", self.name), 0, taken)?;
-                    for (i, (bits, (_, chance))) in bits.into_iter().zip(&drawn).enumerate() {
+                    let bits: Vec<f32> = ctx.read(&format!("{}.bits.{number}", self.name), 0, size)?;
+                    for (i, (bits, (_, probability))) in bits.into_iter().zip(&drawn).enumerate() {
                         match round {
                             0 => at_zero.push(f64::from(bits)),
-                            _ => rest[first + i] += f64::from(bits) / (chance * draws as f64),
+                            _ => rest[first + i] += f64::from(bits) / (probability * rounds as f64),
                         }
                     }
                 }
             }
-            progress((first + taken) as f64 / count as f64)?;
+            progress((first + size) as f64 / count as f64)?;
         }
-        let prior: Vec<f64> = images.bytes.chunks(each).map(|image| self.prior(image)).collect();
+        let prior: Vec<f64> = images.bytes.chunks(pixels).map(|image| self.prior(image)).collect();
         let all = self.variances.iter().zip(terms).map(|(variance, [at_zero, rest])| {
-            summed(name(*variance), &[("L_T", prior.clone()), ("sum of L_t", rest), ("L_0", at_zero)])
+            sum_of_parts(method(*variance), &[("L_T", prior.clone()), ("sum of L_t", rest), ("L_0", at_zero)])
         });
-        Ok(all.min_by(|a, b| a.total.value.total_cmp(&b.total.value)).expect("a variance to measure with"))
+        Ok(all.min_by(|a, b| a.total.value.total_cmp(&b.total.value)).expect("at least one variance"))
     }
 
-    fn load(&self, ctx: &Context, images: Images<'_>, first: usize, taken: usize) -> Result<()> {
-        let each = self.border.pixels();
-        let framed = self.border.framed(&images.bytes[first * each..][..taken * each]);
-        ctx.write(&format!("{}.x0", self.name), 0, &framed)?;
-        if self.labels {
-            ctx.write(&format!("{}.labels", self.name), 0, &images.labels[first..first + taken])?;
+    fn write_images(&self, ctx: &Context, images: LabeledImages<'_>, first: usize, size: usize) -> Result<()> {
+        let pixels = self.padding.data_len();
+        let padded = self.padding.pad(&images.bytes[first * pixels..][..size * pixels]);
+        ctx.write(&format!("{}.x0", self.name), 0, &padded)?;
+        if self.has_labels {
+            ctx.write(&format!("{}.labels", self.name), 0, &images.labels[first..first + size])?;
         }
         Ok(())
     }
 
-    /// L_T of an image, in bits a dimension: the mean of (abar x² - abar - log(1 - abar)) / 2 nats.
+    /// L_T of an image in bits per dimension: the mean over pixels of
+    /// (alpha_bar x² - alpha_bar - log(1 - alpha_bar)) / 2 nats.
     fn prior(&self, image: &[u8]) -> f64 {
-        let square = image.iter().map(|&byte| f64::from(scaled(byte)).powi(2)).sum::<f64>() / image.len() as f64;
-        0.5 * (self.last * (square - 1.0) - (-self.last).ln_1p()) / LN_2
+        let square = image.iter().map(|&byte| f64::from(pixel_value(byte)).powi(2)).sum::<f64>() / image.len() as f64;
+        0.5 * (self.last_alpha_bar * (square - 1.0) - (-self.last_alpha_bar).ln_1p()) / LN_2
     }
 
-    /// Time step and probability of draw `k` of all.
-    fn draw(&self, k: usize, seed: u64) -> (u32, f64) {
+    /// The `number`-th random time step and its probability.
+    fn draw_time_step(&self, number: usize, seed: u64) -> (u32, f64) {
         const GOLDEN: f64 = 0.618_033_988_749_894_9;
         let shift = f64::from(philox([stream::TIMESTEP, 0, 0, 0], key(seed))[0]) / 2f64.powi(32);
-        let u = (shift + k as f64 * GOLDEN).fract();
-        let at = self.chances.partition_point(|[_, until]| *until <= u).min(self.chances.len() - 1);
-        (at as u32 + 1, self.chances[at][0])
+        let u = (shift + number as f64 * GOLDEN).fract();
+        let at = self.probabilities.partition_point(|[_, sum]| *sum <= u).min(self.probabilities.len() - 1);
+        (at as u32 + 1, self.probabilities[at][0])
     }
 }
 
-/// Probability of time steps 1 .. T-1, and of each and all before it.
-fn chances(steps: u32) -> Vec<[f64; 2]> {
-    let harmonic: f64 = (1..steps).map(|t| 1.0 / f64::from(t)).sum();
-    let mut until = 0.0;
-    (1..steps)
+/// Probability and cumulative probability of each time step 1 .. T-1.
+fn probabilities(timesteps: u32) -> Vec<[f64; 2]> {
+    let harmonic: f64 = (1..timesteps).map(|t| 1.0 / f64::from(t)).sum();
+    let mut sum = 0.0;
+    (1..timesteps)
         .map(|t| {
-            let chance = 0.5 / f64::from(steps - 1) + 0.5 / (f64::from(t) * harmonic);
-            until += chance;
-            [chance, until]
+            let probability = 0.5 / f64::from(timesteps - 1) + 0.5 / (f64::from(t) * harmonic);
+            sum += probability;
+            [probability, sum]
         })
         .collect()
 }
 
-fn name(variance: Variance) -> &'static str {
+fn method(variance: Variance) -> &'static str {
     match variance {
         Variance::LearnedRange => "variational bound, learned variance",
         Variance::FixedSmall => "variational bound, variance fixed_small",

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::diffusion::{CheckpointMetadata, Labels, Process, SchedulerConfig, TrainingTables};
 use crate::gpu::Context;
-use crate::metrics::feature_extractor::most_probable;
+use crate::metrics::feature_extractor::argmax;
 use crate::nn::{Classifier, Conditions, Model, Network, Weights};
 use crate::ops::{cross_entropy, embedding, q_sample, randn, random_timesteps};
 use crate::tape::{Shape, Tape, stream};
@@ -95,7 +95,7 @@ impl Objective for Classify {
         let classes = self.classes as usize;
         let logits: Vec<f32> = ctx.read(LOGITS, 0, count * classes)?;
         let labels: Vec<u32> = ctx.read(LABELS, 0, count)?;
-        let right = logits.chunks(classes).zip(&labels).filter(|(row, label)| most_probable(row) == **label).count();
+        let right = logits.chunks(classes).zip(&labels).filter(|(row, label)| argmax(row) == **label).count();
         Ok(Some(("accuracy", right as f64 / count as f64)))
     }
 }

@@ -8,7 +8,8 @@ use crate::diffusion::{
     TrainingTables, Variance, variational,
 };
 use crate::gpu::Context;
-use crate::metrics::likelihood::vlb as bound;
+use crate::metrics::likelihood::vlb::VlbEstimator;
+use crate::metrics::likelihood::{Draws, LabeledImages};
 use crate::metrics::padding::ImagePadding;
 use crate::nn::{Conditions, Model, Network, Weights};
 use crate::ops::{
@@ -248,14 +249,15 @@ impl Objective for Denoise {
         Ok(Some(columns))
     }
 
-    fn bits(&self, ctx: &mut Context, images: bound::Images<'_>, slab: &str, config: &Config) -> Result<Option<f64>> {
+    fn bits(&self, ctx: &mut Context, images: LabeledImages<'_>, slab: &str, config: &Config) -> Result<Option<f64>> {
         let (Some(model), Some(image)) = (self.denoiser(slab), self.network.image_shape()) else { return Ok(None) };
         if self.process.schedule().is_none() {
             return Ok(None); // an equation would have to be solved for each image
         }
-        let border = ImagePadding::between(image, image)?;
-        let bound = bound::Bound::new(ctx, &model, border, config.batch, "evaluation.bound")?;
-        let bits = bound.measure(ctx, images, BOUND_TIMESTEPS, config.seed, &mut |_| Ok(()))?;
+        let padding = ImagePadding::new(image, image)?;
+        let vlb = VlbEstimator::new(ctx, &model, padding, config.batch, "evaluation.vlb")?;
+        let bits =
+            vlb.measure(ctx, images, Draws { per_image: BOUND_TIMESTEPS, seed: config.seed }, &mut |_| Ok(()))?;
         Ok(Some(bits.total.value))
     }
 

@@ -4,8 +4,8 @@
 use crate::Result;
 use crate::diffusion::autoencoder::Decoder;
 use crate::gpu::Context;
-use crate::metrics::likelihood::elbo;
-use crate::metrics::likelihood::vlb::Images;
+use crate::metrics::likelihood::elbo::ElboEstimator;
+use crate::metrics::likelihood::{Draws, LabeledImages};
 use crate::nn::{Likelihood, Model, Vae, Weights};
 use crate::ops::{
     add, affine, bce_with_logits, discretized_logistic, kl_normal, random_timesteps, reparameterize, slice,
@@ -78,11 +78,11 @@ impl Objective for Reconstruct {
     }
 
     /// The evidence lower bound, of one latent for each image.
-    fn bits(&self, ctx: &mut Context, images: Images<'_>, slab: &str, config: &Config) -> Result<Option<f64>> {
+    fn bits(&self, ctx: &mut Context, images: LabeledImages<'_>, slab: &str, config: &Config) -> Result<Option<f64>> {
         if self.model.likelihood() != Likelihood::DiscretizedLogistic {
             return Ok(None);
         }
-        let elbo = elbo::Elbo::new(ctx, &self.model, slab, config.batch, "evaluation.elbo")?;
-        Ok(Some(elbo.measure(ctx, images, 1, config.seed, &mut |_| Ok(()))?.total.value))
+        let elbo = ElboEstimator::new(ctx, &self.model, slab, config.batch, "evaluation.elbo")?;
+        Ok(Some(elbo.measure(ctx, images, Draws { per_image: 1, seed: config.seed }, &mut |_| Ok(()))?.total.value))
     }
 }

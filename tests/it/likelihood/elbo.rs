@@ -1,10 +1,10 @@
-//! The bounds of an autoencoder: they are one for one sample, more samples tighten the weighted one, and the lower bound is the one that training
-//! minimises.
+//! The bounds of an autoencoder: with one latent both are equal, more latents tighten the weighted bound,
+//! and the ELBO is what training minimizes.
 
 use super::images;
 use degrain::data::{Split, load};
-use degrain::metrics::likelihood::Bits;
-use degrain::metrics::likelihood::elbo::Elbo;
+use degrain::metrics::likelihood::elbo::ElboEstimator;
+use degrain::metrics::likelihood::{BitsPerDimension, Draws};
 use degrain::nn::{Initialization, Likelihood, Model, Vae, VaeConfig};
 use degrain::ops::{discretized_logistic, kl_normal, reparameterize, slice};
 use degrain::tape::{Program, Shape, Step, Tape};
@@ -22,26 +22,27 @@ fn digits() -> Vec<u8> {
     data.images[..COUNT * 784].to_vec()
 }
 
-fn measured(samples: u32) -> Bits {
+fn measured(samples: u32) -> BitsPerDimension {
     let mut ctx = crate::common::context();
     let model = model();
     let weights = model.parameters().initialize(1, Initialization::PyTorch);
     model.parameters().write(&mut ctx, "weights", &weights).unwrap();
-    let elbo = Elbo::new(&mut ctx, &model, "weights", 16, "elbo").unwrap();
-    elbo.measure(&ctx, images(&digits()), samples, 4, &mut |_| Ok(())).unwrap()
+    let elbo = ElboEstimator::new(&mut ctx, &model, "weights", 16, "elbo").unwrap();
+    elbo.measure(&ctx, images(&digits()), Draws { per_image: samples, seed: 4 }, &mut |_| Ok(())).unwrap()
 }
 
 #[test]
-fn one_sample_makes_both_bounds_one_and_more_tighten() {
+fn elbo_equals_the_weighted_bound_with_one_latent_and_is_looser_with_more() {
     let (one, many) = (measured(1), measured(50));
     assert!((one.total.value - one.parts[0].1.value).abs() < 1e-12, "{one:?}");
     assert!(many.total.value < many.parts[0].1.value, "{many:?}");
     assert_eq!(one.images as usize, COUNT);
 }
 
-/// -log p(x|z) of the operator and the divergence in closed form, over the same latents; the bound weighs sampled logarithms instead.
+/// Compares the ELBO, a mean of sampled log-weights, with -log p(x|z) of the operator plus the divergence
+/// in closed form.
 #[test]
-fn the_lower_bound_is_reconstruction_and_divergence() {
+fn elbo_is_reconstruction_plus_divergence() {
     let mut ctx = crate::common::context();
     let model = model();
     let weights = model.parameters().initialize(1, Initialization::PyTorch);
@@ -54,8 +55,8 @@ fn the_lower_bound_is_reconstruction_and_divergence() {
     let (mean, log_variance) = model.encode(t, &w, x);
     let z = reparameterize(t, mean, log_variance);
     let out = model.decode(t, &w, z);
-    let [centre, log_scale] = [0, 1].map(|from| slice(t, out, from, 1));
-    let nats = discretized_logistic(t, centre, log_scale, x);
+    let [center, log_scale] = [0, 1].map(|from| slice(t, out, from, 1));
+    let nats = discretized_logistic(t, center, log_scale, x);
     let divergence = kl_normal(t, mean, log_variance);
     t.keep(nats, "nats");
     t.keep(divergence, "divergence");
@@ -72,7 +73,8 @@ fn the_lower_bound_is_reconstruction_and_divergence() {
     }
     let expected = sum / f64::from(samples) / COUNT as f64 / 784.0 / std::f64::consts::LN_2;
     let lower = measured(50).parts[0].1.value;
-    // The sampled divergence of 6 latents has a deviation of about sqrt(6 / 2) nats; 1,200 of them are averaged, five standard errors allowed.
+    // The sampled divergence of 6 latents has a standard deviation of about sqrt(6 / 2) nats. The mean is
+    // over 1,200 of them, and five standard errors are allowed.
     let allowed =
         5.0 * 3f64.sqrt() / (f64::from(samples) * COUNT as f64).sqrt() / 784.0 / std::f64::consts::LN_2 + 1e-3;
     assert!((lower - expected).abs() < allowed, "{lower} is not {expected} within {allowed}");

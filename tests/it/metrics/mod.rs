@@ -1,9 +1,9 @@
-//! Statistics of features and counts against what scipy, statsmodels, scikit-learn and numpy compute (`tests/goldens/metrics.py`), against
-//! closed forms, and against the definitions written out for sets larger than one block.
+//! Metrics compared with scipy, statsmodels, scikit-learn and numpy (`tests/goldens`), with closed forms,
+//! and with their definitions for sets larger than one block.
 
 mod balance;
 mod frechet;
-mod kernel;
+mod kid;
 mod neighbors;
 mod quantiles;
 
@@ -11,21 +11,21 @@ use degrain::rng::{key, normal4, philox};
 use safetensors::tensor::SafeTensors;
 use std::path::PathBuf;
 
-/// Features of an image in the goldens.
+/// Number of features of an image in the goldens.
 const WIDTH: usize = 16;
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/metrics").join(name)
 }
 
-/// A set of features.
+/// A set of features of the goldens.
 fn features(name: &str) -> Vec<f32> {
     let file = std::fs::read(golden("features.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&file).unwrap();
     bytemuck::pod_collect_to_vec(tensors.tensor(name).unwrap().data())
 }
 
-/// What the other libraries compute.
+/// The results of the other libraries.
 fn expected(name: &str) -> serde_json::Value {
     let all: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(golden("expected.json")).unwrap()).unwrap();
@@ -37,20 +37,20 @@ fn numbers(value: &serde_json::Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
-/// Normal numbers.
+/// Numbers from N(0, 1).
 fn normal(count: usize, seed: u64) -> Vec<f32> {
     let block = |i: usize| normal4(philox([0, i as u32, 0, 0], key(seed)));
     (0..count.div_ceil(4)).flat_map(block).take(count).map(|x| x as f32).collect()
 }
 
-/// Demands that two numbers are equal up to a share of the expected one.
+/// Asserts that two numbers are equal up to a relative error.
 #[track_caller]
 fn close(got: f64, expected: f64, relative: f64) {
     assert!((got - expected).abs() <= relative * expected.abs(), "{got} instead of {expected}");
 }
 
-/// The message of an error.
+/// The message of an expected error.
 #[track_caller]
 fn refusal<T: std::fmt::Debug>(result: degrain::Result<T>) -> String {
-    result.expect_err("a refusal").to_string()
+    result.expect_err("an error").to_string()
 }

@@ -1,54 +1,56 @@
 use super::{WIDTH, close, expected, features, normal, numbers, refusal};
-use degrain::metrics::neighbors::{NEIGHBOURS, nearest, precision_recall};
+use degrain::metrics::neighbors::{NEIGHBORS, nearest, precision_recall};
 
 fn squared(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
 }
 
 #[test]
-fn precision_and_recall_are_those_of_brute_force_in_numpy() {
-    assert_eq!(NEIGHBOURS, 3);
+fn precision_recall_matches_brute_force_in_numpy() {
+    assert_eq!(NEIGHBORS, 3);
     for (k, pair) in expected("precision_recall").as_object().unwrap() {
         let (precision, recall) = precision_recall(&features("a"), &features("b"), WIDTH, k.parse().unwrap()).unwrap();
-        assert_eq!(vec![precision, recall], numbers(pair), "{k} neighbours");
+        assert_eq!(vec![precision, recall], numbers(pair), "{k} neighbors");
     }
 }
 
-/// The share of queries within reach of one of `among`, by the definition.
+/// The share of queries within the radius of a row of `among`, by the definition.
 fn covered(queries: &[f32], among: &[f32], width: usize, k: usize) -> f64 {
-    let reach = |x: &[f32]| {
+    let radius = |x: &[f32]| {
         let mut squares: Vec<f64> = among.chunks(width).map(|y| squared(x, y)).collect();
         squares.sort_by(f64::total_cmp);
         squares[k] // the first is the image itself
     };
-    let reaches: Vec<f64> = among.chunks(width).map(reach).collect();
-    let near = |x: &&[f32]| among.chunks(width).zip(&reaches).any(|(y, reach)| squared(x, y) <= *reach);
+    let radii: Vec<f64> = among.chunks(width).map(radius).collect();
+    let near = |x: &&[f32]| among.chunks(width).zip(&radii).any(|(y, radius)| squared(x, y) <= *radius);
     queries.chunks(width).filter(near).count() as f64 / (queries.len() / width) as f64
 }
 
 /// Sets of several blocks and threads.
 #[test]
-fn precision_and_recall_of_many_images_are_those_of_all_blocks() {
+fn precision_recall_of_several_blocks_matches_the_definition() {
     let (width, k) = (6, 2);
-    let (real, drawn) = (normal(1300 * width, 1), normal(700 * width, 2));
-    let drawn: Vec<f32> = drawn.iter().map(|x| 0.7 * x + 0.4).collect();
-    let (precision, recall) = precision_recall(&real, &drawn, width, k).unwrap();
-    assert_eq!((precision, recall), (covered(&drawn, &real, width, k), covered(&real, &drawn, width, k)));
+    let (real, generated) = (normal(1300 * width, 1), normal(700 * width, 2));
+    let generated: Vec<f32> = generated.iter().map(|x| 0.7 * x + 0.4).collect();
+    let (precision, recall) = precision_recall(&real, &generated, width, k).unwrap();
+    assert_eq!((precision, recall), (covered(&generated, &real, width, k), covered(&real, &generated, width, k)));
     assert!(precision < 1.0 && recall < precision, "{precision} {recall}");
 }
 
-/// Where features are 4096 and reaches 0.002, products alone would find everything within reach of everything.
+/// The features are about 4096 and the radii 0.002. With products alone every image would be within
+/// every radius.
 #[test]
-fn reach_does_not_suffer_from_cancellation() {
-    let (real, drawn) = (features("far"), features("far_queries"));
-    let (precision, recall) = precision_recall(&real, &drawn, WIDTH, 1).unwrap();
-    assert_eq!((precision, recall), (covered(&drawn, &real, WIDTH, 1), covered(&real, &drawn, WIDTH, 1)));
+fn precision_recall_does_not_suffer_from_cancellation() {
+    let (real, generated) = (features("far"), features("far_queries"));
+    let (precision, recall) = precision_recall(&real, &generated, WIDTH, 1).unwrap();
+    assert_eq!((precision, recall), (covered(&generated, &real, WIDTH, 1), covered(&real, &generated, WIDTH, 1)));
     assert!(precision < 1.0 && recall < 1.0, "{precision} {recall}");
 }
 
-/// Copies reach their equals though their own reach is 0, which needs distances without rounding.
+/// The radius of an image with a copy is 0. It contains the copies in the other set only if distances
+/// have no rounding errors.
 #[test]
-fn equal_sets_are_within_reach_of_each_other() {
+fn precision_recall_of_equal_sets_is_1() {
     let twice: Vec<f32> = normal(60 * WIDTH, 1).chunks(WIDTH).flat_map(|row| [row, row]).flatten().copied().collect();
     assert_eq!(precision_recall(&twice, &twice, WIDTH, 1).unwrap(), (1.0, 1.0));
     let beside: Vec<f32> = twice.iter().map(|x| x + 1e-3).collect();
@@ -56,7 +58,7 @@ fn equal_sets_are_within_reach_of_each_other() {
 }
 
 #[test]
-fn nearest_are_those_of_brute_force_in_numpy() {
+fn nearest_matches_brute_force_in_numpy() {
     for (queries, among, name) in [("b", "a", "nearest"), ("far_queries", "far", "nearest_far")] {
         let expected = expected(name);
         let found = nearest(&features(queries), &features(among), WIDTH);
@@ -68,9 +70,9 @@ fn nearest_are_those_of_brute_force_in_numpy() {
     }
 }
 
-/// Where features are 4096 and neighbours 0.002 apart, products alone would not find a copy.
+/// The features are about 4096 and neighbors are 0.002 apart. Products alone would not find a copy.
 #[test]
-fn a_copy_is_at_distance_zero() {
+fn nearest_of_a_copy_is_at_distance_zero() {
     assert_eq!(nearest(&features("far_queries"), &features("far"), WIDTH)[7], (131, 0.0));
     let rows = features("a");
     for (query, found) in nearest(&rows, &rows, WIDTH).into_iter().enumerate() {
@@ -78,9 +80,9 @@ fn a_copy_is_at_distance_zero() {
     }
 }
 
-/// Sets of several blocks and threads, with rows that come twice.
+/// Sets of several blocks and threads, with duplicate rows.
 #[test]
-fn nearest_of_many_rows_is_the_first_at_the_least_distance() {
+fn nearest_of_several_blocks_is_the_first_at_the_least_distance() {
     let width = 9;
     let mut among = normal(900 * width, 1);
     among.extend_from_within(..300 * width);
@@ -95,9 +97,10 @@ fn nearest_of_many_rows_is_the_first_at_the_least_distance() {
     }
 }
 
-/// Rows a few steps of f32 apart, whose products round by more than the difference of their distances.
+/// Rows that differ by a few units in the last place of f32. The rounding errors of their products are
+/// larger than the differences of their distances.
 #[test]
-fn rounding_does_not_choose_the_nearest() {
+fn nearest_is_not_affected_by_rounding() {
     let base: Vec<f32> = normal(WIDTH, 1).iter().map(|x| 1000.0 * x).collect();
     let beside = |count: usize, seed| -> Vec<f32> {
         let steps = normal(count * WIDTH, seed);
@@ -111,7 +114,7 @@ fn rounding_does_not_choose_the_nearest() {
 }
 
 #[test]
-fn rows_that_are_not_finite_are_nobodys_neighbours() {
+fn nearest_skips_rows_that_are_not_finite() {
     let among = [f32::NAN, 0.0, 1.0, 1.0, f32::INFINITY, 0.0, 3.0, 3.0];
     let queries = [0.0, 0.0, 2.5, 2.5, f32::NAN, 0.0];
     let found = nearest(&queries, &among, 2);
@@ -120,10 +123,13 @@ fn rows_that_are_not_finite_are_nobodys_neighbours() {
 }
 
 #[test]
-fn sets_without_enough_neighbours_are_refused() {
+fn precision_recall_of_too_few_images_or_nan_is_an_error() {
     let set = normal(40, 1);
     let message = refusal(precision_recall(&set, &set[..12], 4, 3));
-    assert!(message.contains("need 4 images") && message.contains("here are 3 drawn ones"), "{message}");
+    assert!(
+        message.contains("need at least 4 images") && message.contains("there are 3 generated images"),
+        "{message}"
+    );
     assert!(precision_recall(&set, &set[..16], 4, 3).is_ok());
     let mut broken = set.clone();
     broken[0] = f32::NAN;
