@@ -81,10 +81,7 @@ impl Array<'_> {
     pub fn read(&mut self, length: usize, bytes: &mut Vec<u8>) -> Result<()> {
         let limit = length as u64 + 1;
         let got = self.entry.by_ref().take(limit).read_to_end(bytes).map_err(|e| self.problem(unreadable(&e)))?;
-        match got == length {
-            true => Ok(()),
-            false => Err(self.problem("is not as long as the archive says: download it again")),
-        }
+        if got == length { Ok(()) } else { Err(self.problem("is not as long as the archive says: download it again")) }
     }
 
     /// The elements as bytes of the file, and as numbers.

@@ -3,8 +3,8 @@
 //! Creating a layer adds its tensors to the model's list. It can then be recorded on any number of
 //! tapes.
 
+use super::choices::Activation;
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
-use super::unet_choices::Activation;
 use crate::ops::batch_norm;
 use crate::ops::dropout;
 use crate::ops::{Conv2d, GroupNorm, Padding, conv2d, group_norm, linear, relu, silu};

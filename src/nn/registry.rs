@@ -1,13 +1,13 @@
 //! Models by the `_class_name` of their `config.json`. A new one needs a line in the list below.
 
-use super::classifier::{Classifier, ClassifierConfig};
 use super::config::Config;
+use super::models::classifier::{Classifier, ClassifierConfig};
+use super::models::plain_unet::{PlainUNet, PlainUNetConfig};
+use super::models::residual_unet::{ResidualUNet, ResidualUNetConfig};
+use super::models::unet2d::UNet2d;
+use super::models::unet2d_config::UNet2dConfig;
+use super::models::vae::{Vae, VaeConfig};
 use super::network::{Model, Network};
-use super::plain_unet::{PlainUNet, PlainUNetConfig};
-use super::residual_unet::{ResidualUNet, ResidualUNetConfig};
-use super::unet_config::UNet2dConfig;
-use super::unet2d::UNet2d;
-use super::vae::{Vae, VaeConfig};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;

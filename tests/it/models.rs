@@ -3,9 +3,9 @@
 use crate::common::golden::{Golden, Run, compare, excess, nudge, path};
 use crate::common::{context, context_with_tiles};
 use degrain::gpu::Context;
+use degrain::nn::blocks::resnet::{Resnet, ResnetSettings};
+use degrain::nn::blocks::self_attention::{SelfAttention, SelfAttentionSettings};
 use degrain::nn::layers::{Conv, Norm, Normalization};
-use degrain::nn::resnet::{Resnet, ResnetSettings};
-use degrain::nn::self_attention::{SelfAttention, SelfAttentionSettings};
 use degrain::nn::{
     Activation, Conditions, Model, Network, PARAMETERS, Parameters, TimeShift, UNet2d, UNet2dConfig, Weights, sinusoid,
     state_dict,

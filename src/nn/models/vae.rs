@@ -11,12 +11,12 @@
 //! y is the logits of the pixels `[B, C, H, W]` (Bernoulli), or C channels of means and C of log
 //! scales `[B, 2C, H, W]` (discretized logistic).
 
-use super::config::Config;
-use super::config_rules::{Rule, check_size, divides_all, levels_at_least, positive};
-use super::layers::{Conv, Linear, Norm};
-use super::network::Model;
-use super::parameters::{Parameters, Weights};
-use super::unet_choices::Activation;
+use crate::nn::choices::Activation;
+use crate::nn::config::Config;
+use crate::nn::config_rules::{Rule, check_size, divides_all, levels_at_least, positive};
+use crate::nn::layers::{Conv, Linear, Norm};
+use crate::nn::network::Model;
+use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Conv2d, Padding, upsample};
 use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
@@ -92,15 +92,15 @@ impl VaeConfig {
 
 /// A convolution followed by group normalization and SiLU.
 #[derive(Clone, Debug)]
-struct Layer {
+struct ConvNormSilu {
     conv: Conv,
     norm: Norm,
 }
 
-impl Layer {
-    fn new(p: &mut Parameters, name: &str, [inputs, outputs]: [u32; 2], stride: u32, groups: u32) -> Layer {
+impl ConvNormSilu {
+    fn new(p: &mut Parameters, name: &str, [inputs, outputs]: [u32; 2], stride: u32, groups: u32) -> ConvNormSilu {
         let settings = Conv2d { stride, padding: Padding::Same };
-        Layer {
+        ConvNormSilu {
             conv: Conv::new(p, &format!("{name}.conv"), inputs, outputs, settings),
             norm: Norm::new(p, &format!("{name}.norm"), outputs, groups, EPS),
         }
@@ -118,13 +118,13 @@ impl Layer {
 pub struct Vae {
     config: VaeConfig,
     parameters: Parameters,
-    down: Vec<Layer>,
+    down: Vec<ConvNormSilu>,
     mean: Linear,
     log_variance: Linear,
     latent: Linear,
     norm: Norm,
     /// From the coarsest.
-    up: Vec<Layer>,
+    up: Vec<ConvNormSilu>,
     conv_out: Conv,
 }
 
@@ -148,7 +148,7 @@ impl Vae {
             .map(|i| {
                 let inputs = if i == 0 { config.in_channels } else { channels[i - 1] };
                 let stride = if i == 0 { 1 } else { 2 };
-                Layer::new(p, &format!("encoder.levels.{i}"), [inputs, channels[i]], stride, groups)
+                ConvNormSilu::new(p, &format!("encoder.levels.{i}"), [inputs, channels[i]], stride, groups)
             })
             .collect();
         let [mean, log_variance] =
@@ -161,7 +161,7 @@ impl Vae {
             .enumerate()
             .map(|(number, channels)| {
                 let sides = [channels[1], channels[0]];
-                Layer::new(p, &format!("decoder.levels.{number}"), sides, 1, groups)
+                ConvNormSilu::new(p, &format!("decoder.levels.{number}"), sides, 1, groups)
             })
             .collect();
         let conv_out = Conv::same(p, "decoder.conv_out", channels[0], outputs).last(p);
@@ -195,11 +195,12 @@ impl Vae {
     /// [`Error::Config`], with the size that it supports.
     pub fn check_size(&self, height: u32, width: u32) -> Result<()> {
         let [h, w] = self.config.sample_size;
-        match [height, width] == [h, w] {
-            true => Ok(()),
-            false => Err(Error::Config(format!(
+        if [height, width] == [h, w] {
+            Ok(())
+        } else {
+            Err(Error::Config(format!(
                 "images of {height}x{width} do not fit a Vae whose `sample_size` is {h}x{w}: it has weights for each pixel"
-            ))),
+            )))
         }
     }
 

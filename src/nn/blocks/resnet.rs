@@ -9,9 +9,9 @@
 //!
 //! diffusers' blocks use group normalization; a model may use batch normalization instead.
 
-use super::layers::{Conv, Dropout, EitherNorm, Linear, Normalization};
-use super::parameters::{Parameters, Weights};
-use super::unet_choices::{Activation, TimeShift};
+use crate::nn::choices::{Activation, TimeShift};
+use crate::nn::layers::{Conv, Dropout, EitherNorm, Linear, Normalization};
+use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{add, add_channels, affine, scale_shift};
 use crate::tape::{Tape, Tensor};
 
@@ -94,6 +94,6 @@ impl Resnet {
 
 /// x / divisor.
 #[track_caller]
-pub(super) fn divide(t: &mut Tape, x: Tensor, divisor: f32) -> Tensor {
+pub(in crate::nn) fn divide(t: &mut Tape, x: Tensor, divisor: f32) -> Tensor {
     if divisor == 1.0 { x } else { affine(t, x, 1.0 / divisor, 0.0) }
 }

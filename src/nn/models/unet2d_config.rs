@@ -3,10 +3,10 @@
 //! An unsupported value is refused with the key, the value and the supported values. Keys that
 //! `UNet2DModel` does not have are returned, for the caller to print.
 
-use super::config_rules;
-use super::unet_choices::{
+use crate::nn::choices::{
     Activation, ClassEmbedding, DownBlock, MidBlock, Resampling, SampleSize, TimeEmbedding, TimeShift, UpBlock,
 };
+use crate::nn::config_rules::{Rule, check_size, divides, divides_all, head_fits, levels_at_least, positive, rate};
 use crate::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -114,7 +114,7 @@ impl UNet2dConfig {
             return Err(format!("`_class_name` = {class} is not supported: it must be \"UNet2DModel\""));
         }
         let config = UNet2dConfig::from_map(&mut map)?;
-        config_rules::check(&config)?;
+        check(&config)?;
         let informative = |key: &String| key.starts_with('_');
         Ok((config, map.into_iter().map(|(key, _)| key).filter(|key| !informative(key)).collect()))
     }
@@ -144,7 +144,7 @@ impl UNet2dConfig {
     /// # Errors
     /// [`Error::Config`], with values that would fit.
     pub fn validate(&self) -> Result<()> {
-        config_rules::check(self).map_err(Error::Config)
+        check(self).map_err(Error::Config)
     }
 
     /// Checks that it supports images of a size: each level but the last halves it.
@@ -152,7 +152,7 @@ impl UNet2dConfig {
     /// # Errors
     /// [`Error::Config`], with sizes that fit, and the levels that this size allows.
     pub fn check_size(&self, height: u32, width: u32) -> Result<()> {
-        config_rules::check_size(self.levels(), height, width).map_err(Error::Config)
+        check_size(self.levels(), height, width).map_err(Error::Config)
     }
 
     /// Number of levels.
@@ -172,6 +172,70 @@ fn whole(value: &Value) -> Value {
         Some(x) if x.fract() == 0.0 && x.abs() < 1e15 => Value::from(x as i64),
         _ => value.clone(),
     }
+}
+
+/// Checks every rule that does not depend on the size of the images.
+fn check(config: &UNet2dConfig) -> Rule {
+    let levels = config.block_out_channels.len();
+    let list = |key: &str, count: usize| {
+        if count == levels {
+            Ok(())
+        } else {
+            Err(format!("`{key}` has {count} entries, but `block_out_channels` has {levels}: one for each level"))
+        }
+    };
+    list("down_block_types", config.down_block_types.len())?;
+    list("up_block_types", config.up_block_types.len())?;
+    levels_at_least(&config.block_out_channels, 1)?;
+    positive("in_channels", config.in_channels)?;
+    positive("out_channels", config.out_channels)?;
+    positive("layers_per_block", config.layers_per_block)?;
+    for (key, value) in [
+        ("num_class_embeds", config.num_class_embeds),
+        ("time_embedding_dim", config.time_embedding_dim),
+        ("attention_head_dim", config.attention_head_dim),
+    ] {
+        value.map_or(Ok(()), |value| positive(key, value))?;
+    }
+    rate("dropout", config.dropout)?;
+    if config.downsample_padding > 1 {
+        return Err(format!(
+            "`downsample_padding` = {} is not supported: it must be 0 or 1",
+            config.downsample_padding
+        ));
+    }
+    for (key, value) in [("norm_eps", config.norm_eps), ("mid_block_scale_factor", config.mid_block_scale_factor)] {
+        if !(value > 0.0 && value.is_finite()) {
+            return Err(format!("`{key}` = {value} must be a positive number"));
+        }
+    }
+    let frequencies = f64::from(config.block_out_channels[0] / 2);
+    if !(config.freq_shift.is_finite() && config.freq_shift < frequencies) {
+        return Err(format!("`freq_shift` = {} must be less than the {frequencies} frequencies", config.freq_shift));
+    }
+    groups(config)?;
+    heads(config)
+}
+
+fn groups(config: &UNet2dConfig) -> Rule {
+    let levels = &config.block_out_channels;
+    divides_all(levels, "norm_num_groups", config.norm_num_groups)?;
+    match config.attn_norm_num_groups {
+        Some(groups) => divides(levels, "attn_norm_num_groups", groups, levels.len() - 1),
+        None => Ok(()),
+    }
+}
+
+fn heads(config: &UNet2dConfig) -> Rule {
+    let last = config.levels() - 1;
+    let used = |level: usize| {
+        config.down_block_types[level] == DownBlock::Attention
+            || config.up_block_types[last - level] == UpBlock::Attention
+            || (level == last && config.add_attention && config.mid_block_type.is_some())
+    };
+    (0..=last)
+        .filter(|&level| used(level))
+        .try_for_each(|level| head_fits(&config.block_out_channels, level, config.attention_head_dim))
 }
 
 #[cfg(test)]

@@ -10,17 +10,17 @@
 //! y = conv_out(silu(norm(h)))
 //! ```
 
-use super::embedding::{Embedding, sinusoid};
-use super::layers::{Conv, Norm, Normalization};
-use super::network::{Conditions, Model, Network};
-use super::parameters::{Parameters, Weights};
-use super::resnet::ResnetSettings;
-use super::self_attention::SelfAttentionSettings;
-use super::unet_choices::{Activation, DownBlock, TimeShift, UpBlock};
-use super::unet_config::UNet2dConfig;
-use super::unet_levels::{Halving, Levels, LevelsSettings};
+use super::unet2d_config::UNet2dConfig;
 use crate::Result;
 use crate::gpu::Target;
+use crate::nn::blocks::levels::{Halving, Levels, LevelsSettings};
+use crate::nn::blocks::resnet::ResnetSettings;
+use crate::nn::blocks::self_attention::SelfAttentionSettings;
+use crate::nn::choices::{Activation, DownBlock, TimeShift, UpBlock};
+use crate::nn::embedding::{Embedding, sinusoid};
+use crate::nn::layers::{Conv, Norm, Normalization};
+use crate::nn::network::{Conditions, Model, Network};
+use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Padding, affine};
 use crate::tape::{Shape, Tape, Tensor};
 
@@ -69,7 +69,7 @@ impl UNet2d {
     pub fn flops(&self, height: u32, width: u32) -> Result<u64> {
         self.config.check_size(height, width)?;
         let mut t = Tape::new(Target::DISCRETE_GPU);
-        let w = self.parameters.fixed(&mut t, super::PARAMETERS);
+        let w = self.parameters.fixed(&mut t, crate::nn::PARAMETERS);
         let x = t.named("x", Shape::f32([1, self.config.in_channels, height, width]));
         let time = Some(t.named("time", Shape::f32([1, self.time_width()])));
         let labels = self.config.num_class_embeds.map(|_| t.named("labels", Shape::u32([1])));

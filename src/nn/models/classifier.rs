@@ -11,13 +11,13 @@
 //! logits = linear(dropout(features))
 //! ```
 
-use super::config::Config;
-use super::config_rules::{Rule, levels_at_least, positive, rate};
-use super::embedding::{Embedding, sinusoid};
-use super::layers::{BatchNorm, Conv, Dropout, Linear};
-use super::network::{Conditions, Model, Network};
-use super::parameters::{Parameters, Weights};
-use super::unet_choices::Activation;
+use crate::nn::choices::Activation;
+use crate::nn::config::Config;
+use crate::nn::config_rules::{Rule, levels_at_least, positive, rate};
+use crate::nn::embedding::{Embedding, sinusoid};
+use crate::nn::layers::{BatchNorm, Conv, Dropout, Linear};
+use crate::nn::network::{Conditions, Model, Network};
+use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Conv2d, Padding, add, add_channels, global_pool, max_pool};
 use crate::tape::{Tape, Tensor};
 use crate::{Error, Result};
@@ -99,26 +99,27 @@ impl ClassifierConfig {
     fn check_size(&self, height: u32, width: u32) -> Rule {
         let levels = self.block_out_channels.len();
         let least = 1u64 << (levels - 1).min(32);
-        match u64::from(height.min(width)) >= least {
-            true => Ok(()),
-            false => Err(format!(
+        if u64::from(height.min(width)) >= least {
+            Ok(())
+        } else {
+            Err(format!(
                 "images of {height}x{width} do not fit a model of {levels} levels: sides must be at least {least}"
-            )),
+            ))
         }
     }
 }
 
 /// A convolution followed by batch normalization.
 #[derive(Clone, Debug)]
-struct Layer {
+struct ConvNorm {
     conv: Conv,
     norm: BatchNorm,
 }
 
-impl Layer {
-    fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, stride: u32) -> Layer {
+impl ConvNorm {
+    fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, stride: u32) -> ConvNorm {
         let settings = Conv2d { stride, padding: Padding::Same };
-        Layer {
+        ConvNorm {
             conv: Conv::new(p, &format!("{name}.conv"), inputs, outputs, settings),
             norm: BatchNorm::new(p, &format!("{name}.norm"), outputs),
         }
@@ -132,10 +133,10 @@ impl Layer {
 }
 
 #[derive(Clone, Debug)]
-struct Level {
-    first: Layer,
+struct ClassifierLevel {
+    first: ConvNorm,
     time: Option<Linear>,
-    second: Layer,
+    second: ConvNorm,
 }
 
 /// A classifier.
@@ -143,9 +144,9 @@ struct Level {
 pub struct Classifier {
     config: ClassifierConfig,
     parameters: Parameters,
-    stem: Layer,
+    stem: ConvNorm,
     embedding: Option<Embedding>,
-    levels: Vec<Level>,
+    levels: Vec<ClassifierLevel>,
     dropout: Dropout,
     head: Linear,
 }
@@ -161,15 +162,15 @@ impl Classifier {
         let p = &mut parameters;
         let (channels, width) = (&config.block_out_channels, config.time_embedding_dim);
         let stride = if config.downsample == Pooling::Conv { 2 } else { 1 };
-        let stem = Layer::new(p, "stem", config.in_channels, channels[0], 1);
+        let stem = ConvNorm::new(p, "stem", config.in_channels, channels[0], 1);
         let embedding = config.noise_aware.then(|| Embedding::new(p, width, width, None));
         let level = |(i, sides): (usize, &[u32])| {
             let (inputs, outputs) = (sides[0], sides[1]);
             let named = |part: &str| format!("levels.{i}.{part}");
-            Level {
-                first: Layer::new(p, &named("first"), inputs, outputs, stride),
+            ClassifierLevel {
+                first: ConvNorm::new(p, &named("first"), inputs, outputs, stride),
                 time: config.noise_aware.then(|| Linear::new(p, &named("time"), width, outputs)),
-                second: Layer::new(p, &named("second"), outputs, outputs, 1),
+                second: ConvNorm::new(p, &named("second"), outputs, outputs, 1),
             }
         };
         let levels = channels.windows(2).enumerate().map(level).collect();

@@ -8,16 +8,16 @@
 //! each level up: concat with the last kept h, residual block, [attention], ... ; double, except in the last
 //! ```
 
-use super::layers::Conv;
-use super::parameters::{Parameters, Weights};
 use super::resnet::{Resnet, ResnetSettings};
 use super::self_attention::{SelfAttention, SelfAttentionSettings};
+use crate::nn::layers::Conv;
+use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Conv2d, Padding, concat, downsample, upsample};
 use crate::tape::{Tape, Tensor};
 
 /// Settings of the levels.
 #[derive(Clone, Debug)]
-pub(super) struct LevelsSettings<'a> {
+pub(in crate::nn) struct LevelsSettings<'a> {
     /// Channels of each level, from the finest.
     pub channels: &'a [u32],
     /// Residual blocks of a level on the way down; one more on the way up.
@@ -36,7 +36,7 @@ pub(super) struct LevelsSettings<'a> {
 
 /// How maps are halved.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Halving {
+pub(in crate::nn) enum Halving {
     /// By a convolution of 3x3 with stride 2.
     Conv(Padding),
     /// By the mean of each 2x2 pixels.
@@ -45,12 +45,12 @@ pub(super) enum Halving {
 
 /// A residual block, and the self-attention after it.
 #[derive(Clone, Debug)]
-struct Layer {
+struct LevelLayer {
     resnet: Resnet,
     attention: Option<SelfAttention>,
 }
 
-impl Layer {
+impl LevelLayer {
     #[track_caller]
     fn forward(&self, t: &mut Tape, w: &Weights, h: Tensor, e: Tensor) -> Tensor {
         let h = self.resnet.forward(t, w, h, e);
@@ -82,15 +82,15 @@ impl Resample {
 
 #[derive(Clone, Debug)]
 struct Level {
-    layers: Vec<Layer>,
+    layers: Vec<LevelLayer>,
     resample: Option<Resample>,
 }
 
 /// The levels down and up, and the blocks between them.
 #[derive(Clone, Debug)]
-pub(super) struct Levels {
+pub(in crate::nn) struct Levels {
     down: Vec<Level>,
-    mid: Vec<Layer>,
+    mid: Vec<LevelLayer>,
     up: Vec<Level>,
 }
 
@@ -142,7 +142,7 @@ fn down(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Vec<Level> {
             let resnet = Resnet::new(p, &format!("{name}.resnets.{j}"), inputs, outputs, settings.resnet);
             let attention = settings.down[i]
                 .map(|attention| SelfAttention::new(p, &format!("{name}.attentions.{j}"), outputs, attention));
-            Layer { resnet, attention }
+            LevelLayer { resnet, attention }
         };
         let layers = (0..settings.layers).map(|j| layer(p, j)).collect();
         let resample = (i + 1 < channels.len()).then(|| match settings.halving {
@@ -157,14 +157,14 @@ fn down(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Vec<Level> {
     channels.iter().enumerate().map(level).collect()
 }
 
-fn mid(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Vec<Layer> {
+fn mid(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Vec<LevelLayer> {
     let Some((resnet, attention)) = settings.mid else { return vec![] };
     let channels = settings.channels[settings.channels.len() - 1];
     let block = |p: &mut Parameters, name: &str| Resnet::new(p, name, channels, channels, resnet);
     let first = block(p, "mid_block.resnets.0");
     let attention = attention.map(|attention| SelfAttention::new(p, "mid_block.attentions.0", channels, attention));
     let second = block(p, "mid_block.resnets.1");
-    vec![Layer { resnet: first, attention }, Layer { resnet: second, attention: None }]
+    vec![LevelLayer { resnet: first, attention }, LevelLayer { resnet: second, attention: None }]
 }
 
 fn up(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Vec<Level> {
@@ -179,7 +179,7 @@ fn up(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Vec<Level> {
             let resnet = Resnet::new(p, &format!("{name}.resnets.{j}"), hidden + kept, outputs, settings.resnet);
             let attention = settings.up[i]
                 .map(|attention| SelfAttention::new(p, &format!("{name}.attentions.{j}"), outputs, attention));
-            Layer { resnet, attention }
+            LevelLayer { resnet, attention }
         };
         let layers = (0..=settings.layers).map(|j| layer(p, j)).collect();
         let resample =

@@ -9,16 +9,16 @@
 //! block: y = shortcut(x) + conv2(dropout(relu(norm2(conv1(relu(norm1(x))) + time(e)))))
 //! ```
 
-use super::config::Config;
-use super::config_rules::{Rule, check_size, divides_all, head_fits, levels_at_least, positive, rate};
-use super::embedding::{Embedding, sinusoid};
-use super::layers::{BatchNorm, Conv, Normalization};
-use super::network::{Conditions, Model, Network};
-use super::parameters::{Parameters, Weights};
-use super::resnet::ResnetSettings;
-use super::self_attention::SelfAttentionSettings;
-use super::unet_choices::{Activation, TimeShift};
-use super::unet_levels::{Halving, Levels, LevelsSettings};
+use crate::nn::blocks::levels::{Halving, Levels, LevelsSettings};
+use crate::nn::blocks::resnet::ResnetSettings;
+use crate::nn::blocks::self_attention::SelfAttentionSettings;
+use crate::nn::choices::{Activation, TimeShift};
+use crate::nn::config::Config;
+use crate::nn::config_rules::{Rule, check_size, divides_all, head_fits, levels_at_least, positive, rate};
+use crate::nn::embedding::{Embedding, sinusoid};
+use crate::nn::layers::{BatchNorm, Conv, Normalization};
+use crate::nn::network::{Conditions, Model, Network};
+use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Padding, relu};
 use crate::tape::{Tape, Tensor};
 use crate::{Error, Result};

@@ -14,12 +14,12 @@
 //! map(class) = linear_2(relu(table[label]))              a table's row is a linear layer of the one-hot label
 //! ```
 
-use super::config::Config;
-use super::config_rules::{Rule, check_size, levels_at_least, positive};
-use super::layers::{BatchNorm, Conv, Linear};
-use super::network::{Conditions, Model, Network};
-use super::parameters::{Initial, ParameterId, Parameters, Weights};
-use super::unet_choices::Activation;
+use crate::nn::choices::Activation;
+use crate::nn::config::Config;
+use crate::nn::config_rules::{Rule, check_size, levels_at_least, positive};
+use crate::nn::layers::{BatchNorm, Conv, Linear};
+use crate::nn::network::{Conditions, Model, Network};
+use crate::nn::parameters::{Initial, ParameterId, Parameters, Weights};
 use crate::ops::{concat, embedding, max_pool, relu, upsample};
 use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
@@ -252,11 +252,12 @@ impl Network for PlainUNet {
 
     fn check_size(&self, height: u32, width: u32) -> Result<()> {
         let [h, w] = self.config.sample_size;
-        match [height, width] == [h, w] {
-            true => Ok(()),
-            false => Err(Error::Config(format!(
+        if [height, width] == [h, w] {
+            Ok(())
+        } else {
+            Err(Error::Config(format!(
                 "images of {height}x{width} do not fit a PlainUNet whose `sample_size` is {h}x{w}: it has weights for each pixel"
-            ))),
+            )))
         }
     }
 

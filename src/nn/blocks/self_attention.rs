@@ -6,9 +6,9 @@
 //! y = (x + linear(attention(q, k, v))) / divisor
 //! ```
 
-use super::layers::{Linear, Norm};
-use super::parameters::{Parameters, Weights};
 use super::resnet::divide;
+use crate::nn::layers::{Linear, Norm};
+use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{add, attention};
 use crate::tape::{Shape, Tape, Tensor};
 
