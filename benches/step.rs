@@ -1,16 +1,20 @@
-//! Times whole steps, as a user meets them:
+//! Times whole steps:
 //!
 //!     cargo bench --bench step -- [--preset NAME] [--size tiny|small|base] [--batch N] [--steps N] [--guidance W] [--adapter A]
 //!
-//! - training: images a second, all of a step (batch, noise, network, gradients, clipping, AdamW, average);
-//! - sampling: image-steps a second (one image moved by one DDIM step; with guidance it costs two evaluations of the network);
-//! - the host's part of a replayed step: CPU time that the calling thread spends in `Program::run`: our own code, wgpu's, and what the
-//!   driver does on that thread while commands are recorded, but not what it does on threads of its own;
-//! - memory: planned, and the peak of the process after training (where the system tells it);
-//! - the first training step, from the start of a process of its own to the end of the step: once with Mesa's cache of compiled kernels
-//!   empty, once with what the first left there. Other drivers keep caches elsewhere, which are not emptied.
+//! - training: images per second, for a whole step (batch, noise, network, gradients, clipping, AdamW,
+//!   moving average);
+//! - sampling: image-steps per second (one image moved by one DDIM step; guidance doubles the cost);
+//! - the host's part of a replayed step: CPU time of the calling thread in `Program::run`. It contains
+//!   our code, wgpu's, and the driver's work on that thread while commands are recorded, but not the
+//!   driver's other threads;
+//! - memory: planned, and the peak of the process after training, if the system reports it;
+//! - the first training step, from the start of a separate process to the end of the step: once with an
+//!   empty Mesa shader cache, once with the cache that the first left. Caches of other drivers are
+//!   not emptied.
 //!
-//! Times are medians; on a machine that does other work too, the CPU time of all threads tells more. It measures, and asserts nothing.
+//! Times are medians. On a machine that does other work, the CPU time of all threads says more. It
+//! measures and asserts nothing.
 
 #[path = "common/clock.rs"]
 mod clock;
@@ -21,7 +25,7 @@ use degrain::diffusion::{Generator, Request};
 use degrain::gpu::{Context, Submission};
 use degrain::nn::PARAMETERS;
 use degrain::tape::{Program, Summary};
-use degrain::train::{self, Session, Settings, Size};
+use degrain::train::{Settings, Size, Trainer};
 use degrain::{Error, Result};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -30,33 +34,33 @@ use std::time::{Duration, Instant};
 
 /// Steps before the first that counts.
 const WARM_UP: usize = 2;
-/// What a child process says when its first step is over.
+/// What a child process prints after its first step.
 const DONE: &str = "first step done";
 
 #[derive(Parser)]
 struct Options {
-    /// The model and its process
+    /// Preset [default: ddpm]
     #[arg(long)]
     preset: Option<String>,
-    /// Width of the model; by the adapter's class unless given
+    /// Size of the model [default: tiny on a CPU, base on a GPU]
     #[arg(long, value_enum)]
     size: Option<Size>,
-    /// Images in a step; the preset's unless given
+    /// Images per step [default: the preset's]
     #[arg(long)]
     batch: Option<u32>,
-    /// Steps of training and of sampling that are timed
+    /// Number of training steps and of sampling steps to time
     #[arg(long, default_value_t = 10)]
     steps: usize,
     /// Scale of guidance in sampling; 1 is none
     #[arg(long, default_value_t = 1.0)]
     guidance: f32,
-    /// Number of an adapter, or a part of its name
+    /// Adapter, by number or part of its name [default: the fastest]
     #[arg(long)]
     adapter: Option<String>,
-    /// Make one training step in this process and say so
+    /// Make one training step in this process and print a line
     #[arg(long, hide = true)]
     first_step: bool,
-    /// Said by `cargo bench`
+    /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -76,22 +80,20 @@ fn main() -> ExitCode {
 fn measure(options: &Options) -> Result<()> {
     let [cold, warm] = first_steps()?;
     let ctx = Context::open(options.adapter.as_deref())?;
-    let session = open(&ctx, options)?;
-    let (config, objective) = (&session.config, &session.objective);
+    let mut training = Training::new(open(&ctx, options)?)?;
+    let config = training.trainer.config().clone();
     println!("{}, {}, {}", ctx.gpu.adapter(), ctx.target(), today());
     println!(
         "{:?}: {} parameters, batches of {}, medians of {} steps after {WARM_UP}",
         config.size,
-        objective.model().parameters().count(),
+        training.trainer.objective().model().parameters().count(),
         config.batch,
         options.steps
     );
     row("first step, cache empty", &cold.to_string());
     row("first step, cache warm", &warm.to_string());
 
-    let mut ctx = ctx.fork();
-    let training = Training::new(&mut ctx, &session)?;
-    let times = Times::of(&ctx, options.steps, |n| training.step(&ctx, &session, n))?;
+    let times = Times::measure(training.trainer.context(), options.steps, |n| training.step(n))?;
     let Summary { calls, pipelines, slots, slot_bytes, unshared_bytes, memory_bytes, flops, .. } = training.summary;
     row("training", &times.rate(config.batch, "images/s"));
     row("  a step", &times.to_string());
@@ -102,26 +104,35 @@ fn measure(options: &Options) -> Result<()> {
     );
     let mb = |bytes: u64| bytes as f64 * 1e-6;
     row("  slots", &format!("{:.1} MB in {slots} buffers ({:.1} MB unshared)", mb(slot_bytes), mb(unshared_bytes)));
-    row("  named memory", &format!("{:.1} MB", mb(memory_bytes)));
+    row("  named buffers", &format!("{:.1} MB", mb(memory_bytes)));
     row(
         "  peak of the process",
-        &peak_memory().map_or("not told by this system".into(), |bytes| format!("{:.1} MB", mb(bytes))),
+        &peak_memory().map_or("not reported by this system".into(), |bytes| format!("{:.1} MB", mb(bytes))),
     );
 
-    let (Some(model), Some(scheduler)) = (objective.denoiser(PARAMETERS), objective.scheduler()) else { return Ok(()) };
+    sampling(&mut training.trainer, options)
+}
+
+fn sampling(trainer: &mut Trainer, options: &Options) -> Result<()> {
+    let objective = trainer.objective().clone();
+    let model = objective.generative().and_then(|model| model.denoiser(PARAMETERS));
+    let (Some(model), Some(scheduler)) = (model, objective.scheduler()) else { return Ok(()) };
     let (plan, _) = scheduler.plan_for(model.process, 50)?;
+    let config = trainer.config();
     let request = Request {
         batch: config.batch,
-        image: session.dataset.shape(),
+        image: trainer.dataset().shape(),
         guidance: options.guidance,
         guidance_rescale: 0.0,
         classifier: None,
         seed: 0,
     };
-    let generator = Generator::new(&mut ctx, &model, &plan, &request, "bench")?;
-    generator.begin(&ctx, 0, &vec![0; config.batch as usize], None)?;
-    let times = Times::of(&ctx, options.steps, |n| generator.submit(&ctx, n % generator.stages(), 0))?;
-    row(&format!("sampling, guidance {}", options.guidance), &times.rate(config.batch, "image-steps/s"));
+    let batch = config.batch;
+    let ctx = trainer.context_mut();
+    let generator = Generator::new(ctx, &model, &plan, &request, "bench")?;
+    generator.begin(ctx, 0, &vec![0; batch as usize], None)?;
+    let times = Times::measure(ctx, options.steps, |n| generator.submit(ctx, n % generator.stages(), 0))?;
+    row(&format!("sampling, guidance {}", options.guidance), &times.rate(batch, "image-steps/s"));
     row("  a step", &times.to_string());
     Ok(())
 }
@@ -130,8 +141,8 @@ fn row(name: &str, value: &str) {
     println!("{name:26} {value}");
 }
 
-fn open(ctx: &Context, options: &Options) -> Result<Session> {
-    Session::open(
+fn open(ctx: &Context, options: &Options) -> Result<Trainer> {
+    Trainer::new(
         ctx,
         Settings { preset: options.preset.clone(), size: options.size, batch: options.batch, ..Settings::default() },
     )
@@ -139,23 +150,23 @@ fn open(ctx: &Context, options: &Options) -> Result<Session> {
 
 /// The training program with fresh parameters.
 struct Training {
+    trainer: Trainer,
     program: Program,
     summary: Summary,
 }
 
 impl Training {
-    fn new(ctx: &mut Context, session: &Session) -> Result<Training> {
-        let (job, config) = (session.job(), &session.config);
-        job.load(ctx)?;
-        let tape = job.training(ctx.target());
-        let program = Program::compile(ctx, &tape)?;
-        let parameters = session.objective.model().parameters();
-        parameters.write(ctx, PARAMETERS, &parameters.initialize(config.seed, config.initialization))?;
-        Ok(Training { program, summary: tape.summary() })
+    fn new(mut trainer: Trainer) -> Result<Training> {
+        trainer.upload()?;
+        trainer.initialize()?;
+        let tape = trainer.training_tape();
+        let program = Program::compile(trainer.context_mut(), &tape)?;
+        Ok(Training { trainer, program, summary: tape.summary() })
     }
 
-    fn step(&self, ctx: &Context, session: &Session, n: u32) -> Result<Submission> {
-        self.program.run(ctx, &train::step(&session.config, session.job().training_images(), n))
+    /// The step after `finished` steps.
+    fn step(&self, finished: u32) -> Result<Submission> {
+        self.program.run(self.trainer.context(), &self.trainer.step_uniforms(finished))
     }
 }
 
@@ -170,7 +181,7 @@ struct Times {
 }
 
 impl Times {
-    fn of(ctx: &Context, steps: usize, run: impl Fn(u32) -> Result<Submission>) -> Result<Times> {
+    fn measure(ctx: &Context, steps: usize, run: impl Fn(u32) -> Result<Submission>) -> Result<Times> {
         let [mut wall, mut cpu, mut host] = [(); 3].map(|()| Vec::new());
         for n in 0..WARM_UP + steps.max(1) {
             let (start, all, own) = (Instant::now(), process_time(), thread_time());
@@ -208,16 +219,13 @@ fn median(mut times: Vec<Duration>) -> f64 {
 /// One training step in this process.
 fn first_step(options: &Options) -> Result<()> {
     let ctx = Context::open(options.adapter.as_deref())?;
-    let session = open(&ctx, options)?;
-    let mut ctx = ctx.fork();
-    let training = Training::new(&mut ctx, &session)?;
-    let ticket = training.step(&ctx, &session, 0)?;
-    ctx.wait_for(&ticket)?;
+    let training = Training::new(open(&ctx, options)?)?;
+    ctx.wait_for(&training.step(0)?)?;
     println!("{DONE} {}", process_time().as_secs_f64());
     Ok(())
 }
 
-/// What a first step took.
+/// The cost of a first step.
 struct First {
     wall: f64,
     cpu: f64,
@@ -237,7 +245,7 @@ fn first_steps() -> Result<[First; 2]> {
 }
 
 fn child(cache: &Path) -> Result<First> {
-    let failed = |what: String| Error::Config(format!("the process that makes a first step: {what}"));
+    let failed = |what: String| Error::Config(format!("the process of the first step: {what}"));
     let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
     let started = Instant::now();
     let mut child = Command::new(program)

@@ -1,26 +1,26 @@
-//! The four runs that a first comparison needs: linear and cosine schedule, with and without attention, all else equal. Each is trained (or gone
-//! on with, or left alone if it is finished) and sampled from the same noise.
+//! The four runs of a first comparison: linear and cosine schedule, with and without attention, all
+//! else equal. Each is trained and sampled from the same noise. An interrupted run is continued, and
+//! a finished one is left alone.
 
 use clap::Parser;
 use degrain::diffusion::BetaSchedule;
-use degrain::diffusion::pipeline::checkpoints;
 use degrain::files::print;
 use degrain::gpu::Context;
-use degrain::output::{Layout, Picture, stack};
-use degrain::train::{self, Outcome, Session, Settings, Start, on_interrupt};
+use degrain::output::{Layout, Picture, jsonl, stack};
+use degrain::train::{Config, LogEntry, Outcome, Settings, Trainer, on_interrupt};
 use degrain::{Error, Result, cli};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-/// Trains and samples {linear, cosine} x {attention, none}; called again, it goes on where it was
+/// Trains and samples {linear, cosine} x {attention, none}; called again, it continues where it stopped
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Adapter, by number or part of its name
+    /// Adapter, by number or part of its name [default: the fastest]
     #[arg(long)]
     adapter: Option<String>,
-    #[command(flatten, next_help_heading = "Settings of all four runs (over the preset's)")]
+    #[command(flatten, next_help_heading = "Settings of all four runs [default: the preset's]")]
     settings: Settings,
 }
 
@@ -32,7 +32,7 @@ fn run(arguments: Arguments) -> Result<()> {
     let asked = &arguments.settings;
     for (option, given) in [("schedule", asked.schedule.is_some()), ("attention", asked.attention.is_some())] {
         if given {
-            return Err(Error::Config(format!("--{option}: it is what the four runs differ in")));
+            return Err(Error::Config(format!("--{option}: the four runs differ in it, so it cannot be set")));
         }
     }
     let ctx = Context::open(arguments.adapter.as_deref())?;
@@ -44,7 +44,7 @@ fn run(arguments: Arguments) -> Result<()> {
             let folder = out.join(format!("{schedule}-{}", if attention { "attention" } else { "none" }));
             let settings = settings(asked.clone(), &ctx, schedule, attention, &folder)?;
             if !train_one(&ctx, settings, &interrupted)? {
-                return print("stopped and saved: call the same command again to go on\n");
+                return print("stopped and saved: run the same command again to continue\n");
             }
             rows.push(row(&folder)?);
         }
@@ -68,21 +68,17 @@ fn settings(asked: Settings, ctx: &Context, schedule: &str, attention: bool, fol
 }
 
 /// Trains a run to its end, from its last checkpoint if it has one; false if it was interrupted.
-fn train_one(ctx: &Context, settings: Settings, interrupted: &AtomicBool) -> Result<bool> {
-    let session = Session::open(ctx, settings)?;
-    let folder = &session.config.out;
-    let last = if folder.is_dir() { checkpoints(folder)?.pop() } else { None };
-    if last.as_ref().is_some_and(|(step, _)| *step >= session.config.steps) {
-        print(format!("{}: finished\n", folder.display()))?;
+fn train_one(ctx: &Context, settings: Settings, stop: &AtomicBool) -> Result<bool> {
+    let mut trainer = Trainer::new(ctx, settings)?.resume_or_start()?;
+    if trainer.finished_steps() >= trainer.config().steps {
+        print(format!("{}: finished\n", trainer.config().out.display()))?;
         return Ok(true);
     }
-    print(session.describe(ctx))?;
-    let resume = last.map(|(_, checkpoint)| checkpoint);
-    let start = Start { folder, resume: resume.as_deref(), stop_after: None, dataset: &session.dataset, interrupted };
-    Ok(train::run(&mut ctx.fork(), &session.job(), &start)? == Outcome::Finished)
+    print(trainer.describe())?;
+    Ok(trainer.run(stop)? == Outcome::Finished)
 }
 
-/// What a finished run has to show.
+/// The results of a finished run.
 struct Row {
     name: String,
     loss: f64,
@@ -91,13 +87,16 @@ struct Row {
 
 fn row(folder: &Path) -> Result<Row> {
     let log = folder.join("log.jsonl");
-    let text = std::fs::read_to_string(&log).map_err(Error::io(&log))?;
-    let values = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let loss = values.filter_map(|line| line.get("validation_loss")?.as_f64()).next_back();
-    let steps = train::read_config(folder)?.steps;
+    let losses = jsonl::read(&log)?.into_iter().filter_map(|entry| match entry {
+        LogEntry::Validation { validation_loss, .. } => Some(validation_loss),
+        _ => None,
+    });
+    let steps = Config::read(folder)?.steps;
     Ok(Row {
         name: folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-        loss: loss.ok_or_else(|| Error::file(&log, "holds no validation: train with --validation-count above 0"))?,
+        loss: losses
+            .last()
+            .ok_or_else(|| Error::file(&log, "holds no validation: train with --validation-count above 0"))?,
         picture: folder.join(format!("samples/averaged-{steps:06}.png")),
     })
 }

@@ -1,11 +1,10 @@
 //! Trains a diffusion model: `train` alone trains a class-conditional DDPM on the bundled MNIST.
 
 use clap::Parser;
-use degrain::diffusion::pipeline::checkpoints;
 use degrain::files::print;
 use degrain::gpu::{Context, list_adapters};
-use degrain::train::{self, Outcome, Session, Settings, Start, on_interrupt};
-use degrain::{Error, Result, cli};
+use degrain::train::{Inspection, Outcome, Settings, Trainer, on_interrupt};
+use degrain::{Result, cli};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,34 +12,34 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Settings from a TOML file, such as a run's config.toml
+    /// TOML file of settings, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Go on with the last checkpoint of this run folder, with its settings; others may be given anew
+    /// Continue this run from its last checkpoint, with its settings; given options override them
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "preset", "size", "config"])]
     resume: Option<PathBuf>,
-    /// Save and stop after this many steps in all
+    /// Save and stop after this many finished steps, counted from the start of the run
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<u32>,
-    /// Adapter, by number or part of its name
+    /// Adapter, by number or part of its name [default: the fastest]
     #[arg(long)]
     adapter: Option<String>,
     /// List the adapters and stop
     #[arg(long)]
     list_adapters: bool,
-    /// Print model, parameters, planned memory, pipelines and FLOPs of a step, and stop
+    /// Print the model, and the kernel calls, FLOPs and memory of a training step, and stop
     #[arg(long)]
     dry_run: bool,
-    /// Print every kernel call of a step, and stop
+    /// Print every kernel call of a training step, and stop
     #[arg(long)]
     listing: bool,
-    /// Measure every kernel call of a step on the device, and stop
+    /// Measure the time of every kernel of a training step, and stop
     #[arg(long)]
     profile: bool,
-    /// Check every kernel call of a step against its reference, and stop
+    /// Check every kernel call of a training step against its reference, and stop
     #[arg(long)]
     verify: bool,
-    #[command(flatten, next_help_heading = "Settings (over those of --config, which are over the preset's)")]
+    #[command(flatten, next_help_heading = "Settings [default: those of --config, then the preset's]")]
     settings: Settings,
 }
 
@@ -54,56 +53,29 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     let ctx = Context::open(arguments.adapter.as_deref())?;
     let settings = match (&arguments.resume, &arguments.config) {
-        (Some(run), _) => {
-            // The folder may have been moved since.
-            let here = Settings { out: Some(run.clone()), ..arguments.settings };
-            here.or(Settings::from(train::read_config(run)?))
-        }
+        (Some(run), _) => arguments.settings.or_those_of_run(run)?,
         (None, Some(file)) => arguments.settings.or(Settings::read(file)?),
         (None, None) => arguments.settings,
     };
-    let session = Session::open(&ctx, settings)?;
-    print(session.describe(&ctx))?;
-    let mut ctx = ctx.fork();
+    let mut trainer = Trainer::new(&ctx, settings)?.stop_after(arguments.stop_after);
+    print(trainer.describe())?;
     if arguments.dry_run || arguments.listing || arguments.profile || arguments.verify {
-        return session.inspect(&mut ctx, arguments.listing, arguments.profile, arguments.verify);
+        let Arguments { listing, profile, verify, .. } = arguments;
+        return trainer.inspect(Inspection { listing, profile, verify });
     }
-
-    let folder = session.config.out.clone();
-    let resume = match &arguments.resume {
-        Some(run) => {
-            let none = || {
-                let file = run.join("config.toml");
-                Error::file(run, format!("holds no checkpoint yet: start it again with --config {}", file.display()))
-            };
-            Some(checkpoints(run)?.pop().map(|(_, folder)| folder).ok_or_else(none)?)
-        }
-        None => {
-            train::refuse_to_overwrite(&folder)?;
-            None
-        }
-    };
-    let interrupted = on_interrupt()?;
-    let start = Start {
-        dataset: &session.dataset,
-        folder: &folder,
-        resume: resume.as_deref(),
-        stop_after: arguments.stop_after,
-        interrupted: &interrupted,
-    };
-    match train::run(&mut ctx, &session.job(), &start)? {
-        Outcome::Finished => print(format!(
-            "finished: {}. Look at its pictures{}\n",
-            folder.display(),
-            match session.objective.draws() {
-                true =>
-                    format!(", or draw more:\n  cargo run --release --bin sample -- --checkpoint {}", folder.display()),
-                false => String::new(),
-            }
-        )),
+    if arguments.resume.is_some() {
+        trainer = trainer.resume()?;
+    }
+    let outcome = trainer.run(&*on_interrupt()?)?;
+    let folder = trainer.config().out.display();
+    match outcome {
         Outcome::Stopped(step) => print(format!(
-            "stopped after step {step} and saved. Go on with:\n  cargo run --release --bin train -- --resume {}\n",
-            folder.display()
+            "stopped after step {step} and saved. Continue with:\n  cargo run --release --bin train -- --resume {folder}\n"
         )),
+        Outcome::Finished if trainer.objective().generative().is_some() => print(format!(
+            "finished: {folder}. Look at its images, or sample more:\n  \
+             cargo run --release --bin sample -- --checkpoint {folder}\n"
+        )),
+        Outcome::Finished => print(format!("finished: {folder}\n")),
     }
 }

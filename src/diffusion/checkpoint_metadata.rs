@@ -14,8 +14,8 @@ use std::path::Path;
 pub struct CheckpointMetadata {
     /// Steps trained.
     pub step: u32,
-    /// Seconds trained.
-    pub seconds: f64,
+    /// Seconds spent on them.
+    pub seconds: RunSeconds,
     /// Name of the data set.
     pub dataset: String,
     /// Names of the classes.
@@ -34,6 +34,17 @@ pub struct CheckpointMetadata {
     /// How the run drew its samples: what `sample` does unless told otherwise.
     #[serde(default)]
     pub sampling: Option<Sampling>,
+}
+
+/// Seconds of wall time that a run has spent, over all its parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunSeconds {
+    /// On training steps and checkpoints.
+    pub trained: f64,
+    /// On validations and evaluations.
+    pub evaluated: f64,
+    /// On grids of samples.
+    pub sampled: f64,
 }
 
 /// A way of drawing samples.

@@ -26,7 +26,7 @@ pub mod spacing;
 pub mod variational;
 pub mod weighting;
 
-pub use checkpoint_metadata::{CheckpointMetadata, Sampling};
+pub use checkpoint_metadata::{CheckpointMetadata, RunSeconds, Sampling};
 pub use denoiser::{ClassifierGuide, Denoiser};
 pub use generator::{Generator, Request};
 pub use guidance::Labels;

@@ -100,7 +100,17 @@ impl EvalTarget {
             parameters: model.parameters().count() as u64,
         };
         let run = run.map(Path::to_path_buf);
-        Ok(EvalTarget { source, info, training_seconds: card.seconds, run, settings, train, test, padding, warnings })
+        Ok(EvalTarget {
+            source,
+            info,
+            training_seconds: card.seconds.trained,
+            run,
+            settings,
+            train,
+            test,
+            padding,
+            warnings,
+        })
     }
 
     /// Reads images from an npz archive as guided-diffusion's scripts write it: `arr_0` u8

@@ -80,6 +80,11 @@ impl Gpu {
         self.device.limits().max_storage_buffer_binding_size
     }
 
+    /// Whether the device can measure the time of its kernels.
+    pub fn has_time_stamps(&self) -> bool {
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     /// Uses `text` for a shader or for a file of the prelude (`prelude/common`) from now on; `None`
     /// restores its own. The mutation tests need it.
     pub fn replace_shader(&self, name: &str, text: Option<String>) {

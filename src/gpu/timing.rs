@@ -11,7 +11,7 @@ impl CommandList {
     /// # Errors
     /// [`Error::Device`] if the device has no time stamps or was lost.
     pub fn run_timed(&self, ctx: &Context, step: &[u8]) -> Result<Vec<f64>> {
-        if !ctx.gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        if !ctx.gpu.has_time_stamps() {
             return Err(Error::Device(format!(
                 "{} has no time stamps, so --profile cannot measure it",
                 ctx.gpu.adapter()

@@ -65,19 +65,34 @@ impl Op for Roofline {
     }
 }
 
-/// Measures the peaks of a device: a copy of 128 MiB (or the largest binding), which no cache holds, and multiply-adds for about 20 ms.
+/// Measures the peaks of a device: a copy of 128 MiB (or the largest binding), which no cache holds,
+/// and multiply-adds for about 20 ms.
 ///
 /// # Errors
-/// The device's, or it has no time stamps.
+/// The device has no time stamps.
 pub fn measure_peaks(ctx: &Context) -> Result<Peaks> {
     let largest = ctx.gpu.max_binding().min(128 << 20) as u32 / 4;
     let bytes = 8.0 * f64::from(largest) / time(ctx, Roofline::Copy, largest)?;
-    let (count, mut rounds) = (1 << 17, 1);
+    Ok(Peaks { flops: measure_flops(ctx)?, bytes })
+}
+
+/// Measures the peak FLOP/s of a device, as [`measure_peaks`] does, in well under a second. `None` if
+/// the device has no time stamps.
+///
+/// # Errors
+/// A device that was lost.
+pub fn measure_peak_flops(ctx: &Context) -> Result<Option<f64>> {
+    if ctx.gpu.has_time_stamps() { measure_flops(ctx).map(Some) } else { Ok(None) }
+}
+
+fn measure_flops(ctx: &Context) -> Result<f64> {
+    let count = 1 << 17;
+    let mut rounds = 1;
     loop {
         let op = Roofline::MultiplyAdd { rounds };
         let seconds = time(ctx, op, count)?;
         if seconds > 0.01 || rounds > 4096 {
-            return Ok(Peaks { flops: op.flops(&[Shape::f32([count])]) as f64 / seconds, bytes });
+            return Ok(op.flops(&[Shape::f32([count])]) as f64 / seconds);
         }
         rounds = (f64::from(rounds) * (0.02 / seconds).clamp(2.0, 64.0)) as u32;
     }

@@ -101,7 +101,7 @@ impl fmt::Display for Summary {
 }
 
 /// A number with three digits and a unit: `3.70 GFLOP`.
-pub(super) fn scaled(value: f64, unit: &str) -> String {
+pub(crate) fn scaled(value: f64, unit: &str) -> String {
     let steps = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     let (size, prefix) = steps.into_iter().find(|(size, _)| value.abs() >= *size * 0.9995).unwrap_or((1.0, ""));
     let value = value / size;

@@ -22,6 +22,7 @@ pub use array::Array;
 pub use check::{Checker, Mismatch, POISON, tolerance};
 pub use emit::{Dispatch, Kernel};
 pub use listing::Summary;
+pub(crate) use listing::scaled;
 pub use memory_plan::{Plan, PlanOptions};
 pub use op::{Case, Draw, Fill, Node, Op, Operator};
 pub use profile::{Peaks, Profile, Row, call_times};

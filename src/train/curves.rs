@@ -1,11 +1,11 @@
-//! The curves of a run, drawn at its end as PNG and SVG.
+//! The curves of a run, plotted at its end as PNG and SVG.
 
 use super::log_entry::LogEntry;
 use crate::Result;
 use crate::output::Plot;
 use std::path::Path;
 
-/// What curves are drawn of: (step, value).
+/// Points (step, value) of each curve.
 #[derive(Clone, Debug, Default)]
 pub struct Curves {
     losses: Vec<(f64, f64)>,
@@ -16,10 +16,10 @@ pub struct Curves {
 }
 
 impl Curves {
-    /// Takes up a line of the log.
-    pub fn add(&mut self, line: &LogEntry) {
-        let step = f64::from(line.number());
-        match *line {
+    /// Adds the points of a log entry.
+    pub fn add(&mut self, entry: &LogEntry) {
+        let step = f64::from(entry.step());
+        match *entry {
             LogEntry::Step { loss, loss_by_quarter, .. } => {
                 self.losses.push((step, loss));
                 for (series, value) in self.quarters.iter_mut().zip(loss_by_quarter) {
@@ -34,7 +34,7 @@ impl Curves {
         }
     }
 
-    /// Draws `loss`, and where there were evaluations `bound` and `frechet_distance`, into the folder of a run.
+    /// Plots `loss`, and after evaluations `bound` and `frechet_distance`, into the folder of a run.
     ///
     /// # Errors
     /// A full disk.
@@ -45,16 +45,13 @@ impl Curves {
             plot = plot.smoothed(&format!("t in quarter {}", number + 1), quarter, span);
         }
         save(&plot.line("validation", &self.validations), folder, "loss")?;
-        let bound = Plot::new("Variational bound", "step", "bits a dimension").line("held-back images", &self.bounds);
-        let distance = Plot::new("Frechet distance", "step", "distance to training images")
-            .logarithmic()
-            .line("averaged weights", &self.frechet_distances);
-        for (points, plot, name) in
-            [(&self.bounds, bound, "bound"), (&self.frechet_distances, distance, "frechet_distance")]
-        {
-            if !points.is_empty() {
-                save(&plot, folder, name)?;
-            }
+        if !self.bounds.is_empty() {
+            let plot = Plot::new("Variational bound", "step", "bits per dimension");
+            save(&plot.line("validation images", &self.bounds), folder, "bound")?;
+        }
+        if !self.frechet_distances.is_empty() {
+            let plot = Plot::new("Frechet distance", "step", "distance to training images").logarithmic();
+            save(&plot.line("averaged weights", &self.frechet_distances), folder, "frechet_distance")?;
         }
         Ok(())
     }

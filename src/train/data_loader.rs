@@ -1,8 +1,8 @@
-//! How images reach the device: all of them before training where the device can bind them, otherwise chunk after chunk, gathered by a thread
-//! of their own. Both give the same batches, bit for bit: a streamed chunk holds the images that the permutation would have chosen.
+//! How images reach the device: all of them before training if the device can bind them, otherwise
+//! in chunks that a separate thread gathers. Both give the same batches, bit for bit: a streamed
+//! chunk holds the images that the permutation would have chosen.
 
-use super::choices::{RandomFlip, Storage};
-use super::settings::Config;
+use super::config::{Config, RandomFlip, Storage};
 use super::step_uniforms;
 use crate::data::{Dataset, Stream};
 use crate::gpu::Context;
@@ -11,16 +11,26 @@ use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
 use std::sync::Arc;
 
-/// Batches of a chunk: a multiple of four, so that chunks begin at whole words whatever the size of an image.
+/// Batches per chunk: a multiple of four, so that chunks start at whole words whatever the size of
+/// an image.
 const CHUNK: u32 = 16;
 /// Chunks in the ring on the device: one is used while the other is written.
 const CHUNKS: u32 = 2;
 
-const IMAGES: [&str; 2] = ["data.images", "data.labels"];
-const RING: [&str; 2] = ["data.ring.images", "data.ring.labels"];
-const HELD_BACK: [&str; 2] = ["data.held_back.images", "data.held_back.labels"];
+/// The names of two buffers that belong together.
+struct ImageBuffers {
+    pixels: &'static str,
+    labels: &'static str,
+}
 
-/// A way for the images to reach the device.
+/// The whole data set, if it fits.
+const ALL: ImageBuffers = ImageBuffers { pixels: "data.images", labels: "data.labels" };
+/// The chunks of a streamed data set.
+const RING: ImageBuffers = ImageBuffers { pixels: "data.ring.images", labels: "data.ring.labels" };
+/// The validation images of a streamed data set.
+const VALIDATION: ImageBuffers = ImageBuffers { pixels: "data.validation.images", labels: "data.validation.labels" };
+
+/// Brings the images of a run to the device.
 #[derive(Clone, Copy, Debug)]
 pub struct DataLoader {
     streamed: bool,
@@ -28,18 +38,21 @@ pub struct DataLoader {
     batch: u32,
 }
 
-/// Images on a tape, and the number of the first that counts.
-pub(super) struct Stored {
+/// Images on a tape.
+pub struct StoredImages {
+    /// Their bytes, four per word.
     pub pixels: Tensor,
+    /// Their classes.
     pub labels: Tensor,
+    /// Index of the first that is used.
     pub first: u32,
 }
 
 impl DataLoader {
-    /// The way that the settings ask for on this device.
+    /// The loader that the settings ask for on this device.
     ///
     /// # Errors
-    /// A data set that is to lie on the device and is larger than its bindings.
+    /// A data set that is to be stored on the device and exceeds its largest binding.
     pub fn new(ctx: &Context, config: &Config, data: &Dataset) -> Result<DataLoader> {
         let (bytes, limit) = (data.images.len() as u64, ctx.gpu.max_binding());
         let streamed = match config.storage {
@@ -64,43 +77,50 @@ impl DataLoader {
         self.streamed
     }
 
-    pub(super) fn random_flip(&self) -> bool {
+    /// Whether training images are flipped at random.
+    pub fn random_flip(&self) -> bool {
         self.random_flip
     }
 
-    pub(super) fn order(&self) -> Order {
+    /// The order in which training uses the images on the device.
+    pub fn order(&self) -> Order {
         if self.streamed { Order::Ring { slots: CHUNKS * CHUNK } } else { Order::Permuted }
     }
 
-    pub(super) fn training(&self, t: &mut Tape, data: &Dataset) -> Stored {
-        match self.streamed {
-            true => stored(t, RING, data, (CHUNKS * CHUNK * self.batch) as usize, 0),
-            false => stored(t, IMAGES, data, data.count, 0),
+    /// The training images on a tape.
+    pub fn training(&self, t: &mut Tape, data: &Dataset) -> StoredImages {
+        if self.streamed {
+            stored(t, RING, data, (CHUNKS * CHUNK * self.batch) as usize)
+        } else {
+            stored(t, ALL, data, data.count)
         }
     }
 
-    pub(super) fn held_back(&self, t: &mut Tape, data: &Dataset, first: u32) -> Stored {
-        match self.streamed {
-            true => stored(t, HELD_BACK, data, data.count - first as usize, 0),
-            false => stored(t, IMAGES, data, data.count, first),
+    /// The validation images on a tape: those after the first `training`.
+    pub fn validation(&self, t: &mut Tape, data: &Dataset, training: u32) -> StoredImages {
+        if self.streamed {
+            stored(t, VALIDATION, data, data.count - training as usize)
+        } else {
+            StoredImages { first: training, ..stored(t, ALL, data, data.count) }
         }
     }
 
-    /// Writes the whole data set, or of a streamed one the images that are held back.
-    pub(super) fn load(&self, ctx: &mut Context, data: &Dataset, training: u32) -> Result<()> {
-        let (names, first) = if self.streamed { (HELD_BACK, training as usize) } else { (IMAGES, 0) };
+    /// Uploads the whole data set; of a streamed one, the validation images.
+    pub fn upload(&self, ctx: &mut Context, data: &Dataset, training: u32) -> Result<()> {
+        let (names, first) = if self.streamed { (VALIDATION, training as usize) } else { (ALL, 0) };
         if first < data.count {
             let mut pixels = data.images[first * data.pixels()..].to_vec();
             pixels.resize(pixels.len().next_multiple_of(16), 0);
             let labels = &data.labels[first..];
-            put(ctx, names[0], &pixels)?;
-            put(ctx, names[1], bytemuck::cast_slice(labels))?;
+            upload(ctx, names.pixels, &pixels)?;
+            upload(ctx, names.labels, bytemuck::cast_slice(labels))?;
         }
         Ok(())
     }
 
-    /// The source of a run's chunks from step `step` on; `None` where all images lie on the device.
-    pub(super) fn start(&self, config: &Config, data: &Arc<Dataset>, training: u32, step: u32) -> Option<Source> {
+    /// Starts to stream chunks for the steps after the first `finished`. `None` if all images are on
+    /// the device.
+    pub fn start(&self, config: &Config, data: &Arc<Dataset>, training: u32, finished: u32) -> Option<ChunkSource> {
         if !self.streamed {
             return None;
         }
@@ -114,44 +134,44 @@ impl DataLoader {
                 })
                 .collect()
         };
-        let chunk = u64::from(step / CHUNK);
-        Some(Source { stream: Stream::start(data.clone(), order, chunk), written: chunk, batch: self.batch })
+        let chunk = u64::from(finished / CHUNK);
+        Some(ChunkSource { stream: Stream::start(data.clone(), order, chunk), written: chunk, batch: self.batch })
     }
 }
 
 /// Chunks on their way to the device.
-pub(super) struct Source {
+pub struct ChunkSource {
     stream: Stream,
     written: u64,
     batch: u32,
 }
 
-impl Source {
-    /// Makes sure that the images of step `n` are on the device before anything that is submitted later.
-    pub fn provide(&mut self, ctx: &Context, n: u32) -> Result<()> {
-        let wanted = u64::from(n / CHUNK);
+impl ChunkSource {
+    /// Writes the images of the step after `finished` steps, before anything that is submitted later.
+    pub fn provide(&mut self, ctx: &Context, finished: u32) -> Result<()> {
+        let wanted = u64::from(finished / CHUNK);
         while self.written <= wanted {
             let chunk = self.stream.next();
             let images = (self.written % u64::from(CHUNKS)) * u64::from(CHUNK * self.batch);
-            let each = chunk.pixels.len() as u64 / u64::from(CHUNK * self.batch);
-            ctx.write(RING[0], images * each, &chunk.pixels)?;
-            ctx.write(RING[1], images * 4, &chunk.labels)?;
+            let bytes_per_image = chunk.pixels.len() as u64 / u64::from(CHUNK * self.batch);
+            ctx.write(RING.pixels, images * bytes_per_image, &chunk.pixels)?;
+            ctx.write(RING.labels, images * 4, &chunk.labels)?;
             self.written += 1;
         }
         Ok(())
     }
 }
 
-fn put(ctx: &mut Context, name: &str, bytes: &[u8]) -> Result<()> {
+fn upload(ctx: &mut Context, name: &str, bytes: &[u8]) -> Result<()> {
     ctx.require(name, (bytes.len() as u64).next_multiple_of(16))?;
     ctx.write(name, 0, bytes)
 }
 
-fn stored(t: &mut Tape, names: [&str; 2], data: &Dataset, count: usize, first: u32) -> Stored {
+fn stored(t: &mut Tape, names: ImageBuffers, data: &Dataset, count: usize) -> StoredImages {
     let words = (data.pixels() * count).div_ceil(4) as u32;
-    Stored {
-        pixels: t.named(names[0], Shape::u32([words])),
-        labels: t.named(names[1], Shape::u32([count as u32])),
-        first,
+    StoredImages {
+        pixels: t.named(names.pixels, Shape::u32([words])),
+        labels: t.named(names.labels, Shape::u32([count as u32])),
+        first: 0,
     }
 }

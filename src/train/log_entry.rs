@@ -1,68 +1,145 @@
-//! `log.jsonl`: a JSON object for each step, validation and evaluation.
+//! `log.jsonl`: one JSON object for each step, validation and evaluation.
 
+use crate::diffusion::RunSeconds;
 use serde::{Deserialize, Serialize};
 
 /// One line of `log.jsonl`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum LogEntry {
     /// A training step.
     Step {
-        /// Number of the step, from 1.
+        /// Number of finished steps.
         step: u32,
+        /// Seconds spent when the losses of this step were read.
+        seconds: RunSeconds,
         /// Mean loss of the batch.
         loss: f64,
         /// Norm of the whole gradient before clipping.
         gradient_norm: f64,
         /// Learning rate.
         learning_rate: f64,
-        /// Images a second, over the last steps.
+        /// Images per second of training, over the last steps; 0 before it can be measured.
         images_per_second: f64,
-        /// Mean loss of the images of this batch in each quarter of the time steps; null where there was none.
+        /// Mean loss of the batch's images in each quarter of the training times; null without any.
         loss_by_quarter: [Option<f64>; 4],
     },
-    /// A validation.
+    /// A validation with the averaged weights.
     Validation {
-        /// Number of the step, from 1.
+        /// Number of finished steps.
         step: u32,
-        /// Mean loss of the held-back images with the averaged weights and fixed noise.
+        /// Seconds spent before this validation.
+        seconds: RunSeconds,
+        /// Mean loss of the validation images, with fixed noise.
         validation_loss: f64,
-        /// The same by quarter of the time steps.
+        /// The same by quarter of the training times.
         validation_by_quarter: [Option<f64>; 4],
-        /// Share of the held-back images that a classifier reads as what they are.
+        /// The objective's metric on the validation images, such as the accuracy of a classifier.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        accuracy: Option<f64>,
+        metric: Option<Metric>,
     },
-    /// An evaluation of the averaged weights.
+    /// An evaluation with the averaged weights.
     Evaluation {
-        /// Number of the step, from 1.
+        /// Number of finished steps.
         step: u32,
-        /// Seconds trained until then.
-        #[serde(rename = "evaluated_seconds")]
-        seconds: f64,
-        /// Bits a dimension of held-back images; null where they cannot be measured fast.
+        /// Seconds spent before this evaluation.
+        seconds: RunSeconds,
+        /// Bits per dimension of validation images; null if they cannot be measured in seconds.
         bound: Option<f64>,
-        /// Frechet distance to training images, in the ruler's features; null for a model that draws nothing.
+        /// Frechet distance from samples to training images, in features of the feature extractor.
         frechet_distance: Option<f64>,
     },
 }
 
+/// A named number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Its name, such as `accuracy`.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+}
+
 impl LogEntry {
-    /// Number of the step, from 1.
-    pub fn number(&self) -> u32 {
+    /// Number of finished steps.
+    pub fn step(&self) -> u32 {
         match *self {
             LogEntry::Step { step, .. } | LogEntry::Validation { step, .. } | LogEntry::Evaluation { step, .. } => step,
         }
     }
+
+    /// The entry's numbers by name, as TensorBoard shows them.
+    pub(super) fn scalars(&self) -> Vec<(&str, f64)> {
+        match self {
+            LogEntry::Step { loss, gradient_norm, learning_rate, .. } => {
+                vec![("loss", *loss), ("gradient_norm", *gradient_norm), ("learning_rate", *learning_rate)]
+            }
+            LogEntry::Validation { validation_loss, metric, .. } => {
+                let metric = metric.iter().map(|metric| (&*metric.name, metric.value));
+                [("validation_loss", *validation_loss)].into_iter().chain(metric).collect()
+            }
+            LogEntry::Evaluation { bound, frechet_distance, .. } => {
+                let bound = bound.map(|bound| ("bound", bound));
+                let distance = frechet_distance.map(|distance| ("frechet_distance", distance));
+                bound.into_iter().chain(distance).collect()
+            }
+        }
+    }
+
+    /// One line for the user; `None` for a training step.
+    pub(super) fn describe(&self) -> Option<String> {
+        let what = match self {
+            LogEntry::Step { .. } => return None,
+            LogEntry::Validation { validation_loss, metric, .. } => {
+                let metric = metric.as_ref().map(|metric| format!(", {} {:.4}", metric.name, metric.value));
+                format!("validation loss {validation_loss:.4}{}", metric.unwrap_or_default())
+            }
+            LogEntry::Evaluation { bound, frechet_distance, .. } => {
+                let bound = bound.map(|bound| format!("bound {bound:.3} bits per dimension"));
+                let distance = frechet_distance.map(|distance| format!("Frechet distance {distance:.3}"));
+                bound.into_iter().chain(distance).collect::<Vec<_>>().join(", ")
+            }
+        };
+        Some(format!("step {}: {what} (averaged weights)", self.step()))
+    }
 }
 
-/// Mean loss of the images whose time step lies in each quarter of 0..T.
-pub fn by_quarter(losses: &[f32], times: &[f32], timesteps: u32) -> [Option<f64>; 4] {
+/// Mean loss of the images whose training time lies in each quarter of 0..`num_times`.
+pub fn by_quarter(losses: &[f32], times: &[f32], num_times: u32) -> [Option<f64>; 4] {
     let mut sums = [(0.0, 0u32); 4];
     for (&loss, &time) in losses.iter().zip(times) {
-        let quarter = (4.0 * time / timesteps as f32) as usize;
+        let quarter = (4.0 * time / num_times as f32) as usize;
         let sum = &mut sums[quarter.min(3)];
         *sum = (sum.0 + f64::from(loss), sum.1 + 1);
     }
     sums.map(|(sum, count)| (count > 0).then(|| sum / f64::from(count)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_entries_are_read_as_what_was_written() {
+        let seconds = RunSeconds { trained: 1.5, evaluated: 0.25, sampled: 0.0 };
+        let metric = Some(Metric { name: "accuracy".into(), value: 0.5 });
+        let quarters = [Some(1.0), None, None, Some(2.0)];
+        let entries = [
+            LogEntry::Step {
+                step: 1,
+                seconds,
+                loss: 0.5,
+                gradient_norm: 2.0,
+                learning_rate: 1e-3,
+                images_per_second: 0.0,
+                loss_by_quarter: quarters,
+            },
+            LogEntry::Validation { step: 2, seconds, validation_loss: 0.5, validation_by_quarter: quarters, metric },
+            LogEntry::Evaluation { step: 3, seconds, bound: None, frechet_distance: Some(9.0) },
+        ];
+        for entry in entries {
+            let text = serde_json::to_string(&entry).unwrap();
+            assert_eq!(serde_json::from_str::<LogEntry>(&text).unwrap(), entry, "{text}");
+        }
+    }
 }

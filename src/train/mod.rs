@@ -1,34 +1,36 @@
-//! Training: settings and presets, the loop, checkpoints, and what a run writes.
+//! Training: settings and presets, objectives, the training loop, checkpoints and logs.
+//!
+//! [`Trainer`] does all of it. [`Settings`] say what it trains, [`LogEntry`] is what it reports, and
+//! [`Objective`] is the trait of a model with its loss.
 
-pub mod checkpoint;
-mod choices;
+mod buffers;
+mod clock;
+mod config;
 mod curves;
 mod data_loader;
-mod evaluation;
+mod device_log;
+mod inspect;
 mod log_entry;
 mod manifest;
 mod networks;
 mod objective;
 mod objectives;
-mod pictures;
-mod presets;
-mod programs;
-mod rules;
+pub mod presets;
 mod run;
 mod run_log;
-mod session;
-mod settings;
+mod sample_grids;
+mod step_tapes;
 mod step_uniforms;
 mod stopping;
+mod trainer;
+mod training_state;
+mod validation;
 
-pub use choices::{LrSchedule, NetworkName, RandomFlip, Size, Storage};
-pub use data_loader::DataLoader;
-pub use log_entry::LogEntry;
-pub use manifest::read_config;
-pub use objective::Objective;
-pub use programs::{EMA, Job};
-pub use run::{Outcome, Start, run};
-pub use session::{Session, refuse_to_overwrite};
-pub use settings::{Config, Settings};
-pub use step_uniforms::step;
+pub use buffers::EMA;
+pub use config::{Config, LrSchedule, NetworkName, RandomFlip, Settings, Size, Storage};
+pub use inspect::Inspection;
+pub use log_entry::{LogEntry, Metric};
+pub use objective::{Batch, BitsPerDim, Generative, Loss, Objective, SampleRequest, Tables, ValidationMetric};
+pub use run::Outcome;
 pub use stopping::on_interrupt;
+pub use trainer::Trainer;

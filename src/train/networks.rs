@@ -1,7 +1,6 @@
 //! From settings to the network that they describe, for the images of a data set.
 
-use super::choices::NetworkName;
-use super::settings::Config;
+use super::config::{Config, NetworkName};
 use crate::data::Dataset;
 use crate::nn::{
     Classifier, ClassifierConfig, DownBlock, Network, PlainUNet, PlainUNetConfig, ResidualUNet, ResidualUNetConfig,

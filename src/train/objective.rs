@@ -1,6 +1,9 @@
-//! What a run trains for: which model, what it is shown, what its answer costs, and what can be drawn from it.
+//! What is trained: a model and its training loss, and optionally samples, likelihoods and a metric.
+//!
+//! [`Objective`] is all that training needs. What only some models can do are separate traits, which
+//! an objective returns if its model can: [`Generative`], [`BitsPerDim`] and [`ValidationMetric`].
 
-use super::settings::Config;
+use super::config::Config;
 use crate::Result;
 use crate::diffusion::{CheckpointMetadata, Denoiser, SchedulerConfig};
 use crate::gpu::Context;
@@ -19,41 +22,26 @@ pub struct Batch {
     pub labels: Tensor,
 }
 
-/// What a batch costs.
+/// The loss of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Loss {
     /// The loss of each image, `[B]`.
     pub loss: Tensor,
-    /// The number of the training time that was drawn for it, u32 `[B]`.
+    /// The index of each image's training time, u32 `[B]`.
     pub time: Tensor,
-    /// Weights by training time `[T]` for the mean over the batch, where times are not drawn equally often.
+    /// Weight of each training time in the mean over the batch, `[T]`. `None` for equal weights.
     pub weights: Option<Tensor>,
 }
 
-/// How samples are to be drawn for a picture.
-#[derive(Clone, Copy, Debug)]
-pub struct Drawing<'a> {
-    /// Name of the memory that holds the weights.
-    pub slab: &'a str,
-    /// A label for each image.
-    pub labels: &'a [u32],
-    /// Number of the first image: noise belongs to an image's number.
-    pub first: u32,
-    /// Name for the memory of the drawing itself.
-    pub name: &'a str,
-    /// How often to look on the way, besides at its end.
-    pub looks: u32,
-}
-
-/// Tables in named memory.
+/// Named buffers with their values.
 pub type Tables = Vec<(&'static str, Vec<f32>)>;
 
-/// What a run trains for.
+/// A model and its training loss.
 pub trait Objective: Debug {
     /// The model.
     fn model(&self) -> &dyn Model;
 
-    /// In words, for the record of a run.
+    /// One line that describes the objective.
     fn describe(&self) -> String;
 
     /// What the user should know before training.
@@ -61,78 +49,105 @@ pub trait Objective: Debug {
         None
     }
 
-    /// Number of training times, in whose quarters the log tells the loss.
-    fn times(&self) -> u32;
+    /// Number T of training times. The log splits the loss by their quarters.
+    fn num_times(&self) -> u32 {
+        1
+    }
 
-    /// What lies in memory and never changes.
-    fn constants(&self) -> Tables;
+    /// Named buffers that never change.
+    fn tables(&self) -> Tables {
+        vec![]
+    }
 
-    /// What lies in memory and changes with training, besides the model: with its first values. It is saved and restored.
+    /// Named buffers that change during training besides the model's, with their first values. They
+    /// are saved in checkpoints.
     fn state(&self) -> Tables {
         vec![]
     }
 
-    /// Records the loss of a batch with these weights, in training or in validation as [`Weights::training`] says.
+    /// Records the loss of a batch. [`Weights::training`] tells training from validation.
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss;
 
-    /// Records what follows a training step, such as keeping count of losses.
-    fn after(&self, _t: &mut Tape, _loss: Loss) {}
+    /// Records what follows the gradients of a training step, such as an update of the state.
+    fn post_step(&self, _t: &mut Tape, _loss: Loss) {}
 
-    /// The denoiser with its weights in the memory `slab`; `None` for a model that is none.
-    fn denoiser<'a>(&'a self, _slab: &'a str) -> Option<Denoiser<'a>> {
-        None
-    }
+    /// Fills in what a checkpoint says of this objective.
+    fn fill_metadata(&self, _metadata: &mut CheckpointMetadata) {}
 
-    /// Scheduler of a denoiser, as a checkpoint keeps it.
+    /// The scheduler that a checkpoint keeps. `None` for a model without one.
     fn scheduler(&self) -> Option<SchedulerConfig> {
         None
     }
 
-    /// Fills in what a checkpoint says of this objective.
-    fn complete(&self, _card: &mut CheckpointMetadata) {}
-
-    /// Whether [`Objective::draw`] gives something.
-    fn draws(&self) -> bool {
-        true
+    /// How to sample images from the model. `None` if it generates none.
+    fn generative(&self) -> Option<&dyn Generative> {
+        None
     }
 
-    /// Samples from noise to image as columns of a strip, the last of them done; `None` for a model that draws nothing.
+    /// How to measure likelihoods. `None` if the model has none, or none that takes only seconds.
+    fn bits_per_dim(&self) -> Option<&dyn BitsPerDim> {
+        None
+    }
+
+    /// A number to validate with besides the loss.
+    fn validation_metric(&self) -> Option<&dyn ValidationMetric> {
+        None
+    }
+}
+
+/// A model that generates images.
+pub trait Generative {
+    /// Samples images, from noise to the finished images: `request.snapshots` intermediate results,
+    /// and the images themselves as the last element.
     ///
     /// # Errors
-    /// The device's.
-    fn draw(
-        &self,
-        _ctx: &mut Context,
-        _config: &Config,
-        _drawing: &Drawing<'_>,
-    ) -> Result<Option<Vec<Images<'static>>>> {
-        Ok(None)
+    /// Settings that the sampler cannot follow.
+    fn sample(&self, ctx: &mut Context, config: &Config, request: &SampleRequest<'_>) -> Result<Vec<Images<'static>>>;
+
+    /// The denoiser with the weights in the buffer `weights`. `None` for a model that is no denoiser.
+    fn denoiser<'a>(&'a self, _weights: &'a str) -> Option<Denoiser<'a>> {
+        None
     }
 
-    /// Bits a dimension of images with the weights in the memory `slab`; `None` where they cannot be measured in seconds.
-    ///
-    /// # Errors
-    /// The device's.
-    fn bits(
-        &self,
-        _ctx: &mut Context,
-        _images: LabeledImages<'_>,
-        _slab: &str,
-        _config: &Config,
-    ) -> Result<Option<f64>> {
-        Ok(None)
-    }
-
-    /// (a, b) of a_t x_0 + b_t eps at equally spaced training times, for the strip of the forward process; none for a model without.
+    /// (a, b) of the noised images a x0 + b eps at equally spaced training times. Empty for a model
+    /// without noise.
     fn forward_process(&self, _columns: u32) -> Vec<[f32; 2]> {
         vec![]
     }
+}
 
-    /// Of the validation's other results, by name ([`Tape::keep`]): a line for the user.
+/// Which images to sample.
+#[derive(Clone, Copy, Debug)]
+pub struct SampleRequest<'a> {
+    /// Name of the buffer that holds the weights.
+    pub weights: &'a str,
+    /// A label for each image.
+    pub labels: &'a [u32],
+    /// Index of the first image. The noise depends on the seed and the index.
+    pub first: u32,
+    /// Prefix for the names of the sampler's buffers.
+    pub name: &'a str,
+    /// Number of intermediate results to return.
+    pub snapshots: u32,
+}
+
+/// A model whose likelihood can be measured in seconds.
+pub trait BitsPerDim {
+    /// Bits per dimension of images, with the weights in the buffer `weights`.
     ///
     /// # Errors
-    /// The device's.
-    fn judge(&self, _ctx: &Context, _count: usize) -> Result<Option<(&'static str, f64)>> {
-        Ok(None)
-    }
+    /// Out of memory.
+    fn measure(&self, ctx: &mut Context, images: LabeledImages<'_>, weights: &str, config: &Config) -> Result<f64>;
+}
+
+/// A number computed from tensors that the validation loss keeps in named buffers ([`Tape::keep`]).
+pub trait ValidationMetric {
+    /// Its name in the log, such as `accuracy`.
+    fn name(&self) -> &'static str;
+
+    /// The mean over the first `count` images of the last validation batch.
+    ///
+    /// # Errors
+    /// A buffer that was not kept.
+    fn measure(&self, ctx: &Context, count: usize) -> Result<f64>;
 }

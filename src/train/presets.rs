@@ -1,15 +1,20 @@
-//! The presets: a TOML file each, compiled in. A file sets what its sizes share, then a table for each size; what it leaves out is that of the
-//! preset that it is `like`, or of `presets/defaults.toml`.
+//! Presets, one TOML file each, compiled in. A preset has settings that all sizes share, and a table
+//! for each size. What it leaves out comes from the preset that it is `like`, or from
+//! `presets/defaults.toml`.
 
-use super::choices::Size;
-use super::settings::Settings;
+use super::config::{Config, Settings, Size};
+use crate::gpu::KernelVariant;
 use crate::{Error, Result};
 use serde::Deserialize;
+use std::path::PathBuf;
 
 macro_rules! presets {
     ($($name:literal),* $(,)?) => {
-        /// Name and text of every preset.
-        const ALL: &[(&str, &str)] = &[$(($name, include_str!(concat!("presets/", $name, ".toml")))),*];
+        /// The name of every preset.
+        pub const NAMES: &[&str] = &[$($name),*];
+
+        /// The text of every preset, in the order of [`NAMES`].
+        const TEXTS: &[&str] = &[$(include_str!(concat!("presets/", $name, ".toml"))),*];
     };
 }
 
@@ -27,13 +32,13 @@ presets![
     "classifier",
 ];
 
-/// What every preset sets unless it says otherwise.
+/// The settings of every preset, unless it sets them itself.
 const DEFAULTS: &str = include_str!("presets/defaults.toml");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Preset {
-    /// The preset whose settings are taken where this one says nothing.
+    /// The preset that this one is based on.
     like: Option<String>,
     common: Settings,
     #[serde(default)]
@@ -49,11 +54,11 @@ struct Preset {
 /// # Errors
 /// There is no preset of this name.
 pub fn settings(name: &str, size: Size) -> Result<Settings> {
-    let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
-    let unknown = || Error::Config(format!("there is no preset `{name}`; there are: {}", names.join(", ")));
-    let (_, text) = ALL.iter().find(|(known, _)| *known == name).ok_or_else(unknown)?;
-    let read = |e: toml::de::Error| Error::Config(format!("preset {name}: {e}"));
-    let preset: Preset = toml::from_str(text).map_err(read)?;
+    let known = NAMES.iter().zip(TEXTS).find(|(known, _)| **known == name);
+    let unknown = || Error::Config(format!("there is no preset `{name}`; there are: {}", NAMES.join(", ")));
+    let (_, text) = known.ok_or_else(unknown)?;
+    let damaged = |e: toml::de::Error| Error::Config(format!("preset {name}: {e}"));
+    let preset: Preset = toml::from_str(text).map_err(damaged)?;
     let sized = match size {
         Size::Tiny => preset.tiny,
         Size::Small => preset.small,
@@ -61,7 +66,27 @@ pub fn settings(name: &str, size: Size) -> Result<Settings> {
     };
     let rest = match preset.like {
         Some(like) => settings(&like, size)?,
-        None => toml::from_str(DEFAULTS).map_err(read)?,
+        None => toml::from_str(DEFAULTS).map_err(damaged)?,
     };
     Ok(sized.or(preset.common).or(rest))
+}
+
+impl Settings {
+    /// The complete settings: these, and the preset's where these give nothing. Without a size, the
+    /// device chooses: `tiny` for a CPU, `base` for a GPU.
+    ///
+    /// # Errors
+    /// An unknown preset, or settings that do not fit each other.
+    pub fn resolve(self, variant: KernelVariant) -> Result<Config> {
+        let preset = self.preset.clone().unwrap_or_else(|| "ddpm".into());
+        let size = self.size.unwrap_or(match variant {
+            KernelVariant::Subgroup => Size::Tiny,
+            KernelVariant::Tiled => Size::Base,
+        });
+        let out = PathBuf::from(format!("runs/{preset}-{size}"));
+        let chosen = Settings { preset: Some(preset.clone()), size: Some(size), out: Some(out), ..Settings::default() };
+        let config = self.or(chosen).or(settings(&preset, size)?).complete()?;
+        config.check()?;
+        Ok(config)
+    }
 }

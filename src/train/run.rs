@@ -1,230 +1,215 @@
-//! The loop: runs the training program step after step, and between steps validates, draws samples and saves.
+//! The training loop.
 
-use super::checkpoint::{self, Progress};
-use super::evaluation::Evaluator;
-use super::pictures;
-use super::programs::{EMA, Job, LOG, LOG_ROWS, VALIDATION};
+use super::clock::{Activity, Clock, Progress};
+use super::device_log::{DeviceLog, LogRow, Rows};
+use super::log_entry::{LogEntry, by_quarter};
 use super::run_log::RunLog;
-use super::{manifest, step_uniforms};
-use crate::data::Dataset;
-use crate::diffusion::pipeline;
-use crate::gpu::{Context, Readback, Submission};
-use crate::nn::{GRADIENTS, PARAMETERS};
-use crate::ops::log_step;
-use crate::tape::{Program, Step};
+use super::trainer::{Trainer, last_checkpoint};
+use super::{step_uniforms, training_state};
+use crate::nn::GRADIENTS;
+use crate::ops::measure_peak_flops;
+use crate::tape::Program;
 use crate::{Error, Result};
 use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::Arc;
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Steps that may wait in the device's queue: enough to hide the host, few enough to stop soon.
+/// Steps that may wait in the device's queue: enough to hide the host's work, few enough to stop soon.
 const IN_FLIGHT: usize = 2;
-/// How often the log is read back from the device, at most.
-const LOOK: Duration = Duration::from_millis(300);
-/// What validation's noise is keyed with, so that it is none of training's.
-const VALIDATION_SEED: u32 = 0x7a11_da7e;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All steps were made.
+    /// All steps are finished.
     Finished,
-    /// It was asked to stop after this many steps, and saved.
+    /// The run was told to stop after this many finished steps, and saved a checkpoint.
     Stopped(u32),
 }
 
-/// Where a run begins and when it pauses.
-pub struct Start<'a> {
-    /// Folder of the run.
-    pub folder: &'a Path,
-    /// The checkpoint to go on from, or `None` for fresh parameters.
-    pub resume: Option<&'a Path>,
-    /// Pause after this many steps in all, as if asked to stop.
-    pub stop_after: Option<u32>,
-    /// The images, for a thread that gathers them where they do not lie on the device.
-    pub dataset: &'a Arc<Dataset>,
-    /// Set by Ctrl-C: finish the step, save, and return.
-    pub interrupted: &'a AtomicBool,
-}
-
-/// Trains from `start` to the last step of the settings.
-///
-/// # Errors
-/// The device's and the disk's; a loss or gradient that is not finite, with its step and the first tensor concerned.
-pub fn run(ctx: &mut Context, job: &Job<'_>, start: &Start<'_>) -> Result<Outcome> {
-    let (config, folder) = (job.config, start.folder);
-    job.load(ctx)?;
-    let training = Program::compile(ctx, &job.training(ctx.target()))?;
-    let validation = match config.validation_count {
-        0 => None,
-        _ => Some(Program::compile(ctx, &job.validation(ctx.target()))?),
-    };
-    let evaluator = Evaluator::new(ctx, job)?;
-    let mut progress = match start.resume {
-        Some(checkpoint) => checkpoint::restore(ctx, job, checkpoint)?,
-        None => {
-            let parameters = job.objective.model().parameters();
-            let fresh = parameters.initialize(config.seed, config.initialization);
-            parameters.write(ctx, PARAMETERS, &fresh)?;
-            parameters.write(ctx, EMA, &fresh)?;
-            Progress::default()
-        }
-    };
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    checkpoint::clear_partial(folder)?;
-    let mut saved = start.resume.map(|_| progress.step);
-    manifest::write(ctx, job, folder)?;
-    let mut run_log = RunLog::open(folder, config, progress.step)?;
-    let mut log = LogReader { read: progress.step, looked: Instant::now(), pending: None };
-    let mut queue: VecDeque<Submission> = VecDeque::new();
-    let last = start.stop_after.map_or(config.steps, |stop| stop.min(config.steps));
-    let (before, began) = (progress.seconds, Instant::now());
-    let mut source = job.loader.start(config, start.dataset, job.training_images(), progress.step);
-
-    while progress.step < last && !start.interrupted.load(Ordering::Relaxed) {
-        let n = progress.step;
-        if let Some(source) = &mut source {
-            source.provide(ctx, n)?;
-        }
-        queue.push_back(training.run(ctx, &step_uniforms::step(config, job.training_images(), n))?);
-        if queue.len() > IN_FLIGHT {
-            queue.pop_front().map_or(Ok(()), |ticket| ctx.wait_for(&ticket))?;
-        }
-        progress.step = n + 1;
-        let due = |every: u32| every > 0 && (progress.step.is_multiple_of(every) || progress.step == config.steps);
-        let pause = due(config.validate_every)
-            || due(config.sample_every)
-            || due(config.checkpoint_every)
-            || due(config.evaluate_every);
-        match pause {
-            true => log.finish(ctx, job, &mut run_log, progress.step)?,
-            false => log.follow(ctx, job, &mut run_log, progress.step)?,
-        }
-        if let Some(validation) = validation.as_ref().filter(|_| due(config.validate_every)) {
-            validate(ctx, job, validation, &mut run_log, n)?;
-        }
-        if let Some(evaluator) = evaluator.as_ref().filter(|_| due(config.evaluate_every)) {
-            let seconds = before + began.elapsed().as_secs_f64();
-            evaluator.evaluate(ctx, job, &mut run_log, n, seconds)?;
-        }
-        if due(config.sample_every) {
-            pictures::samples(ctx, job, &mut run_log, n)?;
-        }
-        if due(config.checkpoint_every) {
-            progress.seconds = before + began.elapsed().as_secs_f64();
-            checkpoint::save(ctx, job, folder, &progress)?;
-            saved = Some(progress.step);
-        }
-    }
-    log.finish(ctx, job, &mut run_log, progress.step)?;
-    if progress.step < config.steps {
-        // A checkpoint that is there is not replaced by itself.
-        if saved != Some(progress.step) {
-            progress.seconds = before + began.elapsed().as_secs_f64();
-            checkpoint::save(ctx, job, folder, &progress)?;
-        }
-        run_log.finish()?;
-        return Ok(Outcome::Stopped(progress.step));
-    }
-    run_log.finish()?;
-    pictures::strips(ctx, job, folder)?;
-    Ok(Outcome::Finished)
-}
-
-/// Reads the rows of the device's log that the journal lacks, without holding up the steps.
-struct LogReader {
-    read: u32,
-    looked: Instant,
-    pending: Option<(Readback, u32)>,
-}
-
-impl LogReader {
-    /// Takes up what was asked for some steps ago, and asks for more when it is time.
-    fn follow(&mut self, ctx: &Context, job: &Job<'_>, run_log: &mut RunLog, step: u32) -> Result<()> {
-        if self.pending.as_ref().is_some_and(|(_, asked)| step > asked + IN_FLIGHT as u32) {
-            self.take(ctx, job, run_log)?;
-        }
-        if self.pending.is_none() && (step - self.read >= LOG_ROWS / 4 || self.looked.elapsed() > LOOK) {
-            self.ask(ctx, job, step)?;
-        }
-        Ok(())
+impl Trainer {
+    /// Trains until the last step, or until `stop` is set: then it finishes the step, saves and returns.
+    ///
+    /// # Errors
+    /// A run folder that already holds a run, unless it is resumed; a full disk; a loss or gradient
+    /// that is not finite, with its step and the first tensor concerned.
+    pub fn run(&mut self, stop: &AtomicBool) -> Result<Outcome> {
+        self.run_with(stop, &mut |_| ())
     }
 
-    /// Reads everything up to `step`, and waits for it.
-    fn finish(&mut self, ctx: &Context, job: &Job<'_>, run_log: &mut RunLog, step: u32) -> Result<()> {
-        self.take(ctx, job, run_log)?;
-        self.ask(ctx, job, step)?;
-        self.take(ctx, job, run_log)
-    }
+    /// Like [`Trainer::run`]. `on_entry` receives every entry of the log as it is written.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn run_with(&mut self, stop: &AtomicBool, on_entry: &mut dyn FnMut(&LogEntry)) -> Result<Outcome> {
+        if self.checkpoint.is_none() {
+            self.refuse_to_overwrite()?;
+        }
 
-    fn ask(&mut self, ctx: &Context, job: &Job<'_>, step: u32) -> Result<()> {
-        let bytes = u64::from(LOG_ROWS * (log_step::row_width(job.config.batch))) * 4;
-        self.pending = Some((ctx.start_read(LOG, 0, bytes)?, step));
-        self.looked = Instant::now();
-        Ok(())
-    }
+        // Compile the programs.
+        self.upload()?;
+        let tape = self.training_tape();
+        let training = Program::compile(&mut self.ctx, &tape)?;
+        let validation = self.validation_program()?;
+        let evaluator = self.evaluator()?;
 
-    fn take(&mut self, ctx: &Context, job: &Job<'_>, run_log: &mut RunLog) -> Result<()> {
-        let Some((readback, step)) = self.pending.take() else { return Ok(()) };
-        let rows: Vec<f32> = readback.wait(&ctx.gpu)?;
-        run_log.arrived(step);
-        let width = log_step::row_width(job.config.batch) as usize;
-        for n in self.read..step {
-            let row = &rows[(n % LOG_ROWS) as usize * width..][..width];
-            if row[2] != 1.0 || !row[0].is_finite() {
-                return Err(not_finite(ctx, job, run_log.folder(), n, row)?);
+        // Initialize the parameters, or restore a checkpoint.
+        let start = match &self.checkpoint {
+            Some((_, folder)) => self.restore(folder)?,
+            None => {
+                self.initialize()?;
+                Progress::default()
             }
-            run_log.step(n, row, step_uniforms::learning_rate(job.config, n), job.objective.times())?;
+        };
+
+        // Open the run's folder.
+        let folder = self.config.out.clone();
+        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        training_state::clear_partial(&folder)?;
+        self.write_manifest()?;
+        let mut log = RunLog::open(&folder, &self.config, start, tape.summary().flops, on_entry)?;
+
+        // Train.
+        let config = self.config.clone();
+        let last = self.stop_after.map_or(config.steps, |stop| stop.min(config.steps));
+        let mut source = self.loader.start(&config, &self.dataset, self.training_images(), start.step);
+        let mut device_log = DeviceLog::new(config.batch, start.step);
+        let mut queue = VecDeque::new();
+        let mut saved = self.checkpoint.as_ref().map(|_| start.step);
+        let mut clock = Clock::new(start.seconds, Instant::now());
+        let mut step = start.step;
+        while step < last && !stop.load(Ordering::Relaxed) {
+            if log.needs_peak() {
+                self.drain(&mut device_log, &mut log, &clock, step)?;
+                clock.switch(Activity::Other, Instant::now());
+                log.set_peak(measure_peak_flops(&self.ctx)?);
+                clock.switch(Activity::Training, Instant::now());
+            }
+
+            // Submit a step.
+            if let Some(source) = &mut source {
+                source.provide(&self.ctx, step)?;
+            }
+            queue.push_back(training.run(&self.ctx, &self.step_uniforms(step))?);
+            if queue.len() > IN_FLIGHT
+                && let Some(submission) = queue.pop_front()
+            {
+                self.ctx.wait_for(&submission)?;
+            }
+            step += 1;
+
+            // Read the losses that are ready; before a pause, all of them.
+            let due = |every: u32| every > 0 && (step.is_multiple_of(every) || step == config.steps);
+            let validates = due(config.validate_every) && validation.is_some();
+            let evaluates = due(config.evaluate_every) && evaluator.is_some();
+            let samples = due(config.sample_every);
+            let saves = due(config.checkpoint_every);
+            if validates || evaluates || samples || saves {
+                self.drain(&mut device_log, &mut log, &clock, step)?;
+            } else if let Some(rows) = device_log.poll(&self.ctx, step, IN_FLIGHT as u32)? {
+                self.log_rows(&mut log, &clock, &rows)?;
+            }
+
+            // Validate, evaluate, sample, save.
+            let progress = Progress { step, seconds: clock.seconds(Instant::now()) };
+            clock.switch(Activity::Evaluating, Instant::now());
+            if let Some(validation) = validation.as_ref().filter(|_| validates) {
+                log.add(&self.validate(validation, progress)?)?;
+            }
+            if let Some(evaluator) = evaluator.as_ref().filter(|_| evaluates) {
+                log.add(&self.evaluate(evaluator, progress)?)?;
+            }
+            clock.switch(Activity::Sampling, Instant::now());
+            if samples {
+                self.sample_grids(step)?.iter().try_for_each(|grid| log.add_grid(step, grid))?;
+            }
+            clock.switch(Activity::Training, Instant::now());
+            if saves {
+                self.save(Progress { step, seconds: clock.seconds(Instant::now()) })?;
+                saved = Some(step);
+            }
         }
-        self.read = step;
+
+        // Save what was trained since the last checkpoint.
+        self.drain(&mut device_log, &mut log, &clock, step)?;
+        let stopped = step < config.steps;
+        if stopped && saved != Some(step) {
+            self.save(Progress { step, seconds: clock.seconds(Instant::now()) })?;
+        }
+        log.finish()?;
+        if stopped {
+            return Ok(Outcome::Stopped(step));
+        }
+        self.save_strips()?;
+        Ok(Outcome::Finished)
+    }
+
+    fn validation_program(&mut self) -> Result<Option<Program>> {
+        if self.config.validation_count == 0 {
+            return Ok(None);
+        }
+        let tape = self.validation_tape();
+        Program::compile(&mut self.ctx, &tape).map(Some)
+    }
+
+    /// Logs all rows up to step `finished`; waits for the device.
+    fn drain(&self, device_log: &mut DeviceLog, log: &mut RunLog<'_>, clock: &Clock, finished: u32) -> Result<()> {
+        device_log.drain(&self.ctx, finished)?.iter().try_for_each(|rows| self.log_rows(log, clock, rows))
+    }
+
+    /// Logs what the device wrote of some steps.
+    fn log_rows(&self, log: &mut RunLog<'_>, clock: &Clock, rows: &Rows) -> Result<()> {
+        let seconds = clock.seconds(Instant::now());
+        log.read(Progress { step: rows.finished(), seconds });
+        for (step, row) in rows.iter() {
+            if !row.finite {
+                return Err(self.not_finite(step, row)?);
+            }
+            log.add(&LogEntry::Step {
+                step,
+                seconds,
+                loss: f64::from(row.loss),
+                gradient_norm: f64::from(row.gradient_norm),
+                learning_rate: step_uniforms::learning_rate(&self.config, step - 1),
+                images_per_second: log.images_per_second(),
+                loss_by_quarter: by_quarter(row.losses, row.times, self.objective.num_times()),
+            })?;
+        }
         Ok(())
     }
-}
 
-/// Says which step went wrong, and in the gradient of which tensor it is seen first.
-fn not_finite(ctx: &Context, job: &Job<'_>, folder: &Path, n: u32, row: &[f32]) -> Result<Error> {
-    let parameters = job.objective.model().parameters();
-    let slab: Vec<f32> = ctx.read(GRADIENTS, 0, parameters.slab().len())?;
-    let broken = |range: std::ops::Range<usize>| slab[range].iter().any(|g| !g.is_finite());
-    let place = match parameters.iter().find(|p| !p.statistic && broken(p.range())) {
-        Some(parameter) => format!(", seen first in the gradient of `{}`", parameter.name),
-        None => String::new(),
-    };
-    let advice = "Lower --lr or --max-grad-norm, or raise --warmup";
-    let rest = match pipeline::checkpoints(folder)?.pop() {
-        Some((step, _)) => {
-            format!("The checkpoint of step {step} is intact. {advice}, and go on with --resume {}", folder.display())
-        }
-        None => format!("There is no checkpoint yet. {advice}, and start again"),
-    };
-    Ok(Error::NonFinite(format!(
-        "step {}: loss {} and gradient norm {} are not both finite{place}. {rest}",
-        n + 1,
-        row[0],
-        row[1]
-    )))
-}
+    /// The error for a step whose loss or gradient is not finite: which step, and the first tensor
+    /// whose gradient shows it.
+    fn not_finite(&self, step: u32, row: LogRow<'_>) -> Result<Error> {
+        let parameters = self.objective.model().parameters();
+        let gradients: Vec<f32> = self.ctx.read(GRADIENTS, 0, parameters.slab().len())?;
+        let broken = |range: std::ops::Range<usize>| gradients[range].iter().any(|g| !g.is_finite());
+        let place = match parameters.iter().find(|p| !p.statistic && broken(p.range())) {
+            Some(parameter) => format!(", seen first in the gradient of `{}`", parameter.name),
+            None => String::new(),
+        };
+        let folder = self.config.out.display();
+        let advice = "Lower --lr or --max-grad-norm, or raise --warmup";
+        let rest = match last_checkpoint(&self.config.out)? {
+            Some((saved, _)) => {
+                format!("The checkpoint of step {saved} is intact. {advice}, and continue with --resume {folder}")
+            }
+            None => format!("There is no checkpoint yet. {advice}, and start again"),
+        };
+        let LogRow { loss, gradient_norm, .. } = row;
+        Ok(Error::NonFinite(format!(
+            "step {step}: loss {loss} and gradient norm {gradient_norm} are not both finite{place}. {rest}"
+        )))
+    }
 
-fn validate(ctx: &Context, job: &Job<'_>, program: &Program, run_log: &mut RunLog, n: u32) -> Result<()> {
-    let config = job.config;
-    let (mut losses, mut times): (Vec<f32>, Vec<f32>) = (vec![], vec![]);
-    let mut judged: Option<(&str, f64)> = None;
-    let batch = config.batch as usize;
-    for first in (0..config.validation_count).step_by(batch) {
-        let step = Step { seed_low: VALIDATION_SEED, first_image: first, ..Step::default() };
-        program.run(ctx, &step)?;
-        let count = batch.min((config.validation_count - first) as usize);
-        let values: Vec<f32> = ctx.read(VALIDATION[0], 0, batch)?;
-        let drawn: Vec<u32> = ctx.read(VALIDATION[1], 0, batch)?;
-        losses.extend(&values[..count]);
-        times.extend(drawn[..count].iter().map(|&t| t as f32));
-        if let Some((what, share)) = job.objective.judge(ctx, count)? {
-            let before = judged.map_or(0.0, |(_, sum)| sum);
-            judged = Some((what, before + share * count as f64));
+    /// A folder that holds a run is never overwritten.
+    fn refuse_to_overwrite(&self) -> Result<()> {
+        match last_checkpoint(&self.config.out)? {
+            None => Ok(()),
+            Some((step, _)) => Err(Error::Config(format!(
+                "{0} already holds a run of {step} steps. Continue it with --resume {0}, choose another --out, or remove it",
+                self.config.out.display()
+            ))),
         }
     }
-    let judged = judged.map(|(what, sum)| (what, sum / f64::from(config.validation_count)));
-    run_log.validation(n, &losses, &times, job.objective.times(), judged)
 }

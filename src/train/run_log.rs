@@ -1,198 +1,138 @@
-//! What a run says while it goes on: the progress bar, `log.jsonl`, TensorBoard's event file, and the curves at its end.
+//! The log of a run: `log.jsonl`, TensorBoard's event file, the progress line, and the curves that
+//! are plotted at the end.
 
+use super::clock::{Progress, Throughput};
+use super::config::Config;
 use super::curves::Curves;
-use super::log_entry::{LogEntry, by_quarter};
-use super::settings::Config;
+use super::log_entry::LogEntry;
 use crate::Result;
 use crate::output::{EventWriter, JsonLines, Picture};
+use crate::tape::scaled;
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
-use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Smoothing of the loss in the progress line: the share of the past in an exponential average.
 const SMOOTHING: f64 = 0.98;
-/// Over how long the images a second are averaged.
-const PACE: Duration = Duration::from_secs(10);
-/// How often a line says how far the run is, where there is no terminal for a progress bar.
-const SILENCE: Duration = Duration::from_secs(20);
+/// Time between progress lines if there is no terminal for a progress bar.
+const INTERVAL: Duration = Duration::from_secs(20);
 
-/// The records of a run.
-pub struct RunLog {
+/// The log of a run.
+pub struct RunLog<'a> {
     folder: PathBuf,
-    bar: ProgressBar,
     lines: JsonLines,
     events: EventWriter,
-    smoothed: Option<f64>,
-    batch: f64,
-    arrivals: VecDeque<(Instant, u32)>,
-    images_per_second: f64,
-    said: Instant,
-    /// Of the last validation and the last evaluation, for the progress line.
-    validated: String,
-    evaluated: String,
     curves: Curves,
+    bar: ProgressBar,
+    printed: Instant,
+    status: Status,
+    on_entry: &'a mut dyn FnMut(&LogEntry),
 }
 
-impl RunLog {
-    /// Opens the records of a run in its folder, from `step` on: later lines of an interrupted run are cut off.
+/// A grid of samples.
+pub struct Grid {
+    /// Which weights it was sampled with: its name in the run's folder and in TensorBoard.
+    pub tag: &'static str,
+    /// The samples.
+    pub picture: Picture,
+    /// What the PNG file says of it.
+    pub description: String,
+}
+
+impl<'a> RunLog<'a> {
+    /// Opens the log in a run's folder. Entries of later steps, left by an interrupted run, are cut
+    /// off. `on_entry` receives every new entry.
     ///
     /// # Errors
     /// A file that cannot be read or written.
-    pub fn open(folder: &Path, config: &Config, step: u32) -> Result<RunLog> {
-        let path = folder.join("log.jsonl");
+    pub fn open(
+        folder: &Path,
+        config: &Config,
+        start: Progress,
+        flops: u64,
+        on_entry: &'a mut dyn FnMut(&LogEntry),
+    ) -> Result<RunLog<'a>> {
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {msg}");
         let bar = ProgressBar::new(u64::from(config.steps))
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_position(u64::from(step));
+        bar.set_position(u64::from(start.step));
         bar.set_message("the first step takes longest");
-        let mut run_log = RunLog {
+        let mut lines = JsonLines::open(&folder.join("log.jsonl"))?;
+        let mut curves = Curves::default();
+        for entry in lines.keep_while(|entry: &LogEntry| entry.step() <= start.step)? {
+            curves.add(&entry);
+        }
+        Ok(RunLog {
             folder: folder.into(),
-            bar,
-            lines: JsonLines::open(&path)?,
+            lines,
             events: EventWriter::create(folder)?,
-            smoothed: None,
-            batch: f64::from(config.batch),
-            arrivals: VecDeque::from([(Instant::now(), step)]),
-            images_per_second: 0.0,
-            said: Instant::now(),
-            validated: String::new(),
-            evaluated: String::new(),
-            curves: Curves::default(),
-        };
-        for line in run_log.lines.keep_while(|line: &LogEntry| line.number() <= step)? {
-            run_log.curves.add(&line);
-        }
-        Ok(run_log)
+            curves,
+            bar,
+            printed: Instant::now(),
+            status: Status::new(config, start, flops),
+            on_entry,
+        })
     }
 
-    /// The log came back from the device, of all steps before `step`: they come in bunches, so their pace is taken once for each.
-    pub fn arrived(&mut self, step: u32) {
-        let now = Instant::now();
-        while self.arrivals.len() > 1 && now - self.arrivals[0].0 > PACE {
-            self.arrivals.pop_front();
-        }
-        let (first, steps) = self.arrivals.front().map_or((now, 0), |&(time, first)| (time, step - first));
-        if steps > 0 && now > first {
-            self.images_per_second = self.batch * f64::from(steps) / (now - first).as_secs_f64();
-        }
-        self.arrivals.push_back((now, step));
+    /// Whether the progress line is about to be seen without a peak to compare the speed with.
+    pub fn needs_peak(&self) -> bool {
+        self.status.peak == Peak::Unknown && (!self.bar.is_hidden() || self.printed.elapsed() > INTERVAL)
     }
 
-    /// Folder of the run.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Sets the peak of the device in FLOP/s; `None` if it cannot be measured.
+    pub fn set_peak(&mut self, peak: Option<f64>) {
+        self.status.peak = peak.map_or(Peak::Unmeasurable, Peak::Measured);
     }
 
-    /// A step's losses came back from the device: `row` is a row of the log.
+    /// The losses up to some step were read.
+    pub fn read(&mut self, progress: Progress) {
+        self.status.throughput.read(progress.seconds.trained, progress.step);
+    }
+
+    /// Images per second of training; 0 before it can be measured.
+    pub fn images_per_second(&self) -> f64 {
+        self.status.images_per_second().unwrap_or(0.0)
+    }
+
+    /// Adds an entry everywhere.
     ///
     /// # Errors
     /// A full disk.
-    pub fn step(&mut self, n: u32, row: &[f32], learning_rate: f64, timesteps: u32) -> Result<()> {
-        let batch = (row.len() - 4) / 2;
-        let (losses, times) = row[4..].split_at(batch);
-        let images_per_second = self.images_per_second;
-        let line = LogEntry::Step {
-            step: n + 1,
-            loss: f64::from(row[0]),
-            gradient_norm: f64::from(row[1]),
-            learning_rate,
-            images_per_second,
-            loss_by_quarter: by_quarter(losses, times, timesteps),
-        };
-        let loss = f64::from(row[0]);
-        let smoothed = self.smoothed.map_or(loss, |past| SMOOTHING * past + (1.0 - SMOOTHING) * loss);
-        self.smoothed = Some(smoothed);
-        self.bar.set_position(u64::from(n + 1));
-        let rest = self.bar.length().unwrap_or(0).saturating_sub(u64::from(n + 1)) as f64 * self.batch;
-        let left = FormattedDuration(Duration::from_secs((rest / images_per_second.max(1e-3)) as u64));
-        let message = format!(
-            "loss {smoothed:.4}{}{}  {images_per_second:.1} images/s  {left} left",
-            self.validated, self.evaluated
-        );
-        if self.bar.is_hidden() && self.said.elapsed() > SILENCE {
-            self.say(&format!("step {} of {}: {message}", n + 1, self.bar.length().unwrap_or(0)));
-            self.said = Instant::now();
+    pub fn add(&mut self, entry: &LogEntry) -> Result<()> {
+        for (tag, value) in entry.scalars() {
+            self.events.scalar(u64::from(entry.step()), tag, value as f32)?;
         }
-        self.bar.set_message(message);
-        for (tag, value) in [("loss", loss), ("gradient_norm", f64::from(row[1])), ("learning_rate", learning_rate)] {
-            self.events.scalar(u64::from(n + 1), tag, value as f32)?;
+        self.curves.add(entry);
+        self.lines.append(entry)?;
+        self.status.add(entry);
+        if let Some(line) = entry.describe() {
+            self.print(&line);
         }
-        self.write(&line)
+        self.bar.set_position(u64::from(entry.step()));
+        let status = self.status.to_string();
+        if self.bar.is_hidden() && self.printed.elapsed() > INTERVAL {
+            self.print(&format!("step {} of {}: {status}", entry.step(), self.status.steps));
+            self.printed = Instant::now();
+        }
+        self.bar.set_message(status);
+        (self.on_entry)(entry);
+        Ok(())
     }
 
-    /// A validation after step `n`: losses and time steps of the held-back images, and what else was judged of them.
+    /// Adds a grid of samples.
     ///
     /// # Errors
     /// A full disk.
-    pub fn validation(
-        &mut self,
-        n: u32,
-        losses: &[f32],
-        times: &[f32],
-        timesteps: u32,
-        judged: Option<(&str, f64)>,
-    ) -> Result<()> {
-        let mean = losses.iter().map(|&l| f64::from(l)).sum::<f64>() / losses.len() as f64;
-        let validation_by_quarter = by_quarter(losses, times, timesteps);
-        self.events.scalar(u64::from(n + 1), "validation_loss", mean as f32)?;
-        self.validated = format!("  validation {mean:.4}");
-        let also = judged.map_or(String::new(), |(what, share)| format!(", {what} {:.2} %", 100.0 * share));
-        self.say(&format!("step {}: validation loss {mean:.4}{also} (averaged weights)", n + 1));
-        if let Some((what, share)) = judged {
-            self.events.scalar(u64::from(n + 1), what, share as f32)?;
-        }
-        let accuracy = judged.map(|(_, share)| share);
-        self.write(&LogEntry::Validation { step: n + 1, validation_loss: mean, validation_by_quarter, accuracy })
-    }
-
-    /// An evaluation after step `n`, `seconds` into training.
-    ///
-    /// # Errors
-    /// A full disk.
-    pub fn evaluation(
-        &mut self,
-        n: u32,
-        seconds: f64,
-        bound: Option<f64>,
-        frechet_distance: Option<f64>,
-    ) -> Result<()> {
-        let mut said = format!("step {}:", n + 1);
-        for (tag, value, unit) in [("bound", bound, " bits a dimension"), ("frechet_distance", frechet_distance, "")] {
-            if let Some(value) = value {
-                self.events.scalar(u64::from(n + 1), tag, value as f32)?;
-                said.push_str(&format!(" {} {value:.3}{unit},", tag.replace('_', " ")));
-            }
-        }
-        self.evaluated = bound.map(|bound| format!("  {bound:.3} bits")).unwrap_or_default()
-            + &frechet_distance.map(|distance| format!("  FD {distance:.2}")).unwrap_or_default();
-        self.say(&format!("{} (averaged weights)", said.trim_end_matches(',')));
-        self.write(&LogEntry::Evaluation { step: n + 1, seconds, bound, frechet_distance })
-    }
-
-    /// Samples after step `n`, as a picture.
-    ///
-    /// # Errors
-    /// A full disk.
-    pub fn picture(&mut self, n: u32, tag: &str, picture: &Picture, text: &[(&str, &str)]) -> Result<()> {
+    pub fn add_grid(&mut self, step: u32, grid: &Grid) -> Result<()> {
         let folder = self.folder.join("samples");
         std::fs::create_dir_all(&folder).map_err(crate::Error::io(&folder))?;
-        picture.save_png(&folder.join(format!("{tag}-{:06}.png", n + 1)), text)?;
-        self.events.image(u64::from(n + 1), tag, picture)
+        let text = [("Description", &*grid.description), ("Software", "degrain")];
+        grid.picture.save_png(&folder.join(format!("{}-{step:06}.png", grid.tag)), &text)?;
+        self.events.image(u64::from(step), grid.tag, &grid.picture)
     }
 
-    /// A line for the user, above the progress bar.
-    pub fn say(&self, message: &str) {
-        if self.bar.is_hidden() {
-            // That nobody reads any more is no reason to stop training.
-            let _ = writeln!(std::io::stdout(), "{message}");
-        } else {
-            self.bar.println(message);
-        }
-    }
-
-    /// Draws the curves, and ends the progress bar.
+    /// Plots the curves, and ends the progress bar.
     ///
     /// # Errors
     /// A full disk.
@@ -201,8 +141,146 @@ impl RunLog {
         self.curves.save(&self.folder)
     }
 
-    fn write(&mut self, line: &LogEntry) -> Result<()> {
-        self.curves.add(line);
-        self.lines.append(line)
+    /// Prints a line above the progress bar.
+    fn print(&self, line: &str) {
+        if self.bar.is_hidden() {
+            // A closed stdout must not stop training.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        } else {
+            self.bar.println(line);
+        }
+    }
+}
+
+/// Peak speed of the device, in FLOP/s.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Peak {
+    Unknown,
+    Unmeasurable,
+    Measured(f64),
+}
+
+/// What the progress line says. All speeds count training only.
+struct Status {
+    steps: u32,
+    batch: u32,
+    /// FLOPs of one training step.
+    flops: u64,
+    peak: Peak,
+    throughput: Throughput,
+    step: u32,
+    loss: Option<f64>,
+    validation: Option<f64>,
+    bound: Option<f64>,
+    frechet_distance: Option<f64>,
+}
+
+impl Status {
+    fn new(config: &Config, start: Progress, flops: u64) -> Status {
+        Status {
+            steps: config.steps,
+            batch: config.batch,
+            flops,
+            peak: Peak::Unknown,
+            throughput: Throughput::new(start.seconds.trained, start.step),
+            step: start.step,
+            loss: None,
+            validation: None,
+            bound: None,
+            frechet_distance: None,
+        }
+    }
+
+    fn add(&mut self, entry: &LogEntry) {
+        self.step = entry.step();
+        match *entry {
+            LogEntry::Step { loss, .. } => {
+                self.loss = Some(self.loss.map_or(loss, |past| SMOOTHING * past + (1.0 - SMOOTHING) * loss));
+            }
+            LogEntry::Validation { validation_loss, .. } => self.validation = Some(validation_loss),
+            LogEntry::Evaluation { bound, frechet_distance, .. } => {
+                self.bound = bound;
+                self.frechet_distance = frechet_distance;
+            }
+        }
+    }
+
+    fn images_per_second(&self) -> Option<f64> {
+        Some(f64::from(self.batch) * self.throughput.steps_per_second()?)
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts: Vec<String> = vec![];
+        parts.extend(self.loss.map(|loss| format!("loss {loss:.4}")));
+        parts.extend(self.validation.map(|loss| format!("validation {loss:.4}")));
+        parts.extend(self.bound.map(|bound| format!("{bound:.3} bits/dim")));
+        parts.extend(self.frechet_distance.map(|distance| format!("FD {distance:.2}")));
+        parts.extend(self.images_per_second().map(|images| format!("{images:.1} images/s")));
+        if let Some(steps) = self.throughput.steps_per_second() {
+            let speed = steps * self.flops as f64;
+            let share = match self.peak {
+                Peak::Measured(peak) => format!(" ({:.0} % of peak)", 100.0 * speed / peak),
+                Peak::Unknown | Peak::Unmeasurable => String::new(),
+            };
+            parts.push(format!("{}{share}", scaled(speed, "FLOP/s")));
+        }
+        if let Some(time) = self.throughput.time_for(self.steps.saturating_sub(self.step)) {
+            parts.push(format!("{} left", FormattedDuration(Duration::from_secs(time.as_secs()))));
+        }
+        f.write_str(&parts.join("  "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::RunSeconds;
+
+    fn status(peak: Peak) -> Status {
+        Status {
+            steps: 100,
+            batch: 32,
+            flops: 3_000_000_000,
+            peak,
+            throughput: Throughput::new(5.0, 20),
+            step: 20,
+            loss: None,
+            validation: None,
+            bound: None,
+            frechet_distance: None,
+        }
+    }
+
+    fn step(step: u32, loss: f64) -> LogEntry {
+        LogEntry::Step {
+            step,
+            seconds: RunSeconds::default(),
+            loss,
+            gradient_norm: 1.0,
+            learning_rate: 1e-3,
+            images_per_second: 0.0,
+            loss_by_quarter: [None; 4],
+        }
+    }
+
+    /// 10 steps in 2 seconds: 160 images/s, 15 GFLOP/s, and 70 steps take 14 seconds.
+    #[test]
+    fn progress_line_shows_speed_share_and_time_left() {
+        let mut status = status(Peak::Measured(60e9));
+        assert_eq!(status.to_string(), "", "nothing is known before the first step");
+        status.throughput.read(7.0, 30);
+        status.add(&step(30, 0.5));
+        assert_eq!(status.to_string(), "loss 0.5000  160.0 images/s  15.0 GFLOP/s (25 % of peak)  00:00:14 left");
+        status.add(&step(31, 1.5));
+        status.peak = Peak::Unmeasurable;
+        let seconds = RunSeconds::default();
+        let (validation_loss, validation_by_quarter, metric) = (0.25, [None; 4], None);
+        status.add(&LogEntry::Validation { step: 30, seconds, validation_loss, validation_by_quarter, metric });
+        status.add(&LogEntry::Evaluation { step: 30, seconds, bound: Some(3.5), frechet_distance: Some(12.0) });
+        let line =
+            "loss 0.5200  validation 0.2500  3.500 bits/dim  FD 12.00  160.0 images/s  15.0 GFLOP/s  00:00:14 left";
+        assert_eq!(status.to_string(), line);
     }
 }

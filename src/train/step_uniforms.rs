@@ -1,45 +1,48 @@
-//! What the host computes for each step: learning rate, Adam's bias corrections, the decay of the average, the place in the data set.
+//! What the host computes for each step: learning rate, Adam's bias corrections, the decay of the
+//! moving average, the position in the data set. `finished` is the number of steps before it.
 
-use super::choices::LrSchedule;
-use super::settings::Config;
+use super::config::{Config, LrSchedule};
 use crate::tape::Step;
 use std::f64::consts::PI;
 
-/// Learning rate of step `n` (from 0): rises linearly over the warm-up, then falls as the settings say.
-pub fn learning_rate(config: &Config, n: u32) -> f64 {
-    let warm = f64::from(n + 1) / f64::from(config.warmup.max(1));
-    if n < config.warmup {
-        return config.lr * warm;
+/// Learning rate of the step after `finished` steps: a linear warm-up, then the schedule.
+pub fn learning_rate(config: &Config, finished: u32) -> f64 {
+    if finished < config.warmup {
+        return config.lr * (f64::from(finished + 1) / f64::from(config.warmup.max(1)));
     }
     match config.lr_schedule {
         LrSchedule::Constant => config.lr,
         LrSchedule::Cosine => {
-            let rest = f64::from(config.steps.saturating_sub(config.warmup).max(1));
-            let passed = (f64::from(n - config.warmup) / rest).min(1.0);
-            config.lr * 0.5 * (1.0 + (PI * passed).cos())
+            let total = f64::from(config.steps.saturating_sub(config.warmup).max(1));
+            let done = (f64::from(finished - config.warmup) / total).min(1.0);
+            config.lr * 0.5 * (1.0 + (PI * done).cos())
         }
     }
 }
 
-/// Decay of the moving average in step `n` (from 0): min((1 + n) / (10 + n), largest), zero at first (diffusers' EMAModel).
-pub fn ema_decay(config: &Config, n: u32) -> f64 {
-    if n == 0 { 0.0 } else { (f64::from(1 + n) / f64::from(10 + n)).min(f64::from(config.ema_decay)) }
+/// Decay of the moving average in the step after `finished` steps n: min((1 + n) / (10 + n),
+/// largest), and zero in the first step (diffusers' EMAModel).
+pub fn ema_decay(config: &Config, finished: u32) -> f64 {
+    if finished == 0 {
+        return 0.0;
+    }
+    (f64::from(1 + finished) / f64::from(10 + finished)).min(f64::from(config.ema_decay))
 }
 
-/// The values of step `n` (from 0) of a run over `count` images.
-pub fn step(config: &Config, count: u32, n: u32) -> Step {
-    let seen = u64::from(n) * u64::from(config.batch);
-    let correction = |beta: f32| (1.0 / (1.0 - f64::from(beta).powi(n as i32 + 1))) as f32;
+/// The uniforms of the step after `finished` steps of a run over `count` images.
+pub fn step(config: &Config, count: u32, finished: u32) -> Step {
+    let seen = u64::from(finished) * u64::from(config.batch);
+    let correction = |beta: f32| (1.0 / (1.0 - f64::from(beta).powi(finished as i32 + 1))) as f32;
     Step {
         seed_low: config.seed as u32,
         seed_high: (config.seed >> 32) as u32,
-        index: n,
+        index: finished,
         epoch: (seen / u64::from(count)) as u32,
         position: (seen % u64::from(count)) as u32,
-        learning_rate: learning_rate(config, n) as f32,
+        learning_rate: learning_rate(config, finished) as f32,
         first_correction: correction(config.beta1),
         second_correction: correction(config.beta2),
-        ema_decay: ema_decay(config, n) as f32,
+        ema_decay: ema_decay(config, finished) as f32,
         ..Step::default()
     }
 }

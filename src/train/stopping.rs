@@ -4,18 +4,18 @@ use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A flag that Ctrl-C (or a request to terminate) sets.
+/// A flag that Ctrl-C (or a request to terminate) sets, for [`Trainer::run`](super::Trainer::run).
 ///
 /// # Errors
-/// The system does not let it be caught.
+/// The system does not allow a handler, or there is one already.
 pub fn on_interrupt() -> Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130); // asked twice: do not even finish the step; the last checkpoint is complete
+            std::process::exit(130); // the second time, do not even finish the step; the last checkpoint is complete
         }
-        eprintln!("\nfinishing the step and saving; once more to stop at once");
+        eprintln!("\nfinishing the step and saving; press Ctrl-C again to stop at once");
     })
     .map_err(|e| Error::Config(format!("Ctrl-C cannot be caught: {e}")))?;
     Ok(interrupted)

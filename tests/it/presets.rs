@@ -8,24 +8,10 @@ use degrain::diffusion::{ClassifierGuide, Generator, ProcessConfig, Request, Sam
 use degrain::gpu::{Context, KernelVariant};
 use degrain::nn::Model;
 use degrain::nn::registry::AnyModel;
-use degrain::train::{self, Outcome, Session, Settings, Size, Start, Storage};
+use degrain::train::{Inspection, Outcome, Settings, Size, Storage, Trainer, presets};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
-
-const PRESETS: [&str; 11] = [
-    "ddpm",
-    "plain",
-    "plain-conditional",
-    "residual-attention",
-    "score",
-    "guided",
-    "hybrid",
-    "edm",
-    "flow",
-    "vae",
-    "classifier",
-];
 
 fn small(preset: &str, out: &Path) -> Settings {
     Settings {
@@ -53,13 +39,11 @@ fn small(preset: &str, out: &Path) -> Settings {
 }
 
 fn train(ctx: &Context, settings: Settings, resume: bool, stop_after: Option<u32>) {
-    let session = Session::open(ctx, settings).unwrap_or_else(|e| panic!("{e}"));
-    let folder = &session.config.out;
-    let checkpoint = resume.then(|| pipeline::locate(folder).unwrap());
-    let interrupted = AtomicBool::new(false);
-    let (resume, dataset) = (checkpoint.as_deref(), &session.dataset);
-    let start = Start { folder, resume, stop_after, dataset, interrupted: &interrupted };
-    let outcome = train::run(&mut ctx.fork(), &session.job(), &start).unwrap_or_else(|e| panic!("{e}"));
+    let mut trainer = Trainer::new(ctx, settings).unwrap_or_else(|e| panic!("{e}")).stop_after(stop_after);
+    if resume {
+        trainer = trainer.resume().unwrap_or_else(|e| panic!("{e}"));
+    }
+    let outcome = trainer.run(&AtomicBool::new(false)).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(outcome, stop_after.map_or(Outcome::Finished, Outcome::Stopped));
 }
 
@@ -72,7 +56,7 @@ fn checkpoint(run: &Path, step: u32) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_preset_resolves_for_every_size() {
-    for preset in PRESETS {
+    for &preset in presets::NAMES {
         for (size, name) in [(Size::Tiny, "tiny"), (Size::Small, "small"), (Size::Base, "base")] {
             let asked = Settings { preset: Some(preset.into()), size: Some(size), ..Settings::default() };
             let config = asked.resolve(KernelVariant::Tiled).unwrap_or_else(|e| panic!("{preset} {name}: {e}"));
@@ -81,15 +65,16 @@ fn every_preset_resolves_for_every_size() {
     }
     let unknown = Settings { preset: Some("gan".into()), ..Settings::default() };
     let message = unknown.resolve(KernelVariant::Tiled).unwrap_err().to_string();
-    assert!(PRESETS.iter().all(|preset| message.contains(preset)), "{message}");
+    assert!(presets::NAMES.iter().all(|preset| message.contains(preset)), "{message}");
 }
 
 fn check(preset: &str, change: impl Fn(Settings) -> Settings) {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let [whole, paused] = ["whole", "paused"].map(|name| folder.path().join(name));
     let settings = |out: &Path| change(small(preset, out));
-    let session = Session::open(&ctx, settings(&whole)).unwrap_or_else(|e| panic!("{preset}: {e}"));
-    session.inspect(&mut ctx.fork(), false, false, true).unwrap_or_else(|e| panic!("{preset}: {e}"));
+    let mut trainer = Trainer::new(&ctx, settings(&whole)).unwrap_or_else(|e| panic!("{preset}: {e}"));
+    let verify = Inspection { verify: true, ..Inspection::default() };
+    trainer.inspect(verify).unwrap_or_else(|e| panic!("{preset}: {e}"));
 
     train(&ctx, settings(&whole), false, None);
     train(&ctx, settings(&paused), false, Some(3));
@@ -99,7 +84,7 @@ fn check(preset: &str, change: impl Fn(Settings) -> Settings) {
     }
     let trained = pipeline::read_model(&whole.join("checkpoint-6")).unwrap_or_else(|e| panic!("{preset}: {e}"));
     assert_eq!(trained.warnings, [""; 0]);
-    assert_eq!(trained.model.model().config_json(), session.objective.model().config_json());
+    assert_eq!(trained.model.model().config_json(), trainer.objective().model().config_json());
     let drawn = whole.join("samples/averaged-000006.png").exists();
     assert_eq!(drawn, preset != "classifier", "{preset}: a picture of samples");
     assert!(!drawn || preset == "vae" || whole.join("reverse.png").exists());
@@ -233,7 +218,7 @@ fn log_probability(
 fn edm_measures_its_data() {
     let ctx = context();
     let folder = TempDir::new().unwrap();
-    let session = Session::open(&ctx, small("edm", folder.path())).unwrap();
-    let ProcessConfig::Edm(edm) = session.config.process else { panic!("{}", session.config.process) };
-    assert_eq!(edm.sigma_data, Some(session.dataset.statistics.std));
+    let trainer = Trainer::new(&ctx, small("edm", folder.path())).unwrap();
+    let ProcessConfig::Edm(edm) = trainer.config().process else { panic!("{}", trainer.config().process) };
+    assert_eq!(edm.sigma_data, Some(trainer.dataset().statistics.std));
 }

@@ -7,7 +7,7 @@ use degrain::Error;
 use degrain::diffusion::pipeline::{Pipeline, checkpoints};
 use degrain::gpu::Context;
 use degrain::nn::PARAMETERS;
-use degrain::train::{self, EMA, LrSchedule, Outcome, Session, Settings, Size, Start};
+use degrain::train::{EMA, LrSchedule, Outcome, Settings, Size, Trainer};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -41,26 +41,25 @@ fn small(out: &Path, steps: u32) -> Settings {
     }
 }
 
-/// Trains; the memory holds what the run left.
+/// Trains. The trainer's buffers hold what the run left.
 fn train_with(
     ctx: &Context,
     settings: Settings,
     resume: bool,
     stop_after: Option<u32>,
-    interrupted: &AtomicBool,
-) -> (degrain::Result<Outcome>, Context) {
-    let session = Session::open(ctx, settings).unwrap_or_else(|e| panic!("{e}"));
-    let folder = &session.config.out;
-    let checkpoint = resume.then(|| degrain::diffusion::pipeline::locate(folder).unwrap());
-    let mut ctx = ctx.fork();
-    let start = Start { folder, resume: checkpoint.as_deref(), stop_after, dataset: &session.dataset, interrupted };
-    (train::run(&mut ctx, &session.job(), &start), ctx)
+    stop: &AtomicBool,
+) -> (degrain::Result<Outcome>, Trainer) {
+    let mut trainer = Trainer::new(ctx, settings).unwrap_or_else(|e| panic!("{e}")).stop_after(stop_after);
+    if resume {
+        trainer = trainer.resume().unwrap_or_else(|e| panic!("{e}"));
+    }
+    (trainer.run(stop), trainer)
 }
 
 #[track_caller]
-fn train(ctx: &Context, settings: Settings, resume: bool, stop_after: Option<u32>) -> (Outcome, Context) {
-    let (outcome, ctx) = train_with(ctx, settings, resume, stop_after, &AtomicBool::new(false));
-    (outcome.unwrap_or_else(|e| panic!("{e}")), ctx)
+fn train(ctx: &Context, settings: Settings, resume: bool, stop_after: Option<u32>) -> (Outcome, Trainer) {
+    let (outcome, trainer) = train_with(ctx, settings, resume, stop_after, &AtomicBool::new(false));
+    (outcome.unwrap_or_else(|e| panic!("{e}")), trainer)
 }
 
 /// The lines of log.jsonl, without what depends on the clock.
@@ -68,7 +67,9 @@ fn log(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("log.jsonl")).unwrap();
     let line = |line: &str| {
         let mut value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
-        value.as_object_mut().unwrap().remove("images_per_second");
+        let entry = value.as_object_mut().unwrap();
+        entry.remove("images_per_second");
+        entry.remove("seconds").expect("every entry has the seconds spent");
         value
     };
     text.lines().map(line).collect()
@@ -84,7 +85,7 @@ fn checkpoint(run: &Path, step: u32) -> Vec<(String, Vec<u8>)> {
     let mut all = files(&run.join(format!("checkpoint-{step}")));
     let card = all.iter_mut().find(|(name, _)| name == "degrain.json").expect("a checkpoint has degrain.json");
     let mut value: Value = serde_json::from_slice(&card.1).unwrap();
-    assert!(value["seconds"].as_f64().unwrap() > 0.0, "a checkpoint says how long the run took");
+    assert!(value["seconds"]["trained"].as_f64().unwrap() > 0.0, "a checkpoint says how long the run took");
     value.as_object_mut().unwrap().remove("seconds");
     card.1 = value.to_string().into_bytes();
     all
@@ -122,8 +123,7 @@ fn fifty_steps_lower_the_loss() {
         keep_checkpoints: Some(2),
         ..small(run, 50)
     };
-    let session = Session::open(&ctx, settings.clone()).unwrap();
-    let (outcome, ctx) = train(&ctx, settings, false, None);
+    let (outcome, trainer) = train(&ctx, settings, false, None);
     assert_eq!(outcome, Outcome::Finished);
 
     let log = log(run);
@@ -170,13 +170,13 @@ fn fifty_steps_lower_the_loss() {
 
     let pipeline = Pipeline::read(&run.join("checkpoint-50")).unwrap();
     assert_eq!(pipeline.warnings, [""; 0]);
-    assert_eq!(pipeline.network.config_json(), session.objective.model().config_json());
+    assert_eq!(pipeline.network.config_json(), trainer.objective().model().config_json());
     assert_eq!((pipeline.card.step, pipeline.card.class_names.len()), (50, 10));
-    let slab = |name| ctx.read::<f32>(name, 0, pipeline.weights.len()).unwrap();
+    let values = |name| trainer.context().read::<f32>(name, 0, pipeline.weights.len()).unwrap();
     for p in pipeline.network.parameters().iter() {
-        assert_eq!(bits(&pipeline.weights[p.range()]), bits(&slab(EMA)[p.range()]), "{}", p.name);
+        assert_eq!(bits(&pipeline.weights[p.range()]), bits(&values(EMA)[p.range()]), "{}", p.name);
     }
-    assert_ne!(bits(&pipeline.weights), bits(&slab(PARAMETERS)), "the average is not the parameters");
+    assert_ne!(bits(&pipeline.weights), bits(&values(PARAMETERS)), "the average is not the parameters");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn numbers_out_of_range_stop_the_run() {
     let run = folder.path();
     let wild = |out: &Path| Settings { lr: Some(1e30), warmup: Some(0), ..small(out, 40) };
     let refused = |settings, resume| match train_with(&ctx, settings, resume, None, &AtomicBool::new(false)) {
-        (Err(Error::NonFinite(message)), memory) => (message, memory),
+        (Err(Error::NonFinite(message)), trainer) => (message, trainer),
         (other, _) => panic!("{other:?}"),
     };
     // The first step makes the parameters huge, the second sees it.
@@ -284,18 +284,18 @@ fn numbers_out_of_range_stop_the_run() {
     // A parameter that is not a number: no step touches parameters or moments.
     let path = run.join("checkpoint-3/training_state.safetensors");
     let mut bytes = fs::read(&path).unwrap();
-    let session = Session::open(&ctx, small(&run, 40)).unwrap();
-    let poisoned = session.objective.model().parameters().find("conv_out.bias").unwrap().range();
+    let trainer = Trainer::new(&ctx, small(&run, 40)).unwrap();
+    let poisoned = trainer.objective().model().parameters().find("conv_out.bias").unwrap().range();
     let state = SafeTensors::deserialize(&bytes).unwrap();
     let start = state.tensor(PARAMETERS).unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
     bytes[start + 4 * poisoned.start..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(&path, &bytes).unwrap();
-    let (message, ctx) = refused(small(&run, 40), true);
+    let (message, trainer) = refused(small(&run, 40), true);
     assert!(message.contains("step 4:") && message.contains("gradient of `"), "{message}");
     let state = SafeTensors::deserialize(&bytes).unwrap();
     for name in [PARAMETERS, "adam.first", "adam.second"] {
         let saved = state.tensor(name).unwrap();
-        let now: Vec<u8> = ctx.read(name, 0, saved.data().len()).unwrap();
+        let now: Vec<u8> = trainer.context().read(name, 0, saved.data().len()).unwrap();
         assert!(now == saved.data(), "{name} was touched by a step that was not finite");
     }
 }

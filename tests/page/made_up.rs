@@ -1,6 +1,7 @@
 //! Run folders with made-up numbers. All numbers differ, so that a swapped number is noticed.
 
 use degrain::data::{Dataset, Split, load};
+use degrain::diffusion::RunSeconds;
 use degrain::evaluate::evaluation::{
     ClassMetrics, Cost, Evaluation, ExtractorInfo, ImageCounts, Memorization, NearestDistances, Quality, SamplingInfo,
     SplitLikelihood, SweepPoint, TargetInfo,
@@ -189,8 +190,11 @@ pub fn write_other_files(run: &Path, seed: f64) {
     for step in 1..=900u32 {
         let falling = 0.03 + 1.2 / (1.0 + f64::from(step) / 20.0);
         let mut loss = |height| height * falling * n.between(0.7, 1.3);
+        let trained = 64.0 * f64::from(step) / (400.0 + 100.0 * seed);
+        let seconds = RunSeconds { trained, ..RunSeconds::default() };
         log.append(&LogEntry::Step {
             step,
+            seconds,
             loss: loss(1.0),
             gradient_norm: 1.0,
             learning_rate: 1e-3,
@@ -208,14 +212,14 @@ pub fn write_other_files(run: &Path, seed: f64) {
             let validation_by_quarter = [Some(1.0); 4];
             log.append(&LogEntry::Validation {
                 step,
+                seconds,
                 validation_loss: 1.1 * falling,
                 validation_by_quarter,
-                accuracy: None,
+                metric: None,
             })
             .unwrap();
             let (bound, frechet_distance) = (Some(1.5 + falling), Some(10.0 + 900.0 * falling));
-            log.append(&LogEntry::Evaluation { step, seconds: 0.3 * f64::from(step), bound, frechet_distance })
-                .unwrap();
+            log.append(&LogEntry::Evaluation { step, seconds, bound, frechet_distance }).unwrap();
         }
     }
     fs::write(run.join("config.toml"), "preset = \"ddpm\"\nbatch = 64\n[process]\nname = \"discrete\"\n").unwrap();

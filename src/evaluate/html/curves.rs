@@ -13,9 +13,9 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
         move |axis| -> Vec<Curve> { runs.iter().map(|run| (run.name().into(), points(&run.history, axis))).collect() }
     };
     let training = per_run(|history, axis| history.smoothed(&history.training, axis));
-    let validation = per_run(|history, axis| history.validated(&history.validation, axis));
-    let bound = per_run(|history, axis| history.evaluated(&history.bound, axis));
-    let distance = per_run(|history, axis| history.evaluated(&history.frechet_distance, axis));
+    let validation = per_run(|history, axis| history.measured(&history.validation, axis));
+    let bound = per_run(|history, axis| history.measured(&history.bound, axis));
+    let distance = per_run(|history, axis| history.measured(&history.frechet_distance, axis));
     let mut figures = [
         pair("Training loss, smoothed", "loss", training),
         pair("Validation loss", "loss", validation),
@@ -38,8 +38,7 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
             (figure::side_by_side(&figures))
             p.note {
                 "Losses of different processes are different quantities: compare their shapes, not their values. "
-                "The time of a loss is the sum of batch / (images per second) over the steps of the log and includes "
-                "validations approximately. Evaluations during training have exact times."
+                "Time counts training steps only, without validations, evaluations and grids of samples."
             }
         }
     }

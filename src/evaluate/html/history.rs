@@ -1,16 +1,9 @@
 //! Curves from a run's log: losses and evaluations during training, over steps and over training
-//! time.
-//!
-//! The log has no clock. A step takes batch / images_per_second of its line, and the time of a step is
-//! the sum of these up to it. images_per_second is measured by the wall clock over the last seconds, so
-//! it includes validations and sample grids approximately. Pauses between the sessions of a resumed run
-//! are not included. Lines before the first measured rate use that rate. Evaluations during training log
-//! their own seconds.
+//! time. The log keeps the seconds of training apart from those of validations, evaluations and grids.
 
+use crate::Result;
 use crate::output::{jsonl, plot::smooth};
 use crate::train::LogEntry;
-use crate::{Error, Result};
-use serde::Deserialize;
 use std::path::Path;
 
 /// The curves of a run as points (step, value). All are empty without a log.
@@ -21,10 +14,8 @@ pub(super) struct History {
     pub validation: Vec<(f64, f64)>,
     pub bound: Vec<(f64, f64)>,
     pub frechet_distance: Vec<(f64, f64)>,
-    /// Training seconds by step; empty if the batch size is unknown.
+    /// Seconds trained until each step.
     clock: Vec<(f64, f64)>,
-    /// Training seconds of evaluations by step.
-    evaluated: Vec<(f64, f64)>,
 }
 
 /// The x-axis of a curve.
@@ -34,61 +25,39 @@ pub(super) enum Axis {
     Seconds,
 }
 
-/// The part of `config.toml` that is read. Other settings may have had other names when the run was
-/// made.
-#[derive(Deserialize)]
-struct BatchSize {
-    batch: u32,
-}
-
 /// Largest number of points of a smoothed curve. More would not be visible and only enlarge the page.
 const POINTS: usize = 300;
 
 impl History {
-    /// Reads `log.jsonl` and the batch size in `config.toml` of a run folder, if they exist.
+    /// Reads `log.jsonl` of a run's folder, if it has one.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be read; [`Error::File`] for settings without a batch size.
+    /// A file that cannot be read.
     pub fn read(folder: &Path) -> Result<History> {
         let log = folder.join("log.jsonl");
-        let settings = folder.join("config.toml");
-        if !log.is_file() {
-            return Ok(History::default());
-        }
-        let lines = jsonl::read(&log)?;
-        if !settings.is_file() {
-            return Ok(History::new(&lines, None));
-        }
-        let text = std::fs::read_to_string(&settings).map_err(Error::io(&settings))?;
-        let BatchSize { batch } = toml::from_str(&text).map_err(|error| Error::file(&settings, error.to_string()))?;
-        Ok(History::new(&lines, Some(f64::from(batch))))
+        let entries = if log.is_file() { jsonl::read(&log)? } else { vec![] };
+        Ok(History::new(&entries))
     }
 
-    fn new(lines: &[LogEntry], batch: Option<f64>) -> History {
+    fn new(entries: &[LogEntry]) -> History {
         let mut history = History::default();
-        let mut rates = Vec::new();
-        for line in lines {
-            match *line {
-                LogEntry::Step { step, loss, images_per_second, loss_by_quarter, .. } => {
-                    let step = f64::from(step);
+        for entry in entries {
+            let step = f64::from(entry.step());
+            match *entry {
+                LogEntry::Step { seconds, loss, loss_by_quarter, .. } => {
                     history.training.push((step, loss));
                     for (quarter, loss) in history.quarters.iter_mut().zip(loss_by_quarter) {
                         quarter.extend(loss.map(|loss| (step, loss)));
                     }
-                    rates.push((step, images_per_second));
+                    history.clock.push((step, seconds.trained));
                 }
-                LogEntry::Validation { step, validation_loss, .. } => {
-                    history.validation.push((f64::from(step), validation_loss));
-                }
-                LogEntry::Evaluation { step, seconds, bound, frechet_distance } => {
-                    let step = f64::from(step);
-                    history.evaluated.push((step, seconds));
+                LogEntry::Validation { validation_loss, .. } => history.validation.push((step, validation_loss)),
+                LogEntry::Evaluation { bound, frechet_distance, .. } => {
                     history.bound.extend(bound.map(|bound| (step, bound)));
                     history.frechet_distance.extend(frechet_distance.map(|distance| (step, distance)));
                 }
             }
         }
-        history.clock = batch.map_or(Vec::new(), |batch| clock(&rates, batch));
         history
     }
 
@@ -102,28 +71,10 @@ impl History {
         over(&thinned, axis, &self.clock)
     }
 
-    /// A curve over steps or seconds.
-    pub fn validated(&self, points: &[(f64, f64)], axis: Axis) -> Vec<(f64, f64)> {
+    /// A curve of few points, over steps or seconds.
+    pub fn measured(&self, points: &[(f64, f64)], axis: Axis) -> Vec<(f64, f64)> {
         over(points, axis, &self.clock)
     }
-
-    /// A curve of evaluations during training, over steps or seconds.
-    pub fn evaluated(&self, points: &[(f64, f64)], axis: Axis) -> Vec<(f64, f64)> {
-        over(points, axis, &self.evaluated)
-    }
-}
-
-/// Training seconds until each step, from (step, images per second).
-fn clock(rates: &[(f64, f64)], batch: f64) -> Vec<(f64, f64)> {
-    let measured = |rate: &f64| *rate > 0.0;
-    let Some(mut rate) = rates.iter().map(|(_, rate)| *rate).find(measured) else { return Vec::new() };
-    let mut seconds = 0.0;
-    let mut until = |&(step, measured_rate): &(f64, f64)| {
-        rate = Some(measured_rate).filter(measured).unwrap_or(rate);
-        seconds += batch / rate;
-        (step, seconds)
-    };
-    rates.iter().map(&mut until).collect()
 }
 
 /// Points (step, value) over steps or over seconds. A point's seconds are those of the last step in

@@ -1,35 +1,41 @@
-//! Classifying: cross-entropy of the image's class, of noised images with their time (a classifier that guides) or of clean ones.
+//! Classification: the cross-entropy of an image's class, for noised images with their time (a
+//! classifier for guidance) or for clean images (a feature extractor).
 
+use super::noising::Noising;
 use crate::Result;
-use crate::diffusion::{CheckpointMetadata, Labels, Process, SchedulerConfig, TrainingTables};
+use crate::diffusion::{CheckpointMetadata, Labels, Process, SchedulerConfig};
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::argmax;
 use crate::nn::{Classifier, Conditions, Model, Network, Weights};
-use crate::ops::{cross_entropy, embedding, q_sample, randn, random_timesteps};
-use crate::tape::{Shape, Tape, stream};
-use crate::train::objective::{Batch, Loss, Objective, Tables};
+use crate::ops::{cross_entropy, randn, random_timesteps};
+use crate::tape::{Tape, stream};
+use crate::train::objective::{Batch, Loss, Objective, Tables, ValidationMetric};
 
-const SHOWN: &str = "process.shown";
-const TIME: &str = "process.time";
-/// What validation leaves to be judged.
+/// Logits of a batch of validation images, `[B, classes]`.
 const LOGITS: &str = "validation.logits";
+/// Their classes, u32 `[B]`.
 const LABELS: &str = "validation.labels";
 
-/// Classifying.
+/// Trains a classifier.
 #[derive(Debug)]
 pub struct Classify {
     /// The classifier.
     pub network: Classifier,
-    /// The process whose noised images it sees; `None` for clean ones.
-    pub process: Option<(Box<dyn Process>, SchedulerConfig)>,
+    /// The process of noised images. `None` for clean images.
+    pub noise: Option<Noise>,
     /// Number of classes.
     pub classes: u32,
 }
 
-impl Classify {
-    fn tables(&self) -> Option<TrainingTables> {
-        self.process.as_ref().map(|(process, _)| TrainingTables::new(&**process))
-    }
+/// The process of a classifier of noised images.
+#[derive(Debug)]
+pub struct Noise {
+    /// The process.
+    pub process: Box<dyn Process>,
+    /// The scheduler that describes it in a checkpoint.
+    pub scheduler: SchedulerConfig,
+    /// Its tables.
+    pub noising: Noising,
 }
 
 impl Objective for Classify {
@@ -38,42 +44,32 @@ impl Objective for Classify {
     }
 
     fn describe(&self) -> String {
-        match &self.process {
-            Some((process, _)) => format!("classifies noised images: {}", process.describe()),
+        match &self.noise {
+            Some(noise) => format!("classifies noised images: {}", noise.process.describe()),
             None => "classifies clean images".into(),
         }
     }
 
-    fn times(&self) -> u32 {
-        self.process.as_ref().map_or(1, |(process, _)| process.training_times().len() as u32)
+    fn num_times(&self) -> u32 {
+        self.noise.as_ref().map_or(1, |noise| noise.noising.num_times())
     }
 
-    fn constants(&self) -> Tables {
-        match self.tables() {
-            Some(tables) => {
-                vec![(SHOWN, tables.shown.concat()), (TIME, self.network.time_table(&tables.times))]
-            }
-            None => vec![],
-        }
-    }
-
-    fn draws(&self) -> bool {
-        false
+    fn tables(&self) -> Tables {
+        self.noise.as_ref().map_or(vec![], |noise| noise.noising.named_tables())
     }
 
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
         let shape = t.shape(batch.images);
-        let (count, n) = (shape.dims()[0], self.times());
-        let time = random_timesteps(t, count, n);
-        let (mut x, mut told) = (batch.images, None);
-        if self.process.is_some() {
-            let e = randn(t, stream::NOISE, shape);
-            let shown = t.named(SHOWN, Shape::f32([n, 2]));
-            x = q_sample(t, x, e, shown, time);
-            let rows = t.named(TIME, Shape::f32([n, self.network.time_width()]));
-            told = Some(embedding(t, time, rows));
-        }
-        let logits = self.network.forward(t, weights, x, Conditions { time: told, labels: None });
+        let time = random_timesteps(t, shape.dims()[0], self.num_times());
+        let (x, conditions) = match &self.noise {
+            None => (batch.images, Conditions::default()),
+            Some(Noise { noising, .. }) => {
+                let eps = randn(t, stream::NOISE, shape);
+                let input = noising.input(t, batch.images, eps, time);
+                (input, noising.conditions(t, time, None))
+            }
+        };
+        let logits = self.network.forward(t, weights, x, conditions);
         let loss = cross_entropy(t, logits, batch.labels);
         if !weights.training() {
             t.keep(logits, LOGITS);
@@ -82,20 +78,30 @@ impl Objective for Classify {
         Loss { loss, time, weights: None }
     }
 
+    fn fill_metadata(&self, metadata: &mut CheckpointMetadata) {
+        metadata.labels = Some(Labels { classes: self.classes, dropout: 0.0 });
+    }
+
     fn scheduler(&self) -> Option<SchedulerConfig> {
-        self.process.as_ref().map(|(_, scheduler)| scheduler.clone())
+        self.noise.as_ref().map(|noise| noise.scheduler.clone())
     }
 
-    fn complete(&self, card: &mut CheckpointMetadata) {
-        card.labels = Some(Labels { classes: self.classes, dropout: 0.0 });
+    fn validation_metric(&self) -> Option<&dyn ValidationMetric> {
+        Some(self)
+    }
+}
+
+impl ValidationMetric for Classify {
+    fn name(&self) -> &'static str {
+        "accuracy"
     }
 
-    /// The share of the held-back images that are read as what they are.
-    fn judge(&self, ctx: &Context, count: usize) -> Result<Option<(&'static str, f64)>> {
+    /// The share of images whose most probable class is right.
+    fn measure(&self, ctx: &Context, count: usize) -> Result<f64> {
         let classes = self.classes as usize;
         let logits: Vec<f32> = ctx.read(LOGITS, 0, count * classes)?;
         let labels: Vec<u32> = ctx.read(LABELS, 0, count)?;
         let right = logits.chunks(classes).zip(&labels).filter(|(row, label)| argmax(row) == **label).count();
-        Ok(Some(("accuracy", right as f64 / count as f64)))
+        Ok(right as f64 / count as f64)
     }
 }

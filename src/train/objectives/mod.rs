@@ -1,54 +1,60 @@
-//! The objectives, a file each, and what of the settings leads to which.
+//! Training objectives, one file each, and the choice between them from the config.
 
+mod autoencode;
 mod classify;
 mod denoise;
-mod reconstruct;
+mod noising;
 
-use super::choices::NetworkName;
+use super::config::{Config, NetworkName};
 use super::networks;
 use super::objective::Objective;
-use super::settings::Config;
 use crate::data::Dataset;
 use crate::diffusion::{
-    Discrete, Labels, NoiseSchedule, Process, SamplerName, SamplerOptions, Sampling, SchedulerConfig, TrainingTables,
-    Variance,
+    Discrete, Labels, NoiseSchedule, SamplerName, SamplerOptions, Sampling, SchedulerConfig, Variance,
 };
 use crate::{Error, Result};
+use noising::Noising;
+use std::rc::Rc;
 
-/// What the settings train for on a data set.
+/// The objective of a config, for the images of a data set.
 ///
 /// # Errors
 /// Settings that do not fit each other or the data.
-pub fn objective(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
+pub fn from_config(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
     match config.network {
         NetworkName::Vae => {
             let model = networks::autoencoder(config, data)?;
-            Ok(Box::new(reconstruct::Reconstruct { model, kl_weight: config.kl_weight }))
+            Ok(Rc::new(autoencode::Autoencode { model, kl_weight: config.kl_weight }))
         }
-        NetworkName::Classifier => {
-            let network = networks::classifier(config, data)?;
-            let scheduler = scheduler(config);
-            let process: Option<(Box<dyn Process>, _)> = match config.noise_aware {
-                true => Some((Box::new(scheduler.process()?), scheduler)),
-                false => None,
-            };
-            Ok(Box::new(classify::Classify { network, process, classes: data.classes as u32 }))
-        }
-        _ => denoise(config, data),
+        NetworkName::Classifier => classify(config, data),
+        NetworkName::Unet | NetworkName::Plain | NetworkName::Residual => denoise(config, data),
     }
 }
 
-fn denoise(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
+fn classify(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
+    let network = networks::classifier(config, data)?;
+    let classes = data.classes as u32;
+    if !config.noise_aware {
+        return Ok(Rc::new(classify::Classify { network, noise: None, classes }));
+    }
+    let scheduler = scheduler(config);
+    let process = Box::new(scheduler.process()?);
+    let noising = Noising::new(&*process, &network);
+    let noise = Some(classify::Noise { process, scheduler, noising });
+    Ok(Rc::new(classify::Classify { network, noise, classes }))
+}
+
+fn denoise(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
     let labels =
         (!config.unconditional).then_some(Labels { classes: data.classes as u32, dropout: config.label_dropout });
     let within = |option: &str, problem: Error| Error::Config(format!("--{option}: {problem}"));
-    let schedule = || NoiseSchedule::new(&config.noise(), config.timesteps, config.zero_terminal_snr);
+    let schedule = || NoiseSchedule::new(&config.beta_schedule(), config.timesteps, config.zero_terminal_snr);
     let process = config.process.build(|| Discrete::new(schedule()?, config.prediction))?;
     if let Some(noise) = process.schedule() {
         let (most, asked) = (noise.betas()[0].sqrt(), f64::from(config.decoder_min_std));
         if asked >= most {
             return Err(Error::Config(format!(
-                "--decoder-min-std {asked}: the largest deviation of the first step is {most:.5}, so this must be smaller"
+                "--decoder-min-std {asked}: must be less than {most:.5}, the largest standard deviation of the first step"
             )));
         }
     }
@@ -56,15 +62,15 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
     let [_, height, width] = data.shape();
     network.check_size(height, width)?;
     let scheduler = scheduler(config);
-    // What the pictures will need, before hours of training lead there.
+    // Sampling settings that do not fit are reported now, not hours later.
     scheduler.plan_for(&*process, config.sampling_steps).map_err(|e| within("sampling-steps", e))?;
     let guidance = if labels.is_some() { config.guidance } else { 1.0 };
     labels.map_or(Ok(false), |labels| labels.guided(guidance)).map_err(|e| within("guidance", e))?;
     let sampling =
         Sampling { sampler: scheduler.sampler, options: scheduler.options, steps: config.sampling_steps, guidance };
-    Ok(Box::new(denoise::Denoise {
+    Ok(Rc::new(denoise::Denoise {
         weights: config.loss_weighting.weights(&*process)?,
-        tables: TrainingTables::new(&*process),
+        noising: Noising::new(&*process, &*network),
         network,
         process,
         process_name: config.process,
@@ -77,7 +83,7 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Box<dyn Objective>> {
     }))
 }
 
-/// Schedule, prediction and sampler as a checkpoint and the pictures use them.
+/// Schedule, prediction and sampler, as checkpoints and grids use them.
 fn scheduler(config: &Config) -> SchedulerConfig {
     let options = match config.sampler {
         SamplerName::Ddim => SamplerOptions { use_clipped_model_output: Some(true), ..SamplerOptions::default() },
@@ -88,7 +94,7 @@ fn scheduler(config: &Config) -> SchedulerConfig {
         _ => SamplerOptions::default(),
     };
     SchedulerConfig {
-        schedule: config.noise(),
+        schedule: config.beta_schedule(),
         steps: config.timesteps,
         zero_terminal_snr: config.zero_terminal_snr,
         prediction: config.prediction,

@@ -1,0 +1,475 @@
+//! Settings of a training run. Each can come from the command line, a file or a preset, in this
+//! order: [`Settings`] holds those that are given, [`Config`] all of them.
+
+use crate::diffusion::{BetaSchedule, LossWeighting, Prediction, ProcessConfig, SamplerName, Spacing, Variance};
+use crate::gpu::MAX_WORKGROUPS;
+use crate::nn::{Downsample, Initialization, Likelihood};
+use crate::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Size of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Size {
+    /// Trains in minutes on two CPU cores.
+    Tiny,
+    /// Trains in minutes on a GPU.
+    Small,
+    /// For a GPU.
+    Base,
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Size::Tiny => "tiny",
+            Size::Small => "small",
+            Size::Base => "base",
+        })
+    }
+}
+
+/// Learning rate schedule after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LrSchedule {
+    /// Constant.
+    Constant,
+    /// Half a cosine, to zero at the last step.
+    Cosine,
+}
+
+/// Network architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkName {
+    /// The U-Net of DDPM, as in diffusers.
+    Unet,
+    /// A convolutional U-Net with batch normalization; time and label enter at the bottom.
+    Plain,
+    /// A residual U-Net with batch normalization, dropout and attention.
+    Residual,
+    /// A classifier, for guidance or for features.
+    Classifier,
+    /// A variational autoencoder.
+    Vae,
+}
+
+/// Whether images are flipped horizontally at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum RandomFlip {
+    /// If the data set allows it: photographs do, digits do not.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where the images are stored during training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// On the device if they fit, otherwise streamed.
+    Auto,
+    /// On the device.
+    Device,
+    /// In main memory. A thread streams them to the device in chunks.
+    Stream,
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $(#[arg($($arg:tt)*)])? $name:ident: $type:ty,)*) => {
+        /// Some of the settings of a run: those that a preset, a file or a command line gives.
+        ///
+        /// ```
+        /// use degrain::train::{Settings, Size};
+        ///
+        /// let given = Settings { steps: Some(100), ..Settings::default() };
+        /// let others = Settings { steps: Some(5), size: Some(Size::Tiny), ..Settings::default() };
+        /// let both = given.or(others);
+        /// assert_eq!((both.steps, both.size, both.batch), (Some(100), Some(Size::Tiny), None));
+        /// ```
+        #[derive(Clone, Debug, Default, Serialize, Deserialize, clap::Args)]
+        #[serde(deny_unknown_fields)]
+        pub struct Settings {
+            $(
+                $(#[doc = $doc])+
+                #[arg(long, $($($arg)*)?)]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $name: Option<$type>,
+            )*
+        }
+
+        /// All settings of a run, as its folder keeps them in `config.toml`.
+        ///
+        /// ```
+        /// use degrain::gpu::KernelVariant;
+        /// use degrain::train::Settings;
+        ///
+        /// let settings = Settings { preset: Some("edm".into()), steps: Some(100), ..Settings::default() };
+        /// let config = settings.resolve(KernelVariant::Tiled)?;
+        /// assert_eq!((config.steps, config.sampling_steps), (100, 18));
+        /// assert_eq!(config.out.to_str(), Some("runs/edm-base"));
+        /// # Ok::<(), degrain::Error>(())
+        /// ```
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $name: $type,)*
+        }
+
+        impl Settings {
+            /// These settings, and the others where these give nothing.
+            pub fn or(self, others: Settings) -> Settings {
+                Settings { $($name: self.$name.or(others.$name),)* }
+            }
+
+            pub(super) fn complete(self) -> Result<Config> {
+                Ok(Config { $($name: self.$name.ok_or_else(|| missing(stringify!($name)))?,)* })
+            }
+        }
+
+        impl From<Config> for Settings {
+            fn from(config: Config) -> Settings {
+                Settings { $($name: Some(config.$name),)* }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Preset: a model with its process and settings [default: ddpm]
+    preset: String,
+    /// Size of the model [default: tiny on a CPU, base on a GPU]
+    size: Size,
+    /// Folder of the data set: IDX files (MNIST), CIFAR-10, downsampled ImageNet, or PNG files
+    data: PathBuf,
+    /// Folder of the run [default: runs/PRESET-SIZE]
+    out: PathBuf,
+    /// Random seed for parameters, noise, time steps and the order of images
+    seed: u64,
+
+    /// Training steps
+    steps: u32,
+    /// Images per training step
+    batch: u32,
+    /// Learning rate after the warm-up
+    #[arg(allow_negative_numbers = true)]
+    lr: f64,
+    /// Steps of linear learning rate warm-up
+    warmup: u32,
+    /// Learning rate schedule after the warm-up
+    lr_schedule: LrSchedule,
+    /// Adam's decay rate of the first moment
+    beta1: f32,
+    /// Adam's decay rate of the second moment
+    beta2: f32,
+    /// Adam's epsilon, added to the root of the second moment
+    adam_epsilon: f32,
+    /// Decoupled weight decay (AdamW)
+    weight_decay: f32,
+    /// Largest norm of the whole gradient; larger gradients are scaled down
+    max_grad_norm: f32,
+    /// Largest decay of the exponential moving average (EMA) of the parameters
+    ema_decay: f32,
+
+    /// Diffusion process: discrete, vp, sub_vp, ve, edm or flow
+    process: ProcessConfig,
+    /// Noise schedule of a discrete process: linear, scaled_linear, cosine or sigmoid
+    schedule: BetaSchedule,
+    /// Number of time steps T of a discrete process
+    timesteps: u32,
+    /// Rescale the betas of a schedule for 1000 time steps by 1000 / T
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    rescale_betas: bool,
+    /// Change the schedule to end in pure noise (Lin et al. 2023); needs v_prediction or sample
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    zero_terminal_snr: bool,
+    /// What the network predicts in a discrete process
+    prediction: Prediction,
+    /// Learn the variance of DDPM's steps (Nichol and Dhariwal 2021)
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    learned_variance: bool,
+    /// Weight of the variational bound in the loss, with a learned variance
+    #[arg(allow_negative_numbers = true)]
+    vlb_weight: f32,
+    /// Smallest standard deviation of the pixel decoder, with a learned variance; 0 for that of the
+    /// other time steps
+    #[arg(allow_negative_numbers = true)]
+    decoder_min_std: f32,
+    /// Sample time steps by their losses (Nichol and Dhariwal 2021)
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    importance_sampling: bool,
+    /// Weight of the loss over time: simple, snr, min_snr or p2; likelihood for vp, sub_vp and ve
+    loss_weighting: LossWeighting,
+    /// Probability that a label is replaced by the null class, for classifier-free guidance
+    label_dropout: f32,
+    /// Train without labels
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    unconditional: bool,
+
+    /// Network architecture
+    network: NetworkName,
+    /// Channels of each level, comma-separated
+    #[arg(value_delimiter = ',')]
+    block_out_channels: Vec<u32>,
+    /// Residual blocks per level
+    layers_per_block: u32,
+    /// Whether each level has self-attention, comma-separated: true or false
+    #[arg(value_delimiter = ',')]
+    attention: Vec<bool>,
+    /// Channels per attention head
+    attention_head_dim: u32,
+    /// Groups of group normalization
+    norm_num_groups: u32,
+    /// Let the time embedding scale and shift the features instead of adding to them
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    scale_shift: bool,
+    /// Dropout probability in residual blocks
+    #[arg(allow_negative_numbers = true)]
+    dropout: f32,
+    /// How the residual network halves its feature maps
+    downsample: Downsample,
+    /// Channels of the time embedding, and of the label embedding, at the bottom of the plain
+    /// network
+    condition_channels: u32,
+    /// Hidden width of the plain network's time and label embeddings
+    hidden_channels: u32,
+    /// Train the classifier on noised images and their times, for classifier guidance
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    noise_aware: bool,
+    /// Dimensions of the autoencoder's latent
+    latent_channels: u32,
+    /// Likelihood of the autoencoder's pixels
+    likelihood: Likelihood,
+    /// Weight of the autoencoder's divergence from the prior; 1 gives the evidence lower bound
+    #[arg(allow_negative_numbers = true)]
+    kl_weight: f32,
+    /// Initialization of the parameters
+    initialization: Initialization,
+
+    /// Flip images horizontally at random
+    random_flip: RandomFlip,
+    /// Where the images are stored during training
+    storage: Storage,
+    /// Number of images held out of training, for the validation loss
+    validation_count: u32,
+    /// Steps between validations
+    validate_every: u32,
+    /// Steps between grids of samples
+    sample_every: u32,
+    /// Steps between checkpoints
+    checkpoint_every: u32,
+    /// Steps between evaluations (variational bound and Frechet distance); 0 for none
+    evaluate_every: u32,
+    /// Number of samples per evaluation
+    evaluate_count: u32,
+    /// Classifier whose features the Frechet distance compares: a checkpoint of the preset
+    /// classifier, trained with --noise-aware false
+    feature_extractor: PathBuf,
+    /// Number of checkpoints to keep
+    keep_checkpoints: u32,
+    /// Sampler of the grids, and of `sample` by default
+    sampler: SamplerName,
+    /// Sampling steps of the grids
+    sampling_steps: u32,
+    /// Spacing of the sampler's time steps
+    spacing: Spacing,
+    /// Variance of the noise that DDPM adds in each sampling step
+    variance: Variance,
+    /// Scale of classifier-free guidance in the grids; 1 is none
+    #[arg(allow_negative_numbers = true)]
+    guidance: f32,
+    /// Guidance rescale, phi of Lin et al. 2023: 0 to 1
+    #[arg(allow_negative_numbers = true)]
+    guidance_rescale: f32,
+}
+
+fn missing(name: &str) -> Error {
+    Error::Config(format!("no preset, file or option sets `{name}`: give --{}", name.replace('_', "-")))
+}
+
+impl Settings {
+    /// Reads a TOML file of settings.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that sets something unknown.
+    pub fn read(path: &Path) -> Result<Settings> {
+        read_toml(path)
+    }
+
+    /// These settings, and those of an existing run where these give nothing: what `--resume` uses.
+    /// The run's folder is `run`, wherever it was when the run started.
+    ///
+    /// # Errors
+    /// A folder that holds no run.
+    pub fn or_those_of_run(self, run: &Path) -> Result<Settings> {
+        let here = Settings { out: Some(run.into()), ..self };
+        Ok(here.or(Config::read(run)?.into()))
+    }
+}
+
+/// Names that settings had in the first edition, and their names now.
+const RENAMED: [(&str, &str); 11] = [
+    ("average_decay", "ema_decay"),
+    ("clip", "max_grad_norm"),
+    ("decay", "lr_schedule"),
+    ("decoder_deviation", "decoder_min_std"),
+    ("epsilon", "adam_epsilon"),
+    ("hidden", "hidden_channels"),
+    ("holdout", "validation_count"),
+    ("keep", "keep_checkpoints"),
+    ("mirror", "random_flip"),
+    ("rescale", "rescale_betas"),
+    ("ruler", "feature_extractor"),
+];
+
+fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    toml::from_str(&text).map_err(|error| {
+        let table: toml::Table = toml::from_str(&text).unwrap_or_default();
+        let old = RENAMED.iter().filter(|(old, _)| table.contains_key(*old));
+        let renamed: Vec<String> = old.map(|(old, new)| format!("`{old}` is now `{new}`")).collect();
+        if renamed.is_empty() {
+            return Error::file(path, error.to_string());
+        }
+        let problem = format!(
+            "written by an earlier version of degrain, whose runs cannot be resumed or evaluated by this one. To train \
+             it again, rename its settings and give the file to --config: {}",
+            renamed.join(", ")
+        );
+        Error::file(path, problem)
+    })
+}
+
+impl Config {
+    /// Reads the settings of a run folder.
+    ///
+    /// # Errors
+    /// A folder that holds no run, or a damaged file.
+    pub fn read(run: &Path) -> Result<Config> {
+        let path = run.join("config.toml");
+        if !path.is_file() {
+            let problem = "not the folder of a run: that has config.toml and checkpoint-STEP folders";
+            return Err(Error::file(run, problem));
+        }
+        read_toml(&path)
+    }
+
+    /// The noise schedule, rescaled or not.
+    pub fn beta_schedule(&self) -> BetaSchedule {
+        let mut schedule = self.schedule.clone();
+        if let BetaSchedule::Linear(range) | BetaSchedule::ScaledLinear(range) | BetaSchedule::Sigmoid(range) =
+            &mut schedule
+        {
+            range.rescale = self.rescale_betas;
+        }
+        schedule
+    }
+
+    /// Whether the settings fit each other.
+    ///
+    /// # Errors
+    /// Settings that do not, with what would.
+    pub(super) fn check(&self) -> Result<()> {
+        let rule = |holds: bool, message: String| if holds { Ok(()) } else { Err(Error::Config(message)) };
+        rule(self.steps > 0, "--steps must be at least 1".into())?;
+        // Kernels count images along one dimension of their grid.
+        rule((1..=MAX_WORKGROUPS).contains(&self.batch), format!("--batch {}: use 1 to {MAX_WORKGROUPS}", self.batch))?;
+        rule(self.timesteps > 1, "--timesteps must be at least 2".into())?;
+        rule(self.lr.is_finite() && self.lr > 0.0, format!("--lr {} must be positive", self.lr))?;
+        rule(
+            (0.0..=1.0).contains(&self.label_dropout),
+            format!("--label-dropout {} is not a probability", self.label_dropout),
+        )?;
+        rule((0.0..1.0).contains(&self.ema_decay), format!("--ema-decay {} must be in [0, 1)", self.ema_decay))?;
+        rule(
+            (0.0..1.0).contains(&self.beta1) && (0.0..1.0).contains(&self.beta2),
+            "--beta1 and --beta2 must be in [0, 1)".into(),
+        )?;
+        let clips = self.max_grad_norm > 0.0 && self.max_grad_norm.is_finite();
+        rule(clips, format!("--max-grad-norm {} must be a positive number; 1e30 clips nothing", self.max_grad_norm))?;
+        let adds = self.adam_epsilon > 0.0 && self.adam_epsilon.is_finite();
+        rule(adds, format!("--adam-epsilon {} must be a positive number, usually 1e-8", self.adam_epsilon))?;
+        let decays = self.weight_decay >= 0.0 && self.weight_decay.is_finite();
+        rule(decays, format!("--weight-decay {} must be non-negative", self.weight_decay))?;
+        rule(self.keep_checkpoints > 0, "--keep-checkpoints must be at least 1".into())?;
+        let every = [self.validate_every, self.sample_every, self.checkpoint_every];
+        rule(
+            every.iter().all(|&n| n > 0),
+            "--validate-every, --sample-every and --checkpoint-every must be at least 1".into(),
+        )?;
+        rule(
+            self.attention.len() == self.block_out_channels.len(),
+            format!(
+                "--attention has {} values for {} levels of --block-out-channels",
+                self.attention.len(),
+                self.block_out_channels.len()
+            ),
+        )?;
+        for (option, value) in [("dropout", self.dropout), ("guidance-rescale", self.guidance_rescale)] {
+            rule((0.0..=1.0).contains(&value), format!("--{option} {value} must be between 0 and 1"))?;
+        }
+        for (option, value) in [("vlb-weight", self.vlb_weight), ("kl-weight", self.kl_weight)] {
+            rule(value >= 0.0 && value.is_finite(), format!("--{option} {value} must be non-negative"))?;
+        }
+        let discrete = self.process == ProcessConfig::Discrete;
+        rule(
+            discrete || !(self.learned_variance || self.importance_sampling),
+            format!("--learned-variance and --importance-sampling need --process discrete, not {}", self.process),
+        )?;
+        let deviates = self.decoder_min_std == 0.0 || self.learned_variance && self.decoder_min_std > 0.0;
+        rule(
+            deviates,
+            format!("--decoder-min-std {} needs --learned-variance, and must be non-negative", self.decoder_min_std),
+        )?;
+        let unguided = self.guidance == 1.0 || self.unconditional || self.network == NetworkName::Classifier;
+        rule(
+            unguided || self.label_dropout > 0.0,
+            "guidance needs a null class: train with --label-dropout above 0, or sample with --guidance 1".into(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_of_the_first_edition_gets_one_clear_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, "preset = \"ddpm\"\nepsilon = 1e-8\nclip = 1.0\nruler = \"data/ruler\"\n").unwrap();
+        for error in [Config::read(folder.path()).unwrap_err(), Settings::read(&file).unwrap_err()] {
+            let message = error.to_string();
+            for part in [
+                "config.toml",
+                "earlier version of degrain",
+                "--config",
+                "`epsilon` is now `adam_epsilon`",
+                "`clip` is now `max_grad_norm`",
+                "`ruler` is now `feature_extractor`",
+            ] {
+                assert!(message.contains(part), "{message:?} does not say {part:?}");
+            }
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+        std::fs::write(&file, "presett = \"ddpm\"\n").unwrap();
+        let message = Settings::read(&file).unwrap_err().to_string();
+        assert!(message.contains("presett") && !message.contains("earlier version"), "{message}");
+    }
+
+    /// The names on the right are settings.
+    #[test]
+    fn renamed_settings_exist() {
+        for (old, new) in RENAMED {
+            let command = <Settings as clap::Args>::augment_args(clap::Command::new("test"));
+            let known = |name: &str| command.get_arguments().any(|argument| argument.get_id() == name);
+            assert!(known(new) && !known(old), "{old} = {new}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What a run is, before it starts: a description, and the listing, profile and check of one step.
+
+use super::data_loader::DataLoader;
+use super::trainer::Trainer;
+use crate::files::print;
+use crate::nn::{Initialization, PARAMETERS};
+use crate::ops::measure_peaks;
+use crate::tape::{Checker, Profile, Program};
+use crate::{Error, Result};
+
+/// Number of runs of which `--profile` takes the median.
+const PROFILE_RUNS: usize = 3;
+/// Batch size of `--verify`, whose references run on one CPU thread.
+const VERIFY_BATCH: u32 = 2;
+
+/// What to print of a training step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// Every kernel call, instead of a summary.
+    pub listing: bool,
+    /// The time of every kernel.
+    pub profile: bool,
+    /// Whether every kernel agrees with its reference.
+    pub verify: bool,
+}
+
+impl Trainer {
+    /// Device, data, model, process and length of the run, with warnings; several lines.
+    pub fn describe(&self) -> String {
+        let (config, data) = (&self.config, &self.dataset);
+        let model = self.objective.model();
+        let mut lines = vec![format!("adapter   {}, kernels {}", self.ctx.gpu.adapter(), self.ctx.target())];
+        lines.push(format!(
+            "data      {}: {} images of {}x{}x{}, {} classes ({}){}{}",
+            data.name,
+            data.count,
+            data.channels,
+            data.height,
+            data.width,
+            data.classes,
+            config.data.display(),
+            if self.loader.streamed() { ", streamed" } else { "" },
+            if self.loader.random_flip() { ", flipped at random" } else { "" },
+        ));
+        for file in &data.files {
+            let known = file.known.map_or("unknown".into(), |name| format!("known: {name}"));
+            lines.push(format!("          {} sha256 {}… ({known})", file.path.display(), &file.sha256[..16]));
+        }
+        lines.push(format!(
+            "model     preset {}, size {}: {}, {:?} channels, {} parameters, {} classes",
+            config.preset,
+            config.size,
+            model.class(),
+            config.block_out_channels,
+            model.parameters().count(),
+            if config.unconditional { "no".into() } else { data.classes.to_string() },
+        ));
+        lines.push(format!("process   {}", self.objective.describe()));
+        lines.push(format!(
+            "training  {} steps of {} images, seed {}, into {}",
+            config.steps,
+            config.batch,
+            config.seed,
+            config.out.display()
+        ));
+        lines.extend(self.objective.warning().map(|warning| format!("warning: {warning}")));
+        lines.join("\n") + "\n"
+    }
+
+    /// Prints what `--dry-run`, `--listing`, `--profile` and `--verify` ask about a training step.
+    ///
+    /// # Errors
+    /// A kernel that disagrees with its reference.
+    pub fn inspect(&mut self, what: Inspection) -> Result<()> {
+        let tape = self.training_tape();
+        if what.listing {
+            print(tape.listing())?;
+        } else {
+            print(tape.summary())?;
+        }
+        if what.profile {
+            self.upload()?;
+            let peaks = measure_peaks(&self.ctx)?;
+            let program = Program::compile(&mut self.ctx, &tape)?;
+            let step = self.step_uniforms(0);
+            let profile = Profile::measure(&self.ctx, &tape, &program, &step, PROFILE_RUNS, peaks)?;
+            print(format!("{peaks}\n{profile}"))?;
+        }
+        if what.verify { self.with_batch(VERIFY_BATCH)?.verify() } else { Ok(()) }
+    }
+
+    /// A trainer of the same objective with another batch size and separate buffers.
+    fn with_batch(&self, batch: u32) -> Result<Trainer> {
+        let mut config = self.config.clone();
+        config.batch = batch;
+        let loader = DataLoader::new(&self.ctx, &config, &self.dataset)?;
+        Ok(Trainer {
+            config,
+            dataset: self.dataset.clone(),
+            objective: self.objective.clone(),
+            loader,
+            ctx: self.ctx.fork(),
+            checkpoint: None,
+            stop_after: None,
+        })
+    }
+
+    /// Compares every kernel call of a step with its reference.
+    fn verify(mut self) -> Result<()> {
+        let tape = self.training_tape();
+        self.upload()?;
+        for (name, bytes) in tape.buffer_sizes() {
+            self.ctx.require(&name, bytes.max(self.ctx.buffers.bytes(&name)))?;
+        }
+        let parameters = self.objective.model().parameters();
+        // With zeros in the last layers, many gradients would be zero.
+        let fresh = parameters.initialize(self.config.seed, Initialization::PyTorch);
+        parameters.write(&mut self.ctx, PARAMETERS, &fresh)?;
+        let step = self.step_uniforms(1);
+        let checker = Checker::new(&mut self.ctx, &tape, step)?;
+        let bar = indicatif::ProgressBar::new(tape.sections().len() as u64);
+        let outcome = checker.check(|done, _| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        match outcome {
+            Ok(()) => print(format!(
+                "verified: {} kernel calls of {} operators agree with their references\n",
+                tape.calls().len(),
+                tape.sections().len()
+            )),
+            Err(mismatch) => Err(Error::Device(format!(
+                "a kernel computes something else than its reference on {}:\n{mismatch}",
+                self.ctx.gpu.adapter()
+            ))),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Autoencoding: the negative evidence lower bound of a variational autoencoder (Kingma and Welling
+//! 2014, eq. 3), in nats per pixel, with a weight on the divergence (Higgins et al. 2017).
+
+use crate::Result;
+use crate::diffusion::autoencoder::Decoder;
+use crate::gpu::Context;
+use crate::metrics::likelihood::elbo::ElboEstimator;
+use crate::metrics::likelihood::{Draws, LabeledImages};
+use crate::nn::{Likelihood, Model, Vae, Weights};
+use crate::ops::{
+    add, affine, bce_with_logits, discretized_logistic, kl_normal, random_timesteps, reparameterize, slice,
+};
+use crate::output::Images;
+use crate::tape::Tape;
+use crate::train::config::Config;
+use crate::train::objective::{Batch, BitsPerDim, Generative, Loss, Objective, SampleRequest};
+
+/// Trains a variational autoencoder.
+#[derive(Debug)]
+pub struct Autoencode {
+    /// The autoencoder.
+    pub model: Vae,
+    /// Weight of the divergence; 1 gives the bound itself.
+    pub kl_weight: f32,
+}
+
+impl Objective for Autoencode {
+    fn model(&self) -> &dyn Model {
+        &self.model
+    }
+
+    fn describe(&self) -> String {
+        format!("variational autoencoder, weight of the divergence {}", self.kl_weight)
+    }
+
+    fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
+        let [count, channels, height, width]: [u32; 4] = t.shape(batch.images).as_array();
+        let (mean, log_variance) = self.model.encode(t, weights, batch.images);
+        let z = reparameterize(t, mean, log_variance);
+        let output = self.model.decode(t, weights, z);
+        let reconstruction = match self.model.config().likelihood {
+            Likelihood::Bernoulli => bce_with_logits(t, output, batch.images),
+            Likelihood::DiscretizedLogistic => {
+                let mean = slice(t, output, 0, channels);
+                let log_scale = slice(t, output, channels, channels);
+                discretized_logistic(t, mean, log_scale, batch.images)
+            }
+        };
+        let divergence = kl_normal(t, mean, log_variance);
+        let per_pixel = 1.0 / (channels * height * width) as f32;
+        let reconstruction = affine(t, reconstruction, per_pixel, 0.0);
+        let divergence = affine(t, divergence, self.kl_weight * per_pixel, 0.0);
+        let loss = add(t, reconstruction, divergence);
+        // There is only one training time.
+        let time = random_timesteps(t, count, 1);
+        Loss { loss, time, weights: None }
+    }
+
+    fn generative(&self) -> Option<&dyn Generative> {
+        Some(self)
+    }
+
+    fn bits_per_dim(&self) -> Option<&dyn BitsPerDim> {
+        if self.model.likelihood() == Likelihood::DiscretizedLogistic { Some(self) } else { None }
+    }
+}
+
+impl Generative for Autoencode {
+    /// Decodes latents from the prior N(0, 1). The images are the decoder's means, without pixel noise.
+    fn sample(&self, ctx: &mut Context, config: &Config, request: &SampleRequest<'_>) -> Result<Vec<Images<'static>>> {
+        let count = request.labels.len();
+        let decoder = Decoder::new(ctx, &self.model, request.weights, count as u32, request.name)?;
+        let images = decoder.draw(ctx, config.seed, request.first..request.first + count as u32)?;
+        let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
+        Ok(vec![Images::from_f32(&images, [count, channels, height, width])])
+    }
+}
+
+impl BitsPerDim for Autoencode {
+    /// The evidence lower bound, with one latent per image.
+    fn measure(&self, ctx: &mut Context, images: LabeledImages<'_>, weights: &str, config: &Config) -> Result<f64> {
+        let elbo = ElboEstimator::new(ctx, &self.model, weights, config.batch, "evaluation.elbo")?;
+        Ok(elbo.measure(ctx, images, Draws { per_image: 1, seed: config.seed }, &mut |_| Ok(()))?.total.value)
+    }
+}

@@ -1,0 +1,86 @@
+//! Images of a run: grids of samples during training, and strips of the forward and the reverse
+//! process at its end.
+
+use super::buffers::EMA;
+use super::objective::SampleRequest;
+use super::run_log::Grid;
+use super::trainer::Trainer;
+use crate::Result;
+use crate::nn::PARAMETERS;
+use crate::output::{Images, Layout, grid, strip};
+use crate::rng::{normal4, philox};
+use crate::tape::stream;
+
+/// Rows of a grid.
+const ROWS: u32 = 4;
+/// Largest number of columns of a grid.
+const MAX_COLUMNS: usize = 10;
+/// Columns of a strip.
+const STRIP_COLUMNS: u32 = 11;
+/// Rows of a strip.
+const STRIP_ROWS: u32 = 4;
+/// Pixels per pixel of an image.
+const SCALE: usize = 2;
+
+impl Trainer {
+    /// Samples two grids after `finished` steps: with the averaged and with the raw weights, from
+    /// the same noise each time, one column per class. None for a model that generates no images.
+    ///
+    /// # Errors
+    /// Settings that the sampler cannot follow.
+    pub(super) fn sample_grids(&mut self, finished: u32) -> Result<Vec<Grid>> {
+        let Some(model) = self.objective.generative() else { return Ok(vec![]) };
+        let classes = self.dataset.class_names.len();
+        let columns = if classes > 1 { classes.min(MAX_COLUMNS) } else { MAX_COLUMNS } as u32;
+        let labels: Vec<u32> = (0..ROWS * columns).map(|k| k % classes.max(1) as u32 % columns).collect();
+        let layout = Layout { columns: columns as usize, scale: SCALE, ..Layout::default() };
+        let mut grids = vec![];
+        for (weights, tag) in [(EMA, "averaged"), (PARAMETERS, "raw")] {
+            let request = SampleRequest { weights, labels: &labels, first: 0, name: "grid", snapshots: 0 };
+            let images = model.sample(&mut self.ctx, &self.config, &request)?;
+            let description = format!("step {finished}, {tag} weights, guidance {}", self.config.guidance);
+            grids.extend(images.last().map(|images| Grid { tag, picture: grid::grid(images, layout), description }));
+        }
+        Ok(grids)
+    }
+
+    /// Writes `forward.png`, images that become noise, and `reverse.png`, noise that becomes images,
+    /// for a model with such processes.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub(super) fn save_strips(&mut self) -> Result<()> {
+        let Some(model) = self.objective.generative() else { return Ok(()) };
+        let layout = Layout { scale: SCALE, ..Layout::default() };
+        let text = [("Software", "degrain")];
+        let forward = self.forward_process(&model.forward_process(STRIP_COLUMNS));
+        if !forward.is_empty() {
+            strip::strip(&forward, layout).save_png(&self.config.out.join("forward.png"), &text)?;
+        }
+        let classes = self.dataset.class_names.len().max(1) as u32;
+        let labels: Vec<u32> = (0..STRIP_ROWS).map(|k| k % classes).collect();
+        let snapshots = STRIP_COLUMNS - 1;
+        let request = SampleRequest { weights: EMA, labels: &labels, first: 0, name: "strip", snapshots };
+        let reverse = model.sample(&mut self.ctx, &self.config, &request)?;
+        if reverse.len() > 1 {
+            strip::strip(&reverse, layout).save_png(&self.config.out.join("reverse.png"), &text)?;
+        }
+        Ok(())
+    }
+
+    /// The first images of the data set, noised with each pair of factors of image and noise.
+    fn forward_process(&self, factors: &[[f32; 2]]) -> Vec<Images<'static>> {
+        let data = &self.dataset;
+        let count = (STRIP_ROWS as usize).min(data.count);
+        let seed = [self.config.seed as u32, (self.config.seed >> 32) as u32];
+        let column = |&[signal, noise]: &[f32; 2]| {
+            let pixel = |i: usize| {
+                let eps = normal4(philox([stream::PICTURE, 0, 0, i as u32 / 4], seed))[i % 4] as f32;
+                signal * (f32::from(data.images[i]) / 127.5 - 1.0) + noise * eps
+            };
+            let pixels: Vec<f32> = (0..count * data.pixels()).map(pixel).collect();
+            Images::from_f32(&pixels, [count, data.channels, data.height, data.width])
+        };
+        factors.iter().map(column).collect()
+    }
+}

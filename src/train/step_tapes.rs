@@ -1,0 +1,86 @@
+//! The two tapes of a run: one training step, and the loss of a batch of validation images.
+
+use super::buffers::{EMA, FIRST_MOMENT, LOG, SECOND_MOMENT, VALIDATION_LOSS, VALIDATION_TIMESTEPS};
+use super::device_log;
+use super::objective::{Batch, Loss};
+use super::trainer::Trainer;
+use crate::nn::{GRADIENTS, PARAMETERS, statistics_of};
+use crate::ops::{
+    Adam, GatherBatch, Order, SampleIndices, adam, affine, ema, embedding, fill, gather_batch, gradient_norm, log_step,
+    sample_indices,
+};
+use crate::tape::{Shape, Tape, Tensor};
+
+impl Trainer {
+    /// The tape of one training step: batch, loss, gradients, clipping, AdamW, moving average, log.
+    pub fn training_tape(&self) -> Tape {
+        let config = &self.config;
+        let parameters = self.objective.model().parameters();
+        let mut tape = Tape::new(self.ctx.target());
+        let t = &mut tape;
+        let indices = SampleIndices { batch: config.batch, count: self.training_images(), order: self.loader.order() };
+        let index = sample_indices(t, indices);
+        let stored = self.loader.training(t, &self.dataset);
+        let (images, labels) =
+            gather_batch(t, stored.pixels, stored.labels, index, self.gather(self.loader.random_flip()));
+
+        let weights = parameters.trained(t);
+        let loss = self.objective.loss(t, &weights, Batch { images, labels });
+        let dloss = loss_gradient(t, loss, config.batch);
+        t.backward(loss.loss, dloss);
+        self.objective.post_step(t, loss);
+
+        let shape = parameters.slab();
+        let [p, g, m, v, average] =
+            [PARAMETERS, GRADIENTS, FIRST_MOMENT, SECOND_MOMENT, EMA].map(|name| t.named(name, shape));
+        let norm = gradient_norm(t, g, config.max_grad_norm);
+        let options = Adam {
+            beta1: config.beta1,
+            beta2: config.beta2,
+            epsilon: config.adam_epsilon,
+            weight_decay: config.weight_decay,
+        };
+        adam(t, [p, g, m, v], norm, options);
+        ema(t, average, p);
+        if let Some(shape) = parameters.statistics() {
+            let [statistics, average] = [PARAMETERS, EMA].map(|name| t.named(&statistics_of(name), shape));
+            ema(t, average, statistics);
+        }
+        let log = t.named(LOG, device_log::shape(config.batch));
+        log_step(t, loss.loss, loss.time, norm, log);
+        tape
+    }
+
+    /// The tape of the losses of one batch of validation images with the averaged weights.
+    pub(super) fn validation_tape(&self) -> Tape {
+        let config = &self.config;
+        let mut tape = Tape::new(self.ctx.target());
+        let t = &mut tape;
+        let stored = self.loader.validation(t, &self.dataset, self.training_images());
+        let order = Order::Consecutive { first: stored.first };
+        let index = sample_indices(t, SampleIndices { batch: config.batch, count: config.validation_count, order });
+        let (images, labels) = gather_batch(t, stored.pixels, stored.labels, index, self.gather(false));
+        let weights = self.objective.model().parameters().fixed(t, EMA);
+        let loss = self.objective.loss(t, &weights, Batch { images, labels });
+        t.keep(loss.loss, VALIDATION_LOSS);
+        t.keep(loss.time, VALIDATION_TIMESTEPS);
+        tape
+    }
+
+    fn gather(&self, flip: bool) -> GatherBatch {
+        let [channels, height, width] = self.dataset.shape();
+        GatherBatch { channels, height, width, flip }
+    }
+}
+
+/// Gradient of the mean loss by the loss of each image, `[B]`: its weight over B.
+fn loss_gradient(t: &mut Tape, loss: Loss, batch: u32) -> Tensor {
+    let mean = 1.0 / batch as f32;
+    let Some(weights) = loss.weights else {
+        return fill(t, mean, Shape::f32([batch]));
+    };
+    let rows = t.reshape(weights, Shape::f32([t.shape(weights).len() as u32, 1]));
+    let weight = embedding(t, loss.time, rows);
+    let weight = affine(t, weight, mean, 0.0);
+    t.reshape(weight, Shape::f32([batch]))
+}

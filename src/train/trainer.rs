@@ -1,0 +1,237 @@
+//! [`Trainer`]: a run of training, from its settings to its last checkpoint.
+
+use super::buffers::EMA;
+use super::config::{Config, Settings};
+use super::data_loader::DataLoader;
+use super::objective::Objective;
+use super::objectives;
+use super::step_uniforms;
+use crate::data::{Dataset, Split, load};
+use crate::diffusion::pipeline::checkpoints;
+use crate::gpu::Context;
+use crate::metrics::feature_extractor::FeatureExtractor;
+use crate::nn::PARAMETERS;
+use crate::tape::Step;
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What `config.toml` names as the data set of a run on images that were never in a file.
+const IN_MEMORY: &str = "(in memory)";
+
+/// Trains one model on one data set.
+///
+/// A trainer is made from settings, may be told to continue a run, and then runs once:
+///
+/// ```no_run
+/// use degrain::gpu::Context;
+/// use degrain::train::{Settings, Trainer};
+/// use std::sync::atomic::AtomicBool;
+///
+/// let ctx = Context::open(None)?;
+/// let settings = Settings { preset: Some("ddpm".into()), steps: Some(1000), ..Settings::default() };
+/// let stop = AtomicBool::new(false);
+/// Trainer::new(&ctx, settings)?.run(&stop)?;
+/// # Ok::<(), degrain::Error>(())
+/// ```
+pub struct Trainer {
+    pub(super) config: Config,
+    pub(super) dataset: Arc<Dataset>,
+    pub(super) objective: Rc<dyn Objective>,
+    pub(super) loader: DataLoader,
+    pub(super) ctx: Context,
+    /// The checkpoint to continue from, with its number of finished steps.
+    pub(super) checkpoint: Option<(u32, PathBuf)>,
+    pub(super) stop_after: Option<u32>,
+}
+
+impl Trainer {
+    /// Completes the settings, reads the data set that they name and builds the model. The trainer
+    /// gets separate named buffers on the device of `ctx`.
+    ///
+    /// # Errors
+    /// Settings that do not fit each other or the data; a data set that is missing or damaged.
+    pub fn new(ctx: &Context, settings: Settings) -> Result<Trainer> {
+        let config = settings.resolve(ctx.target().variant)?;
+        let dataset = load(&config.data, Split::Train)?;
+        Trainer::from_config(ctx, config, dataset)
+    }
+
+    /// Like [`Trainer::new`], for a data set in memory.
+    ///
+    /// # Errors
+    /// Settings that do not fit each other or the data.
+    pub fn with_data(ctx: &Context, settings: Settings, dataset: Dataset) -> Result<Trainer> {
+        Trainer::from_config(ctx, in_memory(settings).resolve(ctx.target().variant)?, dataset)
+    }
+
+    /// Like [`Trainer::with_data`], for an objective that no setting names.
+    ///
+    /// # Errors
+    /// As [`Trainer::with_data`].
+    pub fn with_objective(
+        ctx: &Context,
+        settings: Settings,
+        dataset: Dataset,
+        objective: impl Objective + 'static,
+    ) -> Result<Trainer> {
+        let config = in_memory(settings).resolve(ctx.target().variant)?;
+        Trainer::from_parts(ctx, config, Arc::new(dataset), Rc::new(objective))
+    }
+
+    fn from_config(ctx: &Context, mut config: Config, dataset: Dataset) -> Result<Trainer> {
+        config.process = config.process.measured(dataset.statistics.std);
+        let objective = objectives::from_config(&config, &dataset)?;
+        Trainer::from_parts(ctx, config, Arc::new(dataset), objective)
+    }
+
+    pub(super) fn from_parts(
+        ctx: &Context,
+        config: Config,
+        dataset: Arc<Dataset>,
+        objective: Rc<dyn Objective>,
+    ) -> Result<Trainer> {
+        let held_out = config.validation_count;
+        if held_out as usize >= dataset.count {
+            return Err(Error::Config(format!(
+                "--validation-count {held_out} leaves none of the {} images of {} to train on",
+                dataset.count,
+                config.data.display()
+            )));
+        }
+        let loader = DataLoader::new(ctx, &config, &dataset)?;
+        let ctx = ctx.fork();
+        let trainer = Trainer { config, dataset, objective, loader, ctx, checkpoint: None, stop_after: None };
+        // A missing feature extractor is reported now, not hours later.
+        trainer.feature_extractor()?;
+        Ok(trainer)
+    }
+
+    /// Continues from the last checkpoint in the run's folder ([`Config::out`]). Training then gives
+    /// the same bits as a run that was never interrupted.
+    ///
+    /// # Errors
+    /// The folder holds no checkpoint.
+    pub fn resume(mut self) -> Result<Trainer> {
+        self.checkpoint = last_checkpoint(&self.config.out)?;
+        if self.checkpoint.is_some() {
+            return Ok(self);
+        }
+        let (run, file) = (&self.config.out, self.config.out.join("config.toml"));
+        let problem = format!("holds no checkpoint yet: start it again with --config {}", file.display());
+        Err(Error::file(run, problem))
+    }
+
+    /// Continues from the last checkpoint in the run's folder, or starts a new run if there is none.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn resume_or_start(mut self) -> Result<Trainer> {
+        self.checkpoint = last_checkpoint(&self.config.out)?;
+        Ok(self)
+    }
+
+    /// Saves and stops after this many finished steps, counted from the start of the run.
+    pub fn stop_after(mut self, steps: Option<u32>) -> Trainer {
+        self.stop_after = steps;
+        self
+    }
+
+    /// The complete settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The images.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// The model and its loss. Clone it to use it while the context is borrowed mutably.
+    pub fn objective(&self) -> &Rc<dyn Objective> {
+        &self.objective
+    }
+
+    /// The device, and the named buffers of this run.
+    pub fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    /// As [`Trainer::context`], to compile programs that use the run's buffers.
+    pub fn context_mut(&mut self) -> &mut Context {
+        &mut self.ctx
+    }
+
+    /// Steps that the checkpoint to continue from has finished; 0 for a new run.
+    pub fn finished_steps(&self) -> u32 {
+        self.checkpoint.as_ref().map_or(0, |(steps, _)| *steps)
+    }
+
+    /// Number of images that are trained on: all except the validation images, which are the last.
+    pub fn training_images(&self) -> u32 {
+        self.dataset.count as u32 - self.config.validation_count
+    }
+
+    /// The feature extractor of a run that is evaluated during training. `None` if it is not, or if
+    /// the model generates no images.
+    ///
+    /// # Errors
+    /// A feature extractor that is missing or made for other images; too few samples for a covariance.
+    pub(super) fn feature_extractor(&self) -> Result<Option<FeatureExtractor>> {
+        if self.config.evaluate_every == 0 || self.objective.generative().is_none() {
+            return Ok(None);
+        }
+        let extractor = FeatureExtractor::open(&self.config.feature_extractor)?;
+        extractor.check(&self.dataset)?;
+        let (count, width) = (self.config.evaluate_count, extractor.width());
+        if count as usize <= width {
+            return Err(Error::Config(format!(
+                "--evaluate-count {count}: the Frechet distance of {width} features needs at least {} images",
+                width + 1
+            )));
+        }
+        Ok(Some(extractor))
+    }
+
+    /// The values of the step that follows `finished` steps.
+    pub fn step_uniforms(&self, finished: u32) -> Step {
+        step_uniforms::step(&self.config, self.training_images(), finished)
+    }
+
+    /// Uploads what never changes: the data set and the tables of the objective. The objective's
+    /// state gets its first values.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn upload(&mut self) -> Result<()> {
+        let training = self.training_images();
+        self.loader.upload(&mut self.ctx, &self.dataset, training)?;
+        for (name, table) in self.objective.tables().into_iter().chain(self.objective.state()) {
+            let bytes = size_of_val(&table[..]) as u64;
+            self.ctx.require(name, bytes.next_multiple_of(16))?;
+            self.ctx.write(name, 0, &table)?;
+        }
+        Ok(())
+    }
+
+    /// Initializes the parameters and their moving average, once a program that uses them is compiled.
+    ///
+    /// # Errors
+    /// There are no buffers yet.
+    pub fn initialize(&mut self) -> Result<()> {
+        let parameters = self.objective.model().parameters();
+        let fresh = parameters.initialize(self.config.seed, self.config.initialization);
+        parameters.write(&mut self.ctx, PARAMETERS, &fresh)?;
+        parameters.write(&mut self.ctx, EMA, &fresh)
+    }
+}
+
+fn in_memory(settings: Settings) -> Settings {
+    settings.or(Settings { data: Some(IN_MEMORY.into()), ..Settings::default() })
+}
+
+/// The last checkpoint of a run folder, which need not exist, and its number of finished steps.
+pub(super) fn last_checkpoint(run: &Path) -> Result<Option<(u32, PathBuf)>> {
+    if run.is_dir() { Ok(checkpoints(run)?.pop()) } else { Ok(None) }
+}

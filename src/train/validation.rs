@@ -1,0 +1,120 @@
+//! Measurements between training steps, all with the averaged weights: the validation loss, and an
+//! evaluation by bits per dimension and a Frechet distance.
+//!
+//! The test images stay unseen until the end of a run, and the Frechet distance of few images is
+//! biased upward: use these numbers to compare steps of one run only.
+
+use super::buffers::{EMA, VALIDATION_LOSS, VALIDATION_TIMESTEPS};
+use super::clock::Progress;
+use super::log_entry::{LogEntry, Metric, by_quarter};
+use super::objective::{Generative, SampleRequest};
+use super::trainer::Trainer;
+use crate::Result;
+use crate::metrics::feature_extractor::FeatureProgram;
+use crate::metrics::frechet::{Gaussian, frechet_distance};
+use crate::metrics::likelihood::LabeledImages;
+use crate::tape::{Program, Step};
+
+/// Seed of the validation noise, different from training's.
+const VALIDATION_SEED: u32 = 0x7a11_da7e;
+/// Number of training images in the Frechet distance.
+const TRAINING_IMAGES: usize = 10_000;
+/// Number of validation images whose bits per dimension are measured.
+const BOUND_IMAGES: usize = 256;
+/// Batch size of the feature extractor.
+const FEATURE_BATCH: u32 = 128;
+
+/// What evaluations need: the feature extractor, and its features of the training images.
+pub struct Evaluator {
+    reader: FeatureProgram,
+    training: Gaussian,
+}
+
+impl Trainer {
+    /// Measures the loss of all validation images with the averaged weights.
+    ///
+    /// # Errors
+    /// A metric that cannot be measured.
+    pub(super) fn validate(&self, program: &Program, progress: Progress) -> Result<LogEntry> {
+        let (batch, total) = (self.config.batch, self.config.validation_count);
+        let metric = self.objective.validation_metric();
+        let mut losses: Vec<f32> = vec![];
+        let mut times: Vec<f32> = vec![];
+        let mut metric_sum = 0.0;
+        for first in (0..total).step_by(batch as usize) {
+            let step = Step { seed_low: VALIDATION_SEED, first_image: first, ..Step::default() };
+            program.run(&self.ctx, &step)?;
+            let count = batch.min(total - first) as usize;
+            losses.extend(self.ctx.read::<f32>(VALIDATION_LOSS, 0, count)?);
+            times.extend(self.ctx.read::<u32>(VALIDATION_TIMESTEPS, 0, count)?.iter().map(|&time| time as f32));
+            if let Some(metric) = metric {
+                metric_sum += count as f64 * metric.measure(&self.ctx, count)?;
+            }
+        }
+        Ok(LogEntry::Validation {
+            step: progress.step,
+            seconds: progress.seconds,
+            validation_loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / f64::from(total),
+            validation_by_quarter: by_quarter(&losses, &times, self.objective.num_times()),
+            metric: metric.map(|metric| Metric { name: metric.name().into(), value: metric_sum / f64::from(total) }),
+        })
+    }
+
+    /// Reads the feature extractor and the features of the training images, if the run is evaluated.
+    ///
+    /// # Errors
+    /// A feature extractor that is missing or made for other images; too few images for a covariance.
+    pub(super) fn evaluator(&mut self) -> Result<Option<Evaluator>> {
+        let Some(extractor) = self.feature_extractor()? else { return Ok(None) };
+        let (network, weights) = (&extractor.network, &extractor.weights);
+        let reader = FeatureProgram::new(&mut self.ctx, network, weights, FEATURE_BATCH, "evaluation.features")?;
+        let count = TRAINING_IMAGES.min(self.training_images() as usize);
+        let images = &self.dataset.images[..count * self.dataset.pixels()];
+        let features = reader.run(&self.ctx, images, &mut |_| Ok(()))?;
+        let training = Gaussian::fit(&features.features, features.width)?;
+        Ok(Some(Evaluator { reader, training }))
+    }
+
+    /// Measures bits per dimension and the Frechet distance with the averaged weights.
+    ///
+    /// # Errors
+    /// Samples that are not finite.
+    pub(super) fn evaluate(&mut self, evaluator: &Evaluator, progress: Progress) -> Result<LogEntry> {
+        let first = self.training_images() as usize;
+        let count = BOUND_IMAGES.min(self.dataset.count - first);
+        let bound = match self.objective.bits_per_dim().filter(|_| count > 0) {
+            Some(likelihood) => {
+                let bytes = &self.dataset.images[first * self.dataset.pixels()..][..count * self.dataset.pixels()];
+                let images = LabeledImages { bytes, labels: &self.dataset.labels[first..first + count] };
+                Some(likelihood.measure(&mut self.ctx, images, EMA, &self.config)?)
+            }
+            None => None,
+        };
+        let objective = self.objective.clone();
+        let frechet_distance = match objective.generative() {
+            Some(model) => {
+                let samples = self.evaluation_samples(model)?;
+                let features = evaluator.reader.run(&self.ctx, &samples, &mut |_| Ok(()))?;
+                let samples = Gaussian::fit(&features.features, features.width)?;
+                Some(frechet_distance(&samples, &evaluator.training)?)
+            }
+            None => None,
+        };
+        Ok(LogEntry::Evaluation { step: progress.step, seconds: progress.seconds, bound, frechet_distance })
+    }
+
+    /// Samples of all classes in turn, bytes `[N, C, H, W]`.
+    fn evaluation_samples(&mut self, model: &dyn Generative) -> Result<Vec<u8>> {
+        let (count, batch) = (self.config.evaluate_count, self.config.batch);
+        let classes = self.dataset.classes.max(1) as u32;
+        let mut bytes = vec![];
+        for first in (0..count).step_by(batch as usize) {
+            let labels: Vec<u32> = (first..(first + batch).min(count)).map(|k| k % classes).collect();
+            let request =
+                SampleRequest { weights: EMA, labels: &labels, first, name: "evaluation.samples", snapshots: 0 };
+            let images = model.sample(&mut self.ctx, &self.config, &request)?;
+            bytes.extend(images.last().map_or(&[][..], |images| images.bytes()));
+        }
+        Ok(bytes)
+    }
+}
