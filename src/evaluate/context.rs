@@ -1,18 +1,18 @@
-//! What every part of an evaluation needs.
+//! State shared by all parts of an evaluation.
 
 use super::options::EvalOptions;
 use super::target::EvalTarget;
 use crate::gpu::Context;
 use std::path::Path;
 
-/// What every part of an evaluation needs.
+/// State shared by all parts of an evaluation.
 pub(super) struct EvalContext<'a> {
     /// Device and buffers. The target's weights are in the buffer [`super::samples::WEIGHTS`].
     pub ctx: Context,
-    /// What is evaluated.
+    /// The model or images to evaluate.
     pub target: &'a EvalTarget,
     /// The user's options.
     pub options: &'a EvalOptions,
-    /// Folder of the evaluation. Temporary files are kept here so that it can be resumed.
+    /// Folder of the evaluation. Temporary files in it allow an interrupted evaluation to resume.
     pub folder: &'a Path,
 }

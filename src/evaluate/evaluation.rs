@@ -1,5 +1,5 @@
-//! `evaluation.json`: every number that `evaluate` measures, and what it was measured on. The table
-//! and the page are made from this file alone.
+//! `evaluation.json`: all numbers that `evaluate` measures, with the settings they depend on. The
+//! table and the page need no other numbers.
 
 use crate::metrics::balance::Balance;
 use crate::metrics::proportion::Proportion;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
-    /// What was evaluated.
+    /// The evaluated model or images.
     pub target: TargetInfo,
     /// How its images were sampled.
     pub sampling: SamplingInfo,
@@ -35,7 +35,7 @@ impl Evaluation {
     pub const FILE: &str = "evaluation.json";
 }
 
-/// What was evaluated.
+/// The evaluated model or images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetInfo {
@@ -152,7 +152,7 @@ pub struct ClassMetrics {
 pub struct SplitLikelihood {
     /// `train` or `test`.
     pub split: String,
-    /// What was measured, in words: variational bound, likelihood of the probability flow, ...
+    /// The method and its settings, in words, such as `likelihood of the probability flow`.
     pub method: String,
     /// Number of images.
     pub images: u32,

@@ -12,7 +12,8 @@ pub struct EvalOptions {
     /// Folder of the data set [default: the run's]
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// Classifier checkpoint that extracts the features, made by `train --preset classifier --noise-aware false`
+    /// Classifier checkpoint that extracts the features, made by `train --preset classifier
+    /// --noise-aware false`
     #[arg(long, value_name = "FOLDER", default_value = "data/feature-extractor")]
     pub feature_extractor: PathBuf,
     /// Folder that caches the features of data sets
@@ -36,16 +37,19 @@ pub struct EvalOptions {
     /// Save the samples as npz (arr_0: u8 N x H x W x C, arr_1: classes)
     #[arg(long, value_name = "FILE")]
     pub save_samples: Option<PathBuf>,
-    /// Unconditional samples for the class balance of a conditional model [default: a quarter of --count]
+    /// Unconditional samples for the class balance of a conditional model [default: a quarter of
+    /// --count]
     #[arg(long, value_name = "COUNT")]
     pub balance_count: Option<u32>,
     /// Training steps of the classifier for the classification accuracy score; 0 skips the score
     #[arg(long, value_name = "STEPS", default_value_t = 600)]
     pub cas_steps: u32,
-    /// Images of each split for bits per dimension; 0 skips them [default: 1000, or 64 for processes in continuous time]
+    /// Images of each split for bits per dimension; 0 skips them [default: 1000, or 64 for
+    /// processes in continuous time]
     #[arg(long, value_name = "COUNT")]
     pub likelihood_images: Option<u32>,
-    /// Random time steps per image (discrete processes) or latents per image (autoencoders) [default: 8 or 64]
+    /// Random time steps per image (discrete processes) or latents per image (autoencoders)
+    /// [default: 8 or 64]
     #[arg(long, value_name = "COUNT")]
     pub likelihood_draws: Option<u32>,
     /// Tolerance of the ODE solver for the likelihood of processes in continuous time
@@ -54,7 +58,8 @@ pub struct EvalOptions {
     /// Samples whose nearest training images are searched
     #[arg(long, value_name = "COUNT", default_value_t = 500)]
     pub nearest_count: u32,
-    /// More samplers to measure the Frechet distance of: SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, separated by commas
+    /// More samplers to measure the Frechet distance of: SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE,
+    /// separated by commas
     #[arg(long, value_name = "SAMPLERS", value_delimiter = ',')]
     pub sweep: Vec<SweepSpec>,
     /// Number of samples for each --sweep entry

@@ -182,8 +182,9 @@ impl Evaluator<'_> {
         })
     }
 
-    /// Class accuracy and classification accuracy score of conditional samples, and class balance of
-    /// unconditional ones. A conditional model that was trained with label dropout can sample both.
+    /// Class accuracy and classification accuracy score of conditional samples, and class balance
+    /// of unconditional ones. A conditional model that was trained with label dropout can sample
+    /// both.
     fn classes(
         &mut self,
         samples: &Samples,

@@ -22,7 +22,7 @@ pub enum ImageSource {
     Images(Vec<u8>, Option<Vec<u32>>),
 }
 
-/// What is evaluated.
+/// The model or images to evaluate, with the data set to compare with.
 pub struct EvalTarget {
     /// Where its images come from.
     pub source: ImageSource,
@@ -52,8 +52,8 @@ impl EvalTarget {
     /// folder of the run's settings.
     ///
     /// # Errors
-    /// A folder without a denoiser or autoencoder; a data set that is missing, or that the model was
-    /// not trained on.
+    /// A folder without a denoiser or autoencoder; a data set that is missing, or that the model
+    /// was not trained on.
     pub fn from_checkpoint(path: &Path, data: Option<&Path>) -> Result<EvalTarget> {
         let folder = pipeline::locate(path)?;
         let run = [Some(path), folder.parent()].into_iter().flatten().find(|run| run.join("config.toml").is_file());
@@ -160,8 +160,8 @@ impl EvalTarget {
     }
 }
 
-/// Name of the run, or of the checkpoint folder if there is no run. If the user named one checkpoint
-/// of a run, the name ends with its training step.
+/// Name of the run, or of the checkpoint folder if there is no run. If the user named one
+/// checkpoint of a run, the name ends with its training step.
 fn name(path: &Path, run: Option<&Path>, folder: &Path, step: u32) -> Result<String> {
     // The absolute path has a name even if the user wrote `.`.
     let place = std::path::absolute(run.unwrap_or(folder)).map_err(Error::io(folder))?;

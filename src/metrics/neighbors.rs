@@ -216,9 +216,9 @@ impl Pairs<'_> {
 
 /// Bound of the rounding error of |q|² + |r|² - 2 q·r and of the sum of squared differences,
 /// relative to |q|² + |r|². A sum of `width` products is off by at most width · u times the sum of
-/// their magnitudes (Higham 2002, section 3.1). For 2 q·r this sum is at most the norms, and for the
-/// squared differences at most twice the norms. With ε = 2 u this gives width · ε for each of the
-/// two, plus a few last operations.
+/// their magnitudes (Higham 2002, section 3.1). For 2 q·r this sum is at most the norms, and for
+/// the squared differences at most twice the norms. With ε = 2 u this gives width · ε for each of
+/// the two, plus a few last operations.
 fn rounding(width: usize) -> f64 {
     (2 * width + 8) as f64 * f64::EPSILON
 }

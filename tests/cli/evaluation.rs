@@ -1,5 +1,5 @@
-//! `evaluate` as a user runs it: each metric detects the fault that it is meant for, real images pass all
-//! metrics, and inputs that cannot be evaluated give one clear message.
+//! `evaluate` as a user runs it: each metric detects the fault that it is meant for, real images
+//! pass all metrics, and inputs that cannot be evaluated give one clear message.
 
 use crate::common::run::{copy, digits, idx, mnist};
 use degrain::data::{Dataset, Split, images_of_npz, load};
@@ -149,7 +149,8 @@ fn feature_extractor_matches_its_readme() {
 #[test]
 fn reference_fd_is_the_distance_of_training_images() {
     let numbers = subset(COUNTS[0], SAMPLES, [1_000, 0], 0);
-    // MNIST alternates between two groups of writers, so an even stride would take only one of them.
+    // MNIST alternates between two groups of writers, so an even stride would take only one of
+    // them.
     let even = numbers.iter().filter(|number| number.is_multiple_of(2)).count();
     assert!((400..600).contains(&even), "{even} of {SAMPLES}");
     let copies = evaluate_images(&chosen(numbers.into_iter()).0, None);
@@ -261,8 +262,8 @@ fn evaluation_of_an_untrained_model_fails_every_metric() {
     assert_eq!(again.classes.accuracy, untrained.classes.accuracy);
 }
 
-/// An evaluation that is killed while it samples and then started again reads the finished samples from
-/// the disk, and the others equal those of an uninterrupted evaluation.
+/// An evaluation that is killed while it samples and then started again reads the finished samples
+/// from the disk, and the others equal those of an uninterrupted evaluation.
 #[test]
 fn evaluation_resumes_after_an_interruption() {
     let (folder, places) = (TempDir::new().unwrap(), places());
@@ -307,8 +308,8 @@ fn evaluation_resumes_after_an_interruption() {
     child.wait().unwrap();
     let mut cached = fs::read(&file).unwrap();
     assert!((cached.len() as u64) < 15 * record, "sampling was not finished");
-    // Mark the first batch, to see where it is read from, and append a part of a record, as a killed process
-    // may leave it.
+    // Mark the first batch, to see where it is read from, and append a part of a record, as a
+    // killed process may leave it.
     cached[8..record as usize].fill(255);
     cached.extend([7; 100]);
     fs::write(&file, cached).unwrap();

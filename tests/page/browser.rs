@@ -10,8 +10,8 @@ use tempfile::TempDir;
 /// The names that tools/browser.sh looks for, in its order.
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
-/// No user profile, no background traffic, no sandbox (root cannot use it). The frame may read the file
-/// inside it.
+/// No user profile, no background traffic, no sandbox (root cannot use it). The frame may read the
+/// file inside it.
 const FLAGS: &[&str] = &[
     "--headless",
     "--no-sandbox",
@@ -30,8 +30,9 @@ const FLAGS: &[&str] = &[
 /// A page loads in a second or two; a machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Shows the page in a frame of WIDTH pixels, because a window has at least 500. Its script inspects
-/// the page and writes the findings into its own document, so the page itself needs no script.
+/// Shows the page in a frame of WIDTH pixels, because a window has at least 500. Its script
+/// inspects the page and writes the findings into its own document, so the page itself needs no
+/// script.
 const FRAME: &str = r"<!doctype html>
 <meta charset='utf-8'>
 <iframe src='page.html' width='WIDTH' height='900' style='border: 0'></iframe>

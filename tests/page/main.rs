@@ -1,6 +1,6 @@
-//! The evaluation page, opened in a browser: the console is empty, nothing is fetched, every picture and
-//! curve is visible, and every number is that of `evaluation.json`, rounded in the text. To show that
-//! the checks work, pages with each of these faults are opened too.
+//! The evaluation page, opened in a browser: the console is empty, nothing is fetched, every
+//! picture and curve is visible, and every number is that of `evaluation.json`, rounded in the
+//! text. To show that the checks work, pages with each of these faults are opened too.
 
 mod browser;
 mod made_up;
@@ -44,8 +44,8 @@ fn page_shows_all_numbers_and_pictures() {
         let found = open(&html, width);
         assert_eq!(found.window, f64::from(width));
         assert_eq!(problems(&found, &documents(&written)), Vec::<String>::new(), "in a window of {width} pixels");
-        // Images: two runs with a grid, closest pairs and two strips. Plots: 4 of all runs and one of loss
-        // quarters per run, over steps and time; 3 sweep plots per run.
+        // Images: two runs with a grid, closest pairs and two strips. Plots: 4 of all runs and one
+        // of loss quarters per run, over steps and time; 3 sweep plots per run.
         assert_eq!((found.images.len(), found.drawings.len()), (8, 2 * (4 + 2) + 2 * 3));
         let sections = [
             "Runs",
@@ -229,8 +229,8 @@ fn fault(number: &Shown, documents: &Documents) -> Option<String> {
         }
         _ => return Some(format!("{number:?}: the evaluation has no such number")),
     };
-    // Floats are compared by value, because 1e-7 may be written in several ways; integers by their digits,
-    // because they may exceed f64.
+    // Floats are compared by value, because 1e-7 may be written in several ways; integers by their
+    // digits, because they may exceed f64.
     let same = number.value == expected || number.value.contains(['.', 'e']) && number.value.parse() == Ok(value);
     let Some((shown, half)) = read(&number.text) else { return Some(format!("{number:?}: cannot be read")) };
     match () {

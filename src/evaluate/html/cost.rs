@@ -111,8 +111,8 @@ fn sweep_figures(run: &EvaluatedRun) -> Vec<Markup> {
     .collect()
 }
 
-/// A plot with one curve per key, from left to right. A key whose points all have the same x is left
-/// out. `None` if no curve remains.
+/// A plot with one curve per key, from left to right. A key whose points all have the same x is
+/// left out. `None` if no curve remains.
 fn curves(
     plot: Plot,
     points: &[SweepPoint],

@@ -25,7 +25,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
     ),
     (
         "Precision, recall",
-        "The radius of an image is the distance to its k-th nearest neighbor among the images of its own kind. Precision \
+        "The radius of an image is the distance to its k-th nearest neighbor in its own set, samples or test images. Precision \
          is the share of samples within the radius of a test image. Recall is the share of test images within the radius \
          of a sample. k and the number of images are in the table of distances. Kynkäänniemi et al. 2019.",
     ),

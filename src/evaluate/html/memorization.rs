@@ -1,4 +1,5 @@
-//! Distances of samples and of test images to their nearest training images. Copies would be nearer.
+//! Distances of samples and of test images to their nearest training images. Copies would be
+//! nearer.
 
 use super::figure;
 use super::number::NumberFormat;

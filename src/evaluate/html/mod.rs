@@ -1,8 +1,8 @@
 //! The evaluation page: all metrics of one or more runs in one self-contained HTML file.
 //!
 //! Each number has attributes with its run, its path in `evaluation.json` and all its digits
-//! (`data-run`, `data-field`, `data-value`). Its text is rounded. Pictures and curves are embedded, and
-//! a content security policy forbids the browser to fetch anything.
+//! (`data-run`, `data-field`, `data-value`). Its text is rounded. Pictures and curves are embedded,
+//! and a content security policy forbids the browser to fetch anything.
 
 mod balance;
 mod cost;
@@ -39,8 +39,8 @@ struct Section {
 /// The page of one run, or of several side by side.
 ///
 /// # Errors
-/// [`Error::Config`] if there are no runs, or if the runs cannot be compared because their data sets,
-/// image shapes or feature extractors differ or their names are equal.
+/// [`Error::Config`] if there are no runs, or if the runs cannot be compared because their data
+/// sets, image shapes or feature extractors differ or their names are equal.
 pub fn page(runs: &[EvaluatedRun]) -> Result<String> {
     let Some(first) = runs.first() else {
         return Err(Error::Config("there are no runs to show: name the folders of evaluated runs".into()));

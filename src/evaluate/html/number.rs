@@ -49,8 +49,8 @@ impl Number {
 }
 
 impl NumberFormat {
-    /// The format of a mean and its standard error: as many digits as give the error two significant
-    /// ones. Small numbers are multiples of one power of ten.
+    /// The format of a mean and its standard error: as many digits as give the error two
+    /// significant ones. Small numbers are multiples of one power of ten.
     pub fn for_estimate(value: f64, error: f64) -> NumberFormat {
         if error <= 0.0 {
             return NumberFormat::Significant;

@@ -69,8 +69,8 @@ impl EvaluatedRun {
         })
     }
 
-    /// Its name. If the evaluation's folder does not have the default name, the name of the folder is
-    /// added in parentheses.
+    /// Its name. If the evaluation's folder does not have the default name, the name of the folder
+    /// is added in parentheses.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -27,7 +27,8 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
 }
 
 fn summary(runs: &[EvaluatedRun]) -> HtmlTable {
-    // Times are comparable only on one device, distances only with equal counts, bits only of one method.
+    // Times are comparable only on one device, distances only with equal counts, bits only of one
+    // method.
     let lower_where = |agree: bool| if agree { Lower } else { Neither };
     let same_device = agree(runs, |run| run.evaluation.cost.as_ref().map(|cost| cost.adapter.clone()));
     let (distance, share) = comparable_distances(runs);

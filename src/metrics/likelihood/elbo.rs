@@ -2,8 +2,8 @@
 //! latents z_k ~ q(z | x) and weights w_k = p(x | z_k) p(z_k) / q(z_k | x):
 //!
 //! ```text
-//! ELBO  -mean of log w_k    the evidence lower bound (Kingma and Welling 2014, eq. 3)
-//! IWAE  -log mean of w_k    the importance-weighted bound, which is tighter (Burda et al. 2016, eq. 8)
+//! ELBO   -mean of log w_k   evidence lower bound (Kingma and Welling 2014, eq. 3)
+//! IWAE   -log mean of w_k   importance-weighted bound, which is tighter (Burda et al. 2016, eq. 8)
 //! ```
 
 use super::{BitsPerDimension, Draws, LabeledImages};

@@ -4,7 +4,7 @@
 //! | module | model | result |
 //! |---|---|---|
 //! | [`vlb`] | processes with discrete time steps | upper bound (Ho et al. 2020, eq. 5) |
-//! | [`probability_flow`] | processes in continuous time | likelihood of the ODE (Song et al. 2021, eq. 39) |
+//! | [`probability_flow`] | processes in continuous time | likelihood of dequantized pixels (Song et al. 2021, eq. 39) |
 //! | [`elbo`] | variational autoencoders | upper bound (Burda et al. 2016, eq. 8) |
 
 pub mod elbo;
@@ -35,7 +35,7 @@ pub struct Draws {
 /// The likelihood of some images in bits per dimension.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BitsPerDimension {
-    /// What was measured, in words.
+    /// The method and its settings, in words.
     pub method: String,
     /// Number of images.
     pub images: u32,

@@ -5,8 +5,10 @@
 //!
 //! ```text
 //! log p(x_0) = log N(x_T; 0, prior std²) + integral of div v dt from the image to noise
-//! div v     ~= e · (dv/dx)ᵀ e    e: one vector of random signs per image (Hutchinson 1990; Skilling 1989)
+//! div v     ~= e · (dv/dx)ᵀ e
 //! ```
+//!
+//! where e is one vector of random signs per image (Hutchinson 1990; Skilling 1989).
 //!
 //! v is linear in x and in the network's output m: v = a x + b m. So the divergence needs only the
 //! gradient of e · m with respect to the network's input, which the tape computes.

@@ -9,8 +9,8 @@
 //!
 //! Most of the sum lies at small t. So half of the time steps are drawn in proportion to 1/t and
 //! half uniformly, and each term is divided by its probability, which keeps the estimate unbiased.
-//! The draws are stratified: they are multiples of the golden ratio, shifted by the seed. If as many
-//! draws are requested as there are time steps, every time step is used once.
+//! The draws are stratified: they are multiples of the golden ratio, shifted by the seed. If as
+//! many draws are requested as there are time steps, every time step is used once.
 
 use super::{BitsPerDimension, Draws, LabeledImages, sum_of_parts};
 use crate::diffusion::variational::table;
@@ -88,7 +88,8 @@ impl VlbEstimator {
         let [mean, variance] = if model.learned_variance {
             [0, channels].map(|first| slice(t, output, first, channels))
         } else {
-            // `vlb` reads a variance in any case. With a fixed variance its weight in the table is 0.
+            // `vlb` reads a variance in any case. With a fixed variance its weight in the table is
+            // 0.
             [output, output]
         };
         for number in 0..variances.len() {

@@ -1,5 +1,5 @@
-//! The bounds of an autoencoder: with one latent both are equal, more latents tighten the weighted bound,
-//! and the ELBO is what training minimizes.
+//! The bounds of an autoencoder: with one latent both are equal, more latents tighten the weighted
+//! bound, and the ELBO is what training minimizes.
 
 use super::images;
 use degrain::data::{Split, load};
@@ -39,8 +39,8 @@ fn elbo_equals_the_weighted_bound_with_one_latent_and_is_looser_with_more() {
     assert_eq!(one.images as usize, COUNT);
 }
 
-/// Compares the ELBO, a mean of sampled log-weights, with -log p(x|z) of the operator plus the divergence
-/// in closed form.
+/// Compares the ELBO, a mean of sampled log-weights, with -log p(x|z) of the operator plus the
+/// divergence in closed form.
 #[test]
 fn elbo_is_reconstruction_plus_divergence() {
     let mut ctx = crate::common::context();
@@ -73,8 +73,8 @@ fn elbo_is_reconstruction_plus_divergence() {
     }
     let expected = sum / f64::from(samples) / COUNT as f64 / 784.0 / std::f64::consts::LN_2;
     let lower = measured(50).parts[0].1.value;
-    // The sampled divergence of 6 latents has a standard deviation of about sqrt(6 / 2) nats. The mean is
-    // over 1,200 of them, and five standard errors are allowed.
+    // The sampled divergence of 6 latents has a standard deviation of about sqrt(6 / 2) nats. The
+    // mean is over 1,200 of them, and five standard errors are allowed.
     let allowed =
         5.0 * 3f64.sqrt() / (f64::from(samples) * COUNT as f64).sqrt() / 784.0 / std::f64::consts::LN_2 + 1e-3;
     assert!((lower - expected).abs() < allowed, "{lower} is not {expected} within {allowed}");

@@ -1,5 +1,6 @@
-//! Likelihoods in cases where they are known. The data are N(0, variance), so the best network is linear,
-//! and the variational bound and the probability flow must give the code length of each image.
+//! Likelihoods in cases where they are known. The data are N(0, variance), so the best network is
+//! linear, and the variational bound and the probability flow must give the code length of each
+//! image.
 
 mod elbo;
 mod probability_flow;
@@ -9,8 +10,8 @@ use degrain::diffusion::Process;
 use degrain::metrics::likelihood::LabeledImages;
 use degrain::rng::{normal4, philox};
 
-/// Standard deviation of the data: small enough that no pixel is clipped, and large compared with the
-/// bin of a pixel.
+/// Standard deviation of the data: small enough that no pixel is clipped, and large compared with
+/// the bin of a pixel.
 const STD: f64 = 0.2;
 const VARIANCE: f64 = STD * STD;
 
@@ -28,7 +29,8 @@ fn pixel(byte: u8) -> f64 {
     f64::from(byte) / 127.5 - 1.0
 }
 
-/// The best network's output is a x: returns a for a network whose input is x, at a time of the process.
+/// The best network's output is a x: returns a for a network whose input is x, at a time of the
+/// process.
 fn best_factor(process: &dyn Process, t: f64) -> f64 {
     best_factor_for(process, t, VARIANCE)
 }

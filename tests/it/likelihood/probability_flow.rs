@@ -1,5 +1,5 @@
-//! The likelihood of the probability flow for data N(0, variance): the density of the process at the
-//! smallest training time.
+//! The likelihood of the probability flow for data N(0, variance): the density of the process at
+//! the smallest training time.
 
 use super::{TOLERANCE, VARIANCE, best_factor, best_factor_for, bits_of_density, bytes, images, pixel};
 use crate::common::linear_network::LinearNetwork;
@@ -69,7 +69,10 @@ fn flow_likelihood_with_the_exact_network_is_the_density() {
 #[test]
 fn flow_likelihood_estimates_the_trace_of_a_network_that_mixes_pixels() {
     const OF_MEANS: f64 = 0.25;
-    let (ctx, process, count, each) = (crate::common::context(), Vp::default(), 64, (SIDE * SIDE) as usize);
+    let ctx = crate::common::context();
+    let process = Vp::default();
+    let count = 64;
+    let each = (SIDE * SIDE) as usize;
     let bytes = bytes(count * each);
     let network =
         LinearNetwork::new([1, SIDE, SIDE], false, Box::new(|t| [best_factor(&Vp::default(), t / 999.0), 0.0]))
@@ -87,8 +90,8 @@ fn flow_likelihood_estimates_the_trace_of_a_network_that_mixes_pixels() {
     let flow = FlowLikelihood::new(&mut ctx, denoiser, padding, 64, "flow").unwrap();
     let bits =
         flow.measure(&ctx, images(&bytes), FlowSettings { tolerance: 1e-4, seed: SEED }, &mut |_| Ok(())).unwrap();
-    // In orthonormal coordinates a quarter of the values are means of 2 x 2 pixels (times two), the rest
-    // are differences.
+    // In orthonormal coordinates a quarter of the values are means of 2 x 2 pixels (times two), the
+    // rest are differences.
     let at = process.marginal(process.t_eps());
     let [rest_variance, means_variance] = [VARIANCE, OF_MEANS].map(|v| at.alpha * at.alpha * v + at.sigma * at.sigma);
     let (mut means, mut rest) = (vec![], vec![]);

@@ -1,5 +1,5 @@
-//! The variational bound of data N(0, variance). With the exact mean and variance of the posterior at
-//! each step it equals the code length.
+//! The variational bound of data N(0, variance). With the exact mean and variance of the posterior
+//! at each step it equals the code length.
 
 use super::{STD, TOLERANCE, VARIANCE, best_factor, bits_of_density, bytes, images, pixel};
 use crate::common::linear_network::LinearNetwork;
@@ -25,7 +25,9 @@ fn best_variance(process: &Discrete, t: u32) -> f64 {
         let beta = noise.betas()[t as usize];
         beta * (1.0 - bar(t.checked_sub(1))) / (1.0 - bar(Some(t)))
     };
-    let (now, before, beta) = (bar(Some(t)), bar(t.checked_sub(1)), noise.betas()[t as usize]);
+    let now = bar(Some(t));
+    let before = bar(t.checked_sub(1));
+    let beta = noise.betas()[t as usize];
     // The variance of x_0 given x_t enters the step with the weight of x_0 in the mean.
     let x0_variance = VARIANCE * (1.0 - now) / (now * VARIANCE + 1.0 - now);
     let weight = before.sqrt() * beta / (1.0 - now);
@@ -34,8 +36,8 @@ fn best_variance(process: &Discrete, t: u32) -> f64 {
     2.0 * (variance.ln() - low) / (high - low) - 1.0
 }
 
-/// A case of a linear network whose exact mean is multiplied by `mean_factor`, and whose exact variance
-/// is shifted by `variance_shift`.
+/// A case of a linear network whose exact mean is multiplied by `mean_factor`, and whose exact
+/// variance is shifted by `variance_shift`.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     prediction: Prediction,
@@ -74,8 +76,9 @@ fn measured(case: Case, bytes: &[u8], seed: u64) -> BitsPerDimension {
     vlb.measure(&ctx, images(bytes), Draws { per_image: STEPS, seed }, &mut |_| Ok(())).unwrap()
 }
 
-/// Code length in bits per dimension of bytes whose pixels are N(0, VARIANCE). The bins are so narrow
-/// that the mass of a bin is its density times its width, up to a relative error of (width / std)² / 24.
+/// Code length in bits per dimension of bytes whose pixels are N(0, VARIANCE). The bins are so
+/// narrow that the mass of a bin is its density times its width, up to a relative error of (width /
+/// std)² / 24.
 fn code(bytes: &[u8]) -> f64 {
     assert!((2.0 / 255.0 / STD).powi(2) / 24.0 < 0.1 * TOLERANCE);
     bits_of_density(bytes.iter().map(|&byte| pixel(byte)), VARIANCE) - (2.0f64 / 255.0).log2()
@@ -85,8 +88,8 @@ fn code(bytes: &[u8]) -> f64 {
 fn vlb_with_exact_reverse_steps_is_the_code_length() {
     let bytes = bytes(256 * 64 * 64);
     for prediction in [Prediction::Epsilon, Prediction::VPrediction] {
-        // Given the pixels, the noise gives each pixel a standard deviation of about one bit. The mean
-        // over all pixels and seeds has a third of the tolerance.
+        // Given the pixels, the noise gives each pixel a standard deviation of about one bit. The
+        // mean over all pixels and seeds has a third of the tolerance.
         let all: Vec<BitsPerDimension> =
             (0..SEEDS).map(|seed| measured(Case::exact(prediction, [1, 64, 64], [1, 64, 64]), &bytes, seed)).collect();
         let mean = all.iter().map(|bits| bits.total.value).sum::<f64>() / all.len() as f64;

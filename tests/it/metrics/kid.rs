@@ -27,8 +27,8 @@ fn squared_mmd_of_several_blocks_matches_the_definition() {
     assert!((squared_mmd(&a, &b, width) - definition).abs() < 1e-11, "{definition}");
 }
 
-/// For equal distributions the unbiased estimate is negative as often as positive. The biased one is
-/// always positive.
+/// For equal distributions the unbiased estimate is negative as often as positive. The biased one
+/// is always positive.
 #[test]
 fn squared_mmd_of_equal_distributions_is_zero_on_average() {
     let width = 4;

@@ -1,5 +1,5 @@
-//! Metrics compared with scipy, statsmodels, scikit-learn and numpy (`tests/goldens`), with closed forms,
-//! and with their definitions for sets larger than one block.
+//! Metrics compared with scipy, statsmodels, scikit-learn and numpy (`tests/goldens`), with closed
+//! forms, and with their definitions for sets larger than one block.
 
 mod balance;
 mod frechet;

@@ -47,14 +47,14 @@ fn precision_recall_does_not_suffer_from_cancellation() {
     assert!(precision < 1.0 && recall < 1.0, "{precision} {recall}");
 }
 
-/// The radius of an image with a copy is 0. It contains the copies in the other set only if distances
-/// have no rounding errors.
+/// The radius of an image with a copy is 0. It contains the copies in the other set only if
+/// distances have no rounding errors.
 #[test]
 fn precision_recall_of_equal_sets_is_1() {
     let twice: Vec<f32> = normal(60 * WIDTH, 1).chunks(WIDTH).flat_map(|row| [row, row]).flatten().copied().collect();
     assert_eq!(precision_recall(&twice, &twice, WIDTH, 1).unwrap(), (1.0, 1.0));
-    let beside: Vec<f32> = twice.iter().map(|x| x + 1e-3).collect();
-    assert_eq!(precision_recall(&twice, &beside, WIDTH, 1).unwrap(), (0.0, 0.0));
+    let shifted: Vec<f32> = twice.iter().map(|x| x + 1e-3).collect();
+    assert_eq!(precision_recall(&twice, &shifted, WIDTH, 1).unwrap(), (0.0, 0.0));
 }
 
 #[test]
@@ -97,16 +97,16 @@ fn nearest_of_several_blocks_is_the_first_at_the_least_distance() {
     }
 }
 
-/// Rows that differ by a few units in the last place of f32. The rounding errors of their products are
-/// larger than the differences of their distances.
+/// Rows that differ by a few units in the last place of f32. The rounding errors of their products
+/// are larger than the differences of their distances.
 #[test]
 fn nearest_is_not_affected_by_rounding() {
     let base: Vec<f32> = normal(WIDTH, 1).iter().map(|x| 1000.0 * x).collect();
-    let beside = |count: usize, seed| -> Vec<f32> {
+    let nearby = |count: usize, seed| -> Vec<f32> {
         let steps = normal(count * WIDTH, seed);
         steps.iter().enumerate().map(|(i, step)| base[i % WIDTH] * (1.0 + 2e-7 * step)).collect()
     };
-    let (queries, among) = (beside(50, 2), beside(200, 3));
+    let (queries, among) = (nearby(50, 2), nearby(200, 3));
     for (query, (_, distance)) in queries.chunks(WIDTH).zip(nearest(&queries, &among, WIDTH)) {
         let squares = among.chunks(WIDTH).map(|other| squared(query, other));
         assert_eq!(distance, squares.fold(f64::INFINITY, f64::min).sqrt());
