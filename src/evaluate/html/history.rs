@@ -1,5 +1,6 @@
 //! Curves from a run's log: losses and evaluations during training, over steps and over training
-//! time. The log keeps the seconds of training apart from those of validations, evaluations and grids.
+//! time. The log keeps the seconds of training apart from those of validations, evaluations and
+//! grids.
 
 use crate::Result;
 use crate::output::{jsonl, plot::smooth};
@@ -25,7 +26,8 @@ pub(super) enum Axis {
     Seconds,
 }
 
-/// Largest number of points of a smoothed curve. More would not be visible and only enlarge the page.
+/// Largest number of points of a smoothed curve. More would not be visible and only enlarge the
+/// page.
 const POINTS: usize = 300;
 
 impl History {
