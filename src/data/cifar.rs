@@ -5,7 +5,7 @@
 //! `data_batch_1.first4000.bin` is the beginning of one, with as many records as its name says.
 //! Described at <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
-use super::source::{Source, matching};
+use super::source::{SourceFile, matching};
 use super::{Dataset, Format, Split, Statistics};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ fn names(split: Split) -> Vec<String> {
 fn load(folder: &Path, split: Split) -> Result<Dataset> {
     let (mut images, mut labels, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for (name, records) in batches(folder, split)?.into_values() {
-        let source = Source::open(&folder.join(name))?;
+        let source = SourceFile::open(&folder.join(name))?;
         let content = read(&source, records)?;
         for (number, record) in content.chunks_exact(RECORD).enumerate() {
             let label = record[0];
@@ -51,7 +51,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     }
     let class_names = match folder.join(NAMES) {
         path if path.is_file() => {
-            let source = Source::open(&path)?;
+            let source = SourceFile::open(&path)?;
             let content = source.content(LONGEST_NAMES)?;
             files.push(source.describe(&content));
             class_names(&source, content)?
@@ -116,7 +116,7 @@ fn parse(name: &str, split: Split) -> Option<(u32, Option<usize>)> {
 }
 
 /// The whole content: records, at least one, and as many as the file's name says.
-fn read(source: &Source, records: Option<usize>) -> Result<Vec<u8>> {
+fn read(source: &SourceFile, records: Option<usize>) -> Result<Vec<u8>> {
     // Reads one byte more, to detect content that goes on.
     let content = source.content(BATCH * RECORD + 1)?;
     let (whole, left) = (content.len() / RECORD, content.len() % RECORD);
@@ -139,7 +139,7 @@ fn read(source: &Source, records: Option<usize>) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-fn class_names(source: &Source, content: Vec<u8>) -> Result<Vec<String>> {
+fn class_names(source: &SourceFile, content: Vec<u8>) -> Result<Vec<String>> {
     let text =
         String::from_utf8(content).map_err(|_| source.problem("should hold names of classes, but is not UTF-8"))?;
     let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect();

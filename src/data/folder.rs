@@ -5,7 +5,7 @@
 //! measurement in `test/`. They are taken in the order of their names' bytes: img10.png comes
 //! before img9.png. Without `labels.csv` all are of one class, `image`.
 
-use super::labels::{self, Labels};
+use super::labels::{self, LabelFile};
 use super::source::{matching, sum};
 use super::{DataFile, Dataset, Format, Split, Statistics};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     let parts: Vec<&[u8]> = named.flat_map(|(name, image)| [name.as_bytes(), &[0], image]).collect();
     let mut files = vec![DataFile { path: place.clone(), sha256: sum(&parts), known: None }];
 
-    let (labels, class_names) = match Labels::read(&place)? {
+    let (labels, class_names) = match LabelFile::read(&place)? {
         Some(labels) => {
             let class_names = training_classes(folder, split)?.unwrap_or_else(|| labels.classes());
             files.push(labels.file.clone());
@@ -116,7 +116,7 @@ fn images_in(place: &Path) -> Result<Vec<String>> {
 /// images themselves, or without labels.
 fn training_classes(folder: &Path, split: Split) -> Result<Option<Vec<String>>> {
     let training = if split == Split::Test { place(folder, Split::Train)? } else { None };
-    let labels = training.map_or(Ok(None), |place| Labels::read(&place))?;
+    let labels = training.map_or(Ok(None), |place| LabelFile::read(&place))?;
     Ok(labels.map(|labels| labels.classes()))
 }
 

@@ -6,7 +6,7 @@
 //! `[count, height, width]`, labels `[count]`. Described at <http://yann.lecun.com/exdb/mnist/>.
 
 use super::known::{self, KnownFile, KnownSet};
-use super::source::Source;
+use super::source::SourceFile;
 use super::{Dataset, Format, Split, Statistics};
 use crate::error::Result;
 use std::path::Path;
@@ -49,8 +49,8 @@ fn names(split: Split) -> Vec<String> {
 }
 
 fn load(folder: &Path, split: Split) -> Result<Dataset> {
-    let image_source = Source::find(folder, &names_of(Kind::Images, split))?;
-    let label_source = Source::find(folder, &names_of(Kind::Labels, split))?;
+    let image_source = SourceFile::find(folder, &names_of(Kind::Images, split))?;
+    let label_source = SourceFile::find(folder, &names_of(Kind::Labels, split))?;
     let (shape, mut images) = read(&image_source, Kind::Images)?;
     let (label_shape, mut labels) = read(&label_source, Kind::Labels)?;
     let [count, height, width] = shape[..] else { unreachable!("read returns as many dimensions as the kind has") };
@@ -111,7 +111,7 @@ fn header_length(kind: Kind) -> usize {
 
 /// The dimensions, all above zero, and the whole content including its header, of exactly the
 /// length they promise.
-fn read(source: &Source, kind: Kind) -> Result<(Vec<usize>, Vec<u8>)> {
+fn read(source: &SourceFile, kind: Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     let header = source.content(LONGEST_HEADER)?;
     check_magic(&header, kind).map_err(|problem| source.problem(problem))?;
     let length = header_length(kind);

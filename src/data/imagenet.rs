@@ -8,7 +8,7 @@
 //! file unpacked into it.
 
 use super::npy::Header;
-use super::npz::{Array, Npz};
+use super::npz::{Npz, NpzArray};
 use super::source::{matching, sum};
 use super::{DataFile, Dataset, Format, Split, Statistics};
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ fn names(split: Split) -> Vec<String> {
 }
 
 /// One file, of which everything but the images has been read.
-struct Batch {
+struct BatchFile {
     npz: Npz,
     /// Length of `data` in bytes.
     length: usize,
@@ -41,8 +41,8 @@ struct Batch {
 fn load(folder: &Path, split: Split) -> Result<Dataset> {
     let mut batches = Vec::new();
     for name in ordered(folder, split)? {
-        let batch = Batch::open(&folder.join(name))?;
-        let first: &Batch = batches.first().unwrap_or(&batch);
+        let batch = BatchFile::open(&folder.join(name))?;
+        let first: &BatchFile = batches.first().unwrap_or(&batch);
         if batch.pixels != first.pixels {
             return Err(Error::file(
                 &batch.npz.path,
@@ -63,7 +63,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         Error::file(folder, format!("holds {total} bytes of images, more than this machine's memory: use fewer files"))
     })?;
     let (mut labels, mut files) = (Vec::new(), Vec::new());
-    for Batch { mut npz, length, labels: of_batch, raw_labels, .. } in batches {
+    for BatchFile { mut npz, length, labels: of_batch, raw_labels, .. } in batches {
         let start = images.len();
         let mut data = npz.array("data")?;
         data.read(length, &mut images)?;
@@ -104,17 +104,17 @@ fn ordered(folder: &Path, split: Split) -> Result<Vec<String>> {
     Ok(found)
 }
 
-impl Batch {
-    fn open(path: &Path) -> Result<Batch> {
+impl BatchFile {
+    fn open(path: &Path) -> Result<BatchFile> {
         let mut npz = Npz::open(path)?;
         let (count, pixels, length) = check_images(&npz.array("data")?)?;
         let (labels, raw_labels) = read_labels(&mut npz.array("labels")?, count)?;
-        Ok(Batch { npz, length, pixels, labels, raw_labels })
+        Ok(BatchFile { npz, length, pixels, labels, raw_labels })
     }
 }
 
 /// Number of images, bytes of one, and bytes of all.
-fn check_images(data: &Array<'_>) -> Result<(usize, usize, usize)> {
+fn check_images(data: &NpzArray<'_>) -> Result<(usize, usize, usize)> {
     let Header { element, shape, .. } = &data.header;
     if element != "|u1" {
         return Err(data.problem(format!("holds elements of type `{element}`, not unsigned bytes (`|u1`)")));
@@ -137,7 +137,7 @@ fn side(pixels: usize) -> usize {
 }
 
 /// The labels counted from 0, and the array as stored in the file.
-fn read_labels(array: &mut Array<'_>, count: usize) -> Result<(Vec<u32>, Vec<u8>)> {
+fn read_labels(array: &mut NpzArray<'_>, count: usize) -> Result<(Vec<u32>, Vec<u8>)> {
     if array.header.shape != [count] {
         let shape = &array.header.shape;
         return Err(array.problem(format!("has the shape {shape:?}, but `data` holds {count} images")));

@@ -4,7 +4,7 @@
 //! other file.
 
 use super::DataFile;
-use super::source::Source;
+use super::source::SourceFile;
 use crate::error::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,22 +17,22 @@ const HEADER: &str = "file,label";
 const LONGEST: usize = 1 << 30;
 
 /// A file of labels, before they are matched with images.
-pub(super) struct Labels {
-    source: Source,
+pub(super) struct LabelFile {
+    source: SourceFile,
     /// For the run's manifest.
     pub file: DataFile,
     /// Of each file that it names: number of the line, from 1, and label.
     lines: BTreeMap<String, (usize, String)>,
 }
 
-impl Labels {
+impl LabelFile {
     /// Reads the labels in a folder; `None` where there are none.
-    pub fn read(folder: &Path) -> Result<Option<Labels>> {
+    pub fn read(folder: &Path) -> Result<Option<LabelFile>> {
         let path = folder.join(NAME);
         if !path.is_file() {
             return Ok(None);
         }
-        let source = Source::open(&path)?;
+        let source = SourceFile::open(&path)?;
         let content = source.content(LONGEST)?;
         let file = source.describe(&content);
         let text = String::from_utf8(content)
@@ -62,7 +62,7 @@ impl Labels {
         if let Some(numbers) = numbers {
             lines.values_mut().zip(numbers).for_each(|((_, label), number)| *label = number.to_string());
         }
-        Ok(Some(Labels { source, file, lines }))
+        Ok(Some(LabelFile { source, file, lines }))
     }
 
     /// Names of the classes: in the order of the numbers if all are numbers, otherwise in that of

@@ -15,7 +15,7 @@ pub(super) struct Npz {
 }
 
 /// An array of an archive, of which the header has been read.
-pub(super) struct Array<'a> {
+pub(super) struct NpzArray<'a> {
     name: &'a str,
     path: &'a Path,
     entry: ZipFile<'a, BufReader<File>>,
@@ -37,7 +37,7 @@ impl Npz {
     }
 
     /// The array called `name`, at its first element. Fortran order is refused.
-    pub fn array<'a>(&'a mut self, name: &'a str) -> Result<Array<'a>> {
+    pub fn array<'a>(&'a mut self, name: &'a str) -> Result<NpzArray<'a>> {
         let path = &self.path;
         let Some(index) = self.archive.index_for_name(&format!("{name}.npy")) else {
             let names: Vec<_> = self.archive.file_names_raw().map(String::from_utf8_lossy).collect();
@@ -50,11 +50,11 @@ impl Npz {
         if header.fortran_order {
             return Err(said("is in Fortran's order: save it again after numpy.ascontiguousarray".to_string()));
         }
-        Ok(Array { name, path, entry, header })
+        Ok(NpzArray { name, path, entry, header })
     }
 }
 
-impl Array<'_> {
+impl NpzArray<'_> {
     /// An error about this array.
     pub fn problem(&self, problem: impl std::fmt::Display) -> Error {
         Error::file(self.path, format!("its array `{}` {problem}", self.name))

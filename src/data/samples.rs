@@ -1,7 +1,7 @@
 //! Images that a model drew, from numpy's `.npz` as guided-diffusion's sampling scripts write it:
 //! `arr_0` u8 `[N, H, W, C]`, `arr_1` their classes.
 
-use super::npz::{Array, Npz};
+use super::npz::{Npz, NpzArray};
 use crate::error::Result;
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub fn images_of_npz(path: &Path, image: [u32; 3], classes: u32) -> Result<(Vec<
     Ok((interleaved.chunks(each).flat_map(planar).collect(), labels))
 }
 
-fn pixels(array: &mut Array<'_>, [channels, height, width]: [u32; 3]) -> Result<Vec<u8>> {
+fn pixels(array: &mut NpzArray<'_>, [channels, height, width]: [u32; 3]) -> Result<Vec<u8>> {
     if array.header.element != "|u1" {
         let element = &array.header.element;
         return Err(array.problem(format!("holds elements of type `{element}`, not unsigned bytes (`|u1`)")));
@@ -39,7 +39,7 @@ fn pixels(array: &mut Array<'_>, [channels, height, width]: [u32; 3]) -> Result<
     Ok(bytes)
 }
 
-fn labels(array: &mut Array<'_>, count: usize, classes: u32) -> Result<Vec<u32>> {
+fn labels(array: &mut NpzArray<'_>, count: usize, classes: u32) -> Result<Vec<u32>> {
     if array.header.shape != [count] {
         let shape = &array.header.shape;
         return Err(array.problem(format!("has the shape {shape:?}, but `arr_0` holds {count} images")));

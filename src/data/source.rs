@@ -13,25 +13,25 @@ use std::path::{Path, PathBuf};
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// A file on the disk, perhaps compressed.
-pub(super) struct Source {
+pub(super) struct SourceFile {
     pub path: PathBuf,
     raw: Vec<u8>,
 }
 
-impl Source {
+impl SourceFile {
     /// Opens the first of `names` that `folder` has.
-    pub fn find(folder: &Path, names: &[String]) -> Result<Source> {
+    pub fn find(folder: &Path, names: &[String]) -> Result<SourceFile> {
         let Some(name) = names.iter().find(|name| folder.join(name).is_file()) else {
             let wanted = names.join(", ");
             return Err(Error::file(folder, format!("a file is missing; looked in this folder for {wanted}")));
         };
-        Source::open(&folder.join(name))
+        SourceFile::open(&folder.join(name))
     }
 
     /// Opens one file.
-    pub fn open(path: &Path) -> Result<Source> {
+    pub fn open(path: &Path) -> Result<SourceFile> {
         let raw = std::fs::read(path).map_err(Error::io(path))?;
-        Ok(Source { path: path.to_path_buf(), raw })
+        Ok(SourceFile { path: path.to_path_buf(), raw })
     }
 
     /// The first `limit` bytes of the content, fewer if it is shorter. Never makes more than that,

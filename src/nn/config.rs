@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// The settings of a model, as stored in its `config.json`.
-pub trait Config: Default + Serialize + DeserializeOwned {
+pub trait ModelConfig: Default + Serialize + DeserializeOwned {
     /// The class of the model, `_class_name` in the file.
     const CLASS: &'static str;
 
@@ -53,7 +53,7 @@ pub trait Config: Default + Serialize + DeserializeOwned {
         format!("{:#}\n", Value::Object(map))
     }
 
-    /// [`Config::check`] as an error of this crate.
+    /// [`ModelConfig::check`] as an error of this crate.
     ///
     /// # Errors
     /// [`Error::Config`].

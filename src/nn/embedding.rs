@@ -13,19 +13,19 @@ use crate::tape::{Shape, Tape, Tensor};
 
 /// The layers of a time and class embedding.
 #[derive(Clone, Debug)]
-pub(super) struct Embedding {
+pub(super) struct ConditionEmbedding {
     time: [Linear; 2],
     classes: Option<ParameterId>,
 }
 
-impl Embedding {
+impl ConditionEmbedding {
     /// Adds `time_embedding.` (sinusoids of `inputs` numbers to `width`) and, with classes,
     /// `class_embedding.weight` [classes, width].
-    pub fn new(p: &mut Parameters, inputs: u32, width: u32, classes: Option<u32>) -> Embedding {
+    pub fn new(p: &mut Parameters, inputs: u32, width: u32, classes: Option<u32>) -> ConditionEmbedding {
         let table = |p: &mut Parameters, count| {
             p.add("class_embedding.weight".into(), Shape::f32([count, width]), Initial::Normal)
         };
-        Embedding {
+        ConditionEmbedding {
             time: [
                 Linear::new(p, "time_embedding.linear_1", inputs, width),
                 Linear::new(p, "time_embedding.linear_2", width, width),

@@ -61,23 +61,24 @@ pub struct Conv {
 impl Conv {
     /// Adds `NAME.weight` `[outputs, inputs, 3, 3]` and `NAME.bias` `[outputs]`.
     pub fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, settings: Conv2d) -> Conv {
-        Conv::sized(p, name, inputs, outputs, 3, settings)
+        Conv::with_kernel(p, name, [outputs, inputs, 3, 3], settings)
     }
 
     /// A 3x3 convolution that keeps the size of the map.
     pub fn same(p: &mut Parameters, name: &str, inputs: u32, outputs: u32) -> Conv {
-        Conv::sized(p, name, inputs, outputs, 3, Conv2d { stride: 1, padding: Padding::Same })
+        Conv::with_kernel(p, name, [outputs, inputs, 3, 3], Conv2d { stride: 1, padding: Padding::Same })
     }
 
     /// A 1x1 convolution: `NAME.weight` [outputs, inputs, 1, 1].
     pub fn pointwise(p: &mut Parameters, name: &str, inputs: u32, outputs: u32) -> Conv {
-        Conv::sized(p, name, inputs, outputs, 1, Conv2d { stride: 1, padding: Padding::None })
+        Conv::with_kernel(p, name, [outputs, inputs, 1, 1], Conv2d { stride: 1, padding: Padding::None })
     }
 
-    fn sized(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, size: u32, settings: Conv2d) -> Conv {
-        let initial = Initial::Uniform { fan_in: inputs * size * size };
+    fn with_kernel(p: &mut Parameters, name: &str, shape: [u32; 4], settings: Conv2d) -> Conv {
+        let [outputs, inputs, height, width] = shape;
+        let initial = Initial::Uniform { fan_in: inputs * height * width };
         Conv {
-            weight: p.add(format!("{name}.weight"), Shape::f32([outputs, inputs, size, size]), initial),
+            weight: p.add(format!("{name}.weight"), Shape::f32(shape), initial),
             bias: p.add(format!("{name}.bias"), Shape::f32([outputs]), initial),
             settings,
         }

@@ -16,12 +16,12 @@ pub mod state_dict;
 pub use choices::{
     Activation, ClassEmbedding, DownBlock, MidBlock, Resampling, SampleSize, TimeEmbedding, TimeShift, UpBlock,
 };
-pub use config::Config;
+pub use config::ModelConfig;
 pub use config_rules::suggest_groups;
 pub use embedding::sinusoid;
 pub use models::classifier::{Classifier, ClassifierConfig, Pooling};
 pub use models::plain_unet::{PlainUNet, PlainUNetConfig};
-pub use models::residual_unet::{Downsample, ResidualUNet, ResidualUNetConfig};
+pub use models::residual_unet::{DownsampleType, ResidualUNet, ResidualUNetConfig};
 pub use models::unet2d::UNet2d;
 pub use models::unet2d_config::UNet2dConfig;
 pub use models::vae::{Likelihood, Vae, VaeConfig};

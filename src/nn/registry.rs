@@ -1,6 +1,6 @@
 //! Models by the `_class_name` of their `config.json`. A new one needs a line in the list below.
 
-use super::config::Config;
+use super::config::ModelConfig;
 use super::models::classifier::{Classifier, ClassifierConfig};
 use super::models::plain_unet::{PlainUNet, PlainUNetConfig};
 use super::models::residual_unet::{ResidualUNet, ResidualUNetConfig};
@@ -71,7 +71,7 @@ fn unet2d(json: &str) -> Made {
     Ok((AnyModel::Network(Box::new(network)), unknown))
 }
 
-fn made<C: Config>(json: &str, new: impl FnOnce(C) -> Result<AnyModel>) -> Made {
+fn made<C: ModelConfig>(json: &str, new: impl FnOnce(C) -> Result<AnyModel>) -> Made {
     Ok((new(C::from_json(json)?).map_err(|e| e.to_string())?, vec![]))
 }
 

@@ -3,7 +3,7 @@
 
 use crate::diffusion::{BetaSchedule, LossWeighting, Prediction, ProcessConfig, SamplerName, Spacing, Variance};
 use crate::gpu::MAX_WORKGROUPS;
-use crate::nn::{Downsample, Initialization, Likelihood};
+use crate::nn::{DownsampleType, Initialization, Likelihood};
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -233,7 +233,7 @@ settings! {
     #[arg(allow_negative_numbers = true)]
     dropout: f32,
     /// How the residual network halves its feature maps
-    downsample: Downsample,
+    downsample: DownsampleType,
     /// Channels of the time embedding, and of the label embedding, at the bottom of the plain
     /// network
     condition_channels: u32,

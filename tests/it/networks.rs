@@ -4,9 +4,9 @@ use crate::common::{context, context_with_tiles};
 use degrain::gpu::{Context, Target};
 use degrain::nn::registry::{self, AnyModel};
 use degrain::nn::{
-    Classifier, ClassifierConfig, Conditions, Config, DownBlock, Downsample, GRADIENTS, Initialization, Likelihood,
-    Model, Network, PARAMETERS, PlainUNet, PlainUNetConfig, Pooling, ResidualUNet, ResidualUNetConfig, SampleSize,
-    UNet2d, UNet2dConfig, UpBlock, Vae, VaeConfig, Weights, state_dict,
+    Classifier, ClassifierConfig, Conditions, DownBlock, DownsampleType, GRADIENTS, Initialization, Likelihood, Model,
+    ModelConfig, Network, PARAMETERS, PlainUNet, PlainUNetConfig, Pooling, ResidualUNet, ResidualUNetConfig,
+    SampleSize, UNet2d, UNet2dConfig, UpBlock, Vae, VaeConfig, Weights, state_dict,
 };
 use degrain::ops::add;
 use degrain::tape::{Checker, Fill, Program, STEP, Shape, Tape, Tensor, words};
@@ -18,7 +18,7 @@ fn plain(classes: Option<u32>) -> PlainUNet {
     PlainUNet::new(PlainUNetConfig { time_channels: 3, class_channels: 2, num_class_embeds: classes, ..small }).unwrap()
 }
 
-fn residual(downsample: Downsample, classes: Option<u32>) -> ResidualUNet {
+fn residual(downsample: DownsampleType, classes: Option<u32>) -> ResidualUNet {
     ResidualUNet::new(ResidualUNetConfig {
         sample_size: [8, 12],
         in_channels: 2,
@@ -83,8 +83,8 @@ fn networks() -> Vec<Box<dyn Network>> {
     vec![
         Box::new(plain(None)),
         Box::new(plain(Some(4))),
-        Box::new(residual(Downsample::Conv, Some(4))),
-        Box::new(residual(Downsample::Average, None)),
+        Box::new(residual(DownsampleType::Conv, Some(4))),
+        Box::new(residual(DownsampleType::Average, None)),
         Box::new(classifier(Pooling::Conv, true)),
         Box::new(classifier(Pooling::Max, false)),
         Box::new(unet2d()),
@@ -197,7 +197,7 @@ fn record(network: &dyn Network, training: bool, count: u32) -> (Tape, Tensor) {
 #[test]
 fn dropout_is_for_training() {
     for (network, layers) in [
-        (Box::new(residual(Downsample::Conv, None)) as Box<dyn Network>, 8),
+        (Box::new(residual(DownsampleType::Conv, None)) as Box<dyn Network>, 8),
         (Box::new(classifier(Pooling::Conv, true)), 1),
         (Box::new(unet2d()), 8),
         (Box::new(plain(None)), 0),
@@ -233,7 +233,7 @@ fn pass(network: &dyn Network, training: bool, count: u32, moved: f32) -> (Vec<f
 fn statistics_are_for_evaluation() {
     for network in [
         Box::new(plain(Some(4))) as Box<dyn Network>,
-        Box::new(residual(Downsample::Conv, None)),
+        Box::new(residual(DownsampleType::Conv, None)),
         Box::new(classifier(Pooling::Max, false)),
     ] {
         let (trained, statistics) = pass(&*network, true, 3, 0.0);
@@ -302,10 +302,10 @@ fn sizes_and_conditions_that_do_not_fit() {
         assert!(parts.iter().all(|part| problem.contains(part)), "{problem}");
     };
     wrong(plain(None).check_size(12, 8), &["12x8", "8x12"]);
-    wrong(residual(Downsample::Conv, None).check_size(8, 7), &["8x7", "multiples of 2"]);
+    wrong(residual(DownsampleType::Conv, None).check_size(8, 7), &["8x7", "multiples of 2"]);
     wrong(classifier(Pooling::Max, false).check_size(3, 9), &["3x9", "at least 4"]);
     wrong(vae(Likelihood::Bernoulli).check_size(4, 8), &["4x8", "8x4"]);
-    assert!(residual(Downsample::Conv, None).check_size(6, 2).is_ok());
+    assert!(residual(DownsampleType::Conv, None).check_size(6, 2).is_ok());
     assert!(classifier(Pooling::Max, false).check_size(4, 9).is_ok());
 
     let forward = |network: &dyn Network, change: fn(&mut Tape, &mut Conditions)| {
@@ -318,7 +318,7 @@ fn sizes_and_conditions_that_do_not_fit() {
         })
     };
     let labels = |t: &mut Tape, c: &mut Conditions| c.labels = Some(t.named("labels", Shape::u32([2])));
-    for network in [Box::new(plain(Some(4))) as Box<dyn Network>, Box::new(residual(Downsample::Conv, Some(4)))] {
+    for network in [Box::new(plain(Some(4))) as Box<dyn Network>, Box::new(residual(DownsampleType::Conv, Some(4)))] {
         assert!(forward(&*network, |_, c| c.time = None).contains("must be told the time"));
         assert!(forward(&*network, |_, c| c.labels = None).contains("no labels are given"));
     }
@@ -388,7 +388,7 @@ fn refusals_name_key_value_and_what_would_do() {
 
 #[test]
 fn state_dicts_hold_the_statistics() {
-    for network in [Box::new(plain(None)) as Box<dyn Network>, Box::new(residual(Downsample::Average, None))] {
+    for network in [Box::new(plain(None)) as Box<dyn Network>, Box::new(residual(DownsampleType::Average, None))] {
         let parameters = network.parameters();
         let mut values = vec![0.0; parameters.length()];
         for (number, p) in parameters.iter().enumerate() {

@@ -106,7 +106,7 @@ presets! {
     plain_conditional: "plain-conditional", |s| s;
     residual_attention: "residual-attention", |s| s;
     residual_attention_average: "residual-attention",
-        |s| Settings { downsample: Some(degrain::nn::Downsample::Average), ..s };
+        |s| Settings { downsample: Some(degrain::nn::DownsampleType::Average), ..s };
     score_vp: "score", |s| s;
     score_sub_vp: "score", |s| Settings { process: Some("sub_vp".parse().unwrap()), ..s };
     score_ve: "score", |s| Settings {

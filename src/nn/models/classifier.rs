@@ -12,9 +12,9 @@
 //! ```
 
 use crate::nn::choices::Activation;
-use crate::nn::config::Config;
+use crate::nn::config::ModelConfig;
 use crate::nn::config_rules::{Rule, levels_at_least, positive, rate};
-use crate::nn::embedding::{Embedding, sinusoid};
+use crate::nn::embedding::{ConditionEmbedding, sinusoid};
 use crate::nn::layers::{BatchNorm, Conv, Dropout, Linear};
 use crate::nn::network::{Conditions, Model, Network};
 use crate::nn::parameters::{Parameters, Weights};
@@ -76,7 +76,7 @@ impl Default for ClassifierConfig {
     }
 }
 
-impl Config for ClassifierConfig {
+impl ModelConfig for ClassifierConfig {
     const CLASS: &'static str = "Classifier";
 
     fn check(&self) -> Rule {
@@ -145,7 +145,7 @@ pub struct Classifier {
     config: ClassifierConfig,
     parameters: Parameters,
     stem: ConvNorm,
-    embedding: Option<Embedding>,
+    embedding: Option<ConditionEmbedding>,
     levels: Vec<ClassifierLevel>,
     dropout: Dropout,
     head: Linear,
@@ -163,7 +163,7 @@ impl Classifier {
         let (channels, width) = (&config.block_out_channels, config.time_embedding_dim);
         let stride = if config.downsample == Pooling::Conv { 2 } else { 1 };
         let stem = ConvNorm::new(p, "stem", config.in_channels, channels[0], 1);
-        let embedding = config.noise_aware.then(|| Embedding::new(p, width, width, None));
+        let embedding = config.noise_aware.then(|| ConditionEmbedding::new(p, width, width, None));
         let level = |(i, sides): (usize, &[u32])| {
             let (inputs, outputs) = (sides[0], sides[1]);
             let named = |part: &str| format!("levels.{i}.{part}");

@@ -15,7 +15,7 @@
 //! ```
 
 use crate::nn::choices::Activation;
-use crate::nn::config::Config;
+use crate::nn::config::ModelConfig;
 use crate::nn::config_rules::{Rule, check_size, levels_at_least, positive};
 use crate::nn::layers::{BatchNorm, Conv, Linear};
 use crate::nn::network::{Conditions, Model, Network};
@@ -66,7 +66,7 @@ impl Default for PlainUNetConfig {
     }
 }
 
-impl Config for PlainUNetConfig {
+impl ModelConfig for PlainUNetConfig {
     const CLASS: &'static str = "PlainUNet";
 
     fn check(&self) -> Rule {
@@ -186,11 +186,11 @@ impl PlainUNet {
     fn told(&self, t: &mut Tape, w: &Weights, conditions: Conditions) -> Tensor {
         let time = conditions.time(true).expect("it is told the time");
         let hidden = self.time[0].rows(t, w, time);
-        let time = self.map(t, w, &self.time[1], hidden, self.config.time_channels);
+        let time = self.map(t, w, &self.time[1], hidden);
         match self.class.as_ref().zip(conditions.labels(self.class.is_some())) {
             Some((class, labels)) => {
                 let hidden = embedding(t, labels, w.get(class.table));
-                let class = self.map(t, w, &class.out, hidden, self.config.class_channels);
+                let class = self.map(t, w, &class.out, hidden);
                 concat(t, time, class)
             }
             None => time,
@@ -199,11 +199,12 @@ impl PlainUNet {
 
     /// The second half of a network with one hidden layer, as a map of the coarsest level.
     #[track_caller]
-    fn map(&self, t: &mut Tape, w: &Weights, layer: &Linear, hidden: Tensor, channels: u32) -> Tensor {
+    fn map(&self, t: &mut Tape, w: &Weights, layer: &Linear, hidden: Tensor) -> Tensor {
         let hidden = relu(t, hidden);
         let rows = layer.rows(t, w, hidden);
-        let [batch, _] = t.shape(rows).as_array();
+        let [batch, values] = t.shape(rows).as_array();
         let [height, width] = bottom_size(&self.config);
+        let channels = values / (height * width);
         t.reshape(rows, Shape::f32([batch, channels, height, width]))
     }
 }

@@ -13,9 +13,9 @@ use crate::nn::blocks::levels::{Halving, Levels, LevelsSettings};
 use crate::nn::blocks::resnet::ResnetSettings;
 use crate::nn::blocks::self_attention::SelfAttentionSettings;
 use crate::nn::choices::{Activation, TimeShift};
-use crate::nn::config::Config;
+use crate::nn::config::ModelConfig;
 use crate::nn::config_rules::{Rule, check_size, divides_all, head_fits, levels_at_least, positive, rate};
-use crate::nn::embedding::{Embedding, sinusoid};
+use crate::nn::embedding::{ConditionEmbedding, sinusoid};
 use crate::nn::layers::{BatchNorm, Conv, Normalization};
 use crate::nn::network::{Conditions, Model, Network};
 use crate::nn::parameters::{Parameters, Weights};
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 /// How maps are halved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Downsample {
+pub enum DownsampleType {
     /// By a convolution of 3x3 with stride 2.
     Conv,
     /// By the mean of each 2x2 pixels.
@@ -51,7 +51,7 @@ pub struct ResidualUNetConfig {
     /// Residual blocks per level on the way down; one more on the way up.
     pub layers_per_block: u32,
     /// How maps are halved.
-    pub downsample: Downsample,
+    pub downsample: DownsampleType,
     /// Probability with which the residual blocks drop an element in training.
     pub dropout: f64,
     /// Whether each level, from the finest, has self-attention; the middle always has it.
@@ -72,7 +72,7 @@ impl Default for ResidualUNetConfig {
             out_channels: 1,
             block_out_channels: vec![32, 64, 128],
             layers_per_block: 2,
-            downsample: Downsample::Conv,
+            downsample: DownsampleType::Conv,
             dropout: 0.1,
             attention: vec![true; 3],
             attention_head_dim: 32,
@@ -82,7 +82,7 @@ impl Default for ResidualUNetConfig {
     }
 }
 
-impl Config for ResidualUNetConfig {
+impl ModelConfig for ResidualUNetConfig {
     const CLASS: &'static str = "ResidualUNet";
 
     fn check(&self) -> Rule {
@@ -144,8 +144,8 @@ impl ResidualUNetConfig {
             mid: Some((resnet, Some(attention))),
             up: self.attention.iter().rev().map(of_level).collect(),
             halving: match self.downsample {
-                Downsample::Conv => Halving::Conv(Padding::Same),
-                Downsample::Average => Halving::Average,
+                DownsampleType::Conv => Halving::Conv(Padding::Same),
+                DownsampleType::Average => Halving::Average,
             },
         }
     }
@@ -157,7 +157,7 @@ pub struct ResidualUNet {
     config: ResidualUNetConfig,
     parameters: Parameters,
     conv_in: Conv,
-    embedding: Embedding,
+    embedding: ConditionEmbedding,
     levels: Levels,
     norm_out: BatchNorm,
     conv_out: Conv,
@@ -175,7 +175,7 @@ impl ResidualUNet {
         let first = config.block_out_channels[0];
         Ok(ResidualUNet {
             conv_in: Conv::same(p, "conv_in", config.in_channels, first),
-            embedding: Embedding::new(p, first, config.time_width(), config.num_class_embeds),
+            embedding: ConditionEmbedding::new(p, first, config.time_width(), config.num_class_embeds),
             levels: Levels::new(p, &config.levels()),
             norm_out: BatchNorm::new(p, "conv_norm_out", first),
             conv_out: Conv::same(p, "conv_out", first, config.out_channels).last(p),

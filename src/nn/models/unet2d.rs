@@ -17,7 +17,7 @@ use crate::nn::blocks::levels::{Halving, Levels, LevelsSettings};
 use crate::nn::blocks::resnet::ResnetSettings;
 use crate::nn::blocks::self_attention::SelfAttentionSettings;
 use crate::nn::choices::{Activation, DownBlock, TimeShift, UpBlock};
-use crate::nn::embedding::{Embedding, sinusoid};
+use crate::nn::embedding::{ConditionEmbedding, sinusoid};
 use crate::nn::layers::{Conv, Norm, Normalization};
 use crate::nn::network::{Conditions, Model, Network};
 use crate::nn::parameters::{Parameters, Weights};
@@ -30,7 +30,7 @@ pub struct UNet2d {
     config: UNet2dConfig,
     parameters: Parameters,
     conv_in: Conv,
-    embedding: Embedding,
+    embedding: ConditionEmbedding,
     levels: Levels,
     norm_out: Norm,
     conv_out: Conv,
@@ -48,7 +48,7 @@ impl UNet2d {
         let first = config.block_out_channels[0];
         Ok(UNet2d {
             conv_in: Conv::same(p, "conv_in", config.in_channels, first),
-            embedding: Embedding::new(p, first, config.time_width(), config.num_class_embeds),
+            embedding: ConditionEmbedding::new(p, first, config.time_width(), config.num_class_embeds),
             levels: Levels::new(p, &levels(&config)),
             norm_out: Norm::new(p, "conv_norm_out", first, config.norm_num_groups, config.norm_eps as f32),
             conv_out: Conv::same(p, "conv_out", first, config.out_channels).last(p),

@@ -12,7 +12,7 @@
 //! scales `[B, 2C, H, W]` (discretized logistic).
 
 use crate::nn::choices::Activation;
-use crate::nn::config::Config;
+use crate::nn::config::ModelConfig;
 use crate::nn::config_rules::{Rule, check_size, divides_all, levels_at_least, positive};
 use crate::nn::layers::{Conv, Linear, Norm};
 use crate::nn::network::Model;
@@ -68,7 +68,7 @@ impl Default for VaeConfig {
     }
 }
 
-impl Config for VaeConfig {
+impl ModelConfig for VaeConfig {
     const CLASS: &'static str = "Vae";
 
     fn check(&self) -> Rule {
