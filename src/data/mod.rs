@@ -127,6 +127,41 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
 }
 
 impl Dataset {
+    /// A data set from arrays: bytes `[N, C, H, W]`, the class of each image, and `[C, H, W]`. Classes
+    /// are named by their numbers; images are not flipped.
+    ///
+    /// ```
+    /// use degrain::data::Dataset;
+    ///
+    /// let black_and_white = Dataset::from_arrays("gray levels", vec![0, 0, 255, 255], vec![0, 1], [1, 1, 2]);
+    /// assert_eq!((black_and_white.count, black_and_white.classes), (2, 2));
+    /// assert_eq!(black_and_white.statistics.std, 1.0);
+    /// ```
+    ///
+    /// # Panics
+    /// If there are no images, or the sizes do not fit each other.
+    #[track_caller]
+    pub fn from_arrays(name: &str, images: Vec<u8>, labels: Vec<u32>, shape: [u32; 3]) -> Dataset {
+        let [channels, height, width] = shape.map(|n| n as usize);
+        assert!(!labels.is_empty(), "a data set needs at least one image");
+        assert_eq!(images.len(), labels.len() * channels * height * width, "a label for each image");
+        let classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
+        Dataset {
+            name: name.into(),
+            count: labels.len(),
+            statistics: Statistics::of(&images),
+            images,
+            labels,
+            channels,
+            height,
+            width,
+            classes,
+            class_names: (0..classes).map(|class| class.to_string()).collect(),
+            mirrors: false,
+            files: vec![],
+        }
+    }
+
     /// The bytes of image `index`: `[channels, height, width]`.
     pub fn image(&self, index: usize) -> &[u8] {
         let pixels = self.pixels();

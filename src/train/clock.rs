@@ -52,6 +52,11 @@ impl Clock {
         self.since = now;
     }
 
+    /// How far a run of `step` finished steps has come.
+    pub fn progress(&self, step: u32, now: Instant) -> Progress {
+        Progress { step, seconds: self.seconds(now) }
+    }
+
     /// The seconds spent until now.
     pub fn seconds(&self, now: Instant) -> RunSeconds {
         let mut spent = self.spent;

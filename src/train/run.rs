@@ -102,7 +102,7 @@ impl Trainer {
             let due = |every: u32| every > 0 && (step.is_multiple_of(every) || step == config.steps);
             let validates = due(config.validate_every) && validation.is_some();
             let evaluates = due(config.evaluate_every) && evaluator.is_some();
-            let samples = due(config.sample_every);
+            let samples = due(config.sample_every) && self.objective.generative().is_some();
             let saves = due(config.checkpoint_every);
             if validates || evaluates || samples || saves {
                 self.drain(&mut device_log, &mut log, &clock, step)?;
@@ -111,21 +111,24 @@ impl Trainer {
             }
 
             // Validate, evaluate, sample, save.
-            let progress = Progress { step, seconds: clock.seconds(Instant::now()) };
-            clock.switch(Activity::Evaluating, Instant::now());
-            if let Some(validation) = validation.as_ref().filter(|_| validates) {
-                log.add(&self.validate(validation, progress)?)?;
+            if validates || evaluates {
+                clock.switch(Activity::Evaluating, Instant::now());
+                let progress = clock.progress(step, Instant::now());
+                if let Some(validation) = validation.as_ref().filter(|_| validates) {
+                    log.add(&self.validate(validation, progress)?)?;
+                }
+                if let Some(evaluator) = evaluator.as_ref().filter(|_| evaluates) {
+                    log.add(&self.evaluate(evaluator, progress)?)?;
+                }
+                clock.switch(Activity::Training, Instant::now());
             }
-            if let Some(evaluator) = evaluator.as_ref().filter(|_| evaluates) {
-                log.add(&self.evaluate(evaluator, progress)?)?;
-            }
-            clock.switch(Activity::Sampling, Instant::now());
             if samples {
+                clock.switch(Activity::Sampling, Instant::now());
                 self.sample_grids(step)?.iter().try_for_each(|grid| log.add_grid(step, grid))?;
+                clock.switch(Activity::Training, Instant::now());
             }
-            clock.switch(Activity::Training, Instant::now());
             if saves {
-                self.save(Progress { step, seconds: clock.seconds(Instant::now()) })?;
+                self.save(clock.progress(step, Instant::now()))?;
                 saved = Some(step);
             }
         }
@@ -134,7 +137,7 @@ impl Trainer {
         self.drain(&mut device_log, &mut log, &clock, step)?;
         let stopped = step < config.steps;
         if stopped && saved != Some(step) {
-            self.save(Progress { step, seconds: clock.seconds(Instant::now()) })?;
+            self.save(clock.progress(step, Instant::now()))?;
         }
         log.finish()?;
         if stopped {
@@ -159,15 +162,15 @@ impl Trainer {
 
     /// Logs what the device wrote of some steps.
     fn log_rows(&self, log: &mut RunLog<'_>, clock: &Clock, rows: &Rows) -> Result<()> {
-        let seconds = clock.seconds(Instant::now());
-        log.read(Progress { step: rows.finished(), seconds });
+        let progress = clock.progress(rows.finished(), Instant::now());
+        log.read(progress);
         for (step, row) in rows.iter() {
             if !row.finite {
                 return Err(self.not_finite(step, row)?);
             }
             log.add(&LogEntry::Step {
                 step,
-                seconds,
+                seconds: progress.seconds,
                 loss: f64::from(row.loss),
                 gradient_norm: f64::from(row.gradient_norm),
                 learning_rate: step_uniforms::learning_rate(&self.config, step - 1),
