@@ -16,7 +16,8 @@ const COUNT: u32 = 2048;
 
 fn main() -> Result<()> {
     let ctx = Context::open(None)?;
-    // What is not set here comes from the preset; `cargo run --bin train -- --help` lists all settings.
+    // What is not set here comes from the preset; `cargo run --bin train -- --help` lists all
+    // settings.
     let settings = Settings {
         preset: Some("ddpm".into()),
         size: Some(Size::Tiny),

@@ -1,6 +1,6 @@
 //! The four runs of a first comparison: linear and cosine schedule, with and without attention, all
-//! else equal. Each is trained and sampled from the same noise. An interrupted run is continued, and
-//! a finished one is left alone.
+//! else equal. Each is trained and sampled from the same noise. An interrupted run is continued,
+//! and a finished one is left alone.
 
 use clap::Parser;
 use degrain::diffusion::BetaSchedule;
@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-/// Trains and samples {linear, cosine} x {attention, none}; called again, it continues where it stopped
+/// Trains and samples {linear, cosine} x {attention, none}; called again, it continues where it
+/// stopped
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {

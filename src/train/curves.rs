@@ -34,7 +34,8 @@ impl Curves {
         }
     }
 
-    /// Plots `loss`, and after evaluations `bound` and `frechet_distance`, into the folder of a run.
+    /// Plots `loss`, and after evaluations `bound` and `frechet_distance`, into the folder of a
+    /// run.
     ///
     /// # Errors
     /// A full disk.

@@ -118,8 +118,8 @@ impl DataLoader {
         Ok(())
     }
 
-    /// Starts to stream chunks for the steps after the first `finished`. `None` if all images are on
-    /// the device.
+    /// Starts to stream chunks for the steps after the first `finished`. `None` if all images are
+    /// on the device.
     pub fn start(&self, config: &Config, data: &Arc<Dataset>, training: u32, finished: u32) -> Option<ChunkSource> {
         if !self.streamed {
             return None;
@@ -147,7 +147,8 @@ pub struct ChunkSource {
 }
 
 impl ChunkSource {
-    /// Writes the images of the step after `finished` steps, before anything that is submitted later.
+    /// Writes the images of the step after `finished` steps, before anything that is submitted
+    /// later.
     pub fn provide(&mut self, ctx: &Context, finished: u32) -> Result<()> {
         let wanted = u64::from(finished / CHUNK);
         while self.written <= wanted {

@@ -5,7 +5,8 @@ use crate::files::write_atomically;
 use crate::{Error, Result};
 
 impl Trainer {
-    /// Writes the complete settings, and the version, device, kernel variants, data hashes and model size.
+    /// Writes the complete settings, and the version, device, kernel variants, data hashes and
+    /// model size.
     ///
     /// # Errors
     /// A full disk, or a folder that cannot be written.

@@ -1,4 +1,4 @@
-//! From settings to the network that they describe, for the images of a data set.
+//! Networks from settings, for the images of a data set.
 
 use super::config::{Config, NetworkName};
 use crate::data::Dataset;
@@ -8,10 +8,11 @@ use crate::nn::{
 };
 use crate::{Error, Result};
 
-/// The denoiser; `classes` is the number of rows of its table of classes.
+/// The denoiser. `classes` is the size of its class embedding, with the null class; `None` for
+/// none.
 ///
 /// # Errors
-/// Settings that the network cannot have.
+/// Settings that do not fit the network.
 pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result<Box<dyn Network>> {
     let [channels, height, width] = data.shape();
     let out_channels = if config.learned_variance { 2 * channels } else { channels };
@@ -46,7 +47,7 @@ pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result
             num_class_embeds: classes,
         })?),
         NetworkName::Classifier | NetworkName::Vae => {
-            return Err(Error::Config("this network is no denoiser".into()));
+            return Err(Error::Config("this network is not a denoiser".into()));
         }
     })
 }
@@ -98,7 +99,7 @@ fn unet_config(config: &Config, channels: u32, height: u32, width: u32) -> UNet2
         norm_num_groups: config.norm_num_groups,
         resnet_time_scale_shift: if config.scale_shift { TimeShift::ScaleShift } else { TimeShift::Add },
         dropout: f64::from(config.dropout),
-        // A model without attention has none in its middle either.
+        // A model without attention has none in its middle block either.
         add_attention: config.attention.contains(&true),
         ..UNet2dConfig::default()
     }

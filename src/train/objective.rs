@@ -1,7 +1,9 @@
-//! What is trained: a model and its training loss, and optionally samples, likelihoods and a metric.
+//! What is trained: a model and its training loss, and optionally samples, likelihoods and a
+//! metric.
 //!
-//! [`Objective`] is all that training needs. What only some models can do are separate traits, which
-//! an objective returns if its model can: [`Generative`], [`BitsPerDim`] and [`ValidationMetric`].
+//! [`Objective`] is all that training needs. What only some models can do are separate traits,
+//! which an objective returns if its model can: [`Generative`], [`BitsPerDim`] and
+//! [`ValidationMetric`].
 
 use super::config::Config;
 use crate::Result;
@@ -104,7 +106,8 @@ pub trait Generative {
     /// Settings that the sampler cannot follow.
     fn sample(&self, ctx: &mut Context, config: &Config, request: &SampleRequest<'_>) -> Result<Vec<Images<'static>>>;
 
-    /// The denoiser with the weights in the buffer `weights`. `None` for a model that is no denoiser.
+    /// The denoiser with the weights in the buffer `weights`. `None` for a model that is no
+    /// denoiser.
     fn denoiser<'a>(&'a self, _weights: &'a str) -> Option<Denoiser<'a>> {
         None
     }

@@ -1,5 +1,5 @@
-//! Presets, one TOML file each, compiled in. A preset has settings that all sizes share, and a table
-//! for each size. What it leaves out comes from the preset that it is `like`, or from
+//! Presets, one TOML file each, compiled in. A preset has settings that all sizes share, and a
+//! table for each size. What it leaves out comes from the preset that it is `like`, or from
 //! `presets/defaults.toml`.
 
 use super::config::{Config, Settings, Size};

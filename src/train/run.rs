@@ -15,7 +15,8 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Steps that may wait in the device's queue: enough to hide the host's work, few enough to stop soon.
+/// Steps that may wait in the device's queue: enough to hide the host's work, few enough to stop
+/// soon.
 const IN_FLIGHT: usize = 2;
 
 /// How a run ended.
@@ -28,7 +29,8 @@ pub enum Outcome {
 }
 
 impl Trainer {
-    /// Trains until the last step, or until `stop` is set: then it finishes the step, saves and returns.
+    /// Trains until the last step, or until `stop` is set: then it finishes the step, saves and
+    /// returns.
     ///
     /// # Errors
     /// A run folder that already holds a run, unless it is resumed; a full disk; a loss or gradient

@@ -44,8 +44,8 @@ impl Trainer {
         Ok(grids)
     }
 
-    /// Writes `forward.png`, images that become noise, and `reverse.png`, noise that becomes images,
-    /// for a model with such processes.
+    /// Writes `forward.png`, images that become noise, and `reverse.png`, noise that becomes
+    /// images, for a model with such processes.
     ///
     /// # Errors
     /// A full disk.

@@ -13,7 +13,8 @@ pub fn on_interrupt() -> Result<Arc<AtomicBool>> {
     let flag = interrupted.clone();
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(130); // the second time, do not even finish the step; the last checkpoint is complete
+            // The second time, do not finish the step. The last checkpoint is complete.
+            std::process::exit(130);
         }
         eprintln!("\nfinishing the step and saving; press Ctrl-C again to stop at once");
     })

@@ -29,10 +29,9 @@ const IN_MEMORY: &str = "(in memory)";
 /// use degrain::train::{Settings, Trainer};
 /// use std::sync::atomic::AtomicBool;
 ///
-/// let ctx = Context::open(None)?;
-/// let settings = Settings { preset: Some("ddpm".into()), steps: Some(1000), ..Settings::default() };
-/// let stop = AtomicBool::new(false);
-/// Trainer::new(&ctx, settings)?.run(&stop)?;
+/// let ctx = Context::open(None)?; let settings = Settings { preset: Some("ddpm".into()), steps:
+/// Some(1000), ..Settings::default() }; let stop = AtomicBool::new(false); Trainer::new(&ctx,
+/// settings)?.run(&stop)?;
 /// # Ok::<(), degrain::Error>(())
 /// ```
 pub struct Trainer {
@@ -108,8 +107,8 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Continues from the last checkpoint in the run's folder ([`Config::out`]). Training then gives
-    /// the same bits as a run that was never interrupted.
+    /// Continues from the last checkpoint in the run's folder ([`Config::out`]). Training then
+    /// gives the same bits as a run that was never interrupted.
     ///
     /// # Errors
     /// The folder holds no checkpoint.
@@ -123,7 +122,8 @@ impl Trainer {
         Err(Error::file(run, problem))
     }
 
-    /// Continues from the last checkpoint in the run's folder, or starts a new run if there is none.
+    /// Continues from the last checkpoint in the run's folder, or starts a new run if there is
+    /// none.
     ///
     /// # Errors
     /// A folder that cannot be read.
@@ -177,7 +177,8 @@ impl Trainer {
     /// the model generates no images.
     ///
     /// # Errors
-    /// A feature extractor that is missing or made for other images; too few samples for a covariance.
+    /// A feature extractor that is missing or made for other images; too few samples for a
+    /// covariance.
     pub(super) fn feature_extractor(&self) -> Result<Option<FeatureExtractor>> {
         if self.config.evaluate_every == 0 || self.objective.generative().is_none() {
             return Ok(None);
@@ -215,7 +216,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Initializes the parameters and their moving average, once a program that uses them is compiled.
+    /// Initializes the parameters and their moving average, once a program that uses them is
+    /// compiled.
     ///
     /// # Errors
     /// There are no buffers yet.

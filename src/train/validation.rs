@@ -60,10 +60,12 @@ impl Trainer {
         })
     }
 
-    /// Reads the feature extractor and the features of the training images, if the run is evaluated.
+    /// Reads the feature extractor and the features of the training images, if the run is
+    /// evaluated.
     ///
     /// # Errors
-    /// A feature extractor that is missing or made for other images; too few images for a covariance.
+    /// A feature extractor that is missing or made for other images; too few images for a
+    /// covariance.
     pub(super) fn evaluator(&mut self) -> Result<Option<Evaluator>> {
         let Some(extractor) = self.feature_extractor()? else { return Ok(None) };
         let (network, weights) = (&extractor.network, &extractor.weights);

@@ -1,5 +1,5 @@
-//! An objective that is implemented outside the crate: its own model, loss, table, state and metric.
-//! It trains on images in memory and resumes bit for bit.
+//! An objective that is implemented outside the crate: its own model, loss, table, state and
+//! metric. It trains on images in memory and resumes bit for bit.
 
 use crate::common::context;
 use crate::common::run::files;

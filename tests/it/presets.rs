@@ -1,5 +1,6 @@
-//! Every preset, with narrow networks: it resolves for every size, its training step agrees with the references kernel by kernel, it trains,
-//! goes on bit for bit after a pause, and draws from what it saved.
+//! Every preset, with narrow networks: it resolves for every size, its training step agrees with
+//! the references kernel by kernel, it trains, goes on bit for bit after a pause, and draws from
+//! what it saved.
 
 use crate::common::context;
 use crate::common::run::{digits, files};
@@ -121,7 +122,8 @@ presets! {
     classifier_of_clean_images: "classifier", |s| Settings { noise_aware: Some(false), ..s };
 }
 
-/// Streamed images are the ones that would have been chosen on the device, over the ends of chunks and epochs.
+/// Streamed images are the ones that would have been chosen on the device, over the ends of chunks
+/// and epochs.
 #[test]
 fn streaming_changes_nothing() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());

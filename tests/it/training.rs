@@ -1,5 +1,5 @@
-//! Whole runs of training: they learn, they repeat themselves bit for bit, and neither a pause nor a kill nor a number out of range costs more
-//! than the steps since the last checkpoint.
+//! Whole runs of training: they learn, they repeat themselves bit for bit, and neither a pause nor
+//! a kill nor a number out of range costs more than the steps since the last checkpoint.
 
 use crate::common::context;
 use crate::common::run::{digits, files, mnist};
@@ -195,7 +195,8 @@ fn a_run_repeats_itself_bit_for_bit() {
     assert_ne!(state(&first), state(&other), "the seed has no effect");
 }
 
-/// A run that was paused, and one that was killed after the pause and left half of a line and half of a checkpoint.
+/// A run that was paused, and one that was killed after the pause and left half of a line and half
+/// of a checkpoint.
 #[test]
 fn a_resumed_run_goes_on_bit_for_bit() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());

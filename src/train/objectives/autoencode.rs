@@ -66,7 +66,8 @@ impl Objective for Autoencode {
 }
 
 impl Generative for Autoencode {
-    /// Decodes latents from the prior N(0, 1). The images are the decoder's means, without pixel noise.
+    /// Decodes latents from the prior N(0, 1). The images are the decoder's means, without pixel
+    /// noise.
     fn sample(&self, ctx: &mut Context, config: &Config, request: &SampleRequest<'_>) -> Result<Vec<Images<'static>>> {
         let count = request.labels.len();
         let decoder = Decoder::new(ctx, &self.model, request.weights, count as u32, request.name)?;

@@ -1,8 +1,8 @@
 //! Denoising: the network predicts the process's target from a noised image. The loss is the mean
-//! squared error of each image, weighted by its time (Ho et al. 2020, eq. 14; Song et al. 2021, eq. 7;
-//! Karras et al. 2022, eq. 8; Lipman et al. 2023, eq. 14). With a learned variance, the term of the
-//! variational bound is added, and times may be sampled by their losses (Nichol and Dhariwal 2021,
-//! eq. 16 and 18).
+//! squared error of each image, weighted by its time (Ho et al. 2020, eq. 14; Song et al. 2021, eq.
+//! 7; Karras et al. 2022, eq. 8; Lipman et al. 2023, eq. 14). With a learned variance, the term of
+//! the variational bound is added, and times may be sampled by their losses (Nichol and Dhariwal
+//! 2021, eq. 16 and 18).
 
 use super::noising::Noising;
 use crate::Result;
@@ -56,7 +56,8 @@ pub struct Denoise {
     pub labels: Option<Labels>,
     /// Weight of the variational bound, for a network that learns the variance.
     pub vlb_weight: Option<f32>,
-    /// Smallest standard deviation of the decoder of a learned variance; 0 for that of the other time steps.
+    /// Smallest standard deviation of the decoder of a learned variance; 0 for that of the other
+    /// time steps.
     pub decoder_min_std: f64,
     /// Whether times are sampled by their losses.
     pub importance: bool,
@@ -201,7 +202,8 @@ impl Denoise {
     }
 }
 
-/// Replaces labels by the null class at random, for classifier-free guidance (Ho and Salimans 2022).
+/// Replaces labels by the null class at random, for classifier-free guidance (Ho and Salimans
+/// 2022).
 fn drop_labels(t: &mut Tape, batch: Tensor, labels: Labels) -> Tensor {
     match labels.null_class() {
         Some(none) => drop_label(t, batch, DropLabel { none, rate: labels.dropout }),
