@@ -3,18 +3,14 @@
 //!     cargo bench --bench step -- [--preset NAME] [--size tiny|small|base] [--batch N] [--steps N] [--guidance W] [--adapter A]
 //!
 //! - training: images per second, for a whole step (batch, noise, network, gradients, clipping,
-//!   AdamW,
-//!   moving average);
-//! - sampling: image-steps per second (one image moved by one DDIM step; guidance doubles the
-//!   cost);
-//! - the host's part of a replayed step: CPU time of the calling thread in `Program::run`. It
-//!   contains
-//!   our code, wgpu's, and the driver's work on that thread while commands are recorded, but not the
+//!   AdamW, moving average);
+//! - sampling: image-steps per second (one image moved by one DDIM step; guidance doubles the cost);
+//! - the host's part of a replayed step: CPU time of the calling thread in `Program::run`. It has our
+//!   code, wgpu's, and the driver's work on that thread while commands are recorded, but not the
 //!   driver's other threads;
 //! - memory: planned, and the peak of the process after training, if the system reports it;
-//! - the first training step, from the start of a separate process to the end of the step: once
-//!   with an
-//!   empty Mesa shader cache, once with the cache that the first left. Caches of other drivers are
+//! - the first training step, from the start of a separate process to the end of the step: once with
+//!   an empty Mesa shader cache, once with the cache that the first left. Caches of other drivers are
 //!   not emptied.
 //!
 //! Times are medians. On a machine that does other work, the CPU time of all threads says more. It

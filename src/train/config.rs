@@ -110,9 +110,9 @@ macro_rules! settings {
         /// use degrain::gpu::KernelVariant;
         /// use degrain::train::Settings;
         ///
-        /// let settings = Settings { preset: Some("edm".into()), steps: Some(100),
-        /// ..Settings::default() }; let config = settings.resolve(KernelVariant::Tiled)?;
-        /// assert_eq!((config.steps, config.sampling_steps), (100, 18));
+        /// let settings = Settings { preset: Some("edm".into()), ..Settings::default() };
+        /// let config = settings.resolve(KernelVariant::Tiled)?;
+        /// assert_eq!((config.steps, config.sampling_steps), (30000, 18));
         /// assert_eq!(config.out.to_str(), Some("runs/edm-base"));
         /// # Ok::<(), degrain::Error>(())
         /// ```

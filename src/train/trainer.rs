@@ -29,9 +29,9 @@ const IN_MEMORY: &str = "(in memory)";
 /// use degrain::train::{Settings, Trainer};
 /// use std::sync::atomic::AtomicBool;
 ///
-/// let ctx = Context::open(None)?; let settings = Settings { preset: Some("ddpm".into()), steps:
-/// Some(1000), ..Settings::default() }; let stop = AtomicBool::new(false); Trainer::new(&ctx,
-/// settings)?.run(&stop)?;
+/// let ctx = Context::open(None)?;
+/// let settings = Settings { preset: Some("ddpm".into()), steps: Some(1000), ..Settings::default() };
+/// Trainer::new(&ctx, settings)?.run(&AtomicBool::new(false))?;
 /// # Ok::<(), degrain::Error>(())
 /// ```
 pub struct Trainer {
