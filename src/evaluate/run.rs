@@ -46,7 +46,7 @@ struct Samplings {
 }
 
 /// An evaluation in progress.
-struct Evaluator<'a> {
+struct EvaluationRun<'a> {
     context: EvalContext<'a>,
     extractor: FeatureProgram,
     reference: Reference,
@@ -87,8 +87,8 @@ pub fn run(
     };
     let reference = Reference::fit(train, test)?;
     let context = EvalContext { ctx, target, options, folder };
-    let mut evaluator = Evaluator { context, extractor: program, reference };
-    evaluator.evaluate(&samplings, extractor_info, cost)
+    let mut run = EvaluationRun { context, extractor: program, reference };
+    run.evaluate(&samplings, extractor_info, cost)
 }
 
 impl Samplings {
@@ -133,7 +133,7 @@ fn resolve_sweep(
         .map_err(|problem| Error::Config(format!("--sweep {}:{}: {problem}", spec.sampler.name(), spec.steps)))
 }
 
-impl Evaluator<'_> {
+impl EvaluationRun<'_> {
     fn evaluate(
         &mut self,
         samplings: &Samplings,

@@ -94,8 +94,7 @@ impl Quantiles {
             let position = share * (sorted.len() - 1) as f64;
             let low = sorted[position as usize];
             let fraction = position.fract();
-            // At a value itself there is nothing to interpolate, and the last value has no next
-            // one.
+            // At a value there is nothing to interpolate, and the last value has no next one.
             if fraction == 0.0 { low } else { low + fraction * (sorted[position as usize + 1] - low) }
         };
         Quantiles {

@@ -19,7 +19,7 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
     let mut figures = [
         pair("Training loss, smoothed", "loss", training),
         pair("Validation loss", "loss", validation),
-        pair("Variational bound on validation images", "bits per dimension", bound),
+        pair("Likelihood bound on validation images", "bits per dimension", bound),
         pair("FD of few samples to training images", "FD", distance),
     ]
     .concat();

@@ -29,7 +29,7 @@ use std::collections::HashSet;
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// A section of the page.
-struct Section {
+struct PageSection {
     /// Anchor of links to it.
     id: &'static str,
     title: &'static str,
@@ -51,18 +51,18 @@ pub fn page(runs: &[EvaluatedRun]) -> Result<String> {
         _ => format!("{} runs compared", runs.len()),
     };
     let sections = [
-        Section { id: "runs", title: "Runs", content: runs::section(runs) },
-        Section { id: "likelihood", title: "Likelihood", content: likelihood::section(runs) },
-        Section { id: "balance", title: "Class balance", content: balance::section(runs) },
-        Section { id: "memorization", title: "Memorization", content: memorization::section(runs) },
-        Section { id: "cost", title: "Cost", content: cost::section(runs) },
-        Section { id: "curves", title: "Curves", content: curves::section(runs) },
-        Section { id: "samples", title: "Samples", content: pictures::samples(runs) },
-        Section { id: "strips", title: "Forward and reverse process", content: pictures::strips(runs) },
-        Section { id: "definitions", title: "Definitions", content: definitions::section() },
+        PageSection { id: "runs", title: "Runs", content: runs::section(runs) },
+        PageSection { id: "likelihood", title: "Likelihood", content: likelihood::section(runs) },
+        PageSection { id: "balance", title: "Class balance", content: balance::section(runs) },
+        PageSection { id: "memorization", title: "Memorization", content: memorization::section(runs) },
+        PageSection { id: "cost", title: "Cost", content: cost::section(runs) },
+        PageSection { id: "curves", title: "Curves", content: curves::section(runs) },
+        PageSection { id: "samples", title: "Samples", content: pictures::samples(runs) },
+        PageSection { id: "strips", title: "Forward and reverse process", content: pictures::strips(runs) },
+        PageSection { id: "definitions", title: "Definitions", content: definitions::section() },
     ];
     // Sections without content are left out.
-    let sections: Vec<Section> = sections.into_iter().filter(|section| !section.content.0.is_empty()).collect();
+    let sections: Vec<PageSection> = sections.into_iter().filter(|section| !section.content.0.is_empty()).collect();
     let page = html! {
         (DOCTYPE)
         html lang="en" {

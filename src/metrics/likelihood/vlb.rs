@@ -88,8 +88,7 @@ impl VlbEstimator {
         let [mean, variance] = if model.learned_variance {
             [0, channels].map(|first| slice(t, output, first, channels))
         } else {
-            // `vlb` reads a variance in any case. With a fixed variance its weight in the table is
-            // 0.
+            // `vlb` always reads a variance. If it is fixed, its weight in the table is 0.
             [output, output]
         };
         for number in 0..variances.len() {
