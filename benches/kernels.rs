@@ -12,7 +12,9 @@ use clap::{Parser, ValueEnum};
 use clock::today;
 use degrain::gpu::{Context, KernelVariant};
 use degrain::ops::{ALL, measure_peaks};
-use degrain::tape::{Case, Peaks, Profile, Program, STEP, call_times};
+use degrain::tape::Program;
+use degrain::tape::inspect::{Peaks, Profile, call_times};
+use degrain::tape::testing::{Case, TEST_STEP};
 use degrain::{Error, Result};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -81,13 +83,13 @@ fn measure_case(ctx: &Context, case: &Case, peaks: Peaks, options: &Options) -> 
     let mut ctx = ctx.fork();
     trial.fill(&mut ctx)?;
     let program = Program::compile(&mut ctx, &trial.tape)?;
-    program.run(&ctx, &STEP)?; // drivers compile at the first run
+    program.run(&ctx, &TEST_STEP)?; // drivers compile at the first run
     ctx.gpu.wait()?;
     let started = Instant::now();
-    program.run(&ctx, &STEP)?;
+    program.run(&ctx, &TEST_STEP)?;
     ctx.gpu.wait()?;
     let runs = if options.quick { 3 } else { (0.5 / started.elapsed().as_secs_f64()).clamp(5.0, 101.0) as usize };
-    let times = call_times(&ctx, &program, &STEP, runs)?;
+    let times = call_times(&ctx, &program, &TEST_STEP, runs)?;
     let shapes: Vec<String> = case.inputs.iter().map(|(shape, _)| shape.to_string()).collect();
     println!("{:?} of {}", case.op, shapes.join(", "));
     for row in Profile::from_times(&trial.tape, &times, peaks).rows.iter().filter(|row| wanted(row.label)) {

@@ -24,7 +24,8 @@ use clock::{peak_memory, process_time, thread_time, today};
 use degrain::diffusion::{Generator, Request};
 use degrain::gpu::{Context, Submission};
 use degrain::nn::PARAMETERS;
-use degrain::tape::{Program, Summary};
+use degrain::tape::Program;
+use degrain::tape::inspect::Summary;
 use degrain::train::{Settings, Size, Trainer};
 use degrain::{Error, Result};
 use std::io::{BufRead, BufReader};
@@ -94,7 +95,7 @@ fn measure(options: &Options) -> Result<()> {
     row("first step, cache warm", &warm.to_string());
 
     let times = Times::measure(training.trainer.context(), options.steps, |n| training.step(n))?;
-    let Summary { calls, pipelines, slots, slot_bytes, unshared_bytes, memory_bytes, flops, .. } = training.summary;
+    let Summary { calls, pipelines, slots, slot_bytes, unshared_bytes, named_bytes, flops, .. } = training.summary;
     row("training", &times.rate(config.batch, "images/s"));
     row("  a step", &times.to_string());
     row("  work", &format!("{:.1} GFLOP, {:.1} GFLOP/s", flops as f64 * 1e-9, flops as f64 * 1e-9 / times.wall));
@@ -104,7 +105,7 @@ fn measure(options: &Options) -> Result<()> {
     );
     let mb = |bytes: u64| bytes as f64 * 1e-6;
     row("  slots", &format!("{:.1} MB in {slots} buffers ({:.1} MB unshared)", mb(slot_bytes), mb(unshared_bytes)));
-    row("  named buffers", &format!("{:.1} MB", mb(memory_bytes)));
+    row("  named buffers", &format!("{:.1} MB", mb(named_bytes)));
     row(
         "  peak of the process",
         &peak_memory().map_or("not reported by this system".into(), |bytes| format!("{:.1} MB", mb(bytes))),

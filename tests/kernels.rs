@@ -8,7 +8,7 @@ mod common;
 use common::Setup;
 use degrain::gpu::BoundsChecks;
 use degrain::ops::ALL;
-use degrain::tape::{Draw, Operator};
+use degrain::tape::testing::{Choices, Operator};
 use libtest_mimic::{Arguments, Failed, Trial};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
@@ -35,7 +35,7 @@ fn try_operator(operator: &'static Operator, setup: Setup, name: &str) -> Result
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
     let choices = proptest::collection::vec(proptest::num::u32::ANY, 24);
     let outcome = runner.run(&choices, |choices| {
-        let case = (operator.case)(&mut Draw::new(choices));
+        let case = (operator.case)(&mut Choices::new(choices));
         common::check_case(&ctx, &case).map_err(TestCaseError::fail)
     });
     outcome.map_err(|error| Failed::from(error.to_string()))

@@ -32,7 +32,7 @@ pub(super) fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
         let trainer = Trainer::with_data(ctx, settings.clone(), target.train.clone())?;
         let summary = trainer.training_tape().summary();
         flops_per_training_image = summary.flops / u64::from(trainer.config().batch);
-        training_bytes = summary.slot_bytes + summary.memory_bytes;
+        training_bytes = summary.slot_bytes + summary.named_bytes;
     }
     Ok(Some(Cost {
         adapter: ctx.gpu.adapter().to_string(),

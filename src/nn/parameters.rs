@@ -8,7 +8,7 @@
 use crate::Result;
 use crate::gpu::Context;
 use crate::rng::{key, normal, philox, uniform};
-use crate::tape::{Shape, Tape, Tensor, stream};
+use crate::tape::{BufferOffset, Shape, Tape, Tensor, stream};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -227,7 +227,7 @@ impl Parameters {
             if p.statistic {
                 t.view(&statistics, p.offset, p.shape)
             } else {
-                t.parameter(PARAMETERS, p.offset, p.shape, GRADIENTS, p.offset)
+                t.parameter(p.shape, BufferOffset::new(PARAMETERS, p.offset), BufferOffset::new(GRADIENTS, p.offset))
             }
         };
         Weights { tensors: self.list.iter().map(bind).collect(), training: true }

@@ -1,7 +1,8 @@
 //! One step of AdamW for the whole parameter slab.
 
 use super::kernels::adam::Forward;
-use crate::tape::{Array, Case, Draw, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Settings of AdamW; weight decay zero is Adam. Learning rate and bias corrections come with the step.
@@ -85,6 +86,6 @@ fn case(length: u32, weight_decay: f32, finite: bool) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "AdamW on the whole slab",
-    case: |draw: &mut Draw| case(draw.range(1, 999), draw.one_of(&[0.1, 0.0]), !draw.flag()),
+    case: |draw: &mut Choices| case(draw.range(1, 999), draw.one_of(&[0.1, 0.0]), !draw.flag()),
     bench: || vec![case(1_707_009, 1e-6, true)],
 };

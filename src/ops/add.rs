@@ -1,7 +1,8 @@
 //! y = a + b, elementwise: residual connections.
 
 use super::kernels::add::{Backward, Forward};
-use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Sum of two tensors of one shape.
@@ -55,7 +56,7 @@ impl Op for Add {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = a + b",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
         Case { op: Rc::new(Add), inputs: vec![(shape, Fill::Normal(1.0)); 2] }
     },

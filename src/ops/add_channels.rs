@@ -2,7 +2,8 @@
 
 use super::kernels::add_channels::{Backward, BackwardEmbedding, Forward};
 use super::group_norm::{map, row_span, spans};
-use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Sum of a map and one number for each of its channels.
@@ -65,7 +66,7 @@ impl Op for AddChannels {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b, c, :] = x[b, c, :] + e[b, c]",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let (batch, channels) = (draw.range(1, 5), draw.range(1, 20));
         let x = Shape::f32([batch, channels, draw.range(1, 9), draw.range(1, 9)]);
         let e = Shape::f32([batch, channels]);

@@ -1,7 +1,8 @@
 //! y = scale·x + shift, elementwise with two constants: centring of the input, division by a constant.
 
 use super::kernels::affine::{Backward, Forward};
-use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Multiplication by a constant and addition of another.
@@ -56,7 +57,7 @@ impl Op for Affine {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = scale·x + shift",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
         let op = Affine { scale: draw.one_of(&[2.0, 0.625, -3.0]), shift: draw.one_of(&[-1.0, 0.0, 0.375]) };
         Case { op: Rc::new(op), inputs: vec![(shape, Fill::Normal(1.0))] }

@@ -2,7 +2,8 @@
 
 use super::kernels::{attention, attention_subgroup};
 use crate::gpu::KernelVariant;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::f64::consts::LOG2_E;
 use std::rc::Rc;
 
@@ -143,7 +144,7 @@ impl Op for Attention {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = softmax(q k^T / sqrt(d)) v in each head",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let head_width = draw.one_of(&[8, 1, 3, 8, 12, 16, 33]);
         let tokens = draw.one_of(&[1, 7, 8, 49, 20, 70]);
         let shape = Shape::f32([draw.range(1, 2), head_width * draw.range(1, 3), tokens]);

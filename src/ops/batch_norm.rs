@@ -4,7 +4,8 @@ use super::kernels::batch_norm::{
     BackwardInput, BackwardTable, BackwardWeight, ChannelMoments, ChannelRunning, Normalize, RowGradients, RowMoments,
 };
 use super::group_norm::{map, row_span, spans};
-use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// y = (x - mean) / sqrt(var + eps) * w + b, with each channel's mean and variance over the batch, or the running ones.
@@ -156,7 +157,7 @@ fn case(x: Shape, fill: Fill, training: bool) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = (x - mean) / sqrt(var + eps) w + b, over the batch",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let (training, batch, channels) = (!draw.flag(), draw.range(1, 6), draw.range(1, 20));
         // At least eight elements a channel: among two or three the gradient cancels almost wholly.
         let low = 8u32.div_ceil(batch);

@@ -1,7 +1,8 @@
 //! Negative log-likelihood of an image whose pixels are independent coins.
 
 use super::kernels::bce_with_logits::{Backward, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Binary cross-entropy with logits, summed over an image.
@@ -71,7 +72,7 @@ fn case(shape: Shape, scale: f32) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = sum (log(1 + exp(l)) - p l), p = (x + 1) / 2",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
         case(shape, draw.one_of(&[1.0, 10.0]))
     },

@@ -1,7 +1,8 @@
 //! Channels of two tensors one after the other: skip connections.
 
 use super::kernels::concat::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Concatenation along the second dimension.
@@ -92,7 +93,7 @@ impl Op for Concat {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = a[b], then b[b], along the channels",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let (batch, a, b) = (draw.range(1, 4), draw.range(1, 12), draw.range(1, 12));
         let (h, w, images) = (draw.range(1, 9), draw.range(1, 9), draw.range(0, 3) > 0);
         let shape = |c| if images { Shape::f32([batch, c, h, w]) } else { Shape::f32([batch, c * w]) };

@@ -7,7 +7,8 @@ pub(in crate::ops) use broadcast::groups;
 
 use super::kernels::conv2d_sum;
 use crate::gpu::{KernelVariant, MAX_WORKGROUPS};
-use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Zeros around the image.
@@ -195,7 +196,7 @@ fn grid(columns: u32, depth: u32) -> [u32; 3] {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = conv(x, w) + b",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let kernel = draw.one_of(&[3, 1]);
         let stride = draw.range(1, 2);
         let padding = match kernel {

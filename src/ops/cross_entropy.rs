@@ -1,7 +1,8 @@
 //! Softmax cross-entropy of each image: the loss of a classifier.
 
 use super::kernels::cross_entropy::{Backward, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Negative log-likelihood of the label.
@@ -71,7 +72,7 @@ fn case(batch: u32, classes: u32, fill: Fill, labels: u32) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = log(sum of exp(x[b])) - x[b, label]",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let (batch, classes) = (draw.range(1, 70), draw.one_of(&[10, 1, 2, 3, 7, 101]));
         // Logits whose exponentials are no numbers in f32, as well. Apart by one at most, for the check's step grows with their size.
         let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(95.0, 96.0), Fill::Uniform(-121.0, -120.0)]);

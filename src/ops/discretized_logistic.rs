@@ -1,7 +1,8 @@
 //! Negative log-likelihood of 8-bit pixels under logistic distributions, each cut into 256 bins.
 
 use super::kernels::discretized_logistic::{BackwardLogScale, BackwardMean, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Discretised logistic likelihood, summed over an image.
@@ -88,7 +89,7 @@ fn case(image: Shape, mean: Fill, log_scale: Fill, x: Fill) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = sum -log(sigmoid(z + h) - sigmoid(z - h)), z = (x - mean) / s, h = (1/255) / s",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let image = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
         if draw.flag() {
             // Scales down to less than a bin, and some below the lowest. Central differences need pixels of that size then.

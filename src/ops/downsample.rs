@@ -1,7 +1,8 @@
 //! Mean of blocks of 2 x 2: half as high and wide.
 
 use super::kernels::downsample::{Backward, BackwardScalar, Forward, ForwardScalar};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Every block of 2 x 2 becomes a pixel.
@@ -82,7 +83,7 @@ impl Op for Downsample {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[h, w] = mean of x[2h + i, 2w + j]",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let width = draw.one_of(&[4, 2, 8, 3, 12, 13, 5]);
         let shape = Shape::f32([draw.range(1, 3), draw.range(1, 5), draw.range(2, 9), width]);
         Case { op: Rc::new(Downsample), inputs: vec![(shape, Fill::Normal(1.0))] }

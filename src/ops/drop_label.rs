@@ -2,7 +2,8 @@
 
 use super::kernels::drop_label::Forward;
 use crate::rng::philox;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// Replaces a label by class `none` with probability `rate`.
@@ -56,7 +57,7 @@ impl Op for DropLabel {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = null class with probability p, else label",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let op = DropLabel { none: 10, rate: draw.one_of(&[0.1, 0.0, 0.5, 1.0]) };
         Case { op: Rc::new(op), inputs: vec![(Shape::u32([draw.range(1, 200)]), Fill::Below(10))] }
     },

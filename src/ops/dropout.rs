@@ -2,7 +2,8 @@
 
 use super::kernels::dropout::{Backward, BackwardScalar, Forward, ForwardScalar};
 use crate::rng::philox;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// Each element becomes zero with probability `rate`, independently.
@@ -94,7 +95,7 @@ fn case(op: Dropout, shape: Shape) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x keep / (1 - rate), keep ~ Bernoulli(1 - rate)",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let (rate, layer) = (draw.one_of(&[0.1, 0.0, 0.5, 0.9]), draw.one_of(&[0, 1, 77, (1 << 24) - 1]));
         let (batch, channels, width) = (draw.range(1, 5), draw.range(1, 70), draw.one_of(&[4, 1, 3, 8, 7]));
         case(Dropout { rate, layer }, Shape::f32([batch, channels, width]))

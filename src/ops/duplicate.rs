@@ -1,7 +1,8 @@
 //! The batch twice over, for guidance.
 
 use super::kernels::duplicate::Forward;
-use crate::tape::{Array, Case, Draw, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Repeats a batch.
@@ -50,7 +51,7 @@ impl Op for Duplicate {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = (x, x)",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 6), draw.range(1, 40)]);
         Case { op: Rc::new(Duplicate), inputs: vec![(shape, Fill::Normal(1.0))] }
     },

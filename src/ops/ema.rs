@@ -1,7 +1,8 @@
 //! The moving average of the parameters.
 
 use super::kernels::ema::Forward;
-use crate::tape::{Array, Case, Draw, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Moves an average towards its source.
@@ -58,6 +59,6 @@ fn case(length: u32) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "a += (1 - decay) (p - a)",
-    case: |draw: &mut Draw| case(draw.range(1, 999)),
+    case: |draw: &mut Choices| case(draw.range(1, 999)),
     bench: || vec![case(1_707_009)],
 };

@@ -1,7 +1,8 @@
 //! Rows of a table chosen by number: embeddings of class labels and of time steps.
 
 use super::kernels::embedding::{BACKWARD, Backward, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Rows of a table.
@@ -63,7 +64,7 @@ impl Op for Embedding {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = table[index[b]]",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let (batch, rows, width) = (draw.range(1, 40), draw.range(1, 14), draw.range(1, 140));
         let index = (Shape::u32([batch]), Fill::Below(rows + 2)); // two past the end
         Case { op: Rc::new(Embedding), inputs: vec![index, (Shape::f32([rows, width]), Fill::Normal(1.0))] }

@@ -1,7 +1,8 @@
 //! A constant tensor: where differentiation starts.
 
 use super::kernels::fill::Forward;
-use crate::tape::{Array, Case, Draw, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Operator};
+use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// A tensor of one value.
@@ -50,7 +51,7 @@ impl Op for Fill {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = value",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 30), draw.range(1, 9)]);
         Case { op: Rc::new(Fill { value: draw.one_of(&[1.0, 0.0, -2.5]), shape }), inputs: vec![] }
     },

@@ -2,7 +2,8 @@
 
 use super::kernels::gather_batch::{Classes, Images};
 use crate::rng::philox;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// Gathers images of this many channels and pixels.
@@ -89,7 +90,7 @@ fn case(op: GatherBatch, count: u32, batch: u32) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "x = pixels[image] / 127.5 - 1, y = labels[image]",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let (channels, height, width) = (draw.range(1, 3), draw.range(1, 9), draw.range(1, 9));
         let op = GatherBatch { channels, height, width, flip: draw.flag() };
         case(op, draw.range(1, 40), draw.range(1, 70))

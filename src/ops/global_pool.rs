@@ -2,7 +2,8 @@
 
 use super::kernels::global_pool::{Backward, Forward};
 use super::group_norm::{row_span, spans};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Every channel becomes its mean.
@@ -67,7 +68,7 @@ fn case(shape: [u32; 4]) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b, c] = mean of x[b, c]",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let (batch, channels, height) = (draw.range(1, 5), draw.range(1, 20), draw.range(1, 14));
         case([batch, channels, height, draw.one_of(&[4, 1, 3, 8, 7, 28])])
     },

@@ -1,7 +1,8 @@
 //! The norm of the whole gradient, what to scale it by, and whether it is finite.
 
 use super::kernels::gradient_norm::{Forward, Partial};
-use crate::tape::{Array, Case, Draw, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Workgroups that share the first stage.
@@ -59,6 +60,6 @@ fn case(length: u32, limit: f32) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "(|g|, min(1, limit / |g|), finite)",
-    case: |draw: &mut Draw| case(draw.range(1, 3000), draw.one_of(&[1.0, 1e6])),
+    case: |draw: &mut Choices| case(draw.range(1, 3000), draw.one_of(&[1.0, 1e6])),
     bench: || vec![case(426_752, 1.0)],
 };

@@ -4,7 +4,8 @@ use super::kernels::group_norm::{Backward, BackwardWeight, Forward};
 use super::kernels::group_norm_unaligned as unaligned;
 use super::kernels::prelude::reduce_workgroup;
 use crate::gpu::{KernelVariant, Target};
-use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// What is applied to a normalised value.
@@ -152,7 +153,7 @@ impl Op for GroupNorm {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = act((x - mean) / sqrt(var + eps) w + b), over groups of channels",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let activation = draw.one_of(&[Activation::None, Activation::Silu]);
         let (batch, groups, per_group) = (draw.range(1, 3), draw.range(1, 4), draw.range(1, 9));
         let channels = groups * per_group;

@@ -1,7 +1,8 @@
 //! Classifier-free guidance: one model output of two, and its deviation as it would be without.
 
 use super::kernels::guidance::{Forward, Rescaled};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Guidance by the scale `step.guidance`.
@@ -86,7 +87,7 @@ fn case(model: Shape, rescale: f32, fill: Fill) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "m = u + s (c - u), and a part of it scaled to the deviation of c",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let rescale = draw.one_of(&[0.0, 0.7, 1.0]);
         // Around zero, with a small deviation, or far from zero against it.
         let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Normal(0.01), Fill::Uniform(15.0, 17.0)]);

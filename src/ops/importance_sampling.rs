@@ -2,7 +2,8 @@
 
 pub use super::kernels::importance_sampling::HISTORY_LENGTH;
 use super::kernels::importance_sampling::{Append, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Loss-second-moment resampling.
@@ -102,7 +103,7 @@ fn case(batch: u32, timesteps: u32, count: Fill, losses: Fill) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "p ∝ root mean square of the last ten losses of t; weights = 1 / (T p), cdf = cumulative p",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let most = draw.one_of(&[40, 4096]);
         // All full; about to be, where the batch falls; about to begin their ring again; of all kinds.
         let [full, soon, again] = [10.0, 9.0, 19.0].map(|n| Fill::Uniform(n, n));

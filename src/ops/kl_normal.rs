@@ -1,7 +1,8 @@
 //! The distance of an image's latent distribution from the standard normal one.
 
 use super::kernels::kl_normal::{BackwardLogVariance, BackwardMean, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Kullback-Leibler divergence of diagonal normal distributions from the standard one.
@@ -68,7 +69,7 @@ fn case(shape: Shape, scale: f32) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "kl[b] = sum (mean² + exp(v) - 1 - v) / 2",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 5), draw.range(1, 19), draw.range(1, 9)]);
         case(shape, draw.one_of(&[1.0, 0.3]))
     },

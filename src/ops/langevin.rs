@@ -1,7 +1,8 @@
 //! A Langevin step: the corrector of predictor-corrector sampling.
 
 use super::kernels::langevin::{COEFFICIENTS, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 // The corrector and the sampler read rows of one table.
@@ -77,7 +78,7 @@ fn case(image: Shape, scale: f32, table: Fill) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "x = x + d g + sqrt(2 d) z, d = c5 (|z| / |g|)², g = c4 (c2 x + c3 m)",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         // At least eight elements an image: one whose terms cancel almost wholly would have a score of no digits.
         let (batch, channels, height) = (draw.range(1, 5), draw.range(1, 3), draw.range(1, 19));
         let low = 8u32.div_ceil(channels * height);

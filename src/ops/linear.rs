@@ -3,7 +3,8 @@
 use super::kernels::linear::BackwardBias;
 use super::matmul::Factor::{Plain, Transposed};
 use super::matmul::product;
-use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// A layer of neurons; weights as PyTorch stores them.
@@ -66,7 +67,7 @@ impl Op for Linear {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x w^T + b",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let unit = draw.one_of(&[1, 4]); // multiples of 4 have a kernel of their own
         case(unit * draw.range(1, 20), unit * draw.range(1, 20), unit * draw.range(1, 20))
     },

@@ -6,7 +6,8 @@
 use super::{ALL, SHADERS};
 use crate::gpu::{Target, link};
 use crate::rng::philox;
-use crate::tape::{Call, Draw};
+use crate::tape::Call;
+use crate::tape::testing::Choices;
 use std::collections::BTreeMap;
 
 /// A shader linked for a target.
@@ -32,7 +33,7 @@ fn linked_for(target: Target) -> Vec<Linked> {
     let mut constants: BTreeMap<&str, BTreeMap<&str, f64>> = BTreeMap::new();
     for (_, operator) in ALL {
         let draw = |seed: u32| (0..24).map(|i| philox([seed, i, 0, 0], [0, 0])[0]).collect();
-        let cases = (0..DRAWS).map(|seed| (operator.case)(&mut Draw::new(draw(seed))));
+        let cases = (0..DRAWS).map(|seed| (operator.case)(&mut Choices::new(draw(seed))));
         for case in (operator.bench)().into_iter().chain(cases) {
             for Call { dispatch, .. } in case.record(target, 1).tape.calls() {
                 let of = constants.entry(dispatch.entry.shader.name).or_default();

@@ -1,7 +1,8 @@
 //! Keeps the losses of the last steps on the device, for the host to read now and then.
 
 use super::kernels::log_step::{Forward, HEADER};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Columns of the log for this batch size.
@@ -78,6 +79,6 @@ fn case(batch: u32, rows: u32) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "log[step mod rows] = (mean loss, |g|, finite, losses, t)",
-    case: |draw: &mut Draw| case(draw.range(1, 70), draw.range(1, 9)),
+    case: |draw: &mut Choices| case(draw.range(1, 70), draw.range(1, 9)),
     bench: || vec![case(64, 64)],
 };

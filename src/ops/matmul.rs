@@ -3,7 +3,8 @@
 use super::conv2d::groups;
 use super::kernels::{matmul, matmul_subgroup};
 use crate::gpu::KernelVariant;
-use crate::tape::{Array, Case, Draw, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Matrix product.
@@ -120,7 +121,7 @@ impl Op for Matmul {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "c = a b",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let unit = draw.one_of(&[1, 4]); // multiples of 4 have a kernel of their own
         case(unit * draw.range(1, 20), unit * draw.range(1, 20), unit * draw.range(1, 20))
     },

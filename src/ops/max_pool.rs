@@ -1,7 +1,8 @@
 //! Maximum of blocks of 2 x 2: half as high and wide.
 
 use super::kernels::max_pool::{Backward, BackwardScalar, Forward, ForwardScalar};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Every block of 2 x 2 becomes its largest element.
@@ -93,7 +94,7 @@ fn case(shape: [u32; 4]) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[h, w] = max of x[2h + i, 2w + j]",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let width = draw.one_of(&[4, 2, 8, 3, 12, 13, 5]);
         case([draw.range(1, 3), draw.range(1, 5), draw.range(2, 9), width])
     },

@@ -26,7 +26,7 @@ macro_rules! operators {
         $(pub use $name::*;)*
 
         /// Name and description of every operator, in alphabetical order.
-        pub static ALL: &[(&str, crate::tape::Operator)] = &[$((stringify!($name), $name::OPERATOR)),*];
+        pub static ALL: &[(&str, crate::tape::testing::Operator)] = &[$((stringify!($name), $name::OPERATOR)),*];
     };
 }
 

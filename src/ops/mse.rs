@@ -1,7 +1,8 @@
 //! Mean squared error of each image, weighted by its time step.
 
 use super::kernels::mse::{Backward, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Weighted mean squared error.
@@ -70,7 +71,7 @@ fn case(image: Shape, timesteps: u32) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = w[t] mean((x - target)²)",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
         case(shape, draw.range(1, 30))
     },

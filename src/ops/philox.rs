@@ -1,7 +1,8 @@
 //! The words of the counter-based generator, for given counters.
 
 use super::kernels::philox::Forward;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use crate::rng;
 use std::rc::Rc;
 
@@ -51,7 +52,7 @@ impl Op for Philox {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = Philox 4x32-10(counter)",
-    case: |draw: &mut Draw| case(draw.range(1, 200)),
+    case: |draw: &mut Choices| case(draw.range(1, 200)),
     bench: || vec![case(1 << 16)],
 };
 

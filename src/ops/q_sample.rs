@@ -1,7 +1,8 @@
 //! A weighted sum of image and noise, with weights by time step: noising, and the velocity target.
 
 use super::kernels::q_sample::Forward;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Weighted sum of two tensors by time step.
@@ -60,7 +61,7 @@ fn case(image: Shape, timesteps: u32) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = c[t, 0] a + c[t, 1] e",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 9), draw.range(1, 9)]);
         case(shape, draw.range(1, 30))
     },

@@ -2,7 +2,8 @@
 
 use super::kernels::randn::Forward;
 use crate::rng::{normal4, philox};
-use crate::tape::{Array, Case, Draw, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use crate::tape::testing::{Case, Choices, Operator};
+use crate::tape::{Array, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// Normal noise of a shape whose first dimension counts images.
@@ -58,7 +59,7 @@ impl Op for Randn {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "z ~ N(0, 1), Philox 4x32-10 and Box-Muller",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 30), draw.range(1, 7)]);
         let stream = draw.one_of(&[stream::NOISE, stream::SAMPLE, stream::SAMPLER]);
         Case { op: Rc::new(Randn { stream, shape }), inputs: vec![] }

@@ -1,7 +1,8 @@
 //! y = max(x, 0), elementwise.
 
 use super::kernels::relu::{Backward, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// The rectified linear unit; its gradient at zero is zero.
@@ -55,7 +56,7 @@ impl Op for Relu {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = max(x, 0)",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
         Case { op: Rc::new(Relu), inputs: vec![(shape, Fill::Kinked)] }
     },

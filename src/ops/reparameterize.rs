@@ -1,7 +1,8 @@
 //! A sample of a normal distribution whose mean and log variance gradients flow to: the latent of an autoencoder.
 
 use super::kernels::reparameterize::{BackwardLogVariance, BackwardMean, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// z = mean + exp(log_variance / 2) n with normal noise n.
@@ -73,6 +74,6 @@ fn case(shape: Shape) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "z = mean + exp(log_variance / 2) n, n ~ N(0, 1)",
-    case: |draw: &mut Draw| case(Shape::f32([draw.range(1, 70), draw.range(1, 5), draw.range(1, 7), draw.range(1, 7)])),
+    case: |draw: &mut Choices| case(Shape::f32([draw.range(1, 70), draw.range(1, 5), draw.range(1, 7), draw.range(1, 7)])),
     bench: || vec![case(Shape::f32([64, 4, 7, 7]))],
 };

@@ -3,7 +3,9 @@
 use super::kernels::roofline::{CHAINS, Copy, MultiplyAdd, UNROLLED};
 use crate::Result;
 use crate::gpu::Context;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Peaks, Program, STEP, Shape, Step, Tape, Tensor, call_times};
+use crate::tape::inspect::{Peaks, call_times};
+use crate::tape::testing::{Case, Choices, Fill, Operator, TEST_STEP};
+use crate::tape::{Array, Dtype, Op, Program, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// One line of the roofline.
@@ -103,14 +105,14 @@ fn time(ctx: &Context, op: Roofline, count: u32) -> Result<f64> {
     let x = tape.named("x", Shape::f32([count]));
     tape.apply(op, &[x]);
     let program = Program::compile(&mut ctx.fork(), &tape)?;
-    let times: Vec<f64> = (0..3).map(|_| Ok(call_times(ctx, &program, &STEP, 3)?[0])).collect::<Result<_>>()?;
+    let times: Vec<f64> = (0..3).map(|_| Ok(call_times(ctx, &program, &TEST_STEP, 3)?[0])).collect::<Result<_>>()?;
     Ok(times.into_iter().fold(f64::INFINITY, f64::min))
 }
 
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x; y = sum of chains c / 2 + x",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let op = if draw.flag() { Roofline::MultiplyAdd { rounds: draw.range(0, 2) } } else { Roofline::Copy };
         case(op, draw.range(1, 500))
     },

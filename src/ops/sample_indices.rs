@@ -5,7 +5,8 @@
 
 use super::kernels::sample_indices::{Consecutive, Forward, ROUNDS, Ring};
 use crate::rng::{key, philox};
-use crate::tape::{Array, Case, Draw, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use crate::tape::testing::{Case, Choices, Operator};
+use crate::tape::{Array, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// Images that can be chosen among: one more bit, and sums of their numbers would not fit into 32.
@@ -126,7 +127,7 @@ impl Op for SampleIndices {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "image numbers: a Feistel permutation of the data set, consecutive, or the next batch of a ring",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let (first, slots) = (draw.range(0, 9), draw.range(1, 5));
         let order = draw.one_of(&[Order::Permuted, Order::Consecutive { first }, Order::Ring { slots }]);
         let op = SampleIndices { batch: draw.range(1, 150), count: draw.range(1, 1000), order };

@@ -3,7 +3,8 @@
 
 pub(crate) use super::kernels::sampler_step::COEFFICIENTS;
 use super::kernels::sampler_step::{Forward, ForwardHistory, ForwardVariance};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// What a step reads besides the image, the model's output and the table.
@@ -134,7 +135,7 @@ fn case(image: Shape, extra: Extra, clip: f32, table: Fill) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "x = c4 clip(c0 x + c1 m) + c5 x + c6 (c2 x + c3 m) + c7 z + c8 h, h = c9 clip(c0 x + c1 m) + c10 x + c11 (c2 x + c3 m)",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let extra = draw.one_of(&[Extra::None, Extra::History, Extra::Variance, Extra::History]);
         let shape = [draw.range(1, 5), draw.range(1, 3), draw.range(1, 9), draw.range(1, 9)];
         // Any size, or one that fills whole workgroups.

@@ -1,7 +1,8 @@
 //! y = x sigmoid(x), elementwise: SiLU, also called Swish.
 
 use super::kernels::silu::{Backward, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// The sigmoid linear unit.
@@ -51,7 +52,7 @@ impl Op for Silu {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x sigmoid(x)",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
         // The wide one reaches where exp overflows.
         let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(-120.0, 120.0)]);

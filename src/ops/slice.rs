@@ -1,7 +1,8 @@
 //! Some of the channels of a tensor.
 
 use super::kernels::slice::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// A range of the second dimension.
@@ -116,7 +117,7 @@ fn case(from: u32, count: u32, shape: Shape) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = channels from .. from + count of x[b]",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let (from, count, rest) = (draw.range(0, 6), draw.range(1, 12), draw.range(0, 6));
         let (batch, channels) = (draw.range(1, 4), from + count + rest);
         let (height, width) = (draw.range(1, 9), draw.one_of(&[4, 1, 3, 8, 7]));

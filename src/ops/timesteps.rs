@@ -2,7 +2,8 @@
 
 use super::kernels::timesteps::{Random, Scheduled, Weighted};
 use crate::rng::philox;
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Op, Operator, Shape, Step, Tape, Tensor, stream};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
 /// Time steps for `batch` images: entry `step.index` of the input list, by the input distribution, or without an input uniform in 0..`timesteps`.
@@ -84,7 +85,7 @@ impl Op for Timesteps {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "t ~ U{0..T-1}, t ~ p given cumulatively, or t = list[step]",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         // Multiples of four end where their storage does.
         let batch = if draw.flag() { 4 * draw.range(1, 40) } else { draw.range(1, 150) };
         let most = draw.one_of(&[4000, 9, 9]);

@@ -1,7 +1,8 @@
 //! Nearest neighbour, twice as high and wide.
 
 use super::kernels::upsample::{Backward, BackwardScalar, Forward, ForwardScalar};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Every pixel becomes a block of 2 x 2.
@@ -67,7 +68,7 @@ impl Op for Upsample {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[2h + i, 2w + j] = x[h, w]",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 3), draw.range(1, 5), draw.range(1, 9), draw.range(1, 13)]);
         Case { op: Rc::new(Upsample), inputs: vec![(shape, Fill::Normal(1.0))] }
     },

@@ -2,7 +2,8 @@
 
 pub(crate) use super::kernels::vlb::COEFFICIENTS;
 use super::kernels::vlb::{Backward, Forward};
-use crate::tape::{Array, Case, Draw, Dtype, Fill, Node, Op, Operator, Shape, Step, Tape, Tensor};
+use crate::tape::testing::{Case, Choices, Fill, Operator};
+use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::f64::consts::{LN_2, TAU};
 use std::rc::Rc;
 
@@ -122,7 +123,7 @@ fn case(image: Shape, timesteps: u32, images: Fill, table: Fill) -> Case {
 /// What tests and benches try.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = mean KL(posterior || model) in bits, or -log2 of the bin's mass at t = 0",
-    case: |draw: &mut Draw| {
+    case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
         // One range for a whole table: of ordinary variances, and of variances as small as a bin, where images must be small to be in it.
         let (images, table) = draw.one_of(&[

@@ -1,11 +1,11 @@
-//! Arrays in f64 on the host: what references compute with.
+//! Arrays in f64 on the host, for the references.
 
 use super::shape::{Dtype, Shape};
 
-/// A tensor in f64. Integers are held exactly.
+/// A tensor in f64. Integers are exact.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
-    /// Its shape; the element type says how the device holds it.
+    /// Its shape. The element type is the device's.
     pub shape: Shape,
     /// Elements, row-major.
     pub data: Vec<f64>,
@@ -17,17 +17,17 @@ impl Array {
         Array { shape, data: vec![0.0; shape.len()] }
     }
 
-    /// Element number i computed by `f(i)`.
+    /// Element i is `f(i)`.
     pub fn from_fn(shape: Shape, f: impl FnMut(usize) -> f64) -> Array {
         Array { shape, data: (0..shape.len()).map(f).collect() }
     }
 
-    /// The same array with each element mapped.
+    /// Applies `f` to each element.
     pub fn map(&self, f: impl Fn(f64) -> f64) -> Array {
         Array { shape: self.shape, data: self.data.iter().map(|&x| f(x)).collect() }
     }
 
-    /// From the device's words.
+    /// Converts the device's words.
     pub fn from_words(shape: Shape, words: &[u32]) -> Array {
         let value = |&word: &u32| match shape.dtype {
             Dtype::F32 => f64::from(f32::from_bits(word)),
@@ -36,16 +36,7 @@ impl Array {
         Array { shape, data: words[..shape.len()].iter().map(value).collect() }
     }
 
-    /// To the device's words: rounded to f32, or as integers.
-    pub fn to_words(&self) -> Vec<u32> {
-        let word = |&x: &f64| match self.shape.dtype {
-            Dtype::F32 => (x as f32).to_bits(),
-            Dtype::U32 => x as u32,
-        };
-        self.data.iter().map(word).collect()
-    }
-
-    /// Largest magnitude; NaN if any element is.
+    /// Largest magnitude; NaN if any element is NaN.
     pub fn max_abs(&self) -> f64 {
         self.data.iter().fold(0.0, |m: f64, &x| if x.is_nan() || m.is_nan() { f64::NAN } else { m.max(x.abs()) })
     }

@@ -1,31 +1,17 @@
-//! Kernel calls as operators emit them: a kernel's face becomes a call of the record.
+//! Emission: operators append kernel calls to the tape.
 
-use super::record::{Call, Storage, Tape, Tensor};
-use crate::gpu::{Access, Entry, MAX_WORKGROUPS};
-
-/// A kernel with its operands and constants, before it has a place in a grid: what the faces of `build.rs` make.
-pub struct Dispatch {
-    /// The entry point.
-    pub entry: &'static Entry,
-    /// One tensor for each of its bindings.
-    pub operands: Vec<Tensor>,
-    /// One value for each of its constants.
-    pub constants: Vec<f64>,
-    /// The words of its uniform `dims`.
-    pub dims: Vec<u32>,
-}
-
-/// The face of an entry point.
-pub trait Kernel {
-    /// The call that the face describes.
-    fn call(&self) -> Dispatch;
-}
+use super::kernel::{Dispatch, Kernel};
+use super::record::{Call, Tape};
+use super::tensor::{Storage, Tensor};
+use crate::gpu::{Access, MAX_WORKGROUPS};
 
 impl Tape {
-    /// Records a call of `groups` workgroups (folded into two dimensions if more than 65,535) that does `flops` operations.
+    /// Records a call of `groups` workgroups that does `flops` operations. More than 65,535
+    /// workgroups are folded into two dimensions.
     ///
     /// # Panics
-    /// If an operand that is written lies in one buffer with one that is read: devices refuse to bind that.
+    /// If an operand that is written is in one buffer with one that is read. Devices cannot bind
+    /// that.
     #[track_caller]
     pub fn emit(&mut self, kernel: impl Kernel, groups: u32, flops: u64) {
         let folded = if groups <= MAX_WORKGROUPS {
@@ -36,7 +22,7 @@ impl Tape {
         self.emit_grid(kernel, folded, flops);
     }
 
-    /// [`Tape::emit`] for elementwise kernels: as many workgroups as cover `invocations`.
+    /// [`Tape::emit`] for elementwise kernels: as many workgroups as `invocations` need.
     ///
     /// # Panics
     /// As [`Tape::emit`].
@@ -46,22 +32,20 @@ impl Tape {
         self.emit(kernel, invocations.div_ceil(size), flops);
     }
 
-    /// [`Tape::emit`] with a grid of three dimensions, none over 65,535.
+    /// [`Tape::emit`] with a grid of three dimensions.
     ///
     /// # Panics
-    /// As [`Tape::emit`], and for a dimension that is zero or over 65,535.
+    /// As [`Tape::emit`], and if a dimension is zero or over 65,535.
     #[track_caller]
     pub fn emit_grid(&mut self, kernel: impl Kernel, groups: [u32; 3], flops: u64) {
         let dispatch = kernel.call();
         let label = dispatch.entry.label;
         assert!(groups.iter().all(|g| (1..=MAX_WORKGROUPS).contains(g)), "{label}: a grid of {groups:?} workgroups");
         self.assert_hazard_free(&dispatch);
-        let backward = self.gradients.active;
-        let node = self.gradients.node.unwrap_or(self.nodes.len().saturating_sub(1));
-        self.calls.push(Call { dispatch, groups, flops, node, backward });
+        self.calls.push(Call { dispatch, groups, flops });
     }
 
-    /// A device refuses to bind a buffer as read and as written in one call; named memory at different offsets is one buffer.
+    /// A device cannot bind one buffer as read and as written in one call, even at different offsets.
     #[track_caller]
     fn assert_hazard_free(&self, dispatch: &Dispatch) {
         let operands: Vec<_> = dispatch.operands.iter().zip(dispatch.entry.bindings).collect();
@@ -70,7 +54,7 @@ impl Tape {
                 let label = dispatch.entry.label;
                 assert!(
                     !self.same_buffer(**a, **b),
-                    "{label}: `{}` and `{}` lie in one buffer",
+                    "{label}: `{}` and `{}` are in one buffer",
                     written.name,
                     read.name
                 );
@@ -79,10 +63,9 @@ impl Tape {
     }
 
     fn same_buffer(&self, a: Tensor, b: Tensor) -> bool {
-        let (a, b) = (self.root(a), self.root(b));
-        match (&self.tensors[a.0 as usize].storage, &self.tensors[b.0 as usize].storage) {
-            (Storage::Named { name: a, .. }, Storage::Named { name: b, .. }) => a == b,
-            _ => a == b,
+        match (&self.root_info(a).storage, &self.root_info(b).storage) {
+            (Storage::Named(a), Storage::Named(b)) => a.buffer == b.buffer,
+            _ => self.root(a) == self.root(b),
         }
     }
 }

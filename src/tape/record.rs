@@ -1,64 +1,53 @@
-//! The record: tensors, nodes and kernel calls, over `Copy` ids. Needs no GPU.
+//! The tape: tensors, nodes and kernel calls. Needs no GPU.
 
-use super::emit::Dispatch;
+use super::kernel::Dispatch;
 use super::op::{Node, Op};
 use super::shape::Shape;
+use super::tensor::{BufferOffset, Storage, Tensor, TensorInfo};
 use crate::gpu::Target;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// A tensor of one tape, by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tensor(pub(super) u32);
-
-/// Where a tensor's storage comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Storage {
-    /// Planned: a slot shared with tensors of disjoint lifetime.
-    Transient,
-    /// Named memory, at an offset in bytes.
-    Named { name: Rc<str>, offset: u64 },
-    /// The storage of another tensor under another shape.
-    Same(Tensor),
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct TensorInfo {
-    pub shape: Shape,
-    pub storage: Storage,
-    /// Whether a gradient is wanted, of it or of something it was computed from.
-    pub needs_gradient: bool,
-    /// Where its gradient goes, if that is named memory.
-    pub gradient: Option<(Rc<str>, u64)>,
-}
-
-/// A kernel call of the record.
+/// A kernel call.
 pub struct Call {
-    /// What is called, on what.
+    /// The kernel and its operands.
     pub dispatch: Dispatch,
     /// Workgroups in each dimension.
     pub groups: [u32; 3],
     /// Floating-point operations.
     pub flops: u64,
-    /// The node it belongs to, and whether to its backward half.
-    pub node: usize,
-    /// Whether it is a call of the node's backward.
-    pub backward: bool,
 }
 
 /// The calls of one node, forward or backward.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// Number of the node.
+    /// Index of the node.
     pub node: usize,
-    /// Whether its backward half.
-    pub backward: bool,
-    /// Its calls.
+    /// Its calls, by index.
     pub calls: Range<usize>,
-    /// (input, gradient, whether it was added to) for each gradient that a backward section writes.
-    pub gradients: Vec<(Tensor, Tensor, bool)>,
-    /// Gradient of the first output, in a backward section.
-    pub dy: Option<Tensor>,
+    /// The gradients, in a backward section.
+    pub backward: Option<BackwardSection>,
+}
+
+/// The gradients that the calls of a backward section read and write.
+#[derive(Clone, Debug)]
+pub struct BackwardSection {
+    /// Gradient of the node's first output.
+    pub dy: Tensor,
+    /// The gradients of the inputs, in the order in which they are written.
+    pub written: Vec<WrittenGradient>,
+}
+
+/// A gradient that a backward section writes.
+#[derive(Clone, Copy, Debug)]
+pub struct WrittenGradient {
+    /// The input.
+    pub x: Tensor,
+    /// Its gradient.
+    pub dx: Tensor,
+    /// Whether the section adds to the gradient instead of storing it.
+    pub add: bool,
 }
 
 /// A flat list of kernel calls, with the nodes they came from.
@@ -68,16 +57,27 @@ pub struct Tape {
     pub(super) nodes: Vec<Node>,
     pub(super) calls: Vec<Call>,
     pub(super) sections: Vec<Section>,
-    pub(super) gradients: super::gradient::Gradients,
+    /// The gradient of each tensor that has one, by the root of the tensor.
+    pub(super) gradients: HashMap<Tensor, Tensor>,
+    /// The gradients that the backward section being recorded has written so far.
+    pub(super) written: Vec<WrittenGradient>,
 }
 
 impl Tape {
-    /// An empty record for a kind of device.
+    /// An empty tape for a target.
     pub fn new(target: Target) -> Tape {
-        Tape { target, tensors: vec![], nodes: vec![], calls: vec![], sections: vec![], gradients: Default::default() }
+        Tape {
+            target,
+            tensors: vec![],
+            nodes: vec![],
+            calls: vec![],
+            sections: vec![],
+            gradients: HashMap::new(),
+            written: vec![],
+        }
     }
 
-    /// The kind of device that is recorded for.
+    /// The target that the tape is recorded for.
     pub fn target(&self) -> Target {
         self.target
     }
@@ -97,7 +97,7 @@ impl Tape {
         &self.nodes
     }
 
-    /// The calls by node, in the order of running.
+    /// The calls by node, in the order in which they run.
     pub fn sections(&self) -> &[Section] {
         &self.sections
     }
@@ -107,59 +107,48 @@ impl Tape {
         Tensor(self.tensors.len() as u32 - 1)
     }
 
-    /// A tensor whose storage is planned: results, and what operators save.
+    /// A tensor in a transient buffer: results, and what operators save for backward.
     pub fn transient(&mut self, shape: Shape) -> Tensor {
         self.tensor(shape, Storage::Transient, false)
     }
 
-    /// A tensor in named memory from its beginning.
+    /// A tensor at the start of a named buffer.
     pub fn named(&mut self, name: &str, shape: Shape) -> Tensor {
         self.view(name, 0, shape)
     }
 
-    /// A tensor in named memory at `offset` bytes (a multiple of 256).
+    /// A tensor in a named buffer at `offset` bytes.
     ///
     /// # Panics
-    /// If the offset is no multiple of 256.
+    /// If the offset is not a multiple of 256.
     #[track_caller]
     pub fn view(&mut self, name: &str, offset: u64, shape: Shape) -> Tensor {
-        assert_eq!(
-            offset % crate::gpu::OFFSET_ALIGNMENT,
-            0,
-            "`{name}` at {offset}: a binding must begin at a multiple of 256 bytes"
-        );
-        self.tensor(shape, Storage::Named { name: name.into(), offset }, false)
+        self.tensor(shape, Storage::Named(BufferOffset::new(name, offset)), false)
     }
 
-    /// A tensor in named memory whose gradient is wanted in other named memory.
-    ///
-    /// # Panics
-    /// As [`Tape::view`].
-    #[track_caller]
-    pub fn parameter(&mut self, name: &str, offset: u64, shape: Shape, gradient: &str, gradient_offset: u64) -> Tensor {
-        let x = self.view(name, offset, shape);
-        self.watch_into(x, gradient, gradient_offset);
+    /// A tensor in a named buffer. Its gradient is stored in another named buffer.
+    pub fn parameter(&mut self, shape: Shape, value: BufferOffset, gradient: BufferOffset) -> Tensor {
+        let x = self.tensor(shape, Storage::Named(value), false);
+        self.watch_into(x, gradient);
         x
     }
 
-    /// Asks for the gradient of a tensor; it can be had from [`Tape::gradient`] after [`Tape::backward`].
+    /// Requests the gradient of a tensor. [`Tape::gradient`] returns it after [`Tape::backward`].
     pub fn watch(&mut self, x: Tensor) {
-        let root = self.root(x);
-        self.tensors[root.0 as usize].needs_gradient = true;
+        self.root_info_mut(x).needs_gradient = true;
     }
 
-    /// [`Tape::watch`], with the gradient put into named memory at an offset in bytes.
-    pub fn watch_into(&mut self, x: Tensor, name: &str, offset: u64) {
-        let root = self.root(x);
-        let info = &mut self.tensors[root.0 as usize];
+    /// Requests the gradient of a tensor, stored in a named buffer.
+    pub fn watch_into(&mut self, x: Tensor, gradient: BufferOffset) {
+        let info = self.root_info_mut(x);
         info.needs_gradient = true;
-        info.gradient = Some((name.into(), offset));
+        info.gradient = Some(gradient);
     }
 
     /// The same elements under another shape, without a copy.
     ///
     /// # Panics
-    /// If the number of elements or their type is another.
+    /// If the number of elements or their type differ.
     #[track_caller]
     pub fn reshape(&mut self, x: Tensor, shape: Shape) -> Tensor {
         let from = self.shape(x);
@@ -169,19 +158,19 @@ impl Tape {
         self.tensor(shape, Storage::Same(root), needs_gradient)
     }
 
-    /// Puts a tensor that is not written yet by another program into named memory, so that it outlives the run.
+    /// Moves a transient tensor to a named buffer, so that it can be read after the run. Must be
+    /// called before the tape is compiled.
     ///
     /// # Panics
-    /// If the tensor lies in named memory already.
+    /// If the tensor is in a named buffer already.
     #[track_caller]
     pub fn keep(&mut self, x: Tensor, name: &str) {
-        let root = self.root(x);
-        let storage = &mut self.tensors[root.0 as usize].storage;
-        assert_eq!(*storage, Storage::Transient, "only a planned tensor can be kept as `{name}`");
-        *storage = Storage::Named { name: name.into(), offset: 0 };
+        let storage = &mut self.root_info_mut(x).storage;
+        assert_eq!(*storage, Storage::Transient, "only a transient tensor can be kept as `{name}`");
+        *storage = Storage::Named(BufferOffset::new(name, 0));
     }
 
-    /// The tensor whose storage it is.
+    /// The tensor that owns the storage of `x`.
     pub(super) fn root(&self, x: Tensor) -> Tensor {
         match self.tensors[x.0 as usize].storage {
             Storage::Same(root) => root,
@@ -189,15 +178,25 @@ impl Tape {
         }
     }
 
-    /// Whether a gradient is wanted, of `x` or of something it was computed from.
+    pub(super) fn root_info(&self, x: Tensor) -> &TensorInfo {
+        &self.tensors[self.root(x).0 as usize]
+    }
+
+    fn root_info_mut(&mut self, x: Tensor) -> &mut TensorInfo {
+        let root = self.root(x);
+        &mut self.tensors[root.0 as usize]
+    }
+
+    /// Whether the gradient of `x`, or of a tensor it was computed from, is needed.
     pub fn needs_gradient(&self, x: Tensor) -> bool {
-        self.tensors[self.root(x).0 as usize].needs_gradient
+        self.root_info(x).needs_gradient
     }
 
     /// Applies an operator: checks the shapes, records its forward calls, and returns its results.
     ///
     /// # Panics
-    /// If the inputs break the operator's shape rule: at the caller's line, with the operator, the shapes and the rule.
+    /// If the inputs break the operator's shape rule. The message has the operator, the shapes and
+    /// the rule, and names the caller's line.
     #[track_caller]
     pub fn apply(&mut self, op: impl Op + 'static, inputs: &[Tensor]) -> Vec<Tensor> {
         self.apply_shared(Rc::new(op), inputs)
@@ -226,12 +225,8 @@ impl Tape {
         let needs = op.differentiable() && inputs.iter().any(|&x| self.needs_gradient(x));
         let outputs: Vec<Tensor> =
             results.into_iter().map(|shape| self.tensor(shape, Storage::Transient, needs)).collect();
-        let node = self.nodes.len();
-        let first = self.calls.len();
-        self.nodes.push(Node { op: op.clone(), inputs: inputs.to_vec(), outputs: outputs.clone(), saved: vec![] });
-        self.nodes[node].saved = op.forward(self, inputs, &outputs);
-        let calls = first..self.calls.len();
-        self.sections.push(Section { node, backward: false, calls, gradients: vec![], dy: None });
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), saved: vec![] });
+        self.lower_forward(self.nodes.len() - 1);
         outputs
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// Type of a tensor's elements on the device; both have four bytes.
+/// Type of a tensor's elements on the device. Both types have four bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
     /// 32-bit floating point.
     F32,
-    /// 32-bit unsigned integer: labels, time steps, indices, packed bytes.
+    /// 32-bit unsigned integer: labels, timesteps, indices, packed bytes.
     U32,
 }
 
@@ -21,7 +21,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A tensor of floating-point numbers, e.g. `Shape::f32([batch, channels, height, width])`.
+    /// Floating-point numbers, such as `Shape::f32([batch, channels, height, width])`.
     ///
     /// # Panics
     /// As [`Shape::new`].
@@ -30,7 +30,7 @@ impl Shape {
         Shape::new(&dims, Dtype::F32)
     }
 
-    /// A tensor of unsigned integers.
+    /// Unsigned integers.
     ///
     /// # Panics
     /// As [`Shape::new`].
@@ -39,10 +39,10 @@ impl Shape {
         Shape::new(&dims, Dtype::U32)
     }
 
-    /// A tensor of the given dimensions and type.
+    /// The given dimensions and type.
     ///
     /// # Panics
-    /// For more than four dimensions, or one that is zero.
+    /// For more than four dimensions, or a dimension of zero.
     #[track_caller]
     pub fn new(given: &[u32], dtype: Dtype) -> Shape {
         assert!(given.len() <= 4, "a tensor has at most four dimensions, not {given:?}");
@@ -57,10 +57,10 @@ impl Shape {
         &self.dims[..self.rank as usize]
     }
 
-    /// The dimensions of a tensor known to have `N` of them.
+    /// The dimensions of a tensor that must have `N` of them.
     ///
     /// # Panics
-    /// If it has another number of dimensions.
+    /// If the number of dimensions is not `N`.
     #[track_caller]
     pub fn as_array<const N: usize>(&self) -> [u32; N] {
         match self.dims().try_into() {
@@ -75,12 +75,12 @@ impl Shape {
         self.dims().iter().map(|&d| d as usize).product()
     }
 
-    /// Bytes of its storage, padded as kernels expect.
+    /// Bytes of its storage, padded to a multiple of [`STORAGE_PADDING`](crate::gpu::STORAGE_PADDING).
     pub fn bytes(&self) -> u64 {
         (self.len() as u64 * 4).next_multiple_of(crate::gpu::STORAGE_PADDING)
     }
 
-    /// Number of `vec4`s that cover it: what elementwise kernels count.
+    /// Number of `vec4`s that hold it. Elementwise kernels run one invocation for each.
     pub fn vec4s(&self) -> u32 {
         (self.bytes() / 16) as u32
     }

@@ -1,3 +1,3 @@
-//! The values that change between two runs of a program, as the shaders' prelude declares them.
+//! The values that change between two runs of a program, generated from the shaders' prelude.
 
 include!(concat!(env!("OUT_DIR"), "/step.rs"));

@@ -5,7 +5,8 @@ use super::trainer::Trainer;
 use crate::files::print;
 use crate::nn::{Initialization, PARAMETERS};
 use crate::ops::measure_peaks;
-use crate::tape::{Checker, Profile, Program};
+use crate::tape::Program;
+use crate::tape::inspect::{Profile, Verifier, call_times};
 use crate::{Error, Result};
 
 /// Number of runs of which `--profile` takes the median.
@@ -83,7 +84,8 @@ impl Trainer {
             let peaks = measure_peaks(&self.ctx)?;
             let program = Program::compile(&mut self.ctx, &tape)?;
             let step = self.step_uniforms(0);
-            let profile = Profile::measure(&self.ctx, &tape, &program, &step, PROFILE_RUNS, peaks)?;
+            let times = call_times(&self.ctx, &program, &step, PROFILE_RUNS)?;
+            let profile = Profile::from_times(&tape, &times, peaks);
             print(format!("{peaks}\n{profile}"))?;
         }
         if what.verify { self.with_batch(VERIFY_BATCH)?.verify() } else { Ok(()) }
@@ -117,9 +119,9 @@ impl Trainer {
         let fresh = parameters.initialize(self.config.seed, Initialization::PyTorch);
         parameters.write(&mut self.ctx, PARAMETERS, &fresh)?;
         let step = self.step_uniforms(1);
-        let checker = Checker::new(&mut self.ctx, &tape, step)?;
+        let verifier = Verifier::new(&mut self.ctx, &tape, step)?;
         let bar = indicatif::ProgressBar::new(tape.sections().len() as u64);
-        let outcome = checker.check(|done, _| bar.set_position(done as u64))?;
+        let outcome = verifier.verify(|done, _| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         match outcome {
             Ok(()) => print(format!(

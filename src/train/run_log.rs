@@ -7,7 +7,7 @@ use super::curves::Curves;
 use super::log_entry::LogEntry;
 use crate::Result;
 use crate::output::{EventWriter, JsonLines, Picture};
-use crate::tape::scaled;
+use crate::tape::inspect::scaled;
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::path::{Path, PathBuf};

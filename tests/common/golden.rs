@@ -2,7 +2,8 @@
 
 use degrain::gpu::Context;
 use degrain::nn::{GRADIENTS, PARAMETERS, Parameters, Weights};
-use degrain::tape::{Dtype, Program, Shape, Step, Tape, Tensor, tolerance};
+use degrain::tape::inspect::tolerance;
+use degrain::tape::{BufferOffset, Dtype, Program, Shape, Step, Tape, Tensor};
 use safetensors::tensor::SafeTensors;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +85,7 @@ impl Run {
         for (name, (shape, _)) in inputs {
             let x = t.named(name, *shape);
             if shape.dtype == Dtype::F32 {
-                t.watch_into(x, &format!("grad.{name}"), 0);
+                t.watch_into(x, BufferOffset::new(&format!("grad.{name}"), 0));
             }
             tensors.push(x);
         }

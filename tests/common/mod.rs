@@ -7,7 +7,7 @@ pub mod linear_network;
 pub mod run;
 
 use degrain::gpu::{BoundsChecks, Context, Gpu};
-use degrain::tape::Case;
+use degrain::tape::testing::Case;
 use std::cell::RefCell;
 
 /// How a device is opened.
@@ -61,5 +61,5 @@ pub fn context_with_tiles() -> Context {
 
 /// Runs one case forward and backward, twice, and compares it with its reference and with itself.
 pub fn check_case(ctx: &Context, case: &Case) -> Result<(), String> {
-    degrain::tape::check_case(ctx, case).map_err(|e| e.to_string())?.map_err(|m| m.to_string())
+    degrain::tape::testing::check_case(ctx, case).map_err(|e| e.to_string())?.map_err(|m| m.to_string())
 }

@@ -6,7 +6,7 @@ mod markdown;
 use commands::Kind;
 use degrain::gpu::Target;
 use degrain::ops::ALL;
-use degrain::tape::{Draw, Operator};
+use degrain::tape::testing::{Choices, Operator};
 use markdown::Document;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -190,7 +190,7 @@ fn operator_table_is_the_list_of_operators() {
 }
 
 fn row(name: &str, operator: &Operator) -> String {
-    let op = (operator.case)(&mut Draw::new(vec![])).op;
+    let op = (operator.case)(&mut Choices::new(vec![])).op;
     let gradient = match (op.differentiable(), op.updates().is_empty()) {
         (true, true) => "yes",
         (true, false) => "yes; updates state",
@@ -206,9 +206,9 @@ fn row(name: &str, operator: &Operator) -> String {
 
 /// Labels of the kernels that an operator's cases call on a kind of device.
 fn kernels(operator: &Operator, target: Target) -> BTreeSet<&'static str> {
-    let smallest = (operator.case)(&mut Draw::new(vec![]));
+    let smallest = (operator.case)(&mut Choices::new(vec![]));
     let cases = (operator.bench)().into_iter().chain([smallest]);
-    let labels = |case: degrain::tape::Case| {
+    let labels = |case: degrain::tape::testing::Case| {
         let trial = case.record(target, 1);
         trial.tape.calls().iter().map(|call| call.dispatch.entry.label).collect::<Vec<_>>()
     };

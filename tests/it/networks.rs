@@ -9,7 +9,9 @@ use degrain::nn::{
     SampleSize, UNet2d, UNet2dConfig, UpBlock, Vae, VaeConfig, Weights, state_dict,
 };
 use degrain::ops::add;
-use degrain::tape::{Checker, Fill, Program, STEP, Shape, Tape, Tensor, words};
+use degrain::tape::inspect::Verifier;
+use degrain::tape::testing::{Fill, TEST_STEP};
+use degrain::tape::{Program, Shape, Tape, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn plain(classes: Option<u32>) -> PlainUNet {
@@ -105,7 +107,7 @@ fn filled(ctx: &Context, t: &Tape, model: &dyn Model, time: &[f32]) -> Context {
     let mut ctx = ctx.fork();
     for (name, bytes) in t.buffer_sizes() {
         ctx.require(&name, bytes).unwrap();
-        let random = words(Shape::f32([(bytes / 4) as u32]), Fill::Normal(1.0), 9);
+        let random = Fill::Normal(1.0).words(Shape::f32([(bytes / 4) as u32]), 9);
         match name.as_str() {
             "time" => ctx.write(&name, 0, time).unwrap(),
             "labels" => ctx.write(&name, 0, &[1u32, 3, 0][..(bytes / 4).min(3) as usize]).unwrap(),
@@ -131,11 +133,11 @@ fn verify(ctx: &Context, model: &dyn Model, time: &[f32], record: impl FnOnce(&m
     let mut ctx = filled(ctx, &t, model, time);
     let numbers = model.parameters().slab().len();
     ctx.write(GRADIENTS, 0, &vec![f32::NAN; numbers]).unwrap();
-    let checker = Checker::new(&mut ctx, &t, STEP).unwrap();
-    if let Err(mismatch) = checker.check(|_, _| ()).unwrap() {
+    let verifier = Verifier::new(&mut ctx, &t, TEST_STEP).unwrap();
+    if let Err(mismatch) = verifier.verify(|_, _| ()).unwrap() {
         panic!("{}: {mismatch}", model.class());
     }
-    drop(checker);
+    drop(verifier);
     let gradients: Vec<f32> = ctx.read(GRADIENTS, 0, numbers).unwrap();
     for p in model.parameters().iter().filter(|p| !p.statistic) {
         assert!(gradients[p.range()].iter().all(|x| x.is_finite()), "{}: no gradient of {}", model.class(), p.name);
@@ -223,7 +225,7 @@ fn pass(network: &dyn Network, training: bool, count: u32, moved: f32) -> (Vec<f
     values[slab..].iter_mut().for_each(|x| *x += moved);
     network.parameters().write(&mut ctx, PARAMETERS, &values).unwrap();
     let program = Program::compile(&mut ctx, &t).unwrap();
-    program.run(&ctx, &STEP).unwrap();
+    program.run(&ctx, &TEST_STEP).unwrap();
     let after = network.parameters().read(&ctx, PARAMETERS).unwrap();
     (ctx.read("out", 0, t.shape(out).len()).unwrap(), after[slab..].to_vec())
 }

@@ -2,7 +2,9 @@
 
 use degrain::gpu::{BoundsChecks, Context, Gpu};
 use degrain::ops::{Activation, BatchNorm, GroupNorm};
-use degrain::tape::{Checker, Fill, Op, Shape, Step, Tape, Tensor, words};
+use degrain::tape::inspect::Verifier;
+use degrain::tape::testing::Fill;
+use degrain::tape::{Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 fn check_far_from_zero(ctx: &Context, op: Rc<dyn Op>, x: [u32; 4], others: &[Fill]) {
@@ -14,12 +16,12 @@ fn check_far_from_zero(ctx: &Context, op: Rc<dyn Op>, x: [u32; 4], others: &[Fil
     for (i, (shape, fill)) in all.enumerate() {
         let name = format!("input {i}");
         ctx.require(&name, shape.bytes()).unwrap();
-        ctx.write(&name, 0, &words(shape, fill, i as u64)).unwrap();
+        ctx.write(&name, 0, &fill.words(shape, i as u64)).unwrap();
         inputs.push(tape.named(&name, shape));
     }
     tape.apply_shared(op, &inputs);
-    let checker = Checker::new(&mut ctx, &tape, Step::default()).unwrap();
-    if let Err(mismatch) = checker.check(|_, _| ()).unwrap() {
+    let verifier = Verifier::new(&mut ctx, &tape, Step::default()).unwrap();
+    if let Err(mismatch) = verifier.verify(|_, _| ()).unwrap() {
         panic!("{mismatch}");
     }
 }

@@ -2,7 +2,9 @@
 
 use degrain::gpu::Target;
 use degrain::ops::{add, measure_peaks};
-use degrain::tape::{Peaks, Profile, Program, STEP, Shape, Tape};
+use degrain::tape::inspect::{Peaks, Profile, call_times};
+use degrain::tape::testing::TEST_STEP;
+use degrain::tape::{Program, Shape, Tape};
 
 #[test]
 fn a_profile_accounts_for_every_call() {
@@ -18,7 +20,8 @@ fn a_profile_accounts_for_every_call() {
     let sum = add(&mut tape, a, b);
     add(&mut tape, sum, b);
     let program = Program::compile(&mut ctx.fork(), &tape).expect("compiles");
-    let profile = Profile::measure(&ctx, &tape, &program, &STEP, 3, peaks).expect("profile");
+    let times = call_times(&ctx, &program, &TEST_STEP, 3).expect("times");
+    let profile = Profile::from_times(&tape, &times, peaks);
     let [row] = &profile.rows[..] else { panic!("one kernel, not {:?}", profile.rows) };
     assert_eq!((row.label, row.calls), ("add.forward", 2));
     assert_eq!((row.flops, row.bytes), (tape.summary().flops, tape.summary().bytes));

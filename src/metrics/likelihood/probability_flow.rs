@@ -25,7 +25,7 @@ use crate::metrics::padding::{ImagePadding, pixel_value};
 use crate::nn::Conditions;
 use crate::ops::{embedding, q_sample, scheduled_timesteps};
 use crate::rng::{key, philox};
-use crate::tape::{Program, Shape, Step, Tape, stream};
+use crate::tape::{BufferOffset, Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
 use std::f64::consts::{LN_2, TAU};
 
@@ -141,7 +141,7 @@ impl<'a> FlowLikelihood<'a> {
         let index = scheduled_timesteps(t, first, batch);
         let inputs = t.named(&named("inputs"), Shape::f32([1, 2]));
         let input = q_sample(t, x, x, inputs, index);
-        t.watch_into(input, &named("gradient"), 0);
+        t.watch_into(input, BufferOffset::new(&named("gradient"), 0));
         let time = match model.network.time_width() {
             0 => None,
             width => {

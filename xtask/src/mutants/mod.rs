@@ -12,7 +12,7 @@ mod tokens;
 
 use degrain::gpu::{Context, Shader, Target};
 use degrain::ops;
-use degrain::tape::{Case, Draw, check_case};
+use degrain::tape::testing::{Case, Choices, check_case};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -84,7 +84,7 @@ impl Shaders {
         let (draws, most) = if prelude { (2, usize::MAX) } else { (DRAWS, CASES) };
         for draw in &self.draws[..draws] {
             for (_, operator) in ops::ALL {
-                let case = (operator.case)(&mut Draw::new(draw.clone()));
+                let case = (operator.case)(&mut Choices::new(draw.clone()));
                 let trial = case.record(target, 1);
                 if trial.tape.calls().iter().any(|call| concerned(call.dispatch.entry.shader)) {
                     cases.push(case);

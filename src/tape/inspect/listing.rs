@@ -1,40 +1,42 @@
-//! A record in words and numbers, before anything runs: what `--listing` and `--dry-run` print. Needs no GPU.
+//! A tape in words and numbers, as `--listing` and `--dry-run` print it. Needs no GPU.
 
-use super::memory_plan::{Plan, PlanOptions};
-use super::record::{Call, Storage, Tape, Tensor};
 use crate::gpu::Access;
+use crate::tape::memory_plan::{Plan, PlanOptions};
+use crate::tape::record::{Call, Tape};
+use crate::tape::tensor::{BufferOffset, Storage, Tensor};
 use std::collections::HashSet;
 use std::fmt::{self, Write};
 
-/// What a record will need and do.
+/// What a program of a tape will do, and the memory it will need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Kernel calls.
     pub calls: usize,
-    /// Distinct pipelines: kernels with their constants, each of which is compiled once.
+    /// Distinct pipelines: kernels with their constants. Each is compiled once.
     pub pipelines: usize,
-    /// Floating-point operations, as the field counts them.
+    /// Floating-point operations. A multiply-add counts as two.
     pub flops: u64,
     /// Bytes that the calls read and write.
     pub bytes: u64,
-    /// Slot buffers, and their bytes.
+    /// Transient buffers (slots).
     pub slots: usize,
-    /// Bytes of the slot buffers.
+    /// Bytes of the transient buffers.
     pub slot_bytes: u64,
-    /// Bytes that the slots' tenants would need if they shared nothing.
+    /// Bytes that the transient tensors would need without sharing.
     pub unshared_bytes: u64,
-    /// Bytes of named memory: parameters, optimizer state, data.
-    pub memory_bytes: u64,
+    /// Bytes of the named buffers: parameters, optimizer state, data.
+    pub named_bytes: u64,
 }
 
 impl Tape {
-    /// Bytes that a call moves if each operand is read or written once; what is read and written counts twice.
+    /// Bytes that a call moves if each operand is read or written once. An operand that is read and
+    /// written counts twice.
     pub fn bytes(&self, call: &Call) -> u64 {
         let operands = call.dispatch.operands.iter().zip(call.dispatch.entry.bindings);
         operands.map(|(&x, b)| self.shape(x).bytes() * if b.access == Access::ReadWrite { 2 } else { 1 }).sum()
     }
 
-    /// The record in numbers.
+    /// The tape in numbers.
     pub fn summary(&self) -> Summary {
         let plan = self.plan(PlanOptions::default());
         let constants = |call: &Call| call.dispatch.constants.iter().map(|c| c.to_bits()).collect::<Vec<_>>();
@@ -48,11 +50,12 @@ impl Tape {
             slots: plan.slots.len(),
             slot_bytes: plan.slots.iter().sum(),
             unshared_bytes: plan.unshared,
-            memory_bytes: self.buffer_sizes().values().sum(),
+            named_bytes: self.buffer_sizes().values().sum(),
         }
     }
 
-    /// The record call by call (number, kernel, workgroups, FLOPs, bytes, operands with shape and place), and its summary.
+    /// One line per call (number, kernel, workgroups, FLOPs, bytes, operands with shape and buffer),
+    /// then the summary.
     pub fn listing(&self) -> String {
         let plan = self.plan(PlanOptions::default());
         let width = self.calls.iter().map(|call| call.dispatch.entry.label.len()).max().unwrap_or(0);
@@ -67,23 +70,24 @@ impl Tape {
                 .zip(call.dispatch.entry.bindings)
                 .map(|(&operand, binding)| {
                     let sign = if binding.access == Access::Read { "" } else { ">" };
-                    format!("{sign}{} {} {}", binding.name, self.shape(operand), self.where_is(&plan, operand))
+                    format!("{sign}{} {} {}", binding.name, self.shape(operand), self.location(&plan, operand))
                 })
                 .collect();
-            let (flops, bytes) = (scaled(call.flops as f64, "FLOP"), scaled(self.bytes(call) as f64, "B"));
-            let (label, operands) = (call.dispatch.entry.label, operands.join(", "));
+            let label = call.dispatch.entry.label;
+            let flops = scaled(call.flops as f64, "FLOP");
+            let bytes = scaled(self.bytes(call) as f64, "B");
+            let operands = operands.join(", ");
             let line = writeln!(text, "{number:5}  {label:width$} {grid:>12} {flops:>12} {bytes:>10}   {operands}");
             line.expect("writing to a string does not fail");
         }
         text + &self.summary().to_string()
     }
 
-    fn where_is(&self, plan: &Plan, x: Tensor) -> String {
-        let root = self.root(x);
-        match &self.tensors[root.0 as usize].storage {
-            Storage::Named { name, offset: 0 } => name.to_string(),
-            Storage::Named { name, offset } => format!("{name}+{offset}"),
-            _ => plan.slot_of.get(&root).map_or("nowhere".into(), |slot| format!("#{slot}")),
+    fn location(&self, plan: &Plan, x: Tensor) -> String {
+        match &self.root_info(x).storage {
+            Storage::Named(BufferOffset { buffer, offset: 0 }) => buffer.to_string(),
+            Storage::Named(BufferOffset { buffer, offset }) => format!("{buffer}+{offset}"),
+            _ => plan.slot_of.get(&self.root(x)).map_or("nowhere".into(), |slot| format!("#{slot}")),
         }
     }
 }
@@ -94,9 +98,10 @@ impl fmt::Display for Summary {
         let bytes = |bytes: u64| scaled(bytes as f64, "B");
         let flops = scaled(self.flops as f64, "FLOP");
         writeln!(f, "{calls} calls of {pipelines} pipelines: {flops}, {} read and written", bytes(self.bytes))?;
-        let (shared, unshared) = (bytes(self.slot_bytes), bytes(self.unshared_bytes));
-        writeln!(f, "{slots} slots of {shared} together (unshared: {unshared})")?;
-        writeln!(f, "{} of named memory", bytes(self.memory_bytes))
+        let shared = bytes(self.slot_bytes);
+        let unshared = bytes(self.unshared_bytes);
+        writeln!(f, "{slots} transient buffers, {shared} in total (without sharing: {unshared})")?;
+        writeln!(f, "{} in named buffers", bytes(self.named_bytes))
     }
 }
 
@@ -144,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_names_every_operand_with_its_place() {
+    fn listing_names_every_operand_with_its_buffer() {
         let mut t = Tape::new(Target::DISCRETE_GPU);
         let shape = Shape::f32([1000]);
         let (x, a, b) = (t.view("data", 256, shape), t.transient(shape), t.transient(shape));
@@ -159,16 +164,16 @@ mod tests {
             2  made_up.forward            3   2.50 MFLOP    8.03 kB   \
             x [1000] data+256, >y [1000] #0, >sum [2, 2] sums\n\
             3 calls of 2 pipelines: 2.50 MFLOP, 24.1 kB read and written\n\
-            2 slots of 8.00 kB together (unshared: 8.00 kB)\n\
-            4.27 kB of named memory\n";
+            2 transient buffers, 8.00 kB in total (without sharing: 8.00 kB)\n\
+            4.27 kB in named buffers\n";
         assert_eq!(t.listing(), expected);
     }
 
     #[test]
-    fn numbers_keep_three_digits() {
-        let said = |v| scaled(v, "B");
-        assert_eq!([0.0, 7.0, 999.0].map(said), ["0 B", "7 B", "999 B"]);
-        assert_eq!([999.9, 1234.0, 56_789.0, 999_960.0].map(said), ["1.00 kB", "1.23 kB", "56.8 kB", "1.00 MB"]);
-        assert_eq!([123.4e9, 2e15].map(said), ["123 GB", "2000 TB"]);
+    fn scaled_numbers_keep_three_digits() {
+        let text = |v| scaled(v, "B");
+        assert_eq!([0.0, 7.0, 999.0].map(text), ["0 B", "7 B", "999 B"]);
+        assert_eq!([999.9, 1234.0, 56_789.0, 999_960.0].map(text), ["1.00 kB", "1.23 kB", "56.8 kB", "1.00 MB"]);
+        assert_eq!([123.4e9, 2e15].map(text), ["123 GB", "2000 TB"]);
     }
 }

@@ -1,0 +1,118 @@
+//! A case on a tape, and its comparison with the reference.
+
+use super::case::Case;
+use super::fill::Fill;
+use crate::Result;
+use crate::gpu::{Context, Target};
+use crate::tape::inspect::{Mismatch, Verifier};
+use crate::tape::record::Tape;
+use crate::tape::shape::{Dtype, Shape};
+use crate::tape::step::Step;
+use crate::tape::tensor::Tensor;
+
+/// The step that cases run with.
+pub const TEST_STEP: Step = Step {
+    seed_low: 1234,
+    seed_high: 99,
+    index: 3,
+    epoch: 2,
+    position: 5,
+    first_image: 7,
+    learning_rate: 1e-2,
+    first_correction: 3.5,
+    second_correction: 30.0,
+    ema_decay: 0.9,
+    guidance: 2.0,
+    reserved: 0.0,
+};
+
+/// A case on a tape. If the operator is differentiable, backward starts from a random gradient of
+/// its first output.
+pub struct RecordedCase {
+    /// The tape.
+    pub tape: Tape,
+    /// What the operator computes: its outputs, the gradients of its inputs, and the inputs it
+    /// updates.
+    pub results: Vec<Tensor>,
+    inputs: Vec<Input>,
+}
+
+struct Input {
+    /// Name of its buffer.
+    name: String,
+    shape: Shape,
+    fill: Fill,
+    seed: u64,
+}
+
+impl Case {
+    /// Records the case with `passes` backward passes. The first stores the gradients, later ones add
+    /// to them.
+    pub fn record(&self, target: Target, passes: usize) -> RecordedCase {
+        let mut tape = Tape::new(target);
+        let describe = |(&(shape, fill), seed): (&(Shape, Fill), u64)| {
+            let name = format!("input {seed}");
+            Input { name, shape, fill, seed }
+        };
+        let mut inputs: Vec<Input> = self.inputs.iter().zip(0..).map(describe).collect();
+        let given: Vec<Tensor> = inputs.iter().map(|input| tape.named(&input.name, input.shape)).collect();
+        let differentiable = self.op.differentiable();
+        let fixed = |i: &usize| self.op.constants().contains(i) || self.op.updates().contains(i);
+        let watched: Vec<usize> =
+            (0..given.len()).filter(|i| differentiable && !fixed(i) && self.inputs[*i].0.dtype == Dtype::F32).collect();
+        watched.iter().for_each(|&i| tape.watch(given[i]));
+        let mut results = tape.apply_shared(self.op.clone(), &given);
+        if differentiable {
+            let y = results[0];
+            let shape = tape.shape(y);
+            inputs.push(Input { name: "dy".into(), shape, fill: Fill::Normal(1.0), seed: 77 });
+            let dy = tape.named("dy", shape);
+            (0..passes).for_each(|_| tape.backward(y, dy));
+            results.extend(watched.iter().map(|&i| match tape.gradient(given[i]) {
+                Some(dx) => dx,
+                None => panic!("{:?} gives no gradient to its differentiable input {i}", self.op),
+            }));
+        }
+        results.extend(self.op.updates().iter().map(|&i| given[i]));
+        RecordedCase { tape, results, inputs }
+    }
+}
+
+impl RecordedCase {
+    /// Makes and fills the named buffers of the inputs.
+    pub fn fill(&self, ctx: &mut Context) -> Result<()> {
+        for Input { name, shape, fill, seed } in &self.inputs {
+            ctx.require(name, shape.bytes())?;
+            ctx.write(name, 0, &fill.words(*shape, *seed))?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a case forward, and twice backward from a random gradient of its first output: the first pass
+/// stores the gradients, the second adds to them. Compares the results with the reference, and a
+/// second run with the first bit for bit.
+///
+/// # Errors
+/// The outer error is the device's. The inner one is a mismatch.
+pub fn check_case(ctx: &Context, case: &Case) -> Result<std::result::Result<(), Mismatch>> {
+    let mut bits: Vec<Vec<Vec<u32>>> = Vec::new();
+    for _ in 0..2 {
+        let recorded = case.record(ctx.target(), 2);
+        let mut ctx = ctx.fork();
+        recorded.fill(&mut ctx)?;
+        let verifier = Verifier::new(&mut ctx, &recorded.tape, TEST_STEP)?;
+        if let Err(mismatch) = verifier.verify(|_, _| ())? {
+            return Ok(Err(mismatch));
+        }
+        bits.push(recorded.results.iter().map(|&x| verifier.bits(x)).collect::<Result<_>>()?);
+    }
+    if bits[0] != bits[1] {
+        let what = "two runs differ in their bits".into();
+        let operator = format!("{:?} of {:?}", case.op, case.inputs);
+        let recorded = case.record(ctx.target(), 2);
+        let kernels: Vec<&str> = recorded.tape.calls().iter().map(|call| call.dispatch.entry.label).collect();
+        return Ok(Err(Mismatch { operator, kernels: kernels.join(", "), what }));
+    }
+    Ok(Ok(()))
+}
