@@ -24,6 +24,7 @@
 //! does (shapes that do not fit) is a panic at the caller's line.
 #![warn(missing_docs)]
 
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
 pub mod diffusion;

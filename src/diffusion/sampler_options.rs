@@ -1,18 +1,18 @@
 //! What can be asked of samplers.
 
 use crate::{Error, Result};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// Variance of the noise that DDPM adds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", value(rename_all = "snake_case"))]
 pub enum Variance {
     /// That of the posterior: right if the data were one point. `fixed_small_log` is another way to compute the same.
     #[default]
     #[serde(alias = "fixed_small_log")]
-    #[value(alias = "fixed_small_log")]
+    #[cfg_attr(feature = "cli", value(alias = "fixed_small_log"))]
     FixedSmall,
     /// beta_t: right if the data were N(0, 1). Only for (nearly) all time steps.
     FixedLarge,
@@ -21,40 +21,41 @@ pub enum Variance {
 }
 
 /// What can be asked of a sampler; a sampler refuses what it does not have. The names are those of diffusers where it has the option.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerOptions {
     /// DDPM: variance of the noise
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long = "variance", value_enum)]
+    #[cfg_attr(feature = "cli", arg(long = "variance", value_enum))]
     pub variance_type: Option<Variance>,
     /// DDIM: 0 for none of DDPM's noise, 1 for all
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long, allow_negative_numbers = true)]
+    #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub eta: Option<f64>,
     /// DDIM: whether the last step goes to the image (true) or only to time step 0
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long)]
+    #[cfg_attr(feature = "cli", arg(long))]
     pub set_alpha_to_one: Option<bool>,
     /// DDIM: whether the noise is computed anew from the clipped image (diffusers' default is false)
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long)]
+    #[cfg_attr(feature = "cli", arg(long))]
     pub use_clipped_model_output: Option<bool>,
     /// Heun: noise added before each step, as S_churn of Karras et al. 2022 (0: none)
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long, allow_negative_numbers = true)]
+    #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub churn: Option<f64>,
     /// Predictor-corrector: signal-to-noise ratio of the Langevin steps
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long, allow_negative_numbers = true)]
+    #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub snr: Option<f64>,
     /// ODE: relative tolerance
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long, allow_negative_numbers = true)]
+    #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub rtol: Option<f64>,
     /// ODE: absolute tolerance
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[arg(long, allow_negative_numbers = true)]
+    #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub atol: Option<f64>,
 }
 

@@ -8,22 +8,23 @@ use super::spacing::Spacing;
 use crate::{Error, Result};
 
 /// What is asked for; the rest is the checkpoint's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, clap::Args)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
 pub struct SamplingOptions {
     /// Scale of classifier-free guidance; 1 is none. The run's unless given, or 2 where the model has a null class
-    #[arg(long, allow_negative_numbers = true)]
+    #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub guidance: Option<f32>,
     /// How noise becomes an image; as the run drew its samples unless given
-    #[arg(long, value_enum)]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub sampler: Option<SamplerName>,
     /// Steps; the run's unless given, or 50
-    #[arg(long)]
+    #[cfg_attr(feature = "cli", arg(long))]
     pub steps: Option<u32>,
     /// Its options.
-    #[command(flatten)]
+    #[cfg_attr(feature = "cli", command(flatten))]
     pub options: SamplerOptions,
     /// Spacing of the time steps; the checkpoint's unless given
-    #[arg(long, value_enum)]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub spacing: Option<Spacing>,
 }
 

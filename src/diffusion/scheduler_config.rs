@@ -12,7 +12,6 @@ use super::schedule::{BetaRange, BetaSchedule, NoiseSchedule};
 use super::spacing::Spacing;
 use crate::files::write_atomically;
 use crate::{Error, Result};
-use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -139,15 +138,13 @@ impl SchedulerConfig {
     /// The config as diffusers reads it. What a step of its sampler takes as an argument (eta) has no key, and a sampler without a class of its
     /// own is written as [`SamplerName::Ddpm`].
     pub fn to_json(&self) -> String {
-        let spelled =
-            |value: Option<clap::builder::PossibleValue>| value.map_or(Value::Null, |value| value.get_name().into());
         let mut map = Map::new();
         let mut put = |key: &str, value: Value| map.insert(key.into(), value);
         put("_class_name", self.sampler.class().into());
         put("_diffusers_version", "0.42.1".into());
         put("num_train_timesteps", self.steps.into());
-        put("prediction_type", spelled(self.prediction.to_possible_value()));
-        put("timestep_spacing", spelled(self.spacing.to_possible_value()));
+        put("prediction_type", json!(self.prediction));
+        put("timestep_spacing", json!(self.spacing));
         put("steps_offset", self.steps_offset.into());
         put("clip_sample", self.clip.is_some().into());
         put("clip_sample_range", short(self.clip.unwrap_or(1.0)));

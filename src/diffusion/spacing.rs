@@ -1,13 +1,13 @@
 //! Which time steps a sampler visits when it takes fewer than the model was trained with.
 
 use crate::{Error, Result};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// How the visited time steps are spread over 0 .. T-1 (Lin et al. 2023, table 2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", value(rename_all = "snake_case"))]
 pub enum Spacing {
     /// Multiples of T/n (rounded down), plus an offset: 50 of 1000 are 980, 960 .. 0.
     #[default]

@@ -9,6 +9,7 @@ mod context;
 mod cost;
 pub mod evaluation;
 mod feature_cache;
+#[cfg(feature = "cli")]
 pub mod html;
 mod likelihoods;
 mod memorization;

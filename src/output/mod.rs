@@ -7,15 +7,20 @@ pub mod apng;
 pub mod grid;
 pub mod images;
 pub mod jsonl;
+#[cfg(feature = "cli")]
 mod legend;
 pub mod npz;
+#[cfg(feature = "cli")]
 pub mod plot;
+pub(crate) mod progress;
 pub mod strip;
 pub mod tensorboard;
+#[cfg(feature = "cli")]
 mod ticks;
 
 pub use grid::{Layout, stack};
 pub use images::{Images, Picture};
 pub use jsonl::JsonLines;
+#[cfg(feature = "cli")]
 pub use plot::Plot;
 pub use tensorboard::EventWriter;

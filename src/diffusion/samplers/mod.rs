@@ -11,7 +11,6 @@ mod reverse_sde;
 
 use super::sampler::{Sampler, SamplerOptions};
 use crate::Result;
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 macro_rules! samplers {
@@ -19,9 +18,10 @@ macro_rules! samplers {
         $(mod $name; pub use $name::$type;)*
 
         /// The samplers by name.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
         #[serde(rename_all = "snake_case")]
-        #[value(rename_all = "snake_case")]
+        #[cfg_attr(feature = "cli", value(rename_all = "snake_case"))]
         pub enum SamplerName {
             $($(#[$meta])* $type,)*
         }

@@ -22,11 +22,11 @@ use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Padding, relu};
 use crate::tape::{Tape, Tensor};
 use crate::{Error, Result};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// How maps are halved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum DownsampleType {
     /// By a convolution of 3x3 with stride 2.

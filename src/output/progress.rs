@@ -1,0 +1,65 @@
+//! Progress bars on a terminal. Without the feature `cli` every bar is hidden, and the callers print
+//! lines instead, as they do where there is no terminal.
+
+use std::time::Duration;
+
+#[cfg(feature = "cli")]
+pub use indicatif::ProgressBar;
+
+/// A bar with a template of indicatif.
+#[cfg(feature = "cli")]
+pub fn progress_bar(length: u64, template: &str) -> ProgressBar {
+    let style = indicatif::ProgressStyle::with_template(template);
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
+}
+
+/// A hidden bar.
+#[cfg(not(feature = "cli"))]
+pub struct ProgressBar {
+    length: u64,
+}
+
+#[cfg(not(feature = "cli"))]
+pub fn progress_bar(length: u64, _template: &str) -> ProgressBar {
+    ProgressBar { length }
+}
+
+#[cfg(not(feature = "cli"))]
+impl ProgressBar {
+    pub fn is_hidden(&self) -> bool {
+        true
+    }
+
+    pub fn length(&self) -> Option<u64> {
+        Some(self.length)
+    }
+
+    pub fn set_position(&self, _position: u64) {}
+
+    pub fn set_message(&self, _message: impl Into<String>) {}
+
+    pub fn println(&self, _line: &str) {}
+
+    pub fn abandon(&self) {}
+
+    pub fn finish_and_clear(&self) {}
+}
+
+/// A duration as `HH:MM:SS`, with days in front if there are any: `2d 03:04:05`.
+pub fn clock(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let days = seconds / 86_400;
+    let prefix = if days > 0 { format!("{days}d ") } else { String::new() };
+    format!("{prefix}{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_writes_days_only_if_there_are_any() {
+        assert_eq!(clock(Duration::from_secs(3723)), "01:02:03");
+        assert_eq!(clock(Duration::from_secs(2 * 86_400 + 59)), "2d 00:00:59");
+    }
+}
