@@ -2,68 +2,68 @@
 
 use crate::diffusion::{SamplerName, SamplingOptions};
 use crate::{Error, Result};
-use clap::ValueEnum;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Options of an evaluation.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
 pub struct EvalOptions {
     /// Folder of the data set [default: the run's]
-    #[arg(long, value_name = "FOLDER")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER"))]
     pub data: Option<PathBuf>,
     /// Classifier checkpoint that extracts the features, made by `train --preset classifier
     /// --noise-aware false`
-    #[arg(long, value_name = "FOLDER", default_value = "data/feature-extractor")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER", default_value = "data/feature-extractor"))]
     pub feature_extractor: PathBuf,
     /// Folder that caches the features of data sets
-    #[arg(long, value_name = "FOLDER", default_value = "runs/features")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER", default_value = "runs/features"))]
     pub feature_cache: PathBuf,
     /// Folder for evaluation.json and the pictures [default: `evaluation` in the run folder]
-    #[arg(long, value_name = "FOLDER")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER"))]
     pub out: Option<PathBuf>,
     /// Number of samples; with --samples, all images of the file are used
-    #[arg(long, default_value_t = 10_000)]
+    #[cfg_attr(feature = "cli", arg(long, default_value_t = 10_000))]
     pub count: u32,
     /// Options of the sampler.
-    #[command(flatten)]
+    #[cfg_attr(feature = "cli", command(flatten))]
     pub sampling: SamplingOptions,
     /// Random seed
-    #[arg(long, default_value_t = 0)]
+    #[cfg_attr(feature = "cli", arg(long, default_value_t = 0))]
     pub seed: u64,
     /// Batch size
-    #[arg(long, default_value_t = 64)]
+    #[cfg_attr(feature = "cli", arg(long, default_value_t = 64))]
     pub batch: u32,
     /// Save the samples as npz (arr_0: u8 N x H x W x C, arr_1: classes)
-    #[arg(long, value_name = "FILE")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "FILE"))]
     pub save_samples: Option<PathBuf>,
     /// Unconditional samples for the class balance of a conditional model [default: a quarter of
     /// --count]
-    #[arg(long, value_name = "COUNT")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT"))]
     pub balance_count: Option<u32>,
     /// Training steps of the classifier for the classification accuracy score; 0 skips the score
-    #[arg(long, value_name = "STEPS", default_value_t = 600)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "STEPS", default_value_t = 600))]
     pub cas_steps: u32,
     /// Images of each split for bits per dimension; 0 skips them [default: 1000, or 64 for
     /// processes in continuous time]
-    #[arg(long, value_name = "COUNT")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT"))]
     pub likelihood_images: Option<u32>,
     /// Random time steps per image (discrete processes) or latents per image (autoencoders)
     /// [default: 8 or 64]
-    #[arg(long, value_name = "COUNT")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT"))]
     pub likelihood_draws: Option<u32>,
     /// Tolerance of the ODE solver for the likelihood of processes in continuous time
-    #[arg(long, value_name = "TOLERANCE", default_value_t = 1e-3)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "TOLERANCE", default_value_t = 1e-3))]
     pub likelihood_tolerance: f64,
     /// Samples whose nearest training images are searched
-    #[arg(long, value_name = "COUNT", default_value_t = 500)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT", default_value_t = 500))]
     pub nearest_count: u32,
     /// More samplers to measure the Frechet distance of: SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE,
     /// separated by commas
-    #[arg(long, value_name = "SAMPLERS", value_delimiter = ',')]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SAMPLERS", value_delimiter = ','))]
     pub sweep: Vec<SweepSpec>,
     /// Number of samples for each --sweep entry
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT", default_value_t = 1_000))]
     pub sweep_count: u32,
 }
 
@@ -88,7 +88,11 @@ impl FromStr for SweepSpec {
         let steps = parts.next().ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
         let guidance = parts.next().map(|guidance| guidance.parse().map_err(|_| wrong())).transpose()?;
         match parts.next() {
-            None => Ok(SweepSpec { sampler: SamplerName::from_str(sampler, false)?, steps, guidance }),
+            None => {
+                let known = SamplerName::ALL.iter().find(|known| known.name() == sampler);
+                let sampler = *known.ok_or_else(|| format!("there is no sampler `{sampler}`"))?;
+                Ok(SweepSpec { sampler, steps, guidance })
+            }
             Some(_) => Err(wrong()),
         }
     }

@@ -1,10 +1,10 @@
 //! Progress of long operations: a bar on a terminal, and one line per operation elsewhere.
 
-use indicatif::ProgressStyle;
+use crate::output::progress::{self, progress_bar};
 
 /// The progress bar of one operation. It disappears when it is dropped.
 pub(super) struct ProgressBar {
-    bar: indicatif::ProgressBar,
+    bar: progress::ProgressBar,
 }
 
 /// Resolution of the bar.
@@ -13,9 +13,7 @@ const STEPS: f64 = 1000.0;
 impl ProgressBar {
     /// Starts an operation, described by `message`.
     pub fn new(message: &str) -> ProgressBar {
-        let bar = indicatif::ProgressBar::new(STEPS as u64);
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta_precise} left  {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = progress_bar(STEPS as u64, "{bar:30} {percent:>3} %  {eta_precise} left  {msg}");
         bar.set_message(message.to_string());
         if bar.is_hidden() {
             eprintln!("{message}");

@@ -9,7 +9,6 @@ use crate::Result;
 use crate::gpu::Context;
 use crate::rng::{key, normal, philox, uniform};
 use crate::tape::{BufferOffset, Shape, Tape, Tensor, stream};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// Name of the buffer of the parameters, updated by training.
@@ -42,13 +41,14 @@ pub enum Initial {
 }
 
 /// Initialization of a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", value(rename_all = "snake_case"))]
 pub enum Initialization {
     /// PyTorch's default for every layer.
     #[serde(rename = "pytorch")]
-    #[value(name = "pytorch")]
+    #[cfg_attr(feature = "cli", value(name = "pytorch"))]
     PyTorch,
     /// The same, except that the last layer of every residual branch and of the model is zero:
     /// blocks start as the identity and the model's output as zero (Ho et al. 2020).

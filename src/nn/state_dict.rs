@@ -5,7 +5,7 @@
 use super::parameters::Parameters;
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Problems of a file that are named before the rest is only counted.
@@ -84,7 +84,8 @@ pub fn to_bytes(parameters: &Parameters, slab: &[f32]) -> Vec<u8> {
         let view = TensorView::new(Dtype::F32, shape, data).expect("shape and data come from one parameter");
         (parameter.name.clone(), view)
     };
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    // Without std, safetensors takes the map of another crate: its type is inferred.
+    let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
     safetensors::serialize(parameters.iter().map(view), Some(metadata)).expect("names and shapes have a form in JSON")
 }
 

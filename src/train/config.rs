@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Size of the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Size {
     /// Trains in minutes on two CPU cores.
@@ -32,7 +33,8 @@ impl std::fmt::Display for Size {
 }
 
 /// Learning rate schedule after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum LrSchedule {
     /// Constant.
@@ -42,7 +44,8 @@ pub enum LrSchedule {
 }
 
 /// Network architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkName {
     /// The U-Net of DDPM, as in diffusers.
@@ -58,7 +61,8 @@ pub enum NetworkName {
 }
 
 /// Whether images are flipped horizontally at random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum RandomFlip {
     /// If the data set allows it: photographs do, digits do not.
@@ -70,7 +74,8 @@ pub enum RandomFlip {
 }
 
 /// Where the images are stored during training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum Storage {
     /// On the device if they fit, otherwise streamed.
@@ -93,12 +98,13 @@ macro_rules! settings {
         /// let both = given.or(others);
         /// assert_eq!((both.steps, both.size, both.batch), (Some(100), Some(Size::Tiny), None));
         /// ```
-        #[derive(Clone, Debug, Default, Serialize, Deserialize, clap::Args)]
+        #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+        #[cfg_attr(feature = "cli", derive(clap::Args))]
         #[serde(deny_unknown_fields)]
         pub struct Settings {
             $(
                 $(#[doc = $doc])+
-                #[arg(long, $($($arg)*)?)]
+                #[cfg_attr(feature = "cli", arg(long, $($($arg)*)?))]
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*
@@ -464,6 +470,7 @@ mod tests {
     }
 
     /// The names on the right are settings.
+    #[cfg(feature = "cli")]
     #[test]
     fn renamed_settings_exist() {
         for (old, new) in RENAMED {

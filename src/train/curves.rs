@@ -16,6 +16,13 @@ pub struct Curves {
 }
 
 impl Curves {
+    /// The curves of these log entries.
+    pub fn new(entries: &[LogEntry]) -> Curves {
+        let mut curves = Curves::default();
+        entries.iter().for_each(|entry| curves.add(entry));
+        curves
+    }
+
     /// Adds the points of a log entry.
     pub fn add(&mut self, entry: &LogEntry) {
         let step = f64::from(entry.step());

@@ -5,6 +5,7 @@ use super::trainer::Trainer;
 use crate::files::print;
 use crate::nn::{Initialization, PARAMETERS};
 use crate::ops::measure_peaks;
+use crate::output::progress::progress_bar;
 use crate::tape::Program;
 use crate::tape::inspect::{Profile, Verifier, call_times};
 use crate::{Error, Result};
@@ -120,7 +121,7 @@ impl Trainer {
         parameters.write(&mut self.ctx, PARAMETERS, &fresh)?;
         let step = self.step_uniforms(1);
         let verifier = Verifier::new(&mut self.ctx, &tape, step)?;
-        let bar = indicatif::ProgressBar::new(tape.sections().len() as u64);
+        let bar = progress_bar(tape.sections().len() as u64, "{wide_bar} {pos}/{len}");
         let outcome = verifier.verify(|done, _| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         match outcome {

@@ -6,6 +6,7 @@
 mod buffers;
 mod clock;
 mod config;
+#[cfg(feature = "cli")]
 mod curves;
 mod data_loader;
 mod device_log;
@@ -21,6 +22,7 @@ mod run_log;
 mod sample_grids;
 mod step_tapes;
 mod step_uniforms;
+#[cfg(feature = "cli")]
 mod stopping;
 mod trainer;
 mod training_state;
@@ -32,5 +34,6 @@ pub use inspect::Inspection;
 pub use log_entry::{LogEntry, Metric};
 pub use objective::{Batch, BitsPerDim, Generative, Loss, Objective, SampleRequest, Tables, ValidationMetric};
 pub use run::Outcome;
+#[cfg(feature = "cli")]
 pub use stopping::on_interrupt;
 pub use trainer::Trainer;

@@ -3,12 +3,13 @@
 
 use super::clock::{Progress, Throughput};
 use super::config::Config;
+#[cfg(feature = "cli")]
 use super::curves::Curves;
 use super::log_entry::LogEntry;
 use crate::Result;
+use crate::output::progress::{ProgressBar, clock, progress_bar};
 use crate::output::{EventWriter, JsonLines, Picture};
 use crate::tape::inspect::scaled;
-use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ pub struct RunLog<'a> {
     folder: PathBuf,
     lines: JsonLines,
     events: EventWriter,
+    #[cfg(feature = "cli")]
     curves: Curves,
     bar: ProgressBar,
     printed: Instant,
@@ -53,20 +55,20 @@ impl<'a> RunLog<'a> {
         flops: u64,
         on_entry: &'a mut dyn FnMut(&LogEntry),
     ) -> Result<RunLog<'a>> {
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps  {msg}");
-        let bar = ProgressBar::new(u64::from(config.steps))
-            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = progress_bar(u64::from(config.steps), "{bar:30} {pos}/{len} steps  {msg}");
         bar.set_position(u64::from(start.step));
         bar.set_message("the first step takes longest");
         let mut lines = JsonLines::open(&folder.join("log.jsonl"))?;
-        let mut curves = Curves::default();
-        for entry in lines.keep_while(|entry: &LogEntry| entry.step() <= start.step)? {
-            curves.add(&entry);
-        }
+        let earlier = lines.keep_while(|entry: &LogEntry| entry.step() <= start.step)?;
+        #[cfg(feature = "cli")]
+        let curves = Curves::new(&earlier);
+        #[cfg(not(feature = "cli"))]
+        drop(earlier);
         Ok(RunLog {
             folder: folder.into(),
             lines,
             events: EventWriter::create(folder)?,
+            #[cfg(feature = "cli")]
             curves,
             bar,
             printed: Instant::now(),
@@ -103,6 +105,7 @@ impl<'a> RunLog<'a> {
         for (tag, value) in entry.scalars() {
             self.events.scalar(u64::from(entry.step()), tag, value as f32)?;
         }
+        #[cfg(feature = "cli")]
         self.curves.add(entry);
         self.lines.append(entry)?;
         self.status.add(entry);
@@ -132,13 +135,15 @@ impl<'a> RunLog<'a> {
         self.events.image(u64::from(step), grid.tag, &grid.picture)
     }
 
-    /// Plots the curves, and ends the progress bar.
+    /// Ends the progress bar and, with the feature `cli`, plots the curves.
     ///
     /// # Errors
     /// A full disk.
     pub fn finish(self) -> Result<()> {
         self.bar.abandon();
-        self.curves.save(&self.folder)
+        #[cfg(feature = "cli")]
+        self.curves.save(&self.folder)?;
+        Ok(())
     }
 
     /// Prints a line above the progress bar.
@@ -227,7 +232,7 @@ impl std::fmt::Display for Status {
             parts.push(format!("{}{share}", scaled(speed, "FLOP/s")));
         }
         if let Some(time) = self.throughput.time_for(self.steps.saturating_sub(self.step)) {
-            parts.push(format!("{} left", FormattedDuration(Duration::from_secs(time.as_secs()))));
+            parts.push(format!("{} left", clock(Duration::from_secs(time.as_secs()))));
         }
         f.write_str(&parts.join("  "))
     }

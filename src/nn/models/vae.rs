@@ -20,16 +20,16 @@ use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Conv2d, Padding, upsample};
 use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// Added to variances.
 const EPS: f32 = 1e-5;
 
 /// Distribution of a pixel, given the decoder's output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
+#[cfg_attr(feature = "cli", value(rename_all = "snake_case"))]
 pub enum Likelihood {
     /// Bernoulli with a logit.
     Bernoulli,
