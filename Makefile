@@ -33,8 +33,9 @@ tint: $(TINT) ## compile every linked shader with Tint, the WGSL compiler of Chr
 swiftshader: driver ## run the kernel tests on SwiftShader (subgroups of 4 lanes)
 	tools/swiftshader.sh cargo test --release --test kernels $(ARGS)
 
-lint: ## check the formatting, and clippy without a warning
+lint: ## check the formatting, and clippy without a warning, also of the library alone
 	cargo fmt --all --check
+	cargo clippy --release --no-default-features --lib -- -D warnings
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 driver:
