@@ -49,7 +49,7 @@ mod tests {
 
     /// `kat_vectors` of the authors' library Random123, lines `philox4x32 10`.
     #[test]
-    fn known_answers() {
+    fn philox_matches_the_known_answers() {
         let ones = u32::MAX;
         let answers: [([u32; 4], [u32; 2], [u32; 4]); 3] = [
             ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn moments() {
+    fn normal_has_the_moments_of_a_standard_normal() {
         let count = 100_000;
         let words = |i| philox([i, 0, 0, 0], key(1 << 40 | 7));
         let numbers: Vec<f64> = (0..count / 4)

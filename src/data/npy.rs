@@ -169,7 +169,7 @@ mod tests {
     use super::{Integer, parse};
 
     #[test]
-    fn headers() {
+    fn npy_header_is_parsed() {
         let of = |element: &str, shape: &[usize]| Some((element.to_string(), false, shape.to_vec()));
         assert_eq!(parse("{'descr': '|u1', 'fortran_order': False, 'shape': (5, 12), }   \n"), of("|u1", &[5, 12]));
         assert_eq!(parse("{'shape': (5L,), 'fortran_order': False, 'descr': '<i8'}"), of("<i8", &[5]));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn integers() {
+    fn npy_integers_are_decoded() {
         let decode = |element: &str, bytes: &[u8]| Integer::parse(element).map(|integer| integer.decode(bytes));
         assert_eq!(decode("|u1", &[200]), Some(200));
         assert_eq!(decode("|i1", &[200]), Some(-56));

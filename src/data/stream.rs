@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_come_in_order() {
+    fn stream_gives_chunks_in_order() {
         let stream = Stream::start(dataset(), |chunk| vec![chunk as u32 % 7, (chunk as u32 + 3) % 7], 5);
         for chunk in 5..30u32 {
             let [a, b] = [chunk % 7, (chunk + 3) % 7];
@@ -149,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn padded_to_sixteen_and_no_further() {
+    fn stream_pads_chunks_to_sixteen_bytes() {
         let lengths = |count: u32| Stream::start(dataset(), move |_| vec![1; count as usize], 0).next().pixels.len();
         assert_eq!([0, 1, 5, 6, 16].map(lengths), [0, 16, 16, 32, 48]);
     }
 
     #[test]
-    fn two_chunks_ahead_and_then_dropped() {
+    fn stream_is_two_chunks_ahead_and_stops_when_dropped() {
         let asked = Arc::new(AtomicU64::new(0));
         let count = asked.clone();
         let stream = Stream::start(
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn panics_are_passed_on() {
+    fn stream_passes_panics_on() {
         let stream = Stream::start(dataset(), |chunk| vec![chunk as u32 + 6], 0);
         assert_eq!(stream.next().labels, [60]);
         let next = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stream.next())).unwrap_err();

@@ -71,7 +71,7 @@ mod tests {
 
     /// Values of diffusers' `get_timestep_embedding` for width 8.
     #[test]
-    fn sinusoids() {
+    fn sinusoid_has_known_values() {
         let close = |row: Vec<f64>, expected: [f64; 8]| {
             row.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 6e-8 + 1e-7 * 999.0, "{a} {b}"));
         };

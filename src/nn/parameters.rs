@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn layout() {
+    fn parameters_are_aligned_and_have_buffers() {
         let parameters = three();
         let offsets: Vec<u64> = parameters.iter().map(|p| p.offset).collect();
         assert_eq!(offsets, [0, 1024, 1280]);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn first_values() {
+    fn parameters_are_initialized_from_the_seed_and_their_name() {
         let parameters = three();
         let slab = parameters.initialize(7, Initialization::PyTorch);
         let values = |slab: &[f32], name| slab[parameters.find(name).unwrap().range()].to_vec();
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "two parameters are called `a.weight`")]
-    fn a_name_twice() {
+    fn parameters_refuse_a_name_twice() {
         three().add("a.weight".into(), Shape::f32([1]), Initial::Zeros);
     }
 }

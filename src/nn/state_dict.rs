@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_trip_is_exact() {
+    fn state_dict_is_read_as_written() {
         let slab = model().initialize(3, Initialization::PyTorch);
         let bytes = to_bytes(&model(), &slab);
         assert_eq!(from_bytes(&bytes, &model()).unwrap(), slab);
@@ -181,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn old_names() {
+    fn state_dict_translates_old_names() {
         assert_eq!(current("mid_block.attentions.0.query.weight"), "mid_block.attentions.0.to_q.weight");
         assert_eq!(current("up_blocks.1.attentions.2.proj_attn.bias"), "up_blocks.1.attentions.2.to_out.0.bias");
         assert_eq!(current("key.weight"), "key.weight");
     }
 
     #[test]
-    fn every_problem_is_named() {
+    fn state_dict_names_every_problem() {
         let zeros = [0u8; 60];
         let bytes = file(&[
             ("mid_block.attentions.0.query.weight", Dtype::F32, &[5, 3], &zeros[..60]),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_files() {
+    fn state_dict_refuses_damaged_files() {
         let bytes = to_bytes(&model(), &model().initialize(3, Initialization::PyTorch));
         let error = |bytes: &[u8]| from_bytes(bytes, &model()).unwrap_err();
         assert!(error(&[]).contains("0 bytes only"));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn widening() {
+    fn state_dict_widens_half_precision() {
         let cases: [(u16, f32); 7] = [
             (0x0000, 0.0),
             (0x3c00, 1.0),

@@ -38,11 +38,10 @@ pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     fn collect(root: &Path, folder: &Path, all: &mut Vec<(String, Vec<u8>)>) {
         for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => collect(root, &path, all),
-                false => {
-                    all.push((path.strip_prefix(root).unwrap().display().to_string(), fs::read(&path).unwrap()));
-                }
+            if path.is_dir() {
+                collect(root, &path, all)
+            } else {
+                all.push((path.strip_prefix(root).unwrap().display().to_string(), fs::read(&path).unwrap()));
             }
         }
     }

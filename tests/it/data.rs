@@ -71,7 +71,7 @@ fn check_small(dataset: &Dataset) {
 }
 
 #[test]
-fn every_spelling_and_packing_reads_the_same() {
+fn idx_reads_all_file_names_and_compressions() {
     let (images, labels) = (images(), labels());
     let mut halves = gzip(&images[..7]);
     halves.extend(gzip(&images[7..]));
@@ -93,7 +93,7 @@ fn every_spelling_and_packing_reads_the_same() {
 }
 
 #[test]
-fn the_sum_is_of_the_decompressed_content() {
+fn idx_checksum_is_of_the_decompressed_content() {
     let plain = folder(&[(IMAGES, &images()), (LABELS, &labels())]);
     let packed = folder(&[(IMAGES, &gzip(&images())), (LABELS, &gzip(&labels()))]);
     let sums = |folder: &TempDir| {
@@ -103,7 +103,7 @@ fn the_sum_is_of_the_decompressed_content() {
 }
 
 #[test]
-fn missing_files_are_named_with_where_they_were_looked_for() {
+fn idx_missing_files_are_named() {
     let empty = folder(&[]);
     let message = load(empty.path(), Split::Train).unwrap_err().to_string();
     let place = empty.path().display().to_string();
@@ -120,7 +120,7 @@ fn missing_files_are_named_with_where_they_were_looked_for() {
 }
 
 #[test]
-fn foreign_content_is_told_what_it_is() {
+fn idx_names_content_of_another_kind() {
     says(&images_message(&labels()), &["should hold IDX images", "IDX file of labels"]);
     let swapped = message((IMAGES, &images()), (LABELS, &images()), LABELS);
     says(&swapped, &["should hold IDX labels", "IDX file of images"]);
@@ -134,7 +134,7 @@ fn foreign_content_is_told_what_it_is() {
 }
 
 #[test]
-fn wrong_lengths_are_refused() {
+fn idx_refuses_wrong_lengths() {
     let whole = images();
     for packed in [false, true] {
         let pack = |bytes: &[u8]| if packed { gzip(bytes) } else { bytes.to_vec() };
@@ -154,7 +154,7 @@ fn wrong_lengths_are_refused() {
 }
 
 #[test]
-fn damaged_gzip_is_refused() {
+fn idx_refuses_damaged_gzip() {
     let packed = gzip(&images());
     // Cut in the header, in the data, and in the checksum at the end.
     for end in [5, packed.len() / 2, packed.len() - 1] {
@@ -171,14 +171,14 @@ fn damaged_gzip_is_refused() {
 }
 
 #[test]
-fn labels_must_belong_to_the_images() {
+fn idx_labels_must_match_the_images() {
     let four = idx(&[4], &[0, 1, 2, 3]);
     let message = message((IMAGES, &images()), (LABELS, &four), LABELS);
     says(&message, &["4 labels", "5 images", IMAGES, "not of one set"]);
 }
 
 #[test]
-fn holding_back_takes_the_last_images() {
+fn dataset_holdout_takes_the_last_images() {
     let folder = folder(&[(IMAGES, &images()), (LABELS, &labels())]);
     let dataset = load(folder.path(), Split::Train).unwrap();
     assert_eq!(dataset.split_holdout(2).unwrap(), (0..3, 3..5));
@@ -187,7 +187,7 @@ fn holding_back_takes_the_last_images() {
 }
 
 #[test]
-fn mnist_is_what_was_published() {
+fn mnist_matches_the_published_files() {
     // The moments were computed elsewhere from the sum of all bytes, 1567298545, and of their squares, 342590800147.
     let train = load(Path::new("data/mnist"), Split::Train).unwrap();
     let test = load(Path::new("data/mnist"), Split::Test).unwrap();

@@ -67,7 +67,7 @@ fn csv_refused(csv: &[u8], parts: &[&str]) {
 }
 
 #[test]
-fn grey_images_in_the_order_of_their_names() {
+fn folder_sorts_grayscale_images_by_name() {
     let images = read(
         &[
             ("img9.png", &grey([7, 8])),
@@ -88,7 +88,7 @@ fn grey_images_in_the_order_of_their_names() {
 }
 
 #[test]
-fn colours_become_planes() {
+fn folder_splits_color_images_into_planes() {
     let images = read(&[("a.png", &rgb([1, 2, 3, 4, 5, 6])), ("b.png", &rgb([11, 12, 13, 14, 15, 16]))], Split::Train);
     assert_eq!((images.channels, images.height, images.width), (3, 1, 2));
     assert_eq!(images.images, [1, 4, 2, 5, 3, 6, 11, 14, 12, 15, 13, 16]);
@@ -97,7 +97,7 @@ fn colours_become_planes() {
 }
 
 #[test]
-fn labels_by_name_and_by_number() {
+fn folder_reads_labels_by_name_and_by_number() {
     let (a, b, c) = (grey([1, 2]), grey([3, 4]), grey([5, 6]));
     let read = |csv: &str| {
         let files: [(&str, &[u8]); 4] = [("a.png", &a), ("b.png", &b), ("c.png", &c), (CSV, csv.as_bytes())];
@@ -116,7 +116,7 @@ fn labels_by_name_and_by_number() {
 }
 
 #[test]
-fn splits() {
+fn folder_splits_share_their_classes() {
     let [a, b, c] = [grey([1, 2]), grey([3, 4]), grey([5, 6])];
     let csv = b"a.png,x\nb.png,y\n";
     for (train, labels) in [("", CSV), ("train/", "train/labels.csv")] {
@@ -145,7 +145,7 @@ fn splits() {
 }
 
 #[test]
-fn images_that_differ() {
+fn folder_refuses_images_of_different_kinds() {
     let first = grey([1, 2]);
     let tall = png(1, 2, ColorType::Grayscale, BitDepth::Eight, &[1, 2]);
     let parts = ["1 x 2 pixels", "a.png is 2 x 1 pixels"];
@@ -155,7 +155,7 @@ fn images_that_differ() {
 }
 
 #[test]
-fn other_kinds_of_png() {
+fn folder_refuses_unsupported_and_damaged_png() {
     let one = |file: Vec<u8>, parts: &[&str]| refused(&[("a.png", &file)], "a.png", parts);
     one(png(2, 1, ColorType::Indexed, BitDepth::One, &[0]), &["palette", "convert it to RGB"]);
     one(png(2, 1, ColorType::GrayscaleAlpha, BitDepth::Eight, &[0; 4]), &["alpha", "background"]);
@@ -177,7 +177,7 @@ fn other_kinds_of_png() {
 }
 
 #[test]
-fn bad_labels() {
+fn folder_refuses_invalid_labels() {
     csv_refused(b"a.png,x\n", &["no label for b.png", "0 more"]);
     csv_refused(b"a.png,x\nb.png,y\nc.png,y\n", &["line 3", "c.png", "no such image"]);
     csv_refused(b"name,class\na.png,x\nb.png,y\n", &["line 1", "names name", "a header would be `file,label`"]);
@@ -190,7 +190,7 @@ fn bad_labels() {
 }
 
 #[test]
-fn a_folder_of_nothing_names_all_formats() {
+fn folder_without_data_names_all_formats() {
     let parts = ["holds no data set", "train-images-idx3-ubyte", "data_batch_*.bin", "train_data_batch_*.npz", "*.png"];
     refused(&[("notes.txt", b"")], "", &parts);
 }

@@ -48,7 +48,7 @@ fn records(first: usize, labels: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn cifar_batches_in_order() {
+fn cifar_reads_batches_in_order() {
     let batches = [records(0, &[3, 9]), gzip(&records(2, &[0])), records(3, &[1, 1, 7])];
     let files: [(&str, &[u8]); 4] = [
         ("data_batch_5.bin", &batches[2]),
@@ -75,7 +75,7 @@ fn cifar_batches_in_order() {
 }
 
 #[test]
-fn cifar_names_of_the_classes() {
+fn cifar_reads_class_names() {
     let (batch, meta) = (records(0, &[1]), "batches.meta.txt");
     let named = read(&[("data_batch_1.bin", &batch), (meta, b"a\nb\nc d\r\ne\n\nf\ng\nh\ni\nj\nk\n\n")], Split::Train);
     assert_eq!(named.class_names.join("|"), "a|b|c d|e|f|g|h|i|j|k");
@@ -85,7 +85,7 @@ fn cifar_names_of_the_classes() {
 }
 
 #[test]
-fn cifar_damages() {
+fn cifar_refuses_damaged_files() {
     let (name, whole) = ("data_batch_1.bin", records(0, &[3, 9, 2]));
     for end in [3073 * 3 - 1, 3073 * 2 + 1] {
         let left = (end - 3073 * 2).to_string();
@@ -147,7 +147,7 @@ fn labels(labels: &[i64]) -> Vec<u8> {
 }
 
 #[test]
-fn imagenet_batches_in_the_order_of_their_numbers() {
+fn imagenet_reads_batches_in_order() {
     let mean = npy("<f8", "(12,)", &[0; 96]);
     let short = [7u16, 1000].iter().flat_map(|label| label.to_be_bytes()).collect::<Vec<u8>>();
     let version_2 = raw_npy([2, 0], "{'descr': '>u2', 'fortran_order': False, 'shape': (2,)}", &short);
@@ -175,7 +175,7 @@ fn imagenet_batches_in_the_order_of_their_numbers() {
 }
 
 #[test]
-fn imagenet_arrays_that_do_not_fit() {
+fn imagenet_refuses_arrays_of_the_wrong_shape_or_type() {
     let (data_2, labels_2) = (data(0, 2), labels(&[1, 2]));
     let of = |data: &[u8], labels: &[u8], parts: &[&str]| {
         refused(&[(TRAIN, &stored(&[("data", data), ("labels", labels)]))], TRAIN, parts);
@@ -204,7 +204,7 @@ fn imagenet_arrays_that_do_not_fit() {
 }
 
 #[test]
-fn imagenet_damages() {
+fn imagenet_refuses_damaged_files() {
     let (data_2, labels_2) = (data(0, 2), labels(&[1, 2]));
     let of = |data: &[u8], parts: &[&str]| {
         refused(&[(TRAIN, &stored(&[("data", data), ("labels", &labels_2)]))], TRAIN, parts);

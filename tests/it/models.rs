@@ -106,13 +106,13 @@ models! {
 }
 
 #[test]
-fn in_tiles() {
+fn unet_scale_shift_tiled() {
     check_model(&context_with_tiles(), "unet_scale_shift");
 }
 
 /// The goldens are sharp enough to find any flag that is not obeyed.
 #[test]
-fn wrong_flags_are_found() {
+fn unet_goldens_detect_wrong_flags() {
     let ctx = context();
     let (right, slab) = model("unet_center_input");
     let golden = Golden::open("unet_center_input/golden.safetensors");
@@ -142,7 +142,7 @@ fn wrong_flags_are_found() {
 
 /// What is written has the tensors that were read, and diffusers' names for them.
 #[test]
-fn files_written_again() {
+fn state_dict_has_the_tensors_and_names_of_diffusers() {
     let (model, slab) = model("unet_class");
     let theirs = Golden::open("unet_class/unet/diffusion_pytorch_model.safetensors");
     let ours = Golden::new(state_dict::to_bytes(model.parameters(), &slab));
@@ -154,7 +154,7 @@ fn files_written_again() {
 
 /// A model computes the same from any slab, whether it is trained or not.
 #[test]
-fn from_another_slab() {
+fn unet_gives_equal_results_from_any_buffer() {
     let ctx = context();
     let (model, slab) = model("unet_no_attention");
     let golden = Golden::open("unet_no_attention/golden.safetensors");
@@ -177,7 +177,7 @@ fn from_another_slab() {
 }
 
 #[test]
-fn flops_follow_the_size() {
+fn unet_flops_grow_with_the_image_size() {
     let (model, _) = model("unet_no_attention");
     let [small, large] = [16, 32].map(|side| model.flops(side, side).unwrap() as f64);
     assert!((3.9..4.0).contains(&(large / small)), "{small} {large}");
@@ -186,7 +186,7 @@ fn flops_follow_the_size() {
 
 /// The sines and cosines of time steps.
 #[test]
-fn embeddings() {
+fn sinusoid_matches_diffusers() {
     let golden = Golden::open("blocks.safetensors");
     let times = golden.words("embedding.t").1;
     for width in [8, 9, 32] {
@@ -234,7 +234,7 @@ fn check_block<T>(
 }
 
 #[test]
-fn resnets() {
+fn resnet_matches_diffusers() {
     for (name, inputs, outputs, time_shift) in [
         ("resnet", 8, 8, TimeShift::Add),
         ("resnet_shortcut", 8, 12, TimeShift::Add),
@@ -257,7 +257,7 @@ fn resnets() {
 }
 
 #[test]
-fn attentions() {
+fn self_attention_matches_diffusers() {
     for (name, width) in [("attention_1_head", 16), ("attention_8_heads", 2), ("attention_5_heads_of_3", 3)] {
         let settings = SelfAttentionSettings { head_width: Some(width), groups: Some(4), eps: 1e-5, divisor: 1.0 };
         check_block(
@@ -270,7 +270,7 @@ fn attentions() {
 }
 
 #[test]
-fn norms() {
+fn group_norm_matches_diffusers() {
     for (name, eps) in [("group_norm", 1e-5), ("group_norm_eps", 1e-2)] {
         check_block(
             name,
@@ -288,7 +288,7 @@ fn norms() {
 }
 
 #[test]
-fn halving_and_doubling() {
+fn downsampling_and_upsampling_match_diffusers() {
     for (name, padding) in [
         ("down_p1_odd", Padding::Same),
         ("down_p1_even", Padding::Same),

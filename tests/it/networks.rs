@@ -153,17 +153,17 @@ fn verify_network(ctx: &Context, network: &dyn Network) {
 }
 
 #[test]
-fn every_call_agrees_with_its_reference() {
+fn networks_match_their_references() {
     networks().iter().for_each(|network| verify_network(&context(), &**network));
 }
 
 #[test]
-fn every_call_agrees_in_tiles() {
+fn networks_match_their_references_tiled() {
     networks().iter().for_each(|network| verify_network(&context_with_tiles(), &**network));
 }
 
 #[test]
-fn an_autoencoder_agrees() {
+fn vae_matches_its_references() {
     for (ctx, likelihood) in
         [(context(), Likelihood::Bernoulli), (context_with_tiles(), Likelihood::DiscretizedLogistic)]
     {
@@ -197,7 +197,7 @@ fn record(network: &dyn Network, training: bool, count: u32) -> (Tape, Tensor) {
 }
 
 #[test]
-fn dropout_is_for_training() {
+fn dropout_is_recorded_for_training_only() {
     for (network, layers) in [
         (Box::new(residual(DownsampleType::Conv, None)) as Box<dyn Network>, 8),
         (Box::new(classifier(Pooling::Conv, true)), 1),
@@ -232,7 +232,7 @@ fn pass(network: &dyn Network, training: bool, count: u32, moved: f32) -> (Vec<f
 
 /// Training normalises by the batch and moves the statistics; otherwise they decide, and an image's result is its own.
 #[test]
-fn statistics_are_for_evaluation() {
+fn running_statistics_are_used_in_evaluation_only() {
     for network in [
         Box::new(plain(Some(4))) as Box<dyn Network>,
         Box::new(residual(DownsampleType::Conv, None)),
@@ -256,7 +256,7 @@ fn statistics_are_for_evaluation() {
 }
 
 #[test]
-fn shapes_and_counts() {
+fn networks_have_the_expected_shapes_and_counts() {
     let shape = |model: &dyn Model, name: &str| model.parameters().find(name).unwrap().shape;
     let plain = PlainUNet::new(PlainUNetConfig::default()).unwrap();
     assert_eq!(shape(&plain, "mid_block.conv1.weight"), Shape::f32([256, 384, 3, 3]));
@@ -298,7 +298,7 @@ fn panic_of(f: impl FnOnce()) -> String {
 }
 
 #[test]
-fn sizes_and_conditions_that_do_not_fit() {
+fn networks_refuse_wrong_sizes_and_conditions() {
     let wrong = |problem: degrain::Result<()>, parts: &[&str]| {
         let problem = problem.unwrap_err().to_string();
         assert!(parts.iter().all(|part| problem.contains(part)), "{problem}");
@@ -332,7 +332,7 @@ fn sizes_and_conditions_that_do_not_fit() {
 }
 
 #[test]
-fn configs_are_read_as_written() {
+fn model_configs_are_read_as_written() {
     let all = networks().into_iter().map(|network| (network.class(), network.config_json()));
     let autoencoder = vae(Likelihood::Bernoulli);
     for (class, json) in all.chain([(autoencoder.class(), autoencoder.config_json())]) {
@@ -352,7 +352,7 @@ fn configs_are_read_as_written() {
 }
 
 #[test]
-fn refusals_name_key_value_and_what_would_do() {
+fn model_configs_refuse_invalid_values_with_an_alternative() {
     for (class, settings, parts) in [
         ("Transformer", "", &["Transformer", "PlainUNet", "ResidualUNet", "Classifier", "Vae", "UNet2DModel"][..]),
         ("PlainUNet", r#", "sample_size": [28, 30]"#, &["`sample_size`", "28x30", "multiples of 4"]),
@@ -373,12 +373,36 @@ fn refusals_name_key_value_and_what_would_do() {
         ("Vae", r#", "likelihood": "normal""#, &["`likelihood`", "normal", "bernoulli", "discretized_logistic"]),
         ("Vae", r#", "norm_num_groups": 3"#, &["`norm_num_groups` = 3", "16 channels of level 0", "use 4"]),
         ("Vae", r#", "latent_channels": 0"#, &["`latent_channels` = 0", "at least 1"]),
+        ("UNet2DModel", r#", "act_fn": "mish""#, &["`act_fn`", "mish", "silu", "relu"]),
+        (
+            "UNet2DModel",
+            r#", "down_block_types": ["KDownBlock2D"]"#,
+            &["`down_block_types`", "KDownBlock2D", "AttnDownBlock2D"],
+        ),
+        ("UNet2DModel", r#", "time_embedding_type": "fourier""#, &["`time_embedding_type`", "fourier", "positional"]),
+        ("UNet2DModel", r#", "class_embed_type": "timestep""#, &["`class_embed_type`", "timestep"]),
+        ("UNet2DModel", r#", "downsample_type": "resnet""#, &["`downsample_type`", "resnet", "conv"]),
+        ("UNet2DModel", r#", "resnet_time_scale_shift": "spatial""#, &["spatial", "scale_shift"]),
+        ("UNet2DModel", r#", "in_channels": -1"#, &["`in_channels` = -1"]),
+        ("UNet2DModel", r#", "layers_per_block": 0"#, &["`layers_per_block` = 0", "at least 1"]),
+        ("UNet2DModel", r#", "dropout": 1"#, &["`dropout` = 1 ", "less than 1"]),
+        ("UNet2DModel", r#", "dropout": -0.1"#, &["`dropout` = -0.1", "at least 0"]),
+        ("UNet2DModel", r#", "norm_eps": 0"#, &["`norm_eps`"]),
+        ("UNet2DModel", r#", "block_out_channels": [32, 64]"#, &["`down_block_types` has 4", "2"]),
+        ("UNet2DModel", r#", "block_out_channels": [48, 96, 144, 192]"#, &["= 32", "48 channels of level 0", "use 12"]),
+        ("UNet2DModel", r#", "attn_norm_num_groups": 5"#, &["`attn_norm_num_groups` = 5", "896", "use 32"]),
+        ("UNet2DModel", r#", "attention_head_dim": 500"#, &["= 500", "448 channels of level 1"]),
     ] {
         let json = format!(r#"{{"_class_name": "{class}"{settings}}}"#);
         let error = registry::from_json(&json).unwrap_err();
         assert!(parts.iter().all(|part| error.contains(part)), "{json}: {error}");
     }
-    assert!(registry::from_json("[").unwrap_err().contains("no JSON object"));
+    for text in ["[", "[]"] {
+        assert!(registry::from_json(text).unwrap_err().contains("no JSON object"));
+        assert!(UNet2dConfig::from_json(text).unwrap_err().contains("no JSON object"));
+    }
+    let conditional = UNet2dConfig::from_json(r#"{"_class_name": "UNet2DConditionModel"}"#).unwrap_err();
+    assert!(conditional.contains("UNet2DConditionModel") && conditional.contains("UNet2DModel"), "{conditional}");
     assert!(registry::from_json(r#"{"_class_name": 3}"#).unwrap_err().contains("`_class_name` = 3"));
     assert!(PlainUNetConfig::from_json(r#"{"_class_name": "Vae"}"#).unwrap_err().contains("PlainUNet"));
     let folder = tempfile::tempdir().unwrap();
@@ -389,7 +413,7 @@ fn refusals_name_key_value_and_what_would_do() {
 }
 
 #[test]
-fn state_dicts_hold_the_statistics() {
+fn state_dict_holds_running_statistics() {
     for network in [Box::new(plain(None)) as Box<dyn Network>, Box::new(residual(DownsampleType::Average, None))] {
         let parameters = network.parameters();
         let mut values = vec![0.0; parameters.length()];

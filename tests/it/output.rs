@@ -24,7 +24,7 @@ fn pixel(picture: &Picture, y: usize, x: usize) -> &[u8] {
 }
 
 #[test]
-fn bytes_are_rounded_as_diffusers_rounds_them() {
+fn to_bytes_rounds_like_diffusers() {
     // numpy: ((x / 2 + 0.5).clip(0, 1) * 255).round(); 127.5 goes to the even 128.
     assert_eq!(to_bytes(&[-1.0, 1.0, 0.0, -3.0, 7.0, 1.0 / 255.0, -1.0 + 1.0 / 255.0]), [0, 255, 128, 0, 255, 128, 0]);
     assert_eq!(to_bytes(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]), [0, 255, 0]);
@@ -34,7 +34,7 @@ fn bytes_are_rounded_as_diffusers_rounds_them() {
 }
 
 #[test]
-fn a_grid_puts_pixels_where_they_belong() {
+fn grid_places_every_pixel() {
     // Five grey images of 2 x 3; byte = 10 image + position.
     let bytes: Vec<u8> = (0..5).flat_map(|image| (0..6).map(move |position| 10 * image + position)).collect();
     let layout = Layout { columns: 2, padding: 1, scale: 2, background: 99 };
@@ -53,7 +53,7 @@ fn a_grid_puts_pixels_where_they_belong() {
 }
 
 #[test]
-fn colour_planes_become_pixels() {
+fn grid_interleaves_color_planes() {
     // Two images of 1 x 2: red plane, green plane, blue plane.
     let images = Images::new(vec![1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16], [2, 3, 1, 2]);
     let picture = grid(&images, Layout { columns: 1, padding: 0, scale: 1, background: 0 });
@@ -62,7 +62,7 @@ fn colour_planes_become_pixels() {
 }
 
 #[test]
-fn a_strip_has_images_down_and_time_across() {
+fn strip_has_a_row_per_image_and_a_column_per_step() {
     let steps: Vec<Images> = (0..3).map(|step| Images::new(vec![step, 10 + step], [2, 1, 1, 1])).collect();
     let picture = strip(&steps, Layout { padding: 0, ..Layout::default() });
     assert_eq!((picture.height, picture.width), (2, 3));
@@ -96,7 +96,7 @@ fn png_keeps_pixels_mode_and_text() {
 }
 
 #[test]
-fn an_animation_holds_its_last_frame() {
+fn apng_holds_its_last_frame() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("reverse.png");
     let frames: Vec<Picture> =
@@ -116,7 +116,7 @@ fn an_animation_holds_its_last_frame() {
 }
 
 #[test]
-fn npz_is_numpys() {
+fn npz_matches_numpy() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("samples.npz");
     let images = Images::new((0..24).collect::<Vec<u8>>(), [2, 3, 2, 2]);
@@ -140,7 +140,7 @@ fn npz_is_numpys() {
 }
 
 #[test]
-fn checksums_match_the_published_vectors() {
+fn crc32c_matches_the_published_vectors() {
     // RFC 3720, B.4, and the check value of the CRC catalogue.
     assert_eq!(crc32c(b"123456789"), 0xe306_9283);
     assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
@@ -149,7 +149,7 @@ fn checksums_match_the_published_vectors() {
 }
 
 #[test]
-fn event_files_are_framed_records() {
+fn tensorboard_file_holds_framed_records() {
     let folder = TempDir::new().unwrap();
     let mut writer = EventWriter::create(&folder.path().join("run")).unwrap();
     writer.scalar(300, "loss/train", 0.25).unwrap();
@@ -177,7 +177,7 @@ fn event_files_are_framed_records() {
 }
 
 #[test]
-fn a_log_loses_only_the_record_in_flight() {
+fn jsonl_loses_only_the_unfinished_record() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("log.jsonl");
     let mut log = JsonLines::open(&path).unwrap();
@@ -193,7 +193,7 @@ fn a_log_loses_only_the_record_in_flight() {
 }
 
 #[test]
-fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+fn write_atomically_keeps_the_old_file_if_it_fails() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("samples.png");
     write_atomically(&path, b"old").unwrap();
@@ -219,7 +219,7 @@ fn a_failed_write_leaves_the_old_file_and_nothing_else() {
 }
 
 #[test]
-fn an_appender_continues_where_the_file_ends() {
+fn appender_continues_at_the_end_of_the_file() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("new/log");
     Appender::open(&path).unwrap().append(b"one ").unwrap();
@@ -231,7 +231,7 @@ fn an_appender_continues_where_the_file_ends() {
 }
 
 #[test]
-fn smoothing_has_no_bias_no_lag_and_survives_nan() {
+fn smooth_has_no_bias_and_no_lag_and_skips_nan() {
     let flat: Vec<(f64, f64)> = (0..9).map(|x| (x as f64, 3.0)).collect();
     assert!(smooth(&flat, 4.0).iter().zip(&flat).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() < 1e-12));
     // Weights 1 and 1/2 on both sides: (4 + 1/2) / (3/2), (1 + 4/2) / (3/2).
@@ -242,7 +242,7 @@ fn smoothing_has_no_bias_no_lag_and_survives_nan() {
 }
 
 #[test]
-fn plots_draw_whatever_they_get() {
+fn plot_draws_any_points() {
     let painted = |plot: &Plot, rgb: [u8; 3]| plot.draw().bytes.chunks_exact(3).filter(|&pixel| pixel == rgb).count();
     let new = || Plot::new("Loss", "step", "mean squared error");
     let blue = [0, 114, 178];
@@ -262,7 +262,7 @@ fn plots_draw_whatever_they_get() {
 }
 
 #[test]
-fn a_plot_as_svg_shows_the_same() {
+fn plot_svg_has_the_lines_and_texts_of_the_plot() {
     let folder = TempDir::new().unwrap();
     let points = [(1.0, 1.0), (10.0, 0.1), (100.0, f64::NAN), (100.0, 0.01)];
     for plot in [
@@ -299,7 +299,7 @@ fn a_plot_as_svg_shows_the_same() {
 }
 
 #[test]
-fn a_logarithmic_axis_has_numbers_over_any_range() {
+fn plot_logarithmic_axis_has_numbers_over_any_range() {
     for (low, high, expected) in [
         (0.06, 0.14, &["0.06", "0.08", "0.1", "0.12", "0.14"][..]),
         (2.4, 50.0, &["3", "5", "7", "10", "20", "30", "50"]),
@@ -317,7 +317,7 @@ fn a_logarithmic_axis_has_numbers_over_any_range() {
 }
 
 #[test]
-fn a_legend_stands_where_the_lines_are_not() {
+fn plot_legend_avoids_the_lines() {
     let corner = |points: &[(f64, f64)]| {
         let svg = Plot::new("", "", "").line("name", points).svg();
         let before = svg.split("\nname\n").next().unwrap().rsplit("<text ").next().unwrap();
@@ -333,7 +333,7 @@ fn a_legend_stands_where_the_lines_are_not() {
 }
 
 #[test]
-fn real_digits_stay_themselves() {
+fn grid_keeps_the_pixels_of_mnist() {
     let mnist = load(Path::new("data/mnist"), Split::Test).unwrap();
     let picture = grid(&Images::new(&mnist.images[..64 * 784], [64, 1, 28, 28]), Layout::default());
     let (row, column) = (5, 3);

@@ -13,7 +13,7 @@ const PORTABLE: Capabilities =
     Capabilities::SHADER_FLOAT16.union(Capabilities::SUBGROUP).union(Capabilities::SUBGROUP_BARRIER);
 
 #[test]
-fn every_shader_can_be_said_for_every_driver() {
+fn shaders_translate_to_metal_hlsl_and_spir_v() {
     let shaders = degrain::ops::linked();
     let problems: Vec<_> = shaders.iter().flat_map(|s| problems_of(&s.name, &s.text, &s.constants)).collect();
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
@@ -102,7 +102,7 @@ mod made_up_shaders {
     use super::*;
 
     #[test]
-    fn a_good_one_passes() {
+    fn shader_check_accepts_valid_shaders() {
         let text = "override N: u32; override WG: u32; override EPS: f32; override QUICK: bool; override TWO: u32 = 2u;
             @group(0) @binding(0) var<storage, read> x: array<f32>;
             @group(0) @binding(1) var<storage, read_write> y: array<f32>;
@@ -118,7 +118,7 @@ mod made_up_shaders {
     }
 
     #[test]
-    fn bad_ones_fail() {
+    fn shader_check_finds_invalid_shaders() {
         let fails = |text: &str, with: &str| {
             let problems = problems_of("bad", text, &BTreeMap::new());
             assert!(

@@ -69,7 +69,7 @@ fn network() -> Tape {
 }
 
 #[test]
-fn an_operator_is_recorded_with_its_shape_its_grid_and_its_section() {
+fn tape_records_the_shape_grid_and_section_of_an_operator() {
     let mut t = tape();
     let x = image(&mut t, "x");
     let y = upsample(&mut t, x);
@@ -82,7 +82,7 @@ fn an_operator_is_recorded_with_its_shape_its_grid_and_its_section() {
 }
 
 #[test]
-fn a_grid_of_more_than_65535_workgroups_is_folded() {
+fn tape_folds_a_grid_of_more_than_65535_workgroups() {
     let mut t = tape();
     let x = t.named("x", Shape::f32([65536, 1, 8, 32]));
     let y = add(&mut t, x, x);
@@ -93,7 +93,7 @@ fn a_grid_of_more_than_65535_workgroups_is_folded() {
 }
 
 #[test]
-fn a_broken_shape_rule_names_operator_shapes_and_rule_at_the_callers_line() {
+fn shape_rule_panics_at_the_callers_line_with_operator_and_shapes() {
     let mut t = tape();
     let a = t.named("a", Shape::f32([1, 2, 3, 3]));
     let b = t.named("b", Shape::f32([2, 2, 3, 3]));
@@ -115,7 +115,7 @@ fn a_broken_shape_rule_names_operator_shapes_and_rule_at_the_callers_line() {
 
 #[test]
 #[should_panic(expected = "must be a multiple of the head's width 3")]
-fn attention_refuses_channels_that_are_no_whole_heads() {
+fn attention_refuses_channels_that_are_not_a_multiple_of_the_head_width() {
     let mut t = tape();
     let [q, k, v] = ["q", "k", "v"].map(|name| t.named(name, Shape::f32([1, 8, 5])));
     attention(&mut t, q, k, v, 3);
@@ -123,7 +123,7 @@ fn attention_refuses_channels_that_are_no_whole_heads() {
 
 #[test]
 #[should_panic(expected = "lie in one buffer")]
-fn a_call_that_reads_and_writes_one_buffer_is_refused() {
+fn call_that_reads_and_writes_one_buffer_is_refused() {
     let mut t = tape();
     let x = image(&mut t, "x");
     let bytes = t.shape(x).bytes();
@@ -133,7 +133,7 @@ fn a_call_that_reads_and_writes_one_buffer_is_refused() {
 }
 
 #[test]
-fn the_first_writer_of_a_gradient_stores_and_later_ones_add() {
+fn gradient_is_stored_by_the_first_call_and_added_to_by_later_ones() {
     let mut t = tape();
     let x = image(&mut t, "x");
     t.watch(x);
@@ -164,7 +164,7 @@ fn the_first_writer_of_a_gradient_stores_and_later_ones_add() {
 }
 
 #[test]
-fn nothing_is_recorded_for_what_nobody_asked() {
+fn gradient_of_a_constant_is_not_recorded() {
     let mut t = tape();
     let (x, constant) = (image(&mut t, "x"), image(&mut t, "constant"));
     t.watch(x);
@@ -177,7 +177,7 @@ fn nothing_is_recorded_for_what_nobody_asked() {
 }
 
 #[test]
-fn a_sum_hands_its_gradient_on_without_a_copy_when_that_is_safe() {
+fn add_shares_its_gradient_with_its_operands_if_that_is_safe() {
     let mut t = tape();
     let x = image(&mut t, "x");
     t.watch(x);
@@ -189,7 +189,7 @@ fn a_sum_hands_its_gradient_on_without_a_copy_when_that_is_safe() {
 }
 
 #[test]
-fn a_sum_copies_its_gradient_where_others_would_write_to_it() {
+fn add_copies_its_gradient_if_other_calls_write_to_it() {
     // Two consumers: the gradient is added to.
     let mut t = tape();
     let x = image(&mut t, "x");
@@ -223,7 +223,7 @@ fn a_sum_copies_its_gradient_where_others_would_write_to_it() {
 }
 
 #[test]
-fn a_reshaped_tensor_shares_storage_and_gradient() {
+fn reshape_shares_storage_and_gradient() {
     let mut t = tape();
     let x = image(&mut t, "x");
     t.watch(x);
@@ -236,7 +236,7 @@ fn a_reshaped_tensor_shares_storage_and_gradient() {
 }
 
 #[test]
-fn parameters_and_their_gradients_are_not_planned() {
+fn memory_plan_leaves_out_parameters_and_their_gradients() {
     let mut t = tape();
     let w = t.parameter(Shape::f32(IMAGE), BufferOffset::new("parameters", 256), BufferOffset::new("gradients", 512));
     let y = upsample(&mut t, w);
@@ -251,7 +251,7 @@ fn parameters_and_their_gradients_are_not_planned() {
 }
 
 #[test]
-fn no_two_tensors_alive_at_once_share_a_slot() {
+fn memory_plan_gives_live_tensors_different_slots() {
     let t = network();
     let plan = t.plan(PlanOptions::default());
     let lives = lives(&t, &plan.slot_of);
@@ -267,7 +267,7 @@ fn no_two_tensors_alive_at_once_share_a_slot() {
 }
 
 #[test]
-fn separate_slots_are_shared_by_none_and_guarded() {
+fn memory_plan_with_separate_slots_shares_none_and_adds_guards() {
     let t = network();
     let (shared, plan) = (t.plan(PlanOptions::default()), t.plan(PlanOptions { separate: true, guard: 256 }));
     assert_eq!(plan.slots.len(), plan.slot_of.len());
@@ -276,7 +276,7 @@ fn separate_slots_are_shared_by_none_and_guarded() {
 }
 
 #[test]
-fn what_backward_needs_is_alive_because_a_backward_call_names_it() {
+fn memory_plan_keeps_a_saved_tensor_until_its_backward_call() {
     let record = |backward: bool| {
         let mut t = tape();
         let [q, k, v] = ["q", "k", "v"].map(|name| t.named(name, Shape::f32([2, 8, 49])));

@@ -195,7 +195,7 @@ mod tests {
 
     /// Counts that diffusers gives for the same configs.
     #[test]
-    fn parameter_counts() {
+    fn unet2d_parameter_counts_match_diffusers() {
         assert_eq!(count(config(&[32, 64, 64], 1)), 1_707_009);
         assert_eq!(count(config(&[32, 64, 128], 1)), 4_023_233);
         assert_eq!(count(config(&[64, 128, 128], 1)), 6_801_409);
