@@ -8,7 +8,7 @@ use degrain::Result;
 use degrain::gpu::Context;
 use degrain::nn::layers::Conv;
 use degrain::nn::{GRADIENTS, Initialization, PARAMETERS, Parameters};
-use degrain::ops::{Adam, Conv2d, Padding, adam, conv2d, fill, gradient_norm, mse, randn, silu};
+use degrain::ops::{Adam, AdamState, Conv2d, Padding, adam, conv2d, fill, gradient_norm, mse, randn, silu};
 use degrain::tape::{Program, Shape, Step, Tape, stream};
 
 const BATCH: u32 = 16;
@@ -31,9 +31,7 @@ fn main() -> Result<()> {
     let h = first.forward(t, &weights, x);
     let h = silu(t, h);
     let y = second.forward(t, &weights, h);
-    // The loss of each image [BATCH]. Its weight may depend on a time step; here there is one, of weight one.
-    let (weight, time) = (t.named("weight", Shape::f32([1])), t.named("time", Shape::u32([BATCH])));
-    let loss = mse(t, y, target, weight, time);
+    let loss = mse(t, y, target); // of each image, [BATCH]
     t.keep(loss, "loss"); // so that it outlives the run and can be read
 
     // Differentiate: the calls of the gradients are appended to the list, and so is the optimizer.
@@ -43,14 +41,13 @@ fn main() -> Result<()> {
     let [p, g, m, v] = [PARAMETERS, GRADIENTS, "adam.first", "adam.second"].map(|name| t.named(name, slab));
     let norm = gradient_norm(t, g, 1.0);
     let (beta1, beta2) = (0.9, 0.99);
-    adam(t, [p, g, m, v], norm, Adam { beta1, beta2, epsilon: 1e-8, weight_decay: 0.0 });
+    adam(t, AdamState { p, g, m, v }, norm, Adam { beta1, beta2, epsilon: 1e-8, weight_decay: 0.0 });
     print!("{}", tape.summary()); // `tape.listing()` shows every call
 
     // Compile: memory is planned, kernels are compiled, operands are bound. New named memory is zero.
     let program = Program::compile(&mut ctx, &tape)?;
     ctx.write(PARAMETERS, 0, &parameters.initialize(0, Initialization::PyTorch))?;
     ctx.write("laplacian", 0, &[0f32, 1.0, 0.0, 1.0, -4.0, 1.0, 0.0, 1.0, 0.0])?;
-    ctx.write("weight", 0, &[1f32])?;
 
     // Run: what differs from step to step is one small struct.
     for n in 0..STEPS {

@@ -1,5 +1,6 @@
 // loss[b] = w[t_b] mean over i of (x[b, i] - targets[b, i])^2
 // dx[b, i] = dy[b] w[t_b] 2 / n (x[b, i] - targets[b, i])
+// forward_plain and backward_plain leave out w[t_b], and bind neither w nor t.
 // The weighted simple loss (Ho et al. 2020, eq. 14) of each image.
 //
 // x, targets, dx  [B, n]
@@ -20,17 +21,31 @@ struct Dims { length: u32 }   // B n
 @group(0) @binding(3) var<storage, read> t: array<u32>;
 @group(0) @binding(4) var<storage, read_write> loss: array<f32>;
 
-@compute @workgroup_size(WG)
-fn forward(lane: Lane) {
-  let b = workgroup_index(lane);
+// Sum of squared differences of image b.
+fn squared_error(b: u32, lane: Lane) -> f32 {
   var sum = 0.0;
   for (var i = lane.index; i < IMAGE_SIZE; i += WG) {
     let difference = x[b * IMAGE_SIZE + i] - targets[b * IMAGE_SIZE + i];
     sum += difference * difference;
   }
-  let total = workgroup_sum(sum, lane);
+  return workgroup_sum(sum, lane);
+}
+
+@compute @workgroup_size(WG)
+fn forward(lane: Lane) {
+  let b = workgroup_index(lane);
+  let total = squared_error(b, lane);
   if (lane.index == 0u) {
     loss[b] = w[t[b]] * total / f32(IMAGE_SIZE);
+  }
+}
+
+@compute @workgroup_size(WG)
+fn forward_plain(lane: Lane) {
+  let b = workgroup_index(lane);
+  let total = squared_error(b, lane);
+  if (lane.index == 0u) {
+    loss[b] = total / f32(IMAGE_SIZE);
   }
 }
 
@@ -44,6 +59,15 @@ fn backward(lane: Lane) {
   if (i < dims.length) {
     let b = i / IMAGE_SIZE;
     let slope = dy[b] * w[t[b]] * 2.0 / f32(IMAGE_SIZE) * (x[i] - targets[i]);
+    dx[i] = select(slope, dx[i] + slope, ADD);
+  }
+}
+
+@compute @workgroup_size(FLAT)
+fn backward_plain(lane: Lane) {
+  let i = flat_index(lane);
+  if (i < dims.length) {
+    let slope = dy[i / IMAGE_SIZE] * 2.0 / f32(IMAGE_SIZE) * (x[i] - targets[i]);
     dx[i] = select(slope, dx[i] + slope, ADD);
   }
 }

@@ -25,7 +25,7 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
-/// Tries draws of an operator; the smallest that fails is the failure.
+/// Checks the edge cases of an operator, then random ones; the smallest random one that fails is reported.
 fn try_operator(operator: &'static Operator, setup: Setup, name: &str) -> Result<(), Failed> {
     let ctx = common::context_for(setup);
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
@@ -34,6 +34,9 @@ fn try_operator(operator: &'static Operator, setup: Setup, name: &str) -> Result
     name.bytes().zip((0..32).cycle()).for_each(|(byte, i)| seed[i] = byte.wrapping_add(seed[i].rotate_left(3)));
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
     let choices = proptest::collection::vec(proptest::num::u32::ANY, 24);
+    for case in (operator.edge)() {
+        common::check_case(&ctx, &case).map_err(|error| format!("edge case: {error}"))?;
+    }
     let outcome = runner.run(&choices, |choices| {
         let case = (operator.case)(&mut Choices::new(choices));
         common::check_case(&ctx, &case).map_err(TestCaseError::fail)

@@ -5,7 +5,7 @@ mod adaptive;
 use super::denoiser::{ClassifierGuide, Denoiser, classifier_table, record_answer};
 use super::sampler::{Action, SamplingPlan};
 use crate::gpu::{Context, MAX_WORKGROUPS, Submission};
-use crate::ops::{affine, langevin, randn, sampler_step, sampler_step_with_history, sampler_step_with_variance};
+use crate::ops::{Extra, SamplerStep, affine, langevin, randn, sampler_step};
 use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
 
@@ -86,16 +86,12 @@ impl Generator {
                 langevin(t, x, answer.mean, table);
                 return tape;
             }
-            match (keeps, answer.variance.filter(|_| learned)) {
-                (true, _) => {
-                    let history = t.named(&named("history"), shape);
-                    sampler_step_with_history(t, x, answer.mean, table, history, plan.clip);
-                }
-                (false, Some(variance)) => {
-                    sampler_step_with_variance(t, x, answer.mean, table, variance, plan.clip);
-                }
-                (false, None) => sampler_step(t, x, answer.mean, table, plan.clip),
-            }
+            let extra = match (keeps, answer.variance.filter(|_| learned)) {
+                (true, _) => Extra::History(t.named(&named("history"), shape)),
+                (false, Some(variance)) => Extra::Variance(variance),
+                (false, None) => Extra::None,
+            };
+            sampler_step(t, x, answer.mean, table, SamplerStep { clip: plan.clip, extra });
             tape
         };
         if learned && !model.learned_variance {

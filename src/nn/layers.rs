@@ -5,8 +5,7 @@
 
 use super::choices::Activation;
 use super::parameters::{Initial, ParameterId, Parameters, Weights};
-use crate::ops::batch_norm;
-use crate::ops::dropout;
+use crate::ops::{BatchNormParams, BatchNormSettings, batch_norm, dropout};
 use crate::ops::{Conv2d, GroupNorm, Padding, conv2d, group_norm, linear, relu, silu};
 use crate::tape::{Shape, Tape, Tensor};
 
@@ -121,14 +120,14 @@ impl Norm {
     /// Applies it to a map `[B, channels, H, W]`.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
-        self.with(t, w, x, group_norm::Activation::None)
+        self.record(t, w, x, false)
     }
 
     /// Followed by an activation function, in one kernel where possible.
     #[track_caller]
     pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
         match activation {
-            Activation::Silu => self.with(t, w, x, group_norm::Activation::Silu),
+            Activation::Silu => self.record(t, w, x, true),
             Activation::Relu => {
                 let y = self.forward(t, w, x);
                 relu(t, y)
@@ -137,8 +136,8 @@ impl Norm {
     }
 
     #[track_caller]
-    fn with(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: group_norm::Activation) -> Tensor {
-        let settings = GroupNorm { groups: self.groups, eps: self.eps, activation };
+    fn record(&self, t: &mut Tape, w: &Weights, x: Tensor, silu: bool) -> Tensor {
+        let settings = GroupNorm { groups: self.groups, eps: self.eps, silu };
         group_norm(t, x, w.get(self.weight), w.get(self.bias), settings)
     }
 }
@@ -171,8 +170,9 @@ impl BatchNorm {
     /// running ones otherwise.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
-        let settings = batch_norm::BatchNorm::new(w.training());
-        batch_norm(t, x, w.get(self.weight), w.get(self.bias), self.running.map(|id| w.get(id)), settings)
+        let [running_mean, running_var] = self.running.map(|id| w.get(id));
+        let params = BatchNormParams { weight: w.get(self.weight), bias: w.get(self.bias), running_mean, running_var };
+        batch_norm(t, x, params, BatchNormSettings::new(w.training()))
     }
 
     /// Followed by an activation function.
@@ -238,19 +238,20 @@ impl EitherNorm {
 /// model drop the same elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
-    settings: dropout::Dropout,
+    rate: f32,
+    layer: u32,
 }
 
 impl Dropout {
     /// A layer that drops each element with probability `rate` in [0, 1).
     pub fn new(p: &mut Parameters, rate: f32) -> Dropout {
-        Dropout { settings: dropout::Dropout { rate, layer: p.number_dropout() } }
+        Dropout { rate, layer: p.number_dropout() }
     }
 
     /// Applies it to x `[B, ...]` in training; returns x itself otherwise, or if the rate is 0.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
-        if w.training() && self.settings.rate > 0.0 { dropout(t, x, self.settings) } else { x }
+        if w.training() && self.rate > 0.0 { dropout(t, x, self.rate, self.layer) } else { x }
     }
 }
 

@@ -1,34 +1,75 @@
-//! One step of AdamW for the whole parameter slab.
+//! AdamW (Loshchilov and Hutter 2019, "Decoupled weight decay regularization"): one step for all
+//! parameters of a model at once. Without weight decay it is Adam (Kingma and Ba 2015).
+//!
+//! With g the gradient times the scale of the clipped norm, rate `step.learning_rate`, and the bias
+//! corrections c1 = `step.first_correction` and c2 = `step.second_correction`:
+//!
+//! ```text
+//! m = beta1 m + (1 - beta1) g
+//! v = beta2 v + (1 - beta2) g²
+//! p = p - rate (c1 m / (sqrt(c2 v) + epsilon) + weight_decay p)
+//! ```
+//!
+//! If the gradient is not finite, which `norm` says, nothing changes. Inputs: parameters, gradients
+//! and both moments, `[N]` each; `norm` `[4]`. There is no output and no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::{Adam, AdamState, adam, gradient_norm};
+//!
+//! let names = ["parameters", "gradients", "first", "second"];
+//! let [p, g, m, v] = names.map(|name| t.named(name, Shape::f32([5000])));
+//! let norm = gradient_norm(t, g, 1.0);
+//! let settings = Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
+//! adam(t, AdamState { p, g, m, v }, norm, settings);
+//! assert_eq!(t.calls().last().unwrap().dispatch.entry.label, "adam.forward");
+//! ```
 
 use super::kernels::adam::Forward;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Settings of AdamW; weight decay zero is Adam. Learning rate and bias corrections come with the step.
+/// Settings of AdamW. A weight decay of zero makes it Adam.
 #[derive(Clone, Debug)]
 pub struct Adam {
     /// Decay of the first moment.
     pub beta1: f32,
     /// Decay of the second moment.
     pub beta2: f32,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub epsilon: f32,
-    /// Decoupled weight decay (Loshchilov and Hutter 2019).
+    /// Decoupled weight decay.
     pub weight_decay: f32,
 }
 
-/// Updates the slabs `p`, `m` and `v` in place from the gradient slab `g`, scaled by `norm` ([`gradient_norm`](super::gradient_norm)).
+/// The tensors of an update, all of one shape.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamState {
+    /// Parameters, updated in place.
+    pub p: Tensor,
+    /// Gradients of the parameters.
+    pub g: Tensor,
+    /// First moment, updated in place.
+    pub m: Tensor,
+    /// Second moment, updated in place.
+    pub v: Tensor,
+}
+
+/// Updates parameters and moments in place, from the gradients times the scale in `norm` `[4]`, the
+/// result of [`gradient_norm`](super::gradient_norm()).
 #[track_caller]
-pub fn adam(t: &mut Tape, [p, g, m, v]: [Tensor; 4], norm: Tensor, adam: Adam) {
-    t.apply(adam, &[p, g, m, v, norm]);
+pub fn adam(t: &mut Tape, state: AdamState, norm: Tensor, settings: Adam) {
+    let AdamState { p, g, m, v } = state;
+    t.apply(settings, &[p, g, m, v, norm]);
 }
 
 impl Op for Adam {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [p, g, m, v, norm] if p == g && p == m && p == v && norm == Shape::f32([4]) => Ok(vec![]),
-            _ => Err("takes four slabs of one length and the gradient's norm [4]".into()),
+            _ => Err("takes four tensors of one shape, and the norm of the gradient [4]".into()),
         }
     }
 
@@ -77,15 +118,16 @@ impl Op for Adam {
 fn case(length: u32, weight_decay: f32, finite: bool) -> Case {
     let slab = Shape::f32([length]);
     let second = (slab, Fill::Uniform(0.1, 2.0));
-    // Uniform over one number: the flag `finite` must be exactly one, or anything else.
+    // A constant, because the flag `finite` must be exactly one or something else.
     let norm = (Shape::f32([4]), if finite { Fill::Uniform(1.0, 1.0) } else { Fill::Uniform(0.0, 0.0) });
     let op = Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay };
     Case { op: Rc::new(op), inputs: vec![(slab, Fill::Normal(1.0)), (slab, Fill::Normal(1.0)), (slab, Fill::Normal(1.0)), second, norm] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "AdamW on the whole slab",
     case: |draw: &mut Choices| case(draw.range(1, 999), draw.one_of(&[0.1, 0.0]), !draw.flag()),
+    edge: Vec::new,
     bench: || vec![case(1_707_009, 1e-6, true)],
 };

@@ -1,15 +1,28 @@
-//! y = a + b, elementwise: residual connections.
+//! Elementwise sum, as in residual connections.
+//!
+//! Inputs `a` and `b` and output y have one shape; y = a + b. The gradient of both inputs is the
+//! gradient of y, so that mostly no kernel is recorded for it.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::add;
+//!
+//! let x = t.named("x", Shape::f32([64, 32, 28, 28]));
+//! let residual = t.named("residual", Shape::f32([64, 32, 28, 28]));
+//! let y = add(t, x, residual);
+//! assert_eq!(t.shape(y), t.shape(x));
+//! ```
 
 use super::kernels::add::{Backward, Forward};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Sum of two tensors of one shape.
 #[derive(Debug)]
 struct Add;
 
-/// y = a + b; `a`, `b` and y have one shape.
+/// Sum of `a` and `b`, which have one shape.
 #[track_caller]
 pub fn add(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
     t.apply1(Add, &[a, b])
@@ -53,13 +66,14 @@ impl Op for Add {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = a + b",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
         Case { op: Rc::new(Add), inputs: vec![(shape, Fill::Normal(1.0)); 2] }
     },
+    edge: Vec::new,
     bench: || {
         let shape = Shape::f32([64, 32, 28, 28]);
         vec![Case { op: Rc::new(Add), inputs: vec![(shape, Fill::Normal(1.0)); 2] }]

@@ -1,20 +1,29 @@
-//! y = scale·x + shift, elementwise with two constants: centring of the input, division by a constant.
+//! Multiplies by a constant and adds another, such as to rescale pixels or to average losses.
+//!
+//! y = scale x + shift, with `x` and y of any one shape. Differentiable in `x`.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::affine;
+//!
+//! let pixels = t.named("pixels", Shape::f32([64, 1, 28, 28]));
+//! let centered = affine(t, pixels, 2.0, -1.0); // [0, 1] to [-1, 1]
+//! assert_eq!(t.shape(centered), t.shape(pixels));
+//! ```
 
 use super::kernels::affine::{Backward, Forward};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Multiplication by a constant and addition of another.
 #[derive(Debug)]
-pub struct Affine {
-    /// Multiplied.
-    pub scale: f32,
-    /// Added.
-    pub shift: f32,
+struct Affine {
+    scale: f32,
+    shift: f32,
 }
 
-/// y = scale·x + shift; y has the shape of `x`.
+/// `scale` times `x`, plus `shift`.
 #[track_caller]
 pub fn affine(t: &mut Tape, x: Tensor, scale: f32, shift: f32) -> Tensor {
     t.apply1(Affine { scale, shift }, &[x])
@@ -24,7 +33,7 @@ impl Op for Affine {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dtype == crate::tape::Dtype::F32 => Ok(vec![x]),
-            _ => Err("takes one tensor of f32".into()),
+            _ => Err("takes one f32 tensor".into()),
         }
     }
 
@@ -54,7 +63,7 @@ impl Op for Affine {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = scale·x + shift",
     case: |draw: &mut Choices| {
@@ -62,6 +71,7 @@ pub(super) const OPERATOR: Operator = Operator {
         let op = Affine { scale: draw.one_of(&[2.0, 0.625, -3.0]), shift: draw.one_of(&[-1.0, 0.0, 0.375]) };
         Case { op: Rc::new(op), inputs: vec![(shape, Fill::Normal(1.0))] }
     },
+    edge: Vec::new,
     bench: || {
         let op = Affine { scale: 0.5, shift: 0.0 };
         vec![Case { op: Rc::new(op), inputs: vec![(Shape::f32([64, 32, 28, 28]), Fill::Normal(1.0))] }]

@@ -1,4 +1,21 @@
-//! Attention of every token to every token, in heads.
+//! Scaled dot-product attention with several heads (Vaswani et al. 2017, "Attention is all you
+//! need", eq. 1). Every token attends to every token.
+//!
+//! In each head y = softmax(q k^T / sqrt(d)) v, where d is the head's number of channels. `q`, `k`,
+//! `v` and y are `[B, I, T]`: T tokens with I channels, which are split into I / d heads of
+//! consecutive channels. Differentiable in all inputs. The matrix of scores is never stored: the
+//! forward kernel keeps maximum and sum of each row, from which the backward kernels recompute the
+//! scores (Dao et al. 2022, "FlashAttention").
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::attention;
+//!
+//! let [q, k, v] = ["q", "k", "v"].map(|name| t.named(name, Shape::f32([64, 32, 49])));
+//! let y = attention(t, q, k, v, 8); // four heads
+//! assert_eq!(t.shape(y), t.shape(q));
+//! ```
 
 use super::kernels::{attention, attention_subgroup};
 use crate::gpu::KernelVariant;
@@ -7,21 +24,19 @@ use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::f64::consts::LOG2_E;
 use std::rc::Rc;
 
-/// Softmax attention; each head owns `head_width` neighbouring channels.
 #[derive(Debug)]
-pub struct Attention {
-    /// Channels of a head.
-    pub head_width: u32,
+struct Attention {
+    head_width: u32,
 }
 
-/// y = softmax(q k^T / sqrt(d)) v in each head of d = `head_width` channels: q, k, v [B, I, T] (T tokens side by side) -> [B, I, T].
+/// Attention of `q`, `k` and `v` `[B, I, T]` in heads of `head_width` channels.
 #[track_caller]
 pub fn attention(t: &mut Tape, q: Tensor, k: Tensor, v: Tensor, head_width: u32) -> Tensor {
     t.apply1(Attention { head_width }, &[q, k, v])
 }
 
-/// What the kernels' constants and grids are made from.
-struct Sizes {
+/// Sizes from which constants and grids of the kernels follow.
+struct AttentionSizes {
     t: u32,
     heads: u32,
     width: u32,
@@ -32,7 +47,7 @@ struct Sizes {
 }
 
 impl Attention {
-    fn sizes(&self, tape: &Tape, x: Tensor) -> Sizes {
+    fn sizes(&self, tape: &Tape, x: Tensor) -> AttentionSizes {
         let [batch, channels, t] = tape.shape(x).as_array();
         let (width, heads) = (self.head_width, channels / self.head_width);
         let (tokens, chunk) = match tape.target().variant {
@@ -41,7 +56,7 @@ impl Attention {
         };
         let scale = (LOG2_E / f64::from(width).sqrt()) as f32;
         let product = 2 * u64::from(batch) * u64::from(channels) * u64::from(t) * u64::from(t);
-        Sizes { t, heads, width, scale, product, grid: [t.div_ceil(tokens), heads * width.div_ceil(chunk), batch] }
+        AttentionSizes { t, heads, width, scale, product, grid: [t.div_ceil(tokens), heads * width.div_ceil(chunk), batch] }
     }
 }
 
@@ -58,7 +73,7 @@ impl Op for Attention {
     }
 
     fn forward(&self, tape: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let Sizes { t, heads, width, scale, product, grid } = self.sizes(tape, y[0]);
+        let AttentionSizes { t, heads, width, scale, product, grid } = self.sizes(tape, y[0]);
         let [batch, ..] = tape.shape(y[0]).as_array::<3>();
         let stats = tape.transient(Shape::f32([batch, heads, 2, t]));
         let (q, k, v, y) = (x[0], x[1], x[2], y[0]);
@@ -73,7 +88,7 @@ impl Op for Attention {
     }
 
     fn backward(&self, tape: &mut Tape, node: &Node, dy: Tensor) {
-        let Sizes { t, heads, width, scale, product, grid } = self.sizes(tape, dy);
+        let AttentionSizes { t, heads, width, scale, product, grid } = self.sizes(tape, dy);
         let (q, k, v, y, saved) = (node.inputs[0], node.inputs[1], node.inputs[2], node.outputs[0], node.saved[0]);
         let [batch, ..] = tape.shape(dy).as_array::<3>();
         let delta = tape.transient(Shape::f32([batch, heads, t]));
@@ -132,7 +147,7 @@ impl Op for Attention {
     }
 
     fn terms(&self, inputs: &[Shape]) -> usize {
-        // A sum over the tokens of products of sums over the head's channels.
+        // A sum over the tokens of products with sums over the head's channels.
         inputs[0].dims()[2] as usize * self.head_width as usize
     }
 
@@ -141,7 +156,7 @@ impl Op for Attention {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = softmax(q k^T / sqrt(d)) v in each head",
     case: |draw: &mut Choices| {
@@ -152,6 +167,7 @@ pub(super) const OPERATOR: Operator = Operator {
         let inputs = vec![(shape, fill), (shape, fill), (shape, Fill::Normal(1.0))];
         Case { op: Rc::new(Attention { head_width }), inputs }
     },
+    edge: Vec::new,
     bench: || {
         let case = |channels, tokens| {
             let shape = Shape::f32([64, channels, tokens]);

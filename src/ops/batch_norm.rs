@@ -1,17 +1,36 @@
-//! Batch normalisation (Ioffe and Szegedy 2015), for classifiers; the settings mean what they mean in PyTorch.
+//! Batch normalization (Ioffe and Szegedy 2015) with the conventions of PyTorch's `BatchNorm2d`.
+//!
+//! y = (x - mean) / sqrt(var + eps) w + b, with `x` and y `[B, C, ...]` and all parameters `[C]`.
+//! In training, mean and variance of each channel are those of the batch, and the running
+//! statistics move towards them by `momentum`, the variance as the unbiased estimate. Otherwise the
+//! running statistics are used. Differentiable in `x`, weight and bias.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::{BatchNormParams, BatchNormSettings, batch_norm};
+//!
+//! let x = t.named("x", Shape::f32([64, 32, 28, 28]));
+//! let names = ["weight", "bias", "running_mean", "running_var"];
+//! let [weight, bias, running_mean, running_var] =
+//!     names.map(|name| t.named(name, Shape::f32([32])));
+//! let params = BatchNormParams { weight, bias, running_mean, running_var };
+//! let y = batch_norm(t, x, params, BatchNormSettings::new(true));
+//! assert_eq!(t.shape(y), t.shape(x));
+//! ```
 
 use super::kernels::batch_norm::{
     BackwardInput, BackwardTable, BackwardWeight, ChannelMoments, ChannelRunning, Normalize, RowGradients, RowMoments,
 };
-use super::group_norm::{map, row_span, spans};
+use super::rows::{batch_channels_area, row_span, spans};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// y = (x - mean) / sqrt(var + eps) * w + b, with each channel's mean and variance over the batch, or the running ones.
+/// Settings of a batch normalization.
 #[derive(Debug)]
-pub struct BatchNorm {
-    /// Normalize by the batch's own statistics and update the running ones; otherwise use those.
+pub struct BatchNormSettings {
+    /// Whether to normalize by the statistics of the batch, and to update the running ones.
     pub training: bool,
     /// Weight of the batch in the running statistics.
     pub momentum: f32,
@@ -19,27 +38,41 @@ pub struct BatchNorm {
     pub eps: f32,
 }
 
-impl BatchNorm {
-    /// Momentum 0.1 and eps 1e-5.
-    pub fn new(training: bool) -> BatchNorm {
-        BatchNorm { training, momentum: 0.1, eps: 1e-5 }
+impl BatchNormSettings {
+    /// The defaults of PyTorch: momentum 0.1 and eps 1e-5.
+    pub fn new(training: bool) -> BatchNormSettings {
+        BatchNormSettings { training, momentum: 0.1, eps: 1e-5 }
     }
 }
 
-/// Normalises each channel of `x` `[B, C, ...]`, scales by `w` `[C]` and shifts by `b` `[C]`. `running` are the running mean and variance `[C]`, in
-/// named memory; in training they are updated in place (the variance with N - 1).
-#[track_caller]
-pub fn batch_norm(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, running: [Tensor; 2], settings: BatchNorm) -> Tensor {
-    t.apply1(settings, &[x, w, b, running[0], running[1]])
+/// The tensors of a batch normalization, all `[C]`.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormParams {
+    /// Scale w.
+    pub weight: Tensor,
+    /// Shift b.
+    pub bias: Tensor,
+    /// Running mean, in a named buffer.
+    pub running_mean: Tensor,
+    /// Running variance, in a named buffer.
+    pub running_var: Tensor,
 }
 
-impl Op for BatchNorm {
+/// Normalizes each channel of `x` `[B, C, ...]`. In training the running statistics are updated in
+/// place.
+#[track_caller]
+pub fn batch_norm(t: &mut Tape, x: Tensor, params: BatchNormParams, settings: BatchNormSettings) -> Tensor {
+    let BatchNormParams { weight, bias, running_mean, running_var } = params;
+    t.apply1(settings, &[x, weight, bias, running_mean, running_var])
+}
+
+impl Op for BatchNormSettings {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x, w, b, mean, variance] if x.dims().len() >= 3 && [w, b, mean, variance] == [Shape::f32([x.dims()[1]]); 4] => {
-                let [batch, _, hw] = map(x);
+                let [batch, _, hw] = batch_channels_area(x);
                 if self.training && batch * hw == 1 {
-                    return Err("training needs more than one value a channel".into());
+                    return Err("training needs more than one value per channel".into());
                 }
                 Ok(vec![x])
             }
@@ -58,7 +91,7 @@ impl Op for BatchNorm {
     fn forward(&self, t: &mut Tape, inputs: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (x, w, b, mean, variance) = (inputs[0], inputs[1], inputs[2], inputs[3], inputs[4]);
         let shape = t.shape(x);
-        let [batch, c, hw] = map(shape);
+        let [batch, c, hw] = batch_channels_area(shape);
         let (length, eps, aligned, elements) = (shape.vec4s(), self.eps, hw % 4 == 0, shape.len() as u64);
         let saved = t.transient(Shape::f32([c, 4]));
         let table = t.transient(Shape::f32([c, 4]));
@@ -95,7 +128,7 @@ impl Op for BatchNorm {
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let (x, w, b, saved) = (node.inputs[0], node.inputs[1], node.inputs[2], node.saved[0]);
         let shape = t.shape(x);
-        let [batch, c, hw] = map(shape);
+        let [batch, c, hw] = batch_channels_area(shape);
         let (length, aligned, elements) = (shape.vec4s(), hw % 4 == 0, shape.len() as u64);
         let parts = t.transient(Shape::f32([batch, c, 2]));
         let span = row_span(t.target(), hw.div_ceil(4));
@@ -117,7 +150,7 @@ impl Op for BatchNorm {
     }
 
     fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
-        let [batch, channels, hw] = map(x[0].shape).map(|n| n as usize);
+        let [batch, channels, hw] = batch_channels_area(x[0].shape).map(|n| n as usize);
         let count = (batch * hw) as f64;
         let momentum = f64::from(self.momentum);
         let (mut y, mut mean, mut variance) = (Array::zeros(x[0].shape), x[3].clone(), x[4].clone());
@@ -138,7 +171,7 @@ impl Op for BatchNorm {
     }
 
     fn terms(&self, inputs: &[Shape]) -> usize {
-        let [batch, _, hw] = map(inputs[0]);
+        let [batch, _, hw] = batch_channels_area(inputs[0]);
         (batch * hw) as usize
     }
 
@@ -151,20 +184,26 @@ fn case(x: Shape, fill: Fill, training: bool) -> Case {
     let c = Shape::f32([x.dims()[1]]);
     let (normal, positive) = (Fill::Normal(1.0), Fill::Uniform(0.5, 2.0));
     let inputs = vec![(x, fill), (c, normal), (c, normal), (c, normal), (c, positive)];
-    Case { op: Rc::new(BatchNorm::new(training)), inputs }
+    Case { op: Rc::new(BatchNormSettings::new(training)), inputs }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = (x - mean) / sqrt(var + eps) w + b, over the batch",
     case: |draw: &mut Choices| {
         let (training, batch, channels) = (!draw.flag(), draw.range(1, 6), draw.range(1, 20));
-        // At least eight elements a channel: among two or three the gradient cancels almost wholly.
+        // At least eight elements per channel: with two or three the gradient nearly cancels.
         let low = 8u32.div_ceil(batch);
         let x = Shape::f32([batch, channels, draw.range(1, 8), draw.range(low, low + 12)]);
-        // Far from zero against its deviation, or around it.
+        // A mean of zero, or one far larger than the standard deviation.
         let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(15.0, 17.0)]);
         case(x, if training { fill } else { Fill::Normal(1.0) }, training)
+    },
+    // With a mean ten thousand times the standard deviation, sums of squares in f32 have no correct
+    // digit.
+    edge: || {
+        let far = Fill::Uniform(10_000.0, 10_003.0);
+        [[3, 8, 6, 6], [3, 8, 7, 7]].map(|x| case(Shape::f32(x), far, true)).into()
     },
     bench: || {
         [[64, 32, 28, 28], [64, 64, 14, 14], [64, 64, 7, 7]]

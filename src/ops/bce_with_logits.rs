@@ -1,16 +1,30 @@
-//! Negative log-likelihood of an image whose pixels are independent coins.
+//! Binary cross-entropy with logits: the negative log-likelihood of an image under independent
+//! Bernoulli pixels (Kingma and Welling 2014, appendix C.1).
+//!
+//! `loss[b]` = sum over the elements of image b of log(1 + exp(l)) - p l, in nats, with the
+//! probabilities p = (x + 1) / 2. `logits` l and `x` in [-1, 1] are `[B, ...]`, the loss is `[B]`:
+//! a sum over the image, not a mean. Differentiable in `logits`.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::bce_with_logits;
+//!
+//! let logits = t.named("logits", Shape::f32([64, 1, 28, 28]));
+//! let x = t.named("x", Shape::f32([64, 1, 28, 28]));
+//! let loss = bce_with_logits(t, logits, x);
+//! assert_eq!(t.shape(loss), Shape::f32([64]));
+//! ```
 
 use super::kernels::bce_with_logits::{Backward, Forward};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Binary cross-entropy with logits, summed over an image.
 #[derive(Debug)]
 struct BceWithLogits;
 
-/// `loss[b] = sum (log(1 + exp(l)) - p l)` over the elements of image b, in nats: `logits` l `[B, ...]`; `x` `[B, ...]` in [-1, 1] stands for
-/// probabilities p = (x + 1) / 2; loss `[B]` (Kingma and Welling 2014, appendix C.1). A sum, not a mean. Differentiable in `logits`.
+/// Cross-entropy `[B]` of the pixels `x` under `logits`, both `[B, ...]`.
 #[track_caller]
 pub fn bce_with_logits(t: &mut Tape, logits: Tensor, x: Tensor) -> Tensor {
     t.apply1(BceWithLogits, &[logits, x])
@@ -69,12 +83,13 @@ fn case(shape: Shape, scale: f32) -> Case {
     Case { op: Rc::new(BceWithLogits), inputs: vec![(shape, Fill::Normal(scale)), (shape, Fill::Uniform(-1.0, 1.0))] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = sum (log(1 + exp(l)) - p l), p = (x + 1) / 2",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
         case(shape, draw.one_of(&[1.0, 10.0]))
     },
+    edge: Vec::new,
     bench: || vec![case(Shape::f32([64, 1, 28, 28]), 1.0)],
 };

@@ -1,15 +1,28 @@
-//! Channels of two tensors one after the other: skip connections.
+//! Concatenates the channels of two tensors, as in the skip connections of a U-Net.
+//!
+//! The output `[B, Ca + Cb, ...]` holds the channels of `a` `[B, Ca, ...]`, then those of `b` `[B,
+//! Cb, ...]`. Differentiable in both inputs.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::concat;
+//!
+//! let a = t.named("a", Shape::f32([64, 32, 28, 28]));
+//! let b = t.named("b", Shape::f32([64, 16, 28, 28]));
+//! let y = concat(t, a, b);
+//! assert_eq!(t.shape(y), Shape::f32([64, 48, 28, 28]));
+//! ```
 
 use super::kernels::concat::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Concatenation along the second dimension.
 #[derive(Debug)]
 struct Concat;
 
-/// `y[b] = a[b]` then `b[b]`, along the channels: a `[B, Ca, ...]`, b `[B, Cb, ...]` -> `[B, Ca + Cb, ...]`.
+/// Channels of `a` `[B, Ca, ...]`, then those of `b` `[B, Cb, ...]`.
 #[track_caller]
 pub fn concat(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
     t.apply1(Concat, &[a, b])
@@ -20,7 +33,7 @@ fn length(shape: Shape) -> u32 {
     shape.dims()[1..].iter().product()
 }
 
-/// Grid of a copy of pieces of `length` units: (workgroups of a piece, images, operands).
+/// Grid of a copy of pieces of `length` units: workgroups per piece, images, operands.
 fn grid(length: u32, shape: Shape, operands: u32) -> [u32; 3] {
     [length.div_ceil(FORWARD.workgroup_size[0]), shape.dims()[0], operands]
 }
@@ -90,7 +103,7 @@ impl Op for Concat {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = a[b], then b[b], along the channels",
     case: |draw: &mut Choices| {
@@ -99,6 +112,7 @@ pub(super) const OPERATOR: Operator = Operator {
         let shape = |c| if images { Shape::f32([batch, c, h, w]) } else { Shape::f32([batch, c * w]) };
         Case { op: Rc::new(Concat), inputs: vec![(shape(a), Fill::Normal(1.0)), (shape(b), Fill::Normal(1.0))] }
     },
+    edge: Vec::new,
     bench: || {
         let case = |channels, side| {
             let shape = Shape::f32([64, channels, side, side]);

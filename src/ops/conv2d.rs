@@ -1,10 +1,29 @@
-//! y = conv(x, w) + b: convolution of images, kernels 1x1 and 3x3, strides 1 and 2.
+//! Convolution of images with 1x1 and 3x3 kernels, stride 1 or 2, and a bias.
+//!
+//! `x` is `[B, Ci, H, W]`, `w` `[Co, Ci, k, k]` as PyTorch stores it, `b` `[Co]` and the output
+//! `[B, Co, H', W']`. As in PyTorch the kernel is not mirrored. [`Padding`] decides H' and W'.
+//! Differentiable in `x`, `w` and `b`.
+//!
+//! The tiled variant is an implicit matrix product: a workgroup computes a tile of channels times
+//! pixels. The subgroup variant has the files `conv2d_subgroup.wgsl`,
+//! `conv2d_stride2_subgroup.wgsl` and `conv2d_point_subgroup.wgsl`.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::{Conv2d, Padding, conv2d};
+//!
+//! let x = t.named("x", Shape::f32([64, 1, 28, 28]));
+//! let w = t.named("weight", Shape::f32([32, 1, 3, 3]));
+//! let b = t.named("bias", Shape::f32([32]));
+//! let y = conv2d(t, x, w, b, Conv2d { stride: 1, padding: Padding::Same });
+//! assert_eq!(t.shape(y), Shape::f32([64, 32, 28, 28]));
+//! ```
 
-mod broadcast;
-mod tiles;
+mod subgroup;
+mod tiled;
 
-pub(in crate::ops) use broadcast::groups;
-
+use super::destination::Destination;
 use super::kernels::conv2d_sum;
 use crate::gpu::{KernelVariant, MAX_WORKGROUPS};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
@@ -14,24 +33,25 @@ use std::rc::Rc;
 /// Zeros around the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// None: the result is smaller than the image.
+    /// No padding: the output is smaller than the image.
     None,
-    /// (k - 1) / 2 on every side: with stride 1 the result has the image's size.
+    /// (k - 1) / 2 on every side. With stride 1 the output has the size of the image.
     Same,
-    /// One row below and one column to the right, for kernels of 3: with stride 2 the result has floor(half) the image's size.
+    /// One row at the bottom and one column at the right, for 3x3 kernels. With stride 2 the output
+    /// has half the size of the image, rounded down.
     RightBottom,
 }
 
-/// Convolution with a square kernel; weights as PyTorch stores them.
+/// Settings of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Conv2d {
-    /// Pixels from one place of the kernel to the next: 1 or 2.
+    /// Distance between neighboring positions of the kernel, 1 or 2 pixels.
     pub stride: u32,
     /// Zeros around the image.
     pub padding: Padding,
 }
 
-/// y `[B,Co,H',W']` = conv(x, w) + b for x `[B,Ci,H,W]`, w `[Co,Ci,k,k]` with k = 1 or 3, b `[Co]`.
+/// Convolution of `x` `[B, Ci, H, W]` with `w` `[Co, Ci, k, k]`, plus the bias `b` `[Co]`.
 #[track_caller]
 pub fn conv2d(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, settings: Conv2d) -> Tensor {
     t.apply1(settings, &[x, w, b])
@@ -39,7 +59,7 @@ pub fn conv2d(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, settings: Conv2d) -
 
 /// All sizes of one convolution.
 #[derive(Clone, Copy)]
-struct Sizes {
+struct ConvSizes {
     batch: u32,
     channels_in: u32,
     height_in: u32,
@@ -48,11 +68,13 @@ struct Sizes {
     height: u32,
     width: u32,
     kernel: u32,
-    /// Zeros above and to the left; those below and to the right follow from the size of the result.
+    stride: u32,
+    /// Zeros at the top and at the left. Those at the bottom and at the right follow from the size
+    /// of the output.
     pad: u32,
 }
 
-impl Sizes {
+impl ConvSizes {
     fn weights(&self) -> u32 {
         self.channels_out * self.channels_in * self.kernel * self.kernel
     }
@@ -63,7 +85,7 @@ impl Sizes {
 }
 
 impl Conv2d {
-    fn sizes(&self, x: Shape, w: Shape) -> Result<Sizes, String> {
+    fn sizes(&self, x: Shape, w: Shape) -> Result<ConvSizes, String> {
         let (&[batch, channels_in, height_in, width_in], &[channels_out, channels, kernel, columns]) =
             (x.dims(), w.dims())
         else {
@@ -73,12 +95,12 @@ impl Conv2d {
             return Err("takes w [Co,Ci,k,k] with the channels of x and k = 1 or 3".into());
         }
         if ![1, 2].contains(&self.stride) {
-            return Err("the stride is 1 or 2".into());
+            return Err("the stride must be 1 or 2".into());
         }
         let (pad, around) = match self.padding {
             Padding::None => (0, 0),
             Padding::Same => (kernel / 2, kernel - 1),
-            Padding::RightBottom if kernel == 1 => return Err("RightBottom is for kernels of 3".into()),
+            Padding::RightBottom if kernel == 1 => return Err("RightBottom needs a 3x3 kernel".into()),
             Padding::RightBottom => (0, 1),
         };
         if height_in + around < kernel || width_in + around < kernel {
@@ -86,10 +108,10 @@ impl Conv2d {
         }
         let size = |size: u32| (size + around - kernel) / self.stride + 1;
         let (height, width) = (size(height_in), size(width_in));
-        Ok(Sizes { batch, channels_in, height_in, width_in, channels_out, height, width, kernel, pad })
+        Ok(ConvSizes { batch, channels_in, height_in, width_in, channels_out, height, width, kernel, stride: self.stride, pad })
     }
 
-    fn known(&self, t: &Tape, x: Tensor, w: Tensor) -> Sizes {
+    fn known(&self, t: &Tape, x: Tensor, w: Tensor) -> ConvSizes {
         self.sizes(t.shape(x), t.shape(w)).unwrap_or_else(|rule| panic!("{rule}"))
     }
 }
@@ -106,9 +128,10 @@ impl Op for Conv2d {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let s = self.known(t, x[0], x[1]);
-        match t.target().variant {
-            KernelVariant::Subgroup if self.broadcasts(s) => self.broadcast_forward(t, s, x, y[0]),
-            _ => self.tiled_forward(t, s, x, y[0]),
+        if subgroup_fits(t, s) {
+            subgroup::forward(t, s, x, y[0]);
+        } else {
+            tiled::forward(t, s, x, y[0]);
         }
         vec![]
     }
@@ -116,15 +139,20 @@ impl Op for Conv2d {
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let (x, w, b) = (node.inputs[0], node.inputs[1], node.inputs[2]);
         let s = self.known(t, x, w);
-        let broadcast = t.target().variant == KernelVariant::Subgroup && self.broadcasts(s);
-        t.grad(x, |t, dx, add| match broadcast {
-            true => self.broadcast_backward_input(t, s, dy, w, dx, add),
-            false => self.tiled_backward_input(t, s, dy, w, dx, add),
+        let subgroup = subgroup_fits(t, s);
+        t.grad(x, |t, dx, add| {
+            let dx = Destination { tensor: dx, add };
+            if subgroup {
+                subgroup::backward_input(t, s, dy, w, dx);
+            } else {
+                tiled::backward_input(t, s, dy, w, dx);
+            }
         });
         t.grad2(w, b, |t, dw, db, add| {
-            let partial = match broadcast {
-                true => self.broadcast_backward_weight(t, s, x, dy),
-                false => self.tiled_backward_weight(t, s, x, dy),
+            let partial = if subgroup {
+                subgroup::backward_weight(t, s, x, dy)
+            } else {
+                tiled::backward_weight(t, s, x, dy)
             };
             sum_splits(t, s, partial, [dw, db], add);
         });
@@ -165,7 +193,13 @@ impl Op for Conv2d {
     }
 }
 
-/// Partial sums of the gradients of weights and bias, one for each split of the batch.
+/// Whether the subgroup variant is recorded. It has kernels for 3x3 with both strides, and for 1x1
+/// with stride 1; the tiled kernels compute the rest.
+fn subgroup_fits(t: &Tape, s: ConvSizes) -> bool {
+    t.target().variant == KernelVariant::Subgroup && (s.kernel == 3 || s.stride == 1)
+}
+
+/// Partial sums of the gradients of weights and bias, one per split of the batch.
 struct Partial {
     splits: u32,
     w: Tensor,
@@ -173,15 +207,15 @@ struct Partial {
 }
 
 impl Partial {
-    fn new(t: &mut Tape, s: Sizes, splits: u32) -> Partial {
+    fn new(t: &mut Tape, s: ConvSizes, splits: u32) -> Partial {
         let w = t.transient(Shape::f32([splits, s.weights()]));
         let b = t.transient(Shape::f32([splits, s.channels_out]));
         Partial { splits, w, b }
     }
 }
 
-/// Second step of the weights' gradient, for both forms.
-fn sum_splits(t: &mut Tape, s: Sizes, partial: Partial, [dw, db]: [Tensor; 2], add: bool) {
+/// Second step of the gradient of the weights, for both variants.
+fn sum_splits(t: &mut Tape, s: ConvSizes, partial: Partial, [dw, db]: [Tensor; 2], add: bool) {
     let (splits, size_w, size_b) = (partial.splits, s.weights(), s.channels_out);
     let kernel = conv2d_sum::Sum { partial_w: partial.w, partial_b: partial.b, dw, db, add, splits, size_w, size_b };
     t.emit_flat(kernel, size_w + size_b, u64::from(splits) * u64::from(size_w + size_b));
@@ -193,7 +227,7 @@ fn grid(columns: u32, depth: u32) -> [u32; 3] {
     [across, columns.div_ceil(across), depth]
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = conv(x, w) + b",
     case: |draw: &mut Choices| {
@@ -207,6 +241,7 @@ pub(super) const OPERATOR: Operator = Operator {
         let image = [draw.range(1, 5), draw.range(1, 20), draw.range(least, 11), draw.range(least, 11)];
         case(Conv2d { stride, padding }, image, draw.range(1, 20), kernel)
     },
+    edge: Vec::new,
     bench: || {
         let same = |ci, co, side| case(Conv2d { stride: 1, padding: Padding::Same }, [64, ci, side, side], co, 3);
         let point = |ci, co, side| case(Conv2d { stride: 1, padding: Padding::None }, [64, ci, side, side], co, 1);

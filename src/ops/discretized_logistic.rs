@@ -1,18 +1,32 @@
-//! Negative log-likelihood of 8-bit pixels under logistic distributions, each cut into 256 bins.
+//! Negative log-likelihood of 8-bit pixels under discretized logistic distributions (Salimans et
+//! al. 2017, "PixelCNN++", section 2.1).
+//!
+//! `loss[b]` = sum over the elements of image b of -log(sigmoid(z + h) - sigmoid(z - h)), in nats,
+//! where z = (x - mean) / s, h = (1 / 255) / s and s = exp(max(log_scale, -7)). That is the mass of
+//! the bin x ± 1/255; the first and the last bin extend to infinity. `mean`, `log_scale` and `x`,
+//! which has 256 levels in [-1, 1], are `[B, ...]` and the loss is `[B]`: a sum over the image, not
+//! a mean. Differentiable in `mean` and `log_scale`.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::discretized_logistic;
+//!
+//! let images = Shape::f32([64, 1, 28, 28]);
+//! let [mean, log_scale, x] = ["mean", "log_scale", "x"].map(|name| t.named(name, images));
+//! let loss = discretized_logistic(t, mean, log_scale, x);
+//! assert_eq!(t.shape(loss), Shape::f32([64]));
+//! ```
 
 use super::kernels::discretized_logistic::{BackwardLogScale, BackwardMean, Forward};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Discretised logistic likelihood, summed over an image.
 #[derive(Debug)]
 struct DiscretizedLogistic;
 
-/// `loss[b] = sum -log P` over the elements of image b, in nats: P is the mass that the logistic distribution of `mean` and scale
-/// s = exp(max(`log_scale`, -7)) has in the bin x ± 1/255, the first and the last bin reaching to infinity. `mean`, `log_scale` and `x` (in
-/// [-1, 1], in 255 steps) `[B, ...]`, loss `[B]` (Salimans et al. 2017, "PixelCNN++", section 2.1). A sum, not a mean. Differentiable in `mean`
-/// and `log_scale`.
+/// Negative log-likelihood `[B]` of `x` under `mean` and `log_scale`, all `[B, ...]`.
 #[track_caller]
 pub fn discretized_logistic(t: &mut Tape, mean: Tensor, log_scale: Tensor, x: Tensor) -> Tensor {
     t.apply1(DiscretizedLogistic, &[mean, log_scale, x])
@@ -67,7 +81,8 @@ impl Op for DiscretizedLogistic {
     }
 }
 
-/// -log P of one pixel. In the interior P = sinh(h) / (cosh(h) + cosh(z)), here over exp(|z|) so that it is never zero.
+/// -log P of one pixel. Inside, P = sinh(h) / (cosh(h) + cosh(z)), computed relative to exp(|z|) so
+/// that it is never zero.
 fn minus_log_mass(mean: f64, log_scale: f64, x: f64) -> f64 {
     let inverse = (-log_scale.max(-7.0)).exp();
     let (z, h) = ((x - mean) * inverse, inverse / 255.0);
@@ -86,19 +101,21 @@ fn case(image: Shape, mean: Fill, log_scale: Fill, x: Fill) -> Case {
     Case { op: Rc::new(DiscretizedLogistic), inputs: vec![(image, mean), (image, log_scale), (image, x)] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = sum -log(sigmoid(z + h) - sigmoid(z - h)), z = (x - mean) / s, h = (1/255) / s",
     case: |draw: &mut Choices| {
         let image = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
         if draw.flag() {
-            // Scales down to less than a bin, and some below the lowest. Central differences need pixels of that size then.
+            // Scales smaller than a bin, some below the minimum. Central differences then need
+            // means and pixels of that size.
             case(image, Fill::Normal(0.02), Fill::Uniform(-9.0, -5.0), Fill::Normal(0.02))
         } else {
-            // Beyond one, so that there are edges.
+            // Some pixels beyond one, to reach the first and the last bin.
             case(image, Fill::Normal(0.5), Fill::Uniform(-3.0, 1.0), Fill::Uniform(-1.5, 1.5))
         }
     },
+    edge: Vec::new,
     bench: || {
         let image = Shape::f32([64, 1, 28, 28]);
         vec![case(image, Fill::Normal(0.5), Fill::Uniform(-4.0, 0.0), Fill::Uniform(-1.0, 1.0))]

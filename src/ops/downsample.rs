@@ -1,26 +1,39 @@
-//! Mean of blocks of 2 x 2: half as high and wide.
+//! Average pooling of 2x2 blocks: half the height and width.
+//!
+//! y[.., h, w] = mean of x[.., 2h + i, 2w + j] over i and j in {0, 1}, with `x` `[B, C, H, W]` and
+//! y `[B, C, H / 2, W / 2]`, rounded down: a last odd row or column is left out, and gets no
+//! gradient. Differentiable in `x`.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::downsample;
+//!
+//! let x = t.named("x", Shape::f32([64, 32, 28, 28]));
+//! let y = downsample(t, x);
+//! assert_eq!(t.shape(y), Shape::f32([64, 32, 14, 14]));
+//! ```
 
 use super::kernels::downsample::{Backward, BackwardScalar, Forward, ForwardScalar};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Every block of 2 x 2 becomes a pixel.
 #[derive(Debug)]
-struct Downsample;
+struct DownsampleOp;
 
-/// y[.., h, w] = mean of x[.., 2h + i, 2w + j]: x [B, C, H, W] -> [B, C, H / 2, W / 2], rounded down (a last odd row or column is left out).
+/// Means of the 2x2 blocks of `x` `[B, C, H, W]`.
 #[track_caller]
 pub fn downsample(t: &mut Tape, x: Tensor) -> Tensor {
-    t.apply1(Downsample, &[x])
+    t.apply1(DownsampleOp, &[x])
 }
 
-/// Whether the kernels with vec4s fit.
+/// Whether the kernels that use vec4s fit.
 fn in_vectors(height: u32, width: u32) -> bool {
     height.is_multiple_of(2) && width.is_multiple_of(4)
 }
 
-impl Op for Downsample {
+impl Op for DownsampleOp {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match inputs.first().map(|x| (x.dims(), x.dtype)) {
             Some((&[b, c, h, w], Dtype::F32)) if inputs.len() == 1 && h > 1 && w > 1 => {
@@ -80,17 +93,18 @@ impl Op for Downsample {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[h, w] = mean of x[2h + i, 2w + j]",
     case: |draw: &mut Choices| {
         let width = draw.one_of(&[4, 2, 8, 3, 12, 13, 5]);
         let shape = Shape::f32([draw.range(1, 3), draw.range(1, 5), draw.range(2, 9), width]);
-        Case { op: Rc::new(Downsample), inputs: vec![(shape, Fill::Normal(1.0))] }
+        Case { op: Rc::new(DownsampleOp), inputs: vec![(shape, Fill::Normal(1.0))] }
     },
+    edge: Vec::new,
     bench: || {
         let case = |channels, side| Case {
-            op: Rc::new(Downsample),
+            op: Rc::new(DownsampleOp),
             inputs: vec![(Shape::f32([64, channels, side, side]), Fill::Normal(1.0))],
         };
         vec![case(32, 28), case(64, 14)]

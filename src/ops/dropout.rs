@@ -1,4 +1,19 @@
-//! Dropout: sets elements to zero at random, and scales the others up.
+//! Dropout (Srivastava et al. 2014): sets elements to zero at random, and scales the others so that
+//! the expectation stays.
+//!
+//! y = x keep / (1 - rate) with keep ~ Bernoulli(1 - rate), `x` and y `[B, ...]`. The mask depends
+//! on the seed, `step.index`, the number of the image and the number of the layer. Differentiable
+//! in `x`: the backward kernel draws the same mask again.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::dropout;
+//!
+//! let x = t.named("x", Shape::f32([64, 32, 28, 28]));
+//! let y = dropout(t, x, 0.1, 0);
+//! assert_eq!(t.shape(y), t.shape(x));
+//! ```
 
 use super::kernels::dropout::{Backward, BackwardScalar, Forward, ForwardScalar};
 use crate::rng::philox;
@@ -6,34 +21,31 @@ use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
-/// Each element becomes zero with probability `rate`, independently.
 #[derive(Clone, Copy, Debug)]
-pub struct Dropout {
-    /// Probability in [0, 1).
-    pub rate: f32,
-    /// Number of the layer, below 2^24: layers of one network must differ in it, or they drop the same elements.
-    pub layer: u32,
+struct DropoutOp {
+    rate: f32,
+    layer: u32,
 }
 
-/// y = x keep / (1 - rate) for `x` `[B, ...]` (Srivastava et al. 2014): drawn by the seed, `step.index`, the images' numbers
-/// `step.first_image + b`, and the layer.
+/// Sets each element of `x` `[B, ...]` to zero with probability `rate` in [0, 1). `layer` is the
+/// number of the layer, below 2^24: layers with the same number drop the same elements.
 #[track_caller]
-pub fn dropout(t: &mut Tape, x: Tensor, dropout: Dropout) -> Tensor {
-    t.apply1(dropout, &[x])
+pub fn dropout(t: &mut Tape, x: Tensor, rate: f32, layer: u32) -> Tensor {
+    t.apply1(DropoutOp { rate, layer }, &[x])
 }
 
-/// Batch, elements of an image, and blocks of four that cover it.
+/// Batch, elements per image, and blocks of four that cover an image.
 fn sizes(shape: Shape) -> [u32; 3] {
     let image_size = shape.dims()[1..].iter().product::<u32>();
     [shape.dims()[0], image_size, image_size.div_ceil(4)]
 }
 
-impl Op for Dropout {
+impl Op for DropoutOp {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dtype == Dtype::F32 && !x.dims().is_empty() => {
                 if !(0.0..1.0).contains(&self.rate) || self.layer >= 1 << 24 {
-                    return Err(format!("a rate in [0, 1) and a layer below 2^24 are needed, not {self:?}"));
+                    return Err(format!("the rate must be in [0, 1) and the layer below 2^24, not {self:?}"));
                 }
                 Ok(vec![x])
             }
@@ -42,7 +54,7 @@ impl Op for Dropout {
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let (x, y, Dropout { rate, layer }) = (x[0], y[0], *self);
+        let (x, y, DropoutOp { rate, layer }) = (x[0], y[0], *self);
         let [batch, image_size, blocks] = sizes(t.shape(x));
         let flops = t.shape(x).len() as u64;
         if image_size.is_multiple_of(4) {
@@ -55,7 +67,7 @@ impl Op for Dropout {
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
-        let Dropout { rate, layer } = *self;
+        let DropoutOp { rate, layer } = *self;
         let [batch, image_size, blocks] = sizes(t.shape(dy));
         let flops = t.shape(dy).len() as u64;
         t.grad(node.inputs[0], |t, dx, add| {
@@ -88,19 +100,20 @@ impl Op for Dropout {
     }
 }
 
-fn case(op: Dropout, shape: Shape) -> Case {
+fn case(op: DropoutOp, shape: Shape) -> Case {
     Case { op: Rc::new(op), inputs: vec![(shape, Fill::Normal(1.0))] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x keep / (1 - rate), keep ~ Bernoulli(1 - rate)",
     case: |draw: &mut Choices| {
         let (rate, layer) = (draw.one_of(&[0.1, 0.0, 0.5, 0.9]), draw.one_of(&[0, 1, 77, (1 << 24) - 1]));
         let (batch, channels, width) = (draw.range(1, 5), draw.range(1, 70), draw.one_of(&[4, 1, 3, 8, 7]));
-        case(Dropout { rate, layer }, Shape::f32([batch, channels, width]))
+        case(DropoutOp { rate, layer }, Shape::f32([batch, channels, width]))
     },
+    edge: Vec::new,
     bench: || {
-        [[64, 32, 28, 28], [64, 64, 14, 14]].map(|x| case(Dropout { rate: 0.1, layer: 0 }, Shape::f32(x))).into()
+        [[64, 32, 28, 28], [64, 64, 14, 14]].map(|x| case(DropoutOp { rate: 0.1, layer: 0 }, Shape::f32(x))).into()
     },
 };

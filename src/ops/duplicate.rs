@@ -1,15 +1,27 @@
-//! The batch twice over, for guidance.
+//! Repeats a batch. Classifier-free guidance evaluates the network with and without labels in one
+//! batch.
+//!
+//! The output `[2B, ...]` holds `x` `[B, ...]` twice. There is no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::duplicate;
+//!
+//! let x = t.named("x", Shape::f32([64, 1, 28, 28]));
+//! let twice = duplicate(t, x);
+//! assert_eq!(t.shape(twice), Shape::f32([128, 1, 28, 28]));
+//! ```
 
 use super::kernels::duplicate::Forward;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Repeats a batch.
 #[derive(Debug)]
 struct Duplicate;
 
-/// (x, x) along the first dimension: `x` [B, ...], result [2B, ...].
+/// `x` `[B, ...]` twice: `[2B, ...]`.
 #[track_caller]
 pub fn duplicate(t: &mut Tape, x: Tensor) -> Tensor {
     t.apply1(Duplicate, &[x])
@@ -48,12 +60,13 @@ impl Op for Duplicate {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = (x, x)",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 6), draw.range(1, 40)]);
         Case { op: Rc::new(Duplicate), inputs: vec![(shape, Fill::Normal(1.0))] }
     },
+    edge: Vec::new,
     bench: || vec![Case { op: Rc::new(Duplicate), inputs: vec![(Shape::f32([64, 1, 28, 28]), Fill::Normal(1.0))] }],
 };

@@ -1,15 +1,27 @@
-//! The moving average of the parameters.
+//! Exponential moving average of the parameters. Samples are generated with the averaged weights.
+//!
+//! average = average + (1 - d) (p - average) in place, with d = `step.ema_decay`. Both tensors are
+//! `[N]`. There is no output and no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::ema;
+//!
+//! let [average, p] = ["average", "parameters"].map(|name| t.named(name, Shape::f32([5000])));
+//! ema(t, average, p);
+//! assert_eq!(t.calls().last().unwrap().dispatch.entry.label, "ema.forward");
+//! ```
 
 use super::kernels::ema::Forward;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Moves an average towards its source.
 #[derive(Debug)]
 struct Ema;
 
-/// average += (1 - step.average_decay) (p - average), in place; both slabs of one length.
+/// Moves `average` towards the parameters `p`, both `[N]`.
 #[track_caller]
 pub fn ema(t: &mut Tape, average: Tensor, p: Tensor) {
     t.apply(Ema, &[average, p]);
@@ -19,7 +31,7 @@ impl Op for Ema {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [average, p] if average == p => Ok(vec![]),
-            _ => Err("takes two slabs of one length".into()),
+            _ => Err("takes two tensors of one shape".into()),
         }
     }
 
@@ -56,9 +68,10 @@ fn case(length: u32) -> Case {
     Case { op: Rc::new(Ema), inputs: vec![(Shape::f32([length]), Fill::Normal(1.0)); 2] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "a += (1 - decay) (p - a)",
     case: |draw: &mut Choices| case(draw.range(1, 999)),
+    edge: Vec::new,
     bench: || vec![case(1_707_009)],
 };

@@ -1,21 +1,34 @@
-//! Rows of a table chosen by number: embeddings of class labels and of time steps.
+//! Looks up rows of a table: embeddings of class labels, and features of time steps.
+//!
+//! y[b] = table[index[b]], with `index` u32 `[B]`, `table` `[N, E]` and y `[B, E]`. An index of N
+//! or more takes the last row. Differentiable in `table`.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::embedding;
+//!
+//! let labels = t.named("labels", Shape::u32([64]));
+//! let table = t.named("table", Shape::f32([11, 128]));
+//! let y = embedding(t, labels, table);
+//! assert_eq!(t.shape(y), Shape::f32([64, 128]));
+//! ```
 
 use super::kernels::embedding::{BACKWARD, Backward, Forward};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Rows of a table.
 #[derive(Debug)]
-struct Embedding;
+struct EmbeddingOp;
 
-/// `y[b] = table[index[b]]`: index u32 `[B]`, table `[N, E]` -> `[B, E]`. An index past the end takes the last row.
+/// Rows `index` u32 `[B]` of `table` `[N, E]`: `[B, E]`.
 #[track_caller]
 pub fn embedding(t: &mut Tape, index: Tensor, table: Tensor) -> Tensor {
-    t.apply1(Embedding, &[index, table])
+    t.apply1(EmbeddingOp, &[index, table])
 }
 
-impl Op for Embedding {
+impl Op for EmbeddingOp {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let rule = "takes an index u32[B] and a table [N, E]";
         let [index, table] = inputs else { return Err(rule.into()) };
@@ -61,18 +74,19 @@ impl Op for Embedding {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = table[index[b]]",
     case: |draw: &mut Choices| {
         let (batch, rows, width) = (draw.range(1, 40), draw.range(1, 14), draw.range(1, 140));
         let index = (Shape::u32([batch]), Fill::Below(rows + 2)); // two past the end
-        Case { op: Rc::new(Embedding), inputs: vec![index, (Shape::f32([rows, width]), Fill::Normal(1.0))] }
+        Case { op: Rc::new(EmbeddingOp), inputs: vec![index, (Shape::f32([rows, width]), Fill::Normal(1.0))] }
     },
+    edge: Vec::new,
     bench: || {
         let case = |rows| {
             let inputs = vec![(Shape::u32([64]), Fill::Below(rows)), (Shape::f32([rows, 128]), Fill::Normal(1.0))];
-            Case { op: Rc::new(Embedding), inputs }
+            Case { op: Rc::new(EmbeddingOp), inputs }
         };
         vec![case(11), case(1000)]
     },

@@ -1,26 +1,35 @@
-//! A constant tensor: where differentiation starts.
+//! A tensor whose elements all have one value, such as the gradient of the loss that
+//! differentiation starts from.
+//!
+//! There is no input and no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::fill;
+//!
+//! let gradient = fill(t, 1.0 / 64.0, Shape::f32([64]));
+//! assert_eq!(t.shape(gradient), Shape::f32([64]));
+//! ```
 
 use super::kernels::fill::Forward;
 use crate::tape::testing::{Case, Choices, Operator};
 use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// A tensor of one value.
 #[derive(Debug)]
-pub struct Fill {
-    /// The value.
-    pub value: f32,
-    /// The shape.
-    pub shape: Shape,
+struct FillOp {
+    value: f32,
+    shape: Shape,
 }
 
 /// A tensor of the given shape whose elements all are `value`.
 #[track_caller]
 pub fn fill(t: &mut Tape, value: f32, shape: Shape) -> Tensor {
-    t.apply1(Fill { value, shape }, &[])
+    t.apply1(FillOp { value, shape }, &[])
 }
 
-impl Op for Fill {
+impl Op for FillOp {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         if inputs.is_empty() { Ok(vec![self.shape]) } else { Err("takes no tensor".into()) }
     }
@@ -48,12 +57,13 @@ impl Op for Fill {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = value",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 30), draw.range(1, 9)]);
-        Case { op: Rc::new(Fill { value: draw.one_of(&[1.0, 0.0, -2.5]), shape }), inputs: vec![] }
+        Case { op: Rc::new(FillOp { value: draw.one_of(&[1.0, 0.0, -2.5]), shape }), inputs: vec![] }
     },
-    bench: || vec![Case { op: Rc::new(Fill { value: 1.0, shape: Shape::f32([64]) }), inputs: vec![] }],
+    edge: Vec::new,
+    bench: || vec![Case { op: Rc::new(FillOp { value: 1.0, shape: Shape::f32([64]) }), inputs: vec![] }],
 };

@@ -1,4 +1,22 @@
-//! Gathers the images of a batch from the data set on the device, turns bytes into [-1, 1], and mirrors half of them if asked to.
+//! Gathers the images and labels of a batch from a dataset on the device, and converts bytes to
+//! [-1, 1].
+//!
+//! x = pixels[image] / 127.5 - 1 and y = labels[image]. Inputs: `pixels` u8 `[N, C, H, W]` as u32
+//! words of four bytes, `labels` u32 `[N]` and `image` u32 `[B]`. Outputs: images `[B, C, H, W]`
+//! and labels u32 `[B]`. Images can be flipped left to right at random. There is no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::{GatherBatch, gather_batch};
+//!
+//! let pixels = t.named("pixels", Shape::u32([1000 * 28 * 28 / 4]));
+//! let labels = t.named("labels", Shape::u32([1000]));
+//! let image = t.named("image", Shape::u32([64]));
+//! let settings = GatherBatch { channels: 1, height: 28, width: 28, flip: false };
+//! let (x, y) = gather_batch(t, pixels, labels, image, settings);
+//! assert_eq!((t.shape(x), t.shape(y)), (Shape::f32([64, 1, 28, 28]), Shape::u32([64])));
+//! ```
 
 use super::kernels::gather_batch::{Classes, Images};
 use crate::rng::philox;
@@ -6,7 +24,7 @@ use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
-/// Gathers images of this many channels and pixels.
+/// Shape of the images, and whether they are flipped.
 #[derive(Debug)]
 pub struct GatherBatch {
     /// Channels.
@@ -15,15 +33,15 @@ pub struct GatherBatch {
     pub height: u32,
     /// Columns.
     pub width: u32,
-    /// Whether images are mirrored left to right at random, each with probability 1/2, by `step.index` and the image's number.
+    /// Whether images are flipped left to right, each with probability 1/2, by the seed,
+    /// `step.index` and the image's number.
     pub flip: bool,
 }
 
-/// Images `[B, C, H, W]` in `[-1, 1]` and labels u32 `[B]`, from `pixels` (u8 `[N, C, H, W]`, four to a word), `labels` u32 `[N]` and image numbers
-/// `image` u32 `[B]`.
+/// Images `[B, C, H, W]` and labels u32 `[B]` of the numbers `image` u32 `[B]`.
 #[track_caller]
-pub fn gather_batch(t: &mut Tape, pixels: Tensor, labels: Tensor, image: Tensor, batch: GatherBatch) -> (Tensor, Tensor) {
-    let outputs = t.apply(batch, &[pixels, labels, image]);
+pub fn gather_batch(t: &mut Tape, pixels: Tensor, labels: Tensor, image: Tensor, settings: GatherBatch) -> (Tensor, Tensor) {
+    let outputs = t.apply(settings, &[pixels, labels, image]);
     (outputs[0], outputs[1])
 }
 
@@ -32,7 +50,7 @@ impl Op for GatherBatch {
         let [pixels, labels, image] = *inputs else { return Err("takes pixels, labels and image numbers".into()) };
         let words = (u64::from(self.channels * self.height * self.width) * labels.len() as u64).div_ceil(4);
         if inputs.iter().any(|s| s.dtype != Dtype::U32) || pixels.len() as u64 != words {
-            return Err(format!("{words} words of pixels are needed for {} images", labels.len()));
+            return Err(format!("{} images need {words} words of pixels", labels.len()));
         }
         let count = image.len() as u32;
         Ok(vec![Shape::f32([count, self.channels, self.height, self.width]), Shape::u32([count])])
@@ -87,7 +105,7 @@ fn case(op: GatherBatch, count: u32, batch: u32) -> Case {
     Case { op: Rc::new(op), inputs }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "x = pixels[image] / 127.5 - 1, y = labels[image]",
     case: |draw: &mut Choices| {
@@ -95,5 +113,6 @@ pub(super) const OPERATOR: Operator = Operator {
         let op = GatherBatch { channels, height, width, flip: draw.flag() };
         case(op, draw.range(1, 40), draw.range(1, 70))
     },
+    edge: Vec::new,
     bench: || vec![case(GatherBatch { channels: 1, height: 28, width: 28, flip: false }, 10_000, 64)],
 };

@@ -1,16 +1,27 @@
-//! Mean of each channel: what a classifier has before its last layer.
+//! Global average pooling: the mean of each channel, before a classifier's last layer.
+//!
+//! y[b, c] = mean of x[b, c, :, :], with `x` `[B, C, H, W]` and y `[B, C]`. Differentiable in `x`.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::global_pool;
+//!
+//! let x = t.named("x", Shape::f32([64, 128, 7, 7]));
+//! let y = global_pool(t, x);
+//! assert_eq!(t.shape(y), Shape::f32([64, 128]));
+//! ```
 
 use super::kernels::global_pool::{Backward, Forward};
-use super::group_norm::{row_span, spans};
+use super::rows::{row_span, spans};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Every channel becomes its mean.
 #[derive(Debug)]
 struct GlobalPool;
 
-/// y[b, c] = mean of x[b, c, :, :]: x [B, C, H, W] -> [B, C].
+/// Mean of each channel of `x` `[B, C, H, W]`: `[B, C]`.
 #[track_caller]
 pub fn global_pool(t: &mut Tape, x: Tensor) -> Tensor {
     t.apply1(GlobalPool, &[x])
@@ -65,12 +76,13 @@ fn case(shape: [u32; 4]) -> Case {
     Case { op: Rc::new(GlobalPool), inputs: vec![(Shape::f32(shape), Fill::Normal(1.0))] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b, c] = mean of x[b, c]",
     case: |draw: &mut Choices| {
         let (batch, channels, height) = (draw.range(1, 5), draw.range(1, 20), draw.range(1, 14));
         case([batch, channels, height, draw.one_of(&[4, 1, 3, 8, 7, 28])])
     },
+    edge: Vec::new,
     bench: || vec![case([64, 64, 7, 7]), case([64, 64, 14, 14])],
 };

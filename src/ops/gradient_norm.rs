@@ -1,21 +1,33 @@
-//! The norm of the whole gradient, what to scale it by, and whether it is finite.
+//! Norm of the whole gradient, the factor that clips it, and whether it is finite.
+//!
+//! The output `[4]` is (norm, scale, finite, 0) for the gradients g of all parameters `[N]`: scale
+//! = min(1, limit / (norm + 1e-6)) as in PyTorch's `clip_grad_norm_`. If the norm is not finite,
+//! scale and finite are zero, otherwise finite is one. There is no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::gradient_norm;
+//!
+//! let gradients = t.named("gradients", Shape::f32([5000]));
+//! let norm = gradient_norm(t, gradients, 1.0);
+//! assert_eq!(t.shape(norm), Shape::f32([4]));
+//! ```
 
 use super::kernels::gradient_norm::{Forward, Partial};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Workgroups that share the first stage.
+/// Workgroups of the first stage.
 const PARTS: u32 = 256;
 
-/// Global norm and clipping factor.
 #[derive(Debug)]
-pub struct GradientNorm {
-    /// Largest norm that is left unscaled.
-    pub limit: f32,
+struct GradientNorm {
+    limit: f32,
 }
 
-/// [norm, scale, finite, 0] of a gradient slab: scale = min(1, limit / (norm + 1e-6)), or zero where the norm is not finite.
+/// Norm of `gradients` `[N]`, the scale that clips it to `limit`, and whether it is finite: `[4]`.
 #[track_caller]
 pub fn gradient_norm(t: &mut Tape, gradients: Tensor, limit: f32) -> Tensor {
     t.apply1(GradientNorm { limit }, &[gradients])
@@ -23,7 +35,7 @@ pub fn gradient_norm(t: &mut Tape, gradients: Tensor, limit: f32) -> Tensor {
 
 impl Op for GradientNorm {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        if inputs.len() == 1 { Ok(vec![Shape::f32([4])]) } else { Err("takes one slab".into()) }
+        if inputs.len() == 1 { Ok(vec![Shape::f32([4])]) } else { Err("takes one tensor".into()) }
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
@@ -57,9 +69,10 @@ fn case(length: u32, limit: f32) -> Case {
     Case { op: Rc::new(GradientNorm { limit }), inputs: vec![(Shape::f32([4 * length]), Fill::Normal(1.0))] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "(|g|, min(1, limit / |g|), finite)",
     case: |draw: &mut Choices| case(draw.range(1, 3000), draw.one_of(&[1.0, 1e6])),
+    edge: Vec::new,
     bench: || vec![case(426_752, 1.0)],
 };

@@ -1,28 +1,44 @@
-//! Classifier-free guidance: one model output of two, and its deviation as it would be without.
+//! Classifier-free guidance (Ho and Salimans 2022, eq. 6): combines the network's outputs with and
+//! without labels.
+//!
+//! g = u + s (c - u) with the scale s = `step.guidance`, from the output u without labels and the
+//! output c with labels, which are the first and the second half of `output` `[2B, ...]`. The
+//! result `[B, ...]` is rescale g std(c) / std(g) + (1 - rescale) g, with standard deviations over
+//! each image (Lin et al. 2023, section 3.4). There is no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::{Guidance, guidance};
+//!
+//! let output = t.named("output", Shape::f32([128, 1, 28, 28]));
+//! let guided = guidance(t, output, Guidance { rescale: 0.0 });
+//! assert_eq!(t.shape(guided), Shape::f32([64, 1, 28, 28]));
+//! ```
 
 use super::kernels::guidance::{Forward, Rescaled};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Guidance by the scale `step.guidance`.
+/// Settings of the guidance. The scale is `step.guidance`.
 #[derive(Debug)]
 pub struct Guidance {
-    /// How much of the result gets the standard deviation that the output with labels has, 0 to 1 (phi of Lin et al. 2023, who use 0.7).
+    /// Fraction of the result that is rescaled to the standard deviation of the output with labels:
+    /// phi of Lin et al. 2023, who use 0.7.
     pub rescale: f32,
 }
 
-/// g = u + s (c - u) (Ho and Salimans 2022, eq. 6), s = `step.guidance`, of the halves u, without labels, and c, with them, of `model` [2B, ...]; then
-/// rescale g std(c) / std(g) + (1 - rescale) g (Lin et al. 2023, section 3.4), deviations over each image: [B, ...].
+/// Combines the halves of `output` `[2B, ...]`: `[B, ...]`.
 #[track_caller]
-pub fn guidance(t: &mut Tape, model: Tensor, guidance: Guidance) -> Tensor {
-    t.apply1(guidance, &[model])
+pub fn guidance(t: &mut Tape, output: Tensor, settings: Guidance) -> Tensor {
+    t.apply1(settings, &[output])
 }
 
 impl Op for Guidance {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         if !(0.0..=1.0).contains(&self.rescale) {
-            return Err("the rescaled part must be 0 to 1".into());
+            return Err("`rescale` must be in [0, 1]".into());
         }
         match *inputs {
             [model] if model.dtype == Dtype::F32 && model.dims().first().is_some_and(|batch| batch % 2 == 0) => {
@@ -30,7 +46,7 @@ impl Op for Guidance {
                 dims[0] /= 2;
                 Ok(vec![Shape::new(&dims, model.dtype)])
             }
-            _ => Err("takes the model's output for a doubled batch [2B, ...]".into()),
+            _ => Err("takes the network's output for a doubled batch [2B, ...]".into()),
         }
     }
 
@@ -74,7 +90,7 @@ impl Op for Guidance {
     }
 }
 
-/// Standard deviation; of all the numbers and not of a sample of them, which makes no difference to a ratio of two.
+/// Standard deviation, without the correction for a sample, which cancels in the ratio.
 fn deviation(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
@@ -84,19 +100,21 @@ fn case(model: Shape, rescale: f32, fill: Fill) -> Case {
     Case { op: Rc::new(Guidance { rescale }), inputs: vec![(model, fill)] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "m = u + s (c - u), and a part of it scaled to the deviation of c",
     case: |draw: &mut Choices| {
         let rescale = draw.one_of(&[0.0, 0.7, 1.0]);
-        // Around zero, with a small deviation, or far from zero against it.
+        // A mean of zero, with a large or a small standard deviation, or one far from zero.
         let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Normal(0.01), Fill::Uniform(15.0, 17.0)]);
-        // One element has no deviation. Of at least eight: among two or three the differences may cancel almost wholly.
+        // A single element has no standard deviation. Otherwise at least eight: the differences of
+        // two or three may nearly cancel.
         let (batch, channels, height) = (2 * draw.range(1, 5), draw.range(1, 3), draw.range(1, 19));
         let low = 8u32.div_ceil(channels * height);
         let width = draw.range(low, low + 12);
         let single = draw.range(0, 3) == 3;
         case(if single { Shape::f32([batch, 1]) } else { Shape::f32([batch, channels, height, width]) }, rescale, fill)
     },
+    edge: Vec::new,
     bench: || [0.0, 0.7].map(|rescale| case(Shape::f32([128, 1, 28, 28]), rescale, Fill::Normal(1.0))).into(),
 };

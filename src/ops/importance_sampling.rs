@@ -1,4 +1,24 @@
-//! ImportanceSampling sampling of time steps: keeps the last losses of each, and makes of them the probabilities that the next steps draw from.
+//! Importance sampling of time steps by their losses (Nichol and Dhariwal 2021, section 3.3,
+//! "loss-second-moment resampler").
+//!
+//! The probability p of a time step is proportional to the root mean square of its last
+//! [`HISTORY_LENGTH`] losses, mixed with 0.001 of the uniform distribution. It is uniform until
+//! every time step has that many losses. Losses that are not finite or larger than 1e18 are left
+//! out. `losses` are `[B]` and `timesteps` u32 `[B]`; the outputs are the updated tensors of
+//! [`ImportanceState`]. There is no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::{HISTORY_LENGTH, ImportanceState, importance_sampling};
+//!
+//! let losses = t.named("losses", Shape::f32([64]));
+//! let timesteps = t.named("timesteps", Shape::u32([64]));
+//! let history = t.named("history", Shape::f32([1000, HISTORY_LENGTH]));
+//! let [count, weights, cdf] = ["count", "weights", "cdf"].map(|name| t.named(name, Shape::f32([1000])));
+//! importance_sampling(t, losses, timesteps, ImportanceState { history, count, weights, cdf });
+//! assert_eq!(t.calls().last().unwrap().dispatch.entry.label, "importance_sampling.forward");
+//! ```
 
 pub use super::kernels::importance_sampling::HISTORY_LENGTH;
 use super::kernels::importance_sampling::{Append, Forward};
@@ -6,20 +26,33 @@ use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Loss-second-moment resampling.
 #[derive(Debug)]
 struct ImportanceSampling;
 
-/// Appends the unweighted `losses` `[B]` of `timesteps` u32 `[B]` to `history` `[T, 10]`, and updates `count`, `weights` and `cdf` `[T]`:
-/// weights = 1 / (T p) and cdf = the cumulative p, with p_t in proportion to the root of the mean square of the last ten losses of t, mixed
-/// with 0.001 of the uniform distribution (Nichol and Dhariwal 2021, section 3.3); p is uniform until every time step has ten losses. Losses
-/// that are not finite, or larger than 1e18, are left out.
+/// State of the training, in named buffers.
 ///
-/// All four are state of the training, in named memory: `history`, `count` and `cdf` begin as zeros (a `cdf` that ends in zero is uniform to
-/// [`weighted_timesteps`](super::timesteps::weighted_timesteps)), `weights` as ones, written by the host. Recorded after everything that
-/// reads `weights`, which belong to the `cdf` that this step's time steps were drawn from.
+/// The host writes the initial values: zeros for `history`, `count` and `cdf`, ones for `weights`.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportanceState {
+    /// The last [`HISTORY_LENGTH`] losses of each time step, `[T, HISTORY_LENGTH]`.
+    pub history: Tensor,
+    /// Number of losses of each time step, `[T]`. Twice the history length wraps back to once.
+    pub count: Tensor,
+    /// Weights of the losses 1 / (T p), `[T]`.
+    pub weights: Tensor,
+    /// Cumulative probabilities, `[T]`. [`weighted_timesteps`](super::weighted_timesteps) draws
+    /// from them, and uniformly if the last one is zero.
+    pub cdf: Tensor,
+}
+
+/// Appends the unweighted `losses` `[B]` of `timesteps` u32 `[B]` to the history, and updates
+/// weights and probabilities.
+///
+/// Record it after everything that reads `weights`: they belong to the `cdf` from which this step's
+/// time steps were drawn.
 #[track_caller]
-pub fn importance_sampling(t: &mut Tape, losses: Tensor, timesteps: Tensor, [history, count, weights, cdf]: [Tensor; 4]) {
+pub fn importance_sampling(t: &mut Tape, losses: Tensor, timesteps: Tensor, state: ImportanceState) {
+    let ImportanceState { history, count, weights, cdf } = state;
     t.apply(ImportanceSampling, &[losses, timesteps, history, count, weights, cdf]);
 }
 
@@ -100,16 +133,26 @@ fn case(batch: u32, timesteps: u32, count: Fill, losses: Fill) -> Case {
     Case { op: Rc::new(ImportanceSampling), inputs }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "p ∝ root mean square of the last ten losses of t; weights = 1 / (T p), cdf = cumulative p",
     case: |draw: &mut Choices| {
         let most = draw.one_of(&[40, 4096]);
-        // All full; about to be, where the batch falls; about to begin their ring again; of all kinds.
+        // All histories full, all about to wrap, all about to be full where the batch falls, and
+        // mixtures.
         let [full, soon, again] = [10.0, 9.0, 19.0].map(|n| Fill::Uniform(n, n));
         let count = draw.one_of(&[full, again, soon, Fill::Uniform(0.0, 19.9), Fill::Uniform(9.5, 19.9)]);
         let losses = draw.one_of(&[Fill::Uniform(0.1, 3.0), Fill::Normal(1.0), Fill::Uniform(1.0, 30.0), Fill::Uniform(0.0, 0.0)]);
         case(draw.range(1, 150), draw.range(1, most), count, losses)
+    },
+    // Losses that are left out: NaN, and those whose squares overflow.
+    edge: || {
+        let case = |losses| {
+            let mut case = case(40, 7, Fill::Uniform(8.0, 10.0), Fill::Uniform(0.1, 3.0));
+            case.inputs[0].1 = losses;
+            case
+        };
+        vec![case(Fill::Uniform(f32::NAN, f32::NAN)), case(Fill::Uniform(2e18, 3e18))]
     },
     bench: || vec![case(64, 1000, Fill::Uniform(10.0, 19.9), Fill::Uniform(0.1, 3.0))],
 };

@@ -1,16 +1,30 @@
-//! The distance of an image's latent distribution from the standard normal one.
+//! Kullback-Leibler divergence of diagonal normal distributions from N(0, 1), the regularizer of a
+//! variational autoencoder (Kingma and Welling 2014, appendix B).
+//!
+//! `kl[b]` = sum over the elements of image b of (mean² + exp(v) - 1 - v) / 2, in nats. `mean` and
+//! `log_variance` v are `[B, ...]`, kl is `[B]`: a sum over the image, not a mean. Differentiable
+//! in both inputs.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::kl_normal;
+//!
+//! let latents = Shape::f32([64, 4, 7, 7]);
+//! let [mean, log_variance] = ["mean", "log_variance"].map(|name| t.named(name, latents));
+//! let kl = kl_normal(t, mean, log_variance);
+//! assert_eq!(t.shape(kl), Shape::f32([64]));
+//! ```
 
 use super::kernels::kl_normal::{BackwardLogVariance, BackwardMean, Forward};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Kullback-Leibler divergence of diagonal normal distributions from the standard one.
 #[derive(Debug)]
 struct KlNormal;
 
-/// `kl[b] = sum (mean² + exp(v) - 1 - v) / 2` over the elements of image b, in nats: `mean` and `log_variance` v `[B, ...]`, kl `[B]`
-/// (Kingma and Welling 2014, appendix B). A sum, not a mean. Differentiable in both.
+/// Divergence `[B]` of normal distributions with `mean` and `log_variance` `[B, ...]` from N(0, 1).
 #[track_caller]
 pub fn kl_normal(t: &mut Tape, mean: Tensor, log_variance: Tensor) -> Tensor {
     t.apply1(KlNormal, &[mean, log_variance])
@@ -66,12 +80,13 @@ fn case(shape: Shape, scale: f32) -> Case {
     Case { op: Rc::new(KlNormal), inputs: vec![(shape, Fill::Normal(scale)); 2] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "kl[b] = sum (mean² + exp(v) - 1 - v) / 2",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 5), draw.range(1, 19), draw.range(1, 9)]);
         case(shape, draw.one_of(&[1.0, 0.3]))
     },
+    edge: Vec::new,
     bench: || vec![case(Shape::f32([64, 4, 7, 7]), 1.0)],
 };

@@ -1,32 +1,54 @@
-//! A Langevin step: the corrector of predictor-corrector sampling.
+//! A Langevin step: the corrector of predictor-corrector sampling (Song et al. 2021, "Score-based
+//! generative modeling through stochastic differential equations", algorithms 4 and 5).
+//!
+//! Updates the images `x` in place, with noise z ~ N(0, 1) and the coefficients c0 .. c11 of row
+//! `step.index` of `table`, of which c2 .. c5 are used:
+//!
+//! ```text
+//! eps = c2 x + c3 output
+//! g = c4 eps                       the score
+//! delta = c5 (|z| / |g|)²          c5 >= 0
+//! x = x + delta g + sqrt(2 delta) z
+//! ```
+//!
+//! x stays where g is zero. `x` and `output` are `[B, ...]`, `table` is `[S, 12]`. The norms are
+//! those of each image. The paper's code averages them over the batch, but here an image does not
+//! depend on its batch. There is no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::langevin;
+//!
+//! let [x, output] = ["x", "output"].map(|name| t.named(name, Shape::f32([64, 1, 28, 28])));
+//! let table = t.named("table", Shape::f32([1000, 12]));
+//! langevin(t, x, output, table);
+//! assert_eq!(t.calls().last().unwrap().dispatch.entry.label, "langevin.forward");
+//! ```
 
 use super::kernels::langevin::{COEFFICIENTS, Forward};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
-// The corrector and the sampler read rows of one table.
+// The corrector and the sampler read rows of the same table.
 const _: () = assert!(COEFFICIENTS == super::sampler_step::COEFFICIENTS);
 
-/// A Langevin step in place.
 #[derive(Debug)]
 struct Langevin;
 
-/// Moves `x` [B, ...] along the score (Song et al. 2021, "Score-based generative modeling through stochastic differential equations", algorithms 4
-/// and 5), from the model's output m of the same shape and row `step.index` of `table` [S, 12] = (c0 .. c11): e = c2 x + c3 m, score g = c4 e,
-/// delta = c5 (|z| / |g|)², x' = x + delta g + sqrt(2 delta) z, with c5 not negative; x' = x where g is zero. Other coefficients are unused.
-///
-/// The norms are those of each image, where the paper's code takes their means over the batch: so an image does not depend on its batch.
+/// Updates the images `x` `[B, ...]` in place, from the network's `output` `[B, ...]` and row
+/// `step.index` of `table` `[S, 12]`.
 #[track_caller]
-pub fn langevin(t: &mut Tape, x: Tensor, model: Tensor, table: Tensor) {
-    t.apply(Langevin, &[x, model, table]);
+pub fn langevin(t: &mut Tape, x: Tensor, output: Tensor, table: Tensor) {
+    t.apply(Langevin, &[x, output, table]);
 }
 
 impl Op for Langevin {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x, model, table] if x == model && x.dtype == Dtype::F32 && matches!(table.dims(), [_, COEFFICIENTS]) => Ok(vec![]),
-            _ => Err("takes images, the model's output of their shape and a table [S, 12]".into()),
+            _ => Err("takes images, the network's output of their shape and a table [S, 12]".into()),
         }
     }
 
@@ -75,17 +97,18 @@ fn case(image: Shape, scale: f32, table: Fill) -> Case {
     Case { op: Rc::new(Langevin), inputs }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "x = x + d g + sqrt(2 d) z, d = c5 (|z| / |g|)², g = c4 (c2 x + c3 m)",
     case: |draw: &mut Choices| {
-        // At least eight elements an image: one whose terms cancel almost wholly would have a score of no digits.
+        // At least eight elements per image: if they nearly cancel, the score has no correct digit.
         let (batch, channels, height) = (draw.range(1, 5), draw.range(1, 3), draw.range(1, 19));
         let low = 8u32.div_ceil(channels * height);
         let width = draw.range(low, low + 8);
-        // A table of zeros makes a score of zero.
+        // A table of zeros gives a score of zero.
         let table = if draw.range(0, 3) == 3 { Fill::Uniform(0.0, 0.0) } else { Fill::Uniform(0.1, 1.0) };
         case(Shape::f32([batch, channels, height, width]), draw.one_of(&[1.0, 0.01]), table)
     },
+    edge: Vec::new,
     bench: || vec![case(Shape::f32([64, 1, 28, 28]), 1.0, Fill::Uniform(0.1, 1.0))],
 };

@@ -1,5 +1,21 @@
-//! y = x w^T + b: a layer of neurons.
+//! Fully connected layer, with the weights as PyTorch stores them.
+//!
+//! y = x w^T + b, with `x` `[B, I]`, `w` `[O, I]`, `b` `[O]` and y `[B, O]`. Differentiable in all
+//! inputs.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::linear;
+//!
+//! let x = t.named("x", Shape::f32([64, 32]));
+//! let w = t.named("weight", Shape::f32([128, 32]));
+//! let b = t.named("bias", Shape::f32([128]));
+//! let y = linear(t, x, w, b);
+//! assert_eq!(t.shape(y), Shape::f32([64, 128]));
+//! ```
 
+use super::destination::Destination;
 use super::kernels::linear::BackwardBias;
 use super::matmul::Factor::{Plain, Transposed};
 use super::matmul::product;
@@ -7,17 +23,16 @@ use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// A layer of neurons; weights as PyTorch stores them.
 #[derive(Debug)]
-struct Linear;
+struct LinearOp;
 
-/// y = x w^T + b for x `[batch,I]`, w `[O,I]` and b `[O]`.
+/// `x` `[B, I]` times the transpose of `w` `[O, I]`, plus `b` `[O]`.
 #[track_caller]
 pub fn linear(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor) -> Tensor {
-    t.apply1(Linear, &[x, w, b])
+    t.apply1(LinearOp, &[x, w, b])
 }
 
-impl Op for Linear {
+impl Op for LinearOp {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match inputs {
             [x, w, b] => match (x.dims(), w.dims(), b.dims()) {
@@ -31,14 +46,14 @@ impl Op for Linear {
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        product(t, Plain(x[0]), Transposed(x[1]), Some(x[2]), y[0], false);
+        product(t, Plain(x[0]), Transposed(x[1]), Some(x[2]), Destination::store(y[0]));
         vec![]
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let (x, w, b) = (node.inputs[0], node.inputs[1], node.inputs[2]);
-        t.grad(x, |t, dx, add| product(t, Plain(dy), Plain(w), None, dx, add));
-        t.grad(w, |t, dw, add| product(t, Transposed(dy), Plain(x), None, dw, add));
+        t.grad(x, |t, dx, add| product(t, Plain(dy), Plain(w), None, Destination { tensor: dx, add }));
+        t.grad(w, |t, dw, add| product(t, Transposed(dy), Plain(x), None, Destination { tensor: dw, add }));
         let [batch, channels] = t.shape(dy).as_array();
         t.grad(b, |t, db, add| {
             let flops = u64::from(batch) * u64::from(channels);
@@ -64,13 +79,14 @@ impl Op for Linear {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x w^T + b",
     case: |draw: &mut Choices| {
-        let unit = draw.one_of(&[1, 4]); // multiples of 4 have a kernel of their own
+        let unit = draw.one_of(&[1, 4]); // multiples of 4 use a separate kernel
         case(unit * draw.range(1, 20), unit * draw.range(1, 20), unit * draw.range(1, 20))
     },
+    edge: Vec::new,
     bench: || vec![case(64, 32, 128), case(64, 128, 128), case(64, 128, 64), case(64, 128, 32)],
 };
 
@@ -80,5 +96,5 @@ fn case(batch: u32, i: u32, o: u32) -> Case {
         (Shape::f32([o, i]), Fill::Normal((1.0 / i as f32).sqrt())),
         (Shape::f32([o]), Fill::Normal(1.0)),
     ];
-    Case { op: Rc::new(Linear), inputs }
+    Case { op: Rc::new(LinearOp), inputs }
 }

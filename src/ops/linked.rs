@@ -1,7 +1,9 @@
-//! Every shader as it is compiled: linked for each target that it is written for, with values for its constants.
+//! Every shader as it is compiled: linked for each target that calls it, with values for its
+//! constants.
 //!
-//! Compilers other than the one at hand (Tint, Metal's, DirectX's) are shown these texts. Which shaders a target has, and the values of their
-//! constants, are taken from the operators' own calls: made-up values may break what a shader demands of them.
+//! Other compilers (Tint, Metal's, DirectX's) are tested with these texts. The values of the
+//! constants come from calls of the operators, because made-up values might break what a shader
+//! assumes about them.
 
 use super::{ALL, SHADERS};
 use crate::gpu::{Target, link};
@@ -13,18 +15,19 @@ use std::collections::BTreeMap;
 /// A shader linked for a target.
 #[derive(Clone, Debug)]
 pub struct Linked {
-    /// Name of the shader and of the target: `add.tiled`.
+    /// Names of the shader and of the target: `add.tiled`.
     pub name: String,
     /// The shader's text, then the prelude.
     pub text: String,
-    /// A value for each constant that some operator's call gives.
+    /// A value for each constant, from some call of an operator.
     pub constants: BTreeMap<&'static str, f64>,
 }
 
-/// Draws of each operator's cases besides its benches: enough to reach every kernel.
+/// Random cases of each operator, in addition to its edge cases and bench shapes: enough to reach
+/// every kernel.
 const DRAWS: u32 = 32;
 
-/// Every shader in every form in which some operator calls it.
+/// Every shader, for every target for which an operator calls it.
 pub fn linked() -> Vec<Linked> {
     Target::EXAMPLES.into_iter().flat_map(linked_for).collect()
 }
@@ -34,7 +37,7 @@ fn linked_for(target: Target) -> Vec<Linked> {
     for (_, operator) in ALL {
         let draw = |seed: u32| (0..24).map(|i| philox([seed, i, 0, 0], [0, 0])[0]).collect();
         let cases = (0..DRAWS).map(|seed| (operator.case)(&mut Choices::new(draw(seed))));
-        for case in (operator.bench)().into_iter().chain(cases) {
+        for case in (operator.bench)().into_iter().chain((operator.edge)()).chain(cases) {
             for Call { dispatch, .. } in case.record(target, 1).tape.calls() {
                 let of = constants.entry(dispatch.entry.shader.name).or_default();
                 for (&name, &value) in dispatch.entry.constants.iter().zip(&dispatch.constants) {

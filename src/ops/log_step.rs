@@ -1,21 +1,37 @@
-//! Keeps the losses of the last steps on the device, for the host to read now and then.
+//! Keeps losses of the last steps on the device, so that the host need not wait for each step.
+//!
+//! Row `step.index` modulo R of `log` `[R, 4 + 2B]` becomes (mean loss, gradient norm, finite, 0,
+//! losses, time steps), from `loss` `[B]`, `timesteps` u32 `[B]`, and `norm` `[4]`, the result of
+//! [`gradient_norm`](super::gradient_norm()). There is no output and no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::log_step;
+//! use degrain::ops::log_step::row_width;
+//!
+//! let loss = t.named("loss", Shape::f32([64]));
+//! let timesteps = t.named("timesteps", Shape::u32([64]));
+//! let norm = t.named("norm", Shape::f32([4]));
+//! let log = t.named("log", Shape::f32([256, row_width(64)]));
+//! log_step(t, loss, timesteps, norm, log);
+//! assert_eq!(t.calls().last().unwrap().dispatch.entry.label, "log_step.forward");
+//! ```
 
 use super::kernels::log_step::{Forward, HEADER};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Columns of the log for this batch size.
+/// Columns of the log for a batch size.
 pub fn row_width(batch: u32) -> u32 {
     HEADER + 2 * batch
 }
 
-/// Writes a row of the log.
 #[derive(Debug)]
 struct LogStep;
 
-/// Row (step.index mod rows) of `log` `[rows, 4 + 2B]` becomes (mean loss, gradient norm, finite, 0, loss `[B]`, timesteps `[B]`), from `loss` `[B]`,
-/// `timesteps` u32 `[B]` and `norm` `[4]`.
+/// Writes losses, time steps and the gradient's norm to a row of `log`.
 #[track_caller]
 pub fn log_step(t: &mut Tape, loss: Tensor, timesteps: Tensor, norm: Tensor, log: Tensor) {
     t.apply(LogStep, &[loss, timesteps, norm, log]);
@@ -76,9 +92,10 @@ fn case(batch: u32, rows: u32) -> Case {
     Case { op: Rc::new(LogStep), inputs }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "log[step mod rows] = (mean loss, |g|, finite, losses, t)",
     case: |draw: &mut Choices| case(draw.range(1, 70), draw.range(1, 9)),
+    edge: Vec::new,
     bench: || vec![case(64, 64)],
 };

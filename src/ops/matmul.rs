@@ -1,17 +1,31 @@
-//! c = a b: the matrix product, and the products with transposed factors that [`linear`](super::linear) is made of.
+//! Matrix product, and the products with transposed factors that [`linear`](super::linear())
+//! consists of.
+//!
+//! c = a b, with `a` `[M, K]`, `b` `[K, N]` and c `[M, N]`. Differentiable in both inputs.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::matmul;
+//!
+//! let a = t.named("a", Shape::f32([64, 128]));
+//! let b = t.named("b", Shape::f32([128, 32]));
+//! let c = matmul(t, a, b);
+//! assert_eq!(t.shape(c), Shape::f32([64, 32]));
+//! ```
 
-use super::conv2d::groups;
+use super::destination::Destination;
 use super::kernels::{matmul, matmul_subgroup};
+use super::rows::row_groups;
 use crate::gpu::KernelVariant;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Matrix product.
 #[derive(Debug)]
 struct Matmul;
 
-/// c = a b for a `[M,K]` and b `[K,N]`.
+/// Product of `a` `[M, K]` and `b` `[K, N]`.
 #[track_caller]
 pub fn matmul(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
     t.apply1(Matmul, &[a, b])
@@ -20,14 +34,14 @@ pub fn matmul(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
 /// A factor of a product: a matrix in row-major storage, or its transpose.
 #[derive(Clone, Copy)]
 pub(super) enum Factor {
-    /// As it is stored.
+    /// As stored.
     Plain(Tensor),
     /// Rows and columns exchanged.
     Transposed(Tensor),
 }
 
 impl Factor {
-    /// The tensor, rows and columns of the matrix, and the strides from one row and one column to the next.
+    /// The tensor, the rows and columns of the matrix, and the strides between rows and columns.
     fn layout(self, t: &Tape) -> (Tensor, [u32; 2], [u32; 2]) {
         match self {
             Factor::Plain(x) => {
@@ -42,15 +56,16 @@ impl Factor {
     }
 }
 
-/// Emits c (+)= a b, plus `shift` in each row.
-pub(super) fn product(t: &mut Tape, a: Factor, b: Factor, shift: Option<Tensor>, c: Tensor, add: bool) {
+/// Emits c = a b, plus `shift` in each row.
+pub(super) fn product(t: &mut Tape, a: Factor, b: Factor, shift: Option<Tensor>, destination: Destination) {
+    let Destination { tensor: c, add } = destination;
     let (a_along_k, b_along_k) = (matches!(a, Factor::Plain(_)), matches!(b, Factor::Transposed(_)));
     let (a, [m, k], [a_row, a_column]) = a.layout(t);
     let (b, [_, n], [b_row, b_column]) = b.layout(t);
     let flops = 2 * u64::from(m) * u64::from(n) * u64::from(k);
     let lanes = t.target().lanes();
     if t.target().variant == KernelVariant::Subgroup && [m, n, k].iter().all(|size| size % 4 == 0) {
-        let groups = groups(m, lanes);
+        let groups = row_groups(m, lanes);
         let grid = [n.div_ceil(4 * lanes), m.div_ceil(4 * groups), 1];
         match shift {
             Some(shift) => {
@@ -90,14 +105,14 @@ impl Op for Matmul {
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        product(t, Factor::Plain(x[0]), Factor::Plain(x[1]), None, y[0], false);
+        product(t, Factor::Plain(x[0]), Factor::Plain(x[1]), None, Destination::store(y[0]));
         vec![]
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let (a, b) = (node.inputs[0], node.inputs[1]);
-        t.grad(a, |t, da, add| product(t, Factor::Plain(dy), Factor::Transposed(b), None, da, add));
-        t.grad(b, |t, db, add| product(t, Factor::Transposed(a), Factor::Plain(dy), None, db, add));
+        t.grad(a, |t, da, add| product(t, Factor::Plain(dy), Factor::Transposed(b), None, Destination { tensor: da, add }));
+        t.grad(b, |t, db, add| product(t, Factor::Transposed(a), Factor::Plain(dy), None, Destination { tensor: db, add }));
     }
 
     fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
@@ -118,13 +133,14 @@ impl Op for Matmul {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "c = a b",
     case: |draw: &mut Choices| {
-        let unit = draw.one_of(&[1, 4]); // multiples of 4 have a kernel of their own
+        let unit = draw.one_of(&[1, 4]); // multiples of 4 use a separate kernel
         case(unit * draw.range(1, 20), unit * draw.range(1, 20), unit * draw.range(1, 20))
     },
+    edge: Vec::new,
     bench: || vec![case(1024, 1024, 1024), case(64, 128, 512)],
 };
 

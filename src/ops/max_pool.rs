@@ -1,22 +1,35 @@
-//! Maximum of blocks of 2 x 2: half as high and wide.
+//! Max pooling of 2x2 blocks: half the height and width.
+//!
+//! y[.., h, w] = max of x[.., 2h + i, 2w + j] over i and j in {0, 1}, with `x` `[B, C, H, W]` and y
+//! `[B, C, H / 2, W / 2]`, rounded down: a last odd row or column is left out, and gets no
+//! gradient. Differentiable in `x`: the gradient goes to the largest element of each block, and to
+//! the first if several are equal.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::max_pool;
+//!
+//! let x = t.named("x", Shape::f32([64, 32, 28, 28]));
+//! let y = max_pool(t, x);
+//! assert_eq!(t.shape(y), Shape::f32([64, 32, 14, 14]));
+//! ```
 
 use super::kernels::max_pool::{Backward, BackwardScalar, Forward, ForwardScalar};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Every block of 2 x 2 becomes its largest element.
 #[derive(Debug)]
 struct MaxPool;
 
-/// y[.., h, w] = max of x[.., 2h + i, 2w + j]: x [B, C, H, W] -> [B, C, H / 2, W / 2], rounded down (a last odd row or column is left out). The
-/// gradient goes to the largest element, of equals to the first.
+/// Maxima of the 2x2 blocks of `x` `[B, C, H, W]`.
 #[track_caller]
 pub fn max_pool(t: &mut Tape, x: Tensor) -> Tensor {
     t.apply1(MaxPool, &[x])
 }
 
-/// Whether the kernels with vec4s fit.
+/// Whether the kernels that use vec4s fit.
 fn in_vectors(height: u32, width: u32) -> bool {
     height.is_multiple_of(2) && width.is_multiple_of(4)
 }
@@ -91,12 +104,13 @@ fn case(shape: [u32; 4]) -> Case {
     Case { op: Rc::new(MaxPool), inputs: vec![(Shape::f32(shape), Fill::Distinct)] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[h, w] = max of x[2h + i, 2w + j]",
     case: |draw: &mut Choices| {
         let width = draw.one_of(&[4, 2, 8, 3, 12, 13, 5]);
         case([draw.range(1, 3), draw.range(1, 5), draw.range(2, 9), width])
     },
+    edge: Vec::new,
     bench: || vec![case([64, 32, 28, 28]), case([64, 64, 14, 14])],
 };

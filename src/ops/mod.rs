@@ -1,12 +1,14 @@
-//! The operators. Each is a shader, a Rust file of the same name, and its name in the list below.
-//! Tests, benches, profiler labels and the operator table follow from that line.
+//! The operators. Each has a shader, a Rust file of the same name, and its name in a list.
 //!
-//! To add one:
+//! Functions and settings are exported from here: `use degrain::ops::{Conv2d, add, conv2d}`. The
+//! module of an operator has its formula, shapes, gradient and an example.
+//!
+//! Tests, benches, profiler labels and the operator table follow from the list. To add an operator:
 //! 1. Write `shaders/NAME.wgsl`: formula, shapes of all bindings, division of work, FLOPs and bytes
 //!    at the top, then all entry points, forward and backward.
 //! 2. Write `src/ops/NAME.rs`: a struct that implements [`Op`](crate::tape::Op), a function that
 //!    applies it, and `OPERATOR`.
-//! 3. Put NAME into the list.
+//! 3. Put NAME into the list in `src/ops/mod.rs`.
 //!
 //! `build.rs` generates `super::kernels::NAME` from the shader. It has a struct for each entry
 //! point (`Forward`, `Backward` and so on). Its fields are the storage bindings (as `Tensor`), the
@@ -17,8 +19,10 @@
 //! for that variant and may use subgroup operations; every other shader must compile for both. The
 //! Rust file `NAME.rs` chooses between them.
 
+mod destination;
 mod kernels;
 mod linked;
+mod rows;
 
 macro_rules! operators {
     ($($name:ident),* $(,)?) => {

@@ -1,4 +1,19 @@
-//! The words of the counter-based generator, for given counters.
+//! Words of the random generator Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
+//! easy as 1, 2, 3"), for given counters. The key is the seed of the step.
+//!
+//! The output u32 `[N, 4]` has four random words for each counter u32 `[N, 4]`. There is no
+//! gradient. Other operators compute the generator in their own kernels; this one lets a test
+//! compare it with the authors' answers.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::philox;
+//!
+//! let counters = t.named("counters", Shape::u32([100, 4]));
+//! let words = philox(t, counters);
+//! assert_eq!(t.shape(words), Shape::u32([100, 4]));
+//! ```
 
 use super::kernels::philox::Forward;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
@@ -6,11 +21,10 @@ use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use crate::rng;
 use std::rc::Rc;
 
-/// Words of the generator.
 #[derive(Debug)]
 struct Philox;
 
-/// u32 `[N,4]`: the generator's words for `counters` u32 `[N,4]`, keyed by the seed.
+/// Four random words for each of the `counters` u32 `[N, 4]`.
 #[track_caller]
 pub fn philox(t: &mut Tape, counters: Tensor) -> Tensor {
     t.apply1(Philox, &[counters])
@@ -49,10 +63,11 @@ impl Op for Philox {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = Philox 4x32-10(counter)",
     case: |draw: &mut Choices| case(draw.range(1, 200)),
+    edge: Vec::new,
     bench: || vec![case(1 << 16)],
 };
 

@@ -1,18 +1,33 @@
-//! A weighted sum of image and noise, with weights by time step: noising, and the velocity target.
+//! Weighted sum of images and noise by time step: the forward process q(x_t | x_0) (Ho et al. 2020,
+//! eq. 4), and the targets that mix both, such as the velocity.
+//!
+//! y[b] = c[t_b, 0] a[b] + c[t_b, 1] eps[b], with `a`, `eps` and y `[B, ...]`, `coefficients` c
+//! `[T, 2]` and `timesteps` t u32 `[B]`. There is no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::q_sample;
+//!
+//! let [x0, eps] = ["x0", "eps"].map(|name| t.named(name, Shape::f32([64, 1, 28, 28])));
+//! let coefficients = t.named("coefficients", Shape::f32([1000, 2]));
+//! let timesteps = t.named("timesteps", Shape::u32([64]));
+//! let x_t = q_sample(t, x0, eps, coefficients, timesteps);
+//! assert_eq!(t.shape(x_t), t.shape(x0));
+//! ```
 
 use super::kernels::q_sample::Forward;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Weighted sum of two tensors by time step.
 #[derive(Debug)]
 struct QSample;
 
-/// `y[b] = c[t_b, 0] a[b] + c[t_b, 1] e[b]`: `a`, `e` and y `[B, ...]`, `c` `[T, 2]`, `timesteps` u32 `[B]`.
+/// `a` and `eps` `[B, ...]`, weighted by rows `timesteps` u32 `[B]` of `coefficients` `[T, 2]`.
 #[track_caller]
-pub fn q_sample(t: &mut Tape, a: Tensor, e: Tensor, c: Tensor, timesteps: Tensor) -> Tensor {
-    t.apply1(QSample, &[a, e, c, timesteps])
+pub fn q_sample(t: &mut Tape, a: Tensor, eps: Tensor, coefficients: Tensor, timesteps: Tensor) -> Tensor {
+    t.apply1(QSample, &[a, eps, coefficients, timesteps])
 }
 
 impl Op for QSample {
@@ -58,12 +73,13 @@ fn case(image: Shape, timesteps: u32) -> Case {
     Case { op: Rc::new(QSample), inputs: vec![(image, Fill::Normal(1.0)), (image, Fill::Normal(1.0)), weights, t] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = c[t, 0] a + c[t, 1] e",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 9), draw.range(1, 9)]);
         case(shape, draw.range(1, 30))
     },
+    edge: Vec::new,
     bench: || vec![case(Shape::f32([64, 1, 28, 28]), 1000)],
 };

@@ -1,4 +1,18 @@
-//! Normal noise by the counter-based generator.
+//! Normal noise N(0, 1), from Philox 4x32-10 and the Box-Muller transform.
+//!
+//! The output `[B, ...]` depends on the seed, `step.index`, the numbers of the images,
+//! `step.first_image + b`, and the random stream, one of [`stream`]. An image's noise does not
+//! depend on its batch. There is no input and no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::randn;
+//! use degrain::tape::stream;
+//!
+//! let eps = randn(t, stream::NOISE, Shape::f32([64, 1, 28, 28]));
+//! assert_eq!(t.shape(eps), Shape::f32([64, 1, 28, 28]));
+//! ```
 
 use super::kernels::randn::Forward;
 use crate::rng::{normal4, philox};
@@ -6,16 +20,16 @@ use crate::tape::testing::{Case, Choices, Operator};
 use crate::tape::{Array, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
-/// Normal noise of a shape whose first dimension counts images.
+/// Normal noise `[B, ...]`.
 #[derive(Debug)]
-pub struct Randn {
-    /// What it is drawn for: one of [`stream`].
+pub(super) struct Randn {
+    /// The random stream.
     pub stream: u32,
     /// Shape of the result.
     pub shape: Shape,
 }
 
-/// Independent normal numbers of the given shape [B, ...], by the seed, `step.index` and the images' numbers `step.first_image + b`.
+/// Normal noise of the given shape `[B, ...]`, from one of the random streams [`stream`].
 #[track_caller]
 pub fn randn(t: &mut Tape, stream: u32, shape: Shape) -> Tensor {
     t.apply1(Randn { stream, shape }, &[])
@@ -56,7 +70,7 @@ impl Op for Randn {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "z ~ N(0, 1), Philox 4x32-10 and Box-Muller",
     case: |draw: &mut Choices| {
@@ -64,6 +78,7 @@ pub(super) const OPERATOR: Operator = Operator {
         let stream = draw.one_of(&[stream::NOISE, stream::SAMPLE, stream::SAMPLER]);
         Case { op: Rc::new(Randn { stream, shape }), inputs: vec![] }
     },
+    edge: Vec::new,
     bench: || {
         let op = Randn { stream: stream::NOISE, shape: Shape::f32([64, 1, 28, 28]) };
         vec![Case { op: Rc::new(op), inputs: vec![] }]

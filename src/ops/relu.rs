@@ -1,15 +1,27 @@
-//! y = max(x, 0), elementwise.
+//! Rectified linear unit, elementwise.
+//!
+//! y = max(x, 0), with `x` and y of any one shape. Differentiable in `x`; the gradient at zero is
+//! zero.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::relu;
+//!
+//! let x = t.named("x", Shape::f32([64, 32, 28, 28]));
+//! let y = relu(t, x);
+//! assert_eq!(t.shape(y), t.shape(x));
+//! ```
 
 use super::kernels::relu::{Backward, Forward};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// The rectified linear unit; its gradient at zero is zero.
 #[derive(Debug)]
 struct Relu;
 
-/// y = max(x, 0); y has the shape of `x`.
+/// max(`x`, 0).
 #[track_caller]
 pub fn relu(t: &mut Tape, x: Tensor) -> Tensor {
     t.apply1(Relu, &[x])
@@ -19,7 +31,7 @@ impl Op for Relu {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dtype == Dtype::F32 => Ok(vec![x]),
-            _ => Err("takes one tensor of floating-point numbers".into()),
+            _ => Err("takes one f32 tensor".into()),
         }
     }
 
@@ -53,13 +65,14 @@ impl Op for Relu {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = max(x, 0)",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
         Case { op: Rc::new(Relu), inputs: vec![(shape, Fill::Kinked)] }
     },
+    edge: Vec::new,
     bench: || {
         let shape = Shape::f32([64, 32, 28, 28]);
         vec![Case { op: Rc::new(Relu), inputs: vec![(shape, Fill::Kinked)] }]

@@ -1,16 +1,29 @@
-//! A sample of a normal distribution whose mean and log variance gradients flow to: the latent of an autoencoder.
+//! Sample of a normal distribution by the reparameterization trick (Kingma and Welling 2014,
+//! section 2.4): the latent of a variational autoencoder.
+//!
+//! z = mean + exp(log_variance / 2) n with n ~ N(0, 1), all `[B, ...]`. The noise depends on the
+//! seed, `step.index` and the numbers of the images. Differentiable in `mean` and `log_variance`.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::reparameterize;
+//!
+//! let latents = Shape::f32([64, 4, 7, 7]);
+//! let [mean, log_variance] = ["mean", "log_variance"].map(|name| t.named(name, latents));
+//! let z = reparameterize(t, mean, log_variance);
+//! assert_eq!(t.shape(z), t.shape(mean));
+//! ```
 
 use super::kernels::reparameterize::{BackwardLogVariance, BackwardMean, Forward};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
-/// z = mean + exp(log_variance / 2) n with normal noise n.
 #[derive(Debug)]
 struct Reparameterize;
 
-/// z = mean + exp(log_variance / 2) n, n ~ N(0, 1) by the seed, `step.index` and the images' numbers; all of one shape [B, ...]
-/// (Kingma and Welling 2014, section 2.4). Differentiable in `mean` and `log_variance`.
+/// A sample with `mean` and `log_variance`, all of one shape `[B, ...]`.
 #[track_caller]
 pub fn reparameterize(t: &mut Tape, mean: Tensor, log_variance: Tensor) -> Tensor {
     t.apply1(Reparameterize, &[mean, log_variance])
@@ -60,7 +73,7 @@ impl Op for Reparameterize {
     }
 }
 
-/// Shape, images, and elements of an image.
+/// Shape, images, and elements per image.
 fn sizes(t: &Tape, x: Tensor) -> (Shape, u32, u32) {
     let shape = t.shape(x);
     let batch = shape.dims()[0];
@@ -71,9 +84,10 @@ fn case(shape: Shape) -> Case {
     Case { op: Rc::new(Reparameterize), inputs: vec![(shape, Fill::Normal(1.0)); 2] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "z = mean + exp(log_variance / 2) n, n ~ N(0, 1)",
     case: |draw: &mut Choices| case(Shape::f32([draw.range(1, 70), draw.range(1, 5), draw.range(1, 7), draw.range(1, 7)])),
+    edge: Vec::new,
     bench: || vec![case(Shape::f32([64, 4, 7, 7]))],
 };

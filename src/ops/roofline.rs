@@ -1,4 +1,17 @@
-//! The device's peaks, measured on the spot: what profiles and benches hold their kernels against.
+//! Measures the peaks of a device: FLOP/s and bytes per second, which profiles and benches compare
+//! kernels with (Williams et al. 2009, "Roofline").
+//!
+//! [`measure_peaks`] runs two kernels: y = x, and a sum of chains c = c / 2 + x, both on `[N]`.
+//! There is no gradient.
+//!
+//! ```no_run
+//! use degrain::gpu::Context;
+//! use degrain::ops::measure_peaks;
+//!
+//! let peaks = measure_peaks(&Context::open(None)?)?;
+//! println!("{peaks}");
+//! # Ok::<(), degrain::Error>(())
+//! ```
 
 use super::kernels::roofline::{CHAINS, Copy, MultiplyAdd, UNROLLED};
 use crate::Result;
@@ -8,14 +21,14 @@ use crate::tape::testing::{Case, Choices, Fill, Operator, TEST_STEP};
 use crate::tape::{Array, Dtype, Op, Program, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// One line of the roofline.
+/// A kernel that reaches one of the peaks.
 #[derive(Clone, Copy, Debug)]
-pub enum Roofline {
+enum Roofline {
     /// y = x.
     Copy,
-    /// y = the sum of twelve chains of multiply-adds, each `rounds` times sixteen long.
+    /// y = the sum of twelve chains of multiply-adds, each 16 `rounds` long.
     MultiplyAdd {
-        /// What the length of the run is set by.
+        /// Sets the run time.
         rounds: u32,
     },
 }
@@ -67,8 +80,8 @@ impl Op for Roofline {
     }
 }
 
-/// Measures the peaks of a device: a copy of 128 MiB (or the largest binding), which no cache holds,
-/// and multiply-adds for about 20 ms.
+/// Measures the peaks of a device, with a copy of 128 MiB (or the largest binding), which no cache
+/// holds, and with multiply-adds for about 20 ms.
 ///
 /// # Errors
 /// The device has no time stamps.
@@ -109,13 +122,14 @@ fn time(ctx: &Context, op: Roofline, count: u32) -> Result<f64> {
     Ok(times.into_iter().fold(f64::INFINITY, f64::min))
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x; y = sum of chains c / 2 + x",
     case: |draw: &mut Choices| {
         let op = if draw.flag() { Roofline::MultiplyAdd { rounds: draw.range(0, 2) } } else { Roofline::Copy };
         case(op, draw.range(1, 500))
     },
+    edge: Vec::new,
     bench: || vec![case(Roofline::Copy, 1 << 22), case(Roofline::MultiplyAdd { rounds: 64 }, 1 << 16)],
 };
 

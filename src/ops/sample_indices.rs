@@ -1,7 +1,19 @@
-//! Which images of the data set make up a batch.
+//! Chooses the images of a batch: their numbers in the dataset.
 //!
-//! A data set that lies on the device is permuted there. Of one that does not fit, only a ring of batches lies there, which the host fills in
-//! the order of [`permuted_images`]: the same order, bit for bit.
+//! A dataset on the device is permuted there, by a Feistel network whose round function is Philox.
+//! Of a dataset that does not fit, the device holds only a ring of batches. The host fills the ring
+//! in the order of [`permuted_images`], which is the same. The output is u32 `[batch]`. There is no
+//! input and no gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::{IndexOrder, SampleIndices, sample_indices};
+//!
+//! let order = IndexOrder::Permuted;
+//! let image = sample_indices(t, SampleIndices { batch: 64, count: 60_000, order });
+//! assert_eq!(t.shape(image), Shape::u32([64]));
+//! ```
 
 use super::kernels::sample_indices::{Consecutive, Forward, ROUNDS, Ring};
 use crate::rng::{key, philox};
@@ -9,47 +21,49 @@ use crate::tape::testing::{Case, Choices, Operator};
 use crate::tape::{Array, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
-/// Images that can be chosen among: one more bit, and sums of their numbers would not fit into 32.
+/// Largest number of images: with one more bit, sums of their numbers would not fit into 32 bits.
 const MOST: u32 = 1 << 30;
 
-/// Image numbers of a batch.
+/// A batch of images.
 #[derive(Debug)]
 pub struct SampleIndices {
     /// Images in the batch.
     pub batch: u32,
-    /// Images to choose from, at most 2^30; a ring has its own.
+    /// Images to choose from, at most 2^30. Not used by a ring.
     pub count: u32,
-    /// Which of them, in which order.
-    pub order: Order,
+    /// Their order.
+    pub order: IndexOrder,
 }
 
 /// The order of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// A random permutation of the first `count` images, another one each epoch, by `step.epoch` and `step.position`.
+pub enum IndexOrder {
+    /// A random permutation of the first `count` images, different in each epoch, by `step.epoch`
+    /// and `step.position`.
     Permuted,
-    /// `count` images from this one on, again and again, by `step.first_image`.
+    /// `count` images from `first` on, cyclically, by `step.first_image`.
     Consecutive {
-        /// Number of the first.
+        /// Number of the first image.
         first: u32,
     },
-    /// Batches that lie one behind the other in a ring of so many, the next one each step, by `step.index`.
+    /// Consecutive batches of a ring, one per step, by `step.index`.
     Ring {
-        /// Batches in the ring; `slots` x `batch` at most 2^30.
+        /// Batches in the ring; `slots` times `batch` is at most 2^30.
         slots: u32,
     },
 }
 
-/// u32 `[batch]`: image numbers in the given order.
+/// Numbers of a batch's images, u32 `[batch]`.
 #[track_caller]
-pub fn sample_indices(t: &mut Tape, choose: SampleIndices) -> Tensor {
-    t.apply1(choose, &[])
+pub fn sample_indices(t: &mut Tape, settings: SampleIndices) -> Tensor {
+    t.apply1(settings, &[])
 }
 
-/// On the host, the numbers that [`Order::Permuted`] gives to a batch for a `Step` of this seed, `epoch` and `position`.
+/// Computes on the host what [`IndexOrder::Permuted`] gives for a batch, for a `Step` with this
+/// seed, `epoch` and `position`.
 ///
 /// # Panics
-/// When `count` is none of 1 to 2^30, as [`choose`].
+/// If `count` is not in 1 to 2^30.
 #[track_caller]
 pub fn permuted_images(seed: u64, count: u32, epoch: u32, position: u32, batch: u32) -> Vec<u32> {
     assert!((1..=MOST).contains(&count), "permuted_images: chooses among 1 to 2^30 images, not {count}");
@@ -79,8 +93,8 @@ fn permuted(start: u32, count: u32, epoch: u32, seed: [u32; 2]) -> u32 {
 impl Op for SampleIndices {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         let images = match self.order {
-            Order::Permuted | Order::Consecutive { .. } => u64::from(self.count),
-            Order::Ring { slots } => u64::from(slots) * u64::from(self.batch),
+            IndexOrder::Permuted | IndexOrder::Consecutive { .. } => u64::from(self.count),
+            IndexOrder::Ring { slots } => u64::from(slots) * u64::from(self.batch),
         };
         match inputs {
             [] if (1..=u64::from(MOST)).contains(&images) => Ok(vec![Shape::u32([self.batch])]),
@@ -91,9 +105,9 @@ impl Op for SampleIndices {
     fn forward(&self, t: &mut Tape, _: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (y, batch, count) = (y[0], self.batch, self.count);
         match self.order {
-            Order::Permuted => t.emit_flat(Forward { y, batch, count }, batch, 0),
-            Order::Consecutive { first } => t.emit_flat(Consecutive { y, batch, count, first }, batch, 0),
-            Order::Ring { slots } => t.emit_flat(Ring { y, batch, slots }, batch, 0),
+            IndexOrder::Permuted => t.emit_flat(Forward { y, batch, count }, batch, 0),
+            IndexOrder::Consecutive { first } => t.emit_flat(Consecutive { y, batch, count, first }, batch, 0),
+            IndexOrder::Ring { slots } => t.emit_flat(Ring { y, batch, slots }, batch, 0),
         }
         vec![]
     }
@@ -105,12 +119,12 @@ impl Op for SampleIndices {
     fn reference(&self, _: &[Array], step: &Step) -> Vec<Array> {
         let (batch, count) = (self.batch, self.count);
         let numbers: Vec<u32> = match self.order {
-            Order::Permuted => {
+            IndexOrder::Permuted => {
                 let seed = u64::from(step.seed_high) << 32 | u64::from(step.seed_low);
                 permuted_images(seed, count, step.epoch, step.position, batch)
             }
-            Order::Consecutive { first } => (0..batch).map(|b| first + (step.first_image + b) % count).collect(),
-            Order::Ring { slots } => (0..batch).map(|b| step.index % slots * batch + b).collect(),
+            IndexOrder::Consecutive { first } => (0..batch).map(|b| first + (step.first_image + b) % count).collect(),
+            IndexOrder::Ring { slots } => (0..batch).map(|b| step.index % slots * batch + b).collect(),
         };
         vec![Array::from_fn(Shape::u32([batch]), |b| f64::from(numbers[b]))]
     }
@@ -124,17 +138,18 @@ impl Op for SampleIndices {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "image numbers: a Feistel permutation of the data set, consecutive, or the next batch of a ring",
     case: |draw: &mut Choices| {
         let (first, slots) = (draw.range(0, 9), draw.range(1, 5));
-        let order = draw.one_of(&[Order::Permuted, Order::Consecutive { first }, Order::Ring { slots }]);
+        let order = draw.one_of(&[IndexOrder::Permuted, IndexOrder::Consecutive { first }, IndexOrder::Ring { slots }]);
         let op = SampleIndices { batch: draw.range(1, 150), count: draw.range(1, 1000), order };
         Case { op: Rc::new(op), inputs: vec![] }
     },
+    edge: Vec::new,
     bench: || {
-        let op = SampleIndices { batch: 64, count: 59_000, order: Order::Permuted };
+        let op = SampleIndices { batch: 64, count: 59_000, order: IndexOrder::Permuted };
         vec![Case { op: Rc::new(op), inputs: vec![] }]
     },
 };
@@ -154,7 +169,7 @@ mod tests {
 
     #[test]
     fn batches_pass_through_the_epochs() {
-        // Five batches of 4 over 10 images: twice all of them, each time in another order.
+        // Five batches of 4 from 10 images: each image twice, in two different orders.
         let batch = |n: u32| permuted_images(7, 10, n * 4 / 10, n * 4 % 10, 4);
         let seen: Vec<u32> = (0..5).flat_map(batch).collect();
         let (mut first, mut second) = (seen[..10].to_vec(), seen[10..].to_vec());

@@ -1,16 +1,30 @@
-//! y[b, c, :] = x[b, c, :] (1 + s[b, c]) + t[b, c]: an embedding that modulates a map (FiLM, Perez et al. 2018).
+//! Scales and shifts each channel by an embedding (FiLM, Perez et al. 2018; "adaptive group
+//! normalization" of Dhariwal and Nichol 2021).
+//!
+//! y[b, c, ...] = x[b, c, ...] (1 + e[b, c]) + e[b, C + c], with `x` and y `[B, C, ...]` and `e`
+//! `[B, 2 C]`: all scales, then all shifts. Differentiable in both inputs.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::scale_shift;
+//!
+//! let x = t.named("x", Shape::f32([64, 32, 28, 28]));
+//! let embedding = t.named("embedding", Shape::f32([64, 64]));
+//! let y = scale_shift(t, x, embedding);
+//! assert_eq!(t.shape(y), t.shape(x));
+//! ```
 
 use super::kernels::scale_shift::{Backward, BackwardEmbedding, Forward};
-use super::group_norm::{map, row_span, spans};
+use super::rows::{batch_channels_area, row_span, spans};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Scale and shift of each channel of a map by an embedding.
 #[derive(Debug)]
 struct ScaleShift;
 
-/// y[b, c, ...] = x[b, c, ...] (1 + e[b, c]) + e[b, C + c]; `x` is [B, C, ...], `e` [B, 2 C]: first all scales, then all shifts.
+/// Scales and shifts `x` `[B, C, ...]` by `e` `[B, 2 C]`.
 #[track_caller]
 pub fn scale_shift(t: &mut Tape, x: Tensor, e: Tensor) -> Tensor {
     t.apply1(ScaleShift, &[x, e])
@@ -26,7 +40,7 @@ impl Op for ScaleShift {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let shape = t.shape(x[0]);
-        let [batch, c, hw] = map(shape);
+        let [batch, c, hw] = batch_channels_area(shape);
         let (rows, length) = (batch * c, shape.vec4s());
         let kernel = Forward { x: x[0], e: x[1], y: y[0], c, hw, aligned: hw % 4 == 0, rows, length };
         t.emit_flat(kernel, length, self.flops(&[shape]));
@@ -36,7 +50,7 @@ impl Op for ScaleShift {
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let (x, e) = (node.inputs[0], node.inputs[1]);
         let shape = t.shape(x);
-        let [batch, c, hw] = map(shape);
+        let [batch, c, hw] = batch_channels_area(shape);
         let (rows, length, elements) = (batch * c, shape.vec4s(), shape.len() as u64);
         let aligned = hw % 4 == 0;
         t.grad(e, |t, de, add| {
@@ -51,7 +65,7 @@ impl Op for ScaleShift {
     }
 
     fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
-        let [_, channels, hw] = map(x[0].shape).map(|n| n as usize);
+        let [_, channels, hw] = batch_channels_area(x[0].shape).map(|n| n as usize);
         let y = |i: usize| {
             let (image, channel) = (i / hw / channels, i / hw % channels);
             let at = image * 2 * channels + channel;
@@ -61,7 +75,7 @@ impl Op for ScaleShift {
     }
 
     fn terms(&self, inputs: &[Shape]) -> usize {
-        map(inputs[0])[2].max(2) as usize
+        batch_channels_area(inputs[0])[2].max(2) as usize
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {
@@ -69,7 +83,7 @@ impl Op for ScaleShift {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b, c, :] = x[b, c, :] (1 + e[b, c]) + e[b, C + c]",
     case: |draw: &mut Choices| {
@@ -78,6 +92,7 @@ pub(super) const OPERATOR: Operator = Operator {
         let e = Shape::f32([batch, 2 * channels]);
         Case { op: Rc::new(ScaleShift), inputs: vec![(x, Fill::Normal(1.0)), (e, Fill::Normal(1.0))] }
     },
+    edge: Vec::new,
     bench: || {
         [[64, 32, 28, 28], [64, 64, 14, 14], [64, 64, 7, 7]]
             .map(|x| {

@@ -1,15 +1,26 @@
-//! y = x sigmoid(x), elementwise: SiLU, also called Swish.
+//! Sigmoid linear unit, also called Swish, elementwise.
+//!
+//! y = x sigmoid(x), with `x` and y of any one shape. Differentiable in `x`.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::silu;
+//!
+//! let x = t.named("x", Shape::f32([64, 32, 28, 28]));
+//! let y = silu(t, x);
+//! assert_eq!(t.shape(y), t.shape(x));
+//! ```
 
 use super::kernels::silu::{Backward, Forward};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// The sigmoid linear unit.
 #[derive(Debug)]
 struct Silu;
 
-/// y = x sigmoid(x); y has the shape of `x`.
+/// `x` times sigmoid(`x`).
 #[track_caller]
 pub fn silu(t: &mut Tape, x: Tensor) -> Tensor {
     t.apply1(Silu, &[x])
@@ -19,7 +30,7 @@ impl Op for Silu {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [x] if x.dtype == Dtype::F32 => Ok(vec![x]),
-            _ => Err("takes one tensor of floating-point numbers".into()),
+            _ => Err("takes one f32 tensor".into()),
         }
     }
 
@@ -49,15 +60,16 @@ impl Op for Silu {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x sigmoid(x)",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 70), draw.range(1, 9)]);
-        // The wide one reaches where exp overflows.
+        // The wide range reaches where exp overflows.
         let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(-120.0, 120.0)]);
         Case { op: Rc::new(Silu), inputs: vec![(shape, fill)] }
     },
+    edge: Vec::new,
     bench: || {
         let shape = Shape::f32([64, 32, 28, 28]);
         vec![Case { op: Rc::new(Silu), inputs: vec![(shape, Fill::Normal(1.0))] }]

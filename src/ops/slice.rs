@@ -1,26 +1,36 @@
-//! Some of the channels of a tensor.
+//! Takes consecutive channels of a tensor.
+//!
+//! The output `[B, count, ...]` holds channels `from .. from + count` of `x` `[B, C, ...]`.
+//! Differentiable in `x`; the other channels get the gradient zero.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::slice;
+//!
+//! let output = t.named("output", Shape::f32([64, 2, 28, 28]));
+//! let variance = slice(t, output, 1, 1);
+//! assert_eq!(t.shape(variance), Shape::f32([64, 1, 28, 28]));
+//! ```
 
 use super::kernels::slice::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// A range of the second dimension.
 #[derive(Debug)]
-pub struct Slice {
-    /// The first channel taken.
-    pub from: u32,
-    /// How many are taken.
-    pub count: u32,
+struct Slice {
+    from: u32,
+    count: u32,
 }
 
-/// Channels `from .. from + count` of `x` `[B, C, ...]`: `[B, count, ...]`.
+/// Channels `from .. from + count` of `x` `[B, C, ...]`.
 #[track_caller]
 pub fn slice(t: &mut Tape, x: Tensor, from: u32, count: u32) -> Tensor {
     t.apply1(Slice { from, count }, &[x])
 }
 
-/// Where the piece of each image begins, and the lengths of piece and image.
+/// Where the piece of each image begins, and the lengths of the piece and of the image.
 #[derive(Clone, Copy)]
 struct Piece {
     first: u32,
@@ -43,7 +53,7 @@ impl Slice {
     }
 }
 
-/// Grid of a copy of `length` units of each image.
+/// Grid of a copy of `length` units per image.
 fn grid(length: u32, shape: Shape) -> [u32; 3] {
     [length.div_ceil(FORWARD.workgroup_size[0]), shape.dims()[0], 1]
 }
@@ -55,7 +65,7 @@ impl Op for Slice {
                 let end = self.from.checked_add(self.count);
                 if self.count == 0 || end.is_none_or(|end| end > x.dims()[1]) {
                     let (from, count, channels) = (self.from, self.count, x.dims()[1]);
-                    return Err(format!("{count} channels from number {from} on are not among {channels}"));
+                    return Err(format!("takes channels {from} .. {from} + {count}, but there are {channels}"));
                 }
                 let mut dims = x.dims().to_vec();
                 dims[1] = self.count;
@@ -114,7 +124,7 @@ fn case(from: u32, count: u32, shape: Shape) -> Case {
     Case { op: Rc::new(Slice { from, count }), inputs: vec![(shape, Fill::Normal(1.0))] }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = channels from .. from + count of x[b]",
     case: |draw: &mut Choices| {
@@ -127,5 +137,6 @@ pub(super) const OPERATOR: Operator = Operator {
             case(from, count, Shape::f32([batch, channels]))
         }
     },
+    edge: Vec::new,
     bench: || vec![case(0, 32, Shape::f32([64, 64, 28, 28])), case(4, 4, Shape::f32([64, 8, 7, 7]))],
 };

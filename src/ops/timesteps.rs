@@ -1,4 +1,22 @@
-//! Time steps of a batch: random for training, uniformly or by importance; from a list for sampling.
+//! Time steps of a batch: random for training, from a list for sampling.
+//!
+//! [`random_timesteps`] are uniform, [`weighted_timesteps`] follow the distribution of importance
+//! sampling, and [`scheduled_timesteps`] repeat one entry of a list. The output is u32 `[B]`.
+//! Random time steps depend on the seed, `step.index` and the numbers of the images. There is no
+//! gradient.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::{random_timesteps, scheduled_timesteps};
+//!
+//! let time = random_timesteps(t, 64, 1000);
+//! assert_eq!(t.shape(time), Shape::u32([64]));
+//!
+//! let list = t.named("list", Shape::u32([50]));
+//! let time = scheduled_timesteps(t, list, 64);
+//! assert_eq!(t.shape(time), Shape::u32([64]));
+//! ```
 
 use super::kernels::timesteps::{Random, Scheduled, Weighted};
 use crate::rng::philox;
@@ -6,29 +24,27 @@ use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
-/// Time steps for `batch` images: entry `step.index` of the input list, by the input distribution, or without an input uniform in 0..`timesteps`.
 #[derive(Debug)]
-pub struct Timesteps {
-    /// Images in the batch.
-    pub batch: u32,
-    /// Number of time steps T.
-    pub timesteps: u32,
+struct Timesteps {
+    batch: u32,
+    timesteps: u32,
 }
 
-/// u32 `[batch]`, uniform in 0..timesteps, by the step and the image's number.
+/// Uniform in `0..timesteps`: u32 `[batch]`.
 #[track_caller]
 pub fn random_timesteps(t: &mut Tape, batch: u32, timesteps: u32) -> Tensor {
     t.apply1(Timesteps { batch, timesteps }, &[])
 }
 
-/// u32 `[batch]`, all equal to entry `step.index` of `list` u32 `[S]`.
+/// All equal to entry `step.index` of `list` u32 `[S]`: u32 `[batch]`.
 #[track_caller]
 pub fn scheduled_timesteps(t: &mut Tape, list: Tensor, batch: u32) -> Tensor {
     t.apply1(Timesteps { batch, timesteps: 0 }, &[list])
 }
 
-/// u32 `[batch]`, by the cumulative distribution `cdf` `[timesteps]` ([`importance`](super::importance::importance)), the step and the image's
-/// number; uniform if the last entry of `cdf` is zero.
+/// From the cumulative probabilities `cdf` `[timesteps]` of
+/// [`importance_sampling`](super::importance_sampling()): u32 `[batch]`. Uniform if the last entry
+/// of `cdf` is zero.
 #[track_caller]
 pub fn weighted_timesteps(t: &mut Tape, cdf: Tensor, batch: u32, timesteps: u32) -> Tensor {
     t.apply1(Timesteps { batch, timesteps }, &[cdf])
@@ -82,11 +98,11 @@ impl Op for Timesteps {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "t ~ U{0..T-1}, t ~ p given cumulatively, or t = list[step]",
     case: |draw: &mut Choices| {
-        // Multiples of four end where their storage does.
+        // With multiples of four, tensor and storage end together.
         let batch = if draw.flag() { 4 * draw.range(1, 40) } else { draw.range(1, 150) };
         let most = draw.one_of(&[4000, 9, 9]);
         let op = Timesteps { batch, timesteps: draw.range(1, most) };
@@ -99,5 +115,6 @@ pub(super) const OPERATOR: Operator = Operator {
         };
         Case { op: Rc::new(op), inputs }
     },
+    edge: Vec::new,
     bench: || vec![Case { op: Rc::new(Timesteps { batch: 64, timesteps: 1000 }), inputs: vec![] }],
 };

@@ -1,15 +1,27 @@
-//! Nearest neighbour, twice as high and wide.
+//! Nearest-neighbor interpolation: twice the height and width.
+//!
+//! y[.., 2h + i, 2w + j] = x[.., h, w] for i and j in {0, 1}, with `x` `[B, C, H, W]` and y `[B, C,
+//! 2H, 2W]`. Differentiable in `x`.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::upsample;
+//!
+//! let x = t.named("x", Shape::f32([64, 64, 14, 14]));
+//! let y = upsample(t, x);
+//! assert_eq!(t.shape(y), Shape::f32([64, 64, 28, 28]));
+//! ```
 
 use super::kernels::upsample::{Backward, BackwardScalar, Forward, ForwardScalar};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// Every pixel becomes a block of 2 x 2.
 #[derive(Debug)]
 struct Upsample;
 
-/// y[.., 2h + i, 2w + j] = x[.., h, w]: x [B, C, H, W] -> [B, C, 2H, 2W].
+/// Each pixel of `x` `[B, C, H, W]` as a block of 2x2.
 #[track_caller]
 pub fn upsample(t: &mut Tape, x: Tensor) -> Tensor {
     t.apply1(Upsample, &[x])
@@ -65,13 +77,14 @@ impl Op for Upsample {
     }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[2h + i, 2w + j] = x[h, w]",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 3), draw.range(1, 5), draw.range(1, 9), draw.range(1, 13)]);
         Case { op: Rc::new(Upsample), inputs: vec![(shape, Fill::Normal(1.0))] }
     },
+    edge: Vec::new,
     bench: || {
         let case = |channels, side| Case {
             op: Rc::new(Upsample),

@@ -1,4 +1,34 @@
-//! One term of the variational bound, from which a network learns the variances of the reverse process.
+//! One term of the variational lower bound, from which a network learns the variance of the reverse
+//! process (Nichol and Dhariwal 2021, section 3.1).
+//!
+//! `loss[b]` is the term of the image's time step, as the mean over its elements, in bits: the
+//! divergence of the posterior from the model (Ho et al. 2020, eq. 5), or for the first time step
+//! the negative log-likelihood of 8-bit pixels (eq. 13). Images, outputs and v are `[B, ...]`, the
+//! loss is `[B]`. Row t of `table` `[T, 8]` is (k0, k1, c0, c1, log posterior variance, low, high,
+//! first):
+//!
+//! ```text
+//! predicted x0 = clip(k0 x_t + k1 mean_output, -1, 1)
+//! mean = c0 x0 + c1 x_t, of the posterior and of the model
+//! log variance of the model = low + (v + 1) / 2 (high - low)     (eq. 15)
+//! first = 1 for t = 0, otherwise 0
+//! ```
+//!
+//! Differentiable in v only: the mean counts as detached.
+//!
+//! ```
+//! # use degrain::{gpu::Target, tape::{Shape, Tape}};
+//! # let t = &mut Tape::new(Target::DISCRETE_GPU);
+//! use degrain::ops::{VlbInputs, vlb};
+//!
+//! let names = ["mean", "v", "x0", "x_t"];
+//! let images = Shape::f32([64, 1, 28, 28]);
+//! let [mean_output, variance_output, x0, x_t] = names.map(|name| t.named(name, images));
+//! let table = t.named("table", Shape::f32([1000, 8]));
+//! let timesteps = t.named("timesteps", Shape::u32([64]));
+//! let loss = vlb(t, VlbInputs { mean_output, variance_output, x0, x_t }, table, timesteps);
+//! assert_eq!(t.shape(loss), Shape::f32([64]));
+//! ```
 
 pub(crate) use super::kernels::vlb::COEFFICIENTS;
 use super::kernels::vlb::{Backward, Forward};
@@ -7,20 +37,28 @@ use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::f64::consts::{LN_2, TAU};
 use std::rc::Rc;
 
-/// A term of the variational bound with a learned variance.
 #[derive(Debug)]
 struct Vlb;
 
-/// `loss[b]` = the term L of time step `timesteps[b]` (u32 `[B]`), mean over the elements of image b, in bits: the divergence of the posterior
-/// from the model, or where the last column is one the discretised likelihood (Ho et al. 2020, eq. 5 and 13). `mean_output` (the network's
-/// output that x0 follows from), `v` (its output for the variance), `x0` in [-1, 1] and `xt` `[B, ...]`; loss `[B]`.
-///
-/// Row t of `table` `[T, 8]` = (k0, k1, c0, c1, log posterior variance, low, high, first): the model's x0 is clip(k0 xt + k1 mean_output, -1, 1),
-/// both means are c0 x0 + c1 xt, and the model's log variance is low + (v + 1) / 2 (high - low) (Nichol and Dhariwal 2021, eq. 15); first is 1
-/// for t = 0, else 0. Differentiable in `v` only: the mean counts as detached (section 3.1).
+/// The tensors of a term, all `[B, ...]`.
+#[derive(Clone, Copy, Debug)]
+pub struct VlbInputs {
+    /// The part of the network's output that x0 follows from.
+    pub mean_output: Tensor,
+    /// The part v of the network's output for the variance.
+    pub variance_output: Tensor,
+    /// Clean images in [-1, 1].
+    pub x0: Tensor,
+    /// Noisy images.
+    pub x_t: Tensor,
+}
+
+/// Term of time step `timesteps[b]` (u32 `[B]`) for each image, `[B]`, in bits per dimension.
+/// `table` is `[T, 8]`.
 #[track_caller]
-pub fn vlb(t: &mut Tape, mean_output: Tensor, v: Tensor, x0: Tensor, xt: Tensor, table: Tensor, timesteps: Tensor) -> Tensor {
-    t.apply1(Vlb, &[mean_output, v, x0, xt, table, timesteps])
+pub fn vlb(t: &mut Tape, inputs: VlbInputs, table: Tensor, timesteps: Tensor) -> Tensor {
+    let VlbInputs { mean_output, variance_output, x0, x_t } = inputs;
+    t.apply1(Vlb, &[mean_output, variance_output, x0, x_t, table, timesteps])
 }
 
 impl Op for Vlb {
@@ -90,17 +128,18 @@ fn term(row: &[f64], [m, v, x0, xt]: [f64; 4]) -> f64 {
     0.5 * (log_variance - row[4] - 1.0 + (row[4] - log_variance).exp() + apart * apart * (-log_variance).exp())
 }
 
-/// -log of the normal mass in [low, high], by Gauss and Legendre's rule of five nodes in 64 equal parts of the interval, or of as much of it as
-/// is seen in f64. The density is taken relative to its largest value there, so that no tail is too far out.
+/// -log of the normal mass in [low, high], by the Gauss-Legendre rule with five nodes in 64 equal
+/// parts of the interval, or of the part of it that matters in f64. The density is relative to its
+/// largest value there, so that no tail is too far out.
 fn minus_log_mass(low: f64, high: f64) -> f64 {
     let (low, high) = if low + high < 0.0 { (-high, -low) } else { (low, high) };
     let peak = low.max(0.0);
     let (low, high) = (low.max(-9.0), high.min(peak + (40.0 / (1.0 + peak)).min(9.0)));
     let density = |x: f64| (0.5 * (peak - x) * (peak + x)).exp();
     let half = (high - low) / 128.0;
-    let part = |centre: f64| {
-        let pair = |node: f64, weight: f64| weight * (density(centre - half * node) + density(centre + half * node));
-        let middle = 128.0 / 225.0 * density(centre);
+    let part = |center: f64| {
+        let pair = |node: f64, weight: f64| weight * (density(center - half * node) + density(center + half * node));
+        let middle = 128.0 / 225.0 * density(center);
         middle + pair(0.538_469_310_105_683_1, 0.478_628_670_499_366_5) + pair(0.906_179_845_938_664, 0.236_926_885_056_189_1)
     };
     let mass: f64 = (0..64).map(|k| half * part(low + half * f64::from(2 * k + 1))).sum();
@@ -120,12 +159,13 @@ fn case(image: Shape, timesteps: u32, images: Fill, table: Fill) -> Case {
     Case { op: Rc::new(Vlb), inputs }
 }
 
-/// What tests and benches try.
+/// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "loss[b] = mean KL(posterior || model) in bits, or -log2 of the bin's mass at t = 0",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
-        // One range for a whole table: of ordinary variances, and of variances as small as a bin, where images must be small to be in it.
+        // One range for a whole table: ordinary variances, and variances as small as a bin, which
+        // need images of that size.
         let (images, table) = draw.one_of(&[
             (Fill::Normal(0.5), Fill::Normal(0.5)),
             (Fill::Normal(0.5), Fill::Uniform(-5.0, 3.0)),
@@ -134,5 +174,6 @@ pub(super) const OPERATOR: Operator = Operator {
         ]);
         case(shape, draw.range(1, 30), images, table)
     },
+    edge: Vec::new,
     bench: || vec![case(Shape::f32([64, 1, 28, 28]), 1000, Fill::Normal(0.5), Fill::Normal(0.5))],
 };

@@ -6,7 +6,7 @@ use super::config::{Config, RandomFlip, Storage};
 use super::step_uniforms;
 use crate::data::{Dataset, Stream};
 use crate::gpu::Context;
-use crate::ops::{Order, permuted_images};
+use crate::ops::{IndexOrder, permuted_images};
 use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -83,8 +83,8 @@ impl DataLoader {
     }
 
     /// The order in which training uses the images on the device.
-    pub fn order(&self) -> Order {
-        if self.streamed { Order::Ring { slots: CHUNKS * CHUNK } } else { Order::Permuted }
+    pub fn order(&self) -> IndexOrder {
+        if self.streamed { IndexOrder::Ring { slots: CHUNKS * CHUNK } } else { IndexOrder::Permuted }
     }
 
     /// The training images on a tape.

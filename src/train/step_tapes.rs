@@ -6,8 +6,8 @@ use super::objective::{Batch, Loss};
 use super::trainer::Trainer;
 use crate::nn::{GRADIENTS, PARAMETERS, statistics_of};
 use crate::ops::{
-    Adam, GatherBatch, Order, SampleIndices, adam, affine, ema, embedding, fill, gather_batch, gradient_norm, log_step,
-    sample_indices,
+    Adam, AdamState, GatherBatch, IndexOrder, SampleIndices, adam, affine, ema, embedding, fill, gather_batch,
+    gradient_norm, log_step, sample_indices,
 };
 use crate::tape::{Shape, Tape, Tensor};
 
@@ -40,7 +40,7 @@ impl Trainer {
             epsilon: config.adam_epsilon,
             weight_decay: config.weight_decay,
         };
-        adam(t, [p, g, m, v], norm, options);
+        adam(t, AdamState { p, g, m, v }, norm, options);
         ema(t, average, p);
         if let Some(shape) = parameters.statistics() {
             let [statistics, average] = [PARAMETERS, EMA].map(|name| t.named(&statistics_of(name), shape));
@@ -57,7 +57,7 @@ impl Trainer {
         let mut tape = Tape::new(self.ctx.target());
         let t = &mut tape;
         let stored = self.loader.validation(t, &self.dataset, self.training_images());
-        let order = Order::Consecutive { first: stored.first };
+        let order = IndexOrder::Consecutive { first: stored.first };
         let index = sample_indices(t, SampleIndices { batch: config.batch, count: config.validation_count, order });
         let (images, labels) = gather_batch(t, stored.pixels, stored.labels, index, self.gather(false));
         let weights = self.objective.model().parameters().fixed(t, EMA);

@@ -1,8 +1,8 @@
 //! Importance sampling of time steps over many steps: from memory of zeros to the distribution that the losses ask for, and draws from it.
 
 use degrain::gpu::Context;
-use degrain::ops::{HISTORY_LENGTH, importance_sampling, random_timesteps, weighted_timesteps};
-use degrain::tape::{Program, Shape, Step, Tape, Tensor};
+use degrain::ops::{HISTORY_LENGTH, ImportanceState, importance_sampling, random_timesteps, weighted_timesteps};
+use degrain::tape::{Program, Shape, Step, Tape};
 
 /// The state of the training that importance sampling keeps, as a host begins it.
 struct State {
@@ -31,10 +31,15 @@ impl State {
         self.ctx.read(name, 0, self.timesteps as usize).expect("reads")
     }
 
-    fn tensors(&self, tape: &mut Tape) -> [Tensor; 4] {
+    fn tensors(&self, tape: &mut Tape) -> ImportanceState {
         let row = Shape::f32([self.timesteps]);
         let history = tape.named("history", Shape::f32([self.timesteps, HISTORY_LENGTH]));
-        [history, tape.named("count", row), tape.named("weights", row), tape.named("cdf", row)]
+        ImportanceState {
+            history,
+            count: tape.named("count", row),
+            weights: tape.named("weights", row),
+            cdf: tape.named("cdf", row),
+        }
     }
 
     /// Runs one update.
@@ -55,7 +60,7 @@ impl State {
     fn draw(&mut self, batch: u32, weighted: bool) -> Vec<u32> {
         let mut tape = Tape::new(self.ctx.target());
         let t = if weighted {
-            let cdf = self.tensors(&mut tape)[3];
+            let cdf = self.tensors(&mut tape).cdf;
             weighted_timesteps(&mut tape, cdf, batch, self.timesteps)
         } else {
             random_timesteps(&mut tape, batch, self.timesteps)

@@ -16,7 +16,6 @@ mod likelihood; // variational bound, ELBO and probability flow against closed f
 mod metrics; // Frechet distance, KID, precision and recall, balance
 mod models; // networks against diffusers
 mod networks; // networks against their references, kernel by kernel
-mod normalization; // statistics far from zero
 mod objective; // an objective that is implemented outside the crate
 mod output; // PNG, plots, npz, TensorBoard
 mod pooling; // ties of max pooling

@@ -204,15 +204,15 @@ fn dropout_is_recorded_for_training_only() {
         (Box::new(unet2d()), 8),
         (Box::new(plain(None)), 0),
     ] {
-        let mut drops = operators(&record(&*network, true, 2).0, "Dropout {");
+        let mut drops = operators(&record(&*network, true, 2).0, "DropoutOp {");
         assert_eq!(drops.len(), layers, "{}", network.class());
         drops.sort();
         drops.dedup();
         assert_eq!(drops.len(), layers, "{}: layers that drop the same", network.class());
-        assert_eq!(operators(&record(&*network, false, 2).0, "Dropout {").len(), 0, "{}", network.class());
+        assert_eq!(operators(&record(&*network, false, 2).0, "DropoutOp {").len(), 0, "{}", network.class());
     }
     let none = Classifier::new(ClassifierConfig { dropout: 0.0, ..Default::default() }).unwrap();
-    assert_eq!(operators(&record(&none, true, 2).0, "Dropout {").len(), 0);
+    assert_eq!(operators(&record(&none, true, 2).0, "DropoutOp {").len(), 0);
 }
 
 /// Result and running statistics of one pass over a batch of `count`, with every statistic moved by `moved` first.

@@ -8,7 +8,7 @@ use degrain::data::Dataset;
 use degrain::gpu::Context;
 use degrain::nn::layers::Conv;
 use degrain::nn::{Model, Parameters, Weights};
-use degrain::ops::{ema, mse, random_timesteps};
+use degrain::ops::{ema, random_timesteps, weighted_mse};
 use degrain::tape::{Shape, Tape};
 use degrain::train::{Batch, LogEntry, Loss, Objective, Outcome, Settings, Size, Tables, Trainer, ValidationMetric};
 use serde_json::Value;
@@ -83,7 +83,7 @@ impl Objective for Copy {
         let time = random_timesteps(t, BATCH, 1);
         let output = self.model.conv.forward(t, weights, batch.images);
         let weight = t.named(WEIGHTS, Shape::f32([1]));
-        let loss = mse(t, output, batch.images, weight, time);
+        let loss = weighted_mse(t, output, batch.images, weight, time);
         if !weights.training() {
             t.keep(loss, LOSSES);
         }

@@ -3,7 +3,7 @@
 
 use crate::common::Setup;
 use degrain::gpu::Context;
-use degrain::ops::{Dropout, dropout, fill, philox, randn};
+use degrain::ops::{dropout, fill, philox, randn};
 use degrain::tape::{Program, Shape, Step, Tape, Tensor, stream};
 
 /// Runs a tape of one result, and returns the result's words.
@@ -101,7 +101,7 @@ fn seeds_steps_and_images_have_their_own_noise() {
 fn kept(ctx: &Context, layer: u32, first: u32, images: u32, size: u32, rate: f32) -> Vec<bool> {
     let mut tape = Tape::new(ctx.target());
     let ones = fill(&mut tape, 1.0, Shape::f32([images, size]));
-    let y = dropout(&mut tape, ones, Dropout { rate, layer });
+    let y = dropout(&mut tape, ones, rate, layer);
     let step = Step { seed_low: 7, index: 3, first_image: first, ..Step::default() };
     words(&mut ctx.fork(), &tape, y, &step).into_iter().map(|word| f32::from_bits(word) > 0.0).collect()
 }

@@ -18,7 +18,7 @@ use crate::diffusion::{Denoiser, TrainingTables, Variance};
 use crate::gpu::Context;
 use crate::metrics::padding::{ImagePadding, pixel_value};
 use crate::nn::Conditions;
-use crate::ops::{embedding, q_sample, randn, slice, vlb};
+use crate::ops::{VlbInputs, embedding, q_sample, randn, slice, vlb};
 use crate::rng::{key, philox};
 use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
@@ -93,7 +93,8 @@ impl VlbEstimator {
         };
         for number in 0..variances.len() {
             let table = t.named(&named(&format!("table.{number}")), Shape::f32([timesteps, vlb::COEFFICIENTS]));
-            let bits = vlb(t, mean, variance, x0, x, table, time_step);
+            let inputs = VlbInputs { mean_output: mean, variance_output: variance, x0, x_t: x };
+            let bits = vlb(t, inputs, table, time_step);
             t.keep(bits, &named(&format!("bits.{number}")));
         }
         let program = Program::compile(ctx, &tape)?;

@@ -204,7 +204,7 @@ impl GradientReference<'_> {
         let inputs = self.inputs;
         let dy = &self.dy.data;
         let here = self.node.op.piecewise_linear().then(|| self.output(inputs));
-        let length = 1e-5 * inputs[input].max_abs().max(1e-3);
+        let length = 1e-5 * spread(&inputs[input]);
         for direction in directions(dx.data.len()) {
             let moved = |sign: f64| {
                 let mut inputs = inputs.to_vec();
@@ -239,6 +239,14 @@ impl GradientReference<'_> {
         }
         None
     }
+}
+
+/// Largest distance from the mean, which the step of a central difference is relative to: inputs far
+/// from zero may lie close to each other. Not so small that the rounding of the inputs matters.
+fn spread(x: &Array) -> f64 {
+    let mean = x.data.iter().sum::<f64>() / x.data.len() as f64;
+    let distance = x.data.iter().map(|x| (x - mean).abs()).fold(0.0, f64::max);
+    distance.max(1e-4 * x.max_abs()).max(1e-3)
 }
 
 /// Two dense directions and up to eight single elements, including the first and the last.

@@ -22,6 +22,8 @@ pub struct Operator {
     /// Makes a case from arbitrary choices. Cases must reach everything that the operator allows, and
     /// smaller choices must give smaller cases.
     pub case: fn(&mut Choices) -> Case,
+    /// Cases that random ones would miss; `Vec::new` if there are none.
+    pub edge: fn() -> Vec<Case>,
     /// Cases with the shapes that the U-Net uses at batch 64, for the bench.
     pub bench: fn() -> Vec<Case>,
 }

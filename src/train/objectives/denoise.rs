@@ -16,8 +16,8 @@ use crate::metrics::likelihood::{Draws, LabeledImages};
 use crate::metrics::padding::ImagePadding;
 use crate::nn::{Model, Network, Weights};
 use crate::ops::{
-    DropLabel, HISTORY_LENGTH, add, affine, drop_label, importance_sampling, mse, randn, random_timesteps, slice, vlb,
-    weighted_timesteps,
+    DropLabel, HISTORY_LENGTH, ImportanceState, VlbInputs, add, affine, drop_label, importance_sampling, randn,
+    random_timesteps, slice, vlb, weighted_mse, weighted_timesteps,
 };
 use crate::output::Images;
 use crate::tape::{Shape, Tape, Tensor, stream};
@@ -123,18 +123,19 @@ impl Objective for Denoise {
 
         let w = t.named(LOSS_WEIGHTS, Shape::f32([self.num_times()]));
         let loss = match self.vlb_weight {
-            None => mse(t, output, target, w, time),
+            None => weighted_mse(t, output, target, w, time),
             Some(weight) => {
                 let (mean, variance) = halves(t, output);
-                let simple = mse(t, mean, target, w, time);
+                let simple = weighted_mse(t, mean, target, w, time);
                 let table = t.named(BOUND, Shape::f32([self.num_times(), vlb::COEFFICIENTS]));
-                let bound = vlb(t, mean, variance, x0, input, table, time);
+                let inputs = VlbInputs { mean_output: mean, variance_output: variance, x0, x_t: input };
+                let bound = vlb(t, inputs, table, time);
                 // L_vlb is a sum over all times, of which one is sampled.
                 let bound = affine(t, bound, weight * self.num_times() as f32, 0.0);
                 add(t, simple, bound)
             }
         };
-        Loss { loss, time, weights: importance.map(|[_, _, weights, _]| weights) }
+        Loss { loss, time, weights: importance.map(|state| state.weights) }
     }
 
     fn post_step(&self, t: &mut Tape, loss: Loss) {
@@ -168,22 +169,21 @@ impl Objective for Denoise {
 
 impl Denoise {
     /// Indices of the training times of a batch: equally probable, or by their losses.
-    fn sample_times(&self, t: &mut Tape, batch: u32, importance: Option<[Tensor; 4]>) -> Tensor {
+    fn sample_times(&self, t: &mut Tape, batch: u32, importance: Option<ImportanceState>) -> Tensor {
         match importance {
-            Some([.., cumulative]) => weighted_timesteps(t, cumulative, batch, self.num_times()),
+            Some(state) => weighted_timesteps(t, state.cdf, batch, self.num_times()),
             None => random_timesteps(t, batch, self.num_times()),
         }
     }
 
-    /// History, counts, weights and cumulative probabilities.
-    fn importance_state(&self, t: &mut Tape) -> [Tensor; 4] {
+    fn importance_state(&self, t: &mut Tape) -> ImportanceState {
         let n = self.num_times();
-        [
-            t.named(LOSS_HISTORY, Shape::f32([n, HISTORY_LENGTH])),
-            t.named(LOSS_COUNT, Shape::f32([n])),
-            t.named(IMPORTANCE_WEIGHTS, Shape::f32([n])),
-            t.named(CUMULATIVE, Shape::f32([n])),
-        ]
+        ImportanceState {
+            history: t.named(LOSS_HISTORY, Shape::f32([n, HISTORY_LENGTH])),
+            count: t.named(LOSS_COUNT, Shape::f32([n])),
+            weights: t.named(IMPORTANCE_WEIGHTS, Shape::f32([n])),
+            cdf: t.named(CUMULATIVE, Shape::f32([n])),
+        }
     }
 
     fn denoiser_with<'a>(&'a self, weights: &'a str) -> Denoiser<'a> {
@@ -206,7 +206,7 @@ impl Denoise {
 /// 2022).
 fn drop_labels(t: &mut Tape, batch: Tensor, labels: Labels) -> Tensor {
     match labels.null_class() {
-        Some(none) => drop_label(t, batch, DropLabel { none, rate: labels.dropout }),
+        Some(null_class) => drop_label(t, batch, DropLabel { null_class, rate: labels.dropout }),
         None => batch,
     }
 }

@@ -1,0 +1,95 @@
+//! The tiled variant of the convolution: tiles in workgroup memory, for GPUs.
+
+use super::{ConvSizes, Partial, grid};
+use crate::ops::destination::Destination;
+use crate::ops::kernels::{conv2d, conv2d_weight};
+use crate::tape::{Tape, Tensor};
+
+/// Rows of a workgroup's tile, which are channels of the result. Many channels get the larger tile.
+fn tile_rows(channels: u32) -> u32 {
+    if channels > 32 { 64 } else { 32 }
+}
+
+pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], result: Tensor) {
+    let (source, w, b) = (x[0], x[1], x[2]);
+    let tile_m = tile_rows(s.channels_out);
+    let tile_n = conv2d::TILE_ELEMENTS / tile_m;
+    let groups = grid((s.batch * s.height * s.width).div_ceil(tile_n), s.channels_out.div_ceil(tile_m));
+    let kernel = conv2d::Forward {
+        source,
+        w,
+        b,
+        result,
+        add: false,
+        tile_m,
+        batch: s.batch,
+        channels_source: s.channels_in,
+        height_source: s.height_in,
+        width_source: s.width_in,
+        channels_result: s.channels_out,
+        height_result: s.height,
+        width_result: s.width,
+        kernel: s.kernel,
+        stride: s.stride,
+        pad: s.pad,
+    };
+    t.emit_grid(kernel, groups, s.flops());
+}
+
+pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, dx: Destination) {
+    let tile_m = tile_rows(s.channels_in);
+    let tile_n = conv2d::TILE_ELEMENTS / tile_m;
+    let pixels = s.batch * s.height_in.div_ceil(s.stride) * s.width_in.div_ceil(s.stride);
+    let groups = grid(pixels.div_ceil(tile_n), s.channels_in.div_ceil(tile_m) * s.stride * s.stride);
+    let kernel = conv2d::BackwardInput {
+        source: dy,
+        w,
+        result: dx.tensor,
+        add: dx.add,
+        tile_m,
+        batch: s.batch,
+        channels_source: s.channels_out,
+        height_source: s.height,
+        width_source: s.width,
+        channels_result: s.channels_in,
+        height_result: s.height_in,
+        width_result: s.width_in,
+        kernel: s.kernel,
+        stride: s.stride,
+        pad: s.pad,
+    };
+    t.emit_grid(kernel, groups, s.flops());
+}
+
+pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, x: Tensor, dy: Tensor) -> Partial {
+    let tile_m = tile_rows(s.channels_out);
+    let tile_n = conv2d_weight::TILE_ELEMENTS / tile_m;
+    let columns = (s.weights() / s.channels_out + 1).div_ceil(tile_n);
+    let rows = s.channels_out.div_ceil(tile_m);
+    // Enough workgroups to fill a large device, and at least 256 pixels for each.
+    let pixels = s.batch * s.height * s.width;
+    let wanted = (512 / (columns * rows)).clamp(1, pixels.div_ceil(256));
+    let chunk = pixels.div_ceil(wanted).next_multiple_of(conv2d_weight::TILE_K);
+    let splits = pixels.div_ceil(chunk);
+    let partial = Partial::new(t, s, splits);
+    let kernel = conv2d_weight::Partial {
+        x,
+        dy,
+        partial_w: partial.w,
+        partial_b: partial.b,
+        tile_m,
+        batch: s.batch,
+        channels_in: s.channels_in,
+        height_in: s.height_in,
+        width_in: s.width_in,
+        channels_out: s.channels_out,
+        height: s.height,
+        width: s.width,
+        kernel: s.kernel,
+        stride: s.stride,
+        pad: s.pad,
+        chunk,
+    };
+    t.emit_grid(kernel, [columns, rows, splits], s.flops());
+    partial
+}
