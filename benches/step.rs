@@ -4,14 +4,15 @@
 //!
 //! - training: images per second, for a whole step (batch, noise, network, gradients, clipping,
 //!   AdamW, moving average);
-//! - sampling: image-steps per second (one image moved by one DDIM step; guidance doubles the cost);
-//! - the host's part of a replayed step: CPU time of the calling thread in `Program::run`. It has our
-//!   code, wgpu's, and the driver's work on that thread while commands are recorded, but not the
-//!   driver's other threads;
+//! - sampling: image-steps per second (one image moved by one DDIM step; guidance doubles the
+//!   cost);
+//! - the host's part of a replayed step: CPU time of the calling thread in `Program::run`. It has
+//!   our code, wgpu's, and the driver's work on that thread while commands are recorded, but not
+//!   the driver's other threads;
 //! - memory: planned, and the peak of the process after training, if the system reports it;
-//! - the first training step, from the start of a separate process to the end of the step: once with
-//!   an empty Mesa shader cache, once with the cache that the first left. Caches of other drivers are
-//!   not emptied.
+//! - the first training step, from the start of a separate process to the end of the step: once
+//!   with an empty Mesa shader cache, once with the cache that the first left. Caches of other
+//!   drivers are not emptied.
 //!
 //! Times are medians. On a machine that does other work, the CPU time of all threads says more. It
 //! measures and asserts nothing.
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 
 /// Steps before the first that counts.
 const WARM_UP: usize = 2;
-/// What a child process prints after its first step.
+/// The line that a child process prints after its first step.
 const DONE: &str = "first step done";
 
 #[derive(Parser)]

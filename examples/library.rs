@@ -2,7 +2,8 @@
 //!
 //!     cargo run --release --example library
 //!
-//! Two convolutions learn to find edges. Each step draws noise on the device and compares what they make of it with its Laplacian.
+//! Two convolutions learn to find edges: each step draws noise on the device and compares their
+//! output with the Laplacian of the noise.
 
 use degrain::Result;
 use degrain::gpu::Context;
@@ -15,7 +16,8 @@ const BATCH: u32 = 16;
 const STEPS: u32 = 400;
 
 fn main() -> Result<()> {
-    // A model is a list of named tensors, which lie one after another in a slab of memory, and layers that know their numbers.
+    // A model is a list of named tensors, stored one after another in a flat buffer, and layers
+    // that use them.
     let mut parameters = Parameters::new();
     let first = Conv::same(&mut parameters, "first", 1, 8);
     let second = Conv::same(&mut parameters, "second", 8, 1);
@@ -44,12 +46,12 @@ fn main() -> Result<()> {
     adam(t, AdamState { p, g, m, v }, norm, Adam { beta1, beta2, epsilon: 1e-8, weight_decay: 0.0 });
     print!("{}", tape.summary()); // `tape.listing()` shows every call
 
-    // Compile: memory is planned, kernels are compiled, operands are bound. New named memory is zero.
+    // Compile: memory is planned, kernels are compiled, operands are bound. New buffers are zero.
     let program = Program::compile(&mut ctx, &tape)?;
     ctx.write(PARAMETERS, 0, &parameters.initialize(0, Initialization::PyTorch))?;
     ctx.write("laplacian", 0, &[0f32, 1.0, 0.0, 1.0, -4.0, 1.0, 0.0, 1.0, 0.0])?;
 
-    // Run: what differs from step to step is one small struct.
+    // Run: one small struct holds everything that changes from step to step.
     for n in 0..STEPS {
         let correction = |beta: f32| 1.0 / (1.0 - beta.powi(n as i32 + 1));
         let step = Step {

@@ -43,7 +43,7 @@ fn cpu_time(of: Of) -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Elsewhere the time that passed stands for it.
+/// On other systems, the elapsed time.
 #[cfg(not(unix))]
 fn cpu_time(_: Of) -> Duration {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();

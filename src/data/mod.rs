@@ -127,8 +127,8 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
 }
 
 impl Dataset {
-    /// A data set from arrays: bytes `[N, C, H, W]`, the class of each image, and `[C, H, W]`. Classes
-    /// are named by their numbers; images are not flipped.
+    /// A data set from arrays: bytes `[N, C, H, W]`, the class of each image, and `[C, H, W]`.
+    /// Classes are named by their numbers; images are not flipped.
     ///
     /// ```
     /// use degrain::data::Dataset;

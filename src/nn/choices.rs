@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A block of the way down.
+/// A down block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DownBlock {
     /// Residual blocks.
@@ -14,7 +14,7 @@ pub enum DownBlock {
     Attention,
 }
 
-/// A block of the way up.
+/// An up block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UpBlock {
     /// Residual blocks.

@@ -40,7 +40,7 @@ impl ConditionEmbedding {
     /// If one is missing or superfluous.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, conditions: Conditions) -> Tensor {
-        let time = conditions.time(true).expect("it is told the time");
+        let time = conditions.time(true).expect("time(true) returns the time");
         let e = self.time[0].rows(t, w, time);
         let e = silu(t, e);
         let e = self.time[1].rows(t, w, e);

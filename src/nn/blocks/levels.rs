@@ -2,10 +2,11 @@
 //! order.
 //!
 //! ```text
-//! every h on the way down is kept
+//! every h of the down levels is kept
 //! each level down: residual block, [attention], ... ; halve, except in the last
 //! residual block, [attention], residual block
-//! each level up: concat with the last kept h, residual block, [attention], ... ; double, except in the last
+//! each level up: concat with the last kept h, residual block, [attention], ... ;
+//!                double, except in the last
 //! ```
 
 use super::resnet::{Resnet, ResnetSettings};
@@ -20,15 +21,15 @@ use crate::tape::{Tape, Tensor};
 pub(in crate::nn) struct LevelsSettings<'a> {
     /// Channels of each level, from the finest.
     pub channels: &'a [u32],
-    /// Residual blocks of a level on the way down; one more on the way up.
+    /// Residual blocks per down level; up levels have one more.
     pub layers: u32,
     /// The residual blocks.
     pub resnet: ResnetSettings,
-    /// The attention of each level on the way down, from the finest.
+    /// The attention of each down level, from the finest.
     pub down: Vec<Option<SelfAttentionSettings>>,
     /// The blocks in the middle, if any, and the attention between them.
     pub mid: Option<(ResnetSettings, Option<SelfAttentionSettings>)>,
-    /// The attention of each level on the way up, from the coarsest.
+    /// The attention of each up level, from the coarsest.
     pub up: Vec<Option<SelfAttentionSettings>>,
     /// How maps are halved.
     pub halving: Halving,
@@ -120,7 +121,7 @@ impl Levels {
         }
         for level in &self.up {
             for layer in &level.layers {
-                let skip = kept.pop().expect("as many maps are kept as there are layers on the way up");
+                let skip = kept.pop().expect("one map is kept per layer of the up levels");
                 h = concat(t, h, skip);
                 h = layer.forward(t, w, h, e);
             }

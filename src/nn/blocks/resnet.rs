@@ -4,7 +4,8 @@
 //! h = conv1(act(norm1(x)))                              x [B, inputs, H, W]
 //! h = norm2(h + time(e))                                e [B, E]: the activated time embedding
 //!     or norm2(h) · (1 + scale) + shift, (scale, shift) = time(e)
-//! y = (shortcut(x) + conv2(dropout(act(h)))) / divisor  shortcut: identity, or 1x1 where the channels differ
+//! y = (shortcut(x) + conv2(dropout(act(h)))) / divisor
+//!     shortcut: identity, or a 1x1 convolution if the channels differ
 //! ```
 //!
 //! diffusers' blocks use group normalization; a model may use batch normalization instead.

@@ -2,10 +2,11 @@
 //! classifier guidance and as the feature extractor of evaluations.
 //!
 //! ```text
-//! h = act(norm(conv(x)))                                       the first level, of the image's size
+//! h = act(norm(conv(x)))                      the first level, of the image's size
 //! each further level:
 //!   h = act(norm(conv(h)))                                     with stride 2, or after max pooling
-//!   h = h + time(act(e))                                       if noise-aware; e = linear_2(silu(linear_1(sinusoid(time))))
+//!   h = h + time(act(e))                      if noise-aware
+//!                                             e = linear_2(silu(linear_1(sinusoid(time))))
 //!   h = [h +] act(norm(conv(h)))                               h added if residual
 //! features = mean of each channel of h                         [B, channels of the last level]
 //! logits = linear(dropout(features))

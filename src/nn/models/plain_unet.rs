@@ -4,14 +4,14 @@
 //! ```text
 //! block(h) = relu(norm(conv(relu(norm(conv(h))))))                         3x3, the size stays
 //! each level down but the last: h = block(h), which is kept; h = max_pool(h)
-//! h = block(h)                                                             the last level: 256 channels of 7x7
-//! h = concat(h, map(time), map(class))                                     128 channels each: 384, or 512 in all
+//! h = block(h)                             the last level: 256 channels of 7x7
+//! h = concat(h, map(time), map(class))     128 channels each: 384 or 512 in total
 //! h = block(h)
 //! each level up: h = conv(upsample(h)); h = block(concat(h, kept))
 //! y = conv_out(h)                                                          1x1
 //!
-//! map(time)  = linear_2(relu(linear_1(time / T)))        one number to `hidden` to 128 · 7 · 7, as a map
-//! map(class) = linear_2(relu(table[label]))              a table's row is a linear layer of the one-hot label
+//! map(time)  = linear_2(relu(linear_1(time / T)))     1 number to `hidden` to 128 · 7 · 7, as a map
+//! map(class) = linear_2(relu(table[label]))           a row is a linear layer of the one-hot label
 //! ```
 
 use crate::nn::choices::Activation;
@@ -184,7 +184,7 @@ impl PlainUNet {
     /// The maps of time and class, concatenated.
     #[track_caller]
     fn told(&self, t: &mut Tape, w: &Weights, conditions: Conditions) -> Tensor {
-        let time = conditions.time(true).expect("it is told the time");
+        let time = conditions.time(true).expect("time(true) returns the time");
         let hidden = self.time[0].rows(t, w, time);
         let time = self.map(t, w, &self.time[1], hidden);
         match self.class.as_ref().zip(conditions.labels(self.class.is_some())) {

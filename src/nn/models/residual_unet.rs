@@ -4,7 +4,8 @@
 //! ```text
 //! e = linear_2(silu(linear_1(sinusoid(time)))) + class embedding
 //! h = conv_in(x)
-//! h = levels(h, relu(e))          as in the U-Net of diffusers; halved by a convolution or by averaging, doubled by repeating
+//! h = levels(h, relu(e))      as in the U-Net of diffusers; halved by a convolution or by averaging,
+//!                             doubled by repeating pixels
 //! y = conv_out(relu(norm(h)))
 //! block: y = shortcut(x) + conv2(dropout(relu(norm2(conv1(relu(norm1(x))) + time(e)))))
 //! ```
@@ -48,7 +49,7 @@ pub struct ResidualUNetConfig {
     pub out_channels: u32,
     /// Channels of each level, from the finest.
     pub block_out_channels: Vec<u32>,
-    /// Residual blocks per level on the way down; one more on the way up.
+    /// Residual blocks per down level; up levels have one more.
     pub layers_per_block: u32,
     /// How maps are halved.
     pub downsample: DownsampleType,

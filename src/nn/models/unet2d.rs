@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! e = linear_2(silu(linear_1(sinusoid(timestep)))) + class embedding
-//! h = conv_in(x)                            every h on the way down is kept
+//! h = conv_in(x)                            every h of the down levels is kept
 //! each level down: residual block, [attention], ... ; halve, except in the last
 //! residual block, [attention], residual block
-//! each level up: concat with the last kept h, residual block, [attention], ... ; double, except in the last
+//! each level up: concat with the last kept h, residual block, [attention], ... ;
+//!                double, except in the last
 //! y = conv_out(silu(norm(h)))
 //! ```
 

@@ -61,7 +61,7 @@ config! {
     up_block_types: Vec<UpBlock> = vec![UpBlock::Attention, UpBlock::Attention, UpBlock::Attention, UpBlock::Plain];
     /// Channels of each level, from the finest.
     block_out_channels: Vec<u32> = vec![224, 448, 672, 896];
-    /// Residual blocks per level on the way down; one more on the way up.
+    /// Residual blocks per down level; up levels have one more.
     layers_per_block: u32 = 2;
     /// Divisor of the results of the middle blocks.
     mid_block_scale_factor: f64 = 1.0;

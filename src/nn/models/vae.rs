@@ -6,7 +6,7 @@
 //!         mean, log_variance = linear(h), linear(h)                        [B, L]
 //! decode: h = silu(norm(map(linear(z))))                                   a map of the coarsest size
 //!         each level but the coarsest: h = silu(norm(conv(upsample(h))))
-//!         y = conv_out(h)                                                  what the likelihood needs
+//!         y = conv_out(h)                                                  parameters of the likelihood
 //! ```
 //! y is the logits of the pixels `[B, C, H, W]` (Bernoulli), or C channels of means and C of log
 //! scales `[B, 2C, H, W]` (discretized logistic).

@@ -37,7 +37,8 @@ pub enum Verdict {
     Crashed,
 }
 
-/// The command: `[--list] [--every N] [--seconds N] [NAME...]`, where NAME is part of a shader's name.
+/// The command: `[--list] [--every N] [--seconds N] [NAME...]`, where NAME is part of a shader's
+/// name.
 pub fn main<K: Kernels>(args: &[String], kernels: impl FnOnce() -> K, equivalent: &str) -> ExitCode {
     if args.first().is_some_and(|a| a == "--worker") {
         work(&mut kernels());
