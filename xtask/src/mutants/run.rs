@@ -52,7 +52,7 @@ pub fn main<K: Kernels>(args: &[String], kernels: impl FnOnce() -> K, equivalent
         }
     };
     let kernels = kernels();
-    let wanted = |name: &str| options.names.is_empty() || options.names.iter().any(|n| name.contains(n));
+    let wanted = |name: &str| options.wants(name);
     let sources: Vec<_> = kernels.sources().into_iter().filter(|(name, _)| wanted(name)).collect();
     if sources.is_empty() {
         eprintln!("no shader in shaders/ matches {:?}", options.names);
@@ -93,6 +93,13 @@ struct Options {
 }
 
 impl Options {
+    /// Whether a shader was requested by part of its file name, or by the start of its path.
+    fn wants(&self, shader: &str) -> bool {
+        let file = shader.rsplit('/').next().unwrap_or(shader);
+        let matches = |name: &String| file.contains(name.as_str()) || shader.starts_with(name.as_str());
+        self.names.is_empty() || self.names.iter().any(matches)
+    }
+
     fn parse(args: &[String]) -> Result<Self, String> {
         let mut options = Self { list: false, every: 1, limit: Duration::from_secs(60), names: Vec::new() };
         let mut args = args.iter();
@@ -335,6 +342,10 @@ mod tests {
         let parse = |text: &str| Options::parse(&text.split_whitespace().map(String::from).collect::<Vec<_>>());
         let options = parse("--every 5 matmul --list --seconds 3 conv").expect("options");
         assert_eq!((options.every, options.limit.as_secs(), options.list, options.names.len()), (5, 3, true, 2));
+        assert!(options.wants("matmul.wgsl") && !options.wants("relu.wgsl"));
+        let relu = parse("relu").expect("options");
+        assert!(relu.wants("relu.wgsl") && !relu.wants("prelude/common.wgsl"));
+        assert!(parse("prelude/").expect("options").wants("prelude/common.wgsl"));
         assert!(parse("--every 0").is_err() && parse("--every").is_err() && parse("--evry 3").is_err());
     }
 }
