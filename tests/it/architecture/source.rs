@@ -1,4 +1,4 @@
-//! Just enough of Rust's syntax to find the paths in a source: what is code, and which names a path begins with.
+//! A small part of Rust's syntax: code without comments and strings, and the first names of paths.
 
 /// The first names of a path or of a group of paths: `a::b` has a; `{a::b, c::{d, e}}` has a and c.
 pub fn heads(path: &str) -> Vec<(usize, String)> {
@@ -29,7 +29,7 @@ pub fn heads(path: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// Where `word` stands as a whole word.
+/// The positions of `word` as a whole word.
 pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word)
@@ -41,7 +41,8 @@ pub fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|b| *b == b'\n').count() + 1
 }
 
-/// Rust source with comments, strings and characters blanked, byte for byte: lines and offsets stay what they are.
+/// Rust source whose comments, strings and characters are replaced by spaces, byte for byte: lines
+/// and offsets do not change.
 pub fn code_of(text: &str) -> String {
     let mut out = text.as_bytes().to_vec();
     let mut at = 0;
