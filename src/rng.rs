@@ -1,9 +1,20 @@
-//! The random generator on the host: Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+//! The random generator on the host: Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers:
+//! as easy as 1, 2, 3").
 //!
-//! The same function as in `shaders/prelude/random.wgsl`, where the purposes, the first word of every counter, are listed. It has no state:
-//! a number depends on the key and on what the counter says it is for, not on how many were drawn before.
+//! The same function is in `shaders/prelude/random.wgsl`, which lists the streams: the first word
+//! of every counter is the purpose of the number. The generator has no state. A number depends on
+//! the key and the counter, not on how many numbers were drawn before.
+//!
+//! ```
+//! use degrain::rng::{key, normal4, philox};
+//! use degrain::tape::stream;
+//!
+//! let words = philox([stream::DEQUANTIZATION, 0, 0, 7], key(42)); // seed 42
+//! assert_eq!(words, philox([stream::DEQUANTIZATION, 0, 0, 7], key(42)));
+//! assert!(normal4(words).iter().all(|eps| eps.is_finite()));
+//! ```
 
-/// Four random words for a counter, keyed by a seed.
+/// Four random words for a counter and a key.
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let multiply = |a: u32, b: u32| {
         let product = u64::from(a) * u64::from(b);
@@ -20,12 +31,12 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     [a, b, c, d]
 }
 
-/// The halves of a seed, as a key.
+/// The key of a seed: its lower and upper half.
 pub fn key(seed: u64) -> [u32; 2] {
     [seed as u32, (seed >> 32) as u32]
 }
 
-/// A number in (0, 1] of 24 bits, as the shaders make it.
+/// A number in (0, 1] with 24 bits, computed as in the shaders.
 pub fn uniform(word: u32) -> f64 {
     (f64::from(word >> 8) + 1.0) / 16_777_216.0
 }
@@ -37,7 +48,7 @@ pub fn normal(words: [u32; 2]) -> [f64; 2] {
     [radius * cos, radius * sin]
 }
 
-/// Four of them from four words, as the shaders draw a block of four elements.
+/// Four normal numbers from four words, as the shaders draw blocks of four elements.
 pub fn normal4([a, b, c, d]: [u32; 4]) -> [f64; 4] {
     let ([x, y], [z, w]) = (normal([a, b]), normal([c, d]));
     [x, y, z, w]
@@ -47,7 +58,7 @@ pub fn normal4([a, b, c, d]: [u32; 4]) -> [f64; 4] {
 mod tests {
     use super::*;
 
-    /// `kat_vectors` of the authors' library Random123, lines `philox4x32 10`.
+    /// From `kat_vectors` of the authors' library Random123, lines `philox4x32 10`.
     #[test]
     fn philox_matches_the_known_answers() {
         let ones = u32::MAX;

@@ -5,8 +5,9 @@
 //! `data_batch_1.first4000.bin` is the beginning of one, with as many records as its name says.
 //! Described at <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
+use super::dataset::{Dataset, Split, Statistics};
+use super::format::Format;
 use super::source::{SourceFile, matching};
-use super::{Dataset, Format, Split, Statistics};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -5,9 +5,10 @@
 //! measurement in `test/`. They are taken in the order of their names' bytes: img10.png comes
 //! before img9.png. Without `labels.csv` all are of one class, `image`.
 
+use super::dataset::{DataFile, Dataset, Split, Statistics};
+use super::format::Format;
 use super::labels::{self, LabelFile};
 use super::source::{matching, sum};
-use super::{DataFile, Dataset, Format, Split, Statistics};
 use crate::error::{Error, Result};
 use png::{BitDepth, ColorType};
 use std::io::Cursor;

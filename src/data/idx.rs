@@ -5,9 +5,10 @@
 //! dimension as a big-endian u32, then the elements, row-major. Images are
 //! `[count, height, width]`, labels `[count]`. Described at <http://yann.lecun.com/exdb/mnist/>.
 
+use super::dataset::{Dataset, Split, Statistics};
+use super::format::Format;
 use super::known::{self, KnownFile, KnownSet};
 use super::source::SourceFile;
-use super::{Dataset, Format, Split, Statistics};
 use crate::error::Result;
 use std::path::Path;
 

@@ -7,10 +7,11 @@
 //! is 3.9 GB at 32 x 32 and 15.7 GB at 64 x 64: memory for the images is reserved once, and each
 //! file unpacked into it.
 
+use super::dataset::{DataFile, Dataset, Split, Statistics};
+use super::format::Format;
 use super::npy::Header;
 use super::npz::{Npz, NpzArray};
 use super::source::{matching, sum};
-use super::{DataFile, Dataset, Format, Split, Statistics};
 use crate::error::{Error, Result};
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! The published files, told by the SHA-256 of their decompressed content, and the names of their
 //! classes.
 
-use super::Split::{self, Test, Train};
+use super::dataset::Split::{self, Test, Train};
 
 /// A published file.
 pub(super) struct KnownFile {

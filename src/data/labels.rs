@@ -3,7 +3,7 @@
 //! Strict, because nobody notices a label on the wrong image: every image once, no
 //! other file.
 
-use super::DataFile;
+use super::dataset::DataFile;
 use super::source::SourceFile;
 use crate::error::Result;
 use std::collections::{BTreeMap, BTreeSet};

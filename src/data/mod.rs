@@ -4,7 +4,9 @@
 //! one line in `FORMATS`.
 
 mod cifar;
+mod dataset;
 mod folder;
+mod format;
 mod idx;
 mod imagenet;
 mod known;
@@ -15,88 +17,13 @@ mod samples;
 mod source;
 mod stream;
 
+pub use dataset::{DataFile, Dataset, Split, Statistics};
 pub use samples::images_of_npz;
 pub use stream::{Chunk, Stream};
 
 use crate::error::{Error, Result};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-
-/// The two parts in which data sets are published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// The training images.
-    Train,
-    /// The test images, used only by evaluations.
-    Test,
-}
-
-/// Images and labels of one split, in the order of their file.
-#[derive(Clone, Debug)]
-pub struct Dataset {
-    /// `MNIST`, `Fashion-MNIST`, `CIFAR-10`, `ImageNet 32x32`; `images` for a folder of them, and
-    /// `idx` for IDX files that are not known by their sums.
-    pub name: String,
-    /// `[count, channels, height, width]` bytes, row-major; color images are planar.
-    pub images: Vec<u8>,
-    /// `[count]`, each below [`Dataset::classes`].
-    pub labels: Vec<u32>,
-    /// Number of images.
-    pub count: usize,
-    /// 1 for grayscale, 3 for color.
-    pub channels: usize,
-    /// Rows of pixels.
-    pub height: usize,
-    /// Columns of pixels.
-    pub width: usize,
-    /// Number of classes: the published one for a known set, otherwise the number of label names,
-    /// or the largest label plus one. A set without labels is of one class, `image`: a model with
-    /// or without labels can be trained on it.
-    pub classes: usize,
-    /// One name per class; the class number if the data set has no names.
-    pub class_names: Vec<String>,
-    /// Whether a mirrored image is as good as the image itself. Photographs are; digits and letters
-    /// are not.
-    pub mirrors: bool,
-    /// The files that were read, for the run's manifest.
-    pub files: Vec<DataFile>,
-    /// Smallest, largest, mean and standard deviation of all pixels, scaled to [-1, 1].
-    pub statistics: Statistics,
-}
-
-/// One file that was read, or the folder of many.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataFile {
-    /// Where it is; for images that are a file each, their folder.
-    pub path: PathBuf,
-    /// SHA-256 of the decompressed content in lower-case hexadecimal: a recompressed copy is still
-    /// the same file. Of an npz file: of its arrays `data` and `labels` with their headers; of a
-    /// folder of images: of name, zero byte and `[channels, height, width]` bytes of each.
-    pub sha256: String,
-    /// What the published file with this sum is, such as `MNIST training images`; `None` for any
-    /// other content.
-    pub known: Option<&'static str>,
-}
-
-/// Statistics of all pixels on the scale of the models: byte 0 is -1, byte 255 is 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Statistics {
-    /// -1 in a data set that uses its range.
-    pub min: f64,
-    /// 1 in a data set that uses its range.
-    pub max: f64,
-    /// MNIST: -0.7387.
-    pub mean: f64,
-    /// Standard deviation; MNIST: 0.6162.
-    pub std: f64,
-}
-
-/// One file format of data sets.
-struct Format {
-    /// Names or patterns of its files, for [`source::matching`].
-    names: fn(Split) -> Vec<String>,
-    load: fn(&Path, Split) -> Result<Dataset>,
-}
+use format::Format;
+use std::path::Path;
 
 /// The formats, in the order in which a folder is checked for them.
 const FORMATS: &[Format] = &[idx::FORMAT, cifar::FORMAT, imagenet::FORMAT, folder::FORMAT];
@@ -124,112 +51,4 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
     }
     let wanted: Vec<String> = FORMATS.iter().flat_map(|format| (format.names)(split)).collect();
     Err(Error::file(folder, format!("holds no data set; looked in this folder for {}", wanted.join(", "))))
-}
-
-impl Dataset {
-    /// A data set from arrays: bytes `[N, C, H, W]`, the class of each image, and `[C, H, W]`.
-    /// Classes are named by their numbers; images are not flipped.
-    ///
-    /// ```
-    /// use degrain::data::Dataset;
-    ///
-    /// let black_and_white = Dataset::from_arrays("gray levels", vec![0, 0, 255, 255], vec![0, 1], [1, 1, 2]);
-    /// assert_eq!((black_and_white.count, black_and_white.classes), (2, 2));
-    /// assert_eq!(black_and_white.statistics.std, 1.0);
-    /// ```
-    ///
-    /// # Panics
-    /// If there are no images, or the sizes do not fit each other.
-    #[track_caller]
-    pub fn from_arrays(name: &str, images: Vec<u8>, labels: Vec<u32>, shape: [u32; 3]) -> Dataset {
-        let [channels, height, width] = shape.map(|n| n as usize);
-        assert!(!labels.is_empty(), "a data set needs at least one image");
-        assert_eq!(images.len(), labels.len() * channels * height * width, "a label for each image");
-        let classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
-        Dataset {
-            name: name.into(),
-            count: labels.len(),
-            statistics: Statistics::of(&images),
-            images,
-            labels,
-            channels,
-            height,
-            width,
-            classes,
-            class_names: (0..classes).map(|class| class.to_string()).collect(),
-            mirrors: false,
-            files: vec![],
-        }
-    }
-
-    /// The bytes of image `index`: `[channels, height, width]`.
-    pub fn image(&self, index: usize) -> &[u8] {
-        let pixels = self.pixels();
-        &self.images[index * pixels..][..pixels]
-    }
-
-    /// Channels, rows and columns of an image.
-    pub fn shape(&self) -> [u32; 3] {
-        [self.channels, self.height, self.width].map(|n| n as u32)
-    }
-
-    /// Values in one image: channels x height x width.
-    pub fn pixels(&self) -> usize {
-        self.channels * self.height * self.width
-    }
-
-    /// A data set of other images of the same kind, bytes `[N, C, H, W]` and their classes.
-    ///
-    /// # Panics
-    /// If there is not one label for each image.
-    #[track_caller]
-    pub fn of_kind(&self, name: &str, images: Vec<u8>, labels: Vec<u32>) -> Dataset {
-        assert_eq!(images.len(), labels.len() * self.pixels(), "a label for each image");
-        Dataset {
-            name: name.into(),
-            count: labels.len(),
-            statistics: Statistics::of(&images),
-            images,
-            labels,
-            files: vec![],
-            class_names: self.class_names.clone(),
-            ..*self
-        }
-    }
-
-    /// Holds back the last `holdout` images for validation: the indices to train on, and those held
-    /// back. The images stay where they are, so one upload serves both.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when no image would be left to train on.
-    pub fn split_holdout(&self, holdout: usize) -> Result<(Range<usize>, Range<usize>)> {
-        if holdout >= self.count {
-            return Err(Error::Config(format!(
-                "holding back {holdout} images of {}'s {} leaves none to train on: hold back fewer",
-                self.name, self.count
-            )));
-        }
-        let training = self.count - holdout;
-        Ok((0..training, training..self.count))
-    }
-}
-
-impl Statistics {
-    /// Counts the 256 values first: exact for any number of pixels, and one pass.
-    fn of(images: &[u8]) -> Statistics {
-        let mut counts = [0u64; 256];
-        images.iter().for_each(|&byte| counts[byte as usize] += 1);
-        let scaled = |byte: usize| byte as f64 / 127.5 - 1.0;
-        let moment = |f: &dyn Fn(f64) -> f64| {
-            let sum: f64 = counts.iter().enumerate().map(|(byte, &n)| n as f64 * f(scaled(byte))).sum();
-            sum / images.len() as f64
-        };
-        let mean = moment(&|x| x);
-        Statistics {
-            min: counts.iter().position(|&n| n > 0).map_or(f64::NAN, scaled),
-            max: counts.iter().rposition(|&n| n > 0).map_or(f64::NAN, scaled),
-            mean,
-            std: moment(&|x| (x - mean).powi(2)).sqrt(),
-        }
-    }
 }

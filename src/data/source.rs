@@ -2,7 +2,8 @@
 //!
 //! It knows no format: the caller says how many bytes it wants.
 
-use super::{DataFile, known};
+use super::dataset::DataFile;
+use super::known;
 use crate::error::{Error, Result};
 use flate2::bufread::GzDecoder;
 use sha2::{Digest, Sha256};

@@ -4,7 +4,7 @@
 //! Host only. It does not know what a step or a batch is: the caller says which images make up each
 //! chunk.
 
-use super::Dataset;
+use super::dataset::Dataset;
 use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::sync::Arc;

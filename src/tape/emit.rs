@@ -45,7 +45,8 @@ impl Tape {
         self.calls.push(Call { dispatch, groups, flops });
     }
 
-    /// A device cannot bind one buffer as read and as written in one call, even at different offsets.
+    /// A device cannot bind one buffer as read and as written in one call, even at different
+    /// offsets.
     #[track_caller]
     fn assert_hazard_free(&self, dispatch: &Dispatch) {
         let operands: Vec<_> = dispatch.operands.iter().zip(dispatch.entry.bindings).collect();

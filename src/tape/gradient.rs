@@ -10,8 +10,9 @@ use super::shape::Shape;
 use super::tensor::{Storage, Tensor};
 
 impl Tape {
-    /// Appends the calls that compute the gradients of all watched tensors with respect to the sum of
-    /// the elements of `loss`. `dloss` is the gradient of that sum: ones, or weights of the elements.
+    /// Appends the calls that compute the gradients of all watched tensors with respect to the sum
+    /// of the elements of `loss`. `dloss` is the gradient of that sum: ones, or weights of the
+    /// elements.
     ///
     /// # Panics
     /// If `dloss` and `loss` have different numbers of elements.
@@ -39,8 +40,8 @@ impl Tape {
         if self.shape(x) == shape { x } else { self.reshape(x, shape) }
     }
 
-    /// Calls `write(tape, dx, add)` to write the gradient of `x` to `dx`, if it is needed. `add` says
-    /// whether to add to `dx` instead of storing.
+    /// Calls `write(tape, dx, add)` to write the gradient of `x` to `dx`, if it is needed. `add`
+    /// says whether to add to `dx` instead of storing.
     pub fn grad(&mut self, x: Tensor, write: impl FnOnce(&mut Tape, Tensor, bool)) {
         if self.needs_gradient(x) {
             let WrittenGradient { dx, add, .. } = self.write_gradient(x);
@@ -48,8 +49,8 @@ impl Tape {
         }
     }
 
-    /// [`Tape::grad`] for two inputs whose gradients one kernel writes. Both are written if either is
-    /// needed.
+    /// [`Tape::grad`] for two inputs whose gradients one kernel writes. Both are written if either
+    /// is needed.
     ///
     /// # Panics
     /// If one of the gradients was written before and the other was not.
@@ -62,8 +63,8 @@ impl Tape {
         }
     }
 
-    /// Chooses where the gradient of `x` is written, and notes that the section being recorded writes
-    /// it.
+    /// Chooses where the gradient of `x` is written, and notes that the section being recorded
+    /// writes it.
     fn write_gradient(&mut self, x: Tensor) -> WrittenGradient {
         let root = self.root(x);
         let shape = self.shape(x);
@@ -81,8 +82,9 @@ impl Tape {
         written
     }
 
-    /// Makes `dy` itself the gradient of `x`, without a copy, if that is safe: no other call writes or
-    /// adds to it. Otherwise returns false, and the operator must write it through [`Tape::grad`].
+    /// Makes `dy` itself the gradient of `x`, without a copy, if that is safe: no other call writes
+    /// or adds to it. Otherwise returns false, and the operator must write it through
+    /// [`Tape::grad`].
     pub fn pass_gradient(&mut self, x: Tensor, dy: Tensor) -> bool {
         let root = self.root(x);
         let info = self.root_info(x);

@@ -4,8 +4,8 @@
 //! a tensor that backward needs is alive because a backward call names it. Tensors are placed in
 //! order of decreasing size, each in the first slot whose tensors have lifetimes disjoint from its
 //! own (Pisarchyk and Lee 2020, "Efficient memory management for deep neural net inference", greedy
-//! by size). Slots are whole buffers, because a device cannot bind one buffer as read and as written
-//! in one dispatch.
+//! by size). Slots are whole buffers, because a device cannot bind one buffer as read and as
+//! written in one dispatch.
 
 use super::record::Tape;
 use super::tensor::{Storage, Tensor};

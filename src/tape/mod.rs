@@ -1,9 +1,9 @@
 //! Record once, differentiate, plan memory, replay.
 //!
 //! A [`Tape`] is a flat list of kernel calls over tensor ids. Applying an operator appends its
-//! forward calls, and [`Tape::backward`] appends the calls that compute the gradients. A [`Program`]
-//! is the list compiled for a device. Recording, differentiating and planning need no GPU, and the
-//! tape does not know which operators exist.
+//! forward calls, and [`Tape::backward`] appends the calls that compute the gradients. A
+//! [`Program`] is the list compiled for a device. Recording, differentiating and planning need no
+//! GPU, and the tape does not know which operators exist.
 //!
 //! ```
 //! use degrain::gpu::Target;

@@ -19,8 +19,8 @@ pub trait Op: Debug {
         &[]
     }
 
-    /// Emits the forward calls, and returns the tensors that backward needs in addition to inputs and
-    /// outputs.
+    /// Emits the forward calls, and returns the tensors that backward needs in addition to inputs
+    /// and outputs.
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor>;
 
     /// Whether gradients flow through.
@@ -33,14 +33,14 @@ pub trait Op: Debug {
         &[]
     }
 
-    /// Emits the calls that compute the gradients of the inputs from `dy`, the gradient of the first
-    /// output. Each is written through [`Tape::grad`].
+    /// Emits the calls that compute the gradients of the inputs from `dy`, the gradient of the
+    /// first output. Each is written through [`Tape::grad`].
     fn backward(&self, _t: &mut Tape, _node: &Node, _dy: Tensor) {
         unreachable!("{self:?} is not differentiable");
     }
 
-    /// The specification: the outputs, then the new values of the inputs that [`Op::updates`] names,
-    /// computed by plain loops in f64.
+    /// The specification: the outputs, then the new values of the inputs that [`Op::updates`]
+    /// names, computed by plain loops in f64.
     fn reference(&self, x: &[Array], step: &Step) -> Vec<Array>;
 
     /// Whether it is piecewise linear, as a maximum is. Where two pieces meet, every slope between

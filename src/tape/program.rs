@@ -21,11 +21,12 @@ pub struct Program {
 }
 
 impl Program {
-    /// Plans memory, compiles the kernels and binds their operands. Named buffers that do not exist yet
-    /// are made, filled with zeros.
+    /// Plans memory, compiles the kernels and binds their operands. Named buffers that do not exist
+    /// yet are made, filled with zeros.
     ///
     /// # Errors
-    /// A tensor larger than the device's bindings, out of memory, or a named buffer of another size.
+    /// A tensor larger than the device's bindings, out of memory, or a named buffer of another
+    /// size.
     pub fn compile(ctx: &mut Context, tape: &Tape) -> Result<Program> {
         Program::compile_with(ctx, tape, PlanOptions::default())
     }
@@ -65,8 +66,8 @@ impl Program {
                 .operands
                 .iter()
                 .map(|&x| match tape.place(&plan, x, options.guard) {
-                    // The guard behind a tensor is bound with it. Otherwise drivers drop writes there, and no
-                    // test would notice them.
+                    // The guard behind a tensor is bound with it. Otherwise drivers drop writes
+                    // there, and no test would notice them.
                     place @ BufferSlot::Transient(..) => (place, tape.shape(x).bytes() + options.guard),
                     place => (place, tape.shape(x).bytes()),
                 })

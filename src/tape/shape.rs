@@ -75,7 +75,8 @@ impl Shape {
         self.dims().iter().map(|&d| d as usize).product()
     }
 
-    /// Bytes of its storage, padded to a multiple of [`STORAGE_PADDING`](crate::gpu::STORAGE_PADDING).
+    /// Bytes of its storage, padded to a multiple of
+    /// [`STORAGE_PADDING`](crate::gpu::STORAGE_PADDING).
     pub fn bytes(&self) -> u64 {
         (self.len() as u64 * 4).next_multiple_of(crate::gpu::STORAGE_PADDING)
     }

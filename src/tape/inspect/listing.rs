@@ -54,8 +54,8 @@ impl Tape {
         }
     }
 
-    /// One line per call (number, kernel, workgroups, FLOPs, bytes, operands with shape and buffer),
-    /// then the summary.
+    /// One line per call (number, kernel, workgroups, FLOPs, bytes, operands with shape and
+    /// buffer), then the summary.
     pub fn listing(&self) -> String {
         let plan = self.plan(PlanOptions::default());
         let width = self.calls.iter().map(|call| call.dispatch.entry.label.len()).max().unwrap_or(0);

@@ -1,4 +1,5 @@
-//! What a tape will do, how long its kernels take, and whether they compute what the references say.
+//! What a tape will do, how long its kernels take, and whether they compute what the references
+//! say.
 
 mod listing;
 mod profile;

@@ -1,12 +1,12 @@
-//! Compares a program with the f64 references, operator by operator. The kernel tests and `--verify`
-//! both use it.
+//! Compares a program with the f64 references, operator by operator. The kernel tests and
+//! `--verify` both use it.
 //!
 //! Forward results are compared element by element. Gradients are compared with central differences
-//! of the reference in f64, along a few dense random directions and along single elements:
-//! sum(dx * v) with sum(dy * (f(x + h v) - f(x - h v))) / 2h. Inside a network an element may be at a
-//! kink of a piecewise linear operator (zeros under a maximum, after ReLU). There, half the
-//! difference of the slopes on both sides is allowed as well,
-//! sum(|dy| * |f(x + h v) + f(x - h v) - 2 f(x)|) / 2h, which is zero elsewhere.
+//! of the reference in f64, along a few dense random directions and along single elements: sum(dx *
+//! v) with sum(dy * (f(x + h v) - f(x - h v))) / 2h. Inside a network an element may be at a kink
+//! of a piecewise linear operator (zeros under a maximum, after ReLU). There, half the difference
+//! of the slopes on both sides is allowed as well, sum(|dy| * |f(x + h v) + f(x - h v) - 2 f(x)|) /
+//! 2h, which is zero elsewhere.
 
 use crate::Result;
 use crate::gpu::Context;
@@ -22,12 +22,13 @@ use std::fmt;
 
 /// Bytes around each tensor that no kernel may touch.
 const GUARD: u64 = 256;
-/// The pattern that transient buffers are filled with: a NaN whose bits no kernel produces by chance.
+/// The pattern that transient buffers are filled with: a NaN whose bits no kernel produces by
+/// chance.
 pub const POISON: u32 = 0x7fc0_dead;
 
-/// The allowed difference between a result in f32 and in f64. The rounding errors of a sum of `terms`
-/// terms grow with the square root of `terms`, relative to the largest result `scale`. Eight units
-/// cover the few operations around the sum.
+/// The allowed difference between a result in f32 and in f64. The rounding errors of a sum of
+/// `terms` terms grow with the square root of `terms`, relative to the largest result `scale`.
+/// Eight units cover the few operations around the sum.
 pub fn tolerance(terms: usize, scale: f64) -> f64 {
     f64::from(f32::EPSILON) * (8.0 + 2.0 * (terms as f64).sqrt()) * scale
 }
@@ -222,8 +223,8 @@ impl GradientReference<'_> {
                 let sides = up.data.iter().zip(&down.data).zip(&here.data).map(|((u, d), x)| (u + d - 2.0 * x).abs());
                 sides.zip(dy).map(|(bend, g)| g.abs() * bend / (2.0 * length)).sum()
             };
-            // Where slopes cancel, their sum does not show the size of the rounded numbers. The root of
-            // their squares does.
+            // Where slopes cancel, their sum does not show the size of the rounded numbers. The
+            // root of their squares does.
             let allowed = tolerance(self.terms, (scale * norm).max(f64::sqrt(squares)).max(f64::MIN_POSITIVE))
                 + here.as_ref().map_or(0.0, bend);
             let difference = (got - expected).abs();
@@ -241,8 +242,8 @@ impl GradientReference<'_> {
     }
 }
 
-/// Largest distance from the mean, which the step of a central difference is relative to: inputs far
-/// from zero may lie close to each other. Not so small that the rounding of the inputs matters.
+/// Largest distance from the mean, which the step of a central difference is relative to: inputs
+/// far from zero may lie close to each other. Not so small that the rounding of the inputs matters.
 fn spread(x: &Array) -> f64 {
     let mean = x.data.iter().sum::<f64>() / x.data.len() as f64;
     let distance = x.data.iter().map(|x| (x - mean).abs()).fold(0.0, f64::max);

@@ -19,8 +19,8 @@ pub struct Case {
 pub struct Operator {
     /// Its formula in one line, for the table of operators.
     pub formula: &'static str,
-    /// Makes a case from arbitrary choices. Cases must reach everything that the operator allows, and
-    /// smaller choices must give smaller cases.
+    /// Makes a case from arbitrary choices. Cases must reach everything that the operator allows,
+    /// and smaller choices must give smaller cases.
     pub case: fn(&mut Choices) -> Case,
     /// Cases that random ones would miss; `Vec::new` if there are none.
     pub edge: fn() -> Vec<Case>,

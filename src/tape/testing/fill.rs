@@ -12,8 +12,8 @@ pub enum Fill {
     Alternating(f32),
     /// Normal numbers moved away from zero by a margin, for functions with a kink there.
     Kinked,
-    /// Numbers in [-2, 2). The first 65,536 are at least 2^-14 apart, for functions with a kink where
-    /// two inputs are equal.
+    /// Numbers in [-2, 2). The first 65,536 are at least 2^-14 apart, for functions with a kink
+    /// where two inputs are equal.
     Distinct,
     /// Uniform in [low, high).
     Uniform(f32, f32),

@@ -46,8 +46,8 @@ struct Input {
 }
 
 impl Case {
-    /// Records the case with `passes` backward passes. The first stores the gradients, later ones add
-    /// to them.
+    /// Records the case with `passes` backward passes. The first stores the gradients, later ones
+    /// add to them.
     pub fn record(&self, target: Target, passes: usize) -> RecordedCase {
         let mut tape = Tape::new(target);
         let describe = |(&(shape, fill), seed): (&(Shape, Fill), u64)| {
@@ -89,9 +89,9 @@ impl RecordedCase {
     }
 }
 
-/// Runs a case forward, and twice backward from a random gradient of its first output: the first pass
-/// stores the gradients, the second adds to them. Compares the results with the reference, and a
-/// second run with the first bit for bit.
+/// Runs a case forward, and twice backward from a random gradient of its first output: the first
+/// pass stores the gradients, the second adds to them. Compares the results with the reference, and
+/// a second run with the first bit for bit.
 ///
 /// # Errors
 /// The outer error is the device's. The inner one is a mismatch.

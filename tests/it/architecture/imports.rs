@@ -205,8 +205,8 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// Expands the tokens of a use tree into paths, each with the name that it binds. Returns the number
-/// of tokens read.
+/// Expands the tokens of a use tree into paths, each with the name that it binds. Returns the
+/// number of tokens read.
 fn expand(tokens: &[String], prefix: &mut Vec<String>, into: &mut Vec<(Vec<String>, String)>) -> usize {
     let depth = prefix.len();
     let mut at = 0;
