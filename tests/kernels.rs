@@ -1,7 +1,9 @@
-//! Every operator against its f64 reference, forward and backward, over shapes drawn by proptest; twice, bit for bit.
+//! Every operator against its f64 reference, forward and backward, with random shapes from
+//! proptest. Each case runs twice, and the results must be equal bit for bit.
 //!
-//! One test for each operator, kind of device and mode of compiling: `conv2d.tiles.checked`. They follow from the list of operators, so
-//! this test has a `main` of its own; names and options on the command line are those of any other test.
+//! There is one test for each operator, kernel variant and compilation mode, as
+//! `conv2d.tiles.checked`. The tests are made from the list of operators, so this test program has
+//! its own `main`. It takes the same names and options as any other test program.
 
 mod common;
 
@@ -12,7 +14,7 @@ use degrain::tape::testing::{Choices, Operator};
 use libtest_mimic::{Arguments, Failed, Trial};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-/// Draws for each test; every operator has four tests.
+/// Cases per test; every operator has four tests.
 const CASES: u32 = 12;
 
 fn main() {
@@ -25,7 +27,8 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
-/// Checks the edge cases of an operator, then random ones; the smallest random one that fails is reported.
+/// Checks the edge cases of an operator, then random cases. The smallest random case that fails is
+/// reported.
 fn try_operator(operator: &'static Operator, setup: Setup, name: &str) -> Result<(), Failed> {
     let ctx = common::context_for(setup);
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };

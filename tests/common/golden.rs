@@ -1,4 +1,4 @@
-//! Reading goldens, and running a model or a block on the device to compare with one.
+//! Goldens, and models or blocks that run on the device to be compared with one.
 
 use degrain::gpu::Context;
 use degrain::nn::{GRADIENTS, PARAMETERS, Parameters, Weights};
@@ -55,10 +55,10 @@ impl Golden {
     }
 
     /// The tensors of a model that has the names of the file.
-    pub fn slab(&self, parameters: &Parameters) -> Vec<f32> {
-        let mut slab = vec![0.0; parameters.bytes() as usize / 4];
-        parameters.iter().for_each(|p| slab[p.range()].copy_from_slice(&self.floats(&p.name)));
-        slab
+    pub fn weights(&self, parameters: &Parameters) -> Vec<f32> {
+        let mut weights = vec![0.0; parameters.bytes() as usize / 4];
+        parameters.iter().for_each(|p| weights[p.range()].copy_from_slice(&self.floats(&p.name)));
+        weights
     }
 }
 
@@ -67,12 +67,13 @@ pub struct Run {
     ctx: Context,
     program: Program,
     inputs: Vec<(String, Shape)>,
-    slab: usize,
+    numbers: usize,
     output: Shape,
 }
 
 impl Run {
-    /// Records `forward` of the named inputs, and backward from a gradient of its result, to the inputs and the parameters.
+    /// Records `forward` of the named inputs, and the backward pass from a gradient of its output
+    /// to the inputs and the parameters.
     pub fn new(
         ctx: &Context,
         parameters: &Parameters,
@@ -102,9 +103,9 @@ impl Run {
         for (name, (_, words)) in inputs {
             ctx.write(name, 0, words).unwrap();
         }
-        let slab = parameters.bytes() as usize / 4;
+        let numbers = parameters.bytes() as usize / 4;
         let inputs = inputs.iter().map(|(name, (shape, _))| (name.to_string(), *shape)).collect();
-        Run { ctx, program, inputs, slab, output }
+        Run { ctx, program, inputs, numbers, output }
     }
 
     pub fn write<T: bytemuck::NoUninit>(&self, name: &str, values: &[T]) {
@@ -112,41 +113,46 @@ impl Run {
     }
 
     pub fn run(&self) -> Outcome {
-        self.write(GRADIENTS, &vec![f32::NAN; self.slab]);
+        self.write(GRADIENTS, &vec![f32::NAN; self.numbers]);
         self.program.run(&self.ctx, &Step::default()).unwrap();
         let read = |name: &str, count: usize| self.ctx.read(name, 0, count).unwrap();
         let floats = self.inputs.iter().filter(|(_, shape)| shape.dtype == Dtype::F32);
         Outcome {
             out: read("out", self.output.len()),
-            parameters: read(GRADIENTS, self.slab),
+            parameters: read(GRADIENTS, self.numbers),
             inputs: floats.map(|(name, shape)| (name.clone(), read(&format!("grad.{name}"), shape.len()))).collect(),
         }
     }
 }
 
-/// What a run computes: the result, and gradients of the parameters (as a slab) and of the inputs.
+/// The output of a run, and the gradients of the parameters (in their layout) and of the inputs.
 pub struct Outcome {
     pub out: Vec<f32>,
     pub parameters: Vec<f32>,
     pub inputs: Vec<(String, Vec<f32>)>,
 }
 
-/// Parameters rounded another way: each moved by about one unit in its last place, some up and some down.
-pub fn nudge(slab: &[f32]) -> Vec<f32> {
+/// Parameters with other rounding errors: each changes by about one unit in its last place, up or
+/// down.
+pub fn nudge(weights: &[f32]) -> Vec<f32> {
     let sign = |i: usize| if (i as u32).wrapping_mul(0x9e37_79b9) >> 31 == 0 { 1.0 } else { -1.0 };
-    slab.iter().enumerate().map(|(i, &x)| x * (1.0 + sign(i) * f32::EPSILON)).collect()
+    weights.iter().enumerate().map(|(i, &x)| x * (1.0 + sign(i) * f32::EPSILON)).collect()
 }
 
-/// The difference of two results, relative to what rounding may cause: at most one, if they are equal up to rounding.
+/// The difference of two results relative to the allowed rounding errors: at most 1 if they are
+/// equal up to rounding.
 ///
-/// How much rounding changes a result is measured: `moved` is the result from parameters that were rounded another way, which is one rounding
-/// of each, where a forward and backward pass has a few. Sixteen times that is allowed, and the tolerance of a single operation. (A gradient
-/// that is zero only because its terms cancel, like that of the keys' bias, is so allowed what its terms' rounding amounts to.)
+/// The effect of rounding is measured: `moved` is the result for parameters with other rounding
+/// errors, which is one rounding per parameter, while a forward and backward pass has a few.
+/// Sixteen times that difference is allowed, plus the tolerance of a single operation. (A gradient
+/// that is zero only because its terms cancel, as for the bias of the keys, may thus differ by the
+/// rounding errors of its terms.)
 pub fn excess(got: &[f32], moved: &[f32], expected: &[f32]) -> f64 {
     distance(got, expected) / (16.0 * distance(got, moved) + tolerance(1, largest(expected)))
 }
 
-/// Demands that two results are equal up to rounding; returns how much of the allowed difference is used.
+/// Panics unless two results are equal up to rounding. Returns the difference relative to the
+/// allowed one.
 #[track_caller]
 pub fn compare(what: &str, got: &[f32], moved: &[f32], expected: &[f32]) -> f64 {
     let excess = excess(got, moved, expected);

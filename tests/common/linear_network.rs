@@ -1,4 +1,5 @@
-//! A network whose answer is linear in the image, by factors of the time: the one that knows best what data N(0, variance) look like.
+//! A network whose output is linear in the image, with factors that depend on the time: the optimal
+//! network for data from N(0, variance).
 
 use degrain::Result;
 use degrain::nn::{Conditions, Model, Network, Parameters, Weights};
@@ -6,9 +7,9 @@ use degrain::ops::{add, concat, downsample, scale_shift, slice, upsample};
 use degrain::tape::{Tape, Tensor};
 use std::fmt;
 
-/// (a, v) of a time as the network is told it: it answers a x, and beside it v if it tells a variance.
+/// (a, v) of the network's time input: the output is a x, followed by v if the variance is learned.
 type Factors = Box<dyn Fn(f64) -> [f64; 2]>;
-/// b of a time: the mean of each 2x2 pixels is answered with b instead of a.
+/// b of the network's time input: the factor of the mean of each 2x2 pixels, instead of a.
 type OfMeans = Box<dyn Fn(f64) -> f64>;
 
 /// A network without parameters, for images of one channel.
@@ -26,7 +27,8 @@ impl LinearNetwork {
         LinearNetwork { parameters: Parameters::new(), image, factors, of_means: None, learned_variance }
     }
 
-    /// A network that mixes pixels: for data whose means of 2x2 pixels have another variance than what is left without them.
+    /// A network that mixes pixels, for data whose means of 2x2 pixels have another variance than
+    /// the differences from these means.
     pub fn mixing(self, of_means: OfMeans) -> LinearNetwork {
         LinearNetwork { of_means: Some(of_means), ..self }
     }
@@ -65,7 +67,7 @@ impl Network for LinearNetwork {
         6
     }
 
-    /// Scale less one and shift of the answer, of the variance, and of the means.
+    /// Scale minus one and shift: of the output, of the variance and of the means.
     fn time_row(&self, time: f64) -> Vec<f64> {
         let [a, v] = (self.factors)(time);
         let more = self.of_means.as_ref().map_or(0.0, |b| b(time) - a);

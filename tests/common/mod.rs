@@ -1,6 +1,6 @@
-//! What the tests of kernels and models share: the device, and the check of one case.
+//! Code that the test programs share: the device, goldens, small data sets and settings.
 
-#![allow(dead_code)] // not every test uses all of it
+#![allow(dead_code)] // not every test program uses all of it
 
 pub mod golden;
 pub mod linear_network;
@@ -13,14 +13,15 @@ use std::cell::RefCell;
 /// How a device is opened.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Setup {
-    /// Recorded for as any GPU would be, whatever form the device would choose itself.
+    /// Whether tapes are recorded with the tiled kernel variants, whichever variants the device
+    /// chooses.
     pub tiles: bool,
     /// Whether kernels are compiled with run-time checks.
     pub checks: BoundsChecks,
 }
 
 impl Setup {
-    /// Every way.
+    /// All setups.
     pub const ALL: [Setup; 4] = [
         Setup { tiles: false, checks: BoundsChecks::On },
         Setup { tiles: false, checks: BoundsChecks::Off },
@@ -29,8 +30,8 @@ impl Setup {
     ];
 }
 
-/// A context without buffers. The device is opened once per thread and setup. Fails with the message
-/// that says how to install a driver.
+/// A context without buffers. The device is opened once per thread and setup. Fails with the
+/// message that says how to install a driver.
 pub fn context_for(setup: Setup) -> Context {
     thread_local!(static OPEN: RefCell<Vec<(Setup, Context)>> = const { RefCell::new(Vec::new()) });
     OPEN.with_borrow_mut(|open| {
@@ -42,7 +43,8 @@ pub fn context_for(setup: Setup) -> Context {
             gpu.set_target(gpu.target().tiled());
         }
         let context = Context::new(gpu);
-        // Leaked: wgpu needs thread-local storage to drop a device, which may be gone when the thread ends.
+        // Leaked, because wgpu needs thread-local storage to drop a device, and that may be gone
+        // when the thread ends.
         std::mem::forget(context.fork());
         open.push((setup, context.fork()));
         context

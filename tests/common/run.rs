@@ -1,4 +1,4 @@
-//! What the tests of whole runs share: a small data set of real digits, and files.
+//! Small data sets of real digits, and files.
 
 use degrain::data::{Split, load};
 use std::fs;
@@ -19,7 +19,7 @@ pub fn idx(dimensions: &[u32], elements: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Folder with the first 256 images of MNIST, which are read in no time.
+/// Folder with the first 256 images of MNIST. It is read in a few milliseconds.
 pub fn digits() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let make = || {

@@ -1,4 +1,4 @@
-//! Reading data sets: the real MNIST, small files of each kind, and every damage with the message it earns.
+//! IDX files: the real MNIST, small files of each kind, and the message for every kind of damage.
 
 use degrain::data::{Dataset, Split, load};
 use flate2::{Compression, write::GzEncoder};
@@ -79,7 +79,7 @@ fn idx_reads_all_file_names_and_compressions() {
         (IMAGES, &images, LABELS, &labels),
         ("train-images.idx3-ubyte", &images, "train-labels.idx1-ubyte", &labels),
         ("train-images-idx3-ubyte.gz", &gzip(&images), "train-labels.idx1-ubyte.gz", &gzip(&labels)),
-        // Unpacked, but still called .gz; and the other way round.
+        // An uncompressed file with the extension .gz, and a compressed file without it.
         ("train-images.idx3-ubyte.gz", &images, LABELS, &gzip(&labels)),
         // Several gzip streams in a row are one file.
         ("train-images-idx3-ubyte.gz", &halves, LABELS, &labels),
@@ -144,11 +144,12 @@ fn idx_refuses_wrong_lengths() {
         says(&images_message(&pack(&[whole.clone(), vec![0]].concat())), &["oversized"]);
         says(&images_message(&pack(&idx(&[0, 2, 3], &[]))), &["empty set"]);
         says(&images_message(&pack(&idx(&[5, 0, 3], &[]))), &["5 x 0 x 3", "at least one pixel"]);
-        // A few bytes that promise 2^96, or 2^62: neither a panic nor the memory for it.
+        // A few bytes whose header promises 2^96 or 2^62: no panic, and no allocation of that size.
         says(&images_message(&pack(&idx(&[u32::MAX; 3], &[0; 6]))), &["more than any file"]);
         says(&images_message(&pack(&idx(&[1 << 31, 1 << 31, 1], &[0; 6]))), &["truncated", "6 bytes of"]);
     }
-    // A gzip stream that would unpack to 64 MiB behind the promised 30 bytes is refused without unpacking it.
+    // A gzip stream with 64 MiB after the 30 bytes that the header promises is refused before it is
+    // decompressed.
     let bomb = gzip(&[whole, vec![0; 64 << 20]].concat());
     says(&images_message(&bomb), &["oversized"]);
 }
@@ -188,7 +189,8 @@ fn dataset_holdout_takes_the_last_images() {
 
 #[test]
 fn mnist_matches_the_published_files() {
-    // The moments were computed elsewhere from the sum of all bytes, 1567298545, and of their squares, 342590800147.
+    // The moments were computed with other software from the sum of all bytes, 1567298545, and of
+    // their squares, 342590800147.
     let train = load(Path::new("data/mnist"), Split::Train).unwrap();
     let test = load(Path::new("data/mnist"), Split::Test).unwrap();
     let known = |dataset: &Dataset| dataset.files.iter().map(|file| file.known.unwrap()).collect::<Vec<_>>();

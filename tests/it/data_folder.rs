@@ -1,4 +1,4 @@
-//! Reading a folder of PNG files with and without labels, and every damage with the message it earns.
+//! Folders of PNG files with and without labels, and the message for every kind of damage.
 
 use degrain::data::{Dataset, Split, load};
 use png::{BitDepth, ColorType, Encoder};
@@ -7,13 +7,13 @@ use tempfile::TempDir;
 
 const CSV: &str = "labels.csv";
 
-/// A PNG file of `width` x `height` pixels; the bytes as they lie in it.
-fn png(width: u32, height: u32, colour: ColorType, depth: BitDepth, bytes: &[u8]) -> Vec<u8> {
+/// A PNG file of `width` x `height` pixels, whose rows are these bytes.
+fn png(width: u32, height: u32, color: ColorType, depth: BitDepth, bytes: &[u8]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, width, height);
-    encoder.set_color(colour);
+    encoder.set_color(color);
     encoder.set_depth(depth);
-    if colour == ColorType::Indexed {
+    if color == ColorType::Indexed {
         encoder.set_palette(vec![0, 0, 0, 255, 255, 255]);
     }
     let mut writer = encoder.write_header().unwrap();
@@ -22,8 +22,8 @@ fn png(width: u32, height: u32, colour: ColorType, depth: BitDepth, bytes: &[u8]
     file
 }
 
-/// 2 wide, 1 high.
-fn grey(bytes: [u8; 2]) -> Vec<u8> {
+/// A grayscale PNG file, 2 pixels wide and 1 high.
+fn gray(bytes: [u8; 2]) -> Vec<u8> {
     png(2, 1, ColorType::Grayscale, BitDepth::Eight, &bytes)
 }
 
@@ -63,16 +63,16 @@ fn refused(files: &[(&str, &[u8])], at_fault: &str, parts: &[&str]) {
 /// Two images and a file of labels.
 #[track_caller]
 fn csv_refused(csv: &[u8], parts: &[&str]) {
-    refused(&[("a.png", &grey([1, 2])), ("b.png", &grey([3, 4])), (CSV, csv)], CSV, parts);
+    refused(&[("a.png", &gray([1, 2])), ("b.png", &gray([3, 4])), (CSV, csv)], CSV, parts);
 }
 
 #[test]
 fn folder_sorts_grayscale_images_by_name() {
     let images = read(
         &[
-            ("img9.png", &grey([7, 8])),
-            ("img10.png", &grey([1, 2])),
-            ("img2.PNG", &grey([3, 4])),
+            ("img9.png", &gray([7, 8])),
+            ("img10.png", &gray([1, 2])),
+            ("img2.PNG", &gray([3, 4])),
             (".hidden.png", b"of some system"),
             ("README.txt", b"not an image"),
         ],
@@ -81,7 +81,7 @@ fn folder_sorts_grayscale_images_by_name() {
     assert_eq!(images.name, "images");
     assert_eq!((images.count, images.channels, images.height, images.width), (3, 1, 1, 2));
     assert_eq!(images.images, [1, 2, 3, 4, 7, 8]);
-    // Of one class, so that a model with or without labels can be trained on it.
+    // One class, so that models with and without labels can train on it.
     assert_eq!((&images.labels[..], images.classes, images.class_names.join("")), (&[0; 3][..], 1, "image".into()));
     assert!(!images.mirrors);
     assert_eq!(images.files.len(), 1);
@@ -98,7 +98,7 @@ fn folder_splits_color_images_into_planes() {
 
 #[test]
 fn folder_reads_labels_by_name_and_by_number() {
-    let (a, b, c) = (grey([1, 2]), grey([3, 4]), grey([5, 6]));
+    let (a, b, c) = (gray([1, 2]), gray([3, 4]), gray([5, 6]));
     let read = |csv: &str| {
         let files: [(&str, &[u8]); 4] = [("a.png", &a), ("b.png", &b), ("c.png", &c), (CSV, csv.as_bytes())];
         let images = read(&files, Split::Train);
@@ -108,16 +108,16 @@ fn folder_reads_labels_by_name_and_by_number() {
     let names = (vec![1, 0, 1], 2, "cat dog".to_string());
     assert_eq!(read("file,label\nb.png,cat\na.png,dog\nc.png,dog\n"), names);
     assert_eq!(read("\u{feff}File,Label\r\n\r\nc.png, dog\r\nb.png ,cat\r\na.png,dog"), names);
-    // By size, not as text; 007 is 7.
+    // Numbers are sorted by value, not as text, and 007 is 7.
     assert_eq!(read("a.png,10\nb.png,9\nc.png,10\n"), (vec![1, 0, 1], 2, "9 10".to_string()));
     assert_eq!(read("a.png,007\nb.png,0\nc.png,7\n"), (vec![1, 0, 1], 2, "0 7".to_string()));
-    // One word among them: text.
+    // With a word among them, all are text.
     assert_eq!(read("a.png,10\nb.png,9\nc.png,none\n"), (vec![0, 1, 2], 3, "10 9 none".to_string()));
 }
 
 #[test]
 fn folder_splits_share_their_classes() {
-    let [a, b, c] = [grey([1, 2]), grey([3, 4]), grey([5, 6])];
+    let [a, b, c] = [gray([1, 2]), gray([3, 4]), gray([5, 6])];
     let csv = b"a.png,x\nb.png,y\n";
     for (train, labels) in [("", CSV), ("train/", "train/labels.csv")] {
         let [first, second] = ["a.png", "b.png"].map(|name| format!("{train}{name}"));
@@ -125,10 +125,10 @@ fn folder_splits_share_their_classes() {
         assert_eq!(read(&files, Split::Train).images, [1, 2, 3, 4]);
         let test = read(&files, Split::Test);
         assert_eq!((&test.images[..], test.classes), (&[5, 6][..], 1));
-        // Labels of one split only do not say which class is which.
+        // If only one split has labels, the classes of the other are unknown.
         files.push((labels, csv));
         refused_in(Split::Test, &files, "test", &["no labels.csv", "training images have one"]);
-        // A class keeps its number, whichever of them the test images have.
+        // A class has the number of the training images, whichever classes the test images have.
         files.push(("test/labels.csv", b"c.png,y\n"));
         let test = read(&files, Split::Test);
         assert_eq!((&test.labels[..], test.classes, test.class_names.join("")), (&[1][..], 2, "xy".into()));
@@ -146,7 +146,7 @@ fn folder_splits_share_their_classes() {
 
 #[test]
 fn folder_refuses_images_of_different_kinds() {
-    let first = grey([1, 2]);
+    let first = gray([1, 2]);
     let tall = png(1, 2, ColorType::Grayscale, BitDepth::Eight, &[1, 2]);
     let parts = ["1 x 2 pixels", "a.png is 2 x 1 pixels"];
     refused(&[("a.png", &first), ("b.png", &first), ("c.png", &tall), ("d.png", &tall)], "c.png", &parts);
@@ -168,8 +168,8 @@ fn folder_refuses_unsupported_and_damaged_png() {
     encoder.set_trns(vec![0, 0]);
     encoder.write_header().unwrap().write_image_data(&[7]).unwrap();
     one(transparent, &["transparent color"]);
-    let whole = grey([1, 2]);
-    // Cut in the signature, in the header, in the data, before the end.
+    let whole = gray([1, 2]);
+    // Truncated in the signature, in the header, in the data, and before the end.
     for end in [0, 4, 20, whole.len() - 20, whole.len() - 12] {
         one(whole[..end].to_vec(), &["no readable PNG", "replace or remove"]);
     }

@@ -1,4 +1,5 @@
-//! Reading CIFAR-10 and downsampled ImageNet: small files of each kind, and every damage with the message it earns.
+//! CIFAR-10 and downsampled ImageNet: small files of each kind, and the message for every kind of
+//! damage.
 
 use degrain::data::{Dataset, Split, load};
 use flate2::{Compression, write::GzEncoder};
@@ -36,7 +37,7 @@ fn refused(files: &[(&str, &[u8])], at_fault: &str, parts: &[&str]) {
     parts.iter().for_each(|part| assert!(message.contains(part), "{message:?} does not say {part:?}"));
 }
 
-/// A byte that tells its image and its place, red, green and blue apart.
+/// A byte that depends on the image, the position and the color plane.
 fn pixel(image: usize, place: usize) -> u8 {
     (image * 31 + place * 7 + place / 1024 * 50) as u8
 }
@@ -69,7 +70,7 @@ fn cifar_reads_batches_in_order() {
 
     let test = read(&files, Split::Test);
     assert_eq!((test.count, &test.labels[..], test.image(0)[5]), (1, &[4][..], pixel(9, 5)));
-    // A sum is of the content, and not of how it is packed.
+    // A checksum is of the content and does not depend on the compression.
     let plain = read(&[("data_batch_2.bin", &records(2, &[0]))], Split::Train);
     assert_eq!(plain.files[0].sha256, train.files[1].sha256);
 }
@@ -167,7 +168,7 @@ fn imagenet_reads_batches_in_order() {
     assert!(train.mirrors && train.files.len() == 3);
     let test = read(&files, Split::Test);
     assert_eq!((test.count, &test.labels[..], test.image(0)[3]), (1, &[199][..], pixel(8, 3)));
-    // The same arrays, packed or not, have the same sum; other labels have another.
+    // The checksum depends on the arrays, labels included, and not on the compression.
     let sum = |arrays: Vec<u8>| read(&[(TRAIN, &arrays)], Split::Train).files.remove(0).sha256;
     let arrays: [(&str, &[u8]); 2] = [("data", &data(0, 1)), ("labels", &labels(&[1]))];
     assert_eq!(sum(stored(&arrays)), sum(npz(CompressionMethod::Deflated, &arrays)));
@@ -223,7 +224,7 @@ fn imagenet_refuses_damaged_files() {
     let whole = stored(&[("data", &data_2), ("labels", &labels_2)]);
     refused(&[(TRAIN, &whole[..whole.len() / 2])], TRAIN, &["no readable npz archive", "download it again"]);
     refused(&[(TRAIN, b"<html>")], TRAIN, &["no readable npz archive"]);
-    // A pixel that changed: the archive's own checksum tells.
+    // The archive's checksum detects a changed pixel.
     let mut flipped = whole.clone();
     let at = whole.windows(12).position(|bytes| (0..12).all(|i| bytes[i] == pixel(0, i))).unwrap();
     flipped[at] ^= 1;

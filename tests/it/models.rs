@@ -1,4 +1,5 @@
-//! Blocks and whole models against what diffusers computes in float64: results, and gradients of every parameter and input.
+//! Blocks and whole models against diffusers in float64: outputs, and gradients of every parameter
+//! and input.
 
 use crate::common::golden::{Golden, Run, compare, excess, nudge, path};
 use crate::common::{context, context_with_tiles};
@@ -13,18 +14,18 @@ use degrain::nn::{
 use degrain::ops::{Conv2d, Padding, upsample};
 use degrain::tape::{Program, Shape, Step, Tape, Tensor};
 
-/// The model of a golden, with its parameters: as a directory that diffusers wrote.
+/// The model of a golden and its weights, from a folder that diffusers wrote.
 fn model(name: &str) -> (UNet2d, Vec<f32>) {
     let (config, unknown) = UNet2dConfig::read(&path(&format!("{name}/unet/config.json"))).unwrap();
     assert_eq!(unknown, [""; 0]);
     assert_eq!(UNet2dConfig::from_json(&config.to_json()).unwrap().0, config);
     let model = UNet2d::new(config).unwrap();
     let file = path(&format!("{name}/unet/diffusion_pytorch_model.safetensors"));
-    let slab = state_dict::read(&file, model.parameters()).unwrap();
-    (model, slab)
+    let weights = state_dict::read(&file, model.parameters()).unwrap();
+    (model, weights)
 }
 
-/// What the model is told of a golden's time steps.
+/// The time input of the model for a golden's timesteps.
 fn times(model: &UNet2d, golden: &Golden, name: &str) -> (Shape, Vec<u32>) {
     let (shape, steps) = golden.words(name);
     let steps: Vec<f64> = steps.into_iter().map(f64::from).collect();
@@ -32,7 +33,7 @@ fn times(model: &UNet2d, golden: &Golden, name: &str) -> (Shape, Vec<u32>) {
     (Shape::f32([shape.dims()[0], model.time_width()]), rows)
 }
 
-/// Pictures and times of a golden, and classes if it has them.
+/// Images and times of a golden, and classes if it has them.
 fn inputs(model: &UNet2d, golden: &Golden) -> Vec<(&'static str, (Shape, Vec<u32>))> {
     let mut inputs = vec![("x", golden.words("x")), ("time", times(model, golden, "timesteps"))];
     if golden.has("class_labels") {
@@ -46,7 +47,7 @@ fn record(model: &UNet2d, t: &mut Tape, w: &Weights, x: &[Tensor]) -> Tensor {
 }
 
 fn check_model(ctx: &Context, name: &str) {
-    let (model, slab) = model(name);
+    let (model, weights) = model(name);
     let golden = Golden::open(&format!("{name}/golden.safetensors"));
     let run = Run::new(ctx, model.parameters(), &inputs(&model, &golden), |t, w, x| record(&model, t, w, x));
     // The gradient of loss = mean((out - target)^2).
@@ -55,9 +56,9 @@ fn check_model(ctx: &Context, name: &str) {
     let dout = |(a, b): (&f32, &f32)| (twice * (f64::from(*a) - f64::from(*b))) as f32;
     run.write("dout", &out.iter().zip(&target).map(dout).collect::<Vec<f32>>());
 
-    run.write(PARAMETERS, &slab);
+    run.write(PARAMETERS, &weights);
     let got = run.run();
-    run.write(PARAMETERS, &nudge(&slab));
+    run.write(PARAMETERS, &nudge(&weights));
     let moved = run.run();
     let mut worst = compare(&format!("{name}: out"), &got.out, &moved.out, &out);
     for p in model.parameters().iter() {
@@ -70,7 +71,7 @@ fn check_model(ctx: &Context, name: &str) {
 
     run.write("time", &times(&model, &golden, "other_timesteps").1);
     let moved = run.run();
-    run.write(PARAMETERS, &slab);
+    run.write(PARAMETERS, &weights);
     let other = run.run();
     worst = worst.max(compare(&format!("{name}: other_out"), &other.out, &moved.out, &golden.floats("other_out")));
     println!("{name}: at worst {worst:.2} of what is allowed");
@@ -110,11 +111,11 @@ fn unet_scale_shift_tiled() {
     check_model(&context_with_tiles(), "unet_scale_shift");
 }
 
-/// The goldens are sharp enough to find any flag that is not obeyed.
+/// A flag that the model ignores changes the output by more than the tolerance.
 #[test]
 fn unet_goldens_detect_wrong_flags() {
     let ctx = context();
-    let (right, slab) = model("unet_center_input");
+    let (right, weights) = model("unet_center_input");
     let golden = Golden::open("unet_center_input/golden.safetensors");
     type Change = fn(&mut UNet2dConfig);
     let wrong: [(&str, Change); 7] = [
@@ -131,36 +132,35 @@ fn unet_goldens_detect_wrong_flags() {
         change(&mut config);
         let model = UNet2d::new(config).unwrap();
         let run = Run::new(&ctx, model.parameters(), &inputs(&model, &golden), |t, w, x| record(&model, t, w, x));
-        run.write(PARAMETERS, &slab);
+        run.write(PARAMETERS, &weights);
         let got = run.run().out;
-        run.write(PARAMETERS, &nudge(&slab));
+        run.write(PARAMETERS, &nudge(&weights));
         let excess = excess(&got, &run.run().out, &golden.floats("out"));
         assert!(excess > 1.0, "a wrong {flag} differs by {excess:.2} of what is allowed only");
         println!("a wrong {flag} differs by {excess:.1} times what is allowed");
     }
 }
 
-/// What is written has the tensors that were read, and diffusers' names for them.
 #[test]
 fn state_dict_has_the_tensors_and_names_of_diffusers() {
-    let (model, slab) = model("unet_class");
+    let (model, weights) = model("unet_class");
     let theirs = Golden::open("unet_class/unet/diffusion_pytorch_model.safetensors");
-    let ours = Golden::new(state_dict::to_bytes(model.parameters(), &slab));
+    let ours = Golden::new(state_dict::to_bytes(model.parameters(), &weights));
     assert_eq!(ours.names(), theirs.names());
     for name in theirs.names() {
         assert_eq!(ours.words(&name), theirs.words(&name), "{name}");
     }
 }
 
-/// A model computes the same from any slab, whether it is trained or not.
+/// The buffer of the weights, and whether they are trained, does not change the output.
 #[test]
 fn unet_gives_equal_results_from_any_buffer() {
     let ctx = context();
-    let (model, slab) = model("unet_no_attention");
+    let (model, weights) = model("unet_no_attention");
     let golden = Golden::open("unet_no_attention/golden.safetensors");
     let inputs = inputs(&model, &golden);
     let trained = Run::new(&ctx, model.parameters(), &inputs, |t, w, x| record(&model, t, w, x));
-    trained.write(PARAMETERS, &slab);
+    trained.write(PARAMETERS, &weights);
 
     let mut t = Tape::new(ctx.target());
     let w = model.parameters().fixed(&mut t, "average");
@@ -169,7 +169,7 @@ fn unet_gives_equal_results_from_any_buffer() {
     assert!(!t.needs_gradient(out));
     let mut ctx = ctx.fork();
     let program = Program::compile(&mut ctx, &t).unwrap();
-    ctx.write("average", 0, &slab).unwrap();
+    ctx.write("average", 0, &weights).unwrap();
     inputs.iter().for_each(|(name, (_, words))| ctx.write(name, 0, words).unwrap());
     program.run(&ctx, &Step::default()).unwrap();
     let words = program.read_words(&ctx, &t, out).unwrap();
@@ -184,7 +184,6 @@ fn unet_flops_grow_with_the_image_size() {
     assert!(model.flops(16, 15).is_err());
 }
 
-/// The sines and cosines of time steps.
 #[test]
 fn sinusoid_matches_diffusers() {
     let golden = Golden::open("blocks.safetensors");
@@ -201,7 +200,7 @@ fn sinusoid_matches_diffusers() {
     }
 }
 
-/// A block: its golden, what it is made of, and how it is recorded from its inputs.
+/// Compares a block with its golden. `make` adds its parameters, and `forward` records it.
 fn check_block<T>(
     name: &str,
     inputs: &[&str],
@@ -211,14 +210,14 @@ fn check_block<T>(
     let golden = Golden::open("blocks.safetensors");
     let mut parameters = Parameters::new();
     let block = make(&mut parameters, &format!("{name}.w"));
-    let slab = golden.slab(&parameters);
+    let weights = golden.weights(&parameters);
     let inputs: Vec<_> = inputs.iter().map(|&input| (input, golden.words(&format!("{name}.in.{input}")))).collect();
     let ctx = context();
     let run = Run::new(&ctx, &parameters, &inputs, |t, w, x| forward(&block, t, w, x));
     run.write("dout", &golden.floats(&format!("{name}.dout")));
-    run.write(PARAMETERS, &slab);
+    run.write(PARAMETERS, &weights);
     let got = run.run();
-    run.write(PARAMETERS, &nudge(&slab));
+    run.write(PARAMETERS, &nudge(&weights));
     let moved = run.run();
     let mut worst = compare(&format!("{name}: out"), &got.out, &moved.out, &golden.floats(&format!("{name}.out")));
     for p in parameters.iter() {

@@ -1,4 +1,5 @@
-//! Networks: every call of their forward and backward passes against its reference, what training changes, and what their configs refuse.
+//! Networks: every call of their forward and backward passes against its reference, the differences
+//! between training and evaluation, and the configs that are refused.
 
 use crate::common::{context, context_with_tiles};
 use degrain::gpu::{Context, Target};
@@ -51,7 +52,7 @@ fn classifier(downsample: Pooling, noise_aware: bool) -> Classifier {
     .unwrap()
 }
 
-/// With dropout, of which diffusers' U-Net has one rate for all its blocks.
+/// A U-Net with dropout, which has one rate for all blocks as in diffusers.
 fn unet2d() -> UNet2d {
     UNet2d::new(UNet2dConfig {
         sample_size: Some(SampleSize::Rectangle([8, 4])),
@@ -93,7 +94,7 @@ fn networks() -> Vec<Box<dyn Network>> {
     ]
 }
 
-/// The tensors of a batch for a network: pictures, and conditions as far as it is told.
+/// The tensors of a batch for a network: images, and the conditions that it takes.
 fn batch(t: &mut Tape, network: &dyn Network, count: u32) -> (Tensor, Conditions) {
     let [channels, height, width] = network.image_shape().unwrap();
     let x = t.named("x", Shape::f32([count, channels, height, width]));
@@ -102,7 +103,7 @@ fn batch(t: &mut Tape, network: &dyn Network, count: u32) -> (Tensor, Conditions
     (x, Conditions { time, labels })
 }
 
-/// Memory of a tape with a model's first values, pictures, times and labels.
+/// Buffers of a tape with a model's initial values, images, times and labels.
 fn filled(ctx: &Context, t: &Tape, model: &dyn Model, time: &[f32]) -> Context {
     let mut ctx = ctx.fork();
     for (name, bytes) in t.buffer_sizes() {
@@ -123,7 +124,7 @@ fn times(network: &dyn Network) -> Vec<f32> {
     network.time_table(&[3.0, 500.0, 977.0])
 }
 
-/// Checks every call, forward and backward from a random gradient.
+/// Checks every call of the forward pass, and of the backward pass from a random gradient.
 fn verify(ctx: &Context, model: &dyn Model, time: &[f32], record: impl FnOnce(&mut Tape, &Weights) -> Tensor) {
     let mut t = Tape::new(ctx.target());
     let weights = model.parameters().trained(&mut t);
@@ -181,7 +182,7 @@ fn vae_matches_its_references() {
     }
 }
 
-/// What the operators of a name in a tape are called, with their settings.
+/// The operators of this name in a tape, with their settings.
 fn operators(t: &Tape, name: &str) -> Vec<String> {
     t.nodes().iter().map(|node| format!("{:?}", node.op)).filter(|op| op.starts_with(name)).collect()
 }
@@ -215,7 +216,8 @@ fn dropout_is_recorded_for_training_only() {
     assert_eq!(operators(&record(&none, true, 2).0, "DropoutOp {").len(), 0);
 }
 
-/// Result and running statistics of one pass over a batch of `count`, with every statistic moved by `moved` first.
+/// Output and running statistics of one pass over a batch of `count` images. `moved` is added to
+/// every statistic before the pass.
 fn pass(network: &dyn Network, training: bool, count: u32, moved: f32) -> (Vec<f32>, Vec<f32>) {
     let ctx = context();
     let (t, out) = record(network, training, count);
@@ -230,7 +232,8 @@ fn pass(network: &dyn Network, training: bool, count: u32, moved: f32) -> (Vec<f
     (ctx.read("out", 0, t.shape(out).len()).unwrap(), after[slab..].to_vec())
 }
 
-/// Training normalises by the batch and moves the statistics; otherwise they decide, and an image's result is its own.
+/// Training normalizes by the batch and updates the running statistics. Evaluation normalizes by
+/// the running statistics, so that an image's output does not depend on its batch.
 #[test]
 fn running_statistics_are_used_in_evaluation_only() {
     for network in [
@@ -245,7 +248,7 @@ fn running_statistics_are_used_in_evaluation_only() {
         assert!(kept != statistics, "{}: training leaves the statistics", network.class());
         assert!(evaluated != trained, "{}", network.class());
         let moved = pass(&*network, false, 3, 0.25).0;
-        assert!(evaluated != moved, "{}: evaluation passes over statistics", network.class());
+        assert!(evaluated != moved, "{}: evaluation ignores the statistics", network.class());
         let (alone, of_three) = (pass(&*network, false, 1, 0.0).0, &evaluated[..evaluated.len() / 3]);
         let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         let largest = of_three.iter().fold(0.0, |m: f32, x| m.max(x.abs()));

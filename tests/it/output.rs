@@ -1,4 +1,4 @@
-//! Everything that is written is read back: pixels where they belong, text, times, headers, checksums.
+//! Files that the crate writes, read back: pixels, text, frame times, headers and checksums.
 
 use degrain::data::{Split, load};
 use degrain::files::{Appender, write_atomically, write_atomically_with};
@@ -28,14 +28,14 @@ fn to_bytes_rounds_like_diffusers() {
     // numpy: ((x / 2 + 0.5).clip(0, 1) * 255).round(); 127.5 goes to the even 128.
     assert_eq!(to_bytes(&[-1.0, 1.0, 0.0, -3.0, 7.0, 1.0 / 255.0, -1.0 + 1.0 / 255.0]), [0, 255, 128, 0, 255, 128, 0]);
     assert_eq!(to_bytes(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]), [0, 255, 0]);
-    // Every byte survives the way to the model and back.
+    // Every byte is the same after the conversion to [-1, 1] and back.
     let all: Vec<f32> = (0..=255).map(|byte| byte as f32 / 127.5 - 1.0).collect();
     assert_eq!(to_bytes(&all), (0..=255).collect::<Vec<u8>>());
 }
 
 #[test]
 fn grid_places_every_pixel() {
-    // Five grey images of 2 x 3; byte = 10 image + position.
+    // Five gray images of 2 x 3; byte = 10 image + position.
     let bytes: Vec<u8> = (0..5).flat_map(|image| (0..6).map(move |position| 10 * image + position)).collect();
     let layout = Layout { columns: 2, padding: 1, scale: 2, background: 99 };
     let picture = grid(&Images::new(&bytes, [5, 1, 2, 3]), layout);
@@ -47,7 +47,7 @@ fn grid_places_every_pixel() {
         };
         assert_eq!(pixel(&picture, y, x), [expected as u8], "row {y} column {x}");
     }
-    // Fewer images than columns: no empty columns.
+    // With fewer images than columns there are no empty columns.
     let narrow = grid(&Images::new(&bytes[..6], [1, 1, 2, 3]), Layout { padding: 0, ..Layout::default() });
     assert_eq!((narrow.height, narrow.width, narrow.bytes), (2, 3, bytes[..6].to_vec()));
 }
@@ -154,7 +154,7 @@ fn tensorboard_file_holds_framed_records() {
     let mut writer = EventWriter::create(&folder.path().join("run")).unwrap();
     writer.scalar(300, "loss/train", 0.25).unwrap();
     writer.image(300, "samples", &Picture { height: 1, width: 2, channels: 1, bytes: vec![0, 255] }).unwrap();
-    // No flush and no drop: every record is there when its call returns.
+    // Every record is in the file when its call returns, without a flush or a drop.
     let bytes = fs::read(writer.path()).unwrap();
     let mut rest = bytes.as_slice();
     let mut events = Vec::new();
@@ -186,7 +186,7 @@ fn jsonl_loses_only_the_unfinished_record() {
     let whole = fs::read_to_string(&path).unwrap();
     let records: Vec<serde_json::Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&records[0]["loss"], &records[1]["loss"]), (&0.5.into(), &serde_json::Value::Null));
-    // Killed in the middle of a record, then resumed.
+    // As after a process that was killed while it wrote a record.
     fs::write(&path, format!("{whole}{{\"step\": 3, \"lo")).unwrap();
     JsonLines::open(&path).unwrap().append(&serde_json::json!({"step": 3})).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{whole}{{\"step\":3}}\n"));
@@ -209,7 +209,7 @@ fn write_atomically_keeps_the_old_file_if_it_fails() {
     assert_eq!(fs::read(&path).unwrap(), b"new");
     assert_eq!(names(folder.path()), [path]);
 
-    // The rename itself fails: a folder is in the way.
+    // The rename fails because a folder has the name.
     let occupied = folder.path().join("occupied");
     fs::create_dir_all(occupied.join("inside")).unwrap();
     assert!(write_atomically(&occupied, b"x").unwrap_err().to_string().contains("occupied"));
@@ -236,7 +236,7 @@ fn smooth_has_no_bias_and_no_lag_and_skips_nan() {
     assert!(smooth(&flat, 4.0).iter().zip(&flat).all(|(a, b)| a.0 == b.0 && (a.1 - b.1).abs() < 1e-12));
     // Weights 1 and 1/2 on both sides: (4 + 1/2) / (3/2), (1 + 4/2) / (3/2).
     assert_eq!(smooth(&[(0.0, 4.0), (1.0, f64::NAN), (2.0, 1.0)], 3.0), [(0.0, 3.0), (2.0, 2.0)]);
-    // On a slope it neither lags nor leads.
+    // There is no lag on a slope.
     let slope: Vec<(f64, f64)> = (0..201).map(|x| (x as f64, x as f64)).collect();
     assert!((smooth(&slope, 9.0)[100].1 - 100.0).abs() < 1e-9);
 }
@@ -248,7 +248,7 @@ fn plot_draws_any_points() {
     let blue = [0, 114, 178];
     for logarithmic in [false, true] {
         let new = || if logarithmic { new().logarithmic() } else { new() };
-        // The text needs the font; the line, the blue.
+        // Blue is the color of the first line.
         let falling: Vec<(f64, f64)> = (1..500).map(|x| (x as f64, 1.0 / x as f64)).collect();
         assert!(painted(&new().line("training", &falling), blue) > 500);
         assert!(painted(&new().line("training", &[(3.0, 0.5)]), blue) > 20, "one point is shown");
@@ -278,7 +278,7 @@ fn plot_svg_has_the_lines_and_texts_of_the_plot() {
             svg.starts_with("<svg width=\"640\" height=\"400\" viewBox=\"0 0 640 400\"") && svg.ends_with("</svg>\n"),
             "{svg}"
         );
-        // Every opened element ends, text is escaped, and no font is asked for that a browser may not have.
+        // Every element is closed, text is escaped, and the font is one that every browser has.
         let count = |what: &str| svg.matches(what).count();
         assert_eq!(count("<"), count("/>") + 2 * count("</"), "{svg}");
         assert_eq!((count("a &lt; b &amp; &quot;c&quot;"), count("a < b")), (1, 0));
@@ -286,7 +286,7 @@ fn plot_svg_has_the_lines_and_texts_of_the_plot() {
         for text in ["step", "loss", "training", "only one"] {
             assert!(svg.lines().any(|line| line == text), "no '{text}' in {svg}");
         }
-        // The line of three points: the one that is not finite is left out.
+        // The line has three points: the point that is not finite is left out.
         let line = svg.lines().find(|line| line.contains("polyline") && line.contains("stroke-width=\"2\"")).unwrap();
         assert_eq!(
             line.split("points=\"").nth(1).unwrap().split_whitespace().filter(|pair| pair.contains(',')).count(),
@@ -307,7 +307,7 @@ fn plot_logarithmic_axis_has_numbers_over_any_range() {
         (1e-6, 1e3, &["0.001", "0.01", "0.1", "1", "10", "100"]),
     ] {
         let svg = Plot::new("", "", "").logarithmic().line("", &[(0.0, low), (7.5, high)]).svg();
-        // The numbers beside the vertical axis end at it.
+        // The numbers of the vertical axis are aligned at their end.
         let elements: Vec<&str> =
             svg.split("<text ").filter(|element| element.contains("text-anchor=\"end\"")).collect();
         let numbers: Vec<&str> = elements.iter().filter_map(|element| element.lines().nth(1)).collect();

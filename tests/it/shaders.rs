@@ -1,14 +1,14 @@
 //! Every linked shader, written out for the other drivers: Metal, DirectX 12 and Vulkan.
 //!
-//! The kernels run on Vulkan here. That naga can say them in the languages of the other two is no proof that they run there, but
-//! what it cannot say (a feature, a type, a name) shows up without owning such a machine.
+//! The tests run kernels on Vulkan only. A successful translation does not prove that a kernel runs
+//! on the other drivers, but it finds features, types and names that they do not have.
 
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{Module, ScalarKind, ShaderStage, TypeInner};
 use std::collections::BTreeMap;
 
-/// Beyond the core of WGSL, what the kernels may use where the device has it. Vulkan has more, which the other two have not.
+/// The optional features of WGSL that kernels may use. Vulkan has more, which the other two lack.
 const PORTABLE: Capabilities =
     Capabilities::SHADER_FLOAT16.union(Capabilities::SUBGROUP).union(Capabilities::SUBGROUP_BARRIER);
 
@@ -17,14 +17,14 @@ fn shaders_translate_to_metal_hlsl_and_spir_v() {
     let shaders = degrain::ops::linked();
     let problems: Vec<_> = shaders.iter().flat_map(|s| problems_of(&s.name, &s.text, &s.constants)).collect();
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
-    // None is lost on the way.
+    // All shaders are among them.
     for shader in degrain::ops::SHADERS {
         let found = shaders.iter().any(|s| s.name.split('.').next() == Some(shader.name));
         assert!(found, "no case of any operator calls shaders/{}.wgsl", shader.name);
     }
 }
 
-/// What is wrong with a linked text, for each of its entry points and each language.
+/// The problems of a linked text, for each of its entry points and each language.
 fn problems_of(name: &str, text: &str, given: &BTreeMap<&str, f64>) -> Vec<String> {
     let module = match naga::front::wgsl::parse_str(text) {
         Ok(module) => module,
@@ -57,8 +57,9 @@ fn problems_of(name: &str, text: &str, given: &BTreeMap<&str, f64>) -> Vec<Strin
     problems
 }
 
-/// What an operator's call gives, else made-up values: 16 is a size, a count and a divisor, also of the largest subgroup; one half fits
-/// rates and epsilons. The Tint check has the same.
+/// Values of the constants: those of an operator's call, and made-up ones for the rest. 16 is valid
+/// as a size, a count and a divisor, also of the largest subgroup; one half is valid as a rate and
+/// an epsilon. The Tint check uses the same values.
 fn values(module: &Module, given: &BTreeMap<&str, f64>) -> PipelineConstants {
     let missing = module.overrides.iter().filter(|(_, o)| o.init.is_none());
     missing
@@ -76,7 +77,7 @@ fn values(module: &Module, given: &BTreeMap<&str, f64>) -> PipelineConstants {
 }
 
 fn metal(module: &Module, info: &ModuleInfo) -> Result<(), String> {
-    // Version 2.4 is what every Mac of the last years has.
+    // Every Mac of the last years has version 2.4.
     let options = msl::Options { lang_version: (2, 4), ..Default::default() };
     let (_, info) = msl::write_string(module, info, &options, &Default::default()).map_err(|e| e.to_string())?;
     info.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
@@ -129,7 +130,7 @@ mod made_up_shaders {
         fails("fn f() { x = 1.0; }", "no definition in scope");
         fails("fn f() -> f32 { return 1.0; }", "no entry point");
         fails("override N: u32; @compute @workgroup_size(N - 16u) fn forward() {}", "with constants");
-        // What naga knows and Metal has not.
+        // A type that naga has and Metal does not.
         fails(
             "@group(0) @binding(0) var<storage, read_write> y: f64;
             @compute @workgroup_size(1) fn forward() { y = y + 1lf; }",

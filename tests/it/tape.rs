@@ -16,7 +16,7 @@ fn image(t: &mut Tape, name: &str) -> Tensor {
     t.named(name, Shape::f32(IMAGE))
 }
 
-/// A tensor that operators produced, of the shape of an image.
+/// The output of two operators, with the shape of an image.
 fn produced(t: &mut Tape, x: Tensor) -> Tensor {
     let small = downsample(t, x);
     upsample(t, small)
@@ -42,7 +42,7 @@ fn writers(t: &Tape) -> Vec<(&'static str, bool)> {
     t.calls().iter().filter_map(adds).collect()
 }
 
-/// First and last call of every planned tensor, computed apart from the plan.
+/// First and last call of every planned tensor, computed without the plan.
 fn lives(t: &Tape, slot_of: &BTreeMap<Tensor, usize>) -> Vec<(Tensor, usize, usize)> {
     let named = |x: Tensor| {
         let calls = t.calls().iter().enumerate().filter(move |(_, call)| call.dispatch.operands.contains(&x));
@@ -210,7 +210,7 @@ fn add_copies_its_gradient_if_other_calls_write_to_it() {
     differentiate(&mut t, y);
     assert_eq!(writers(&t)[..2], [("add.backward", false), ("add.backward", true)]);
 
-    // The gradient is wanted elsewhere: of an input of the program, or in named memory.
+    // The gradient belongs to an input of the program, or to a named buffer.
     let mut t = tape();
     let x = image(&mut t, "x");
     t.watch(x);
