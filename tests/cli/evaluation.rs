@@ -2,30 +2,25 @@
 //! pass all metrics, and inputs that cannot be evaluated give one clear message.
 
 use crate::common::run::{copy, digits, idx, mnist};
+use crate::common::small::small;
+use crate::harness::{EVALUATE, command, refused, succeeds, text, train};
 use degrain::data::{Dataset, Split, images_of_npz, load};
 use degrain::evaluate::Evaluation;
 use degrain::metrics::feature_extractor::FeatureExtractor;
 use degrain::metrics::subset::subset;
 use degrain::output::{Images, npz};
+use degrain::train::Settings;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
-const TRAIN: &str = env!("CARGO_BIN_EXE_train");
-const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
-
 /// Training and test images of the small data set: the first ones of MNIST.
 const COUNTS: [usize; 2] = [3_000, 1_500];
-/// Number of images that stand for samples: training images of MNIST outside the small data set.
+/// Number of images that are evaluated instead of samples: training images of MNIST outside the
+/// small data set.
 const SAMPLES: usize = 1_000;
-
-fn command(program: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.output().unwrap()
-}
 
 /// Folders that all tests share: `data`, its feature extractor `extractor`, and `features`.
 fn shared() -> &'static Path {
@@ -72,7 +67,7 @@ fn save(path: &Path, bytes: &[u8], labels: Option<&[u32]>) {
 }
 
 /// Arguments for the small data set.
-fn small<'a>(shared: &'a [String; 3], out: &'a str) -> Vec<&'a str> {
+fn inputs<'a>(shared: &'a [String; 3], out: &'a str) -> Vec<&'a str> {
     let [data, extractor, features] = shared;
     vec![
         "--data",
@@ -96,10 +91,8 @@ fn places() -> [String; 3] {
 fn evaluated(what: [&str; 2], more: &[&str]) -> Evaluation {
     let (folder, places) = (TempDir::new().unwrap(), places());
     let out = folder.path().join("evaluation");
-    let arguments = [&what[..], &small(&places, out.to_str().unwrap()), more].concat();
-    let output = command(EVALUATE, &arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    let table = String::from_utf8(output.stdout).unwrap();
+    let arguments = [&what[..], &inputs(&places, text(&out)), more].concat();
+    let table = succeeds(command(EVALUATE, &arguments));
     let json = fs::read_to_string(out.join("evaluation.json")).unwrap();
     let evaluation: Evaluation = serde_json::from_str(&json).unwrap();
     assert!(table.contains(&format!("{:.3}", evaluation.quality.fd_train)), "the table has the numbers: {table}");
@@ -115,7 +108,7 @@ fn evaluate_images(bytes: &[u8], labels: Option<&[u32]>) -> Evaluation {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("samples.npz");
     save(&path, bytes, labels);
-    evaluated(["--samples", path.to_str().unwrap()], &["--cas-steps", "150"])
+    evaluated(["--samples", text(&path)], &["--cas-steps", "150"])
 }
 
 #[test]
@@ -204,26 +197,25 @@ fn class_accuracy_detects_wrong_classes() {
 }
 
 /// Trains one step on the small data set.
-fn untrained(preset: &str, out: &Path, more: &[&str]) {
-    let data = shared().join("data");
-    let extractor = shared().join("extractor");
-    let arguments = [
-        &["--preset", preset, "--size", "tiny", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()][..],
-        &["--norm-num-groups", "4", "--batch", "8", "--validation-count", "16", "--steps", "1", "--warmup", "1"],
-        &["--block-out-channels", "8,8", "--attention", "false,false", "--sampling-steps", "2"],
-        &["--feature-extractor", extractor.to_str().unwrap()],
-        more,
-    ]
-    .concat();
-    let output = command(TRAIN, &arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+fn untrained(preset: &str, out: &Path, options: &[&str]) {
+    let settings = Settings {
+        data: Some(shared().join("data")),
+        feature_extractor: Some(shared().join("extractor")),
+        out: Some(out.into()),
+        batch: Some(8),
+        validation_count: Some(16),
+        steps: Some(1),
+        sampling_steps: Some(2),
+        ..small(preset)
+    };
+    succeeds(train(&settings, options));
 }
 
 #[test]
 fn evaluation_of_an_untrained_model_fails_every_metric() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("untrained");
-    untrained("ddpm", &run, &["--timesteps", "50", "--evaluate-every", "1", "--evaluate-count", "80"]);
+    untrained("ddpm", &run, &["--evaluate-every", "1", "--evaluate-count", "80"]);
     // The evaluation during training.
     let log = fs::read_to_string(run.join("log.jsonl")).unwrap();
     let line = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -234,11 +226,10 @@ fn evaluation_of_an_untrained_model_fails_every_metric() {
     }
 
     let archive = folder.path().join("samples.npz");
-    let more =
-        ["--count", "100", "--likelihood-images", "8", "--cas-steps", "5", "--save-samples", archive.to_str().unwrap()];
+    let more = ["--count", "100", "--likelihood-images", "8", "--cas-steps", "5", "--save-samples", text(&archive)];
     // More steps than the main samples, without and with guidance.
     let sweep = ["--sweep", "ddim:1,ddpm:5:1,ddim:3:3", "--sweep-count", "130"];
-    let untrained = evaluated(["--checkpoint", run.to_str().unwrap()], &[&more[..], &sweep].concat());
+    let untrained = evaluated(["--checkpoint", text(&run)], &[&more[..], &sweep].concat());
     assert!(untrained.quality.fd_test > 20.0 * untrained.quality.fd_reference, "{:?}", untrained.quality);
     assert!(untrained.quality.precision < 0.2, "{:?}", untrained.quality);
     assert!(untrained.classes.accuracy.unwrap().high < 0.5, "{:?}", untrained.classes);
@@ -257,7 +248,7 @@ fn evaluation_of_an_untrained_model_fails_every_metric() {
         untrained.sweep.iter().map(|point| (point.sampler.as_str(), point.steps, point.count)).collect();
     assert_eq!(sweep, [("ddim", 1, 130), ("ddpm", 5, 130), ("ddim", 3, 130)]);
     // The archive contains the evaluated samples.
-    let again = evaluated(["--samples", archive.to_str().unwrap()], &["--cas-steps", "0"]);
+    let again = evaluated(["--samples", text(&archive)], &["--cas-steps", "0"]);
     assert_eq!(again.quality, untrained.quality);
     assert_eq!(again.classes.accuracy, untrained.classes.accuracy);
 }
@@ -268,19 +259,17 @@ fn evaluation_of_an_untrained_model_fails_every_metric() {
 fn evaluation_resumes_after_an_interruption() {
     let (folder, places) = (TempDir::new().unwrap(), places());
     let run = folder.path().join("run");
-    untrained("ddpm", &run, &["--timesteps", "50"]);
+    untrained("ddpm", &run, &[]);
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let arguments = |out: &str| -> Vec<String> {
         let archive = format!("{out}.npz");
-        let more =
-            ["--checkpoint", run.to_str().unwrap(), "--count", "120", "--batch", "8", "--save-samples", &archive];
+        let more = ["--checkpoint", text(&run), "--count", "120", "--batch", "8", "--save-samples", &archive];
         let rest = ["--likelihood-images", "0", "--cas-steps", "0", "--balance-count", "0", "--steps", "10"];
-        [&small(&places, out)[..], &more, &rest].concat().iter().map(|part| part.to_string()).collect()
+        [&inputs(&places, out)[..], &more, &rest].concat().iter().map(|part| part.to_string()).collect()
     };
     let execute = |out: &str| {
         let arguments = arguments(out);
-        let output = command(EVALUATE, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        succeeds(command(EVALUATE, &arguments.iter().map(String::as_str).collect::<Vec<_>>()));
         images_of_npz(Path::new(&format!("{out}.npz")), [1, 28, 28], 10).unwrap().0
     };
     let (whole, broken) = (path("whole"), path("broken"));
@@ -328,24 +317,12 @@ fn likelihood_of_flows_and_autoencoders_is_measured() {
         let more = ["--count", "80", "--steps", "2", "--likelihood-images", "4", "--cas-steps", "0", "--batch", "8"];
         let more: Vec<&str> =
             if preset == "vae" { more[..2].iter().chain(&more[4..]).copied().collect() } else { more.to_vec() };
-        let evaluation = evaluated(["--checkpoint", run.to_str().unwrap()], &more);
+        let evaluation = evaluated(["--checkpoint", text(&run)], &more);
         assert_eq!(evaluation.likelihood.iter().map(|bits| bits.split.as_str()).collect::<Vec<_>>(), ["train", "test"]);
         for bits in &evaluation.likelihood {
             assert!(bits.method.contains(what) && bits.total.value > 1.967 && bits.images == 4, "{bits:?}");
         }
     }
-}
-
-/// Runs `evaluate`, which must fail with one message.
-#[track_caller]
-fn refused(arguments: &[&str], parts: &[&str]) {
-    let output = command(EVALUATE, arguments);
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
-    assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
-    let lines = errors.lines().filter(|line| line.starts_with("error: ")).count();
-    assert_eq!(lines, 1, "{arguments:?}: one message, not {errors:?}");
-    parts.iter().for_each(|part| assert!(errors.contains(part), "{arguments:?}: {errors:?} does not say {part:?}"));
 }
 
 #[test]
@@ -355,15 +332,15 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     let [data, extractor, _] = &places;
     let out = path("out");
     let small = |what: [&str; 2], more: &[&str]| -> Vec<String> {
-        [&what[..], &self::small(&places, &out), more].concat().iter().map(|part| part.to_string()).collect()
+        [&what[..], &inputs(&places, &out), more].concat().iter().map(|part| part.to_string()).collect()
     };
     let refuses = |what: [&str; 2], more: &[&str], parts: &[&str]| {
         let arguments = small(what, more);
-        refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), parts);
+        refused(EVALUATE, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), parts);
         assert!(!Path::new(&out).exists(), "{more:?}: files were left");
     };
     let run = path("run");
-    untrained("ddpm", Path::new(&run), &["--timesteps", "50"]);
+    untrained("ddpm", Path::new(&run), &[]);
     refuses(["--checkpoint", &run], &["--count", "64"], &["--count 64", "at least 65"]);
     refuses(["--checkpoint", &run], &["--batch", "0"], &["--batch"]);
     refuses(["--checkpoint", &run], &["--guidance", "-1"], &["guidance scale of -1"]);
@@ -373,17 +350,34 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     refuses(["--checkpoint", &path("nothing")], &[], &["nothing"]);
 
     // Data, checkpoint and feature extractor of different data sets.
-    refused(&["--checkpoint", &run, "--data", "data/mnist", "--out", &out], &["trained on idx", "MNIST", "--data"]);
-    refused(&["--checkpoint", &run, "--out", &out], &["feature extractor was trained on MNIST", "--feature-extractor"]);
+    refused(
+        EVALUATE,
+        &["--checkpoint", &run, "--data", "data/mnist", "--out", &out],
+        &["trained on idx", "MNIST", "--data"],
+    );
+    refused(
+        EVALUATE,
+        &["--checkpoint", &run, "--out", &out],
+        &["feature extractor was trained on MNIST", "--feature-extractor"],
+    );
     let missing = path("no-extractor");
     refused(
+        EVALUATE,
         &["--checkpoint", &run, "--feature-extractor", &missing, "--out", &out],
         &["there is no feature extractor", "--noise-aware false"],
     );
-    refused(&["--checkpoint", &run, "--feature-extractor", &run, "--out", &out], &["UNet2DModel, not a classifier"]);
-    refused(&["--checkpoint", extractor, "--data", data, "--out", &out], &["classifier, which cannot sample images"]);
+    refused(
+        EVALUATE,
+        &["--checkpoint", &run, "--feature-extractor", &run, "--out", &out],
+        &["UNet2DModel, not a classifier"],
+    );
+    refused(
+        EVALUATE,
+        &["--checkpoint", extractor, "--data", data, "--out", &out],
+        &["classifier, which cannot sample images"],
+    );
     let no_test = digits().to_str().unwrap();
-    refused(&["--checkpoint", &run, "--data", no_test, "--out", &out], &["t10k-images"]);
+    refused(EVALUATE, &["--checkpoint", &run, "--data", no_test, "--out", &out], &["t10k-images"]);
 
     // Images from a file.
     let archive = path("samples.npz");
@@ -402,8 +396,8 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     refuses(["--samples", &archive], &[], &["samples.npz", "npz archive"]);
 
     // Runs that cannot be compared.
-    refused(&["--compare", &run], &["has not been evaluated", "evaluate --checkpoint"]);
-    refused(&["--compare", &path("nothing")], &["no such folder"]);
+    refused(EVALUATE, &["--compare", &run], &["has not been evaluated", "evaluate --checkpoint"]);
+    refused(EVALUATE, &["--compare", &path("nothing")], &["no such folder"]);
 }
 
 /// An archive whose `arr_0` contains floats.
@@ -431,28 +425,14 @@ fn compare_writes_a_page_of_two_runs() {
         let run = folder.path().join(name);
         untrained("vae", &run, &["--seed", if name == "one" { "1" } else { "2" }]);
         let [data, extractor, features] = &places;
-        let run_name = run.to_str().unwrap();
-        let arguments = [
-            "--checkpoint",
-            run_name,
-            "--data",
-            data,
-            "--feature-extractor",
-            extractor,
-            "--feature-cache",
-            features,
-            "--count",
-            "80",
-        ];
-        let output =
-            command(EVALUATE, &[&arguments[..], &["--likelihood-images", "4", "--nearest-count", "20"]].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let inputs = ["--data", data, "--feature-extractor", extractor, "--feature-cache", features];
+        let few = ["--count", "80", "--likelihood-images", "4", "--nearest-count", "20"];
+        succeeds(command(EVALUATE, &[&["--checkpoint", text(&run)], &inputs[..], &few].concat()));
         runs.push(run);
     }
     let page = folder.path().join("page.html");
     let [one, two] = [0, 1].map(|run| runs[run].to_str().unwrap());
-    let output = command(EVALUATE, &["--compare", one, two, "--page", page.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    succeeds(command(EVALUATE, &["--compare", one, two, "--page", text(&page)]));
     let html = fs::read_to_string(&page).unwrap();
     for run in &runs {
         let json = fs::read_to_string(run.join("evaluation/evaluation.json")).unwrap();

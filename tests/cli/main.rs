@@ -2,7 +2,12 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod harness;
+#[path = "../common/programs.rs"]
+mod programs;
 
-mod errors; // wrong options and damaged files
+mod edit; // images and masks that do not fit
+mod environment; // wrong command lines, full disks, no adapter, closed pipes
 mod evaluation; // `evaluate` from checkpoint to page
-mod model_errors; // presets, samplers and options that do not fit
+mod sample; // damaged checkpoints, samplers, classifiers
+mod train; // data sets, settings, run folders

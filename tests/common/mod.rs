@@ -5,6 +5,7 @@
 pub mod golden;
 pub mod linear_network;
 pub mod run;
+pub mod small;
 
 use degrain::gpu::{BoundsChecks, Context, Gpu};
 use degrain::tape::testing::Case;

@@ -1,22 +1,16 @@
-//! Whether a command line of the documents is one that the programs accept. The programs say so themselves: each is run with the words of the
-//! documents followed by `--help`, so that it parses them, prints its help and does nothing.
+//! Whether a command line of the documents is one that the programs accept. The programs say so
+//! themselves: each is run with the words of the documents followed by `--help`, so that it parses
+//! them, prints its help and does nothing.
 
+use crate::programs::{PROGRAMS, command};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::LazyLock;
 
-/// The programs of this crate.
-const PROGRAMS: [(&str, &str); 5] = [
-    ("train", env!("CARGO_BIN_EXE_train")),
-    ("sample", env!("CARGO_BIN_EXE_sample")),
-    ("evaluate", env!("CARGO_BIN_EXE_evaluate")),
-    ("edit", env!("CARGO_BIN_EXE_edit")),
-    ("ablation", env!("CARGO_BIN_EXE_ablation")),
-];
-
-/// Options that the documents name of programs that are not ours (cargo, git, pip) or that every program has.
+/// Options that the documents name of programs that are not ours (cargo, git, pip) or that every
+/// program has.
 const OTHERS: [&str; 12] = [
     "--release",
     "--bin",
@@ -32,16 +26,16 @@ const OTHERS: [&str; 12] = [
     "--list",
 ];
 
-/// How much of a command stands in the document.
+/// How much of a command the document gives.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Kind {
-    /// A line to be typed: the program must accept it.
+    /// A complete command: the program must accept it.
     Line,
-    /// A mention in a sentence, where values may be left out: the program must have the options.
+    /// A mention in a sentence, where values may be missing: the program must have the options.
     Mention,
 }
 
-/// What is wrong with a command, if anything. Commands of other programs are right.
+/// The problem of a command, if it has one. Commands of other programs have none.
 pub fn check(words: &[String], kind: Kind) -> Result<(), String> {
     let word = |i: usize| words.get(i).map_or("", String::as_str);
     match word(0) {
@@ -65,7 +59,7 @@ fn exists(relative: &str) -> Result<(), String> {
 
 fn run(program: &str, arguments: &[String]) -> Output {
     let (_, binary) = PROGRAMS.iter().find(|(name, _)| *name == program).expect("one of the programs");
-    Command::new(binary).args(arguments).arg("--help").output().unwrap_or_else(|e| panic!("{binary}: {e}"))
+    command(binary, &[]).args(arguments).arg("--help").output().unwrap_or_else(|e| panic!("{binary}: {e}"))
 }
 
 /// The long options in a help text.
@@ -75,7 +69,7 @@ fn options_of(help: &str) -> BTreeSet<String> {
     long.map(String::from).collect()
 }
 
-/// Options of every program; those of `edit` with its subcommand in front, as `edit invert`.
+/// Options by program. A subcommand of `edit` counts as a program, as `edit invert`.
 static OPTIONS: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| {
     let mut options = BTreeMap::new();
     for (program, _) in PROGRAMS {
@@ -100,9 +94,10 @@ fn program(name: &str, arguments: &[String], kind: Kind) -> Result<(), String> {
     }
     if kind == Kind::Line {
         let output = run(name, arguments);
-        return match output.status.success() {
-            true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_string()),
+        return if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_string())
         };
     }
     let subcommand = arguments.first().map(|word| format!("{name} {word}")).filter(|key| OPTIONS.contains_key(key));
@@ -112,17 +107,19 @@ fn program(name: &str, arguments: &[String], kind: Kind) -> Result<(), String> {
     unknown.map_or(Ok(()), |option| Err(format!("`{key}` has no option {option}")))
 }
 
-/// An option that stands alone must be one of some program, bench, tool or script of the repository.
+/// An option that stands alone must be one of some program, bench, tool or script of the
+/// repository.
 fn mentioned(option: &str) -> Result<(), String> {
     let option = option.split('=').next().unwrap_or(option);
     let ours = OPTIONS.values().any(|options| options.contains(option));
-    match ours || OTHERS.contains(&option) || DEVELOPMENT.iter().any(|source| source_has(source, option)) {
-        true => Ok(()),
-        false => Err(format!("no program has an option {option}")),
+    if ours || OTHERS.contains(&option) || DEVELOPMENT.iter().any(|source| source_has(source, option)) {
+        Ok(())
+    } else {
+        Err(format!("no program has an option {option}"))
     }
 }
 
-/// Texts of the benches, examples, tools and their scripts, which take options too.
+/// Texts of the benches, examples, tools and scripts, which take options too.
 static DEVELOPMENT: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut files = vec![];
     for folder in ["benches", "examples", "tools", "xtask", "tests/goldens"] {

@@ -2,6 +2,8 @@
 
 mod commands;
 mod markdown;
+#[path = "../common/programs.rs"]
+mod programs;
 
 use commands::Kind;
 use degrain::gpu::Target;
@@ -12,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// The longest that README.md may be.
+/// Largest number of lines of README.md.
 const README_LINES: usize = 150;
 const BEGIN: &str = "<!-- operators: written by tests/docs -->\n";
 const END: &str = "<!-- end of operators -->";
@@ -21,7 +23,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All files below a folder, if it is there.
+/// All files below a folder, if it exists.
 fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("a folder entry").path();
@@ -52,7 +54,7 @@ fn passes(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
-/// Documents of the past name options that are gone.
+/// Whether a document describes the past, with options that no longer exist.
 fn is_history(path: &Path) -> bool {
     path == Path::new("CHANGELOG.md")
 }
@@ -139,7 +141,7 @@ fn paths_in_documents_exist() {
             let top = span.text.split('/').next().unwrap_or_default();
             let ours =
                 ["src", "shaders", "tests", "docs", "benches", "examples", "tools", "data", "xtask"].contains(&top);
-            // `shaders/NAME.wgsl` stands for any of them.
+            // `shaders/NAME.wgsl` means any of them.
             let general = span.text.chars().any(|c| c.is_uppercase() || " *{<".contains(c));
             let readme = span.text.ends_with("README.md");
             if ours && span.text.contains('/') && (readme || !general) && !root().join(&span.text).exists() {
@@ -157,7 +159,7 @@ fn excerpts_in_documents_are_in_the_code() {
     for (path, text) in documents() {
         for (file, excerpt) in Document::parse(&text).excerpts {
             count += 1;
-            // What build.rs writes can be quoted too.
+            // Files that build.rs writes can be quoted too.
             let source = match file.strip_prefix("$OUT_DIR/") {
                 Some(generated) => Path::new(env!("OUT_DIR")).join(generated),
                 None => root().join(&file),

@@ -9,18 +9,20 @@ pub struct Code {
     pub text: String,
 }
 
-/// What a document holds.
+/// The parts of a document that the tests check.
 #[derive(Debug, Default)]
 pub struct Document {
-    /// Lines of shell blocks (fenced as `sh` or without a language, or indented), with continuation lines joined.
+    /// Lines of shell blocks (fenced as `sh` or without a language, or indented), with continuation
+    /// lines joined.
     pub commands: Vec<Code>,
     /// Inline code.
     pub spans: Vec<Code>,
-    /// Targets of links and pictures.
+    /// Targets of links and images.
     pub links: Vec<Code>,
     /// Anchors of the headings, as GitHub makes them.
     pub anchors: Vec<String>,
-    /// Code quoted from a file: the file, named by a comment `<!-- from FILE -->` above the block, and the block.
+    /// Code quoted from a file: the file, named by a comment `<!-- from FILE -->` above the block,
+    /// and the block.
     pub excerpts: Vec<(String, Code)>,
     /// Lines with an odd number of backticks: inline code must not be broken over two lines.
     pub broken: Vec<usize>,

@@ -126,7 +126,7 @@ fn idx_names_content_of_another_kind() {
     says(&swapped, &["should hold IDX labels", "IDX file of images"]);
     says(&images_message(&idx(&[1, 1, 2, 3], &[0; 6])), &["4 dimensions"]);
     says(&images_message(&[0, 0, 0x0d, 3, 0, 0, 0, 1]), &["element type 0x0d"]);
-    says(&images_message(b"<!DOCTYPE html>"), &["web page"]);
+    says(&images_message(b"<!DOCTYPE html>"), &["web page", "download it again"]);
     says(&images_message(b"PK\x03\x04 and more"), &["zip archive"]);
     says(&images_message(&[9, 8, 7, 6, 5]), &["not an IDX file", "09 08 07 06"]);
     says(&images_message(&[]), &["empty"]);

@@ -7,10 +7,10 @@
 mod common;
 
 mod architecture; // layers and imports, read from the sources
-mod data; // IDX files and what is refused of them
+mod data; // IDX files
 mod data_folder; // folders of PNG files
 mod data_formats; // CIFAR-10, downsampled ImageNet, npz
-mod diffusion; // schedules, processes, samplers, on data whose answers are known
+mod diffusion; // schedules, processes, samplers, on data with known answers
 mod importance; // importance sampling of timesteps over many steps
 mod likelihood; // variational bound, ELBO and probability flow against closed forms
 mod metrics; // Frechet distance, KID, precision and recall, balance
@@ -23,6 +23,7 @@ mod presets; // every preset trains, resumes and samples
 mod profile; // measured peaks and profiles
 mod random; // random streams
 mod sampling; // samplers against diffusers
+mod settings; // settings that a run refuses
 mod shaders; // every shader through the compilers of naga
 mod tape; // recording, gradients, the memory plan
-mod training; // runs: resume, interruption, broken files
+mod training; // runs: resume, interruption, damaged files

@@ -1,0 +1,85 @@
+//! Wrong command lines, and environments in which a program must stop with one message: a full
+//! disk, no adapter, a closed pipe.
+
+use crate::common::run::{copy, files};
+use crate::harness::{SAMPLE, TRAIN, command, fails, text, trained};
+use std::fs;
+use std::process::Command;
+use tempfile::TempDir;
+
+#[test]
+fn command_lines_with_unknown_options_or_values_are_refused() {
+    for (program, arguments, part) in [
+        (TRAIN, &["--nothing"][..], "--nothing"),
+        (TRAIN, &["--steps", "many"], "many"),
+        (TRAIN, &["--size", "huge"], "tiny, small, base"),
+        (TRAIN, &["--schedule", "square"], "square"),
+        (TRAIN, &["--resume", "x", "--out", "y"], "--out"),
+        (SAMPLE, &[], "--checkpoint"),
+        (SAMPLE, &["--checkpoint", "x", "--sampler", "eulr"], "ddim"),
+        (SAMPLE, &["--checkpoint", "x", "--steps", "-1"], "-1"),
+    ] {
+        fails(command(program, arguments), 2, &[part]);
+    }
+}
+
+/// Writes beyond 100 blocks of 512 bytes fail, as on a full disk: no partial checkpoint is left,
+/// and the last one is intact.
+#[test]
+#[cfg(unix)]
+fn disk_that_is_full_leaves_the_last_checkpoint_intact() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    copy(&trained("ddpm"), &run);
+    let before = files(&run.join("checkpoint-1"));
+    let limited = |program: &str, arguments: &[&str]| {
+        let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\"";
+        command("sh", &[&["-c", script, program], arguments].concat())
+    };
+    let resume = ["--resume", text(&run), "--stop-after", "2"];
+    fails(limited(TRAIN, &resume), 1, &["checkpoint-2", "File too large"]);
+    assert!(files(&run.join("checkpoint-1")) == before);
+    let names: Vec<String> =
+        fs::read_dir(&run).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.contains("checkpoint-2") || name.starts_with('.')), "{names:?}");
+
+    let out = folder.path().join("many.npz");
+    let many = ["--checkpoint", text(&run), "--count", "800", "--steps", "1", "--out", text(&out)];
+    fails(limited(SAMPLE, &many), 1, &["many.npz", "File too large"]);
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["run"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn adapter_that_is_missing_is_reported_with_the_driver_to_install() {
+    let run = trained("ddpm");
+    for (program, arguments) in [(TRAIN, &[][..]), (SAMPLE, &["--checkpoint", text(&run)])] {
+        let mut command = command(program, arguments);
+        command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent");
+        fails(command, 1, &["no GPU adapter", "apt-get install mesa-vulkan-drivers"]);
+    }
+}
+
+/// Mesa's device-select layer must not connect to a display server: without one, as in a container,
+/// it prints errors.
+#[test]
+fn adapter_list_is_quiet_without_display() {
+    let mut command = Command::new(TRAIN);
+    for variable in ["NODEVICE_SELECT", "XDG_RUNTIME_DIR", "WAYLAND_DISPLAY", "DISPLAY"] {
+        command.env_remove(variable);
+    }
+    let output = command.arg("--list-adapters").output().unwrap();
+    assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// A reader that closes the pipe causes an error, not a panic.
+#[test]
+#[cfg(unix)]
+fn pipe_that_is_closed_is_reported() {
+    let script = "{ sleep 0.2; exec \"$0\" --list-adapters; } | true";
+    let output = command("sh", &["-c", script, TRAIN]).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("standard output") && !errors.contains("panicked"), "{errors}");
+}

@@ -1,0 +1,180 @@
+//! `sample`: damaged checkpoints, options that do not fit the model, and classifiers for guidance.
+//! The tests of the library cover every refusal of a file or a sampler; these tests cover one of each
+//! kind.
+
+use crate::common::golden;
+use crate::common::run::{copy, idx};
+use crate::common::small::small;
+use crate::harness::{SAMPLE, command, refuses, succeeds, text, train, trained};
+use degrain::train::Settings;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// `sample` with few images and steps, unless the options say otherwise.
+#[track_caller]
+fn sample_refuses(checkpoint: &Path, options: &[&str], parts: &[&str]) {
+    let mut all = options.to_vec();
+    for few in [["--count", "2"], ["--steps", "2"]] {
+        if !options.contains(&few[0]) {
+            all.extend(few);
+        }
+    }
+    refuses(SAMPLE, &[], checkpoint, &all, parts);
+}
+
+fn checkpoint() -> PathBuf {
+    trained("ddpm").join("checkpoint-1")
+}
+
+/// `sample` of a damaged copy of a checkpoint, which must be refused.
+#[track_caller]
+fn damaged(damage: impl FnOnce(&Path), parts: &[&str]) {
+    let folder = TempDir::new().unwrap();
+    copy(&checkpoint(), folder.path());
+    damage(folder.path());
+    sample_refuses(folder.path(), &[], parts);
+}
+
+fn replace(path: &Path, old: &str, new: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(old), "{text}");
+    fs::write(path, text.replacen(old, new, 1)).unwrap();
+}
+
+/// Renames a tensor of a checkpoint's weights.
+fn rename_tensor(folder: &Path, old: &str, new: &str) {
+    let path = folder.join("unet/diffusion_pytorch_model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let views = file.iter().map(|(name, tensor)| if name == old { (new, tensor) } else { (name, tensor) });
+    fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn sample_refuses_damaged_checkpoints() {
+    sample_refuses(Path::new("/nowhere"), &[], &["/nowhere", "no such folder"]);
+    let empty = TempDir::new().unwrap();
+    sample_refuses(empty.path(), &[], &["unet/config.json", "checkpoint-STEP"]);
+    let model = "unet/diffusion_pytorch_model.safetensors";
+    damaged(
+        |folder| {
+            let bytes = fs::read(folder.join(model)).unwrap();
+            fs::write(folder.join(model), &bytes[..bytes.len() - 100]).unwrap();
+        },
+        &[model, "cut short"],
+    );
+    damaged(|folder| fs::remove_file(folder.join(model)).unwrap(), &[model]);
+    damaged(
+        |folder| rename_tensor(folder, "conv_in.bias", "conv_in.bigotry"),
+        &[model, "`conv_in.bias` is missing", "`conv_in.bigotry` is not a tensor of this model"],
+    );
+    let config = "unet/config.json";
+    damaged(
+        |folder| replace(&folder.join(config), "DownBlock2D", "SkipDownBlock2D"),
+        &[config, "`down_block_types`", "SkipDownBlock2D", "AttnDownBlock2D"],
+    );
+    damaged(
+        |folder| replace(&folder.join(config), r#""in_channels": 1"#, r#""in_channels": 2"#),
+        &[config, "in_channels"],
+    );
+    damaged(|folder| replace(&folder.join(config), "{", ""), &[config, "JSON"]);
+    damaged(|folder| fs::remove_file(folder.join(config)).unwrap(), &[config]);
+    let scheduler = "scheduler/scheduler_config.json";
+    damaged(|folder| replace(&folder.join(scheduler), "DDIMScheduler", "PNDMScheduler"), &[scheduler, "PNDM", "DDPM"]);
+    damaged(|folder| fs::remove_dir_all(folder.join("scheduler")).unwrap(), &[scheduler]);
+    let metadata = "degrain.json";
+    damaged(
+        |folder| replace(&folder.join(metadata), r#""classes": 10"#, r#""classes": 12"#),
+        &[metadata, "another model"],
+    );
+    damaged(
+        |folder| replace(&folder.join(metadata), r#""class_names": ["#, r#""names": ["#),
+        &[metadata, "class_names"],
+    );
+}
+
+#[test]
+fn sample_refuses_options_that_do_not_fit_the_model() {
+    let folder = TempDir::new().unwrap();
+    let noise = |name: &str, count: usize, value: f32| {
+        let (path, values) = (folder.path().join(name), vec![value; count * 784]);
+        let view = TensorView::new(Dtype::F32, vec![count, 1, 28, 28], bytemuck::cast_slice(&values)).unwrap();
+        fs::write(&path, safetensors::serialize([("noise", view)], None).unwrap()).unwrap();
+        text(&path).to_owned()
+    };
+    let (three, broken) = (noise("three.safetensors", 3, 0.5), noise("broken.safetensors", 2, f32::NAN));
+    for (options, parts) in [
+        (&["--class", "10"][..], &["--class 10", "there are: 0, 1"][..]),
+        (&["--class", "cat"], &["--class cat", "there are: 0, 1"]),
+        (&["--steps", "0"], &["0 sampling steps", "1 to 50"]),
+        (&["--steps", "51"], &["51 sampling steps", "1 to 50"]),
+        (&["--count", "0"], &["--count"]),
+        (&["--guidance", "-2"], &["guidance", "-2"]),
+        (&["--eta", "2"], &["eta = 2"]),
+        (&["--image-size", "27"], &["27x27", "multiples of 2", "26 or 28"]),
+        (&["--out", "samples.jpeg"], &["samples.jpeg", ".png, .apng or .npz"]),
+        (&["--out", "/proc/nothing/samples.png"], &["/proc/nothing"]),
+        (&["--noise", "/nowhere.safetensors"], &["/nowhere.safetensors"]),
+        (&["--noise", &three], &["three.safetensors", "[3, 1, 28, 28]", "[2, 1, 28, 28]", "--count"]),
+        (&["--noise", &broken], &["broken.safetensors", "not finite"]),
+        (&["--noise", "Cargo.toml"], &["Cargo.toml", "no safetensors"]),
+        (&["--adapter", "99"], &["`99`", "there are:\n  0: "]),
+        (&["--count", "70000", "--batch", "70000", "--guidance", "1"], &["70000 images", "65535"]),
+    ] {
+        sample_refuses(&checkpoint(), options, parts);
+    }
+    // A checkpoint of diffusers does not say whether its last class is the null class.
+    let conditional = golden::path("unet_class");
+    sample_refuses(&conditional, &["--guidance", "2"], &["label dropout", "Sample with scale 1"]);
+    let unconditional = golden::path("unet_plain");
+    sample_refuses(&unconditional, &["--guidance", "2"], &["--guidance 2", "without classes"]);
+    sample_refuses(&unconditional, &["--class", "2"], &["--class 2", "without classes"]);
+}
+
+#[test]
+fn sample_refuses_samplers_of_another_process() {
+    for (preset, options, parts) in [
+        ("flow", &["--sampler", "ddim"][..], &["ddim", "flow matching"][..]),
+        ("ddpm", &["--sampler", "midpoint"], &["midpoint", "flow matching", "discrete"]),
+        ("edm", &["--sampler", "ddim"], &["ddim", "EDM"]),
+        ("ddpm", &["--sampler", "ddpm", "--variance", "learned_range"], &["learned_range", "hybrid"]),
+        ("vae", &["--steps", "5"], &["--steps", "autoencoder"]),
+        ("classifier", &[], &["Classifier", "no denoiser"]),
+        ("flow", &["--sampler", "ode", "--rtol", "-1"], &["rtol"]),
+    ] {
+        refuses(SAMPLE, &[], &trained(preset), &[options, &["--count", "2"]].concat(), parts);
+    }
+}
+
+#[test]
+fn classifier_guidance_refuses_classifiers_of_other_models_and_data() {
+    let guided_by = |model: &str, classifier: &Path, parts: &[&str]| {
+        refuses(SAMPLE, &[], &trained(model), &["--classifier", text(classifier), "--count", "2"], parts);
+    };
+    guided_by("ddpm", &trained("vae"), &["Vae", "--preset classifier"]);
+    let noise_aware = trained("classifier");
+    guided_by("flow", &noise_aware, &["another process", "flow", "--noise-aware false"]);
+
+    // A classifier of clean images guides every process.
+    let folder = TempDir::new().unwrap();
+    let (clean, out) = (folder.path().join("clean"), folder.path().join("out.png"));
+    let settings = Settings { out: Some(clean.clone()), ..small("classifier") };
+    succeeds(train(&settings, &["--noise-aware", "false", "--stop-after", "1"]));
+    for (model, classifier) in [("flow", &clean), ("ddpm", &clean), ("ddpm", &noise_aware)] {
+        let model = trained(model);
+        let arguments = ["--checkpoint", text(&model), "--classifier", text(classifier), "--count", "2"];
+        succeeds(command(SAMPLE, &[&arguments[..], &["--out", text(&out)]].concat()));
+    }
+
+    // Labels of three classes.
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("train-images-idx3-ubyte"), idx(&[24, 28, 28], &[7; 24 * 784])).unwrap();
+    let labels: Vec<u8> = (0..24).map(|k| k % 3).collect();
+    fs::write(folder.path().join("train-labels-idx1-ubyte"), idx(&[24], &labels)).unwrap();
+    let out = folder.path().join("run");
+    let three = Settings { data: Some(folder.path().into()), out: Some(out.clone()), ..small("classifier") };
+    succeeds(train(&three, &["--stop-after", "1"]));
+    guided_by("ddpm", &out, &["3 classes", "10 classes", "same data"]);
+}

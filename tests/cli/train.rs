@@ -1,0 +1,96 @@
+//! `train`: data sets, settings and run folders that it refuses, and runs that were moved. The
+//! tests of the library cover every refusal; these tests cover one of each kind, and those of the
+//! program itself.
+
+use crate::common::run::{copy, digits, files, idx, mnist};
+use crate::common::small::small;
+use crate::harness::{TRAIN, command, fails, refused, succeeds, text, train, train_refuses, trained};
+use degrain::train::Settings;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// `train` on files of a data set, which must be refused.
+#[track_caller]
+fn data_refused(images: &[u8], labels: &[u8], parts: &[&str]) {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("train-images-idx3-ubyte"), images).unwrap();
+    fs::write(folder.path().join("train-labels-idx1-ubyte"), labels).unwrap();
+    train_refuses("ddpm", &["--data", text(folder.path())], parts);
+}
+
+#[test]
+fn train_refuses_damaged_data_sets() {
+    let empty = TempDir::new().unwrap();
+    train_refuses("ddpm", &["--data", "/nowhere/at/all"], &["/nowhere/at/all", "no such folder"]);
+    let names = ["holds no data set", "train-images-idx3-ubyte.gz"];
+    train_refuses("ddpm", &["--data", text(empty.path())], &names);
+    let (images, labels) = (idx(&[8, 28, 28], &[7; 8 * 784]), idx(&[8], &[0, 1, 2, 3, 0, 1, 2, 3]));
+    data_refused(&images[..5000], &labels, &["train-images-idx3-ubyte", "truncated", "8 x 28 x 28"]);
+    data_refused(&images, &idx(&[7], &[0; 7]), &["train-labels-idx1-ubyte", "7 labels", "8 images"]);
+    let gzip = fs::read(mnist().join("train-images-idx3-ubyte.gz")).unwrap();
+    data_refused(&gzip[..10_000], &labels, &["train-images-idx3-ubyte", "ends early"]);
+}
+
+#[test]
+fn train_refuses_invalid_settings() {
+    for (preset, options, parts) in [
+        ("ddpm", &["--norm-num-groups", "3"][..], &["`norm_num_groups` = 3", "8 channels", "use 2"][..]),
+        ("ddpm", &["--attention", "true"], &["--attention has 1", "2 levels"]),
+        ("ddpm", &["--guidance", "-1"], &["--guidance", "1.5 to 4"]),
+        ("ddpm", &["--lr", "nan"], &["--lr"]),
+        ("ddpm", &["--preset", "nothing"], &["`nothing`", "there are: ddpm"]),
+        ("ddpm", &["--adapter", "Voodoo 2"], &["Voodoo 2", "there are:\n  0: "]),
+        ("score", &["--sampler", "ddim"], &["ddim", "stochastic differential equation"]),
+        ("vae", &["--kl-weight", "-1"], &["--kl-weight -1"]),
+    ] {
+        train_refuses(preset, options, parts);
+    }
+}
+
+#[test]
+fn train_refuses_invalid_config_files() {
+    refused(TRAIN, &["--config", "/nowhere.toml"], &["/nowhere.toml"]);
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("mine.toml");
+    fs::write(&file, "steps = 3\nbatches = 4\n").unwrap();
+    refused(TRAIN, &["--config", text(&file)], &["mine.toml", "batches", "line 2"]);
+    fs::write(&file, "validation_count = 4\nblock_out_channels = []\nattention = []\n").unwrap();
+    refused(TRAIN, &["--config", text(&file), "--data", text(digits())], &["`block_out_channels` is empty"]);
+}
+
+#[test]
+fn train_keeps_existing_runs_and_refuses_damaged_ones() {
+    let run = trained("ddpm");
+    let before = files(&run);
+    let again = train(&Settings { out: Some(run.clone()), ..small("ddpm") }, &[]);
+    fails(again, 1, &["already holds a run of 1 step", "--resume", "--out"]);
+    assert!(files(&run) == before, "the run has changed");
+
+    let resume = |folder: &Path, parts: &[&str]| refused(TRAIN, &["--resume", text(folder)], parts);
+    resume(Path::new("/nowhere"), &["/nowhere", "run"]);
+    resume(&run.join("checkpoint-1"), &["checkpoint-1", "not the folder of a run"]);
+    let copied = TempDir::new().unwrap();
+    copy(&run, copied.path());
+    let state = copied.path().join("checkpoint-1/training_state.safetensors");
+    fs::write(&state, &fs::read(&state).unwrap()[..1000]).unwrap();
+    resume(copied.path(), &["checkpoint-1/training_state.safetensors", "damaged"]);
+    fs::remove_file(&state).unwrap();
+    resume(copied.path(), &["checkpoint-1/training_state.safetensors"]);
+    fs::remove_dir_all(copied.path().join("checkpoint-1")).unwrap();
+    resume(copied.path(), &["holds no checkpoint yet", "--config"]);
+    fs::write(copied.path().join("config.toml"), "steps = 'x'").unwrap();
+    resume(copied.path(), &["config.toml", "steps"]);
+    assert!(files(&run) == before, "the run has changed");
+}
+
+/// The run continues in its new folder, not in the one that its config.toml names.
+#[test]
+fn resume_continues_a_run_that_was_moved() {
+    let folder = TempDir::new().unwrap();
+    let moved = folder.path().join("moved");
+    copy(&trained("ddpm"), &moved);
+    succeeds(command(TRAIN, &["--resume", text(&moved), "--stop-after", "2"]));
+    assert!(moved.join("checkpoint-2").is_dir());
+    assert!(!trained("ddpm").join("checkpoint-2").exists());
+}
