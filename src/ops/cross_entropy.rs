@@ -1,6 +1,6 @@
 //! Softmax cross-entropy of each image, the loss of a classifier.
 //!
-//! `loss[b]` = log(sum of exp(logits[b])) - logits[b, labels[b]], in nats. `logits` are `[B, K]`,
+//! `loss[b] = log(sum of exp(logits[b])) - logits[b, labels[b]]`, in nats. `logits` are `[B, K]`,
 //! `labels` u32 `[B]` and the loss is `[B]`. A label of K or more means the last class.
 //! Differentiable in `logits`. Minus that gradient is the gradient of log p(label), which
 //! classifier guidance follows (Dhariwal and Nichol 2021).

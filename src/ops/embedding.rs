@@ -1,6 +1,6 @@
 //! Looks up rows of a table: embeddings of class labels, and features of time steps.
 //!
-//! y[b] = table[index[b]], with `index` u32 `[B]`, `table` `[N, E]` and y `[B, E]`. An index of N
+//! `y[b] = table[index[b]]`, with `index` u32 `[B]`, `table` `[N, E]` and y `[B, E]`. An index of N
 //! or more takes the last row. Differentiable in `table`.
 //!
 //! ```

@@ -1,9 +1,9 @@
 //! Gathers the images and labels of a batch from a dataset on the device, and converts bytes to
 //! [-1, 1].
 //!
-//! x = pixels[image] / 127.5 - 1 and y = labels[image]. Inputs: `pixels` u8 `[N, C, H, W]` as u32
-//! words of four bytes, `labels` u32 `[N]` and `image` u32 `[B]`. Outputs: images `[B, C, H, W]`
-//! and labels u32 `[B]`. Images can be flipped left to right at random. There is no gradient.
+//! `x = pixels[image] / 127.5 - 1` and `y = labels[image]`. Inputs: `pixels` u8 `[N, C, H, W]` as
+//! u32 words of four bytes, `labels` u32 `[N]` and `image` u32 `[B]`. Outputs: images `[B, C, H,
+//! W]` and labels u32 `[B]`. Images can be flipped left to right at random. There is no gradient.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};

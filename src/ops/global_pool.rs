@@ -1,6 +1,7 @@
 //! Global average pooling: the mean of each channel, before a classifier's last layer.
 //!
-//! y[b, c] = mean of x[b, c, :, :], with `x` `[B, C, H, W]` and y `[B, C]`. Differentiable in `x`.
+//! `y[b, c] = mean of x[b, c, :, :]`, with `x` `[B, C, H, W]` and y `[B, C]`. Differentiable in
+//! `x`.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};

@@ -1,7 +1,7 @@
 //! Weighted sum of images and noise by time step: the forward process q(x_t | x_0) (Ho et al. 2020,
 //! eq. 4), and the targets that mix both, such as the velocity.
 //!
-//! y[b] = c[t_b, 0] a[b] + c[t_b, 1] eps[b], with `a`, `eps` and y `[B, ...]`, `coefficients` c
+//! `y[b] = c[t_b, 0] a[b] + c[t_b, 1] eps[b]`, with `a`, `eps` and y `[B, ...]`, `coefficients` c
 //! `[T, 2]` and `timesteps` t u32 `[B]`. There is no gradient.
 //!
 //! ```

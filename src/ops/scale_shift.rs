@@ -1,7 +1,7 @@
 //! Scales and shifts each channel by an embedding (FiLM, Perez et al. 2018; "adaptive group
 //! normalization" of Dhariwal and Nichol 2021).
 //!
-//! y[b, c, ...] = x[b, c, ...] (1 + e[b, c]) + e[b, C + c], with `x` and y `[B, C, ...]` and `e`
+//! `y[b, c, ...] = x[b, c, ...] (1 + e[b, c]) + e[b, C + c]`, with `x` and y `[B, C, ...]` and `e`
 //! `[B, 2 C]`: all scales, then all shifts. Differentiable in both inputs.
 //!
 //! ```

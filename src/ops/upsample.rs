@@ -1,7 +1,7 @@
 //! Nearest-neighbor interpolation: twice the height and width.
 //!
-//! y[.., 2h + i, 2w + j] = x[.., h, w] for i and j in {0, 1}, with `x` `[B, C, H, W]` and y `[B, C,
-//! 2H, 2W]`. Differentiable in `x`.
+//! `y[.., 2h + i, 2w + j] = x[.., h, w]` for i and j in {0, 1}, with `x` `[B, C, H, W]` and y `[B,
+//! C, 2H, 2W]`. Differentiable in `x`.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};

@@ -1,10 +1,11 @@
-//! Importance sampling of time steps over many steps: from memory of zeros to the distribution that the losses ask for, and draws from it.
+//! Importance sampling of time steps over many steps, from a state of zeros to the distribution of
+//! the losses, and draws from it.
 
 use degrain::gpu::Context;
 use degrain::ops::{HISTORY_LENGTH, ImportanceState, importance_sampling, random_timesteps, weighted_timesteps};
 use degrain::tape::{Program, Shape, Step, Tape};
 
-/// The state of the training that importance sampling keeps, as a host begins it.
+/// The state of importance sampling, with its initial values.
 struct State {
     timesteps: u32,
     ctx: Context,
@@ -72,19 +73,20 @@ impl State {
 }
 
 #[test]
-fn from_zeros_to_the_distribution_of_the_losses() {
+fn importance_sampling_goes_from_uniform_to_the_distribution_of_the_losses() {
     for ctx in [crate::common::context(), crate::common::context_with_tiles()] {
         let timesteps = 5;
         let mut state = State::new(&ctx, timesteps);
         assert_eq!(state.draw(300, true), state.draw(300, false), "zeros are uniform");
         let all: Vec<u32> = (0..timesteps).collect();
         let losses = |factor: f32| all.iter().map(|&t| factor * (t + 1) as f32).collect::<Vec<_>>();
-        // What is not finite, or has no finite square, is left out: after these, and nine losses of each, no time step has ten.
+        // Losses that are not finite, or whose squares are not, are left out: after these and nine
+        // losses each, no time step has ten.
         state.update(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2e18, -f32::NAN], &all);
         (0..9).for_each(|_| state.update(&losses(100.0), &all));
         assert_eq!(state.read("weights"), [1.0; 5]);
         assert_eq!(state.read("cdf"), [0.2, 0.4, 0.6, 0.8, 1.0]);
-        // Of 100, 101, ... losses of t the last ten count, whether they come one by one or several in a batch.
+        // Only the last ten losses count, whether they come one by one or several in a batch.
         (0..100).for_each(|_| state.update(&losses(7.0), &all));
         (0..5).for_each(|_| state.update(&[losses(3.0), losses(1.0)].concat(), &[&all[..], &all].concat()));
         let root = f64::sqrt((9.0 + 1.0) / 2.0);
@@ -107,18 +109,19 @@ fn from_zeros_to_the_distribution_of_the_losses() {
     }
 }
 
-/// A bisection needs a distribution that never falls, whatever was rounded on the way.
+/// Bisection needs cumulative probabilities that never decrease, despite rounding.
 #[test]
-fn the_distribution_rises() {
+fn importance_sampling_cdf_never_decreases() {
     for ctx in [crate::common::context(), crate::common::context_with_tiles()] {
         for timesteps in [1, 999, 4096] {
             let mut state = State::new(&ctx, timesteps);
             let all: Vec<u32> = (0..timesteps).collect();
-            // A few time steps with a thousand times the loss of others, whose p is smaller than what is rounded.
+            // A few time steps have a thousand times the loss of others, whose probability is
+            // smaller than the rounding error.
             let losses: Vec<f32> = all.iter().map(|t| if t % 97 == 3 { 1.0 } else { 1e-3 / (t + 1) as f32 }).collect();
             (0..HISTORY_LENGTH).for_each(|_| state.update(&losses, &all));
             let cdf = state.read("cdf");
-            assert!(cdf.windows(2).all(|pair| pair[0] <= pair[1]), "it falls");
+            assert!(cdf.windows(2).all(|pair| pair[0] <= pair[1]), "it decreases");
             assert!((cdf[cdf.len() - 1] - 1.0).abs() < 1e-5, "it ends at {:?}", cdf.last());
         }
     }

@@ -1,4 +1,5 @@
-//! Where the elements of a block are equal, which central differences cannot check: its first gets the whole gradient.
+//! Ties of max pooling, which central differences cannot check: the first of equal elements gets the
+//! whole gradient.
 
 use crate::common::Setup;
 use degrain::gpu::Context;
@@ -27,7 +28,7 @@ fn gradient(ctx: &Context, shape: Shape, x: &[f32]) -> Vec<f32> {
 }
 
 #[test]
-fn the_first_of_equals_gets_the_gradient() {
+fn max_pool_gives_the_gradient_to_the_first_of_equals() {
     #[rustfmt::skip]
     let x = [
         1.0, 1.0,   0.0, 2.0,
@@ -42,7 +43,7 @@ fn the_first_of_equals_gets_the_gradient() {
         0.0, 0.0,   0.0, 1.0,
         1.0, 0.0,   0.0, 0.0,
     ];
-    // A fifth column, which no block holds, makes it a case of the kernels without vectors.
+    // A fifth column, which is in no block, selects the kernels without vec4s.
     let widened =
         |rows: &[f32], last: f32| rows.chunks(4).flat_map(|row| [row, &[last]].concat()).collect::<Vec<f32>>();
     for setup in Setup::ALL {

@@ -1,19 +1,19 @@
-//! The random generator on the device: its authors' known answers, the moments of its normal numbers, independence of the batch, and the
-//! masks of dropout.
+//! The random generator on the device: its authors' known answers, the moments of its normal numbers,
+//! independence of the batch, and the masks of dropout.
 
 use crate::common::Setup;
 use degrain::gpu::Context;
 use degrain::ops::{dropout, fill, philox, randn};
 use degrain::tape::{Program, Shape, Step, Tape, Tensor, stream};
 
-/// Runs a tape of one result, and returns the result's words.
+/// Runs a tape, and returns the words of `result`.
 fn words(ctx: &mut Context, tape: &Tape, result: Tensor, step: &Step) -> Vec<u32> {
     let program = Program::compile(ctx, tape).expect("compiles");
     program.run(ctx, step).expect("runs");
     program.read_words(ctx, tape, result).expect("reads")
 }
 
-/// Normal noise of `images` images of `size` numbers, from image `first` on, in training step `index`.
+/// Normal noise of `images` images of `size` numbers, starting with image `first`, in step `index`.
 fn draw(ctx: &Context, seed: u32, index: u32, first: u32, images: u32, size: u32) -> Vec<f32> {
     let mut tape = Tape::new(ctx.target());
     let z = randn(&mut tape, stream::NOISE, Shape::f32([images, size]));
@@ -21,9 +21,9 @@ fn draw(ctx: &Context, seed: u32, index: u32, first: u32, images: u32, size: u32
     words(&mut ctx.fork(), &tape, z, &step).into_iter().map(f32::from_bits).collect()
 }
 
-/// The known answers published with Random123 (kat_vectors, philox4x32 10), in every way of compiling.
+/// The known answers published with Random123 (kat_vectors, philox4x32 10), in every setup.
 #[test]
-fn the_authors_answers() {
+fn philox_gives_the_known_answers_of_its_authors() {
     let ones = u32::MAX;
     let known: [([u32; 4], [u32; 2], [u32; 4]); 3] = [
         ([0; 4], [0; 2], [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]),
@@ -49,9 +49,10 @@ fn the_authors_answers() {
     }
 }
 
-/// Mean, variance, skewness and kurtosis lie within five standard deviations of their estimators; the far tail is there.
+/// The first four moments lie within five standard deviations of their estimators, and so does the
+/// number of values far out.
 #[test]
-fn noise_is_normal() {
+fn randn_is_normal() {
     let ctx = crate::common::context();
     let z: Vec<f64> = draw(&ctx, 1, 0, 0, 64, 4096).into_iter().map(f64::from).collect();
     let n = z.len() as f64;
@@ -62,10 +63,10 @@ fn noise_is_normal() {
         let (found, allowed) = (moment(power), 5.0 * (variance / n).sqrt());
         assert!((found - expected).abs() < allowed, "moment {power} is {found}, not {expected} within {allowed}");
     }
-    // P(|z| > 4) = 6.334e-5: a Poisson number of them.
+    // P(|z| > 4) = 6.334e-5, so the count is Poisson distributed.
     let (far, expected) = (z.iter().filter(|z| z.abs() > 4.0).count() as f64, 6.334e-5 * n);
-    assert!((far - expected).abs() < 5.0 * expected.sqrt(), "{far} numbers beyond 4, not {expected}");
-    // Neighbours, the pairs of Box and Muller among them, are not correlated.
+    assert!((far - expected).abs() < 5.0 * expected.sqrt(), "{far} values beyond 4, not {expected}");
+    // Neighbors, which include the pairs of Box and Muller, are not correlated.
     for distance in 1..=4 {
         let correlation = z.iter().zip(&z[distance..]).map(|(a, b)| a * b).sum::<f64>() / n;
         assert!(correlation.abs() < 5.0 / n.sqrt(), "correlation {correlation} at distance {distance}");
@@ -73,9 +74,9 @@ fn noise_is_normal() {
 }
 
 #[test]
-fn an_images_noise_does_not_depend_on_its_batch() {
+fn randn_of_an_image_does_not_depend_on_its_batch() {
     let ctx = crate::common::context();
-    // A size that is no multiple of four: the images do not begin at blocks of the generator.
+    // The size is not a multiple of four: images do not begin at blocks of the generator.
     let (size, first) = (27 * 29, 1000);
     let batch = draw(&ctx, 7, 3, first, 64, size);
     for k in [0, 1, 30, 63] {
@@ -86,18 +87,18 @@ fn an_images_noise_does_not_depend_on_its_batch() {
 }
 
 #[test]
-fn seeds_steps_and_images_have_their_own_noise() {
+fn randn_differs_between_seeds_steps_and_images() {
     let ctx = crate::common::context();
     let draws =
         [(7, 3, 5), (8, 3, 5), (7, 4, 5), (7, 3, 6)].map(|(seed, index, first)| draw(&ctx, seed, index, first, 1, 64));
     for (i, a) in draws.iter().enumerate() {
         for b in &draws[..i] {
-            assert!(a.iter().zip(b).all(|(a, b)| a != b), "two draws share numbers");
+            assert!(a.iter().zip(b).all(|(a, b)| a != b), "two draws share a number");
         }
     }
 }
 
-/// Which of the elements of `images` images of `size` a layer keeps, from image `first` on.
+/// Which elements of `images` images of `size` a layer keeps, starting with image `first`.
 fn kept(ctx: &Context, layer: u32, first: u32, images: u32, size: u32, rate: f32) -> Vec<bool> {
     let mut tape = Tape::new(ctx.target());
     let ones = fill(&mut tape, 1.0, Shape::f32([images, size]));
@@ -106,10 +107,10 @@ fn kept(ctx: &Context, layer: u32, first: u32, images: u32, size: u32, rate: f32
     words(&mut ctx.fork(), &tape, y, &step).into_iter().map(|word| f32::from_bits(word) > 0.0).collect()
 }
 
-/// The share kept, and the share on which two layers, and two images, agree, lie within five standard deviations; an image's mask does not
-/// depend on its batch.
+/// The kept share, and the share on which two layers or two images agree, lie within five standard
+/// deviations. The mask of an image does not depend on its batch.
 #[test]
-fn dropout_keeps_its_share() {
+fn dropout_keeps_the_expected_share() {
     let ctx = crate::common::context();
     let share = |bits: &mut dyn Iterator<Item = bool>, expected: f64| {
         let (mut all, mut set) = (0.0, 0.0);
