@@ -51,7 +51,9 @@ impl Op for AddChannels {
         let (x, e) = (node.inputs[0], node.inputs[1]);
         let shape = t.shape(x);
         let [batch, channels, hw] = batch_channels_area(shape);
-        let (rows, length, flops) = (batch * channels, shape.vec4s(), shape.len() as u64);
+        let rows = batch * channels;
+        let length = shape.vec4s();
+        let flops = shape.len() as u64;
         t.grad(e, |t, de, add| {
             let span = row_span(t.target(), hw.div_ceil(4));
             let groups = rows.div_ceil(spans(t.target(), span));

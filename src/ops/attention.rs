@@ -76,7 +76,10 @@ impl Op for Attention {
         let AttentionSizes { t, heads, width, scale, product, grid } = self.sizes(tape, y[0]);
         let [batch, ..] = tape.shape(y[0]).as_array::<3>();
         let stats = tape.transient(Shape::f32([batch, heads, 2, t]));
-        let (q, k, v, y) = (x[0], x[1], x[2], y[0]);
+        let q = x[0];
+        let k = x[1];
+        let v = x[2];
+        let y = y[0];
         let flops = 2 * product;
         match tape.target().variant {
             KernelVariant::Subgroup => {
@@ -89,7 +92,11 @@ impl Op for Attention {
 
     fn backward(&self, tape: &mut Tape, node: &Node, dy: Tensor) {
         let AttentionSizes { t, heads, width, scale, product, grid } = self.sizes(tape, dy);
-        let (q, k, v, y, saved) = (node.inputs[0], node.inputs[1], node.inputs[2], node.outputs[0], node.saved[0]);
+        let q = node.inputs[0];
+        let k = node.inputs[1];
+        let v = node.inputs[2];
+        let y = node.outputs[0];
+        let saved = node.saved[0];
         let [batch, ..] = tape.shape(dy).as_array::<3>();
         let delta = tape.transient(Shape::f32([batch, heads, t]));
         let length = batch * heads * t;

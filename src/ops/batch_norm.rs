@@ -89,10 +89,17 @@ impl Op for BatchNormSettings {
     }
 
     fn forward(&self, t: &mut Tape, inputs: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let (x, w, b, mean, variance) = (inputs[0], inputs[1], inputs[2], inputs[3], inputs[4]);
+        let x = inputs[0];
+        let w = inputs[1];
+        let b = inputs[2];
+        let mean = inputs[3];
+        let variance = inputs[4];
         let shape = t.shape(x);
         let [batch, c, hw] = batch_channels_area(shape);
-        let (length, eps, aligned, elements) = (shape.vec4s(), self.eps, hw % 4 == 0, shape.len() as u64);
+        let length = shape.vec4s();
+        let eps = self.eps;
+        let aligned = hw % 4 == 0;
+        let elements = shape.len() as u64;
         let saved = t.transient(Shape::f32([c, 4]));
         let table = t.transient(Shape::f32([c, 4]));
         if self.training {
@@ -126,10 +133,15 @@ impl Op for BatchNormSettings {
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
-        let (x, w, b, saved) = (node.inputs[0], node.inputs[1], node.inputs[2], node.saved[0]);
+        let x = node.inputs[0];
+        let w = node.inputs[1];
+        let b = node.inputs[2];
+        let saved = node.saved[0];
         let shape = t.shape(x);
         let [batch, c, hw] = batch_channels_area(shape);
-        let (length, aligned, elements) = (shape.vec4s(), hw % 4 == 0, shape.len() as u64);
+        let length = shape.vec4s();
+        let aligned = hw % 4 == 0;
+        let elements = shape.len() as u64;
         let parts = t.transient(Shape::f32([batch, c, 2]));
         let span = row_span(t.target(), hw.div_ceil(4));
         let groups = (batch * c).div_ceil(spans(t.target(), span));
@@ -191,7 +203,9 @@ fn case(x: Shape, fill: Fill, training: bool) -> Case {
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = (x - mean) / sqrt(var + eps) w + b, over the batch",
     case: |draw: &mut Choices| {
-        let (training, batch, channels) = (!draw.flag(), draw.range(1, 6), draw.range(1, 20));
+        let training = !draw.flag();
+        let batch = draw.range(1, 6);
+        let channels = draw.range(1, 20);
         // At least eight elements per channel: with two or three the gradient nearly cancels.
         let low = 8u32.div_ceil(batch);
         let x = Shape::f32([batch, channels, draw.range(1, 8), draw.range(low, low + 12)]);

@@ -54,14 +54,19 @@ impl Op for Concat {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (length_a, length_b) = (length(t.shape(x[0])), length(t.shape(x[1])));
-        let (a, b, y, shape) = (x[0], x[1], y[0], t.shape(y[0]));
+        let a = x[0];
+        let b = x[1];
+        let shape = t.shape(y[0]);
+        let y = y[0];
         if length_a % 4 == 0 && length_b % 4 == 0 {
             let (length_a, length_b) = (length_a / 4, length_b / 4);
             let groups = grid(length_a.max(length_b), shape, 2);
             t.emit_grid(Forward { a, b, y, length_a, length_b }, groups, 0);
         } else {
             let groups = grid(length_a.max(length_b), shape, 2);
-            let (a_scalar, b_scalar, y_scalar) = (a, b, y);
+            let a_scalar = a;
+            let b_scalar = b;
+            let y_scalar = y;
             t.emit_grid(ForwardScalar { a_scalar, b_scalar, y_scalar, length_a, length_b }, groups, 0);
         }
         vec![]
@@ -107,8 +112,12 @@ impl Op for Concat {
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = a[b], then b[b], along the channels",
     case: |draw: &mut Choices| {
-        let (batch, a, b) = (draw.range(1, 4), draw.range(1, 12), draw.range(1, 12));
-        let (h, w, images) = (draw.range(1, 9), draw.range(1, 9), draw.range(0, 3) > 0);
+        let batch = draw.range(1, 4);
+        let a = draw.range(1, 12);
+        let b = draw.range(1, 12);
+        let h = draw.range(1, 9);
+        let w = draw.range(1, 9);
+        let images = draw.range(0, 3) > 0;
         let shape = |c| if images { Shape::f32([batch, c, h, w]) } else { Shape::f32([batch, c * w]) };
         Case { op: Rc::new(Concat), inputs: vec![(shape(a), Fill::Normal(1.0)), (shape(b), Fill::Normal(1.0))] }
     },

@@ -137,7 +137,9 @@ impl Op for Conv2d {
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
-        let (x, w, b) = (node.inputs[0], node.inputs[1], node.inputs[2]);
+        let x = node.inputs[0];
+        let w = node.inputs[1];
+        let b = node.inputs[2];
         let s = self.known(t, x, w);
         let subgroup = subgroup_fits(t, s);
         t.grad(x, |t, dx, add| {
@@ -216,7 +218,9 @@ impl Partial {
 
 /// Second step of the gradient of the weights, for both variants.
 fn sum_splits(t: &mut Tape, s: ConvSizes, partial: Partial, [dw, db]: [Tensor; 2], add: bool) {
-    let (splits, size_w, size_b) = (partial.splits, s.weights(), s.channels_out);
+    let splits = partial.splits;
+    let size_w = s.weights();
+    let size_b = s.channels_out;
     let kernel = conv2d_sum::Sum { partial_w: partial.w, partial_b: partial.b, dw, db, add, splits, size_w, size_b };
     t.emit_flat(kernel, size_w + size_b, u64::from(splits) * u64::from(size_w + size_b));
 }

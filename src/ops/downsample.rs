@@ -77,7 +77,9 @@ impl Op for DownsampleOp {
         let shape = Shape::f32([b, c, height / 2, width / 2]);
         let (h, w) = (height as usize, width as usize);
         vec![Array::from_fn(shape, |i| {
-            let (plane, row, column) = (i / (h / 2) / (w / 2), i / (w / 2) % (h / 2), i % (w / 2));
+            let plane = i / (h / 2) / (w / 2);
+            let row = i / (w / 2) % (h / 2);
+            let column = i % (w / 2);
             let at = |down: usize, right: usize| x[0].data[(plane * h + 2 * row + down) * w + 2 * column + right];
             (at(0, 0) + at(0, 1) + at(1, 0) + at(1, 1)) / 4.0
         })]

@@ -54,7 +54,9 @@ impl Op for DropoutOp {
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let (x, y, DropoutOp { rate, layer }) = (x[0], y[0], *self);
+        let x = x[0];
+        let y = y[0];
+        let DropoutOp { rate, layer } = *self;
         let [batch, image_size, blocks] = sizes(t.shape(x));
         let flops = t.shape(x).len() as u64;
         if image_size.is_multiple_of(4) {
@@ -109,7 +111,9 @@ pub(super) const OPERATOR: Operator = Operator {
     formula: "y = x keep / (1 - rate), keep ~ Bernoulli(1 - rate)",
     case: |draw: &mut Choices| {
         let (rate, layer) = (draw.one_of(&[0.1, 0.0, 0.5, 0.9]), draw.one_of(&[0, 1, 77, (1 << 24) - 1]));
-        let (batch, channels, width) = (draw.range(1, 5), draw.range(1, 70), draw.one_of(&[4, 1, 3, 8, 7]));
+        let batch = draw.range(1, 5);
+        let channels = draw.range(1, 70);
+        let width = draw.one_of(&[4, 1, 3, 8, 7]);
         case(DropoutOp { rate, layer }, Shape::f32([batch, channels, width]))
     },
     edge: Vec::new,

@@ -78,7 +78,9 @@ impl Op for EmbeddingOp {
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = table[index[b]]",
     case: |draw: &mut Choices| {
-        let (batch, rows, width) = (draw.range(1, 40), draw.range(1, 14), draw.range(1, 140));
+        let batch = draw.range(1, 40);
+        let rows = draw.range(1, 14);
+        let width = draw.range(1, 140);
         let index = (Shape::u32([batch]), Fill::Below(rows + 2)); // two past the end
         Case { op: Rc::new(EmbeddingOp), inputs: vec![index, (Shape::f32([rows, width]), Fill::Normal(1.0))] }
     },

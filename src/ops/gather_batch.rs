@@ -78,7 +78,9 @@ impl Op for GatherBatch {
         let (width, seed) = (self.width as usize, [step.seed_low, step.seed_high]);
         let word = |b: usize| philox([stream::FLIP, step.index, step.first_image + b as u32, 0], seed)[0];
         let images = Array::from_fn(shape, |i| {
-            let (b, row, column) = (i / each, i % each / width, i % width);
+            let b = i / each;
+            let row = i % each / width;
+            let column = i % width;
             let column = if self.flip && word(b) % 2 == 1 { width - 1 - column } else { column };
             byte(x[2].data[b] as usize * each + row * width + column) / 127.5 - 1.0
         });
@@ -109,7 +111,9 @@ fn case(op: GatherBatch, count: u32, batch: u32) -> Case {
 pub(super) const OPERATOR: Operator = Operator {
     formula: "x = pixels[image] / 127.5 - 1, y = labels[image]",
     case: |draw: &mut Choices| {
-        let (channels, height, width) = (draw.range(1, 3), draw.range(1, 9), draw.range(1, 9));
+        let channels = draw.range(1, 3);
+        let height = draw.range(1, 9);
+        let width = draw.range(1, 9);
         let op = GatherBatch { channels, height, width, flip: draw.flag() };
         case(op, draw.range(1, 40), draw.range(1, 70))
     },

@@ -49,7 +49,9 @@ impl Op for GlobalPool {
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let shape = t.shape(node.inputs[0]);
         let [b, c, h, w] = shape.as_array();
-        let (rows, hw, length) = (b * c, h * w, shape.vec4s());
+        let rows = b * c;
+        let hw = h * w;
+        let length = shape.vec4s();
         t.grad(node.inputs[0], |t, dx, add| {
             t.emit_flat(Backward { dy, dx, hw, add, rows, length }, length, shape.len() as u64);
         });
@@ -81,7 +83,9 @@ fn case(shape: [u32; 4]) -> Case {
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b, c] = mean of x[b, c]",
     case: |draw: &mut Choices| {
-        let (batch, channels, height) = (draw.range(1, 5), draw.range(1, 20), draw.range(1, 14));
+        let batch = draw.range(1, 5);
+        let channels = draw.range(1, 20);
+        let height = draw.range(1, 14);
         case([batch, channels, height, draw.one_of(&[4, 1, 3, 8, 7, 28])])
     },
     edge: Vec::new,

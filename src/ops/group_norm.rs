@@ -54,11 +54,17 @@ impl Op for GroupNorm {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let [batch, channels, hw] = batch_channels_area(t.shape(x[0]));
-        let (groups, d, eps, silu) = (self.groups, channels / self.groups, self.eps, self.silu);
+        let groups = self.groups;
+        let d = channels / self.groups;
+        let eps = self.eps;
+        let silu = self.silu;
         let blocks = batch * groups;
         let stats = t.transient(Shape::f32([batch, groups, 2]));
         let flops = self.flops(&[t.shape(x[0])]);
-        let (x, w, b, y) = (x[0], x[1], x[2], y[0]);
+        let w = x[1];
+        let b = x[2];
+        let x = x[0];
+        let y = y[0];
         let span = channel_span(t.target(), d, hw.div_ceil(4));
         if hw % 4 == 0 {
             let kernel = Forward { x, w, b, y, stats, norm_groups: groups, d, cells: hw / 4, eps, silu, span, blocks };
@@ -71,9 +77,14 @@ impl Op for GroupNorm {
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
-        let (x, w, b, saved) = (node.inputs[0], node.inputs[1], node.inputs[2], node.saved[0]);
+        let x = node.inputs[0];
+        let w = node.inputs[1];
+        let b = node.inputs[2];
+        let saved = node.saved[0];
         let [batch, channels, hw] = batch_channels_area(t.shape(x));
-        let (groups, d, silu) = (self.groups, channels / self.groups, self.silu);
+        let groups = self.groups;
+        let d = channels / self.groups;
+        let silu = self.silu;
         let blocks = batch * groups;
         let sums = t.transient(Shape::f32([batch, channels, 2]));
         let flops = 30 * t.shape(x).len() as u64;
@@ -131,7 +142,9 @@ pub(super) const OPERATOR: Operator = Operator {
     formula: "y = act((x - mean) / sqrt(var + eps) w + b), over groups of channels",
     case: |draw: &mut Choices| {
         let silu = draw.flag();
-        let (batch, groups, per_group) = (draw.range(1, 3), draw.range(1, 4), draw.range(1, 9));
+        let batch = draw.range(1, 3);
+        let groups = draw.range(1, 4);
+        let per_group = draw.range(1, 9);
         let channels = groups * per_group;
         // At least eight elements per group: with two or three the gradient nearly cancels.
         let low = 8u32.div_ceil(per_group);

@@ -53,7 +53,10 @@ impl Op for Guidance {
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let shape = t.shape(y[0]);
         let (batch, length) = (shape.dims()[0], shape.len() as u32);
-        let (model, m, rescale, flops) = (x[0], y[0], self.rescale, self.flops(&[t.shape(x[0])]));
+        let model = x[0];
+        let m = y[0];
+        let rescale = self.rescale;
+        let flops = self.flops(&[t.shape(x[0])]);
         if rescale == 0.0 {
             t.emit_flat(Forward { model, m, length }, length, flops);
         } else {
@@ -109,7 +112,9 @@ pub(super) const OPERATOR: Operator = Operator {
         let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Normal(0.01), Fill::Uniform(15.0, 17.0)]);
         // A single element has no standard deviation. Otherwise at least eight: the differences of
         // two or three may nearly cancel.
-        let (batch, channels, height) = (2 * draw.range(1, 5), draw.range(1, 3), draw.range(1, 19));
+        let batch = 2 * draw.range(1, 5);
+        let channels = draw.range(1, 3);
+        let height = draw.range(1, 19);
         let low = 8u32.div_ceil(channels * height);
         let width = draw.range(low, low + 12);
         let single = draw.range(0, 3) == 3;

@@ -15,7 +15,8 @@
 //! let losses = t.named("losses", Shape::f32([64]));
 //! let timesteps = t.named("timesteps", Shape::u32([64]));
 //! let history = t.named("history", Shape::f32([1000, HISTORY_LENGTH]));
-//! let [count, weights, cdf] = ["count", "weights", "cdf"].map(|name| t.named(name, Shape::f32([1000])));
+//! let names = ["count", "weights", "cdf"];
+//! let [count, weights, cdf] = names.map(|name| t.named(name, Shape::f32([1000])));
 //! importance_sampling(t, losses, timesteps, ImportanceState { history, count, weights, cdf });
 //! assert_eq!(t.calls().last().unwrap().dispatch.entry.label, "importance_sampling.forward");
 //! ```

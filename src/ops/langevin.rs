@@ -102,7 +102,9 @@ pub(super) const OPERATOR: Operator = Operator {
     formula: "x = x + d g + sqrt(2 d) z, d = c5 (|z| / |g|)², g = c4 (c2 x + c3 m)",
     case: |draw: &mut Choices| {
         // At least eight elements per image: if they nearly cancel, the score has no correct digit.
-        let (batch, channels, height) = (draw.range(1, 5), draw.range(1, 3), draw.range(1, 19));
+        let batch = draw.range(1, 5);
+        let channels = draw.range(1, 3);
+        let height = draw.range(1, 19);
         let low = 8u32.div_ceil(channels * height);
         let width = draw.range(low, low + 8);
         // A table of zeros gives a score of zero.

@@ -51,7 +51,9 @@ impl Op for LinearOp {
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
-        let (x, w, b) = (node.inputs[0], node.inputs[1], node.inputs[2]);
+        let x = node.inputs[0];
+        let w = node.inputs[1];
+        let b = node.inputs[2];
         t.grad(x, |t, dx, add| product(t, Plain(dy), Plain(w), None, Destination { tensor: dx, add }));
         t.grad(w, |t, dw, add| product(t, Transposed(dy), Plain(x), None, Destination { tensor: dw, add }));
         let [batch, channels] = t.shape(dy).as_array();

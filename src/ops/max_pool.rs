@@ -68,7 +68,9 @@ impl Op for MaxPool {
                 t.emit_flat(Backward { x, dy, dx, width, add, length }, length, flops);
             } else {
                 let length = batch * channels * height.div_ceil(2) * width.div_ceil(2);
-                let (x_scalar, dy_scalar, dx_scalar) = (x, dy, dx);
+                let x_scalar = x;
+                let dy_scalar = dy;
+                let dx_scalar = dx;
                 let kernel = BackwardScalar { x_scalar, dy_scalar, dx_scalar, width, height, add, length };
                 t.emit_flat(kernel, length, flops);
             }
@@ -80,7 +82,9 @@ impl Op for MaxPool {
         let shape = Shape::f32([b, c, height / 2, width / 2]);
         let (h, w) = (height as usize, width as usize);
         vec![Array::from_fn(shape, |i| {
-            let (plane, row, column) = (i / (h / 2) / (w / 2), i / (w / 2) % (h / 2), i % (w / 2));
+            let plane = i / (h / 2) / (w / 2);
+            let row = i / (w / 2) % (h / 2);
+            let column = i % (w / 2);
             let at = |down: usize, right: usize| x[0].data[(plane * h + 2 * row + down) * w + 2 * column + right];
             at(0, 0).max(at(0, 1)).max(at(1, 0)).max(at(1, 1))
         })]

@@ -58,7 +58,9 @@ impl Op for Mse {
     }
 
     fn forward(&self, t: &mut Tape, inputs: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let (x, targets, loss) = (inputs[0], inputs[1], y[0]);
+        let x = inputs[0];
+        let targets = inputs[1];
+        let loss = y[0];
         let batch = t.shape(loss).len() as u32;
         let length = t.shape(x).len() as u32;
         let image_size = length / batch;

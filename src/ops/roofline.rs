@@ -91,8 +91,8 @@ pub fn measure_peaks(ctx: &Context) -> Result<Peaks> {
     Ok(Peaks { flops: measure_flops(ctx)?, bytes })
 }
 
-/// Measures the peak FLOP/s of a device, as [`measure_peaks`] does, in well under a second. `None` if
-/// the device has no time stamps.
+/// Measures the peak FLOP/s of a device, as [`measure_peaks`] does, in well under a second. `None`
+/// if the device has no time stamps.
 ///
 /// # Errors
 /// A device that was lost.

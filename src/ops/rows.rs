@@ -29,8 +29,8 @@ pub(super) fn channel_span(target: Target, channels: u32, cells: u32) -> u32 {
     (0..=lanes.ilog2()).map(|i| 1 << i).min_by_key(rounds).unwrap_or(lanes)
 }
 
-/// Groups of four rows in the tile of a subgroup: as many as registers hold, or half as many if that
-/// leaves clearly fewer rows empty. Few different values, because each is compiled separately.
+/// Groups of four rows in the tile of a subgroup: as many as registers hold, or half as many if
+/// that leaves clearly fewer rows empty. Few different values, because each is compiled separately.
 pub(super) fn row_groups(rows: u32, lanes: u32) -> u32 {
     let needed = rows.div_ceil(4);
     let most = lanes.min(8);

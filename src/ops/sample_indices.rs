@@ -103,7 +103,9 @@ impl Op for SampleIndices {
     }
 
     fn forward(&self, t: &mut Tape, _: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let (y, batch, count) = (y[0], self.batch, self.count);
+        let y = y[0];
+        let batch = self.batch;
+        let count = self.count;
         match self.order {
             IndexOrder::Permuted => t.emit_flat(Forward { y, batch, count }, batch, 0),
             IndexOrder::Consecutive { first } => t.emit_flat(Consecutive { y, batch, count, first }, batch, 0),

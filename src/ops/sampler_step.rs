@@ -101,7 +101,9 @@ impl Op for SamplerStepOp {
         let batch = shape.dims()[0];
         let image_size = shape.len() as u32 / batch;
         let clip = self.clip.min(f32::MAX); // WGSL has no infinities
-        let (x, model, table) = (inputs[0], inputs[1], inputs[2]);
+        let x = inputs[0];
+        let model = inputs[1];
+        let table = inputs[2];
         let (invocations, flops) = (batch * image_size.div_ceil(4), self.flops(&[shape]));
         match self.kind {
             Kind::Plain => t.emit_flat(Forward { x, model, table, image_size, clip, batch }, invocations, flops),

@@ -51,7 +51,9 @@ impl Op for ScaleShift {
         let (x, e) = (node.inputs[0], node.inputs[1]);
         let shape = t.shape(x);
         let [batch, c, hw] = batch_channels_area(shape);
-        let (rows, length, elements) = (batch * c, shape.vec4s(), shape.len() as u64);
+        let rows = batch * c;
+        let length = shape.vec4s();
+        let elements = shape.len() as u64;
         let aligned = hw % 4 == 0;
         t.grad(e, |t, de, add| {
             let span = row_span(t.target(), hw.div_ceil(4));

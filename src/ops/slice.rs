@@ -64,7 +64,9 @@ impl Op for Slice {
             [x] if x.dims().len() >= 2 && x.dtype == Dtype::F32 => {
                 let end = self.from.checked_add(self.count);
                 if self.count == 0 || end.is_none_or(|end| end > x.dims()[1]) {
-                    let (from, count, channels) = (self.from, self.count, x.dims()[1]);
+                    let from = self.from;
+                    let count = self.count;
+                    let channels = x.dims()[1];
                     return Err(format!("takes channels {from} .. {from} + {count}, but there are {channels}"));
                 }
                 let mut dims = x.dims().to_vec();
@@ -76,7 +78,9 @@ impl Op for Slice {
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let (x, y, shape) = (x[0], y[0], t.shape(x[0]));
+        let y = y[0];
+        let shape = t.shape(x[0]);
+        let x = x[0];
         let piece = self.piece(shape);
         if let Some(Piece { first, length, image_length }) = piece.in_vectors() {
             t.emit_grid(Forward { x, y, first, length, image_length }, grid(length, shape), 0);
@@ -128,7 +132,9 @@ fn case(from: u32, count: u32, shape: Shape) -> Case {
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y[b] = channels from .. from + count of x[b]",
     case: |draw: &mut Choices| {
-        let (from, count, rest) = (draw.range(0, 6), draw.range(1, 12), draw.range(0, 6));
+        let from = draw.range(0, 6);
+        let count = draw.range(1, 12);
+        let rest = draw.range(0, 6);
         let (batch, channels) = (draw.range(1, 4), from + count + rest);
         let (height, width) = (draw.range(1, 9), draw.one_of(&[4, 1, 3, 8, 7]));
         if draw.range(0, 3) > 0 {

@@ -61,7 +61,9 @@ impl Op for Timesteps {
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let (y, batch, timesteps) = (y[0], self.batch, self.timesteps);
+        let y = y[0];
+        let batch = self.batch;
+        let timesteps = self.timesteps;
         match *x {
             [list] if t.shape(list).dtype == Dtype::U32 => t.emit_flat(Scheduled { list, y, batch }, batch, 0),
             [cdf] => t.emit_flat(Weighted { cdf, y, batch, timesteps }, batch, 0),

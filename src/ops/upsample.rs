@@ -63,7 +63,9 @@ impl Op for Upsample {
         let [b, c, h, w] = x[0].shape.as_array::<4>().map(|n| n as usize);
         let shape = Shape::f32([b, c, 2 * h, 2 * w].map(|n| n as u32));
         vec![Array::from_fn(shape, |i| {
-            let (plane, row, column) = (i / (4 * h * w), i / (2 * w) % (2 * h), i % (2 * w));
+            let plane = i / (4 * h * w);
+            let row = i / (2 * w) % (2 * h);
+            let column = i % (2 * w);
             x[0].data[(plane * h + row / 2) * w + column / 2]
         })]
     }

@@ -8,9 +8,14 @@ use crate::ops::rows::row_groups;
 use crate::tape::{Shape, Tape, Tensor};
 
 pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], y: Tensor) {
-    let (source, w, b) = (x[0], x[1], x[2]);
+    let source = x[0];
+    let w = x[1];
+    let b = x[2];
     let groups = row_groups(s.channels_out, t.target().lanes());
-    let (inputs, outputs, taps, tile) = (s.channels_in, s.channels_out, s.kernel * s.kernel, 4 * groups);
+    let inputs = s.channels_in;
+    let outputs = s.channels_out;
+    let taps = s.kernel * s.kernel;
+    let tile = 4 * groups;
     let (packed, size) = packed(t, outputs, inputs, taps, tile);
     t.emit_flat(conv2d_pack::PackForward { w, b, packed, outputs, inputs, taps, tile }, size, 0);
     convolve(t, s, [source, packed], Destination::store(y), groups);
@@ -18,7 +23,10 @@ pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], y: Tensor) {
 
 pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, dx: Destination) {
     let groups = row_groups(s.channels_in, t.target().lanes());
-    let (inputs, outputs, taps, tile) = (s.channels_out, s.channels_in, s.kernel * s.kernel, 4 * groups);
+    let inputs = s.channels_out;
+    let outputs = s.channels_in;
+    let taps = s.kernel * s.kernel;
+    let tile = 4 * groups;
     let (weights, size) = packed(t, outputs, inputs, taps, tile);
     t.emit_flat(conv2d_pack::PackBackward { w, packed: weights, outputs, inputs, taps, tile }, size, 0);
     let depth = outputs.div_ceil(tile);
@@ -64,8 +72,14 @@ fn convolve(t: &mut Tape, s: ConvSizes, operands: [Tensor; 2], destination: Dest
     let Destination { tensor: result, add } = destination;
     let lanes = t.target().lanes();
     let depth = s.channels_out.div_ceil(4 * groups);
-    let (batch, channels_source, channels_result) = (s.batch, s.channels_in, s.channels_out);
-    let (height_source, width_source, height, width, pad) = (s.height_in, s.width_in, s.height, s.width, s.pad);
+    let batch = s.batch;
+    let channels_source = s.channels_in;
+    let channels_result = s.channels_out;
+    let height_source = s.height_in;
+    let width_source = s.width_in;
+    let height = s.height;
+    let width = s.width;
+    let pad = s.pad;
     if s.kernel == 1 {
         let pixels = height * width;
         let (channels_in, channels_out) = (channels_source, channels_result);
@@ -139,7 +153,9 @@ pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, x: Tensor, dy: Tensor)
     let splits = 64u32.div_ceil(across * down).clamp(1, s.batch);
     let partial = Partial::new(t, s, splits);
     let (partial_w, partial_b) = (partial.w, partial.b);
-    let (batch, channels_in, channels_out) = (s.batch, s.channels_in, s.channels_out);
+    let batch = s.batch;
+    let channels_in = s.channels_in;
+    let channels_out = s.channels_out;
     let size = [across, down, splits];
     if s.kernel == 1 {
         let pixels = s.height * s.width;

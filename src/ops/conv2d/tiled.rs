@@ -11,7 +11,9 @@ fn tile_rows(channels: u32) -> u32 {
 }
 
 pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], result: Tensor) {
-    let (source, w, b) = (x[0], x[1], x[2]);
+    let source = x[0];
+    let w = x[1];
+    let b = x[2];
     let tile_m = tile_rows(s.channels_out);
     let tile_n = conv2d::TILE_ELEMENTS / tile_m;
     let groups = grid((s.batch * s.height * s.width).div_ceil(tile_n), s.channels_out.div_ceil(tile_m));
