@@ -3,7 +3,7 @@
 //! test images.
 
 use super::context::EvalContext;
-use super::progress::ProgressBar;
+use super::progress::Phase;
 use crate::data::Dataset;
 use crate::metrics::feature_extractor::FeatureProgram;
 use crate::metrics::proportion::Proportion;
@@ -20,7 +20,7 @@ pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, samples: 
     let steps = context.options.cas_steps;
     let test = &context.target.test;
     let folder = &context.folder.join("classifier");
-    let bar = ProgressBar::new(&format!("training a classifier on the samples for {steps} steps"));
+    let bar = Phase::new(&format!("training a classifier on the samples for {steps} steps"));
     let settings = Settings {
         preset: Some("classifier".into()),
         size: Some(Size::Tiny),

@@ -1,6 +1,6 @@
 //! Cache of a data set's features on the disk. They are the same for every evaluated model.
 
-use super::progress::ProgressBar;
+use super::progress::Phase;
 use crate::data::Dataset;
 use crate::files::write_atomically;
 use crate::gpu::Context;
@@ -37,11 +37,8 @@ impl FeatureCache<'_> {
         if path.is_file() {
             return read(&path, self.extractor.width(), data.count);
         }
-        let bar = ProgressBar::new(&format!(
-            "computing features of {} {split} images, cached in {}",
-            data.count,
-            path.display()
-        ));
+        let bar =
+            Phase::new(&format!("computing features of {} {split} images, cached in {}", data.count, path.display()));
         let features = self.program.run(ctx, &data.images, &mut |count| {
             bar.set(count as f64 / data.count as f64);
             Ok(())

@@ -2,7 +2,7 @@
 
 use super::context::EvalContext;
 use super::evaluation::SplitLikelihood;
-use super::progress::ProgressBar;
+use super::progress::Phase;
 use super::samples::WEIGHTS;
 use super::target::ImageSource;
 use crate::Result;
@@ -42,7 +42,7 @@ pub(super) fn likelihoods(context: &mut EvalContext<'_>) -> Result<Vec<SplitLike
         let rows = subset(data.count, count, [SUBSET, 0], 0);
         let bytes: Vec<u8> = rows.iter().flat_map(|&row| data.image(row)).copied().collect();
         let labels: Vec<u32> = rows.iter().map(|&row| data.labels[row]).collect();
-        let bar = ProgressBar::new(&format!("measuring bits per dimension of {count} {split} images"));
+        let bar = Phase::new(&format!("measuring bits per dimension of {count} {split} images"));
         let images = LabeledImages { bytes: &bytes, labels: &labels };
         let BitsPerDimension { method, images, total, parts } = measure(images, &mut |done| {
             bar.set(done);

@@ -2,23 +2,23 @@
 
 use crate::output::progress::{self, progress_bar};
 
-/// The progress bar of one operation. It disappears when it is dropped.
-pub(super) struct ProgressBar {
+/// A phase of the evaluation with its progress bar, which disappears when the phase is dropped.
+pub(super) struct Phase {
     bar: progress::ProgressBar,
 }
 
 /// Resolution of the bar.
 const STEPS: f64 = 1000.0;
 
-impl ProgressBar {
-    /// Starts an operation, described by `message`.
-    pub fn new(message: &str) -> ProgressBar {
+impl Phase {
+    /// Starts a phase, described by `message`.
+    pub fn new(message: &str) -> Phase {
         let bar = progress_bar(STEPS as u64, "{bar:30} {percent:>3} %  {eta_precise} left  {msg}");
         bar.set_message(message.to_string());
         if bar.is_hidden() {
             eprintln!("{message}");
         }
-        ProgressBar { bar }
+        Phase { bar }
     }
 
     /// Sets the finished share, from 0 to 1.
@@ -27,7 +27,7 @@ impl ProgressBar {
     }
 }
 
-impl Drop for ProgressBar {
+impl Drop for Phase {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

@@ -5,7 +5,7 @@ use super::evaluation::{ClassMetrics, Cost, Evaluation, ExtractorInfo, SamplingI
 use super::feature_cache::FeatureCache;
 use super::memorization::{SampleSet, memorization};
 use super::options::{EvalOptions, SweepSpec};
-use super::progress::ProgressBar;
+use super::progress::Phase;
 use super::quality::Reference;
 use super::samples::{SampleSpec, Samples, sample, write_weights};
 use super::target::{EvalTarget, ImageSource};
@@ -150,7 +150,7 @@ impl EvaluationRun<'_> {
         let classes = self.classes(&samples, &features, main)?;
         let likelihood = likelihoods::likelihoods(&mut self.context)?;
         let (memorization, closest) = {
-            let _bar = ProgressBar::new("searching the nearest training images");
+            let _bar = Phase::new("searching the nearest training images");
             let set = SampleSet { bytes: &samples.bytes, features: &features };
             memorization(set, &self.reference, target, options.nearest_count as usize)
         };
@@ -174,7 +174,7 @@ impl EvaluationRun<'_> {
     }
 
     fn features(&self, bytes: &[u8]) -> Result<Features> {
-        let bar = ProgressBar::new("computing features of the samples");
+        let bar = Phase::new("computing features of the samples");
         let count = bytes.len() / self.context.target.train.pixels();
         self.extractor.run(&self.context.ctx, bytes, &mut |done| {
             bar.set(done as f64 / count as f64);

@@ -1,7 +1,7 @@
 //! The images that are evaluated: sampled from a model, or read from a file.
 
 use super::context::EvalContext;
-use super::progress::ProgressBar;
+use super::progress::Phase;
 use super::sample_cache::{SampleCache, cache_name};
 use super::target::{EvalTarget, ImageSource};
 use crate::diffusion::autoencoder::Decoder;
@@ -59,7 +59,7 @@ pub(super) fn write_weights(ctx: &mut Context, target: &EvalTarget) -> Result<()
 pub(super) fn sample(context: &EvalContext<'_>, spec: SampleSpec<'_>) -> Result<Samples> {
     let target = context.target;
     let options = context.options;
-    let bar = ProgressBar::new(&describe(context, spec));
+    let bar = Phase::new(&describe(context, spec));
     let mut ctx = context.ctx.fork();
     write_weights(&mut ctx, target)?;
     match &target.source {
@@ -100,7 +100,7 @@ struct DenoiserSampling<'a> {
 }
 
 impl DenoiserSampling<'_> {
-    fn run(&self, ctx: &mut Context, bar: &ProgressBar) -> Result<Samples> {
+    fn run(&self, ctx: &mut Context, bar: &Phase) -> Result<Samples> {
         let target = self.context.target;
         let options = self.context.options;
         let padding = target.padding;

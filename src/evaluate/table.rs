@@ -148,11 +148,11 @@ fn estimate(estimate: &Estimate) -> String {
 fn distances(nearest: &NearestDistances) -> String {
     let NearestDistances { samples, test, near_duplicates } = nearest;
     format!(
-        "median {:.3}, of test images {:.3}; near duplicates (at most {:.3}, the 1st percentile of test images) {}",
+        "median {:.3}, test images {:.3}; {} near duplicates, at most {:.3} away",
         samples.median,
         test.median,
-        test.percentile_1,
-        percent(near_duplicates)
+        percent(near_duplicates),
+        test.percentile_1
     )
 }
 
