@@ -8,7 +8,7 @@ use degrain::data::Dataset;
 use degrain::gpu::Context;
 use degrain::nn::layers::Conv;
 use degrain::nn::{Model, Parameters, Weights};
-use degrain::ops::{ema, random_timesteps, weighted_mse};
+use degrain::ops::{affine, ema, random_timesteps, weighted_mse};
 use degrain::tape::{Shape, Tape};
 use degrain::train::{Batch, LogEntry, Loss, Objective, Outcome, Settings, Size, Tables, Trainer, ValidationMetric};
 use serde_json::Value;
@@ -85,7 +85,9 @@ impl Objective for Copy {
         let weight = t.named(WEIGHTS, Shape::f32([1]));
         let loss = weighted_mse(t, output, batch.images, weight, time);
         if !weights.training() {
-            t.keep(loss, LOSSES);
+            // The validation keeps the loss itself.
+            let copy = affine(t, loss, 1.0, 0.0);
+            t.keep(copy, LOSSES);
         }
         Loss { loss, time, weights: None }
     }
