@@ -55,7 +55,7 @@ impl<'a> RunLog<'a> {
         flops: u64,
         on_entry: &'a mut dyn FnMut(&LogEntry),
     ) -> Result<RunLog<'a>> {
-        let bar = progress_bar(u64::from(config.steps), "{bar:30} {pos}/{len} steps  {msg}");
+        let bar = progress_bar(u64::from(config.steps), "{bar:20} {pos}/{len} steps  {msg}");
         bar.set_position(u64::from(start.step));
         bar.set_message("the first step takes longest");
         let mut lines = JsonLines::open(&folder.join("log.jsonl"))?;
@@ -165,7 +165,8 @@ enum Peak {
     Measured(f64),
 }
 
-/// What the progress line says. All speeds count training only.
+/// The progress line. All speeds count training only. Terminals cut long lines, so the most important
+/// numbers come first.
 struct Status {
     steps: u32,
     batch: u32,
@@ -219,10 +220,13 @@ impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut parts: Vec<String> = vec![];
         parts.extend(self.loss.map(|loss| format!("loss {loss:.4}")));
+        parts.extend(self.images_per_second().map(|images| format!("{images:.1} images/s")));
+        if let Some(time) = self.throughput.time_for(self.steps.saturating_sub(self.step)) {
+            parts.push(format!("{} left", clock(Duration::from_secs(time.as_secs()))));
+        }
         parts.extend(self.validation.map(|loss| format!("validation {loss:.4}")));
         parts.extend(self.bound.map(|bound| format!("{bound:.3} bits/dim")));
         parts.extend(self.frechet_distance.map(|distance| format!("FD {distance:.2}")));
-        parts.extend(self.images_per_second().map(|images| format!("{images:.1} images/s")));
         if let Some(steps) = self.throughput.steps_per_second() {
             let speed = steps * self.flops as f64;
             let share = match self.peak {
@@ -230,9 +234,6 @@ impl std::fmt::Display for Status {
                 Peak::Unknown | Peak::Unmeasurable => String::new(),
             };
             parts.push(format!("{}{share}", scaled(speed, "FLOP/s")));
-        }
-        if let Some(time) = self.throughput.time_for(self.steps.saturating_sub(self.step)) {
-            parts.push(format!("{} left", clock(Duration::from_secs(time.as_secs()))));
         }
         f.write_str(&parts.join("  "))
     }
@@ -277,7 +278,7 @@ mod tests {
         assert_eq!(status.to_string(), "", "nothing is known before the first step");
         status.throughput.read(7.0, 30);
         status.add(&step(30, 0.5));
-        assert_eq!(status.to_string(), "loss 0.5000  160.0 images/s  15.0 GFLOP/s (25 % of peak)  00:00:14 left");
+        assert_eq!(status.to_string(), "loss 0.5000  160.0 images/s  00:00:14 left  15.0 GFLOP/s (25 % of peak)");
         status.add(&step(31, 1.5));
         status.peak = Peak::Unmeasurable;
         let seconds = RunSeconds::default();
@@ -285,7 +286,7 @@ mod tests {
         status.add(&LogEntry::Validation { step: 30, seconds, validation_loss, validation_by_quarter, metric });
         status.add(&LogEntry::Evaluation { step: 30, seconds, bound: Some(3.5), frechet_distance: Some(12.0) });
         let line =
-            "loss 0.5200  validation 0.2500  3.500 bits/dim  FD 12.00  160.0 images/s  15.0 GFLOP/s  00:00:14 left";
+            "loss 0.5200  160.0 images/s  00:00:14 left  validation 0.2500  3.500 bits/dim  FD 12.00  15.0 GFLOP/s";
         assert_eq!(status.to_string(), line);
     }
 }
