@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_of_another_known_set_are_refused() {
+    fn idx_refuses_labels_of_another_known_data_set() {
         let mnist_images = known::find("ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db");
         let mnist_labels = known::find("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5");
         let mnist_test_labels = known::find("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2");

@@ -204,7 +204,7 @@ fn seconds_of_a_resumed_run_continue() {
 
 /// An existing run is not overwritten, and a run without a checkpoint is not resumed.
 #[test]
-fn runs_are_resumed_only_if_asked_and_there() {
+fn resume_needs_a_run_and_a_request() {
     let ctx = context();
     let folder = TempDir::new().unwrap();
     let trainer = || Trainer::with_objective(&ctx, settings(folder.path()), images(), Copy::new());

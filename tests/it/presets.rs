@@ -56,7 +56,7 @@ fn checkpoint(run: &Path, step: u32) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn every_preset_resolves_for_every_size() {
+fn presets_resolve_for_every_size() {
     for &preset in presets::NAMES {
         for (size, name) in [(Size::Tiny, "tiny"), (Size::Small, "small"), (Size::Base, "base")] {
             let asked = Settings { preset: Some(preset.into()), size: Some(size), ..Settings::default() };
@@ -125,7 +125,7 @@ presets! {
 /// Streamed images are the ones that would have been chosen on the device, over the ends of chunks
 /// and epochs.
 #[test]
-fn streaming_changes_nothing() {
+fn streaming_gives_the_same_images_as_storage_on_the_device() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let run = |name: &str, storage, stop| {
         let out = folder.path().join(name);
@@ -151,7 +151,7 @@ fn streaming_changes_nothing() {
 
 /// A classifier pulls samples to its class: its log-probability of the class rises with the scale.
 #[test]
-fn a_classifier_guides() {
+fn classifier_guidance_raises_the_probability_of_the_class() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let [model, judge] = ["model", "judge"].map(|name| folder.path().join(name));
     train(&ctx, Settings { unconditional: Some(true), ..small("guided", &model) }, false, Some(3));
@@ -217,7 +217,7 @@ fn log_probability(
 
 /// What EDM takes from the data.
 #[test]
-fn edm_measures_its_data() {
+fn edm_takes_sigma_data_from_the_data_set() {
     let ctx = context();
     let folder = TempDir::new().unwrap();
     let trainer = Trainer::new(&ctx, small("edm", folder.path())).unwrap();

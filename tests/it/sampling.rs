@@ -106,7 +106,7 @@ fn ddpm5() {
 
 /// Image k of a seed, with noise at the start and in each step, guided.
 #[test]
-fn a_sample_does_not_depend_on_its_batch() {
+fn sample_does_not_depend_on_its_batch() {
     const COUNT: u32 = 64;
     let ctx = context();
     let pipeline = Pipeline::read(&path("unet_class")).unwrap();

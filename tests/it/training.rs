@@ -106,7 +106,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 /// On the real MNIST; and what such a run leaves in its folder.
 #[test]
-fn fifty_steps_lower_the_loss() {
+fn training_lowers_the_loss_in_fifty_steps() {
     let (ctx, run) = (context(), TempDir::new().unwrap());
     let run = run.path();
     let leftover = run.join(".checkpoint-30.partial/unet");
@@ -180,7 +180,7 @@ fn fifty_steps_lower_the_loss() {
 }
 
 #[test]
-fn a_run_repeats_itself_bit_for_bit() {
+fn training_with_equal_seeds_is_equal_bit_for_bit() {
     let ctx = context();
     let run = |seed| {
         let folder = TempDir::new().unwrap();
@@ -198,7 +198,7 @@ fn a_run_repeats_itself_bit_for_bit() {
 /// A run that was paused, and one that was killed after the pause and left half of a line and half
 /// of a checkpoint.
 #[test]
-fn a_resumed_run_goes_on_bit_for_bit() {
+fn resume_continues_bit_for_bit() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let [whole, paused] = ["whole", "paused"].map(|name| folder.path().join(name));
     // Past the end of an epoch: another permutation follows.
@@ -232,7 +232,7 @@ fn a_resumed_run_goes_on_bit_for_bit() {
 
 /// As by Ctrl-C.
 #[test]
-fn an_interrupted_run_saves_and_can_go_on() {
+fn interrupt_saves_the_run_and_resume_continues_it() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let (run, interrupted) = (folder.path(), AtomicBool::new(false));
     let (outcome, _) = std::thread::scope(|scope| {
@@ -257,7 +257,7 @@ fn an_interrupted_run_saves_and_can_go_on() {
 }
 
 #[test]
-fn numbers_out_of_range_stop_the_run() {
+fn training_stops_if_the_gradient_is_not_finite() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let run = folder.path();
     let wild = |out: &Path| Settings { lr: Some(1e30), warmup: Some(0), ..small(out, 40) };
@@ -302,7 +302,7 @@ fn numbers_out_of_range_stop_the_run() {
 }
 
 #[test]
-fn a_checkpoint_of_another_model_is_not_resumed() {
+fn resume_refuses_a_checkpoint_of_another_model() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let run = folder.path();
     train(&ctx, small(run, 40), false, Some(1));

@@ -35,7 +35,7 @@ fn led(name: SamplerName, process: &dyn Process, steps: u32, deviations: f64) ->
 }
 
 #[test]
-fn orders_of_convergence() {
+fn samplers_have_their_order_of_convergence() {
     let (vp, sub_vp, ve) = (Vp::default(), SubVp::default(), Ve::default());
     let (edm, flow) = (Edm::default(), Flow::default());
     let everywhere: [&dyn Process; 5] = [&vp, &sub_vp, &ve, &edm, &flow];

@@ -29,7 +29,7 @@ fn solved(
 }
 
 #[test]
-fn solutions_in_closed_form() {
+fn ode_solver_matches_closed_forms() {
     for tolerance in [1e-3, 1e-5, 1e-8, 1e-11] {
         let near = |solution: Solution, expected: &[f64]| {
             for (found, expected) in solution.x.iter().zip(expected) {
@@ -52,7 +52,7 @@ fn solutions_in_closed_form() {
 }
 
 #[test]
-fn the_order_is_five() {
+fn ode_solver_has_order_five() {
     // At order p, the evaluations grow with the tolerance to the power -1/p: by 10 for 1e-5.
     let turn = |_: f64, x: &[f64]| vec![x[1], -x[0]];
     let [few, many] = [1e-6, 1e-11].map(|tolerance| {
@@ -65,7 +65,7 @@ fn the_order_is_five() {
 }
 
 #[test]
-fn each_row_is_held_to_the_tolerance() {
+fn ode_solver_keeps_each_row_within_the_tolerance() {
     // One image among a hundred turns; the mean over all hides its error, so that alone it is solved with more care.
     let turn = |_: f64, x: &[f64]| {
         let mut slope = vec![0.0; x.len()];
@@ -84,7 +84,7 @@ fn each_row_is_held_to_the_tolerance() {
 }
 
 #[test]
-fn the_flow_of_a_mixture() {
+fn ode_solver_follows_the_flow_of_a_mixture() {
     for process in processes().into_iter().filter(|process| process.schedule().is_none()) {
         let scale = process.prior_std();
         let start: Vec<f64> = (-8..=8).map(|k| scale * 0.25 * f64::from(k)).collect();
@@ -107,7 +107,7 @@ fn the_flow_of_a_mixture() {
 }
 
 #[test]
-fn progress_is_told_of_and_can_stop_it() {
+fn ode_solver_reports_progress_and_can_be_stopped() {
     let mut told = Vec::new();
     let mut decay = |_: f64, x: &[f64]| Ok(x.iter().map(|x| -x).collect());
     let mut tell = |t: f64| {
@@ -125,7 +125,7 @@ fn progress_is_told_of_and_can_stop_it() {
 }
 
 #[test]
-fn running_out_of_steps_is_said() {
+fn ode_solver_reports_that_it_has_no_steps_left() {
     let few = Settings { most_evaluations: 100, ..settings(1e-10, 1) };
     let turn = |_: f64, x: &[f64]| vec![x[1], -x[0]];
     let problem = refusal(solved(turn, [0.0, 100.0], &[0.0, 1.0], few));
@@ -144,7 +144,7 @@ fn running_out_of_steps_is_said() {
 }
 
 #[test]
-fn lengths_that_do_not_fit_are_a_programmers_error() {
+fn ode_solver_panics_if_lengths_differ() {
     let of = |rows: usize, answer: usize| {
         std::panic::catch_unwind(move || {
             let _ = solved(|_, _| vec![0.0; answer], [0.0, 1.0], &[0.0; 4], settings(1e-5, rows));

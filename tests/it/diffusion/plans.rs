@@ -34,7 +34,7 @@ fn with_variance(mut row: [f32; 12], v: f64) -> [f32; 12] {
 }
 
 #[test]
-fn steps_are_those_of_diffusers() {
+fn sampler_steps_match_diffusers() {
     let bytes = std::fs::read(goldens().join("steps.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let [x, m, z] = ["sample", "model_output", "noise"].map(|name| tensor(&file, name));
@@ -85,7 +85,7 @@ fn steps_are_those_of_diffusers() {
 }
 
 #[test]
-fn a_learned_variance_lies_between_the_two_fixed_ones() {
+fn learned_variance_is_between_the_fixed_ones() {
     let of = |variance| {
         let options = SamplerOptions { variance_type: Some(variance), ..SamplerOptions::default() };
         plan(SamplerName::Ddpm, options, Spacing::Leading, 50).table
@@ -111,7 +111,7 @@ fn plan(
 }
 
 #[test]
-fn noise_is_drawn_where_it_should_be() {
+fn sampling_plans_add_noise_in_the_right_steps() {
     let large = SamplerOptions { variance_type: Some(Variance::FixedLarge), ..SamplerOptions::default() };
     for options in [SamplerOptions::default(), large] {
         let ddpm = plan(SamplerName::Ddpm, options, Spacing::Leading, 1000);
@@ -146,7 +146,7 @@ fn ddim_with_eta_1_is_ddpm() {
 }
 
 #[test]
-fn settings_that_do_not_fit_are_refused() {
+fn sampling_plans_refuse_invalid_settings() {
     let eta = |eta| SamplerOptions { eta: Some(eta), ..SamplerOptions::default() };
     for value in [-0.1, 1.1, f64::NAN] {
         assert!(refusal(SamplerName::Ddim.build(&eta(value))).contains("eta ="));
@@ -173,7 +173,7 @@ fn settings_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn doubtful_settings_are_told_of() {
+fn sampling_plans_warn_of_doubtful_settings() {
     let warnings = |config: &SchedulerConfig, spec| config.plan(spec).unwrap().1;
     let mut config = SchedulerConfig::default();
     assert!(warnings(&config, 1000).is_empty() && warnings(&config, 50).is_empty());
@@ -186,7 +186,7 @@ fn doubtful_settings_are_told_of() {
 }
 
 #[test]
-fn cosine_plans_are_finite() {
+fn sampling_plans_of_the_cosine_schedule_are_finite() {
     let config = SchedulerConfig { schedule: BetaSchedule::Cosine, ..SchedulerConfig::default() };
     for &sampler in SamplerName::ALL {
         if !sampler.build(&SamplerOptions::default()).unwrap().families().contains(&Family::Discrete) {

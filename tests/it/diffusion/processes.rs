@@ -34,7 +34,7 @@ fn moments(equation: impl Fn(f64) -> [f64; 2], start: (f64, [f64; 2]), times: &[
 const TIMES: [f64; 7] = [1e-3, 0.01, 0.1, 0.3, 0.5, 0.8, 1.0];
 
 #[test]
-fn stochastic_equations_have_these_marginals() {
+fn sde_marginals_match_the_simulated_equations() {
     let beta = |t: f64| 0.1 + 19.9 * t;
     let integral = |t: f64| 0.1 * t + 9.95 * t * t;
     let growth = 5000f64.ln();
@@ -73,7 +73,7 @@ fn inside(process: &dyn Process) -> Vec<f64> {
 }
 
 #[test]
-fn rates_are_derivatives() {
+fn process_rates_are_the_derivatives_of_the_marginals() {
     for process in processes() {
         for t in inside(&*process) {
             let (at, h) = (process.marginal(t), 1e-5 * t);
@@ -89,7 +89,7 @@ fn rates_are_derivatives() {
 }
 
 #[test]
-fn the_time_of_a_ratio() {
+fn process_time_is_found_from_the_sigma_ratio() {
     for process in processes() {
         for t in inside(&*process).into_iter().chain(process.t_range()) {
             let ratio = process.marginal(t).sigma_ratio();
@@ -100,7 +100,7 @@ fn the_time_of_a_ratio() {
 }
 
 #[test]
-fn answers_are_converted_to_image_and_noise() {
+fn process_converts_the_output_to_x0_and_eps() {
     let (image, noise) = (0.7, -1.3);
     for process in processes() {
         let times =
@@ -118,7 +118,7 @@ fn answers_are_converted_to_image_and_noise() {
 }
 
 #[test]
-fn grids_fall_from_noise_to_image() {
+fn process_time_grids_decrease() {
     for process in processes() {
         let [noise, image] = process.t_range();
         for steps in [1, 2, 18, 1000] {
@@ -137,7 +137,7 @@ fn grids_fall_from_noise_to_image() {
 }
 
 #[test]
-fn edm_is_preconditioned_as_in_the_paper() {
+fn edm_preconditioning_matches_the_paper() {
     for data in [0.5, 0.3] {
         let process = Edm { sigma_data: Some(data), ..Edm::default() };
         for sigma in [0.002, 0.1, 0.5, 3.0, 80.0] {
@@ -159,7 +159,7 @@ fn edm_is_preconditioned_as_in_the_paper() {
 }
 
 #[test]
-fn edm_trains_at_log_normal_noise() {
+fn edm_training_noise_is_log_normal() {
     let times = Edm::default().training_times();
     let z: Vec<f64> = times.iter().map(|t| (t.ln() + 1.2) / 1.2).collect();
     assert_eq!(z.len(), 16_384);
@@ -178,7 +178,7 @@ fn edm_trains_at_log_normal_noise() {
 }
 
 #[test]
-fn flow_is_straight() {
+fn flow_paths_are_straight() {
     let flow = Flow::default();
     for t in [0.0, 0.25, 1.0] {
         let (at, view) = (flow.marginal(t), flow.parameterization(t));
@@ -191,7 +191,7 @@ fn flow_is_straight() {
 }
 
 #[test]
-fn networks_are_shown_and_told_numbers_of_their_scale() {
+fn process_inputs_of_the_network_are_bounded() {
     for process in processes() {
         let tables = TrainingTables::new(&*process);
         assert_eq!((tables.times.len(), tables.shown.len()), (tables.target.len(), tables.times.len()));
@@ -203,7 +203,7 @@ fn networks_are_shown_and_told_numbers_of_their_scale() {
 }
 
 #[test]
-fn settings_name_processes() {
+fn process_config_is_read_by_name() {
     let discrete = || -> degrain::Result<Discrete> { panic!("not asked for") };
     for name in ["vp", "sub_vp", "ve", "edm", "flow"] {
         let process: ProcessConfig = name.parse().unwrap();

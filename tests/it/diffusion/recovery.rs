@@ -41,7 +41,7 @@ fn limit(name: SamplerName, snr: f64) -> f64 {
 }
 
 #[test]
-fn every_sampler_is_tried() {
+fn samplers_are_all_tested() {
     for &name in SamplerName::ALL {
         let tried = pairs().iter().filter(|(other, _)| *other == name).count();
         assert!(tried >= built(name).families().len() && tried > 0, "{}", name.name());
@@ -49,7 +49,7 @@ fn every_sampler_is_tried() {
 }
 
 #[test]
-fn every_sampler_recovers_a_gaussian_from_its_prior() {
+fn samplers_recover_a_gaussian_from_the_prior() {
     for (name, process) in pairs() {
         let start = (0.0, process.prior_std().powi(2));
         let errors = errors(name, SamplerOptions::default(), &*process, start, limit(name, 0.16));
@@ -59,7 +59,7 @@ fn every_sampler_recovers_a_gaussian_from_its_prior() {
 }
 
 #[test]
-fn the_error_falls_with_steps_from_the_exact_beginning() {
+fn sampler_errors_fall_with_the_number_of_steps() {
     for (name, process) in pairs() {
         let start = DATA.at(&process.marginal(process.t_range()[0]));
         let errors = errors(name, SamplerOptions::default(), &*process, start, limit(name, 0.16));
@@ -71,7 +71,7 @@ fn the_error_falls_with_steps_from_the_exact_beginning() {
 }
 
 #[test]
-fn langevin_steps_leave_their_width() {
+fn predictor_corrector_error_matches_its_snr() {
     for snr in [0.02, 0.1, 0.3] {
         let options = SamplerOptions { snr: Some(snr), ..SamplerOptions::default() };
         for process in [&Vp::default() as &dyn Process, &Ve::default()] {
@@ -89,7 +89,7 @@ fn langevin_steps_leave_their_width() {
 }
 
 #[test]
-fn churn_keeps_the_distribution() {
+fn heun_churn_keeps_the_distribution() {
     let process = Edm::default();
     for churn in [0.0, 10.0, 40.0, 1e9] {
         let options = SamplerOptions { churn: Some(churn), ..SamplerOptions::default() };
@@ -116,7 +116,7 @@ fn churn_keeps_the_distribution() {
 }
 
 #[test]
-fn a_second_order_sampler_is_better_in_few_steps() {
+fn dpm_solver_and_heun_are_better_than_first_order_in_few_steps() {
     let process = discrete("linear", Prediction::Epsilon);
     let start = DATA.at(&process.marginal(999.0));
     let error = |name| {
@@ -128,7 +128,7 @@ fn a_second_order_sampler_is_better_in_few_steps() {
 }
 
 #[test]
-fn tables_are_the_stages_in_f32() {
+fn sampling_plan_tables_match_their_stages() {
     for (name, process) in pairs() {
         let plan = plan(name, SamplerOptions::default(), &*process, 20);
         assert_eq!(plan.table.len(), plan.stages.len());
@@ -148,7 +148,7 @@ fn tables_are_the_stages_in_f32() {
 }
 
 #[test]
-fn wrong_pairings_are_refused() {
+fn samplers_refuse_other_processes() {
     let mut refused = 0;
     let spec = StepSpec { steps: 20, spacing: Spacing::Leading, offset: 0 };
     for &name in SamplerName::ALL {
@@ -175,7 +175,7 @@ fn wrong_pairings_are_refused() {
 }
 
 #[test]
-fn options_are_in_range() {
+fn sampler_options_out_of_range_are_refused() {
     let of = |key: &str, value: f64| -> SamplerOptions {
         serde_json::from_value(serde_json::json!({ key: value })).unwrap()
     };

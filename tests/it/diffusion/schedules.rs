@@ -17,7 +17,7 @@ fn unscaled(steps: u32) -> NoiseSchedule {
 }
 
 #[test]
-fn schedules_are_those_of_diffusers() {
+fn schedules_match_diffusers() {
     let all = golden("schedules.json");
     for (name, case) in all["alphas_cumprod"].as_object().unwrap() {
         let mut config = case["config"].clone();
@@ -36,7 +36,7 @@ fn schedules_are_those_of_diffusers() {
 }
 
 #[test]
-fn the_published_values_stand() {
+fn schedules_have_the_published_values() {
     for (name, t, bar) in [
         ("linear", 250, 0.521423),
         ("linear", 999, 4.03583e-5),
@@ -50,7 +50,7 @@ fn the_published_values_stand() {
 }
 
 #[test]
-fn short_schedules_are_rescaled() {
+fn schedules_of_few_timesteps_are_rescaled() {
     for name in ["linear", "sigmoid"] {
         for steps in [50, 200, 1000, 4000] {
             let noise = noise(name, steps);
@@ -61,7 +61,7 @@ fn short_schedules_are_rescaled() {
 }
 
 #[test]
-fn a_schedule_that_stops_early_is_told_of() {
+fn schedule_that_ends_far_from_noise_gives_a_warning() {
     let short = unscaled(200);
     let bar = short.alphas_cumprod()[199];
     close(short.terminal_kl_bits(0.5), 0.5 * (bar * 0.5 - bar - (1.0 - bar).ln()) / 2f64.ln(), 1e-9);
@@ -82,7 +82,7 @@ fn a_schedule_that_stops_early_is_told_of() {
 }
 
 #[test]
-fn impossible_schedules_are_refused() {
+fn schedules_refuse_invalid_betas() {
     let linear = BetaSchedule::default();
     let refused = |schedule: &BetaSchedule, steps, zero| refusal(NoiseSchedule::new(schedule, steps, zero));
     assert!(refused(&linear, 0, false).contains("0 time steps"));
@@ -100,7 +100,7 @@ fn impossible_schedules_are_refused() {
 }
 
 #[test]
-fn pure_noise_and_epsilon_do_not_go_together() {
+fn schedule_with_zero_terminal_snr_refuses_epsilon() {
     let noise = NoiseSchedule::new(&BetaSchedule::default(), 1000, true).unwrap();
     close(noise.alphas_cumprod()[500], 0.0752462, 1e-6);
     assert_eq!(noise.alphas_cumprod()[999], 0.0);
@@ -116,7 +116,7 @@ fn pure_noise_and_epsilon_do_not_go_together() {
 }
 
 #[test]
-fn configurations_say_schedules_by_name() {
+fn schedule_config_is_read_by_name() {
     let read = |text: &str| serde_json::from_str::<BetaSchedule>(text);
     assert_eq!(read(r#"{"name":"linear"}"#).unwrap(), BetaSchedule::default());
     let BetaSchedule::ScaledLinear(range) =
@@ -131,7 +131,7 @@ fn configurations_say_schedules_by_name() {
 }
 
 #[test]
-fn visited_time_steps_are_those_of_diffusers() {
+fn spacing_matches_diffusers() {
     let all = golden("schedules.json");
     for case in all["timesteps"].as_array().unwrap() {
         let number = |key: &str| case[key].as_u64().unwrap() as u32;
@@ -144,14 +144,14 @@ fn visited_time_steps_are_those_of_diffusers() {
 }
 
 #[test]
-fn halves_are_rounded_to_even() {
+fn spacing_rounds_halves_to_even() {
     // 812.5 is 812 and 687.5 is 688, as numpy rounds.
     let expected = [999, 937, 874, 811, 749, 687, 624, 561, 499, 437, 374, 311, 249, 187, 124, 61];
     assert_eq!(Spacing::Trailing.timesteps(16, 1000, 0).unwrap(), expected);
 }
 
 #[test]
-fn every_number_of_steps_falls_from_end_to_start() {
+fn spacing_decreases_for_every_number_of_steps() {
     for spacing in [Spacing::Leading, Spacing::Trailing, Spacing::Linspace] {
         for of in [1, 2, 28, 200, 1000] {
             for n in 1..=of {

@@ -15,7 +15,7 @@ fn along(noise: &NoiseSchedule, prediction: Prediction) -> Discrete {
 }
 
 #[test]
-fn what_is_predicted_gives_image_and_noise_back() {
+fn prediction_targets_give_x0_and_eps_back() {
     let noise = linear();
     let (image, eps) = (0.25, -1.5);
     for prediction in PREDICTIONS {
@@ -44,7 +44,7 @@ fn what_is_predicted_gives_image_and_noise_back() {
 }
 
 #[test]
-fn weightings_weigh_the_same_error_alike() {
+fn loss_weighting_is_equal_for_all_predictions() {
     let noise = linear();
     let weights =
         |weighting: LossWeighting| PREDICTIONS.map(|prediction| weighting.weights(&along(&noise, prediction)).unwrap());
@@ -77,7 +77,7 @@ fn weightings_weigh_the_same_error_alike() {
 }
 
 #[test]
-fn likelihood_weighs_the_score_by_the_diffusion() {
+fn likelihood_weighting_matches_the_diffusion_coefficient() {
     let (vp, sub_vp) = (Vp::default(), SubVp::default());
     let cases: [&dyn Process; 2] = [&vp, &sub_vp];
     for process in cases {

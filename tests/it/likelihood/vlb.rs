@@ -156,7 +156,7 @@ fn vlb_includes_the_prior_term_of_an_incomplete_schedule() {
 }
 
 #[test]
-fn vlb_of_few_time_steps_estimates_the_sum_of_all() {
+fn vlb_of_few_timesteps_estimates_the_sum_of_all() {
     let bytes = bytes(512 * 16 * 16);
     let (ctx, process) = (crate::common::context(), process(Prediction::Epsilon));
     let inner = process.clone();
