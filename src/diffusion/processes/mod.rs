@@ -47,6 +47,11 @@ macro_rules! processes {
         }
 
         impl ProcessConfig {
+            /// Every process with its default values.
+            pub fn all_defaults() -> Vec<ProcessConfig> {
+                vec![ProcessConfig::Discrete, $(ProcessConfig::$type($type::default()),)*]
+            }
+
             /// The process; `discrete` makes the one of discrete time steps.
             ///
             /// # Errors

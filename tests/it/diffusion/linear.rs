@@ -2,10 +2,10 @@
 
 use degrain::diffusion::ode::{Settings, solve};
 use degrain::diffusion::process::Marginal;
-use degrain::diffusion::processes::{Edm, Flow, SubVp, Ve, Vp};
 use degrain::diffusion::sampler::{self, Action, Stage, StepSpec};
 use degrain::diffusion::{
-    BetaSchedule, Discrete, NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, SamplingPlan, Spacing,
+    BetaSchedule, Discrete, NoiseSchedule, Prediction, Process, ProcessConfig, SamplerName, SamplerOptions,
+    SamplingPlan, Spacing,
 };
 
 pub fn discrete(schedule: &str, prediction: Prediction) -> Discrete {
@@ -13,17 +13,11 @@ pub fn discrete(schedule: &str, prediction: Prediction) -> Discrete {
     Discrete::new(NoiseSchedule::new(&schedule, 1000, false).unwrap(), prediction).unwrap()
 }
 
-/// A process of each kind.
+/// Every process with its default values, and a discrete one with another schedule and prediction.
 pub fn processes() -> Vec<Box<dyn Process>> {
-    vec![
-        Box::new(discrete("linear", Prediction::Epsilon)),
-        Box::new(discrete("cosine", Prediction::VPrediction)),
-        Box::new(Vp::default()),
-        Box::new(SubVp::default()),
-        Box::new(Ve::default()),
-        Box::new(Edm::default()),
-        Box::new(Flow::default()),
-    ]
+    let build = |config: ProcessConfig| config.build(|| Ok(discrete("linear", Prediction::Epsilon))).unwrap();
+    let defaults = ProcessConfig::all_defaults().into_iter().map(build);
+    defaults.chain([Box::new(discrete("cosine", Prediction::VPrediction)) as Box<dyn Process>]).collect()
 }
 
 /// The plan of a sampler, without clipping.

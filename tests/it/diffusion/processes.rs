@@ -204,10 +204,11 @@ fn process_inputs_of_the_network_are_bounded() {
 
 #[test]
 fn process_config_is_read_by_name() {
-    let discrete = || -> degrain::Result<Discrete> { panic!("not asked for") };
-    for name in ["vp", "sub_vp", "ve", "edm", "flow"] {
-        let process: ProcessConfig = name.parse().unwrap();
-        assert_eq!(process.to_string(), name);
+    let discrete = || -> degrain::Result<Discrete> { panic!("the discrete process is not among them") };
+    let named = ProcessConfig::all_defaults().into_iter().filter(|process| *process != ProcessConfig::Discrete);
+    for process in named {
+        let name = process.to_string();
+        assert_eq!(name.parse::<ProcessConfig>().unwrap(), process);
         let written = serde_json::to_string(&process).unwrap();
         assert_eq!(serde_json::from_str::<ProcessConfig>(&written).unwrap(), process, "{written}");
         assert!(serde_json::from_str::<ProcessConfig>(&format!(r#"{{"name":"{name}","sigma_mix":1}}"#)).is_err());
