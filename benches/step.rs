@@ -22,7 +22,7 @@ mod clock;
 
 use clap::Parser;
 use clock::{peak_memory, process_time, thread_time, today};
-use degrain::diffusion::{Generator, Request};
+use degrain::diffusion::{BatchSpec, Generator, Guidance, Sampling};
 use degrain::gpu::{Context, Submission};
 use degrain::nn::PARAMETERS;
 use degrain::tape::Program;
@@ -118,21 +118,16 @@ fn measure(options: &Options) -> Result<()> {
 fn sampling(trainer: &mut Trainer, options: &Options) -> Result<()> {
     let objective = trainer.objective().clone();
     let model = objective.generative().and_then(|model| model.denoiser(PARAMETERS));
-    let (Some(model), Some(scheduler)) = (model, objective.scheduler()) else { return Ok(()) };
-    let (plan, _) = scheduler.plan_for(model.process, 50)?;
+    let sampling = objective.generative().and_then(|model| model.sampling());
+    let (Some(model), Some(sampling)) = (model, sampling) else { return Ok(()) };
+    let (plan, _) = Sampling { steps: 50, ..sampling }.plan(model.process)?;
     let config = trainer.config();
-    let request = Request {
-        batch: config.batch,
-        image: trainer.dataset().shape(),
-        guidance: options.guidance,
-        guidance_rescale: 0.0,
-        classifier: None,
-        seed: 0,
-    };
     let batch = config.batch;
+    let spec = BatchSpec { name: "bench", size: batch, image: trainer.dataset().shape(), seed: 0 };
+    let guidance = Guidance { scale: options.guidance, ..Guidance::default() };
     let ctx = trainer.context_mut();
-    let generator = Generator::new(ctx, &model, &plan, &request, "bench")?;
-    generator.begin(ctx, 0, &vec![0; batch as usize], None)?;
+    let generator = Generator::new(ctx, model, guidance, plan, spec)?;
+    generator.begin(ctx, &vec![0; batch as usize], 0)?;
     let times = Times::measure(ctx, options.steps, |n| generator.submit(ctx, n % generator.stages(), 0))?;
     row(&format!("sampling, guidance {}", options.guidance), &times.rate(batch, "image-steps/s"));
     row("  a step", &times.to_string());

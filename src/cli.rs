@@ -16,6 +16,33 @@ pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
     }
 }
 
+/// A progress bar on stderr.
+pub struct Progress(indicatif::ProgressBar);
+
+impl Progress {
+    const PARTS: f64 = 1000.0;
+
+    /// Shows an empty bar.
+    #[allow(clippy::new_without_default)] // it draws
+    pub fn new() -> Progress {
+        let style = indicatif::ProgressStyle::with_template("{bar:30} {percent} %  {eta_precise} left");
+        let style = style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
+        Progress(indicatif::ProgressBar::new(Progress::PARTS as u64).with_style(style))
+    }
+
+    /// Shows the finished share, 0 to 1.
+    pub fn set(&self, done: f64) -> Result<()> {
+        self.0.set_position((done * Progress::PARTS) as u64);
+        Ok(())
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// Disables Mesa's Vulkan layer device-select where no display server can be.
 ///
 /// The layer connects to the Wayland display. Without `XDG_RUNTIME_DIR`, as in a container, it prints

@@ -24,6 +24,7 @@
 //! does (shapes that do not fit) is a panic at the caller's line.
 #![warn(missing_docs)]
 
+pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;

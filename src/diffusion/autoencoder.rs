@@ -56,7 +56,7 @@ impl Decoder {
         let each: usize = self.image.iter().map(|&n| n as usize).product();
         let mut images = Vec::with_capacity(numbers.len() * each);
         for first_image in numbers.clone().step_by(self.batch as usize) {
-            let step = Step { seed_low: seed as u32, seed_high: (seed >> 32) as u32, first_image, ..Step::default() };
+            let step = Step { first_image, ..Step::seeded(seed) };
             self.program.run(ctx, &step)?;
             let drawn = self.batch.min(numbers.end - first_image) as usize;
             let values: Vec<f32> = ctx.read(&self.out, 0, drawn * each)?;

@@ -1,12 +1,49 @@
-//! Classifier-free guidance (Ho and Salimans 2022): labels, the null class, and who may be guided.
+//! Guidance: classifier-free (Ho and Salimans 2022) and by the gradient of a classifier (Dhariwal and Nichol 2021).
+//!
+//! ```text
+//! classifier-free   m = u + scale (c - u), the outputs u with the null class and c with the label
+//! rescaled          m std(c) / std(m), mixed with m by phi                 (Lin et al. 2023, eqs. 15 and 16)
+//! classifier        score + lambda d log p(y | x) / dx                     (Dhariwal and Nichol 2021, algorithm 2)
+//! ```
 
+use crate::nn::Network;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// What a model knows of labels.
+/// What guides the samples.
+#[derive(Clone, Copy, Debug)]
+pub struct Guidance<'a> {
+    /// Scale of classifier-free guidance; 1 is none and costs half, 0 samples without labels.
+    pub scale: f32,
+    /// phi of Lin et al. 2023, section 3.4, 0 to 1: how far the standard deviation of the guided output is brought back to
+    /// that of the output with the label.
+    pub rescale: f32,
+    /// A classifier whose gradient guides, if any.
+    pub classifier: Option<ClassifierGuide<'a>>,
+}
+
+impl Default for Guidance<'_> {
+    fn default() -> Self {
+        Guidance { scale: 1.0, rescale: 0.0, classifier: None }
+    }
+}
+
+/// A classifier that guides by the gradient of its log-probability.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassifierGuide<'a> {
+    /// The classifier.
+    pub network: &'a dyn Network,
+    /// Name of the buffer that holds its weights.
+    pub weights: &'a str,
+    /// lambda: how strongly it guides.
+    pub scale: f64,
+}
+
+/// Which labels a denoiser was trained with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Labels {
-    /// Number of classes of the data, the null class not counted.
+    /// Number of classes of the data, without the null class.
     pub classes: u32,
     /// Probability with which training replaced a label by the null class; 0 if the model has no null class.
     pub dropout: f32,
@@ -18,17 +55,28 @@ impl Labels {
         (self.dropout > 0.0).then_some(self.classes)
     }
 
-    /// Rows of the model's table of classes (`num_class_embeds` in diffusers): one more than classes if there is a null class.
+    /// Rows of the model's table of classes (`num_class_embeds` in diffusers): one more than the classes if there is a null
+    /// class.
     pub fn embeddings(&self) -> u32 {
         self.null_class().map_or(self.classes, |null| null + 1)
     }
 
-    /// Labels for the model's batch: `labels` `[B]` for a scale of 1, the null class for 0, else `[2B]`, the null class in the first half and `labels` in the second,
-    /// whose outputs u and c the operator `guidance` turns into u + scale (c - u).
+    /// Labels for the model's batch: `labels` `[B]` for a scale of 1 and the null class for 0. Any other scale needs a
+    /// batch `[2B]`: the null class in the first half and `labels` in the second. The operator `guidance` turns their
+    /// outputs u and c into u + scale (c - u).
+    ///
+    /// ```
+    /// # use degrain::diffusion::Labels;
+    /// let labels = Labels { classes: 10, dropout: 0.1 };
+    /// assert_eq!(labels.batch(&[3, 7], 1.0)?, [3, 7]);
+    /// assert_eq!(labels.batch(&[3, 7], 0.0)?, [10, 10]);
+    /// assert_eq!(labels.batch(&[3, 7], 2.0)?, [10, 10, 3, 7]);
+    /// # Ok::<(), degrain::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Config`] for a label that is no class, a scale that is negative or not finite, and a scale other than 1 with a model that was
-    /// trained without label dropout.
+    /// [`Error::Config`] for a label that is no class, a scale that is negative or not finite, and a scale other than 1 with
+    /// a model that was trained without label dropout.
     pub fn batch(&self, labels: &[u32], scale: f32) -> Result<Vec<u32>> {
         if let Some(label) = labels.iter().find(|&&label| label >= self.classes) {
             return Err(Error::Config(format!(
@@ -37,14 +85,13 @@ impl Labels {
             )));
         }
         if !self.guided(scale)? {
-            // No label is the null class alone.
-            let none = self.null_class().filter(|_| scale == 0.0);
-            return Ok(labels.iter().map(|&label| none.unwrap_or(label)).collect());
+            let null = self.null_class().filter(|_| scale == 0.0);
+            return Ok(labels.iter().map(|&label| null.unwrap_or(label)).collect());
         }
         Ok([vec![self.classes; labels.len()], labels.to_vec()].concat())
     }
 
-    /// Whether the model runs on a doubled batch for this scale: for any but 0 (no label) and 1 (no guidance).
+    /// Whether the model runs on a doubled batch for this scale: for all scales except 0 (no label) and 1 (no guidance).
     ///
     /// # Errors
     /// As [`Labels::batch`], for the scale.
@@ -58,8 +105,8 @@ impl Labels {
             _ if scale == 1.0 => Ok(false),
             Some(_) => Ok(scale != 0.0),
             None => Err(Error::Config(format!(
-                "a guidance scale of {scale} needs a model trained with label dropout, and this one was trained without (dropout 0): it never \
-                 learnt the null class. Sample with scale 1, or train with a dropout of 0.1"
+                "a guidance scale of {scale} needs a model trained with label dropout, and this one was trained without \
+                 (dropout 0), so it has no null class. Sample with scale 1, or train with a dropout of 0.1"
             ))),
         }
     }

@@ -1,15 +1,15 @@
-//! Inpainting: what is known of an image is put back at each stage, noised as the process noises it (Song et al. 2021, appendix I.2), and the
-//! stage is repeated from its beginning, so that the rest comes to fit it (Lugmayr et al. 2022, algorithm 1).
+//! Inpainting: after each stage the known part of the image is put back, noised as the process noises it (Song et al. 2021b,
+//! appendix I.2), and the stage is repeated from its start, so that the unknown part comes to fit the known one (Lugmayr et
+//! al. 2022, algorithm 1).
 
-use super::generator::Generator;
-use super::process::Process;
-use super::sampler::{Action, SamplingPlan};
+use super::generator::{Generator, Observer};
+use super::sampler::{Action, Stage};
 use crate::gpu::Context;
 use crate::rng::{key, normal4, philox};
 use crate::tape::stream;
 use crate::{Error, Result};
 
-/// What is known, and how often each stage is gone through.
+/// The known part of an image, and how often each stage is repeated.
 #[derive(Clone, Debug)]
 pub struct Known<'a> {
     /// The image in [-1, 1], `[C, H, W]`, the same for the whole batch.
@@ -22,28 +22,23 @@ pub struct Known<'a> {
     pub seed: u64,
 }
 
-/// Draws the unknown part of images on a batch that was begun. `progress` is called with the share of the way that is done.
+/// Samples the unknown part of images with a batch that has begun. The observer receives the finished share.
 ///
 /// # Errors
-/// [`Error::Config`] for a sampler whose steps are not single stages; the device's, and those of `progress`.
-pub fn inpaint(
-    ctx: &Context,
-    generator: &Generator,
-    process: &dyn Process,
-    plan: &SamplingPlan,
-    known: &Known<'_>,
-    progress: &mut dyn FnMut(f64) -> Result<()>,
-) -> Result<()> {
-    let single = |stage: &super::sampler::Stage| match stage.action {
+/// [`Error::Config`] for a sampler whose steps have several stages; those of the observer.
+pub fn inpaint(ctx: &Context, generator: &Generator<'_>, known: &Known<'_>, observer: &mut Observer<'_>) -> Result<()> {
+    let single = |stage: &Stage| match stage.action {
         Action::Move(update) => update.h == 0.0,
         Action::MoveLearned { .. } => true,
         Action::Correct { .. } => false,
     };
-    if plan.ode.is_some() || !plan.stages.iter().all(single) {
-        return Err(Error::Config(
+    let fixed = generator.plan().fixed().filter(|plan| plan.stages.iter().all(single));
+    let plan = fixed.ok_or_else(|| {
+        Error::Config(
             "inpainting needs a sampler whose steps are single stages: use ddpm, ddim, euler or euler_maruyama".into(),
-        ));
-    }
+        )
+    })?;
+    let process = generator.denoiser().process;
     let pixels = known.mask.len();
     let count = plan.stages.len();
     for (index, stage) in plan.stages.iter().enumerate() {
@@ -64,14 +59,14 @@ pub fn inpaint(
                 }
             }
             if pass + 1 < passes {
-                // Back to the stage's time, with the noise that is missing there.
+                // Back to the stage's time, by adding the noise that is missing.
                 let factor = now.alpha / alpha;
                 let missing = (now.sigma * now.sigma - factor * factor * sigma * sigma).max(0.0).sqrt();
                 x.iter_mut().enumerate().for_each(|(i, x)| *x = (factor * f64::from(*x) + missing * draw(1, i)) as f32);
             }
             generator.set_images(ctx, &x)?;
         }
-        progress((index + 1) as f64 / count as f64)?;
+        observer((index + 1) as f64 / count as f64)?;
     }
     Ok(())
 }

@@ -1,7 +1,10 @@
-//! Between two noises.
+//! Interpolation between two noises.
 
-/// The noise at `share` of the way from `a` to `b` along the great circle (Shoemake 1985; Song et al. 2021a, appendix D.5), so that it keeps the
-/// length that a model expects of noise; a straight line would be too short in the middle.
+use crate::rng::{key, normal4, philox};
+use crate::tape::stream;
+
+/// The noise at `share` of the way from `a` to `b` along the great circle (Shoemake 1985; Song et al. 2021a, appendix D.5).
+/// It keeps the length that a model expects of noise, whereas a straight line is too short in the middle.
 ///
 /// # Panics
 /// If the two differ in length.
@@ -18,12 +21,32 @@ pub fn spherical(a: &[f32], b: &[f32], share: f64) -> Vec<f32> {
     a.iter().zip(b).map(|(a, b)| (of_a * f64::from(*a) + of_b * f64::from(*b)) as f32).collect()
 }
 
+/// The initial noise of image `number` of a seed, with the standard deviation `std`: the noise that the device draws, up to
+/// rounding.
+pub fn initial_noise(seed: u64, number: u32, pixels: usize, std: f32) -> Vec<f32> {
+    let normal = |i: usize| normal4(philox([stream::SAMPLE, 0, number, i as u32 / 4], key(seed)))[i % 4];
+    (0..pixels).map(|i| (normal(i) * f64::from(std)) as f32).collect()
+}
+
+/// Rows of noises `[rows, columns, pixels]`. The ends of row r are the initial noises of images 2 r and 2 r + 1 of the seed.
+pub fn rows([rows, columns]: [u32; 2], seed: u64, pixels: usize, std: f32) -> Vec<f32> {
+    let mut all = Vec::with_capacity((rows * columns) as usize * pixels);
+    for row in 0..rows {
+        let a = initial_noise(seed, 2 * row, pixels, std);
+        let b = initial_noise(seed, 2 * row + 1, pixels, std);
+        for column in 0..columns {
+            all.extend(spherical(&a, &b, f64::from(column) / f64::from(columns.max(2) - 1)));
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::spherical;
 
     #[test]
-    fn keeps_the_ends_and_the_length() {
+    fn spherical_keeps_the_ends_and_the_length() {
         let (a, b) = ([1.0, 0.0, 0.0], [0.0, 0.6, 0.8]);
         assert_eq!(spherical(&a, &b, 0.0), a);
         for (x, y) in spherical(&a, &b, 1.0).iter().zip(b) {

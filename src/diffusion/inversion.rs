@@ -1,11 +1,13 @@
-//! The way back: an image to the noise that DDIM would make it of (Song et al. 2021a, section 4.3; Dhariwal and Nichol 2021, appendix F).
+//! Inversion of DDIM: from an image to the noise from which DDIM would sample it (Song et al. 2021a, section 4.3; Dhariwal and
+//! Nichol 2021, appendix F).
 
+use super::plan::{SamplingPlan, StagePlan};
 use super::process::Process;
-use super::sampler::{Action, SamplingPlan, Stage, StepSpec, Update, assemble, discrete_timesteps};
+use super::sampler::{Action, Stage, StepSpec, Update, discrete_timesteps};
 use crate::Result;
 
-/// The plan that turns images into noise: through the times of a deterministic sampler of `spec.steps` steps in reverse, at each of them
-/// the predicted image and noise being those of the next time too. Nothing is clipped, or the way would not lead back.
+/// The plan that turns images into noise: x' = alpha' x_0 + sigma' eps through the times of a deterministic sampler of
+/// `spec.steps` steps in reverse, with x_0 and eps of the time before. Nothing is clipped, because clipping cannot be undone.
 ///
 /// # Errors
 /// A number of steps that the process does not have.
@@ -20,5 +22,6 @@ pub fn plan(process: &dyn Process, spec: &StepSpec) -> Result<SamplingPlan> {
         let update = Update { x0: next.alpha, eps: next.sigma, ..Update::default() };
         Stage { time: pair[0], action: Action::Move(update) }
     };
-    Ok(assemble(process, times.windows(2).map(stage).collect(), None, f32::INFINITY))
+    let stages = times.windows(2).map(stage).collect();
+    Ok(SamplingPlan::Stages(StagePlan::new(process, stages, f32::INFINITY)))
 }

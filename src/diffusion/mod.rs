@@ -1,43 +1,49 @@
-//! The arithmetic of diffusion: noise schedules, what the model predicts, time steps, samplers, guidance.
+//! Diffusion: noise schedules, processes, samplers, guidance, and the generator that samples on a device.
 //!
-//! Floor 3: everything is computed on the host in f64 and handed down as small f32 tables for the operators `mix`, `mse` and `denoise`.
-//! Only `generator` runs something on a device; the rest must not know how a model computes, nor what a GPU is.
+//! All coefficients are computed on the host in f64 and become small f32 tables for the operators `q_sample`, `mse`,
+//! `sampler_step`, `langevin` and `vlb`. Only the generator, the autoencoder's decoder and inpainting run programs.
+//!
+//! From a setting to images: [`SamplingOptions`] (all optional) -> [`Sampling`] (resolved) -> [`SamplingPlan`] (tables for a
+//! process) -> [`Generator`] (compiled for a denoiser).
 
 pub mod autoencoder;
-mod checkpoint_metadata;
 mod denoiser;
+mod frames;
 mod generator;
 pub mod guidance;
 pub mod inpaint;
 pub mod interpolation;
 pub mod inversion;
 pub mod ode;
-pub mod pipeline;
+pub mod plan;
 pub mod prediction;
 pub mod process;
 pub mod processes;
+mod sample_set;
 pub mod sampler;
 mod sampler_options;
 pub mod samplers;
 mod sampling;
 pub mod schedule;
-pub mod scheduler_config;
+mod scope;
 pub mod spacing;
 pub mod variational;
 pub mod weighting;
 
-pub use checkpoint_metadata::{CheckpointMetadata, RunSeconds, Sampling};
-pub use denoiser::{ClassifierGuide, Denoiser};
-pub use generator::{Generator, Request};
-pub use guidance::Labels;
+pub use denoiser::{Denoiser, DenoiserSpec};
+pub use frames::FrameTimes;
+pub use generator::{BatchSpec, Generator, Observer};
+pub use guidance::{ClassifierGuide, Guidance, Labels};
+pub use plan::{SamplingPlan, StagePlan};
 pub use prediction::Prediction;
 pub use process::{Process, TrainingTables};
 pub use processes::{Discrete, ProcessConfig};
-pub use sampler::{Sampler, SamplerOptions, SamplingPlan, Variance};
+pub use sample_set::{SampleSet, SampledImages};
+pub use sampler::{Sampler, SamplerOptions, Variance};
 pub use samplers::SamplerName;
-pub use sampling::{ResolvedSampling, SamplingOptions};
+pub use sampling::{Sampling, SamplingOptions};
 pub use schedule::{BetaRange, BetaSchedule, NoiseSchedule};
-pub use scheduler_config::SchedulerConfig;
+pub use scope::Scope;
 pub use spacing::Spacing;
 pub use weighting::LossWeighting;
 

@@ -1,13 +1,13 @@
 //! The adaptive solver of ordinary differential equations: Dormand and Prince's pair of orders 5 and 4 (1980), with the step control of the
 //! program DOPRI5 (Hairer, Norsett and Wanner 1993, sections II.4, II.5 and IV.2).
 //!
-//! The error of a step is measured image by image, by the root of the mean of (error / (absolute + relative max(|x|, |x'|)))²; the worst image
-//! decides, so that an image does not depend on the tolerance of its neighbours more than it must. The tolerance is that of the end: the errors
-//! of the steps come together on the way, so each step is held to a tenth of it.
+//! The error of a step is measured image by image, as the root mean square of error / (absolute + relative max(|x|, |x'|)).
+//! The worst image decides, so that an image depends as little as possible on its neighbors' tolerance. Local errors
+//! accumulate, so each step must meet a tenth of the requested tolerance.
 
 use crate::{Error, Result};
 
-/// How exactly a solution is wanted.
+/// Tolerances and limits of the solver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Relative tolerance.
@@ -26,7 +26,7 @@ impl Default for Settings {
     }
 }
 
-/// Where a solution ended.
+/// A solution at the end of the span.
 #[derive(Clone, Debug)]
 pub struct Solution {
     /// x at the end of the span.
@@ -41,7 +41,7 @@ type Slope<'a> = dyn FnMut(f64, &[f64]) -> Result<Vec<f64>> + 'a;
 /// Times of the stages after the first, in steps.
 const TIMES: [f64; 6] = [1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0, 1.0];
 
-/// Weights of the slopes before each of them. The last stage stands at the new x, so that its slope is the first of the next step.
+/// Weights of the slopes before each of them. The last stage lies at the new x, so its slope is the first of the next step.
 const WEIGHTS: [&[f64]; 6] = [
     &[1.0 / 5.0],
     &[3.0 / 40.0, 9.0 / 40.0],
@@ -55,10 +55,11 @@ const WEIGHTS: [&[f64]; 6] = [
 const ERROR: [f64; 7] =
     [71.0 / 57600.0, 0.0, -71.0 / 16695.0, 71.0 / 1920.0, -17253.0 / 339200.0, 22.0 / 525.0, -1.0 / 40.0];
 
-/// Solves dx/dt = f(t, x) over a span, which may run either way. `progress` is called with t after each step that is kept.
+/// Solves dx/dt = f(t, x) over a span of t in either direction. `progress` receives t after each accepted step.
 ///
 /// # Errors
-/// Those of `f` and `progress`; [`Error::Config`] for a solver that runs out of evaluations, or whose steps vanish because f is not smooth.
+/// Those of `f` and `progress`; [`Error::Config`] for a solver that runs out of evaluations, or whose steps vanish because f
+/// is not smooth.
 ///
 /// # Panics
 /// If x cannot be divided into that many rows, a tolerance is not positive, or f answers another length.
@@ -82,7 +83,7 @@ pub fn solve(
     assert_eq!(first.len(), x.len(), "f answers as many numbers as x has");
     let mut size = first_step(f, span, &x, &first, settings)?;
     let mut evaluations = 2;
-    // Error of the last step that was kept, and whether the last try was not.
+    // Error of the last accepted step, and whether the last try was rejected.
     let (mut before, mut refused) = (1e-4_f64, false);
     while t != end {
         if evaluations + 6 > settings.most_evaluations || size < smallest {
@@ -103,18 +104,18 @@ pub fn solve(
         }
         evaluations += 6;
         let zero = vec![0.0; x.len()];
-        let error = size_of(&moved(&zero, &slopes, &ERROR, step), [&x, &next], settings);
+        let error = error_norm(&moved(&zero, &slopes, &ERROR, step), [&x, &next], settings);
         if error <= 1.0 {
             t = if last { end } else { t + step };
             (x, first) = (next, slopes.swap_remove(6));
-            // The step's error against that of the one before: steps change smoothly.
+            // The error of the step before enters too, so that step sizes change smoothly.
             let factor = 0.9 * error.powf(-0.17) * before.powf(0.04);
             size = step.abs() * factor.clamp(0.2, if refused { 1.0 } else { 10.0 });
             (before, refused) = (error.max(1e-4), false);
             progress(t)?;
         } else {
             first = slopes.swap_remove(0);
-            // An error that is no number is a step far too large.
+            // A step with an error of NaN is far too large.
             let factor = if error.is_finite() { 0.9 * error.powf(-0.17) } else { 0.0 };
             (size, refused) = (step.abs() * factor.max(0.2), true);
         }
@@ -131,8 +132,9 @@ fn moved(x: &[f64], slopes: &[Vec<f64>], weights: &[f64], step: f64) -> Vec<f64>
 /// The part of the tolerance that a step may use.
 const SHARE: f64 = 0.1;
 
-/// Largest root mean square of a row of v in units of what a step may err at the larger of two x. A number that is none is the largest.
-fn size_of(v: &[f64], at: [&[f64]; 2], settings: Settings) -> f64 {
+/// Scaled error norm: the root mean square of v / (SHARE (absolute + relative max(|x|, |x'|))) of each row (image), maximized
+/// over the rows. NaN counts as the largest.
+fn error_norm(v: &[f64], at: [&[f64]; 2], settings: Settings) -> f64 {
     let part = |i: usize| {
         let scale = settings.absolute + settings.relative * at[0][i].abs().max(at[1][i].abs());
         (v[i] / (SHARE * scale)).powi(2)
@@ -145,7 +147,7 @@ fn size_of(v: &[f64], at: [&[f64]; 2], settings: Settings) -> f64 {
 /// A first step whose explicit Euler step would change little (Hairer et al., section II.4, "Starting step size").
 fn first_step(f: &mut Slope<'_>, span: [f64; 2], x: &[f64], slope: &[f64], settings: Settings) -> Result<f64> {
     let length = (span[1] - span[0]).abs();
-    let size = |v: &[f64]| size_of(v, [x, x], settings);
+    let size = |v: &[f64]| error_norm(v, [x, x], settings);
     let (of_x, of_slope) = (size(x), size(slope));
     let guess = if of_x < 1e-5 || of_slope < 1e-5 { 1e-6 * length } else { (0.01 * of_x / of_slope).min(length) };
     let step = guess.copysign(span[1] - span[0]);
@@ -154,6 +156,6 @@ fn first_step(f: &mut Slope<'_>, span: [f64; 2], x: &[f64], slope: &[f64], setti
     let curvature = size(&change) / guess;
     let steepest = of_slope.max(curvature);
     let second = if steepest <= 1e-15 { (1e-3 * guess).max(1e-6 * length) } else { (0.01 / steepest).powf(0.2) };
-    // A slope that is no number is left to the steps, which shrink until they vanish.
+    // A slope of NaN is left to the steps, which shrink until they vanish.
     Ok(if second.is_finite() { second.min(100.0 * guess).min(length) } else { guess })
 }

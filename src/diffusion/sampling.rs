@@ -1,114 +1,198 @@
-//! How samples are drawn from a checkpoint: as its run drew them, but for what is asked for.
+//! From options to a sampler: which sampler, how many steps, which guidance.
+//!
+//! ```text
+//! SamplingOptions   every field optional: command line, sweep point, checkpoint metadata, settings of a run
+//! Sampling          resolved: every field has a value         Sampling::resolve, the only place with rules
+//! SamplingPlan      tables for one process                    Sampling::plan
+//! Generator         compiled for a denoiser on a device
+//! ```
 
-use super::pipeline::Pipeline;
-use super::sampler::{SamplerOptions, SamplingPlan, Variance};
+use super::denoiser::DenoiserSpec;
+use super::plan::SamplingPlan;
+use super::process::Process;
+use super::sampler::{SamplerOptions, StepSpec, Variance};
 use super::samplers::SamplerName;
-use super::scheduler_config::SchedulerConfig;
 use super::spacing::Spacing;
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 
-/// What is asked for; the rest is the checkpoint's.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// Sampling steps where neither the user nor the checkpoint sets a number.
+const STEPS: u32 = 50;
+
+/// How to sample, with every field optional.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
+#[serde(default, deny_unknown_fields)]
 pub struct SamplingOptions {
-    /// Scale of classifier-free guidance; 1 is none. The run's unless given, or 2 where the model has a null class
+    /// Scale of classifier-free guidance, 1 for none [default: the run's, or 2 if the model has a null class]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub guidance: Option<f32>,
-    /// How noise becomes an image; as the run drew its samples unless given
+    /// Guidance rescale, phi of Lin et al. 2023, 0 to 1 [default: the run's, or 0]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
+    pub guidance_rescale: Option<f32>,
+    /// Sampler [default: the run's, or ddim]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub sampler: Option<SamplerName>,
-    /// Steps; the run's unless given, or 50
+    /// Sampling steps [default: the run's, or 50]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long))]
     pub steps: Option<u32>,
-    /// Its options.
+    /// Options of the sampler.
     #[cfg_attr(feature = "cli", command(flatten))]
     pub options: SamplerOptions,
-    /// Spacing of the time steps; the checkpoint's unless given
+    /// Spacing of the time steps [default: the checkpoint's]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub spacing: Option<Spacing>,
+    /// Added to the time steps of the spacing `leading`; only diffusers' scheduler_config.json has it.
+    #[serde(skip)]
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub steps_offset: Option<u32>,
+    /// Bound on the predicted image, infinite for none; only diffusers' scheduler_config.json has it.
+    #[serde(skip)]
+    #[cfg_attr(feature = "cli", arg(skip))]
+    pub clip: Option<f32>,
 }
 
-/// A way of drawing samples from a checkpoint.
-#[derive(Clone, Debug)]
-pub struct ResolvedSampling {
-    /// Scheduler and sampler.
-    pub scheduler: SchedulerConfig,
-    /// The stages.
-    pub plan: SamplingPlan,
-    /// Steps asked of the sampler.
+impl SamplingOptions {
+    /// These options, and `defaults` where these have none. Sampler options of `defaults` are dropped if they belong to
+    /// another sampler.
+    pub fn or(self, defaults: SamplingOptions) -> SamplingOptions {
+        let same = self.sampler.is_none() || self.sampler == defaults.sampler;
+        SamplingOptions {
+            guidance: self.guidance.or(defaults.guidance),
+            guidance_rescale: self.guidance_rescale.or(defaults.guidance_rescale),
+            sampler: self.sampler.or(defaults.sampler),
+            steps: self.steps.or(defaults.steps),
+            options: if same { self.options.or(defaults.options) } else { self.options },
+            spacing: self.spacing.or(defaults.spacing),
+            steps_offset: self.steps_offset.or(defaults.steps_offset),
+            clip: self.clip.or(defaults.clip),
+        }
+    }
+}
+
+/// How to sample, resolved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// The sampler.
+    pub sampler: SamplerName,
+    /// Its options.
+    pub options: SamplerOptions,
+    /// Number of steps; the adaptive solver ignores it.
     pub steps: u32,
-    /// Scale of classifier-free guidance.
+    /// Spacing of the time steps of a discrete process.
+    pub spacing: Spacing,
+    /// Added to the time steps of [`Spacing::Leading`].
+    pub steps_offset: u32,
+    /// Bound on the magnitude of the predicted image; infinite for none.
+    pub clip: f32,
+    /// Scale of classifier-free guidance; 1 is none.
     pub guidance: f32,
-    /// What the user should know.
-    pub warnings: Vec<String>,
+    /// Guidance rescale, 0 to 1.
+    pub guidance_rescale: f32,
 }
 
-impl ResolvedSampling {
-    /// In words: the sampler and its steps.
-    pub fn describe(&self) -> String {
-        match self.plan.ode {
-            Some(_) => format!("adaptive steps of {}", self.title()),
-            None => format!("{} steps of {}", self.steps, self.title()),
-        }
-    }
-
-    fn title(&self) -> &'static str {
-        match self.scheduler.sampler {
-            SamplerName::Ddpm => "DDPM",
-            SamplerName::Ddim => "DDIM",
-            other => other.name(),
-        }
-    }
-}
-
-impl Pipeline {
-    /// The way that is asked for.
+impl Sampling {
+    /// Resolves what the user asked for over the defaults of a checkpoint or a run. Two rules hold unless the options say
+    /// otherwise: DDIM computes eps from the clipped image, and DDPM takes the variance that the network learned.
     ///
     /// # Errors
-    /// A sampler, option or guidance that the model cannot follow; steps asked of a solver that chooses them itself.
-    pub fn sampling(&self, options: &SamplingOptions) -> Result<ResolvedSampling> {
-        let guidance = self.guidance(options.guidance)?;
-        let scheduler = self.scheduler(options);
-        let steps = options.steps.or(self.card.sampling.map(|sampling| sampling.steps)).unwrap_or(50);
-        let (plan, warnings) = scheduler.plan_for(&*self.process, steps)?;
-        if plan.ode.is_some() && options.steps.is_some() {
+    /// [`Error::Config`] for guidance that the model does not support, a learned variance of a model without one, and a
+    /// number of steps for the sampler `ode`, which chooses its own.
+    pub fn resolve(asked: SamplingOptions, defaults: SamplingOptions, spec: &DenoiserSpec) -> Result<Sampling> {
+        let all = asked.or(defaults);
+        let sampler = all.sampler.unwrap_or(SamplerName::Ddim);
+        let mut options = all.options;
+        if sampler == SamplerName::Ddim {
+            options.use_clipped_model_output.get_or_insert(true);
+        }
+        if sampler == SamplerName::Ddpm && spec.learned_variance {
+            options.variance_type.get_or_insert(Variance::LearnedRange);
+        }
+        if options.variance_type == Some(Variance::LearnedRange) && !spec.learned_variance {
+            return Err(Error::Config(
+                "the variance learned_range needs a model that learned one (preset hybrid): use fixed_small".into(),
+            ));
+        }
+        if sampler == SamplerName::Ode && asked.steps.is_some() {
             return Err(Error::Config(
                 "--steps: the sampler ode chooses its steps itself, by --rtol and --atol".into(),
             ));
         }
-        Ok(ResolvedSampling { scheduler, plan, steps, guidance, warnings })
+        let guidance_rescale = all.guidance_rescale.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&guidance_rescale) {
+            return Err(Error::Config(format!("--guidance-rescale {guidance_rescale} must be between 0 and 1")));
+        }
+        Ok(Sampling {
+            sampler,
+            options,
+            steps: all.steps.unwrap_or(STEPS),
+            spacing: all.spacing.unwrap_or_default(),
+            steps_offset: all.steps_offset.unwrap_or(0),
+            clip: all.clip.unwrap_or(1.0),
+            guidance: guidance(all.guidance, spec)?,
+            guidance_rescale,
+        })
     }
 
-    fn scheduler(&self, options: &SamplingOptions) -> SchedulerConfig {
-        let mut scheduler = self.scheduler.clone();
-        let own = self.card.sampling.map(|sampling| sampling.sampler);
-        // A folder of other makers is sampled by DDIM, unless a discrete process is not what it has.
-        let sampler = options.sampler.or(own).unwrap_or(SamplerName::Ddim);
-        if scheduler.sampler != sampler {
-            scheduler.options = Default::default();
-        }
-        scheduler.sampler = sampler;
-        if sampler == SamplerName::Ddim {
-            scheduler.options.use_clipped_model_output = Some(true);
-        }
-        if sampler == SamplerName::Ddpm && self.card.learned_variance {
-            scheduler.options.variance_type = Some(Variance::LearnedRange);
-        }
-        scheduler.spacing = options.spacing.unwrap_or(scheduler.spacing);
-        scheduler.options = options.options.or(scheduler.options);
-        scheduler
+    /// The plan for a process, and what the user should know about it.
+    ///
+    /// # Errors
+    /// Those of [`SamplerName::build`] and [`SamplingPlan::new`].
+    pub fn plan(&self, process: &dyn Process) -> Result<(SamplingPlan, Vec<String>)> {
+        let sampler = self.sampler.build(&self.options)?;
+        SamplingPlan::new((self.sampler.name(), &*sampler), process, &self.step_spec(), self.clip)
     }
 
-    fn guidance(&self, wanted: Option<f32>) -> Result<f32> {
-        let null_class = self.card.labels.and_then(|labels| labels.null_class());
-        let own = self.card.sampling.map(|sampling| sampling.guidance);
-        let scale = wanted.or(own).unwrap_or(if null_class.is_some() { 2.0 } else { 1.0 });
-        match self.card.labels {
-            Some(labels) => labels.guided(scale).map(|_| scale),
-            None if scale == 1.0 => Ok(scale),
-            None => Err(Error::Config(format!(
-                "--guidance {scale}: the model was trained without classes, so there is nothing to guide by"
-            ))),
+    /// Number and places of the steps.
+    pub fn step_spec(&self) -> StepSpec {
+        StepSpec { steps: self.steps, spacing: self.spacing, offset: self.steps_offset }
+    }
+
+    /// Whether the sampler chooses its own steps.
+    pub fn adaptive(&self) -> bool {
+        self.sampler == SamplerName::Ode
+    }
+
+    /// The sampler and its steps, in words.
+    pub fn describe(&self) -> String {
+        let title = match self.sampler {
+            SamplerName::Ddpm => "DDPM",
+            SamplerName::Ddim => "DDIM",
+            other => other.name(),
+        };
+        if self.adaptive() { format!("adaptive steps of {title}") } else { format!("{} steps of {title}", self.steps) }
+    }
+}
+
+impl From<Sampling> for SamplingOptions {
+    fn from(sampling: Sampling) -> SamplingOptions {
+        SamplingOptions {
+            guidance: Some(sampling.guidance),
+            guidance_rescale: Some(sampling.guidance_rescale),
+            sampler: Some(sampling.sampler),
+            steps: Some(sampling.steps),
+            options: sampling.options,
+            spacing: Some(sampling.spacing),
+            steps_offset: Some(sampling.steps_offset),
+            clip: Some(sampling.clip),
         }
+    }
+}
+
+/// The guidance scale that is used, if the model supports it.
+fn guidance(scale: Option<f32>, spec: &DenoiserSpec) -> Result<f32> {
+    let null_class = spec.labels.and_then(|labels| labels.null_class());
+    let scale = scale.unwrap_or(if null_class.is_some() { 2.0 } else { 1.0 });
+    match spec.labels {
+        Some(labels) => labels.guided(scale).map(|_| scale),
+        None if scale == 1.0 => Ok(scale),
+        None => Err(Error::Config(format!(
+            "--guidance {scale}: the model was trained without classes, so there is nothing to guide by"
+        ))),
     }
 }

@@ -9,13 +9,13 @@ use std::f64::consts::{FRAC_PI_2, LN_2};
 use std::fmt;
 use std::str::FromStr;
 
-/// The number of time steps that the usual betas were made for.
-const USUAL_STEPS: f64 = 1000.0;
+/// The number of time steps for which the usual betas were chosen.
+const USUAL_TIMESTEPS: f64 = 1000.0;
 
-/// More time steps than this are a damaged file or a slip of the hand.
-const MOST_STEPS: u32 = 1 << 20;
+/// Upper limit that catches damaged files and typing errors.
+const MAX_TIMESTEPS: u32 = 1 << 20;
 
-/// L_T above this, in bits per dimension, means that sampling starts from something the model never saw.
+/// Limit of L_T in bits per dimension. Above it, pure noise is too far from what the model saw at the last time step.
 const FAR_FROM_NOISE: f64 = 1e-3;
 
 /// First and last beta of a schedule.
@@ -26,8 +26,8 @@ pub struct BetaRange {
     pub beta_start: f64,
     /// The last beta: 0.02.
     pub beta_end: f64,
-    /// Whether both are meant for 1000 time steps, and multiplied by 1000/T for another number T (the default). Without it a short schedule
-    /// stops while the image is still to be seen.
+    /// Whether both are multiplied by 1000/T (the default), because they are meant for 1000 time steps. Without it a short
+    /// schedule ends before the image has become noise.
     pub rescale: bool,
 }
 
@@ -39,13 +39,13 @@ impl Default for BetaRange {
 
 impl BetaRange {
     /// First and last beta of a schedule of `steps` time steps.
-    pub fn for_steps(&self, steps: u32) -> [f64; 2] {
-        let factor = if self.rescale { USUAL_STEPS / f64::from(steps) } else { 1.0 };
+    pub fn for_timesteps(&self, timesteps: u32) -> [f64; 2] {
+        let factor = if self.rescale { USUAL_TIMESTEPS / f64::from(timesteps) } else { 1.0 };
         [self.beta_start * factor, self.beta_end * factor]
     }
 }
 
-/// A way to choose the betas. In a configuration: `{ name = "linear", beta_end = 0.02 }`; from a command line: the name.
+/// How the betas are chosen. In a configuration: `{ name = "linear", beta_end = 0.02 }`; on a command line: the name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum BetaSchedule {
@@ -53,7 +53,8 @@ pub enum BetaSchedule {
     Linear(BetaRange),
     /// Betas whose square roots are equally spaced (Rombach et al. 2022).
     ScaledLinear(BetaRange),
-    /// abar_t = cos²(((t + 1)/T + 0.008)/1.008 · pi/2), betas at most 0.999 (Nichol and Dhariwal 2021, eq. 17): `squaredcos_cap_v2` in diffusers.
+    /// abar_t = cos²(((t + 1)/T + 0.008)/1.008 · pi/2), betas at most 0.999 (Nichol and Dhariwal 2021, eq. 17):
+    /// `squaredcos_cap_v2` in diffusers.
     #[serde(alias = "squaredcos_cap_v2")]
     Cosine,
     /// Betas along a sigmoid from -6 to 6 (GeoDiff, Xu et al. 2022).
@@ -93,20 +94,23 @@ impl fmt::Display for BetaSchedule {
 
 impl BetaSchedule {
     /// Betas [T], not yet checked.
-    pub(super) fn betas(&self, steps: u32) -> Vec<f64> {
+    pub fn betas(&self, timesteps: u32) -> Vec<f64> {
         match self {
-            BetaSchedule::Linear(range) => linspace(range.for_steps(steps), steps),
+            BetaSchedule::Linear(range) => linspace(range.for_timesteps(timesteps), timesteps),
             BetaSchedule::ScaledLinear(range) => {
-                let roots = linspace(range.for_steps(steps).map(f64::sqrt), steps);
+                let roots = linspace(range.for_timesteps(timesteps).map(f64::sqrt), timesteps);
                 roots.into_iter().map(|root| root * root).collect()
             }
             BetaSchedule::Cosine => {
-                let left = |t: u32| ((f64::from(t) / f64::from(steps) + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
-                (0..steps).map(|t| (1.0 - left(t + 1) / left(t)).min(0.999)).collect()
+                let left = |t: u32| ((f64::from(t) / f64::from(timesteps) + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
+                (0..timesteps).map(|t| (1.0 - left(t + 1) / left(t)).min(0.999)).collect()
             }
             BetaSchedule::Sigmoid(range) => {
-                let [start, end] = range.for_steps(steps);
-                linspace([-6.0, 6.0], steps).into_iter().map(|x| (end - start) / (1.0 + (-x).exp()) + start).collect()
+                let [start, end] = range.for_timesteps(timesteps);
+                linspace([-6.0, 6.0], timesteps)
+                    .into_iter()
+                    .map(|x| (end - start) / (1.0 + (-x).exp()) + start)
+                    .collect()
             }
             BetaSchedule::Given { betas } => betas.clone(),
         }
@@ -131,23 +135,32 @@ fn linspace([start, end]: [f64; 2], count: u32) -> Vec<f64> {
     (0..count).map(at).collect()
 }
 
-/// Betas that shift sqrt(abar) so that nothing of the image is left at the last step, and the first keeps its value (Lin et al. 2023, algorithm 1).
+/// Betas rescaled so that sqrt(abar) is 0 at the last step and keeps its value at the first (Lin et al. 2023, algorithm 1).
 fn with_zero_terminal_snr(betas: &[f64]) -> Vec<f64> {
     let roots: Vec<f64> = cumulative_product(betas).into_iter().map(f64::sqrt).collect();
     let (first, last) = (roots[0], roots[roots.len() - 1]);
-    let bar = |t: usize| ((roots[t] - last) * (first / (first - last))).powi(2);
-    (0..roots.len()).map(|t| 1.0 - if t == 0 { bar(0) } else { bar(t) / bar(t - 1) }).collect()
+    let alpha_bar = |t: usize| ((roots[t] - last) * (first / (first - last))).powi(2);
+    (0..roots.len()).map(|t| 1.0 - if t == 0 { alpha_bar(0) } else { alpha_bar(t) / alpha_bar(t - 1) }).collect()
 }
 
 fn cumulative_product(betas: &[f64]) -> Vec<f64> {
-    let product = |bar: &mut f64, beta: &f64| {
-        *bar *= 1.0 - beta;
-        Some(*bar)
+    let product = |alpha_bar: &mut f64, beta: &f64| {
+        *alpha_bar *= 1.0 - beta;
+        Some(*alpha_bar)
     };
     betas.iter().scan(1.0, product).collect()
 }
 
-/// A schedule of T time steps, worked out and checked.
+/// The computed schedule of T time steps.
+///
+/// ```
+/// # use degrain::diffusion::{BetaSchedule, NoiseSchedule};
+/// let noise = NoiseSchedule::new(&BetaSchedule::Cosine, 1000, false)?;
+/// assert_eq!(noise.timesteps(), 1000);
+/// // abar falls from image to noise.
+/// assert!(noise.alphas_cumprod()[0] > 0.999 && noise.alphas_cumprod()[999] < 1e-4);
+/// # Ok::<(), degrain::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct NoiseSchedule {
     schedule: BetaSchedule,
@@ -156,22 +169,22 @@ pub struct NoiseSchedule {
 }
 
 impl NoiseSchedule {
-    /// Works out `schedule` for `steps` time steps. `zero_terminal_snr` changes it so that the last step is pure noise; then the model
-    /// cannot predict epsilon, which [`Prediction`](super::Prediction) refuses.
+    /// Computes `schedule` for `timesteps` time steps. `zero_terminal_snr` rescales it so that the last step is pure noise. Then
+    /// the model cannot predict epsilon, which [`Prediction::check`](super::Prediction::check) refuses.
     ///
     /// # Errors
     /// [`Error::Config`] for no time steps, for a number of given betas other than T, and for a beta outside (0, 1).
-    pub fn new(schedule: &BetaSchedule, steps: u32, zero_terminal_snr: bool) -> Result<NoiseSchedule> {
+    pub fn new(schedule: &BetaSchedule, timesteps: u32, zero_terminal_snr: bool) -> Result<NoiseSchedule> {
         let fewest = if zero_terminal_snr { 2 } else { 1 };
-        if !(fewest..=MOST_STEPS).contains(&steps) {
+        if !(fewest..=MAX_TIMESTEPS).contains(&timesteps) {
             return Err(Error::Config(format!(
-                "a noise schedule of {steps} time steps: use {fewest} to {MOST_STEPS}, usually 1000"
+                "a noise schedule of {timesteps} time steps: use {fewest} to {MAX_TIMESTEPS}, usually 1000"
             )));
         }
-        let mut betas = schedule.betas(steps);
-        if betas.len() != steps as usize {
+        let mut betas = schedule.betas(timesteps);
+        if betas.len() != timesteps as usize {
             return Err(Error::Config(format!(
-                "{} betas were given for {steps} time steps: give one for each",
+                "{} betas were given for {timesteps} time steps: give one for each",
                 betas.len()
             )));
         }
@@ -182,12 +195,12 @@ impl NoiseSchedule {
                     Some(range) if range.rescale && range.beta_end < 1.0 => format!(
                         "betas are scaled by 1000/T, which needs T >= {:.0} here; for fewer steps train with 1000 and sample with fewer, \
                          or use the cosine schedule",
-                        (USUAL_STEPS * range.beta_end.max(range.beta_start)).floor() + 1.0
+                        (USUAL_TIMESTEPS * range.beta_end.max(range.beta_start)).floor() + 1.0
                     ),
                     _ => "betas lie between 0 and 1".to_string(),
                 };
                 return Err(Error::Config(format!(
-                    "the {schedule} schedule with T = {steps} has the beta {beta} at time step {t}: {advice}"
+                    "the {schedule} schedule with T = {timesteps} has the beta {beta} at time step {t}: {advice}"
                 )));
             }
         }
@@ -213,34 +226,34 @@ impl NoiseSchedule {
         &self.betas
     }
 
-    /// abar_t, `[T]`: the part of x_t's variance that is still image (of unit variance).
+    /// abar_t, `[T]`: the share of the image in the variance of x_t, for an image of unit variance.
     pub fn alphas_cumprod(&self) -> &[f64] {
         &self.alphas_cumprod
     }
 
     /// abar_t / (1 - abar_t), `[T]`: the signal-to-noise ratio.
     pub fn snr(&self) -> Vec<f64> {
-        self.alphas_cumprod.iter().map(|bar| bar / (1.0 - bar)).collect()
+        self.alphas_cumprod.iter().map(|alpha_bar| alpha_bar / (1.0 - alpha_bar)).collect()
     }
 
-    /// Whether nothing of the image is left at the last step.
+    /// Whether the last step is pure noise.
     pub fn ends_in_pure_noise(&self) -> bool {
         self.alphas_cumprod[self.betas.len() - 1] == 0.0
     }
 
-    /// L_T in bits per dimension: KL(q(x_T | x_0) || N(0, 1)) averaged over the data (Ho et al. 2020, eq. 5), from the mean of the squares
-    /// of the data's pixels on the scale [-1, 1].
+    /// L_T in bits per dimension: KL(q(x_T | x_0) || N(0, 1)) averaged over the data (Ho et al. 2020, eq. 5), from the mean
+    /// square of the data's pixels on the scale [-1, 1].
     pub fn terminal_kl_bits(&self, second_moment: f64) -> f64 {
         self.kl_bits(self.timesteps() - 1, second_moment)
     }
 
     /// The same for x_t.
     pub(super) fn kl_bits(&self, t: u32, second_moment: f64) -> f64 {
-        let bar = self.alphas_cumprod[t as usize];
-        0.5 * (bar * second_moment - bar - (-bar).ln_1p()) / LN_2
+        let alpha_bar = self.alphas_cumprod[t as usize];
+        0.5 * (alpha_bar * second_moment - alpha_bar - (-alpha_bar).ln_1p()) / LN_2
     }
 
-    /// What to tell a user whose schedule ends far from pure noise: L_T above 0.001 bits per dimension for data of unit variance.
+    /// A warning for a schedule that ends far from pure noise: L_T above 0.001 bits per dimension for data of unit variance.
     pub fn warning(&self) -> Option<String> {
         let bits = self.terminal_kl_bits(1.0);
         let advice = match self.schedule.range() {
@@ -252,8 +265,8 @@ impl NoiseSchedule {
         };
         (bits > FAR_FROM_NOISE).then(|| {
             format!(
-                "the {} schedule with T = {} ends far from pure noise: L_T = {bits:.4} bits a dimension, and more than {FAR_FROM_NOISE} means \
-                 that sampling starts from something the model never saw: {advice}",
+                "the {} schedule with T = {} ends far from pure noise: L_T = {bits:.4} bits per dimension, and above \
+                 {FAR_FROM_NOISE} the initial noise is unlike anything the model was trained on: {advice}",
                 self.schedule,
                 self.timesteps()
             )

@@ -4,10 +4,10 @@
 
 use super::context::EvalContext;
 use super::progress::Phase;
+use crate::checkpoint::{AnyModel, model_from_json};
 use crate::data::Dataset;
 use crate::metrics::feature_extractor::FeatureProgram;
 use crate::metrics::proportion::Proportion;
-use crate::nn::registry::AnyModel;
 use crate::train::{EMA, Settings, Size, Trainer};
 use crate::{Error, Result};
 use std::fs;
@@ -43,7 +43,7 @@ pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, samples: 
     bar.set(1.0);
     let model = trainer.objective().model();
     let weights = model.parameters().read(trainer.context(), EMA)?;
-    let (any, _) = crate::nn::registry::from_json(&model.config_json()).map_err(Error::Config)?;
+    let (any, _) = model_from_json(&model.config_json()).map_err(Error::Config)?;
     let AnyModel::Classifier(network) = any else { unreachable!("the preset classifier trains a classifier") };
     let mut ctx = context.ctx.fork();
     let classifier = FeatureProgram::new(&mut ctx, &network, &weights, 64, "cas")?;

@@ -18,7 +18,9 @@ use std::path::Path;
 pub(super) fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
     let flops_per_image = match &target.source {
         ImageSource::Images(..) => return Ok(None),
-        ImageSource::Denoiser(pipeline) => denoiser_flops(ctx, &*pipeline.network, target.padding.model_shape()),
+        ImageSource::Denoiser(checkpoint) => {
+            denoiser_flops(ctx, checkpoint.denoiser("weights")?.network, target.padding.model_shape())
+        }
         ImageSource::Autoencoder(vae, _) => {
             let mut tape = Tape::new(ctx.target());
             let latents = tape.named("z", Shape::f32([1, vae.latent_channels()]));

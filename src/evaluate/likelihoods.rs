@@ -60,14 +60,14 @@ fn method<'a>(context: &'a mut EvalContext<'_>) -> Result<Option<(u32, Measure<'
     let ctx = &mut context.ctx;
     let seed = options.seed;
     Ok(match &target.source {
-        ImageSource::Denoiser(pipeline) if pipeline.process.schedule().is_some() => {
-            let vlb = VlbEstimator::new(ctx, &pipeline.denoiser(WEIGHTS), target.padding, options.batch, "vlb")?;
+        ImageSource::Denoiser(checkpoint) if checkpoint.denoiser(WEIGHTS)?.process.schedule().is_some() => {
+            let vlb = VlbEstimator::new(ctx, &checkpoint.denoiser(WEIGHTS)?, target.padding, options.batch, "vlb")?;
             let ctx = &*ctx;
             let draws = Draws { per_image: options.likelihood_draws.unwrap_or(TIME_STEPS), seed };
             Some((IMAGES, Box::new(move |images, progress| vlb.measure(ctx, images, draws, progress))))
         }
-        ImageSource::Denoiser(pipeline) => {
-            let flow = FlowLikelihood::new(ctx, pipeline.denoiser(WEIGHTS), target.padding, options.batch, "flow")?;
+        ImageSource::Denoiser(checkpoint) => {
+            let flow = FlowLikelihood::new(ctx, checkpoint.denoiser(WEIGHTS)?, target.padding, options.batch, "flow")?;
             let ctx = &*ctx;
             let settings = FlowSettings { tolerance: options.likelihood_tolerance, seed };
             Some((ODE_IMAGES, Box::new(move |images, progress| flow.measure(ctx, images, settings, progress))))

@@ -7,11 +7,11 @@ use super::memorization::{SampleSet, memorization};
 use super::options::{EvalOptions, SweepSpec};
 use super::progress::Phase;
 use super::quality::Reference;
-use super::samples::{SampleSpec, Samples, sample, write_weights};
+use super::samples::{SampleSpec, Samples, WEIGHTS, sample, write_weights};
 use super::target::{EvalTarget, ImageSource};
 use super::{cas, cost, likelihoods};
 use crate::data::Dataset;
-use crate::diffusion::{ResolvedSampling, SamplingOptions};
+use crate::diffusion::{Sampling, SamplingOptions};
 use crate::gpu::Context;
 use crate::metrics::balance::Balance;
 use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram, Features};
@@ -41,8 +41,8 @@ pub struct EvaluationOutput {
 /// Sampling settings of the main samples and of each sweep entry; `None` for targets without a
 /// sampler.
 struct Samplings {
-    main: Option<ResolvedSampling>,
-    sweep: Vec<ResolvedSampling>,
+    main: Option<Sampling>,
+    sweep: Vec<Sampling>,
 }
 
 /// An evaluation in progress.
@@ -67,8 +67,12 @@ pub fn run(
     options.check(extractor.width())?;
     extractor.check(&target.train)?;
     let samplings = Samplings::resolve(target, options)?;
-    for warning in samplings.main.iter().chain(&samplings.sweep).flat_map(|sampling| &sampling.warnings) {
-        eprintln!("warning: {warning}");
+    if let ImageSource::Denoiser(checkpoint) = &target.source {
+        let denoiser = checkpoint.denoiser(WEIGHTS)?;
+        for sampling in samplings.main.iter().chain(&samplings.sweep) {
+            let (_, warnings) = sampling.plan(denoiser.process)?;
+            warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        }
     }
     // A missing or damaged file of the run must fail here, before hours of sampling.
     let cost = cost::cost(ctx, target)?;
@@ -101,9 +105,9 @@ impl Samplings {
 }
 
 /// Sampling settings of a denoiser; `None` for other targets.
-fn resolve(target: &EvalTarget, options: &SamplingOptions) -> Result<Option<ResolvedSampling>> {
+fn resolve(target: &EvalTarget, options: &SamplingOptions) -> Result<Option<Sampling>> {
     match &target.source {
-        ImageSource::Denoiser(pipeline) => pipeline.sampling(options).map(Some),
+        ImageSource::Denoiser(checkpoint) => checkpoint.sampling(*options).map(Some),
         _ if *options != SamplingOptions::default() => Err(Error::Config(
             "--sampler, --steps, --guidance and other sampler options need a denoiser: autoencoders and files of \
              images have no sampler"
@@ -119,16 +123,16 @@ fn resolve_sweep(
     target: &EvalTarget,
     options: &EvalOptions,
     spec: SweepSpec,
-    main: Option<&ResolvedSampling>,
-) -> Result<Option<ResolvedSampling>> {
-    let same_sampler = main.is_some_and(|main| main.scheduler.sampler == spec.sampler);
-    let sampling = SamplingOptions {
+    main: Option<&Sampling>,
+) -> Result<Option<Sampling>> {
+    let entry = SamplingOptions {
         sampler: Some(spec.sampler),
         steps: Some(spec.steps),
-        guidance: spec.guidance.or(options.sampling.guidance),
-        options: if same_sampler { options.sampling.options } else { Default::default() },
-        ..options.sampling
+        guidance: spec.guidance,
+        ..SamplingOptions::default()
     };
+    let main = SamplingOptions { sampler: main.map(|main| main.sampler), ..options.sampling };
+    let sampling = entry.or(main);
     resolve(target, &sampling)
         .map_err(|problem| Error::Config(format!("--sweep {}:{}: {problem}", spec.sampler.name(), spec.steps)))
 }
@@ -185,12 +189,7 @@ impl EvaluationRun<'_> {
     /// Class accuracy and classification accuracy score of conditional samples, and class balance
     /// of unconditional ones. A conditional model that was trained with label dropout can sample
     /// both.
-    fn classes(
-        &mut self,
-        samples: &Samples,
-        features: &Features,
-        sampling: Option<&ResolvedSampling>,
-    ) -> Result<ClassMetrics> {
+    fn classes(&mut self, samples: &Samples, features: &Features, sampling: Option<&Sampling>) -> Result<ClassMetrics> {
         let train = &self.context.target.train;
         let options = self.context.options;
         let mut metrics = ClassMetrics { names: train.class_names.clone(), ..ClassMetrics::default() };
@@ -206,12 +205,14 @@ impl EvaluationRun<'_> {
         };
         metrics.accuracy_by_class = (0..train.classes as u32).map(accuracy).collect();
         let null_class = match &self.context.target.source {
-            ImageSource::Denoiser(pipeline) => pipeline.card.labels.and_then(|labels| labels.null_class()),
+            ImageSource::Denoiser(checkpoint) => {
+                checkpoint.metadata.denoiser.labels.and_then(|labels| labels.null_class())
+            }
             _ => None,
         };
         let balance_count = options.balance_count.unwrap_or(options.count / 4);
         if let (Some(sampling), Some(_), true) = (sampling, null_class, balance_count > 0) {
-            let unconditional = ResolvedSampling { guidance: 0.0, ..sampling.clone() };
+            let unconditional = Sampling { guidance: 0.0, ..*sampling };
             let spec = SampleSpec { sampling: Some(&unconditional), count: balance_count };
             let samples = sample(&self.context, spec)?;
             metrics.balance = Some(balance(&self.features(&samples.bytes)?, train));
@@ -223,7 +224,7 @@ impl EvaluationRun<'_> {
         Ok(metrics)
     }
 
-    fn sweep(&self, sampling: &ResolvedSampling) -> Result<SweepPoint> {
+    fn sweep(&self, sampling: &Sampling) -> Result<SweepPoint> {
         let options = self.context.options;
         let samples = sample(&self.context, SampleSpec { sampling: Some(sampling), count: options.sweep_count })?;
         let features = self.features(&samples.bytes)?;
@@ -240,12 +241,12 @@ impl EvaluationRun<'_> {
     }
 }
 
-fn sampling_info(sampling: Option<&ResolvedSampling>, count: u32, seed: u64, seconds: f64) -> SamplingInfo {
+fn sampling_info(sampling: Option<&Sampling>, count: u32, seed: u64, seconds: f64) -> SamplingInfo {
     match sampling {
         Some(sampling) => SamplingInfo {
             count,
-            sampler: sampling.scheduler.sampler.name().into(),
-            steps: if sampling.plan.ode.is_some() { 0 } else { sampling.steps },
+            sampler: sampling.sampler.name().into(),
+            steps: if sampling.adaptive() { 0 } else { sampling.steps },
             guidance: sampling.guidance,
             seed,
             seconds,

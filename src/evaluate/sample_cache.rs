@@ -3,8 +3,8 @@
 //! A record of the file is one batch: its seconds of sampling as eight bytes, and its images. The
 //! file name is a SHA-256 of everything that determines the samples.
 
-use crate::diffusion::ResolvedSampling;
-use crate::diffusion::pipeline::Pipeline;
+use crate::checkpoint::Checkpoint;
+use crate::diffusion::Sampling;
 use crate::files::Appender;
 use crate::gpu::Context;
 use crate::{Error, Result};
@@ -57,17 +57,16 @@ impl SampleCache {
 }
 
 /// The file name for samples of a model. `numbers` are the counts and seeds that determine them.
-pub(super) fn cache_name(ctx: &Context, pipeline: &Pipeline, sampling: &ResolvedSampling, numbers: &[u64]) -> String {
+pub(super) fn cache_name(ctx: &Context, checkpoint: &Checkpoint, sampling: &Sampling, numbers: &[u64]) -> String {
     let mut hash = Sha256::new();
-    hash.update(bytemuck::cast_slice::<f32, u8>(&pipeline.weights));
+    hash.update(bytemuck::cast_slice::<f32, u8>(&checkpoint.weights));
     hash.update(format!(
-        "{} {} {} {:?} {:?} {} {numbers:?}",
+        "{} {} {} {:?} {:?} {sampling:?} {numbers:?}",
         env!("CARGO_PKG_VERSION"),
         ctx.gpu.adapter(),
         ctx.target(),
-        sampling.plan,
-        sampling.scheduler,
-        sampling.guidance
+        checkpoint.metadata,
+        checkpoint.scheduler,
     ));
     hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,9 +4,9 @@ use super::context::EvalContext;
 use super::progress::Phase;
 use super::sample_cache::{SampleCache, cache_name};
 use super::target::{EvalTarget, ImageSource};
+use crate::checkpoint::Checkpoint;
 use crate::diffusion::autoencoder::Decoder;
-use crate::diffusion::pipeline::Pipeline;
-use crate::diffusion::{Generator, Request, ResolvedSampling};
+use crate::diffusion::{BatchSpec, Generator, Guidance, Sampling};
 use crate::gpu::Context;
 use crate::metrics::padding::ImagePadding;
 use crate::nn::Model;
@@ -34,7 +34,7 @@ pub struct Samples {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SampleSpec<'a> {
     /// The sampler's settings; `None` for targets without a sampler.
-    pub sampling: Option<&'a ResolvedSampling>,
+    pub sampling: Option<&'a Sampling>,
     /// Number of images.
     pub count: u32,
 }
@@ -42,7 +42,7 @@ pub(super) struct SampleSpec<'a> {
 /// Writes the target's weights to the device.
 pub(super) fn write_weights(ctx: &mut Context, target: &EvalTarget) -> Result<()> {
     match &target.source {
-        ImageSource::Denoiser(pipeline) => pipeline.network.parameters().write(ctx, WEIGHTS, &pipeline.weights),
+        ImageSource::Denoiser(checkpoint) => checkpoint.load(ctx, WEIGHTS),
         ImageSource::Autoencoder(vae, weights) => vae.parameters().write(ctx, WEIGHTS, weights),
         ImageSource::Images(..) => Ok(()),
     }
@@ -75,9 +75,9 @@ pub(super) fn sample(context: &EvalContext<'_>, spec: SampleSpec<'_>) -> Result<
             let device_bytes = ctx.buffers.total_bytes() + decoder.slot_bytes();
             Ok(Samples { bytes: crop(&images, target.padding)?, labels: None, seconds, device_bytes })
         }
-        ImageSource::Denoiser(pipeline) => {
+        ImageSource::Denoiser(checkpoint) => {
             let sampling = spec.sampling.expect("a denoiser needs sampling settings");
-            let work = DenoiserSampling { context, pipeline, sampling, count: spec.count };
+            let work = DenoiserSampling { context, checkpoint, sampling, count: spec.count };
             work.run(&mut ctx, &bar)
         }
     }
@@ -94,8 +94,8 @@ fn describe(context: &EvalContext<'_>, spec: SampleSpec<'_>) -> String {
 /// Sampling from a denoiser.
 struct DenoiserSampling<'a> {
     context: &'a EvalContext<'a>,
-    pipeline: &'a Pipeline,
-    sampling: &'a ResolvedSampling,
+    checkpoint: &'a Checkpoint,
+    sampling: &'a Sampling,
     count: u32,
 }
 
@@ -106,19 +106,15 @@ impl DenoiserSampling<'_> {
         let padding = target.padding;
         let count = self.count;
         let batch = options.batch.min(count);
-        let model = self.pipeline.denoiser(WEIGHTS);
-        let request = Request {
-            batch,
-            image: padding.model_shape(),
-            guidance: self.sampling.guidance,
-            guidance_rescale: 0.0,
-            classifier: None,
-            seed: options.seed,
-        };
-        let generator = Generator::new(ctx, &model, &self.sampling.plan, &request, "evaluate")?;
+        let denoiser = self.checkpoint.denoiser(WEIGHTS)?;
+        let (plan, _) = self.sampling.plan(denoiser.process)?;
+        let guidance =
+            Guidance { scale: self.sampling.guidance, rescale: self.sampling.guidance_rescale, classifier: None };
+        let spec = BatchSpec { name: "evaluate", size: batch, image: padding.model_shape(), seed: options.seed };
+        let generator = Generator::new(ctx, denoiser, guidance, plan, spec)?;
         let classes = target.train.classes.max(1) as u32;
         let labels: Vec<u32> = (0..count).map(|k| k % classes).collect();
-        let name = cache_name(ctx, self.pipeline, self.sampling, &[u64::from(count), u64::from(batch), options.seed]);
+        let name = cache_name(ctx, self.checkpoint, self.sampling, &[u64::from(count), u64::from(batch), options.seed]);
         let mut cache = SampleCache::open(self.context.folder, &name, batch as usize * padding.data_len())?;
         let cached = (cache.bytes.len() / padding.data_len()) as u32;
         if cached > 0 {
@@ -127,13 +123,11 @@ impl DenoiserSampling<'_> {
         for first in (cached..count).step_by(batch as usize) {
             let start = Instant::now();
             let size = batch.min(count - first);
-            generator.begin(ctx, first, &labels[first as usize..(first + size) as usize], None)?;
-            let share = |done: f64| (f64::from(first) + done * f64::from(size)) / f64::from(count);
-            generator.run(ctx, &model, first, &mut |done| {
-                bar.set(share(done));
+            let labels = &labels[first as usize..(first + size) as usize];
+            let images = generator.sample(ctx, labels, first, &mut |done| {
+                bar.set((f64::from(first) + done * f64::from(size)) / f64::from(count));
                 Ok(())
             })?;
-            let images = generator.images(ctx)?;
             let bytes = crop(&images[..size as usize * padding.model_len()], padding)?;
             cache.add(&bytes, start.elapsed().as_secs_f64())?;
         }

@@ -2,12 +2,11 @@
 //! set that it is compared with.
 
 use super::evaluation::TargetInfo;
+use super::samples::WEIGHTS;
+use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata};
 use crate::data::{Dataset, Split, images_of_npz, load};
-use crate::diffusion::CheckpointMetadata;
-use crate::diffusion::pipeline::{self, Checkpoint, Pipeline};
 use crate::metrics::padding::ImagePadding;
-use crate::nn::registry::AnyModel;
-use crate::nn::{Model, Vae};
+use crate::nn::Vae;
 use crate::train::Settings;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// Where the images come from.
 pub enum ImageSource {
     /// A denoiser.
-    Denoiser(Box<Pipeline>),
+    Denoiser(Box<Checkpoint>),
     /// An autoencoder and its weights.
     Autoencoder(Box<Vae>, Vec<f32>),
     /// Images from a file: bytes `[N, C, H, W]`, and their classes if the file has them.
@@ -55,55 +54,47 @@ impl EvalTarget {
     /// A folder without a denoiser or autoencoder; a data set that is missing, or that the model
     /// was not trained on.
     pub fn from_checkpoint(path: &Path, data: Option<&Path>) -> Result<EvalTarget> {
-        let folder = pipeline::locate(path)?;
+        let mut checkpoint = Checkpoint::open(path)?;
+        let folder = checkpoint.folder.clone();
         let run = [Some(path), folder.parent()].into_iter().flatten().find(|run| run.join("config.toml").is_file());
         let settings = run.map(|run| Settings::read(&run.join("config.toml"))).transpose()?;
         let run_data = settings.as_ref().and_then(|settings| settings.data.clone());
         let data = data.map(Path::to_path_buf).or(run_data).unwrap_or_else(|| DATA.into());
-        let (any, _) = pipeline::read_config(&folder)?;
-        let (source, card, process, warnings) = match any {
-            AnyModel::Network(_) => {
-                let mut pipeline = Pipeline::read(&folder)?;
-                let (card, process) = (pipeline.card.clone(), pipeline.process.describe());
-                let warnings = std::mem::take(&mut pipeline.warnings);
-                (ImageSource::Denoiser(Box::new(pipeline)), card, process, warnings)
-            }
-            AnyModel::Vae(_) | AnyModel::Classifier(_) => {
-                let Checkpoint { model, weights, card, warnings } = pipeline::read_model(&folder)?;
-                let AnyModel::Vae(vae) = model else {
-                    let problem =
-                        "holds a classifier, which cannot sample images: evaluate a denoiser or an autoencoder";
-                    return Err(Error::file(&folder, problem));
-                };
-                let process = "variational autoencoder".to_string();
-                (ImageSource::Autoencoder(Box::new(vae), weights), card.unwrap_or_default(), process, warnings)
-            }
-        };
+        let warnings = std::mem::take(&mut checkpoint.warnings);
+        let metadata = checkpoint.metadata.clone();
         let [train, test] = splits(&data)?;
-        let model: &dyn Model = match &source {
-            ImageSource::Denoiser(pipeline) => &*pipeline.network,
-            ImageSource::Autoencoder(vae, _) => &**vae,
-            ImageSource::Images(..) => unreachable!("a checkpoint holds a model"),
-        };
-        let conditional = matches!(&source, ImageSource::Denoiser(pipeline) if pipeline.network.classes().is_some());
-        check_data(&folder, &card, &train, &data)?;
+        let model = checkpoint.model.model();
+        check_data(&folder, &metadata, &train, &data)?;
         let padding = ImagePadding::new(train.shape(), model.image_shape().unwrap_or(train.shape()))
             .map_err(|problem| Error::file(&folder, problem.to_string()))?;
-        let info = TargetInfo {
-            name: name(path, run, &folder, card.step)?,
+        let mut info = TargetInfo {
+            name: name(path, run, &folder, metadata.step)?,
             model: model.class().into(),
-            process,
+            process: "variational autoencoder".into(),
             dataset: train.name.clone(),
             image: train.shape(),
-            conditional,
-            step: card.step,
+            conditional: false,
+            step: metadata.step,
             parameters: model.parameters().count() as u64,
+        };
+        let source = match checkpoint.model {
+            AnyModel::Vae(vae) => ImageSource::Autoencoder(Box::new(vae), checkpoint.weights),
+            AnyModel::Denoiser(_) => {
+                let denoiser = checkpoint.denoiser(WEIGHTS)?;
+                info.process = denoiser.process.describe();
+                info.conditional = denoiser.network.classes().is_some();
+                ImageSource::Denoiser(Box::new(checkpoint))
+            }
+            AnyModel::Classifier(_) => {
+                let problem = "holds a classifier, which cannot sample images: evaluate a denoiser or an autoencoder";
+                return Err(Error::file(&folder, problem));
+            }
         };
         let run = run.map(Path::to_path_buf);
         Ok(EvalTarget {
             source,
             info,
-            training_seconds: card.seconds.trained,
+            training_seconds: metadata.seconds.trained,
             run,
             settings,
             train,
@@ -175,15 +166,15 @@ fn splits(data: &Path) -> Result<[Dataset; 2]> {
 
 /// Checks that the model was trained on this data set. Checkpoints not written by degrain do not
 /// name their data set and pass.
-fn check_data(folder: &Path, card: &CheckpointMetadata, data: &Dataset, place: &Path) -> Result<()> {
-    if card.dataset.is_empty() || card.dataset == data.name {
+fn check_data(folder: &Path, metadata: &CheckpointMetadata, data: &Dataset, place: &Path) -> Result<()> {
+    if metadata.dataset.is_empty() || metadata.dataset == data.name {
         return Ok(());
     }
     Err(Error::file(
         folder,
         format!(
             "this checkpoint was trained on {}, and {} holds {}: name the folder of its own data set with --data",
-            card.dataset,
+            metadata.dataset,
             place.display(),
             data.name
         ),

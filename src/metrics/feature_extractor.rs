@@ -7,10 +7,9 @@
 
 use super::padding::pixel_value;
 use super::proportion::Proportion;
+use crate::checkpoint::{AnyModel, Checkpoint};
 use crate::data::Dataset;
-use crate::diffusion::pipeline::{self, Checkpoint};
 use crate::gpu::Context;
-use crate::nn::registry::AnyModel;
 use crate::nn::{Classifier, Conditions, Model, Network};
 use crate::tape::{Program, Shape, Step, Tape};
 use crate::{Error, Result};
@@ -47,8 +46,7 @@ impl FeatureExtractor {
                  train --preset classifier --noise-aware false --data FOLDER",
             ));
         }
-        let folder = pipeline::locate(path)?;
-        let Checkpoint { model, weights, card, .. } = pipeline::read_model(&folder)?;
+        let Checkpoint { folder, model, weights, metadata, .. } = Checkpoint::open(path)?;
         let AnyModel::Classifier(network) = model else {
             let problem = format!(
                 "holds a {}, not a classifier: train a feature extractor with --preset classifier --noise-aware false",
@@ -61,12 +59,14 @@ impl FeatureExtractor {
                 "this classifier was trained on noisy images: train a feature extractor with --noise-aware false";
             return Err(Error::file(&folder, problem));
         }
-        let card =
-            card.ok_or_else(|| Error::file(&folder, "does not name the data set it was trained on (degrain.json)"))?;
+        if metadata.dataset.is_empty() {
+            return Err(Error::file(&folder, "does not name the data set it was trained on (degrain.json)"));
+        }
         let mut bytes = network.config_json().into_bytes();
         bytes.extend(weights.iter().flat_map(|weight| weight.to_le_bytes()));
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(FeatureExtractor { folder, network, weights, sha256, dataset: card.dataset, class_names: card.class_names })
+        let (dataset, class_names) = (metadata.dataset, metadata.class_names);
+        Ok(FeatureExtractor { folder, network, weights, sha256, dataset, class_names })
     }
 
     /// Number of features of an image.

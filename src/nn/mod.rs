@@ -10,8 +10,6 @@ pub mod layers;
 mod models;
 mod network;
 mod parameters;
-pub mod registry;
-pub mod state_dict;
 
 pub use choices::{
     Activation, ClassEmbedding, DownBlock, MidBlock, Resampling, SampleSize, TimeEmbedding, TimeShift, UpBlock,
@@ -25,7 +23,7 @@ pub use models::residual_unet::{DownsampleType, ResidualUNet, ResidualUNetConfig
 pub use models::unet2d::UNet2d;
 pub use models::unet2d_config::UNet2dConfig;
 pub use models::vae::{Likelihood, Vae, VaeConfig};
-pub use network::{Conditions, Model, Network};
+pub use network::{Conditions, Model, Network, TimeTable};
 pub use parameters::{
     GRADIENTS, Initial, Initialization, PARAMETERS, Parameter, ParameterId, Parameters, Weights, statistics_of,
 };

@@ -2,7 +2,8 @@
 
 use super::parameters::{Parameters, Weights};
 use crate::Result;
-use crate::tape::{Tape, Tensor};
+use crate::ops::embedding;
+use crate::tape::{Shape, Tape, Tensor};
 use std::fmt::Debug;
 
 /// A model: named parameters and a configuration, both stored in checkpoints.
@@ -20,6 +21,15 @@ pub trait Model: Debug {
     fn image_shape(&self) -> Option<[u32; 3]>;
 }
 
+/// A named buffer with the time features of `rows` times: [`Network::time_table`].
+#[derive(Clone, Copy, Debug)]
+pub struct TimeTable<'a> {
+    /// Name of the buffer.
+    pub name: &'a str,
+    /// Number of times.
+    pub rows: u32,
+}
+
 /// Inputs of a network next to the image.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conditions {
@@ -30,6 +40,24 @@ pub struct Conditions {
 }
 
 impl Conditions {
+    /// Records the time features of a batch, which are the rows `index` (u32 `[B]`) of the table; none for a network without
+    /// time. The table must be written before the tape runs. `labels` are u32 `[B]`.
+    pub fn record(
+        t: &mut Tape,
+        network: &dyn Network,
+        index: Tensor,
+        table: TimeTable<'_>,
+        labels: Option<Tensor>,
+    ) -> Conditions {
+        let width = network.time_width();
+        let mut time = None;
+        if width > 0 {
+            let rows = t.named(table.name, Shape::f32([table.rows, width]));
+            time = Some(embedding(t, index, rows));
+        }
+        Conditions { time, labels }
+    }
+
     /// The time features, for a model that takes them.
     ///
     /// # Panics

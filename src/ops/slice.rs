@@ -30,7 +30,17 @@ pub fn slice(t: &mut Tape, x: Tensor, from: u32, count: u32) -> Tensor {
     t.apply1(Slice { from, count }, &[x])
 }
 
-/// Where the piece of each image begins, and the lengths of the piece and of the image.
+/// The two halves of the channels of `x` `[B, 2 C, ...]`, each `[B, C, ...]`: the mean and the variance of a network that
+/// outputs both.
+#[track_caller]
+pub fn split_channels(t: &mut Tape, x: Tensor) -> [Tensor; 2] {
+    let half = t.shape(x).dims()[1] / 2;
+    let first = slice(t, x, 0, half);
+    let second = slice(t, x, half, half);
+    [first, second]
+}
+
+/// Where the piece of each image begins, and the lengths of piece and image.
 #[derive(Clone, Copy)]
 struct Piece {
     first: u32,

@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads the time: every function takes it, so that tests can choose it.
 
-use crate::diffusion::RunSeconds;
+use crate::checkpoint::RunSeconds;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

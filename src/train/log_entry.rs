@@ -1,6 +1,6 @@
 //! `log.jsonl`: one JSON object for each step, validation and evaluation.
 
-use crate::diffusion::RunSeconds;
+use crate::checkpoint::RunSeconds;
 use serde::{Deserialize, Serialize};
 
 /// One line of `log.jsonl`.

@@ -7,7 +7,8 @@
 
 use super::config::Config;
 use crate::Result;
-use crate::diffusion::{CheckpointMetadata, Denoiser, SchedulerConfig};
+use crate::checkpoint::{CheckpointMetadata, SchedulerConfig};
+use crate::diffusion::{Denoiser, Sampling};
 use crate::gpu::Context;
 use crate::metrics::likelihood::LabeledImages;
 use crate::nn::{Model, Weights};
@@ -76,7 +77,7 @@ pub trait Objective: Debug {
     /// Fills in what a checkpoint says of this objective.
     fn fill_metadata(&self, _metadata: &mut CheckpointMetadata) {}
 
-    /// The scheduler that a checkpoint keeps. `None` for a model without one.
+    /// The scheduler that a checkpoint keeps. `None` for a model without discrete time steps.
     fn scheduler(&self) -> Option<SchedulerConfig> {
         None
     }
@@ -109,6 +110,11 @@ pub trait Generative {
     /// The denoiser with the weights in the buffer `weights`. `None` for a model that is no
     /// denoiser.
     fn denoiser<'a>(&'a self, _weights: &'a str) -> Option<Denoiser<'a>> {
+        None
+    }
+
+    /// The sampler's settings. `None` for a model without a sampler.
+    fn sampling(&self) -> Option<Sampling> {
         None
     }
 

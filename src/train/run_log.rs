@@ -242,7 +242,7 @@ impl std::fmt::Display for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::RunSeconds;
+    use crate::checkpoint::RunSeconds;
 
     fn status(peak: Peak) -> Status {
         Status {

@@ -8,7 +8,7 @@ use super::trainer::Trainer;
 use crate::Result;
 use crate::nn::PARAMETERS;
 use crate::output::{Images, Layout, grid, strip};
-use crate::rng::{normal4, philox};
+use crate::rng::{key, normal4, philox};
 use crate::tape::stream;
 
 /// Rows of a grid.
@@ -72,7 +72,7 @@ impl Trainer {
     fn forward_process(&self, factors: &[[f32; 2]]) -> Vec<Images<'static>> {
         let data = &self.dataset;
         let count = (STRIP_ROWS as usize).min(data.count);
-        let seed = [self.config.seed as u32, (self.config.seed >> 32) as u32];
+        let seed = key(self.config.seed);
         let column = |&[signal, noise]: &[f32; 2]| {
             let pixel = |i: usize| {
                 let eps = normal4(philox([stream::PICTURE, 0, 0, i as u32 / 4], seed))[i % 4] as f32;

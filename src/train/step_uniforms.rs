@@ -34,8 +34,6 @@ pub fn step(config: &Config, count: u32, finished: u32) -> Step {
     let seen = u64::from(finished) * u64::from(config.batch);
     let correction = |beta: f32| (1.0 / (1.0 - f64::from(beta).powi(finished as i32 + 1))) as f32;
     Step {
-        seed_low: config.seed as u32,
-        seed_high: (config.seed >> 32) as u32,
         index: finished,
         epoch: (seen / u64::from(count)) as u32,
         position: (seen % u64::from(count)) as u32,
@@ -43,6 +41,6 @@ pub fn step(config: &Config, count: u32, finished: u32) -> Step {
         first_correction: correction(config.beta1),
         second_correction: correction(config.beta2),
         ema_decay: ema_decay(config, finished) as f32,
-        ..Step::default()
+        ..Step::seeded(config.seed)
     }
 }

@@ -8,7 +8,7 @@
 use super::buffers::{EMA, FIRST_MOMENT, SECOND_MOMENT};
 use super::clock::Progress;
 use super::trainer::Trainer;
-use crate::diffusion::{CheckpointMetadata, pipeline};
+use crate::checkpoint::{self, CheckpointMetadata};
 use crate::files::write_atomically;
 use crate::nn::{PARAMETERS, statistics_of};
 use crate::{Error, Result};
@@ -41,7 +41,7 @@ impl Trainer {
         let complete = run.join(format!("checkpoint-{}", progress.step));
         remove(&complete)?;
         fs::rename(&partial, &complete).map_err(Error::io(&complete))?;
-        let all = pipeline::checkpoints(run)?;
+        let all = checkpoint::checkpoints(run)?;
         let superfluous = all.len().saturating_sub(self.config.keep_checkpoints as usize);
         all[..superfluous].iter().try_for_each(|(_, path)| remove(path))
     }
@@ -60,7 +60,7 @@ impl Trainer {
             ..CheckpointMetadata::default()
         };
         self.objective.fill_metadata(&mut metadata);
-        pipeline::write(folder, model, &averaged, self.objective.scheduler().as_ref(), &metadata)?;
+        checkpoint::write(folder, model, &averaged, self.objective.scheduler().as_ref(), &metadata)?;
         let path = folder.join(STATE_FILE);
         write_atomically(&path, &serialize(&parts, &values).map_err(|e| Error::file(&path, e.to_string()))?)
     }
@@ -70,6 +70,9 @@ impl Trainer {
     /// # Errors
     /// A file that is missing, damaged or of another model.
     pub(super) fn restore(&self, checkpoint: &Path) -> Result<Progress> {
+        // First, because a checkpoint of another version of degrain is recognized by its metadata.
+        let missing = || Error::file(checkpoint, "has no degrain.json: degrain did not write it, and cannot resume it");
+        let metadata = CheckpointMetadata::read(checkpoint)?.ok_or_else(missing)?;
         let path = checkpoint.join(STATE_FILE);
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let state = SafeTensors::deserialize(&bytes).map_err(|e| Error::file(&path, format!("damaged: {e}")))?;
@@ -82,8 +85,6 @@ impl Trainer {
             }
             self.ctx.write(&name, 0, tensor.data())?;
         }
-        let missing = || Error::file(checkpoint, "has no degrain.json: degrain did not write it, and cannot resume it");
-        let metadata = CheckpointMetadata::read(checkpoint)?.ok_or_else(missing)?;
         Ok(Progress { step: metadata.step, seconds: metadata.seconds })
     }
 

@@ -3,13 +3,13 @@
 
 use crate::common::golden::{Golden, Run, compare, excess, nudge, path};
 use crate::common::{context, context_with_tiles};
+use degrain::checkpoint::state_dict;
 use degrain::gpu::Context;
 use degrain::nn::blocks::resnet::{Resnet, ResnetSettings};
 use degrain::nn::blocks::self_attention::{SelfAttention, SelfAttentionSettings};
 use degrain::nn::layers::{Conv, Norm, Normalization};
 use degrain::nn::{
     Activation, Conditions, Model, Network, PARAMETERS, Parameters, TimeShift, UNet2d, UNet2dConfig, Weights, sinusoid,
-    state_dict,
 };
 use degrain::ops::{Conv2d, Padding, upsample};
 use degrain::tape::{Program, Shape, Step, Tape, Tensor};

@@ -2,12 +2,12 @@
 //! between training and evaluation, and the configs that are refused.
 
 use crate::common::{context, context_with_tiles};
+use degrain::checkpoint::{AnyModel, model_from_json, read_model, state_dict};
 use degrain::gpu::{Context, Target};
-use degrain::nn::registry::{self, AnyModel};
 use degrain::nn::{
     Classifier, ClassifierConfig, Conditions, DownBlock, DownsampleType, GRADIENTS, Initialization, Likelihood, Model,
     ModelConfig, Network, PARAMETERS, PlainUNet, PlainUNetConfig, Pooling, ResidualUNet, ResidualUNetConfig,
-    SampleSize, UNet2d, UNet2dConfig, UpBlock, Vae, VaeConfig, Weights, state_dict,
+    SampleSize, UNet2d, UNet2dConfig, UpBlock, Vae, VaeConfig, Weights,
 };
 use degrain::ops::add;
 use degrain::tape::inspect::Verifier;
@@ -340,16 +340,16 @@ fn model_configs_are_read_as_written() {
     let autoencoder = vae(Likelihood::Bernoulli);
     for (class, json) in all.chain([(autoencoder.class(), autoencoder.config_json())]) {
         assert!(json.contains(&format!(r#""_class_name": "{class}""#)), "{json}");
-        let (model, unknown) = registry::from_json(&json).unwrap();
+        let (model, unknown) = model_from_json(&json).unwrap();
         assert_eq!((model.model().class(), model.model().config_json(), unknown.len()), (class, json, 0));
         let kind = match model {
             AnyModel::Vae(_) => "Vae",
             AnyModel::Classifier(_) => "Classifier",
-            AnyModel::Network(network) => network.class(),
+            AnyModel::Denoiser(network) => network.class(),
         };
         assert_eq!(kind, class);
     }
-    let (_, unknown) = registry::from_json(r#"{"sample_size": 32, "decay": 0.9999}"#).unwrap();
+    let (_, unknown) = model_from_json(r#"{"sample_size": 32, "decay": 0.9999}"#).unwrap();
     assert_eq!(unknown, ["decay"]);
     assert_eq!(VaeConfig::from_json(r#"{"_class_name": "Vae", "_version": 3}"#).unwrap(), VaeConfig::default());
 }
@@ -397,22 +397,22 @@ fn model_configs_refuse_invalid_values_with_an_alternative() {
         ("UNet2DModel", r#", "attention_head_dim": 500"#, &["= 500", "448 channels of level 1"]),
     ] {
         let json = format!(r#"{{"_class_name": "{class}"{settings}}}"#);
-        let error = registry::from_json(&json).unwrap_err();
+        let error = model_from_json(&json).unwrap_err();
         assert!(parts.iter().all(|part| error.contains(part)), "{json}: {error}");
     }
     for text in ["[", "[]"] {
-        assert!(registry::from_json(text).unwrap_err().contains("no JSON object"));
+        assert!(model_from_json(text).unwrap_err().contains("no JSON object"));
         assert!(UNet2dConfig::from_json(text).unwrap_err().contains("no JSON object"));
     }
     let conditional = UNet2dConfig::from_json(r#"{"_class_name": "UNet2DConditionModel"}"#).unwrap_err();
     assert!(conditional.contains("UNet2DConditionModel") && conditional.contains("UNet2DModel"), "{conditional}");
-    assert!(registry::from_json(r#"{"_class_name": 3}"#).unwrap_err().contains("`_class_name` = 3"));
+    assert!(model_from_json(r#"{"_class_name": 3}"#).unwrap_err().contains("`_class_name` = 3"));
     assert!(PlainUNetConfig::from_json(r#"{"_class_name": "Vae"}"#).unwrap_err().contains("PlainUNet"));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");
-    assert!(registry::read(&path).unwrap_err().to_string().contains("config.json"));
+    assert!(read_model(&path).unwrap_err().to_string().contains("config.json"));
     std::fs::write(&path, r#"{"_class_name": "Vae", "latent_channels": 0}"#).unwrap();
-    assert!(registry::read(&path).unwrap_err().to_string().contains("config.json: `latent_channels` = 0"));
+    assert!(read_model(&path).unwrap_err().to_string().contains("config.json: `latent_channels` = 0"));
 }
 
 #[test]

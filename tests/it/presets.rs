@@ -4,11 +4,12 @@
 
 use crate::common::context;
 use crate::common::run::{digits, files};
-use degrain::diffusion::pipeline::{self, Pipeline};
-use degrain::diffusion::{ClassifierGuide, Generator, ProcessConfig, Request, SamplerName, SchedulerConfig};
+use degrain::checkpoint::Checkpoint;
+use degrain::diffusion::{
+    BatchSpec, ClassifierGuide, Generator, Guidance, ProcessConfig, SamplerName, SamplingOptions,
+};
 use degrain::gpu::{Context, KernelVariant};
 use degrain::nn::Model;
-use degrain::nn::registry::AnyModel;
 use degrain::train::{Inspection, Outcome, Settings, Size, Storage, Trainer, presets};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -83,7 +84,7 @@ fn check(preset: &str, change: impl Fn(Settings) -> Settings) {
     for ((name, a), (_, b)) in checkpoint(&whole, 6).iter().zip(&checkpoint(&paused, 6)) {
         assert!(a == b, "{preset}: {name} differs after a pause");
     }
-    let trained = pipeline::read_model(&whole.join("checkpoint-6")).unwrap_or_else(|e| panic!("{preset}: {e}"));
+    let trained = Checkpoint::open(&whole.join("checkpoint-6")).unwrap_or_else(|e| panic!("{preset}: {e}"));
     assert_eq!(trained.warnings, [""; 0]);
     assert_eq!(trained.model.model().config_json(), trainer.objective().model().config_json());
     let drawn = whole.join("samples/averaged-000006.png").exists();
@@ -157,22 +158,27 @@ fn classifier_guidance_raises_the_probability_of_the_class() {
     train(&ctx, Settings { unconditional: Some(true), ..small("guided", &model) }, false, Some(3));
     let longer = Settings { steps: Some(60), lr: Some(5e-3), ..small("classifier", &judge) };
     train(&ctx, longer, false, None);
-    let pipeline = Pipeline::read(&pipeline::locate(&model).unwrap()).unwrap();
-    let judge = pipeline::read_model(&pipeline::locate(&judge).unwrap()).unwrap();
-    let AnyModel::Classifier(network) = &judge.model else { panic!("{:?}", judge.model) };
+    let model = Checkpoint::open(&model).unwrap();
+    let judge = Checkpoint::open(&judge).unwrap();
+    let network = judge.classifier().unwrap();
     let mut ctx = ctx.fork();
-    pipeline.network.parameters().write(&mut ctx, "weights", &pipeline.weights).unwrap();
-    network.parameters().write(&mut ctx, "judge", &judge.weights).unwrap();
-    let denoiser = pipeline.denoiser("weights");
-    let scheduler = SchedulerConfig { sampler: SamplerName::Ddim, ..pipeline.scheduler.clone() };
-    let (plan, _) = scheduler.plan_for(&*pipeline.process, 10).unwrap();
+    model.load(&mut ctx, "weights").unwrap();
+    judge.load(&mut ctx, "judge").unwrap();
+    let denoiser = model.denoiser("weights").unwrap();
+    let options = SamplingOptions {
+        sampler: Some(SamplerName::Ddim),
+        steps: Some(10),
+        guidance: Some(1.0),
+        ..SamplingOptions::default()
+    };
+    let (plan, _) = model.sampling(options).unwrap().plan(denoiser.process).unwrap();
     let labels = [0, 1, 2, 3, 4, 5, 6, 7];
     let mut draw = |scale: Option<f64>, name: &str| {
-        let classifier = scale.map(|scale| ClassifierGuide { network, slab: "judge", scale });
-        let request =
-            Request { batch: 8, image: [1, 28, 28], guidance: 1.0, guidance_rescale: 0.0, classifier, seed: 1 };
-        let generator = Generator::new(&mut ctx, &denoiser, &plan, &request, name).unwrap();
-        generator.draw(&ctx, &denoiser, 0, &labels).unwrap()
+        let classifier = scale.map(|scale| ClassifierGuide { network, weights: "judge", scale });
+        let guidance = Guidance { classifier, ..Guidance::default() };
+        let batch = BatchSpec { name, size: 8, image: [1, 28, 28], seed: 1 };
+        let generator = Generator::new(&mut ctx, denoiser, guidance, plan.clone(), batch).unwrap();
+        generator.sample(&ctx, &labels, 0, &mut |_| Ok(())).unwrap()
     };
     let (none, zero) = (draw(None, "none"), draw(Some(0.0), "zero"));
     assert_eq!(none, zero, "a scale of zero guides");

@@ -3,16 +3,28 @@
 
 use crate::common::context;
 use crate::common::golden::{Golden, compare, excess, nudge, path};
-use degrain::diffusion::pipeline::Pipeline;
-use degrain::diffusion::{Denoiser, Generator, Labels, Request, SamplerName, SamplerOptions, SchedulerConfig};
+use degrain::checkpoint::{Checkpoint, SchedulerConfig};
+use degrain::diffusion::{
+    BatchSpec, Denoiser, DenoiserSpec, Generator, Guidance, Labels, SamplerName, SamplerOptions, SamplingPlan,
+};
 use degrain::gpu::Context;
 use serde_json::Value;
 
 /// What the golden model knows of labels: 11 classes, of which the last stands for none.
 const LABELS: Labels = Labels { classes: 10, dropout: 0.1 };
 
-fn request(batch: u32, guidance: f32, seed: u64) -> Request<'static> {
-    Request { batch, image: [1, 28, 28], guidance, guidance_rescale: 0.0, classifier: None, seed }
+/// The golden model, which has a null class.
+fn denoiser(checkpoint: &Checkpoint) -> Denoiser<'_> {
+    let spec = DenoiserSpec { labels: Some(LABELS), ..DenoiserSpec::default() };
+    Denoiser { spec, ..checkpoint.denoiser("weights").unwrap() }
+}
+
+fn guided(scale: f32) -> Guidance<'static> {
+    Guidance { scale, ..Guidance::default() }
+}
+
+fn batch(name: &str, size: u32, seed: u64) -> BatchSpec<'_> {
+    BatchSpec { name, size, image: [1, 28, 28], seed }
 }
 
 struct Samples {
@@ -22,20 +34,22 @@ struct Samples {
 
 /// Draws the golden's three images from its noise with these weights.
 fn trajectory(ctx: &Context, weights: &[f32], scheduler: &SchedulerConfig, spec: u32, guidance: f32) -> Samples {
-    let (golden, pipeline) = (Golden::open("trajectories.safetensors"), Pipeline::read(&path("unet_class")).unwrap());
+    let golden = Golden::open("trajectories.safetensors");
+    let checkpoint = Checkpoint::open(&path("unet_class")).unwrap();
     let (mut plan, _) = scheduler.plan(spec).unwrap();
     // DDPM's noise is given too, so it is added here and not by the device.
-    let sigmas: Vec<f32> = plan.table.iter_mut().map(|row| std::mem::take(&mut row[7])).collect();
+    let SamplingPlan::Stages(stages) = &mut plan else { panic!("a plan without stages") };
+    let sigmas: Vec<f32> = stages.table.iter_mut().map(|row| std::mem::take(&mut row[7])).collect();
     let given = if scheduler.sampler == SamplerName::Ddpm { golden.floats("ddpm5_noise") } else { vec![] };
     let mut ctx = ctx.fork();
-    pipeline.network.parameters().write(&mut ctx, "weights", weights).unwrap();
-    let model = Denoiser { labels: Some(LABELS), ..pipeline.denoiser("weights") };
-    let generator = Generator::new(&mut ctx, &model, &plan, &request(3, guidance, 0), "sample").unwrap();
+    checkpoint.model.model().parameters().write(&mut ctx, "weights", weights).unwrap();
+    let generator =
+        Generator::new(&mut ctx, denoiser(&checkpoint), guided(guidance), plan, batch("sample", 3, 0)).unwrap();
     let labels = golden.words("class_labels").1;
     let mut x = golden.floats("noise");
     let mut states = Vec::new();
     for (index, sigma) in sigmas.into_iter().enumerate() {
-        generator.begin(&ctx, 0, &labels, Some(&x)).unwrap();
+        generator.begin_from(&ctx, &x, &labels).unwrap();
         generator.stage(&ctx, index as u32, 0).unwrap();
         x = generator.images(&ctx).unwrap();
         if sigma > 0.0 {
@@ -56,10 +70,10 @@ fn check(name: &str, sampler: SamplerName, spec: u32, guidance: f32) {
     assert_eq!(known[name]["guidance"], guidance);
     assert_eq!(known[name]["null_class"], LABELS.classes);
     let scheduler = SchedulerConfig { sampler, ..SchedulerConfig::default() };
-    let visited: Vec<u64> = scheduler.plan(spec).unwrap().0.times.iter().map(|&t| t as u64).collect();
+    let visited: Vec<u64> = scheduler.plan(spec).unwrap().0.fixed().unwrap().times.iter().map(|&t| t as u64).collect();
     assert_eq!(serde_json::json!(visited), known[name]["timesteps"]);
 
-    let weights = Pipeline::read(&path("unet_class")).unwrap().weights;
+    let weights = Checkpoint::open(&path("unet_class")).unwrap().weights;
     let expected = golden.floats(&format!("{name}.states"));
     let got = trajectory(&ctx, &weights, &scheduler, spec, guidance).states;
     let moved = trajectory(&ctx, &nudge(&weights), &scheduler, spec, guidance).states;
@@ -109,27 +123,26 @@ fn ddpm5() {
 fn sample_does_not_depend_on_its_batch() {
     const COUNT: u32 = 64;
     let ctx = context();
-    let pipeline = Pipeline::read(&path("unet_class")).unwrap();
-    let (plan, _) = pipeline.scheduler.plan(3).unwrap();
+    let checkpoint = Checkpoint::open(&path("unet_class")).unwrap();
+    let (plan, _) = checkpoint.scheduler.as_ref().unwrap().plan(3).unwrap();
     let mut ctx = ctx.fork();
-    pipeline.network.parameters().write(&mut ctx, "weights", &pipeline.weights).unwrap();
-    let model = Denoiser { labels: Some(LABELS), ..pipeline.denoiser("weights") };
+    checkpoint.load(&mut ctx, "weights").unwrap();
     let labels: Vec<u32> = (0..COUNT).map(|k| k * 7 % 10).collect();
     let seed = 5 + (1 << 40);
-    let mut generator = |batch: u32, seed: u64, name: &str| {
-        Generator::new(&mut ctx, &model, &plan, &request(batch, 2.0, seed), name).unwrap()
+    let mut generator = |size: u32, seed: u64, name: &str| {
+        Generator::new(&mut ctx, denoiser(&checkpoint), guided(2.0), plan.clone(), batch(name, size, seed)).unwrap()
     };
     let (all, single, other) =
         (generator(COUNT, seed, "all"), generator(1, seed, "one"), generator(1, seed + 1, "other"));
-    let images = all.draw(&ctx, &model, 0, &labels).unwrap();
+    let images = all.sample(&ctx, &labels, 0, &mut |_| Ok(())).unwrap();
     assert!(images.iter().all(|x| x.is_finite()));
     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     let image = |k: u32| &images[k as usize * 784..][..784];
     for k in [0, 1, 37, COUNT - 1] {
-        let alone = single.draw(&ctx, &model, k, &labels[k as usize..=k as usize]).unwrap();
+        let alone = single.sample(&ctx, &labels[k as usize..=k as usize], k, &mut |_| Ok(())).unwrap();
         assert!(bits(&alone) == bits(image(k)), "image {k} is another alone");
     }
     assert_ne!(bits(image(0)), bits(image(10)), "two images of one class are the same");
-    let another = other.draw(&ctx, &model, 0, &labels[..1]).unwrap();
+    let another = other.sample(&ctx, &labels[..1], 0, &mut |_| Ok(())).unwrap();
     assert_ne!(bits(&another), bits(image(0)), "the seed has no effect");
 }

@@ -4,7 +4,7 @@
 use crate::common::context;
 use crate::common::run::{digits, files, mnist};
 use degrain::Error;
-use degrain::diffusion::pipeline::{Pipeline, checkpoints};
+use degrain::checkpoint::{Checkpoint, checkpoints};
 use degrain::gpu::Context;
 use degrain::nn::PARAMETERS;
 use degrain::train::{EMA, LrSchedule, Outcome, Settings, Size, Trainer};
@@ -168,15 +168,15 @@ fn training_lowers_the_loss_in_fifty_steps() {
     }
     assert!(all.iter().any(|name| name.contains("tfevents")));
 
-    let pipeline = Pipeline::read(&run.join("checkpoint-50")).unwrap();
-    assert_eq!(pipeline.warnings, [""; 0]);
-    assert_eq!(pipeline.network.config_json(), trainer.objective().model().config_json());
-    assert_eq!((pipeline.card.step, pipeline.card.class_names.len()), (50, 10));
-    let values = |name| trainer.context().read::<f32>(name, 0, pipeline.weights.len()).unwrap();
-    for p in pipeline.network.parameters().iter() {
-        assert_eq!(bits(&pipeline.weights[p.range()]), bits(&values(EMA)[p.range()]), "{}", p.name);
+    let saved = Checkpoint::open(&run.join("checkpoint-50")).unwrap();
+    assert_eq!(saved.warnings, [""; 0]);
+    assert_eq!(saved.model.model().config_json(), trainer.objective().model().config_json());
+    assert_eq!((saved.metadata.step, saved.metadata.class_names.len()), (50, 10));
+    let values = |name| trainer.context().read::<f32>(name, 0, saved.weights.len()).unwrap();
+    for p in saved.model.model().parameters().iter() {
+        assert_eq!(bits(&saved.weights[p.range()]), bits(&values(EMA)[p.range()]), "{}", p.name);
     }
-    assert_ne!(bits(&pipeline.weights), bits(&values(PARAMETERS)), "the average is not the parameters");
+    assert_ne!(bits(&saved.weights), bits(&values(PARAMETERS)), "the average is not the parameters");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Run folders with made-up numbers. All numbers differ, so that a swapped number is noticed.
 
+use degrain::checkpoint::RunSeconds;
 use degrain::data::{Dataset, Split, load};
-use degrain::diffusion::RunSeconds;
 use degrain::evaluate::evaluation::{
     ClassMetrics, Cost, Evaluation, ExtractorInfo, ImageCounts, Memorization, NearestDistances, Quality, SamplingInfo,
     SplitLikelihood, SweepPoint, TargetInfo,

@@ -1,15 +1,16 @@
-//! What a trained model does with given images and noises: ways between two samples, an image's noise, and images with a hole.
+//! Edits images with a trained model: interpolation, inversion, and inpainting.
 
-mod common;
+mod images;
 mod inpaint;
 mod interpolate;
 mod invert;
+mod model;
 
 use clap::{Parser, Subcommand};
 use degrain::cli;
 use std::process::ExitCode;
 
-/// Works on images with a trained model
+/// Edits images with a trained model
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -19,11 +20,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Draw the samples between two noises: a row for each class or pair
+    /// Sample from noises between two noises: one row per pair
     Interpolate(interpolate::Interpolate),
-    /// Find the noise that images come from by DDIM, and draw them from it again
+    /// Find the noise of images by inverting DDIM, and sample them from it again
     Invert(invert::Invert),
-    /// Fill the hole that a mask leaves in an image
+    /// Sample the masked part of an image
     Inpaint(inpaint::Inpaint),
 }
 

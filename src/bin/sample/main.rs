@@ -1,53 +1,58 @@
-//! Draws samples from a checkpoint: a grid, an animation, or an archive for other tools.
+//! Samples images from a checkpoint: a grid, an animation, or an archive for other tools.
 
-mod draw;
 mod output;
-mod request;
 
 use clap::Parser;
-use degrain::diffusion::SamplingOptions;
+use degrain::checkpoint::{AnyModel, Checkpoint, noise};
+use degrain::diffusion::autoencoder::Decoder;
+use degrain::diffusion::{
+    BatchSpec, ClassifierGuide, Generator, Guidance, SampleSet, SampledImages, Sampling, SamplingOptions,
+};
 use degrain::files::print;
+use degrain::gpu::Context;
+use degrain::nn::Vae;
 use degrain::{Error, Result, cli};
+use output::{Output, Samples};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Draws samples from a trained model: a run of `train`, or any diffusers folder of a UNet2DModel
+/// Intermediate states of an animation.
+const FRAMES: u32 = 40;
+
+/// Samples images from a trained model: a run of `train`, or any diffusers folder of a UNet2DModel
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     /// Run folder, checkpoint folder, or diffusers folder
     #[arg(long)]
     checkpoint: PathBuf,
-    /// Images to draw
+    /// Number of images
     #[arg(long, default_value_t = 40)]
     count: u32,
-    /// Class to draw, by number or name; all in turn unless given
+    /// Class by number or name [default: all classes in turn]
     #[arg(long)]
     class: Option<String>,
     #[command(flatten)]
     options: SamplingOptions,
-    /// How far guided answers are brought back to the deviation of unguided ones: 0 to 1
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
-    guidance_rescale: f32,
     /// Guide by the gradient of this classifier too: a run of `train --preset classifier`
     #[arg(long, value_name = "RUN")]
     classifier: Option<PathBuf>,
-    /// How strongly the classifier guides
+    /// Scale of the classifier's guidance
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, requires = "classifier")]
     classifier_scale: f64,
-    /// Seed: image k of a seed is the same in any batch
+    /// Seed of all noise. Image k of a seed is the same in any batch
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Start from this noise: a safetensors file with one tensor [count, channels, height, width] of F32
     #[arg(long)]
     noise: Option<PathBuf>,
-    /// Images drawn at once
+    /// Images per batch
     #[arg(long, default_value_t = 64)]
     batch: u32,
-    /// Height and width of the images; the checkpoint's unless given
+    /// Height and width of the images [default: the checkpoint's]
     #[arg(long)]
     image_size: Option<u32>,
-    /// What to write: .png (grid), .apng (the denoising of a grid), or .npz (arr_0: u8 N x H x W x C)
+    /// Output file: .png (grid), .apng (the denoising of a grid), or .npz (arr_0: u8 N x H x W x C)
     #[arg(long, default_value = "samples.png")]
     out: PathBuf,
     /// Adapter, by number or part of its name
@@ -60,17 +65,96 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let output = output::Output::of(&arguments.out)?;
+    let output = Output::from_path(&arguments.out)?;
     if arguments.count == 0 || arguments.batch == 0 {
         return Err(Error::Config("--count and --batch must be at least 1".into()));
     }
-    let drawn = draw::draw(arguments, output)?;
-    if drawn.images.iter().any(|x| !x.is_finite()) {
-        return Err(Error::NonFinite("the samples hold numbers that are not finite: the checkpoint may be damaged, or was trained in a way that diverged".into()));
+    let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
+    checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let samples = match &checkpoint.model {
+        AnyModel::Vae(vae) => decode(arguments, output, &checkpoint, vae)?,
+        AnyModel::Denoiser(_) | AnyModel::Classifier(_) => sample(arguments, output, &checkpoint)?,
+    };
+    if samples.images.iter().any(|x| !x.is_finite()) {
+        return Err(Error::NonFinite(
+            "the samples contain numbers that are not finite: the checkpoint may be damaged, or its training diverged"
+                .into(),
+        ));
     }
     if let Some(folder) = arguments.out.parent() {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
-    output::write(arguments, output, &drawn)?;
+    output::write(arguments, output, &samples)?;
     print(format!("{}\n", arguments.out.display()))
+}
+
+fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Result<Samples> {
+    let denoiser = checkpoint.denoiser("weights")?;
+    let class = checkpoint.class(arguments.class.as_deref(), arguments.classifier.is_some())?;
+    let labels = checkpoint.labels(class, arguments.count);
+    let image = checkpoint.image_shape(arguments.image_size)?;
+    let sampling = checkpoint.sampling(arguments.options)?;
+    let (plan, warnings) = sampling.plan(denoiser.process)?;
+    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let guide = arguments.classifier.as_deref().map(|run| checkpoint.open_guide(run, image)).transpose()?;
+    let [channels, height, width] = image;
+    let shape = [arguments.count, channels, height, width];
+    let noise = arguments.noise.as_deref().map(|path| noise::read(path, shape)).transpose()?;
+
+    let mut ctx = Context::open(arguments.adapter.as_deref())?;
+    checkpoint.load(&mut ctx, "weights")?;
+    let mut guidance = Guidance { scale: sampling.guidance, rescale: sampling.guidance_rescale, classifier: None };
+    if let Some(guide) = &guide {
+        guide.load(&mut ctx, "classifier")?;
+        let network = guide.classifier()?;
+        guidance.classifier =
+            Some(ClassifierGuide { network, weights: "classifier", scale: arguments.classifier_scale });
+    }
+    let size = arguments.batch.min(arguments.count);
+    let batch = BatchSpec { name: "sample", size, image, seed: arguments.seed };
+    let generator = Generator::new(&mut ctx, denoiser, guidance, plan, batch)?;
+    let description = describe(arguments, &sampling);
+    eprintln!("{}: {description} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
+    let frames = if output == Output::Animation { FRAMES } else { 0 };
+    let set = SampleSet { labels: &labels, noise: noise.as_deref(), frames };
+    let progress = cli::Progress::new();
+    let SampledImages { images, frames } = generator.sample_set(&ctx, set, &mut |done| progress.set(done))?;
+    let conditional = denoiser.network.classes().is_some() || guide.is_some();
+    let classes = checkpoint.metadata.class_names.len();
+    Ok(Samples { images, frames, labels: conditional.then_some(labels), image, classes, description })
+}
+
+/// Images of latents from the prior.
+fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &Vae) -> Result<Samples> {
+    let options = SamplingOptions { guidance: None, ..arguments.options };
+    let unused = [
+        ("class", arguments.class.is_some()),
+        ("guidance", arguments.options.guidance.is_some_and(|scale| scale != 1.0)),
+        ("classifier", arguments.classifier.is_some()),
+        ("sampler", options.sampler.is_some()),
+        ("steps", options.steps.is_some()),
+        ("noise", arguments.noise.is_some()),
+        ("out *.apng", output == Output::Animation),
+    ];
+    if let Some((option, _)) = unused.iter().find(|(_, given)| *given) {
+        return Err(Error::Config(format!(
+            "--{option}: an autoencoder decodes an image from its latent at once, without classes, samplers or steps"
+        )));
+    }
+    let mut ctx = Context::open(arguments.adapter.as_deref())?;
+    checkpoint.load(&mut ctx, "weights")?;
+    let decoder = Decoder::new(&mut ctx, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
+    let images = decoder.draw(&ctx, arguments.seed, 0..arguments.count)?;
+    let description = format!("{} images of latents from the prior, seed {}", arguments.count, arguments.seed);
+    Ok(Samples { images, frames: vec![], labels: None, image: vae.image_shape(), classes: 0, description })
+}
+
+fn describe(arguments: &Arguments, sampling: &Sampling) -> String {
+    let class = arguments.class.as_ref().map_or("all classes in turn".into(), |class| format!("class {class}"));
+    let classifier = arguments
+        .classifier
+        .as_ref()
+        .map_or(String::new(), |_| format!(", guided by a classifier with scale {}", arguments.classifier_scale));
+    let (guidance, steps) = (sampling.guidance, sampling.describe());
+    format!("{} images, {class}, guidance {guidance}{classifier}, {steps}, seed {}", arguments.count, arguments.seed)
 }

@@ -1,12 +1,22 @@
-//! What is written of the samples: a grid, an animation, or an archive.
+//! Writes samples as a grid, an animation, or an archive.
 
 use super::Arguments;
-use super::draw::Samples;
 use degrain::output::{Images, Layout, apng, grid, npz};
 use degrain::{Error, Result};
 use std::path::Path;
 
-/// What to write, by the ending of the file's name.
+/// Samples and what the output says of them.
+pub struct Samples {
+    pub images: Vec<f32>,
+    /// Intermediate states, for an animation.
+    pub frames: Vec<Vec<f32>>,
+    pub labels: Option<Vec<u32>>,
+    pub image: [u32; 3],
+    pub classes: usize,
+    pub description: String,
+}
+
+/// The kind of output, by the extension of the file name.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Output {
     Grid,
@@ -15,7 +25,7 @@ pub enum Output {
 }
 
 impl Output {
-    pub fn of(path: &Path) -> Result<Output> {
+    pub fn from_path(path: &Path) -> Result<Output> {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("png") => Ok(Output::Grid),
             Some("apng") => Ok(Output::Animation),
@@ -25,10 +35,10 @@ impl Output {
     }
 }
 
-pub fn write(arguments: &Arguments, output: Output, drawn: &Samples) -> Result<()> {
-    let [channels, height, width] = drawn.image;
+pub fn write(arguments: &Arguments, output: Output, samples: &Samples) -> Result<()> {
+    let [channels, height, width] = samples.image;
     let shape = [arguments.count, channels, height, width].map(|n| n as usize);
-    let classes = drawn.classes.clamp(1, 10);
+    let classes = samples.classes.clamp(1, 10);
     let columns = if arguments.class.is_none() && classes > 1 {
         classes
     } else {
@@ -38,16 +48,16 @@ pub fn write(arguments: &Arguments, output: Output, drawn: &Samples) -> Result<(
     let source = arguments.checkpoint.display().to_string();
     let text = [
         ("Software", concat!("degrain ", env!("CARGO_PKG_VERSION"))),
-        ("Description", &drawn.description),
+        ("Description", &samples.description),
         ("Source", &source),
     ];
-    let images = Images::from_f32(&drawn.images, shape);
+    let images = Images::from_f32(&samples.images, shape);
     match output {
         Output::Grid => grid::grid(&images, layout).save_png(&arguments.out, &text),
-        Output::Archive => npz::save_npz(&arguments.out, &images, drawn.labels.as_deref()),
+        Output::Archive => npz::save_npz(&arguments.out, &images, samples.labels.as_deref()),
         Output::Animation => {
             let pictures: Vec<_> =
-                drawn.frames.iter().map(|frame| grid::grid(&Images::from_f32(frame, shape), layout)).collect();
+                samples.frames.iter().map(|frame| grid::grid(&Images::from_f32(frame, shape), layout)).collect();
             apng::save_apng(&arguments.out, &pictures, 60, 2000, &text)
         }
     }

@@ -1,39 +1,37 @@
-//! Samples by an adaptive solver, which asks for the velocity of the probability flow where it needs it.
+//! Samples by an adaptive solver, which evaluates the velocity of the probability flow at times of its own choice.
 
-use super::Generator;
+use super::{Generator, Observer};
 use crate::Result;
-use crate::diffusion::Denoiser;
 use crate::diffusion::ode;
-use crate::diffusion::sampler::{Action, Stage, Update, row};
+use crate::diffusion::plan::StagePlan;
+use crate::diffusion::sampler::{Action, OdeSpec, Stage, Update};
 use crate::gpu::Context;
 
-impl Generator {
-    /// Goes from noise to image on a batch that was begun, by steps that hold the tolerances (relative, absolute).
-    pub(super) fn solve(
-        &self,
-        ctx: &Context,
-        model: &Denoiser<'_>,
-        span: [f64; 2],
-        [relative, absolute]: [f64; 2],
-        progress: &mut dyn FnMut(f64) -> Result<()>,
-    ) -> Result<()> {
+impl Generator<'_> {
+    /// Goes from noise to image with a batch that has begun, in steps that meet the tolerances.
+    pub(super) fn solve(&self, ctx: &Context, spec: OdeSpec, observer: &mut Observer<'_>) -> Result<()> {
         let start: Vec<f64> = self.images(ctx)?.into_iter().map(f64::from).collect();
-        let mut velocity = |t: f64, x: &[f64]| self.velocity(ctx, model, t, x);
-        let settings =
-            ode::Settings { relative, absolute, rows: self.shape.dims()[0] as usize, ..ode::Settings::default() };
-        let end =
-            ode::solve(&mut velocity, span, start, settings, &mut |t| progress((t - span[0]) / (span[1] - span[0])))?;
+        let [noise, image] = spec.t_range;
+        let mut velocity = |t: f64, x: &[f64]| self.velocity(ctx, t, x);
+        let settings = ode::Settings {
+            relative: spec.rtol,
+            absolute: spec.atol,
+            rows: self.shape.dims()[0] as usize,
+            ..ode::Settings::default()
+        };
+        let mut progress = |t: f64| observer((t - noise) / (image - noise));
+        let end = ode::solve(&mut velocity, spec.t_range, start, settings, &mut progress)?;
         let end: Vec<f32> = end.x.into_iter().map(|x| x as f32).collect();
         self.set_images(ctx, &end)
     }
 
     /// dx/dt of the probability flow at a time: alpha' x_0 + sigma' eps.
-    fn velocity(&self, ctx: &Context, model: &Denoiser<'_>, t: f64, x: &[f64]) -> Result<Vec<f64>> {
-        let (at, view) = (model.process.marginal(t), model.process.parameterization(t));
+    fn velocity(&self, ctx: &Context, t: f64, x: &[f64]) -> Result<Vec<f64>> {
+        let process = self.denoiser.process;
+        let at = process.marginal(t);
         let update = Update { x0: at.alpha_rate, eps: at.sigma_rate, ..Update::default() };
         let stage = Stage { time: t, action: Action::Move(update) };
-        let time = model.network.time_table(&[view.time]);
-        self.load(ctx, &time, &[view.c_in as f32], &row(model.process, &stage), &[])?;
+        self.write_stages(ctx, &StagePlan::new(process, vec![stage], self.plan.clip()))?;
         self.set_images(ctx, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
         let program = self.advance.as_ref().expect("an adaptive plan has a program that moves");
         program.run(ctx, &self.step(0, 0))?;

@@ -35,13 +35,13 @@ macro_rules! samplers {
                 match self { $(SamplerName::$type => stringify!($name)),* }
             }
 
-            /// The class in diffusers that is read as this sampler, and has its options under the same names.
-            pub(super) fn own_class(self) -> Option<&'static str> {
+            /// The class in diffusers that is this sampler, with the same names of options.
+            pub fn diffusers_class(self) -> Option<&'static str> {
                 match self { $(SamplerName::$type => $class),* }
             }
 
-            /// Its options that stand in diffusers' scheduler_config.json.
-            pub(super) fn keys(self) -> &'static [&'static str] {
+            /// Its options in diffusers' scheduler_config.json.
+            pub fn keys(self) -> &'static [&'static str] {
                 match self { $(SamplerName::$type => $type::KEYS),* }
             }
 
@@ -83,12 +83,12 @@ samplers! {
     ode: Ode = None,
 }
 
-/// The class that stands for every sampler without one of its own.
+/// The class written for every sampler that diffusers does not have.
 const DDPM: &str = "DDPMScheduler";
 
 impl SamplerName {
-    /// Its class in scheduler_config.json: one that diffusers loads.
+    /// The class that is written to scheduler_config.json: one that diffusers loads.
     pub fn class(self) -> &'static str {
-        self.own_class().unwrap_or(DDPM)
+        self.diffusers_class().unwrap_or(DDPM)
     }
 }

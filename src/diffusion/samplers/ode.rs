@@ -5,13 +5,14 @@
 //! schedule interpolated between them has a kink at each, which no step of high order passes within its tolerance.
 
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, StepSpec};
+use crate::diffusion::sampler::{OdeSpec, Sampler, SamplerOptions, Trajectory, StepSpec};
 use crate::{Error, Result};
 
 /// The probability flow, solved to a tolerance.
 #[derive(Clone, Copy, Debug)]
 pub struct Ode {
-    tolerance: [f64; 2],
+    rtol: f64,
+    atol: f64,
 }
 
 impl Ode {
@@ -19,13 +20,13 @@ impl Ode {
     pub(super) const OPTIONS: &[&str] = &["rtol", "atol"];
 
     pub(super) fn new(options: &SamplerOptions) -> Result<Ode> {
-        let tolerance = [options.rtol, options.atol].map(|tolerance| tolerance.unwrap_or(1e-5));
-        for (name, tolerance) in ["rtol", "atol"].into_iter().zip(tolerance) {
+        let [rtol, atol] = [options.rtol, options.atol].map(|tolerance| tolerance.unwrap_or(1e-5));
+        for (name, tolerance) in [("rtol", rtol), ("atol", atol)] {
             if !(tolerance > 0.0 && tolerance < 1.0) {
                 return Err(Error::Config(format!("{name} = {tolerance}: use a number between 0 and 1, usually 1e-5")));
             }
         }
-        Ok(Ode { tolerance })
+        Ok(Ode { rtol, atol })
     }
 }
 
@@ -35,6 +36,6 @@ impl Sampler for Ode {
     }
 
     fn trajectory(&self, process: &dyn Process, _spec: &StepSpec) -> Result<Trajectory> {
-        Ok(Trajectory::Ode { span: process.t_range(), tolerance: self.tolerance })
+        Ok(Trajectory::Ode(OdeSpec { t_range: process.t_range(), rtol: self.rtol, atol: self.atol }))
     }
 }

@@ -7,11 +7,12 @@
 //! ```
 
 use super::{BitsPerDimension, Draws, LabeledImages};
+use crate::diffusion::Scope;
 use crate::gpu::Context;
 use crate::metrics::Estimate;
 use crate::metrics::padding::pixel_value;
 use crate::nn::{Likelihood, Model, Vae};
-use crate::ops::{affine, discretized_logistic, reparameterize, slice};
+use crate::ops::{affine, discretized_logistic, reparameterize, split_channels};
 use crate::tape::{Program, Shape, Step, Tape};
 use crate::{Error, Result};
 use std::f64::consts::LN_2;
@@ -22,7 +23,7 @@ pub struct ElboEstimator {
     batch: usize,
     latent_channels: usize,
     pixels: usize,
-    name: String,
+    scope: Scope,
 }
 
 impl ElboEstimator {
@@ -40,7 +41,8 @@ impl ElboEstimator {
             ));
         }
         let [channels, height, width] = model.image_shape();
-        let named = |part: &str| format!("{name}.{part}");
+        let scope = Scope::new(name);
+        let named = |part: &str| scope.name(part);
         let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
         let x = t.named(&named("x"), Shape::f32([batch, channels, height, width]));
@@ -48,7 +50,7 @@ impl ElboEstimator {
         let (mean, log_variance) = model.encode(t, &weights, x);
         let z = reparameterize(t, mean, log_variance);
         let output = model.decode(t, &weights, z);
-        let [center, log_scale] = [0, channels].map(|first| slice(t, output, first, channels));
+        let [center, log_scale] = split_channels(t, output);
         let nats = discretized_logistic(t, center, log_scale, x);
         for (tensor, part) in [(mean, "mean"), (log_variance, "log_variance"), (z, "z"), (nats, "nats")] {
             // A copy, because the tensor may share its buffer with others.
@@ -61,7 +63,7 @@ impl ElboEstimator {
             batch: batch as usize,
             latent_channels: model.latent_channels() as usize,
             pixels: (channels * height * width) as usize,
-            name: name.into(),
+            scope,
         })
     }
 
@@ -90,16 +92,10 @@ impl ElboEstimator {
             let size = self.batch.min(count - first);
             let x: Vec<f32> =
                 images.bytes[first * self.pixels..][..size * self.pixels].iter().map(|&b| pixel_value(b)).collect();
-            ctx.write(&format!("{}.x", self.name), 0, &x)?;
+            ctx.write(&self.scope.name("x"), 0, &x)?;
             let mut log_weights = vec![vec![]; size];
             for index in 0..draws.per_image {
-                let step = Step {
-                    seed_low: draws.seed as u32,
-                    seed_high: (draws.seed >> 32) as u32,
-                    index,
-                    first_image: first as u32,
-                    ..Step::default()
-                };
+                let step = Step { index, first_image: first as u32, ..Step::seeded(draws.seed) };
                 self.program.run(ctx, &step)?;
                 for (weights, weight) in log_weights.iter_mut().zip(self.read_log_weights(ctx, size)?) {
                     weights.push(weight);
@@ -122,7 +118,7 @@ impl ElboEstimator {
     /// log p(x | z) + log p(z) - log q(z | x) of the latents that the program just drew.
     fn read_log_weights(&self, ctx: &Context, size: usize) -> Result<Vec<f64>> {
         let read = |part: &str, per_image: usize| -> Result<Vec<f32>> {
-            ctx.read(&format!("{}.{part}", self.name), 0, size * per_image)
+            ctx.read(&self.scope.name(part), 0, size * per_image)
         };
         let mean = read("mean", self.latent_channels)?;
         let log_variance = read("log_variance", self.latent_channels)?;

@@ -19,11 +19,11 @@
 
 use super::{BitsPerDimension, LabeledImages, sum_of_parts};
 use crate::diffusion::process::Process;
-use crate::diffusion::{Denoiser, ode};
+use crate::diffusion::{Denoiser, Scope, ode};
 use crate::gpu::Context;
 use crate::metrics::padding::{ImagePadding, pixel_value};
-use crate::nn::Conditions;
-use crate::ops::{embedding, q_sample, scheduled_timesteps};
+use crate::nn::{Conditions, TimeTable};
+use crate::ops::{q_sample, scheduled_timesteps};
 use crate::rng::{key, philox};
 use crate::tape::{BufferOffset, Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
@@ -103,7 +103,7 @@ pub struct FlowLikelihood<'a> {
     program: Program,
     padding: ImagePadding,
     batch: usize,
-    name: String,
+    scope: Scope,
 }
 
 impl<'a> FlowLikelihood<'a> {
@@ -133,7 +133,8 @@ impl<'a> FlowLikelihood<'a> {
         }
         let [channels, height, width] = padding.model_shape();
         let shape = Shape::f32([batch, channels, height, width]);
-        let named = |part: &str| format!("{name}.{part}");
+        let scope = Scope::new(name);
+        let named = |part: &str| scope.name(part);
         let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
         let x = t.named(&named("x"), shape);
@@ -142,21 +143,16 @@ impl<'a> FlowLikelihood<'a> {
         let inputs = t.named(&named("inputs"), Shape::f32([1, 2]));
         let input = q_sample(t, x, x, inputs, index);
         t.watch_into(input, BufferOffset::new(&named("gradient"), 0));
-        let time = match model.network.time_width() {
-            0 => None,
-            width => {
-                let rows = t.named(&named("time"), Shape::f32([1, width]));
-                Some(embedding(t, index, rows))
-            }
-        };
         let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
-        let weights = model.network.parameters().fixed(t, model.slab);
-        let output = model.network.forward(t, &weights, input, Conditions { time, labels });
+        let time = TimeTable { name: &named("time"), rows: 1 };
+        let conditions = Conditions::record(t, model.network, index, time, labels);
+        let weights = model.network.parameters().fixed(t, model.weights);
+        let output = model.network.forward(t, &weights, input, conditions);
         t.keep(output, &named("output"));
         let signs = t.named(&named("signs"), shape);
         t.backward(output, signs);
         let program = Program::compile(ctx, &tape)?;
-        Ok(FlowLikelihood { model, program, padding, batch: batch as usize, name: name.into() })
+        Ok(FlowLikelihood { model, program, padding, batch: batch as usize, scope })
     }
 
     /// Measures images. Calls `progress` with the finished share.
@@ -185,10 +181,10 @@ impl<'a> FlowLikelihood<'a> {
                 .flat_map(|i| dequantize(&images.bytes[number(i) * pixels..][..pixels], seed, number(i) as u32))
                 .collect();
             let signs: Vec<f32> = (0..self.batch).flat_map(|i| random_signs(pixels, seed, number(i) as u32)).collect();
-            ctx.write(&format!("{}.signs", self.name), 0, &signs)?;
+            ctx.write(&self.scope.name("signs"), 0, &signs)?;
             if self.model.network.classes().is_some() {
                 let labels: Vec<u32> = (0..self.batch).map(|i| images.labels[number(i)]).collect();
-                ctx.write(&format!("{}.labels", self.name), 0, &labels)?;
+                ctx.write(&self.scope.name("labels"), 0, &labels)?;
             }
             let ode = LikelihoodOde { process: self.model.process, images: self.batch, tolerance };
             let mut field = |t: f64, x: &[f64]| self.field(ctx, t, x, &signs);
@@ -209,7 +205,7 @@ impl<'a> FlowLikelihood<'a> {
         let [c0, c1, c2, c3] = process.to_x0_eps(t);
         let x_weight = at.alpha_rate * c0 + at.sigma_rate * c2;
         let output_weight = at.alpha_rate * c1 + at.sigma_rate * c3;
-        let named = |part: &str| format!("{}.{part}", self.name);
+        let named = |part: &str| self.scope.name(part);
         ctx.write(&named("x"), 0, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
         ctx.write(&named("inputs"), 0, &[parameterization.c_in as f32, 0.0])?;
         ctx.write(&named("first"), 0, &[0u32])?;

@@ -14,11 +14,11 @@
 
 use super::{BitsPerDimension, Draws, LabeledImages, sum_of_parts};
 use crate::diffusion::variational::table;
-use crate::diffusion::{Denoiser, TrainingTables, Variance};
+use crate::diffusion::{Denoiser, Scope, TrainingTables, Variance};
 use crate::gpu::Context;
 use crate::metrics::padding::{ImagePadding, pixel_value};
-use crate::nn::Conditions;
-use crate::ops::{VlbInputs, embedding, q_sample, randn, slice, vlb};
+use crate::nn::{Conditions, TimeTable};
+use crate::ops::{VlbInputs, q_sample, randn, split_channels, vlb};
 use crate::rng::{key, philox};
 use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
@@ -29,7 +29,7 @@ pub struct VlbEstimator {
     program: Program,
     padding: ImagePadding,
     batch: usize,
-    name: String,
+    scope: Scope,
     /// Variances of the reverse process to measure.
     variances: Vec<Variance>,
     /// alphas_cumprod of the last time step.
@@ -56,7 +56,7 @@ impl VlbEstimator {
             let process = model.process.describe();
             return Err(Error::Config(format!("{process}: the variational bound needs discrete time steps")));
         };
-        let variances = if model.learned_variance {
+        let variances = if model.spec.learned_variance {
             vec![Variance::LearnedRange]
         } else {
             vec![Variance::FixedSmall, Variance::FixedLarge]
@@ -64,7 +64,8 @@ impl VlbEstimator {
         let timesteps = schedule.timesteps();
         let tables = TrainingTables::new(model.process);
         let [channels, height, width] = padding.model_shape();
-        let named = |part: &str| format!("{name}.{part}");
+        let scope = Scope::new(name);
+        let named = |part: &str| scope.name(part);
         let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
         let x0 = t.named(&named("x0"), Shape::f32([batch, channels, height, width]));
@@ -72,21 +73,16 @@ impl VlbEstimator {
         let eps = randn(t, stream::NOISE, t.shape(x0));
         let shown = t.named(&named("shown"), Shape::f32([timesteps, 2]));
         let x = q_sample(t, x0, eps, shown, time_step);
-        let time = match model.network.time_width() {
-            0 => None,
-            width => {
-                let rows = t.named(&named("time"), Shape::f32([timesteps, width]));
-                Some(embedding(t, time_step, rows))
-            }
-        };
         let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
-        let weights = model.network.parameters().fixed(t, model.slab);
-        let output = model.network.forward(t, &weights, x, Conditions { time, labels });
+        let time = TimeTable { name: &named("time"), rows: timesteps };
+        let conditions = Conditions::record(t, model.network, time_step, time, labels);
+        let weights = model.network.parameters().fixed(t, model.weights);
+        let output = model.network.forward(t, &weights, x, conditions);
         let output = padding.record_crop(t, output);
         let x0 = padding.record_crop(t, x0);
         let x = padding.record_crop(t, x);
-        let [mean, variance] = if model.learned_variance {
-            [0, channels].map(|first| slice(t, output, first, channels))
+        let [mean, variance] = if model.spec.learned_variance {
+            split_channels(t, output)
         } else {
             // `vlb` always reads a variance. If it is fixed, its weight in the table is 0.
             [output, output]
@@ -101,14 +97,14 @@ impl VlbEstimator {
         ctx.write(&named("shown"), 0, &tables.shown.concat())?;
         ctx.write_if_present(&named("time"), &model.network.time_table(&tables.times))?;
         for (number, &variance) in variances.iter().enumerate() {
-            let rows = table(schedule, model.process, variance, model.decoder_min_std).concat();
+            let rows = table(schedule, model.process, variance, model.spec.decoder_min_std).concat();
             ctx.write(&named(&format!("table.{number}")), 0, &rows)?;
         }
         Ok(VlbEstimator {
             program,
             padding,
             batch: batch as usize,
-            name: name.into(),
+            scope,
             variances,
             last_alpha_bar: schedule.alphas_cumprod().last().copied().unwrap_or(0.0),
             probabilities: probabilities(timesteps),
@@ -156,17 +152,11 @@ impl VlbEstimator {
                     })
                     .collect();
                 let times: Vec<u32> = (0..self.batch).map(|i| drawn[i.min(size - 1)].0).collect();
-                ctx.write(&format!("{}.timesteps", self.name), 0, &times)?;
-                let step = Step {
-                    seed_low: draws.seed as u32,
-                    seed_high: (draws.seed >> 32) as u32,
-                    index: round as u32,
-                    first_image: first as u32,
-                    ..Step::default()
-                };
+                ctx.write(&self.scope.name("timesteps"), 0, &times)?;
+                let step = Step { index: round as u32, first_image: first as u32, ..Step::seeded(draws.seed) };
                 self.program.run(ctx, &step)?;
                 for (number, [at_zero, rest]) in terms.iter_mut().enumerate() {
-                    let bits: Vec<f32> = ctx.read(&format!("{}.bits.{number}", self.name), 0, size)?;
+                    let bits: Vec<f32> = ctx.read(&self.scope.name(&format!("bits.{number}")), 0, size)?;
                     for (i, (bits, (_, probability))) in bits.into_iter().zip(&drawn).enumerate() {
                         match round {
                             0 => at_zero.push(f64::from(bits)),
@@ -187,9 +177,9 @@ impl VlbEstimator {
     fn write_images(&self, ctx: &Context, images: LabeledImages<'_>, first: usize, size: usize) -> Result<()> {
         let pixels = self.padding.data_len();
         let padded = self.padding.pad(&images.bytes[first * pixels..][..size * pixels]);
-        ctx.write(&format!("{}.x0", self.name), 0, &padded)?;
+        ctx.write(&self.scope.name("x0"), 0, &padded)?;
         if self.has_labels {
-            ctx.write(&format!("{}.labels", self.name), 0, &images.labels[first..first + size])?;
+            ctx.write(&self.scope.name("labels"), 0, &images.labels[first..first + size])?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::metrics::likelihood::elbo::ElboEstimator;
 use crate::metrics::likelihood::{Draws, LabeledImages};
 use crate::nn::{Likelihood, Model, Vae, Weights};
 use crate::ops::{
-    add, affine, bce_with_logits, discretized_logistic, kl_normal, random_timesteps, reparameterize, slice,
+    add, affine, bce_with_logits, discretized_logistic, kl_normal, random_timesteps, reparameterize, split_channels,
 };
 use crate::output::Images;
 use crate::tape::Tape;
@@ -41,8 +41,7 @@ impl Objective for Autoencode {
         let reconstruction = match self.model.config().likelihood {
             Likelihood::Bernoulli => bce_with_logits(t, output, batch.images),
             Likelihood::DiscretizedLogistic => {
-                let mean = slice(t, output, 0, channels);
-                let log_scale = slice(t, output, channels, channels);
+                let [mean, log_scale] = split_channels(t, output);
                 discretized_logistic(t, mean, log_scale, batch.images)
             }
         };

@@ -3,7 +3,8 @@
 
 use super::noising::Noising;
 use crate::Result;
-use crate::diffusion::{CheckpointMetadata, Labels, Process, SchedulerConfig};
+use crate::checkpoint::SchedulerConfig;
+use crate::diffusion::Process;
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::argmax;
 use crate::nn::{Classifier, Conditions, Model, Network, Weights};
@@ -66,7 +67,7 @@ impl Objective for Classify {
             Some(Noise { noising, .. }) => {
                 let eps = randn(t, stream::NOISE, shape);
                 let input = noising.input(t, batch.images, eps, time);
-                (input, noising.conditions(t, time, None))
+                (input, noising.conditions(t, &self.network, time, None))
             }
         };
         let logits = self.network.forward(t, weights, x, conditions);
@@ -76,10 +77,6 @@ impl Objective for Classify {
             t.keep(batch.labels, LABELS);
         }
         Loss { loss, time, weights: None }
-    }
-
-    fn fill_metadata(&self, metadata: &mut CheckpointMetadata) {
-        metadata.labels = Some(Labels { classes: self.classes, dropout: 0.0 });
     }
 
     fn scheduler(&self) -> Option<SchedulerConfig> {

@@ -6,8 +6,9 @@
 
 use super::noising::Noising;
 use crate::Result;
+use crate::checkpoint::{CheckpointMetadata, SchedulerConfig};
 use crate::diffusion::{
-    CheckpointMetadata, Denoiser, Generator, Labels, Process, ProcessConfig, Request, Sampling, SchedulerConfig,
+    BatchSpec, Denoiser, DenoiserSpec, FrameTimes, Generator, Guidance, Labels, Process, ProcessConfig, Sampling,
     Variance, variational,
 };
 use crate::gpu::Context;
@@ -17,7 +18,7 @@ use crate::metrics::padding::ImagePadding;
 use crate::nn::{Model, Network, Weights};
 use crate::ops::{
     DropLabel, HISTORY_LENGTH, ImportanceState, VlbInputs, add, affine, drop_label, importance_sampling, randn,
-    random_timesteps, slice, vlb, weighted_mse, weighted_timesteps,
+    random_timesteps, split_channels, vlb, weighted_mse, weighted_timesteps,
 };
 use crate::output::Images;
 use crate::tape::{Shape, Tape, Tensor, stream};
@@ -47,18 +48,15 @@ pub struct Denoise {
     /// The process.
     pub process: Box<dyn Process>,
     /// Its name and parameters.
-    pub process_name: ProcessConfig,
+    pub process_config: ProcessConfig,
     /// Its tables.
     pub noising: Noising,
-    /// The sampler of grids and checkpoints.
-    pub scheduler: SchedulerConfig,
-    /// The labels of a class-conditional network.
-    pub labels: Option<Labels>,
+    /// The scheduler that describes a process of discrete time steps in a checkpoint.
+    pub scheduler: Option<SchedulerConfig>,
+    /// What the network is trained for.
+    pub spec: DenoiserSpec,
     /// Weight of the variational bound, for a network that learns the variance.
-    pub vlb_weight: Option<f32>,
-    /// Smallest standard deviation of the decoder of a learned variance; 0 for that of the other
-    /// time steps.
-    pub decoder_min_std: f64,
+    pub vlb_weight: f32,
     /// Whether times are sampled by their losses.
     pub importance: bool,
     /// How grids are sampled.
@@ -87,8 +85,9 @@ impl Objective for Denoise {
     fn tables(&self) -> Tables {
         let mut tables = self.noising.named_tables();
         tables.push((LOSS_WEIGHTS, self.weights.clone()));
-        if let (Some(_), Some(noise)) = (self.vlb_weight, self.process.schedule()) {
-            let rows = variational::table(noise, &*self.process, Variance::LearnedRange, self.decoder_min_std);
+        if let (true, Some(noise)) = (self.spec.learned_variance, self.process.schedule()) {
+            let decoder = self.spec.decoder_min_std;
+            let rows = variational::table(noise, &*self.process, Variance::LearnedRange, decoder);
             tables.push((BOUND, rows.concat()));
         }
         tables
@@ -116,24 +115,24 @@ impl Objective for Denoise {
         let target = self.noising.target(t, x0, eps, time);
 
         let labels = self
+            .spec
             .labels
             .map(|labels| if weights.training() { drop_labels(t, batch.labels, labels) } else { batch.labels });
-        let conditions = self.noising.conditions(t, time, labels);
+        let conditions = self.noising.conditions(t, &*self.network, time, labels);
         let output = self.network.forward(t, weights, input, conditions);
 
         let w = t.named(LOSS_WEIGHTS, Shape::f32([self.num_times()]));
-        let loss = match self.vlb_weight {
-            None => weighted_mse(t, output, target, w, time),
-            Some(weight) => {
-                let (mean, variance) = halves(t, output);
-                let simple = weighted_mse(t, mean, target, w, time);
-                let table = t.named(BOUND, Shape::f32([self.num_times(), vlb::COEFFICIENTS]));
-                let inputs = VlbInputs { mean_output: mean, variance_output: variance, x0, x_t: input };
-                let bound = vlb(t, inputs, table, time);
-                // L_vlb is a sum over all times, of which one is sampled.
-                let bound = affine(t, bound, weight * self.num_times() as f32, 0.0);
-                add(t, simple, bound)
-            }
+        let loss = if self.spec.learned_variance {
+            let [mean, variance] = split_channels(t, output);
+            let simple = weighted_mse(t, mean, target, w, time);
+            let table = t.named(BOUND, Shape::f32([self.num_times(), vlb::COEFFICIENTS]));
+            let inputs = VlbInputs { mean_output: mean, variance_output: variance, x0, x_t: input };
+            let bound = vlb(t, inputs, table, time);
+            // L_vlb is a sum over all times, of which one is sampled.
+            let bound = affine(t, bound, self.vlb_weight * self.num_times() as f32, 0.0);
+            add(t, simple, bound)
+        } else {
+            weighted_mse(t, output, target, w, time)
         };
         Loss { loss, time, weights: importance.map(|state| state.weights) }
     }
@@ -146,15 +145,13 @@ impl Objective for Denoise {
     }
 
     fn fill_metadata(&self, metadata: &mut CheckpointMetadata) {
-        metadata.labels = self.labels;
-        metadata.process = self.process_name;
-        metadata.learned_variance = self.vlb_weight.is_some();
-        metadata.decoder_min_std = self.decoder_min_std;
-        metadata.sampling = Some(self.sampling);
+        metadata.process = self.process_config;
+        metadata.denoiser = self.spec;
+        metadata.sampling = self.sampling.into();
     }
 
     fn scheduler(&self) -> Option<SchedulerConfig> {
-        Some(self.scheduler.clone())
+        self.scheduler.clone()
     }
 
     fn generative(&self) -> Option<&dyn Generative> {
@@ -187,14 +184,7 @@ impl Denoise {
     }
 
     fn denoiser_with<'a>(&'a self, weights: &'a str) -> Denoiser<'a> {
-        Denoiser {
-            network: &*self.network,
-            slab: weights,
-            process: &*self.process,
-            labels: self.labels,
-            learned_variance: self.vlb_weight.is_some(),
-            decoder_min_std: self.decoder_min_std,
-        }
+        Denoiser { network: &*self.network, weights, process: &*self.process, spec: self.spec }
     }
 
     fn image(&self) -> [u32; 3] {
@@ -211,39 +201,26 @@ fn drop_labels(t: &mut Tape, batch: Tensor, labels: Labels) -> Tensor {
     }
 }
 
-/// The two halves of the output's channels: mean and variance.
-fn halves(t: &mut Tape, output: Tensor) -> (Tensor, Tensor) {
-    let channels = t.shape(output).dims()[1] / 2;
-    (slice(t, output, 0, channels), slice(t, output, channels, channels))
-}
-
 impl Generative for Denoise {
     fn sample(&self, ctx: &mut Context, config: &Config, request: &SampleRequest<'_>) -> Result<Vec<Images<'static>>> {
-        let model = self.denoiser_with(request.weights);
-        let (plan, _) = self.scheduler.plan_for(&*self.process, config.sampling_steps)?;
-        let options = Request {
-            batch: request.labels.len() as u32,
-            image: self.image(),
-            guidance: if self.labels.is_some() { config.guidance } else { 1.0 },
-            guidance_rescale: config.guidance_rescale,
-            classifier: None,
-            seed: config.seed,
-        };
-        let generator = Generator::new(ctx, &model, &plan, &options, request.name)?;
-        generator.begin(ctx, request.first, request.labels, None)?;
+        let (plan, _) = self.sampling.plan(&*self.process)?;
+        let guidance =
+            Guidance { scale: self.sampling.guidance, rescale: self.sampling.guidance_rescale, classifier: None };
+        let batch =
+            BatchSpec { name: request.name, size: request.labels.len() as u32, image: self.image(), seed: config.seed };
+        let generator = Generator::new(ctx, self.denoiser_with(request.weights), guidance, plan, batch)?;
         let shape = generator.shape().as_array().map(|n: u32| n as usize);
         let now = || -> Result<Images<'static>> { Ok(Images::from_f32(&generator.images(ctx)?, shape)) };
+        let mut frames = FrameTimes::new(request.snapshots);
         let mut images = vec![];
-        if request.snapshots > 0 {
+        generator.begin(ctx, request.labels, request.first)?;
+        if frames.due(0.0) {
             images.push(now()?);
         }
-        let mut taken = 0;
-        generator.run(ctx, &model, request.first, &mut |done| {
-            let due = (done * f64::from(request.snapshots)) as u32;
-            if due > taken && done < 1.0 {
+        generator.run(ctx, request.first, &mut |done| {
+            if frames.due(done) {
                 images.push(now()?);
             }
-            taken = due;
             Ok(())
         })?;
         images.push(now()?);
@@ -252,6 +229,10 @@ impl Generative for Denoise {
 
     fn denoiser<'a>(&'a self, weights: &'a str) -> Option<Denoiser<'a>> {
         Some(self.denoiser_with(weights))
+    }
+
+    fn sampling(&self) -> Option<Sampling> {
+        Some(self.sampling)
     }
 
     fn forward_process(&self, columns: u32) -> Vec<[f32; 2]> {

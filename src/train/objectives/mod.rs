@@ -8,9 +8,10 @@ mod noising;
 use super::config::{Config, NetworkName};
 use super::networks;
 use super::objective::Objective;
+use crate::checkpoint::SchedulerConfig;
 use crate::data::Dataset;
 use crate::diffusion::{
-    Discrete, Labels, NoiseSchedule, SamplerName, SamplerOptions, Sampling, SchedulerConfig, Variance,
+    DenoiserSpec, Discrete, Labels, NoiseSchedule, SamplerName, SamplerOptions, Sampling, SamplingOptions,
 };
 use crate::{Error, Result};
 use noising::Noising;
@@ -37,7 +38,7 @@ fn classify(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
     if !config.noise_aware {
         return Ok(Rc::new(classify::Classify { network, noise: None, classes }));
     }
-    let scheduler = scheduler(config);
+    let scheduler = scheduler(config, sampling_options(config).options);
     let process = Box::new(scheduler.process()?);
     let noising = Noising::new(&*process, &network);
     let noise = Some(classify::Noise { process, scheduler, noising });
@@ -61,47 +62,57 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
     let network = networks::denoiser(config, data, labels.map(|labels| labels.classes + 1))?;
     let [_, height, width] = data.shape();
     network.check_size(height, width)?;
-    let scheduler = scheduler(config);
+    let spec = DenoiserSpec {
+        labels,
+        learned_variance: config.learned_variance,
+        decoder_min_std: f64::from(config.decoder_min_std),
+    };
     // Sampling settings that do not fit are reported now, not hours later.
-    scheduler.plan_for(&*process, config.sampling_steps).map_err(|e| within("sampling-steps", e))?;
-    let guidance = if labels.is_some() { config.guidance } else { 1.0 };
-    labels.map_or(Ok(false), |labels| labels.guided(guidance)).map_err(|e| within("guidance", e))?;
-    let sampling =
-        Sampling { sampler: scheduler.sampler, options: scheduler.options, steps: config.sampling_steps, guidance };
+    let sampling = Sampling::resolve(SamplingOptions::default(), sampling_options(config), &spec)
+        .map_err(|e| within("guidance", e))?;
+    sampling.plan(&*process).map_err(|e| within("sampling-steps", e))?;
     Ok(Rc::new(denoise::Denoise {
         weights: config.loss_weighting.weights(&*process)?,
         noising: Noising::new(&*process, &*network),
         network,
+        scheduler: process.schedule().map(|_| scheduler(config, sampling.options)),
         process,
-        process_name: config.process,
-        scheduler,
-        labels,
-        vlb_weight: config.learned_variance.then_some(config.vlb_weight),
-        decoder_min_std: f64::from(config.decoder_min_std),
+        process_config: config.process,
+        spec,
+        vlb_weight: config.vlb_weight,
         importance: config.importance_sampling,
         sampling,
     }))
 }
 
-/// Schedule, prediction and sampler, as checkpoints and grids use them.
-fn scheduler(config: &Config) -> SchedulerConfig {
-    let options = match config.sampler {
-        SamplerName::Ddim => SamplerOptions { use_clipped_model_output: Some(true), ..SamplerOptions::default() },
-        SamplerName::Ddpm => {
-            let variance = if config.learned_variance { Variance::LearnedRange } else { config.variance };
-            SamplerOptions { variance_type: Some(variance), ..SamplerOptions::default() }
-        }
-        _ => SamplerOptions::default(),
-    };
+/// The sampling settings of a config.
+fn sampling_options(config: &Config) -> SamplingOptions {
+    // A learned variance is the default of a network that has one.
+    let fixed_variance = config.sampler == SamplerName::Ddpm && !config.learned_variance;
+    SamplingOptions {
+        guidance: (!config.unconditional).then_some(config.guidance),
+        guidance_rescale: Some(config.guidance_rescale),
+        sampler: Some(config.sampler),
+        steps: Some(config.sampling_steps),
+        options: SamplerOptions {
+            variance_type: fixed_variance.then_some(config.variance),
+            ..SamplerOptions::default()
+        },
+        spacing: Some(config.spacing),
+        ..SamplingOptions::default()
+    }
+}
+
+/// Schedule, prediction and sampler of discrete time steps, as checkpoints keep them.
+fn scheduler(config: &Config, options: SamplerOptions) -> SchedulerConfig {
     SchedulerConfig {
         schedule: config.beta_schedule(),
-        steps: config.timesteps,
+        timesteps: config.timesteps,
         zero_terminal_snr: config.zero_terminal_snr,
         prediction: config.prediction,
-        clip: Some(1.0),
         spacing: config.spacing,
-        steps_offset: 0,
         sampler: config.sampler,
         options,
+        ..SchedulerConfig::default()
     }
 }

@@ -1,8 +1,8 @@
 //! Noised images and their times: what a denoiser and a guiding classifier are trained on.
 
 use crate::diffusion::{Process, TrainingTables};
-use crate::nn::{Conditions, Network};
-use crate::ops::{embedding, q_sample};
+use crate::nn::{Conditions, Network, TimeTable};
+use crate::ops::q_sample;
 use crate::tape::{Shape, Tape, Tensor};
 use crate::train::objective::Tables;
 
@@ -19,7 +19,6 @@ pub struct Noising {
     /// The tables.
     pub tables: TrainingTables,
     time_features: Vec<f32>,
-    time_width: u32,
 }
 
 impl Noising {
@@ -27,7 +26,7 @@ impl Noising {
     pub fn new(process: &dyn Process, network: &dyn Network) -> Noising {
         let tables = TrainingTables::new(process);
         let time_features = network.time_table(&tables.times);
-        Noising { tables, time_features, time_width: network.time_width() }
+        Noising { tables, time_features }
     }
 
     /// Number of training times.
@@ -64,11 +63,8 @@ impl Noising {
     }
 
     /// What the network takes besides the images.
-    pub fn conditions(&self, t: &mut Tape, time: Tensor, labels: Option<Tensor>) -> Conditions {
-        if self.time_width == 0 {
-            return Conditions { time: None, labels };
-        }
-        let rows = t.named(TIME, Shape::f32([self.num_times(), self.time_width]));
-        Conditions { time: Some(embedding(t, time, rows)), labels }
+    pub fn conditions(&self, t: &mut Tape, network: &dyn Network, time: Tensor, labels: Option<Tensor>) -> Conditions {
+        let table = TimeTable { name: TIME, rows: self.num_times() };
+        Conditions::record(t, network, time, table, labels)
     }
 }

@@ -35,6 +35,7 @@ const LAYERS: &[&[&str]] = &[
     &["ops"],
     &["nn"],
     &["diffusion"],
+    &["checkpoint"],
     &["metrics"],
     &["checkpoint"],
     &["train"],

@@ -1,9 +1,10 @@
 //! Data N(mean, variance), for which the best prediction is linear in x and known: samplers must give the data back.
 
 use super::linear::follow;
+use degrain::checkpoint::SchedulerConfig;
 use degrain::diffusion::process::Family;
 use degrain::diffusion::{
-    BetaSchedule, NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, SchedulerConfig, Spacing, Variance,
+    BetaSchedule, NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, Spacing, Variance,
 };
 
 const PREDICTIONS: [Prediction; 3] = [Prediction::Epsilon, Prediction::Sample, Prediction::VPrediction];
@@ -36,6 +37,7 @@ fn samplers() -> impl Iterator<Item = SamplerName> {
 /// Mean and variance of what comes out of N(0, 1), by the table as the device gets it.
 fn sampled(config: &SchedulerConfig, spec: u32, mean: f64, variance: f64) -> (f64, f64) {
     let (plan, _) = config.plan(spec).unwrap();
+    let plan = plan.fixed().unwrap();
     let (noise, process) = (config.noise_schedule().unwrap(), config.process().unwrap());
     let rows: Vec<[f64; 12]> = plan.table.iter().map(|row| row.map(f64::from)).collect();
     let answer = |&t: &f64| {

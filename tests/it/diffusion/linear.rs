@@ -2,7 +2,7 @@
 
 use degrain::diffusion::ode::{Settings, solve};
 use degrain::diffusion::process::Marginal;
-use degrain::diffusion::sampler::{self, Action, Stage, StepSpec};
+use degrain::diffusion::sampler::{Action, OdeSpec, Stage, StepSpec};
 use degrain::diffusion::{
     BetaSchedule, Discrete, NoiseSchedule, Prediction, Process, ProcessConfig, SamplerName, SamplerOptions,
     SamplingPlan, Spacing,
@@ -23,10 +23,10 @@ pub fn processes() -> Vec<Box<dyn Process>> {
 /// The plan of a sampler, without clipping.
 pub fn plan(name: SamplerName, options: SamplerOptions, process: &dyn Process, steps: u32) -> SamplingPlan {
     let spec = StepSpec { steps, spacing: Spacing::Trailing, offset: 0 };
-    sampler::plan(name.name(), &*name.build(&options).unwrap(), process, &spec, f32::INFINITY).unwrap().0
+    SamplingPlan::new((name.name(), &*name.build(&options).unwrap()), process, &spec, f32::INFINITY).unwrap().0
 }
 
-/// The row of a stage, in f64, as the operators `denoise` and `langevin` want it.
+/// The row of a stage, in f64, as the operators `sampler_step` and `langevin` want it.
 pub fn row(process: &dyn Process, stage: &Stage) -> [f64; 12] {
     let [c0, c1, c2, c3] = process.to_x0_eps(stage.time);
     match stage.action {
@@ -101,7 +101,8 @@ pub fn follow(stages: &[Stage], rows: &[[f64; 12]], answers: &[(f64, f64)], star
 
 /// Mean and variance of what a plan makes of x with this mean and variance.
 pub fn sampled(process: &dyn Process, plan: &SamplingPlan, data: Gaussian, start: (f64, f64)) -> (f64, f64) {
-    if let Some((span, [relative, absolute])) = plan.ode {
+    if let SamplingPlan::Ode(plan) = plan {
+        let OdeSpec { t_range, rtol: relative, atol: absolute } = plan.ode;
         let mut slope = |t: f64, x: &[f64]| {
             let at = process.marginal(t);
             let (answer, [c0, c1, c2, c3]) = (data.answer(process, t), process.to_x0_eps(t));
@@ -113,10 +114,11 @@ pub fn sampled(process: &dyn Process, plan: &SamplingPlan, data: Gaussian, start
         };
         let settings = Settings { relative, absolute, rows: 2, ..Settings::default() };
         let deviation = start.1.sqrt();
-        let end = solve(&mut slope, span, vec![start.0, start.0 + deviation], settings, &mut |_| Ok(())).unwrap().x;
+        let end = solve(&mut slope, t_range, vec![start.0, start.0 + deviation], settings, &mut |_| Ok(())).unwrap().x;
         return (end[0], (end[1] - end[0]).powi(2));
     }
-    let rows: Vec<[f64; 12]> = plan.stages.iter().map(|stage| row(process, stage)).collect();
-    let answers: Vec<_> = plan.stages.iter().map(|stage| data.answer(process, stage.time)).collect();
-    follow(&plan.stages, &rows, &answers, start)
+    let stages = plan.stages();
+    let rows: Vec<[f64; 12]> = stages.iter().map(|stage| row(process, stage)).collect();
+    let answers: Vec<_> = stages.iter().map(|stage| data.answer(process, stage.time)).collect();
+    follow(stages, &rows, &answers, start)
 }

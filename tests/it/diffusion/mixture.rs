@@ -23,7 +23,7 @@ pub fn expected(at: &Marginal, x: f64) -> [f64; 2] {
 /// Where a particle is led that starts at some deviations of the prior.
 fn led(name: SamplerName, process: &dyn Process, steps: u32, deviations: f64) -> f64 {
     let (mut x, mut h) = (process.prior_std() * deviations, 0.0);
-    for stage in &plan(name, SamplerOptions::default(), process, steps).stages {
+    for stage in plan(name, SamplerOptions::default(), process, steps).stages() {
         let (c, [p, q]) = (row(process, stage), process.parameterization(stage.time).target);
         let [image, noise] = expected(&process.marginal(stage.time), x);
         let m = p * image + q * noise;

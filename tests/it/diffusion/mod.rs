@@ -5,6 +5,7 @@ mod gaussian;
 mod linear;
 mod mixture;
 mod ode;
+mod outside;
 mod plans;
 mod processes;
 mod recovery;

@@ -1,8 +1,10 @@
 use super::{golden, goldens, refusal};
+use degrain::checkpoint::SchedulerConfig;
 use degrain::diffusion::process::Family;
-use degrain::diffusion::sampler::{self, StepSpec};
+use degrain::diffusion::sampler::StepSpec;
 use degrain::diffusion::{
-    BetaSchedule, Discrete, NoiseSchedule, Prediction, SamplerName, SamplerOptions, SchedulerConfig, Spacing, Variance,
+    BetaSchedule, Discrete, NoiseSchedule, Prediction, SamplerName, SamplerOptions, SamplingPlan, Spacing, StagePlan,
+    Variance,
 };
 use safetensors::SafeTensors;
 
@@ -11,7 +13,7 @@ fn tensor(file: &SafeTensors, name: &str) -> Vec<f64> {
     bytes.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
 }
 
-/// One element through a row as the operator `denoise` does it, in f64: predicted image, next x, and the sum of the magnitudes of all terms,
+/// One element through a row as the operator `sampler_step` does it, in f64: predicted image, next x, and the sum of the magnitudes of all terms,
 /// which the rounding of the row's numbers is measured by.
 fn denoise(c: &[f32; 12], clip: f32, x: f64, m: f64, z: f64) -> (f64, f64, f64) {
     let c = c.map(f64::from);
@@ -60,7 +62,7 @@ fn sampler_steps_match_diffusers() {
         assert!(unknown.is_empty(), "{unknown:?}");
         config.options.eta = case["eta"].as_f64();
         config.options.use_clipped_model_output = case["use_clipped_model_output"].as_bool();
-        let (plan, _) = config.plan(case["num_inference_steps"].as_u64().unwrap() as u32).unwrap();
+        let plan = fixed(&config, case["num_inference_steps"].as_u64().unwrap() as u32);
         let visit = plan.times.iter().position(|&t| case["timestep"].as_f64() == Some(t)).unwrap();
         let learns = config.options.variance_type == Some(Variance::LearnedRange);
         let m = if learns { &learned_mean } else { &m };
@@ -101,13 +103,13 @@ fn learned_variance_is_between_the_fixed_ones() {
     }
 }
 
-fn plan(
-    sampler: SamplerName,
-    options: SamplerOptions,
-    spacing: Spacing,
-    spec: u32,
-) -> degrain::diffusion::SamplingPlan {
-    SchedulerConfig { sampler, options, spacing, ..SchedulerConfig::default() }.plan(spec).unwrap().0
+/// The plan of a sampler with fixed stages.
+fn fixed(config: &SchedulerConfig, steps: u32) -> StagePlan {
+    config.plan(steps).unwrap().0.fixed().unwrap().clone()
+}
+
+fn plan(sampler: SamplerName, options: SamplerOptions, spacing: Spacing, steps: u32) -> StagePlan {
+    fixed(&SchedulerConfig { sampler, options, spacing, ..SchedulerConfig::default() }, steps)
 }
 
 #[test]
@@ -160,7 +162,7 @@ fn sampling_plans_refuse_invalid_settings() {
     let process = Discrete::new(noise, Prediction::Epsilon).unwrap();
     let plan = |steps: u32, offset: u32, clip: f32| {
         let spec = StepSpec { steps, spacing: Spacing::Leading, offset };
-        sampler::plan("ddpm", &*sampler, &process, &spec, clip)
+        SamplingPlan::new(("ddpm", &*sampler), &process, &spec, clip)
     };
     assert!(refusal(plan(0, 0, 1.0)).contains("use 1 to 1000"));
     assert!(refusal(plan(1001, 0, 1.0)).contains("use 1 to 1000"));
@@ -192,10 +194,10 @@ fn sampling_plans_of_the_cosine_schedule_are_finite() {
         if !sampler.build(&SamplerOptions::default()).unwrap().families().contains(&Family::Discrete) {
             continue;
         }
-        let (plan, _) = SchedulerConfig { sampler, ..config.clone() }.plan(1000).unwrap();
+        let plan = fixed(&SchedulerConfig { sampler, ..config.clone() }, 1000);
         assert!(plan.table.iter().flatten().all(|c| c.is_finite()));
         // A model's error is amplified by 2e4 at the first step: what clipping is for.
-        assert!(plan.ode.is_some() || plan.table[0][0] > 2e4);
+        assert!(plan.table[0][0] > 2e4);
         if [SamplerName::Ddpm, SamplerName::Ddim, SamplerName::DpmSolver].contains(&sampler) {
             assert!(plan.table[0][4] < 0.1);
         }

@@ -3,8 +3,8 @@
 use super::linear::{Gaussian, discrete, plan, processes, row, sampled};
 use super::refusal;
 use degrain::diffusion::processes::{Edm, Ve, Vp};
-use degrain::diffusion::sampler::{self, Action, Sampler, StepSpec};
-use degrain::diffusion::{Prediction, Process, SamplerName, SamplerOptions, Spacing};
+use degrain::diffusion::sampler::{Action, Sampler, StepSpec};
+use degrain::diffusion::{Prediction, Process, SamplerName, SamplerOptions, SamplingPlan, Spacing};
 
 const DATA: Gaussian = Gaussian { mean: 0.3, variance: 0.25 };
 
@@ -97,7 +97,8 @@ fn heun_churn_keeps_the_distribution() {
         // With as much noise as there can be, a factor sqrt(2) at each step, 200 steps are few.
         assert!(churn == 1e9 || errors[1] < 2.5e-3, "{churn}: {errors:?}");
         assert!(errors[2] < 2.5e-3, "{churn}: {errors:?}");
-        let stages = plan(SamplerName::Heun, options, &process, 50).stages;
+        let stages = plan(SamplerName::Heun, options, &process, 50);
+        let stages = stages.stages();
         let fresh = |k: usize| match stages[k].action {
             Action::Move(update) => update.z,
             _ => panic!("Heun's stages move"),
@@ -131,9 +132,9 @@ fn dpm_solver_and_heun_are_better_than_first_order_in_few_steps() {
 fn sampling_plan_tables_match_their_stages() {
     for (name, process) in pairs() {
         let plan = plan(name, SamplerOptions::default(), &*process, 20);
-        assert_eq!(plan.table.len(), plan.stages.len());
-        assert_eq!(plan.ode.is_some(), plan.stages.is_empty());
-        assert_eq!(plan.prior_std, process.prior_std() as f32);
+        assert_eq!(plan.prior_std(), process.prior_std() as f32);
+        let Some(plan) = plan.fixed() else { continue };
+        assert_eq!((plan.table.len(), plan.times.len()), (plan.stages.len(), plan.stages.len()));
         for (k, stage) in plan.stages.iter().enumerate() {
             assert_eq!(plan.table[k], row(&*process, stage).map(|c| c as f32), "{} {k}", name.name());
             let view = process.parameterization(stage.time);
@@ -154,7 +155,7 @@ fn samplers_refuse_other_processes() {
     for &name in SamplerName::ALL {
         let sampler = built(name);
         for process in processes() {
-            let result = sampler::plan(name.name(), &*sampler, &*process, &spec, 1.0);
+            let result = SamplingPlan::new((name.name(), &*sampler), &*process, &spec, 1.0);
             if sampler.families().contains(&process.family()) {
                 result.unwrap();
                 continue;
@@ -171,7 +172,7 @@ fn samplers_refuse_other_processes() {
     // Churn is for EDM alone.
     let churn = SamplerOptions { churn: Some(1.0), ..SamplerOptions::default() };
     let heun = SamplerName::Heun.build(&churn).unwrap();
-    assert!(refusal(sampler::plan("heun", &*heun, &Vp::default(), &spec, 1.0)).contains("churn = 1 is for EDM"));
+    assert!(refusal(SamplingPlan::new(("heun", &*heun), &Vp::default(), &spec, 1.0)).contains("churn = 1 is for EDM"));
 }
 
 #[test]

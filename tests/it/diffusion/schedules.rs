@@ -1,7 +1,6 @@
 use super::{close, golden, refusal};
-use degrain::diffusion::{
-    BetaRange, BetaSchedule, Discrete, NoiseSchedule, Prediction, Process, SchedulerConfig, Spacing,
-};
+use degrain::checkpoint::SchedulerConfig;
+use degrain::diffusion::{BetaRange, BetaSchedule, Discrete, NoiseSchedule, Prediction, Process, Spacing};
 
 fn noise(name: &str, steps: u32) -> NoiseSchedule {
     NoiseSchedule::new(&name.parse().unwrap(), steps, false).unwrap()

@@ -4,7 +4,7 @@
 use super::{TOLERANCE, VARIANCE, best_factor, best_factor_for, bits_of_density, bytes, images, pixel};
 use crate::common::linear_network::LinearNetwork;
 use degrain::diffusion::processes::{Edm, Flow, SubVp, Ve, Vp};
-use degrain::diffusion::{Denoiser, Process};
+use degrain::diffusion::{Denoiser, DenoiserSpec, Process};
 use degrain::metrics::likelihood::probability_flow::{
     FlowLikelihood, FlowSettings, bin_bits, bits_of_log_density, dequantize,
 };
@@ -43,11 +43,9 @@ fn flow_likelihood_with_the_exact_network_is_the_density() {
         let network = LinearNetwork::new([1, SIDE, SIDE], false, Box::new(factors));
         let denoiser = Denoiser {
             network: &network,
-            slab: "none",
+            weights: "none",
             process: &*process,
-            labels: None,
-            learned_variance: false,
-            decoder_min_std: 0.0,
+            spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0 },
         };
         let mut ctx = ctx.fork();
         let padding = ImagePadding::new([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();
@@ -79,11 +77,9 @@ fn flow_likelihood_estimates_the_trace_of_a_network_that_mixes_pixels() {
             .mixing(Box::new(|t| best_factor_for(&Vp::default(), t / 999.0, OF_MEANS)));
     let denoiser = Denoiser {
         network: &network,
-        slab: "none",
+        weights: "none",
         process: &process,
-        labels: None,
-        learned_variance: false,
-        decoder_min_std: 0.0,
+        spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0 },
     };
     let mut ctx = ctx.fork();
     let padding = ImagePadding::new([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();

@@ -3,7 +3,7 @@
 
 use super::{STD, TOLERANCE, VARIANCE, best_factor, bits_of_density, bytes, images, pixel};
 use crate::common::linear_network::LinearNetwork;
-use degrain::diffusion::{BetaSchedule, Denoiser, Discrete, NoiseSchedule, Prediction, Process};
+use degrain::diffusion::{BetaSchedule, Denoiser, DenoiserSpec, Discrete, NoiseSchedule, Prediction, Process};
 use degrain::metrics::likelihood::vlb::VlbEstimator;
 use degrain::metrics::likelihood::{BitsPerDimension, Draws};
 use degrain::metrics::padding::ImagePadding;
@@ -64,11 +64,9 @@ fn measured(case: Case, bytes: &[u8], seed: u64) -> BitsPerDimension {
     let network = LinearNetwork::new(case.model, true, Box::new(factors));
     let denoiser = Denoiser {
         network: &network,
-        slab: "none",
+        weights: "none",
         process: &process,
-        labels: None,
-        learned_variance: true,
-        decoder_min_std: 0.0,
+        spec: DenoiserSpec { labels: None, learned_variance: true, decoder_min_std: 0.0 },
     };
     let mut ctx = ctx.fork();
     let padding = ImagePadding::new(case.data, case.model).unwrap();
@@ -134,11 +132,9 @@ fn vlb_includes_the_prior_term_of_an_incomplete_schedule() {
     let network = LinearNetwork::new([1, 16, 16], false, Box::new(|_| [0.5, 0.0]));
     let denoiser = Denoiser {
         network: &network,
-        slab: "none",
+        weights: "none",
         process: &process,
-        labels: None,
-        learned_variance: false,
-        decoder_min_std: 0.0,
+        spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0 },
     };
     let mut ctx = crate::common::context();
     let bytes = bytes(4 * 256);
@@ -163,11 +159,9 @@ fn vlb_of_few_timesteps_estimates_the_sum_of_all() {
     let network = LinearNetwork::new([1, 16, 16], false, Box::new(move |t| [best_factor(&inner, t), 0.0]));
     let denoiser = Denoiser {
         network: &network,
-        slab: "none",
+        weights: "none",
         process: &process,
-        labels: None,
-        learned_variance: false,
-        decoder_min_std: 0.0,
+        spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0 },
     };
     let mut ctx = ctx.fork();
     let padding = ImagePadding::new([1, 16, 16], [1, 16, 16]).unwrap();

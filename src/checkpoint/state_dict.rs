@@ -2,7 +2,7 @@
 //! warns: a tensor that is missing, unknown or misshapen is an error, because a model with a random
 //! tensor still draws images.
 
-use super::parameters::Parameters;
+use crate::nn::{Parameter, Parameters};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::BTreeMap;
@@ -78,7 +78,7 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
 #[track_caller]
 pub fn to_bytes(parameters: &Parameters, slab: &[f32]) -> Vec<u8> {
     assert_eq!(slab.len(), parameters.length(), "the slab has another length than the parameters");
-    let view = |parameter: &super::Parameter| {
+    let view = |parameter: &Parameter| {
         let shape = parameter.shape.dims().iter().map(|&d| d as usize).collect();
         let data = bytemuck::cast_slice(&slab[parameters.place(parameter)]);
         let view = TensorView::new(Dtype::F32, shape, data).expect("shape and data come from one parameter");

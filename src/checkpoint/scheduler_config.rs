@@ -1,37 +1,34 @@
 //! `scheduler/scheduler_config.json` of a diffusers pipeline: the schedule, what the model predicts, and a sampler.
 //!
-//! What this crate cannot compute is refused with the key, the value and what is supported; a key that the scheduler does not have is handed
-//! back, for the caller to print.
+//! What this crate does not support is refused with the key, the value and what is supported. A key that the scheduler does
+//! not have is returned, for the caller to print.
 
-use super::prediction::Prediction;
-use super::process::Process;
-use super::processes::Discrete;
-use super::sampler::{self, SamplerOptions, SamplingPlan, StepSpec};
-use super::samplers::SamplerName;
-use super::schedule::{BetaRange, BetaSchedule, NoiseSchedule};
-use super::spacing::Spacing;
+use crate::diffusion::{
+    BetaRange, BetaSchedule, Discrete, NoiseSchedule, Prediction, SamplerName, SamplerOptions, Sampling,
+    SamplingOptions, SamplingPlan, Spacing,
+};
 use crate::files::write_atomically;
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-type Rule<T> = std::result::Result<T, String>;
+type Checked<T> = std::result::Result<T, String>;
 
-/// All that a scheduler of diffusers is configured with. The defaults are those of its `DDPMScheduler`.
+/// The settings of a scheduler of diffusers. The defaults are those of its `DDPMScheduler`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchedulerConfig {
     /// How the betas are chosen.
     pub schedule: BetaSchedule,
     /// T, the number of time steps of training.
-    pub steps: u32,
-    /// Whether the schedule is changed to end in pure noise.
+    pub timesteps: u32,
+    /// Whether the schedule is rescaled to end in pure noise.
     pub zero_terminal_snr: bool,
     /// What the model predicts.
     pub prediction: Prediction,
     /// Bound on the predicted image, if any.
     pub clip: Option<f32>,
-    /// How visited time steps are chosen.
+    /// How the visited time steps are chosen.
     pub spacing: Spacing,
     /// Added to the time steps of [`Spacing::Leading`].
     pub steps_offset: u32,
@@ -45,7 +42,7 @@ impl Default for SchedulerConfig {
     fn default() -> SchedulerConfig {
         SchedulerConfig {
             schedule: BetaSchedule::default(),
-            steps: 1000,
+            timesteps: 1000,
             zero_terminal_snr: false,
             prediction: Prediction::Epsilon,
             clip: Some(1.0),
@@ -58,14 +55,14 @@ impl Default for SchedulerConfig {
 }
 
 /// Takes a key out of the map, if it is there.
-fn take<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str) -> Rule<Option<T>> {
+fn take<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str) -> Checked<Option<T>> {
     let Some(value) = map.remove(key) else { return Ok(None) };
     let shown = value.to_string();
     serde_json::from_value(value).map(Some).map_err(|problem| format!("`{key}` = {shown} is not supported: {problem}"))
 }
 
-/// Takes a key that has a meaning here only at one value.
-fn expect(map: &mut Map<String, Value>, key: &str, only: bool, advice: &str) -> Rule<()> {
+/// Takes a key of which only one value is supported.
+fn expect(map: &mut Map<String, Value>, key: &str, only: bool, advice: &str) -> Checked<()> {
     match take(map, key)?.unwrap_or(only) {
         value if value == only => Ok(()),
         value => Err(format!("`{key}` = {value} is not supported: {advice}")),
@@ -77,19 +74,19 @@ impl SchedulerConfig {
     ///
     /// # Errors
     /// What is wrong, in words: no JSON, a value that is not supported, or values that do not fit each other.
-    pub fn from_json(text: &str) -> Rule<(SchedulerConfig, Vec<String>)> {
+    pub fn from_json(text: &str) -> Checked<(SchedulerConfig, Vec<String>)> {
         let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("no JSON object: {e}"))?;
         let config = SchedulerConfig::from_map(&mut map)?;
         config.noise_schedule().map_err(|problem| problem.to_string())?;
         Ok((config, map.into_iter().map(|(key, _)| key).filter(|key| !key.starts_with('_')).collect()))
     }
 
-    fn from_map(map: &mut Map<String, Value>) -> Rule<SchedulerConfig> {
+    fn from_map(map: &mut Map<String, Value>) -> Checked<SchedulerConfig> {
         let class = map.remove("_class_name").unwrap_or_else(|| "DDPMScheduler".into());
         let sampler =
-            SamplerName::ALL.iter().copied().find(|sampler| sampler.own_class().is_some_and(|own| class == own));
+            SamplerName::ALL.iter().copied().find(|sampler| sampler.diffusers_class().is_some_and(|own| class == own));
         let sampler = sampler.ok_or_else(|| {
-            let classes: Vec<&str> = SamplerName::ALL.iter().filter_map(|sampler| sampler.own_class()).collect();
+            let classes: Vec<&str> = SamplerName::ALL.iter().filter_map(|sampler| sampler.diffusers_class()).collect();
             format!("`_class_name` = {class} is not supported: it must be one of {}", classes.join(", "))
         })?;
         expect(map, "thresholding", false, "it must be false; clip_sample bounds the image too")?;
@@ -107,7 +104,7 @@ impl SchedulerConfig {
         let range = take(map, "clip_sample_range")?.unwrap_or(1.0);
         Ok(SchedulerConfig {
             schedule: schedule(map)?,
-            steps: take(map, "num_train_timesteps")?.unwrap_or(default.steps),
+            timesteps: take(map, "num_train_timesteps")?.unwrap_or(default.timesteps),
             zero_terminal_snr: take(map, "rescale_betas_zero_snr")?.unwrap_or(false),
             prediction: take(map, "prediction_type")?.unwrap_or_default(),
             clip: clips.then_some(range),
@@ -135,14 +132,14 @@ impl SchedulerConfig {
         write_atomically(path, self.to_json().as_bytes())
     }
 
-    /// The config as diffusers reads it. What a step of its sampler takes as an argument (eta) has no key, and a sampler without a class of its
-    /// own is written as [`SamplerName::Ddpm`].
+    /// The config as diffusers reads it. What diffusers takes as an argument of a step (eta) has no key, and a sampler without
+    /// a class in diffusers is written as [`SamplerName::Ddpm`].
     pub fn to_json(&self) -> String {
         let mut map = Map::new();
         let mut put = |key: &str, value: Value| map.insert(key.into(), value);
         put("_class_name", self.sampler.class().into());
         put("_diffusers_version", "0.42.1".into());
-        put("num_train_timesteps", self.steps.into());
+        put("num_train_timesteps", self.timesteps.into());
         put("prediction_type", json!(self.prediction));
         put("timestep_spacing", json!(self.spacing));
         put("steps_offset", self.steps_offset.into());
@@ -156,7 +153,7 @@ impl SchedulerConfig {
         {
             put(key, value.clone());
         }
-        for (key, value) in beta_keys(&self.schedule, self.steps, self.sampler) {
+        for (key, value) in beta_keys(&self.schedule, self.timesteps, self.sampler) {
             put(key, value);
         }
         format!("{:#}\n", Value::Object(map))
@@ -167,7 +164,7 @@ impl SchedulerConfig {
     /// # Errors
     /// Those of [`NoiseSchedule::new`] and [`Prediction::check`].
     pub fn noise_schedule(&self) -> Result<NoiseSchedule> {
-        let noise = NoiseSchedule::new(&self.schedule, self.steps, self.zero_terminal_snr)?;
+        let noise = NoiseSchedule::new(&self.schedule, self.timesteps, self.zero_terminal_snr)?;
         self.prediction.check(&noise)?;
         Ok(noise)
     }
@@ -177,36 +174,47 @@ impl SchedulerConfig {
     /// # Errors
     /// Those of [`SchedulerConfig::noise_schedule`].
     pub fn process(&self) -> Result<Discrete> {
-        Discrete::new(NoiseSchedule::new(&self.schedule, self.steps, self.zero_terminal_snr)?, self.prediction)
+        Discrete::new(NoiseSchedule::new(&self.schedule, self.timesteps, self.zero_terminal_snr)?, self.prediction)
     }
 
-    /// The plan for `steps` sampling steps along a process, and what the user should know about it.
-    ///
-    /// # Errors
-    /// Those of [`SamplerName::build`] and [`plan`](super::sampler::plan).
-    pub fn plan_for(&self, process: &dyn Process, steps: u32) -> Result<(SamplingPlan, Vec<String>)> {
-        let sampler = self.sampler.build(&self.options)?;
-        let spec = StepSpec { steps, spacing: self.spacing, offset: self.steps_offset };
-        let clip = self.clip.unwrap_or(f32::INFINITY);
-        let (plan, warnings) = sampler::plan(self.sampler.name(), &*sampler, process, &spec, clip)?;
-        Ok((plan, process.warning().into_iter().chain(warnings).collect()))
+    /// Its sampler settings.
+    pub fn sampling_options(&self) -> SamplingOptions {
+        SamplingOptions {
+            sampler: Some(self.sampler),
+            options: self.options,
+            spacing: Some(self.spacing),
+            steps_offset: Some(self.steps_offset),
+            clip: Some(self.clip.unwrap_or(f32::INFINITY)),
+            ..SamplingOptions::default()
+        }
     }
 
-    /// [`SchedulerConfig::plan_for`] its own process.
+    /// The plan of its sampler for `steps` steps along its process, as diffusers would sample, and what the user should know
+    /// about it.
     ///
     /// # Errors
-    /// Those of [`SchedulerConfig::process`] and [`SchedulerConfig::plan_for`].
+    /// Those of [`SchedulerConfig::process`] and [`Sampling::plan`].
     pub fn plan(&self, steps: u32) -> Result<(SamplingPlan, Vec<String>)> {
-        self.plan_for(&self.process()?, steps)
+        let sampling = Sampling {
+            sampler: self.sampler,
+            options: self.options,
+            steps,
+            spacing: self.spacing,
+            steps_offset: self.steps_offset,
+            clip: self.clip.unwrap_or(f32::INFINITY),
+            guidance: 1.0,
+            guidance_rescale: 0.0,
+        };
+        sampling.plan(&self.process()?)
     }
 }
 
-/// A bound as its own shortest decimal: 0.1f32 is 0.1, not 0.10000000149.
+/// A bound as the shortest decimal: 0.1f32 is 0.1, not 0.10000000149.
 fn short(clip: f32) -> Value {
     clip.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
-fn schedule(map: &mut Map<String, Value>) -> Rule<BetaSchedule> {
+fn schedule(map: &mut Map<String, Value>) -> Checked<BetaSchedule> {
     let default = BetaRange::default();
     let beta_start = take(map, "beta_start")?.unwrap_or(default.beta_start);
     let beta_end = take(map, "beta_end")?.unwrap_or(default.beta_end);
@@ -227,19 +235,23 @@ fn schedule(map: &mut Map<String, Value>) -> Rule<BetaSchedule> {
     }
 }
 
-/// The keys that say how the betas are chosen; rescaled betas are multiplied out, and betas without a name in diffusers are written one by one.
-fn beta_keys(schedule: &BetaSchedule, steps: u32, sampler: SamplerName) -> Vec<(&'static str, Value)> {
+/// The keys that say how the betas are chosen. Rescaled betas are multiplied out, and betas without a name in diffusers are
+/// written one by one.
+fn beta_keys(schedule: &BetaSchedule, timesteps: u32, sampler: SamplerName) -> Vec<(&'static str, Value)> {
     let (name, range) = match schedule {
         BetaSchedule::Linear(range) => ("linear", *range),
         BetaSchedule::ScaledLinear(range) => ("scaled_linear", *range),
         BetaSchedule::Sigmoid(range) if sampler.class() == SamplerName::Ddpm.class() => ("sigmoid", *range),
         BetaSchedule::Cosine => ("squaredcos_cap_v2", BetaRange::default()),
         BetaSchedule::Sigmoid(_) | BetaSchedule::Given { .. } => {
-            return vec![("beta_schedule", "linear".into()), ("trained_betas", json!(schedule.betas(steps)))];
+            return vec![("beta_schedule", "linear".into()), ("trained_betas", json!(schedule.betas(timesteps)))];
         }
     };
-    let [start, end] =
-        if *schedule == BetaSchedule::Cosine { [range.beta_start, range.beta_end] } else { range.for_steps(steps) };
+    let [start, end] = if *schedule == BetaSchedule::Cosine {
+        [range.beta_start, range.beta_end]
+    } else {
+        range.for_timesteps(timesteps)
+    };
     vec![
         ("beta_schedule", name.into()),
         ("beta_start", start.into()),

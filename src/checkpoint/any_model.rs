@@ -1,22 +1,18 @@
-//! Models by the `_class_name` of their `config.json`. A new one needs a line in the list below.
+//! Models of any class, by the `_class_name` of their `config.json`. A new class needs a line in the list below.
 
-use super::config::ModelConfig;
-use super::models::classifier::{Classifier, ClassifierConfig};
-use super::models::plain_unet::{PlainUNet, PlainUNetConfig};
-use super::models::residual_unet::{ResidualUNet, ResidualUNetConfig};
-use super::models::unet2d::UNet2d;
-use super::models::unet2d_config::UNet2dConfig;
-use super::models::vae::{Vae, VaeConfig};
-use super::network::{Model, Network};
+use crate::nn::{
+    Classifier, ClassifierConfig, Model, ModelConfig, Network, PlainUNet, PlainUNetConfig, ResidualUNet,
+    ResidualUNetConfig, UNet2d, UNet2dConfig, Vae, VaeConfig,
+};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
-/// A model of any class, by what can be done with it.
+/// A model of any class, by its use.
 #[derive(Debug)]
 pub enum AnyModel {
     /// A denoiser.
-    Network(Box<dyn Network>),
+    Denoiser(Box<dyn Network>),
     /// A classifier.
     Classifier(Classifier),
     /// An autoencoder.
@@ -24,10 +20,10 @@ pub enum AnyModel {
 }
 
 impl AnyModel {
-    /// What it has in common with all models.
+    /// What all models have in common.
     pub fn model(&self) -> &dyn Model {
         match self {
-            AnyModel::Network(network) => &**network,
+            AnyModel::Denoiser(network) => &**network,
             AnyModel::Classifier(classifier) => classifier,
             AnyModel::Vae(vae) => vae,
         }
@@ -37,7 +33,7 @@ impl AnyModel {
     /// a classifier with logits.
     pub fn channels(&self) -> [u32; 2] {
         match self {
-            AnyModel::Network(network) => network.channels(),
+            AnyModel::Denoiser(network) => network.channels(),
             AnyModel::Classifier(classifier) => classifier.channels(),
             AnyModel::Vae(vae) => [vae.image_shape()[0]; 2],
         }
@@ -54,21 +50,21 @@ type Make = fn(&str) -> Made;
 /// Every class.
 const MODELS: [(&str, Make); 5] = [
     (UNET2D, unet2d),
-    (PlainUNetConfig::CLASS, |json| made(json, |config| Ok(AnyModel::Network(Box::new(PlainUNet::new(config)?))))),
+    (PlainUNetConfig::CLASS, |json| made(json, |config| Ok(AnyModel::Denoiser(Box::new(PlainUNet::new(config)?))))),
     (ResidualUNetConfig::CLASS, |json| {
-        made(json, |config| Ok(AnyModel::Network(Box::new(ResidualUNet::new(config)?))))
+        made(json, |config| Ok(AnyModel::Denoiser(Box::new(ResidualUNet::new(config)?))))
     }),
     (ClassifierConfig::CLASS, |json| made(json, |config| Ok(AnyModel::Classifier(Classifier::new(config)?)))),
     (VaeConfig::CLASS, |json| made(json, |config| Ok(AnyModel::Vae(Vae::new(config)?)))),
 ];
 
-/// The one that others write, too: there keys that are not known do not matter.
+/// The class that diffusers writes too, whose unknown keys are ignored.
 const UNET2D: &str = "UNet2DModel";
 
 fn unet2d(json: &str) -> Made {
     let (config, unknown) = UNet2dConfig::from_json(json)?;
     let network = UNet2d::new(config).map_err(|e| e.to_string())?;
-    Ok((AnyModel::Network(Box::new(network)), unknown))
+    Ok((AnyModel::Denoiser(Box::new(network)), unknown))
 }
 
 fn made<C: ModelConfig>(json: &str, new: impl FnOnce(C) -> Result<AnyModel>) -> Made {
@@ -81,7 +77,7 @@ fn made<C: ModelConfig>(json: &str, new: impl FnOnce(C) -> Result<AnyModel>) -> 
 /// # Errors
 /// What is wrong, in words: no JSON, a class that is not there (with those that are), or a config
 /// that the class refuses.
-pub fn from_json(json: &str) -> Made {
+pub fn model_from_json(json: &str) -> Made {
     let value: Value = serde_json::from_str(json).map_err(|e| format!("no JSON object: {e}"))?;
     let class = value.get("_class_name").cloned().unwrap_or_else(|| UNET2D.into());
     match MODELS.iter().find(|(name, _)| class == *name) {
@@ -93,11 +89,11 @@ pub fn from_json(json: &str) -> Made {
     }
 }
 
-/// [`from_json`] of a config file.
+/// [`model_from_json`] of a config file.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
-pub fn read(path: &Path) -> Result<(AnyModel, Vec<String>)> {
+pub fn read_model(path: &Path) -> Result<(AnyModel, Vec<String>)> {
     let json = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    from_json(&json).map_err(|problem| Error::file(path, problem))
+    model_from_json(&json).map_err(|problem| Error::file(path, problem))
 }

@@ -1,0 +1,41 @@
+//! Images from a data set or a file, of the model's size.
+
+use degrain::data::{Split, load};
+use degrain::output::Picture;
+use degrain::{Error, Result};
+use std::path::Path;
+
+/// Images of the test split of a data set, in [-1, 1], with their labels.
+pub fn test_images(data: &Path, first: usize, count: usize, image: [u32; 3]) -> Result<(Vec<f32>, Vec<u32>)> {
+    let set = load(data, Split::Test)?;
+    if set.shape() != image {
+        let [ours, theirs] = [image, set.shape()].map(|[c, h, w]| format!("{c}x{h}x{w}"));
+        return Err(Error::file(data, format!("its images are {theirs}, but the model's are {ours}")));
+    }
+    if first + count > set.count || count == 0 {
+        return Err(Error::Config(format!(
+            "images {first} to {} of {}, which has {}: use others",
+            (first + count).saturating_sub(1),
+            data.display(),
+            set.count
+        )));
+    }
+    let bytes = &set.images[first * set.pixels()..][..count * set.pixels()];
+    Ok((bytes.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect(), set.labels[first..first + count].to_vec()))
+}
+
+/// A PNG file of the model's size, `[C, H, W]` in bytes.
+pub fn read_png(path: &Path, [channels, height, width]: [u32; 3], what: &str) -> Result<Vec<u8>> {
+    let picture = Picture::load_png(path)?;
+    let found = [picture.channels, picture.height, picture.width].map(|n| n as u32);
+    if found[1..] != [height, width] {
+        let problem = format!("the {what} is {}x{}, but the model's images are {height}x{width}", found[1], found[2]);
+        return Err(Error::file(path, problem));
+    }
+    if found[0] != channels {
+        let problem = format!("the {what} has {} channels, but {channels} are needed", found[0]);
+        return Err(Error::file(path, problem));
+    }
+    let (plane, channels) = (picture.height * picture.width, picture.channels);
+    Ok((0..plane * channels).map(|i| picture.bytes[i % plane * channels + i / plane]).collect())
+}

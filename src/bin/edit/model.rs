@@ -1,0 +1,109 @@
+//! What the tasks share: the model on a device, and the output.
+
+use clap::Args;
+use degrain::checkpoint::Checkpoint;
+use degrain::diffusion::{BatchSpec, Denoiser, Generator, Guidance, Sampling, SamplingOptions, SamplingPlan};
+use degrain::gpu::Context;
+use degrain::output::{Images, Layout, grid};
+use degrain::{Error, Result, cli, files};
+use std::path::{Path, PathBuf};
+
+/// Name of the buffer of the weights.
+const WEIGHTS: &str = "weights";
+
+#[derive(Args)]
+pub struct Model {
+    /// Run folder, checkpoint folder, or diffusers folder
+    #[arg(long)]
+    pub checkpoint: PathBuf,
+    /// Class of the images, by number or name, for a model with classes
+    #[arg(long)]
+    pub class: Option<String>,
+    /// Sampling steps
+    #[arg(long, default_value_t = 50)]
+    pub steps: u32,
+    /// Seed of all noise
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Adapter, by number or part of its name
+    #[arg(long)]
+    pub adapter: Option<String>,
+}
+
+/// A model on a device.
+pub struct Loaded {
+    pub ctx: Context,
+    pub checkpoint: Checkpoint,
+    pub image: [u32; 3],
+    pub class: Option<u32>,
+}
+
+impl Model {
+    pub fn load(&self) -> Result<Loaded> {
+        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        let unknown = || Error::file(&checkpoint.folder, "does not say how large its images are");
+        let image = checkpoint.denoiser(WEIGHTS)?.network.image_shape().ok_or_else(unknown)?;
+        let class = checkpoint.class(self.class.as_deref(), false)?;
+        let mut ctx = Context::open(self.adapter.as_deref())?;
+        checkpoint.load(&mut ctx, WEIGHTS)?;
+        Ok(Loaded { ctx, checkpoint, image, class })
+    }
+
+    /// The options of this command line for a guidance scale.
+    pub fn options(&self, guidance: f32) -> SamplingOptions {
+        SamplingOptions { steps: Some(self.steps), guidance: Some(guidance), ..SamplingOptions::default() }
+    }
+}
+
+impl Loaded {
+    pub fn denoiser(&self) -> Result<Denoiser<'_>> {
+        self.checkpoint.denoiser(WEIGHTS)
+    }
+
+    /// The plan of a sampler, whose warnings are printed.
+    pub fn plan(&self, sampling: &Sampling) -> Result<SamplingPlan> {
+        let (plan, warnings) = sampling.plan(self.denoiser()?.process)?;
+        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        Ok(plan)
+    }
+
+    /// A generator of `count` images, in a context with nothing but the weights.
+    pub fn generator(
+        &self,
+        sampling: &Sampling,
+        plan: SamplingPlan,
+        count: u32,
+        seed: u64,
+    ) -> Result<(Context, Generator<'_>)> {
+        let mut ctx = self.ctx.fork();
+        self.checkpoint.load(&mut ctx, WEIGHTS)?;
+        let guidance = Guidance { scale: sampling.guidance, rescale: sampling.guidance_rescale, classifier: None };
+        let batch = BatchSpec { name: "edit", size: count, image: self.image, seed };
+        let generator = Generator::new(&mut ctx, self.denoiser()?, guidance, plan, batch)?;
+        Ok((ctx, generator))
+    }
+
+    /// What a plan makes of x, one image per label.
+    pub fn sample_from(&self, sampling: &Sampling, plan: SamplingPlan, x: &[f32], labels: &[u32]) -> Result<Vec<f32>> {
+        let (ctx, generator) = self.generator(sampling, plan, labels.len() as u32, 0)?;
+        let progress = cli::Progress::new();
+        generator.sample_from(&ctx, x, labels, &mut |done| progress.set(done))
+    }
+
+    pub fn pixels(&self) -> usize {
+        self.image.iter().map(|&n| n as usize).product()
+    }
+
+    /// Saves images in rows of `columns`.
+    pub fn save(&self, path: &Path, images: &[f32], columns: usize, description: &str) -> Result<()> {
+        let [channels, height, width] = self.image.map(|n| n as usize);
+        let images = Images::from_f32(images, [images.len() / self.pixels(), channels, height, width]);
+        let layout = Layout { columns, scale: if height < 64 { 2 } else { 1 }, ..Layout::default() };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
+        grid::grid(&images, layout).save_png(path, &[("Software", "degrain"), ("Description", description)])?;
+        files::print(format!("{}\n", path.display()))
+    }
+}

@@ -1,0 +1,57 @@
+//! Where checkpoints lie: run folders with their `checkpoint-STEP` folders, and folders of diffusers.
+
+use crate::{Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(super) const CONFIG: &str = "config.json";
+
+/// The checkpoint folder that a path names: itself, or the last checkpoint of a run folder.
+///
+/// # Errors
+/// A path that is neither of the two.
+pub fn locate(path: &Path) -> Result<PathBuf> {
+    if model_folder(path).is_some() {
+        return Ok(path.into());
+    }
+    let nothing = || {
+        Error::file(
+            path,
+            "neither a diffusers folder (with unet/config.json) nor a run folder (with checkpoint-STEP folders)",
+        )
+    };
+    if !path.exists() {
+        return Err(Error::file(
+            path,
+            "there is no such folder: name the folder of a run, which `train` makes, or of a checkpoint",
+        ));
+    }
+    if !path.is_dir() {
+        return Err(nothing());
+    }
+    checkpoints(path)?.pop().map(|(_, folder)| folder).ok_or_else(nothing)
+}
+
+/// The complete checkpoints of a run folder with their steps, oldest first.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn checkpoints(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(run).map_err(Error::io(run))? {
+        let path = entry.map_err(Error::io(run))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if let Some(step) = name.strip_prefix("checkpoint-").and_then(|step| step.parse().ok()) {
+            all.push((step, path));
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// The folder of the model: `unet/` or `model/` of a checkpoint, or the folder itself for a model that was saved alone.
+pub(super) fn model_folder(folder: &Path) -> Option<PathBuf> {
+    let alone = folder.join(CONFIG).is_file() && !folder.join("config.toml").exists();
+    let inside = ["unet", "model"].into_iter().map(|part| folder.join(part)).find(|part| part.is_dir());
+    inside.or_else(|| alone.then(|| folder.into()))
+}

@@ -1,0 +1,61 @@
+//! A classifier that guides a denoiser: whether the two belong together.
+
+use super::{AnyModel, Checkpoint};
+use crate::diffusion::Process;
+use crate::nn::{Classifier, Model, Network};
+use crate::{Error, Result};
+use std::path::Path;
+
+impl Checkpoint {
+    /// The classifier of this checkpoint.
+    ///
+    /// # Errors
+    /// A model of another kind.
+    pub fn classifier(&self) -> Result<&Classifier> {
+        match &self.model {
+            AnyModel::Classifier(classifier) => Ok(classifier),
+            other => {
+                let class = other.model().class();
+                let problem = format!("holds a {class}, not a classifier: train one with --preset classifier");
+                Err(Error::file(&self.folder, problem))
+            }
+        }
+    }
+
+    /// Opens a classifier that can guide this denoiser on images `[C, H, W]`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; a classifier of another data set, or of noise of another process.
+    pub fn open_guide(&self, path: &Path, image: [u32; 3]) -> Result<Checkpoint> {
+        let guide = Checkpoint::open(path)?;
+        let network = guide.classifier()?;
+        let (ours, theirs) = (&self.metadata, &guide.metadata);
+        if theirs.dataset != ours.dataset
+            || theirs.class_names != ours.class_names
+            || network.image_shape() != Some(image)
+        {
+            let problem = format!(
+                "the classifier was trained on {} ({} classes), and the model on {} ({} classes): one of the same data is \
+                 needed",
+                theirs.dataset,
+                theirs.class_names.len(),
+                ours.dataset,
+                ours.class_names.len()
+            );
+            return Err(Error::file(&guide.folder, problem));
+        }
+        if network.time_width() > 0 {
+            let alphas = |process: &dyn Process| process.schedule().map(|noise| noise.alphas_cumprod().to_vec());
+            let [ours, theirs] = [&self.process, &guide.process].map(Option::as_deref);
+            if ours.map(alphas) != theirs.map(alphas) {
+                let [ours, theirs] = [ours, theirs].map(|process| process.map_or("none".into(), Process::describe));
+                let problem = format!(
+                    "the classifier was trained on the noise of another process ({theirs}) than the model ({ours}): train it \
+                     with the model's --schedule, --timesteps and --rescale-betas, or with --noise-aware false"
+                );
+                return Err(Error::file(&guide.folder, problem));
+            }
+        }
+        Ok(guide)
+    }
+}

@@ -1,0 +1,110 @@
+//! `degrain.json` of a checkpoint: what diffusers' files have no place for.
+
+use crate::diffusion::{DenoiserSpec, ProcessConfig, SamplingOptions};
+use crate::files::write_atomically;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::Path;
+
+/// What diffusers' files have no place for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointMetadata {
+    /// Steps trained.
+    pub step: u32,
+    /// Seconds spent on them.
+    pub seconds: RunSeconds,
+    /// Name of the data set; empty if it is unknown.
+    pub dataset: String,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+    /// The process. That of discrete time steps is described in scheduler_config.json.
+    #[serde(default)]
+    pub process: ProcessConfig,
+    /// What the model was trained for, if it is a denoiser.
+    #[serde(default)]
+    pub denoiser: DenoiserSpec,
+    /// How the run sampled: the default of `sample`, `edit` and `evaluate`.
+    #[serde(default)]
+    pub sampling: SamplingOptions,
+}
+
+/// Seconds of wall time that a run has spent, over all its parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunSeconds {
+    /// On training steps and checkpoints.
+    pub trained: f64,
+    /// On validations and evaluations.
+    pub evaluated: f64,
+    /// On grids of samples.
+    pub sampled: f64,
+}
+
+impl CheckpointMetadata {
+    /// Its name in a checkpoint's folder.
+    pub const FILE: &str = "degrain.json";
+    /// The number of the file's format, its key `format`. The first edition of degrain wrote none.
+    const FORMAT: u32 = 2;
+
+    /// Reads it from a checkpoint's folder; `None` if the folder was not written by degrain.
+    ///
+    /// # Errors
+    /// A damaged file, and one of an earlier version of degrain.
+    pub fn read(folder: &Path) -> Result<Option<CheckpointMetadata>> {
+        let path = folder.join(CheckpointMetadata::FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => CheckpointMetadata::from_json(&text).map(Some).map_err(|problem| Error::file(&path, problem)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(&path)(error)),
+        }
+    }
+
+    fn from_json(text: &str) -> std::result::Result<CheckpointMetadata, String> {
+        let mut value: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let format = value.as_object_mut().and_then(|map| map.remove("format"));
+        if value.is_object() && format != Some(CheckpointMetadata::FORMAT.into()) {
+            return Err("was written by another version of degrain, whose settings and files have other names. \
+                        Train the model again with this version"
+                .into());
+        }
+        serde_json::from_value(value).map_err(|e| e.to_string())
+    }
+
+    /// Writes it into a checkpoint's folder.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let mut value = serde_json::to_value(self).map_err(|e| Error::Config(e.to_string()))?;
+        value["format"] = CheckpointMetadata::FORMAT.into();
+        write_atomically(&folder.join(CheckpointMetadata::FILE), format!("{value:#}\n").as_bytes())
+    }
+
+    /// A class by its name or number.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a class that does not exist, with those that do.
+    pub fn class(&self, wanted: &str) -> Result<u32> {
+        let names = &self.class_names;
+        let by_name = names.iter().position(|name| name == wanted);
+        let class = by_name.or(wanted.parse().ok().filter(|&class| class < names.len()));
+        class.map(|class| class as u32).ok_or_else(|| {
+            Error::Config(format!("--class {wanted}: there is no such class; there are: {}", names.join(", ")))
+        })
+    }
+
+    /// Checks that it fits a denoiser with a table of `classes` rows.
+    pub(super) fn check(&self, classes: u32) -> std::result::Result<(), String> {
+        let labels = self.denoiser.labels;
+        let (rows, named) = (labels.map_or(0, |labels| labels.embeddings()), self.class_names.len());
+        let belongs = match labels {
+            Some(labels) => rows <= classes && named == labels.classes as usize && named > 0,
+            None => classes == 0,
+        };
+        if belongs {
+            return Ok(());
+        }
+        Err(format!(
+            "{named} classes and {rows} labels do not fit the model's table of {classes}: it belongs to another model, or \
+             is damaged"
+        ))
+    }
+}

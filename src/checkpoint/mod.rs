@@ -1,0 +1,265 @@
+//! Trained models as folders. A U-Net with discrete time steps has diffusers' layout:
+//!
+//! ```text
+//! model_index.json
+//! unet/config.json, diffusion_pytorch_model.safetensors     `model/` for models that diffusers does not have
+//! scheduler/scheduler_config.json                           only for processes of discrete time steps
+//! degrain.json            what diffusers has no place for: classes, the process, sampling settings, steps trained
+//! ```
+//!
+//! A folder that was not written by degrain has no degrain.json.
+
+mod any_model;
+mod folder;
+mod guide;
+mod metadata;
+pub mod noise;
+mod scheduler_config;
+pub mod state_dict;
+
+pub use any_model::{AnyModel, model_from_json, read_model};
+pub use folder::{checkpoints, locate};
+pub use metadata::{CheckpointMetadata, RunSeconds};
+pub use scheduler_config::SchedulerConfig;
+
+use crate::diffusion::{Denoiser, Labels, Process, ProcessConfig, SamplerName, Sampling, SamplingOptions, Variance};
+use crate::files::write_atomically;
+use crate::gpu::Context;
+use crate::nn::Model;
+use crate::{Error, Result};
+use folder::{CONFIG, model_folder};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+const SCHEDULER: &str = "scheduler/scheduler_config.json";
+/// The class of U-Nets in diffusers.
+const UNET: &str = "UNet2DModel";
+
+/// A trained model of any kind.
+pub struct Checkpoint {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The model.
+    pub model: AnyModel,
+    /// Its weights, followed by its statistics.
+    pub weights: Vec<f32>,
+    /// What diffusers' files have no place for; a default in folders that were not written by degrain.
+    pub metadata: CheckpointMetadata,
+    /// The noise schedule of discrete time steps, and diffusers' sampler settings.
+    pub scheduler: Option<SchedulerConfig>,
+    /// The process of a denoiser, or of a classifier of noised images.
+    pub process: Option<Box<dyn Process>>,
+    /// What the user should know, such as keys in the files that were ignored.
+    pub warnings: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint folder, or the last checkpoint of a run folder.
+    ///
+    /// # Errors
+    /// A missing or damaged file, and one of an earlier version of degrain; a model or scheduler that is not supported; a
+    /// tensor that is missing, unknown or has another shape; files that do not belong together.
+    pub fn open(path: &Path) -> Result<Checkpoint> {
+        let folder = locate(path)?;
+        let metadata = CheckpointMetadata::read(&folder)?;
+        let config = config_file(&folder);
+        let (model, unknown) = read_model(&config)?;
+        let mut warnings = ignored(CONFIG, unknown);
+        let scheduler_file = folder.join(SCHEDULER);
+        let needs_scheduler = match &model {
+            AnyModel::Denoiser(_) => metadata.as_ref().is_none_or(|m| m.process == ProcessConfig::Discrete),
+            AnyModel::Classifier(classifier) => classifier.config().noise_aware,
+            AnyModel::Vae(_) => false,
+        };
+        let mut scheduler = None;
+        if needs_scheduler && config.parent() == Some(&folder) && !scheduler_file.exists() {
+            warnings.insert(
+                0,
+                "a model without a scheduler: it is sampled as trained with a linear schedule of 1000 time steps"
+                    .into(),
+            );
+            scheduler = Some(SchedulerConfig::default());
+        } else if needs_scheduler {
+            let (config, unknown) = SchedulerConfig::read(&scheduler_file)?;
+            warnings.extend(ignored("scheduler_config.json", unknown));
+            scheduler = Some(config);
+        }
+        let metadata = complete(&folder, &model, metadata, scheduler.as_ref())?;
+        let weights = read_weights(&config, model.model())?;
+        let process = match (&model, &scheduler) {
+            (AnyModel::Denoiser(_), scheduler) => {
+                let discrete =
+                    || scheduler.as_ref().map_or_else(|| SchedulerConfig::default().process(), |s| s.process());
+                Some(metadata.process.build(discrete)?)
+            }
+            (_, Some(scheduler)) => Some(Box::new(scheduler.process()?) as Box<dyn Process>),
+            (_, None) => None,
+        };
+        Ok(Checkpoint { folder, model, weights, metadata, scheduler, process, warnings })
+    }
+
+    /// Writes the weights into the named buffer.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn load(&self, ctx: &mut Context, name: &str) -> Result<()> {
+        self.model.model().parameters().write(ctx, name, &self.weights)
+    }
+
+    /// The denoiser, with its weights in the named buffer.
+    ///
+    /// # Errors
+    /// A model of another kind.
+    pub fn denoiser<'a>(&'a self, weights: &'a str) -> Result<Denoiser<'a>> {
+        match (&self.model, &self.process) {
+            (AnyModel::Denoiser(network), Some(process)) => {
+                Ok(Denoiser { network: &**network, weights, process: &**process, spec: self.metadata.denoiser })
+            }
+            _ => {
+                let class = self.model.model().class();
+                Err(Error::file(config_file(&self.folder), format!("`{class}` is no denoiser: it cannot be sampled")))
+            }
+        }
+    }
+
+    /// How to sample the denoiser: as asked, otherwise as its run did, otherwise by DDIM with the settings of
+    /// scheduler_config.json.
+    ///
+    /// # Errors
+    /// As [`Sampling::resolve`].
+    pub fn sampling(&self, mut asked: SamplingOptions) -> Result<Sampling> {
+        let run = self.metadata.sampling;
+        if run.sampler.is_none() {
+            // A scheduler_config.json that was not written by degrain usually names DDPM, which needs all time steps.
+            asked.sampler.get_or_insert(SamplerName::Ddim);
+        }
+        let file = self.scheduler.as_ref().map(SchedulerConfig::sampling_options).unwrap_or_default();
+        Sampling::resolve(asked, run.or(file), &self.metadata.denoiser)
+    }
+
+    /// A deterministic sampler of the denoiser: DDIM for discrete time steps, Euler's method for other processes.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::sampling`].
+    pub fn deterministic_sampling(&self, asked: SamplingOptions) -> Result<Sampling> {
+        let discrete = self.process.as_ref().is_some_and(|process| process.schedule().is_some());
+        let sampler = if discrete { SamplerName::Ddim } else { SamplerName::Euler };
+        self.sampling(SamplingOptions { sampler: Some(sampler), ..asked })
+    }
+
+    /// The shape `[C, H, W]` of the denoiser's images, with another height and width if `side` is given.
+    ///
+    /// # Errors
+    /// A checkpoint that does not contain the size, if no side is given; a side that the network does not support.
+    pub fn image_shape(&self, side: Option<u32>) -> Result<[u32; 3]> {
+        let network = self.denoiser("")?.network;
+        let shape = match (side, network.image_shape()) {
+            (Some(side), _) => [network.channels()[0], side, side],
+            (None, Some(shape)) => shape,
+            (None, None) => {
+                let problem = "the checkpoint does not say how large its images are: give --image-size";
+                return Err(Error::Config(problem.into()));
+            }
+        };
+        network.check_size(shape[1], shape[2])?;
+        Ok(shape)
+    }
+
+    /// The class by name or number, `None` if none is given. A classifier can guide a model without classes to a class.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a class that does not exist.
+    pub fn class(&self, wanted: Option<&str>, classifier: bool) -> Result<Option<u32>> {
+        let Some(wanted) = wanted else { return Ok(None) };
+        if self.denoiser("")?.network.classes().is_none() && !classifier {
+            return Err(Error::Config(format!("--class {wanted}: the model was trained without classes")));
+        }
+        self.metadata.class(wanted).map(Some)
+    }
+
+    /// A label for each of `count` images: one class, or all classes in turn.
+    pub fn labels(&self, class: Option<u32>, count: u32) -> Vec<u32> {
+        let classes = self.metadata.class_names.len().max(1) as u32;
+        (0..count).map(|k| class.unwrap_or(k % classes)).collect()
+    }
+}
+
+fn config_file(folder: &Path) -> PathBuf {
+    model_folder(folder).unwrap_or_else(|| folder.join("unet")).join(CONFIG)
+}
+
+fn read_weights(config: &Path, model: &dyn Model) -> Result<Vec<f32>> {
+    let file = config.with_file_name(WEIGHTS);
+    let pickled = file.with_file_name("diffusion_pytorch_model.bin");
+    if !file.exists() && pickled.exists() {
+        let problem = "a pickle can run code and is not read: save the model with safe_serialization=True";
+        return Err(Error::file(pickled, problem));
+    }
+    state_dict::read(&file, model.parameters())
+}
+
+fn ignored(file: &str, keys: Vec<String>) -> Vec<String> {
+    keys.into_iter().map(|key| format!("{file}: the key `{key}` is not known and is ignored")).collect()
+}
+
+/// The metadata checked against the model, or made from the model for a folder that was not written by degrain.
+fn complete(
+    folder: &Path,
+    model: &AnyModel,
+    metadata: Option<CheckpointMetadata>,
+    scheduler: Option<&SchedulerConfig>,
+) -> Result<CheckpointMetadata> {
+    let AnyModel::Denoiser(network) = model else { return Ok(metadata.unwrap_or_default()) };
+    let classes = network.classes().unwrap_or(0);
+    // Diffusers does not say whether the last class is a null class, so all of them are classes.
+    let mut metadata = metadata.unwrap_or_else(|| CheckpointMetadata {
+        class_names: (0..classes).map(|class| class.to_string()).collect(),
+        denoiser: crate::diffusion::DenoiserSpec {
+            labels: (classes > 0).then_some(Labels { classes, dropout: 0.0 }),
+            ..Default::default()
+        },
+        ..CheckpointMetadata::default()
+    });
+    let variance = scheduler.and_then(|scheduler| scheduler.options.variance_type);
+    metadata.denoiser.learned_variance |= variance == Some(Variance::LearnedRange);
+    let [taken, given] = network.channels();
+    if given != taken * (1 + u32::from(metadata.denoiser.learned_variance)) || ![1, 3].contains(&taken) {
+        let problem = format!(
+            "`in_channels` = {taken} and `out_channels` = {given} are not supported: both must be 1 (grey) or both 3 \
+             (color), or twice as many out as in with `variance_type` = \"learned_range\""
+        );
+        return Err(Error::file(config_file(folder), problem));
+    }
+    metadata.check(classes).map_err(|problem| Error::file(folder.join(CheckpointMetadata::FILE), problem))?;
+    Ok(metadata)
+}
+
+/// Writes a checkpoint folder file by file; the caller renames the whole. A scheduler belongs to a process of discrete time
+/// steps, and no other has one.
+pub fn write(
+    folder: &Path,
+    model: &dyn Model,
+    weights: &[f32],
+    scheduler: Option<&SchedulerConfig>,
+    metadata: &CheckpointMetadata,
+) -> Result<()> {
+    let part = folder.join(if model.class() == UNET { "unet" } else { "model" });
+    let create = |part: &Path| fs::create_dir_all(part).map_err(Error::io(part));
+    create(&part)?;
+    if let Some(scheduler) = scheduler {
+        create(&folder.join("scheduler"))?;
+        write_atomically(&folder.join(SCHEDULER), scheduler.to_json().as_bytes())?;
+        if model.class() == UNET {
+            let class = scheduler.sampler.class();
+            let index = serde_json::json!({
+                "_class_name": class.replace("Scheduler", "Pipeline"), "_diffusers_version": "0.42.1",
+                "scheduler": ["diffusers", class], "unet": ["diffusers", UNET],
+            });
+            write_atomically(&folder.join("model_index.json"), format!("{index:#}\n").as_bytes())?;
+        }
+    }
+    write_atomically(&part.join(CONFIG), model.config_json().as_bytes())?;
+    metadata.write(folder)?;
+    state_dict::write(&part.join(WEIGHTS), model.parameters(), weights)
+}

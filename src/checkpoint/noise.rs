@@ -1,0 +1,39 @@
+//! Files of noise: safetensors with one tensor `[N, C, H, W]` of F32, as `sample --noise` reads and `edit invert` writes them.
+
+use crate::files::write_atomically;
+use crate::{Error, Result};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use std::path::Path;
+
+/// Reads noise of the wanted shape.
+///
+/// # Errors
+/// A file that is no safetensors file, has not exactly one tensor, or one of another shape, or numbers that are not finite.
+pub fn read(path: &Path, wanted: [u32; 4]) -> Result<Vec<f32>> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::file(path, format!("no safetensors file: {e}")))?;
+    let wanted = wanted.map(|n| n as usize);
+    let tensors = file.tensors();
+    let [(name, tensor)] = tensors.as_slice() else {
+        return Err(Error::file(path, format!("holds {} tensors, not one", tensors.len())));
+    };
+    if tensor.shape() != wanted || tensor.dtype() != Dtype::F32 {
+        let (dtype, shape) = (tensor.dtype(), tensor.shape());
+        let problem = format!("`{name}` is {dtype:?} {shape:?}, not {wanted:?} of F32 (--count and the model's size)");
+        return Err(Error::file(path, problem));
+    }
+    let noise: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
+    if noise.iter().any(|x| !x.is_finite()) {
+        return Err(Error::file(path, format!("`{name}` holds numbers that are not finite")));
+    }
+    Ok(noise)
+}
+
+/// Writes noise of this shape.
+pub fn write(path: &Path, noise: &[f32], shape: [u32; 4]) -> Result<()> {
+    let damaged = |e: safetensors::SafeTensorError| Error::file(path, e.to_string());
+    let shape = shape.map(|n| n as usize).to_vec();
+    let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(noise)).map_err(damaged)?;
+    write_atomically(path, &safetensors::serialize([("noise", view)], None).map_err(damaged)?)
+}

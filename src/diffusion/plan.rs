@@ -1,0 +1,166 @@
+//! The plan of a sampler for a process: all that the device needs, as f32 tables.
+
+use super::process::Process;
+use super::sampler::{Action, OdeSpec, Sampler, Stage, StepSpec, Trajectory, Update, discrete_timesteps};
+use crate::ops::sampler_step::COEFFICIENTS;
+use crate::{Error, Result};
+
+/// How a [`Generator`](super::Generator) goes from noise to image.
+///
+/// ```
+/// # use degrain::diffusion::processes::Flow;
+/// # use degrain::diffusion::samplers::Euler;
+/// # use degrain::diffusion::sampler::StepSpec;
+/// # use degrain::diffusion::{SamplingPlan, Spacing};
+/// // Euler's method from t = 1 to 0 in four steps: x' = x + (t' - t) v.
+/// let spec = StepSpec { steps: 4, spacing: Spacing::Leading, offset: 0 };
+/// let (plan, warnings) = SamplingPlan::new(("euler", &Euler), &Flow::default(), &spec, f32::INFINITY)?;
+/// let times: Vec<f64> = plan.stages().iter().map(|stage| stage.time).collect();
+/// assert_eq!(times, [1.0, 0.75, 0.5, 0.25]);
+/// assert!(warnings.is_empty());
+/// # Ok::<(), degrain::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub enum SamplingPlan {
+    /// Fixed stages.
+    Stages(StagePlan),
+    /// An equation for the adaptive solver, which chooses its own steps.
+    Ode(OdePlan),
+}
+
+/// The plan of a sampler with fixed stages. At stage k the network receives the time `times[k]` and the input
+/// `inputs[k]` x, and row k of the table moves the state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StagePlan {
+    /// The stages, `[S]`.
+    pub stages: Vec<Stage>,
+    /// The times as the network receives them, `[S]`.
+    pub times: Vec<f64>,
+    /// c_in, the factors of the network's input, `[S]`.
+    pub inputs: Vec<f32>,
+    /// Coefficients of the operators `sampler_step` and `langevin`, `[S, 12]`.
+    pub table: Vec<[f32; COEFFICIENTS as usize]>,
+    /// Bound on the magnitude of the predicted image; infinite for none.
+    pub clip: f32,
+    /// Standard deviation of the initial noise.
+    pub prior_std: f32,
+}
+
+/// The plan of the adaptive solver.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OdePlan {
+    /// The equation.
+    pub ode: OdeSpec,
+    /// Bound on the magnitude of the predicted image; infinite for none.
+    pub clip: f32,
+    /// Standard deviation of the initial noise.
+    pub prior_std: f32,
+}
+
+impl SamplingPlan {
+    /// The plan of a sampler, which has a name for messages, and what the user should know about it. `clip` bounds the
+    /// predicted image, as the data is bounded: 1, or infinity for none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a sampler that does not support this kind of process, a clip that is not positive, and what
+    /// [`Sampler::trajectory`] refuses.
+    pub fn new(
+        (name, sampler): (&str, &dyn Sampler),
+        process: &dyn Process,
+        spec: &StepSpec,
+        clip: f32,
+    ) -> Result<(SamplingPlan, Vec<String>)> {
+        let (family, own) = (process.family(), sampler.families());
+        if !own.contains(&family) {
+            let own: Vec<&str> = own.iter().map(|family| family.describe()).collect();
+            return Err(Error::Config(format!(
+                "the sampler {name} is for {}, and this model was trained with {} ({})",
+                own.join(" or "),
+                family.describe(),
+                process.describe()
+            )));
+        }
+        if clip.is_nan() || clip <= 0.0 {
+            return Err(Error::Config(format!(
+                "the predicted image is clipped to {clip}: use a positive number, usually 1"
+            )));
+        }
+        match process.schedule() {
+            Some(_) => discrete_timesteps(process, spec).map(|_| ())?,
+            None if spec.steps == 0 => return Err(Error::Config("0 sampling steps: use at least 1".into())),
+            None => (),
+        }
+        let (plan, times) = match sampler.trajectory(process, spec)? {
+            Trajectory::Stages(stages) => {
+                let times = stages.iter().map(|stage| stage.time).collect();
+                (SamplingPlan::Stages(StagePlan::new(process, stages, clip)), times)
+            }
+            Trajectory::Ode(ode) => {
+                (SamplingPlan::Ode(OdePlan { ode, clip, prior_std: process.prior_std() as f32 }), vec![])
+            }
+        };
+        let warnings = process.warning().into_iter().chain(sampler.warnings(process, &times)).collect();
+        Ok((plan, warnings))
+    }
+
+    /// The stages; none for the adaptive solver.
+    pub fn stages(&self) -> &[Stage] {
+        self.fixed().map_or(&[], |plan| &plan.stages)
+    }
+
+    /// The plan of a sampler with fixed stages.
+    pub fn fixed(&self) -> Option<&StagePlan> {
+        match self {
+            SamplingPlan::Stages(plan) => Some(plan),
+            SamplingPlan::Ode(_) => None,
+        }
+    }
+
+    /// Bound on the magnitude of the predicted image; infinite for none.
+    pub fn clip(&self) -> f32 {
+        match self {
+            SamplingPlan::Stages(plan) => plan.clip,
+            SamplingPlan::Ode(plan) => plan.clip,
+        }
+    }
+
+    /// Standard deviation of the initial noise.
+    pub fn prior_std(&self) -> f32 {
+        match self {
+            SamplingPlan::Stages(plan) => plan.prior_std,
+            SamplingPlan::Ode(plan) => plan.prior_std,
+        }
+    }
+}
+
+impl StagePlan {
+    /// The tables of stages along a process.
+    pub fn new(process: &dyn Process, stages: Vec<Stage>, clip: f32) -> StagePlan {
+        let inputs: Vec<_> = stages.iter().map(|stage| process.parameterization(stage.time)).collect();
+        StagePlan {
+            times: inputs.iter().map(|input| input.time).collect(),
+            inputs: inputs.iter().map(|input| input.c_in as f32).collect(),
+            table: stages.iter().map(|stage| row(process, stage)).collect(),
+            stages,
+            clip,
+            prior_std: process.prior_std() as f32,
+        }
+    }
+}
+
+/// The row of the operators' table for a stage.
+fn row(process: &dyn Process, stage: &Stage) -> [f32; COEFFICIENTS as usize] {
+    let [c0, c1, c2, c3] = process.to_x0_eps(stage.time);
+    let with = |u: &Update, last: [f64; 4]| [c0, c1, c2, c3, u.x0, u.x, u.eps, u.z, last[0], last[1], last[2], last[3]];
+    let row = match &stage.action {
+        Action::Move(u) => with(u, [u.h, u.h_next[0], u.h_next[1], u.h_next[2]]),
+        Action::MoveLearned { update, log_variance: [largest, smallest] } => {
+            with(update, [0.0, 0.0, *largest, *smallest])
+        }
+        Action::Correct { rate } => {
+            let score = -1.0 / process.marginal(stage.time).sigma;
+            [c0, c1, c2, c3, score, *rate, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        }
+    };
+    row.map(|c| c as f32)
+}
