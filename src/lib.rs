@@ -1,27 +1,87 @@
-//! Diffusion models trained and sampled by handwritten WGSL compute kernels, on any GPU that wgpu reaches.
+//! degrain trains and samples small diffusion models with hand-written WGSL compute kernels, on any
+//! GPU that wgpu supports.
 //!
-//! A model is recorded once as a flat list of kernel calls ([`tape::Tape`]), differentiated by appending to the same list, compiled for a
-//! device with its memory planned ([`tape::Program`]), and replayed every step. `examples/library.rs` does all of it in eighty lines.
+//! # A first program
 //!
-//! The modules stand on floors, and import from lower floors only (`tests/floors` reads the sources and fails on an arrow that goes up):
+//! A computation is *recorded* as a flat list of kernel calls, *differentiated* by appending the
+//! gradient kernels to the same list, *compiled* for a device, and *replayed* once per step.
+//! This program trains one 3x3 convolution to blur noise:
 //!
-//! | floor | modules | what they do |
-//! |---|---|---|
-//! | 7 | `src/bin` | the command lines `train`, `sample`, `evaluate`, `edit` and `ablation` |
-//! | 6 | [`evaluate`] | what a trained model is worth: numbers, table and page |
-//! | 5 | [`train`] | settings, presets, the training loop, checkpoints, what a run writes |
-//! | 5 | [`report`] | grids, strips, plots, archives and event files, from bytes and numbers |
-//! | 4 | [`metrics`] | distances of distributions, counts of classes, likelihoods, nearest neighbours |
-//! | 3 | [`diffusion`] | noise schedules, predictions, samplers, guidance: small f64 tables; the generator that draws samples |
-//! | 2 | [`nn`] | named parameters, layers, the U-Net of diffusers |
-//! | 1 | [`ops`] | the operators: a shader, a Rust file, and an f64 reference each |
-//! | 0 | [`tape`] | record, differentiate, plan memory, replay, list, profile, verify |
-//! | 0 | [`gpu`] | device, buffers, pipelines, time stamps: the only folder that names wgpu |
-//! | 0 | [`data`] | data sets as checked bytes |
-//! | 0 | [`error`], [`files`] | the one error type; files written whole or not at all |
+//! ```
+//! use degrain::gpu::Context;
+//! use degrain::nn::layers::Conv;
+//! use degrain::nn::{GRADIENTS, Initialization, PARAMETERS, Parameters};
+//! use degrain::ops::{Conv2d, Padding, conv2d, fill, mse, randn};
+//! use degrain::tape::{Program, Shape, Step, Tape, stream};
 //!
-//! Two kinds of error are kept apart. What the world does (no adapter, a lost device, a damaged file) is an [`Error`]; what the programmer
-//! does (shapes that do not fit) is a panic at the caller's line.
+//! # fn main() -> degrain::Result<()> {
+//! // A model is a list of named tensors, and layers that use them.
+//! let mut parameters = Parameters::new();
+//! let conv = Conv::same(&mut parameters, "conv", 1, 1);
+//!
+//! // 1. Record. Nothing runs yet: a `Tensor` is a number, a tape is a list of kernel calls.
+//! let mut ctx = Context::open(None)?;
+//! let mut tape = Tape::new(ctx.target());
+//! let t = &mut tape;
+//! let x = randn(t, stream::NOISE, Shape::f32([16, 1, 16, 16])); // [B, C, H, W], new in each step
+//! let blur = t.named("blur", Shape::f32([1, 1, 3, 3])); //         a buffer of the context
+//! let zero = t.named("zero", Shape::f32([1]));
+//! let target = conv2d(t, x, blur, zero, Conv2d { stride: 1, padding: Padding::Same });
+//! let weights = parameters.trained(t);
+//! let y = conv.forward(t, &weights, x);
+//! let loss = mse(t, y, target); //                                 [B]
+//! t.keep(loss, "loss"); //                                         readable after a run
+//!
+//! // 2. Differentiate: appends the gradient kernels. Then plain gradient descent.
+//! let dloss = fill(t, 1.0 / 16.0, Shape::f32([16]));
+//! t.backward(loss, dloss);
+//!
+//! // 3. Compile: plans memory, compiles kernels, binds buffers. New buffers are zero.
+//! let program = Program::compile(&mut ctx, &tape)?;
+//! ctx.write("blur", 0, &[1.0f32 / 9.0; 9])?;
+//! let mut w = parameters.initialize(0, Initialization::PyTorch);
+//!
+//! // 4. Replay: what changes from step to step is one small struct.
+//! let mut losses = vec![];
+//! for index in 0..40 {
+//!     ctx.write(PARAMETERS, 0, &w)?;
+//!     program.run(&ctx, &Step { index, ..Step::default() })?;
+//!     let g: Vec<f32> = ctx.read(GRADIENTS, 0, w.len())?;
+//!     w.iter_mut().zip(&g).for_each(|(w, g)| *w -= 0.2 * g);
+//!     losses.push(ctx.read::<f32>("loss", 0, 16)?.iter().sum::<f32>() / 16.0);
+//! }
+//! assert!(losses[39] < 0.01 * losses[0], "{losses:?}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/library.rs` does the optimizer on the device too. `examples/train_ddpm.rs` trains a
+//! diffusion model from your own data, and `examples/sample.rs` samples one from a checkpoint.
+//!
+//! # Where to go next
+//!
+//! Imports go down only; `tests/it/architecture` reads the sources and fails on an import that goes
+//! up.
+//!
+//! | layer | what it does |
+//! |---|---|
+//! | `src/bin` | the programs `train`, `sample`, `evaluate`, `edit` and `ablation`: arguments and printing |
+//! | [`evaluate`] | evaluates a trained model: numbers, a table and a page |
+//! | [`train`] | settings, presets, objectives, the training loop, logs |
+//! | [`checkpoint`] | one way to open and write a model: diffusers folders and this crate's |
+//! | [`metrics`] | Frechet distance, KID, precision and recall, likelihoods, nearest neighbors |
+//! | [`diffusion`] | noise schedules, processes, samplers, guidance; the generator that draws samples |
+//! | [`nn`] | named parameters, layers, models |
+//! | [`ops`] | the operators: a WGSL shader, a Rust file and an f64 reference each |
+//! | [`tape`] | record, differentiate, plan memory, replay; list, profile, verify |
+//! | [`gpu`] | device, buffers, pipelines, time stamps: the only module that names wgpu |
+//! | [`data`], [`output`] | data sets as checked bytes; pictures, plots, archives, event files |
+//! | [`rng`], [`files`], [`error`] | counter-based random numbers; atomic files; the error type |
+//!
+//! # Errors and panics
+//!
+//! Errors that a file, a disk, a driver or a user causes are an [`Error`] whose message says what to
+//! do. Mistakes of the programmer, such as shapes that do not fit, panic at the caller's line.
 #![warn(missing_docs)]
 
 pub mod checkpoint;
