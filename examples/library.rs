@@ -39,8 +39,8 @@ fn main() -> Result<()> {
     // Differentiate: the calls of the gradients are appended to the list, and so is the optimizer.
     let dloss = fill(t, 1.0 / BATCH as f32, Shape::f32([BATCH]));
     t.backward(loss, dloss);
-    let slab = parameters.slab();
-    let [p, g, m, v] = [PARAMETERS, GRADIENTS, "adam.first", "adam.second"].map(|name| t.named(name, slab));
+    let shape = parameters.flat_shape();
+    let [p, g, m, v] = [PARAMETERS, GRADIENTS, "adam.first", "adam.second"].map(|name| t.named(name, shape));
     let norm = gradient_norm(t, g, 1.0);
     let (beta1, beta2) = (0.9, 0.99);
     adam(t, AdamState { p, g, m, v }, norm, Adam { beta1, beta2, epsilon: 1e-8, weight_decay: 0.0 });

@@ -5,8 +5,7 @@
 //! The checkpoint is a run folder of `train`, or a diffusers folder of a UNet2DModel.
 
 use degrain::checkpoint::Checkpoint;
-use degrain::diffusion::{Guidance, SamplingOptions};
-use degrain::diffusion::{BatchSpec, Generator, SampleSet};
+use degrain::diffusion::{BatchSpec, Generator, Guidance, SampleSet, SamplingOptions};
 use degrain::gpu::Context;
 use degrain::output::{Images, Layout, grid};
 use degrain::{Error, Result};

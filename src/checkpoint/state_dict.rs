@@ -14,7 +14,7 @@ const NAMED: usize = 10;
 /// Attention layers had other names before diffusers 0.13; all google/ddpm-* files have them.
 const LEGACY: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
 
-/// Reads a state dict into a slab, followed by its statistics. Numbers of 16 bits are widened.
+/// Reads a state dict into a flat buffer, followed by its statistics. Numbers of 16 bits are widened.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::File`] with what is wrong: every missing, unknown or misshapen
@@ -24,12 +24,12 @@ pub fn read(path: &Path, parameters: &Parameters) -> Result<Vec<f32>> {
     from_bytes(&bytes, parameters).map_err(|problem| Error::file(path, problem))
 }
 
-/// Writes a slab as a state dict; the old file stays until the new one is complete.
+/// Writes a flat buffer as a state dict; the old file stays until the new one is complete.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn write(path: &Path, parameters: &Parameters, slab: &[f32]) -> Result<()> {
-    crate::files::write_atomically(path, &to_bytes(parameters, slab))
+pub fn write(path: &Path, parameters: &Parameters, values: &[f32]) -> Result<()> {
+    crate::files::write_atomically(path, &to_bytes(parameters, values))
 }
 
 /// [`read`] from memory; the error says what is wrong.
@@ -47,7 +47,7 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
         }
         tensors.insert(name, tensor);
     }
-    let mut slab = vec![0.0; parameters.length()];
+    let mut all = vec![0.0; parameters.length()];
     for parameter in parameters.iter() {
         let name = &parameter.name;
         let Some(tensor) = tensors.remove(name) else {
@@ -64,23 +64,23 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
             Some(values) if values.iter().any(|x| !x.is_finite()) => {
                 problems.push(format!("`{name}` holds numbers that are not finite"));
             }
-            Some(values) => slab[parameters.place(parameter)].copy_from_slice(&values),
+            Some(values) => all[parameters.place(parameter)].copy_from_slice(&values),
         }
     }
     problems.extend(tensors.keys().map(|name| format!("`{name}` is not a tensor of this model")));
-    if problems.is_empty() { Ok(slab) } else { Err(list(&problems)) }
+    if problems.is_empty() { Ok(all) } else { Err(list(&problems)) }
 }
 
-/// A slab as a file in memory.
+/// A flat buffer as a file in memory.
 ///
 /// # Panics
-/// If the slab has not the parameters' length.
+/// If the values do not have the parameters' length.
 #[track_caller]
-pub fn to_bytes(parameters: &Parameters, slab: &[f32]) -> Vec<u8> {
-    assert_eq!(slab.len(), parameters.length(), "the slab has another length than the parameters");
+pub fn to_bytes(parameters: &Parameters, values: &[f32]) -> Vec<u8> {
+    assert_eq!(values.len(), parameters.length(), "the values do not have the length of the parameters");
     let view = |parameter: &Parameter| {
         let shape = parameter.shape.dims().iter().map(|&d| d as usize).collect();
-        let data = bytemuck::cast_slice(&slab[parameters.place(parameter)]);
+        let data = bytemuck::cast_slice(&values[parameters.place(parameter)]);
         let view = TensorView::new(Dtype::F32, shape, data).expect("shape and data come from one parameter");
         (parameter.name.clone(), view)
     };
@@ -174,9 +174,9 @@ mod tests {
 
     #[test]
     fn state_dict_is_read_as_written() {
-        let slab = model().initialize(3, Initialization::PyTorch);
-        let bytes = to_bytes(&model(), &slab);
-        assert_eq!(from_bytes(&bytes, &model()).unwrap(), slab);
+        let values = model().initialize(3, Initialization::PyTorch);
+        let bytes = to_bytes(&model(), &values);
+        assert_eq!(from_bytes(&bytes, &model()).unwrap(), values);
         assert!(String::from_utf8_lossy(&bytes).contains(r#""__metadata__":{"format":"pt"}"#));
     }
 

@@ -17,11 +17,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Records and compiles the decoder of a model whose weights lie in the memory `slab`; its own memory begins with `name`.
+    /// Records and compiles the decoder of a model whose weights are in the named buffer `buffer`; the names of its own buffers begin with `name`.
     ///
     /// # Errors
     /// The device's.
-    pub fn new(ctx: &mut Context, model: &Vae, slab: &str, batch: u32, name: &str) -> Result<Decoder> {
+    pub fn new(ctx: &mut Context, model: &Vae, buffer: &str, batch: u32, name: &str) -> Result<Decoder> {
         if batch == 0 || batch > crate::gpu::MAX_WORKGROUPS {
             return Err(Error::Config(format!("a batch of {batch} images: draw 1 to {}", crate::gpu::MAX_WORKGROUPS)));
         }
@@ -30,7 +30,7 @@ impl Decoder {
         let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
         let z = randn(t, stream::SAMPLE, Shape::f32([batch, config.latent_channels]));
-        let weights = model.parameters().fixed(t, slab);
+        let weights = model.parameters().fixed(t, buffer);
         let mut x = model.decode(t, &weights, z);
         if config.likelihood == Likelihood::DiscretizedLogistic {
             x = slice(t, x, 0, image[0]);

@@ -166,24 +166,24 @@ impl Parameters {
 
     /// Number of f32 in a flat buffer and its statistics.
     pub fn length(&self) -> usize {
-        self.slab().len() + self.statistics().map_or(0, |s| s.len())
+        self.flat_shape().len() + self.statistics().map_or(0, |s| s.len())
     }
 
     /// Range of a tensor in a flat buffer followed by its statistics: the layout of a model's
     /// values on the host.
     pub fn place(&self, p: &Parameter) -> std::ops::Range<usize> {
-        let before = if p.statistic { self.slab().len() } else { 0 };
+        let before = if p.statistic { self.flat_shape().len() } else { 0 };
         before + p.range().start..before + p.range().end
     }
 
     /// Writes a model's values (a flat buffer, followed by its statistics) to the named buffer
-    /// `slab`, which is created if necessary.
+    /// `buffer`, which is created if necessary.
     ///
     /// # Errors
     /// Out of memory.
-    pub fn write(&self, ctx: &mut Context, slab: &str, values: &[f32]) -> Result<()> {
-        let (trained, statistics) = values.split_at(self.slab().len());
-        for (name, values) in [(slab.to_owned(), trained), (statistics_of(slab), statistics)] {
+    pub fn write(&self, ctx: &mut Context, buffer: &str, values: &[f32]) -> Result<()> {
+        let (trained, statistics) = values.split_at(self.flat_shape().len());
+        for (name, values) in [(buffer.to_owned(), trained), (statistics_of(buffer), statistics)] {
             if !values.is_empty() {
                 ctx.require(&name, size_of_val(values) as u64)?;
                 ctx.write(&name, 0, values)?;
@@ -192,18 +192,18 @@ impl Parameters {
         Ok(())
     }
 
-    /// Reads a model's values from the named buffer `slab`: the flat buffer, followed by its
+    /// Reads a model's values from the named buffer `buffer`: the flat buffer, followed by its
     /// statistics.
-    pub fn read(&self, ctx: &Context, slab: &str) -> Result<Vec<f32>> {
-        let mut values = ctx.read(slab, 0, self.slab().len())?;
+    pub fn read(&self, ctx: &Context, buffer: &str) -> Result<Vec<f32>> {
+        let mut values = ctx.read(buffer, 0, self.flat_shape().len())?;
         if let Some(statistics) = self.statistics() {
-            values.extend(ctx.read::<f32>(&statistics_of(slab), 0, statistics.len())?);
+            values.extend(ctx.read::<f32>(&statistics_of(buffer), 0, statistics.len())?);
         }
         Ok(values)
     }
 
     /// Shape of a whole flat buffer as one tensor.
-    pub fn slab(&self) -> Shape {
+    pub fn flat_shape(&self) -> Shape {
         Shape::f32([(self.bytes() / 4) as u32])
     }
 
@@ -234,16 +234,16 @@ impl Parameters {
     }
 
     /// Binds the tensors to a tape that only reads them, from a named buffer.
-    pub fn fixed(&self, t: &mut Tape, slab: &str) -> Weights {
-        let statistics = statistics_of(slab);
-        let bind = |p: &Parameter| t.view(if p.statistic { &statistics } else { slab }, p.offset, p.shape);
+    pub fn fixed(&self, t: &mut Tape, buffer: &str) -> Weights {
+        let statistics = statistics_of(buffer);
+        let bind = |p: &Parameter| t.view(if p.statistic { &statistics } else { buffer }, p.offset, p.shape);
         Weights { tensors: self.list.iter().map(bind).collect(), training: false }
     }
 }
 
 /// Name of the buffer of the running statistics that belong to a flat buffer.
-pub fn statistics_of(slab: &str) -> String {
-    format!("{slab}.statistics")
+pub fn statistics_of(buffer: &str) -> String {
+    format!("{buffer}.statistics")
 }
 
 /// A model's tensors on one tape.
@@ -313,24 +313,24 @@ mod tests {
     #[test]
     fn parameters_are_initialized_from_the_seed_and_their_name() {
         let parameters = three();
-        let slab = parameters.initialize(7, Initialization::PyTorch);
-        let values = |slab: &[f32], name| slab[parameters.find(name).unwrap().range()].to_vec();
+        let values = parameters.initialize(7, Initialization::PyTorch);
+        let of = |values: &[f32], name| values[parameters.find(name).unwrap().range()].to_vec();
         let bound = 1.0 / 27f32.sqrt();
         let largest = |v: &[f32]| v.iter().fold(0f32, |m, x| m.max(x.abs()));
-        let weight = values(&slab, "a.weight");
+        let weight = of(&values, "a.weight");
         assert!(largest(&weight) <= bound && largest(&weight) > 0.95 * bound);
-        let mut distinct: Vec<u32> = slab.iter().filter(|&&x| x != 0.0).map(|x| x.to_bits()).collect();
+        let mut distinct: Vec<u32> = values.iter().filter(|&&x| x != 0.0).map(|x| x.to_bits()).collect();
         distinct.sort_unstable();
         distinct.dedup();
         assert_eq!(distinct.len(), parameters.count(), "a number was drawn twice, or is zero");
-        let gaps = slab.iter().enumerate().filter(|(i, _)| parameters.iter().all(|p| !p.range().contains(i)));
+        let gaps = values.iter().enumerate().filter(|(i, _)| parameters.iter().all(|p| !p.range().contains(i)));
         assert!(gaps.map(|(_, x)| *x).all(|x| x == 0.0));
 
         let zero = parameters.initialize(7, Initialization::ZeroLast);
-        assert_eq!(values(&zero, "b.weight"), [0.0; 5]);
-        assert_eq!(values(&zero, "c.weight"), values(&slab, "c.weight"), "depends on another tensor");
-        assert_ne!(values(&parameters.initialize(8, Initialization::PyTorch), "a.weight"), weight);
-        assert_ne!(values(&parameters.initialize(7 + (1 << 32), Initialization::PyTorch), "a.weight"), weight);
+        assert_eq!(of(&zero, "b.weight"), [0.0; 5]);
+        assert_eq!(of(&zero, "c.weight"), of(&values, "c.weight"), "depends on another tensor");
+        assert_ne!(of(&parameters.initialize(8, Initialization::PyTorch), "a.weight"), weight);
+        assert_ne!(of(&parameters.initialize(7 + (1 << 32), Initialization::PyTorch), "a.weight"), weight);
     }
 
     #[test]

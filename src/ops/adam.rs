@@ -116,17 +116,17 @@ impl Op for Adam {
 }
 
 fn case(length: u32, weight_decay: f32, finite: bool) -> Case {
-    let slab = Shape::f32([length]);
-    let second = (slab, Fill::Uniform(0.1, 2.0));
+    let shape = Shape::f32([length]);
+    let second = (shape, Fill::Uniform(0.1, 2.0));
     // A constant, because the flag `finite` must be exactly one or something else.
     let norm = (Shape::f32([4]), if finite { Fill::Uniform(1.0, 1.0) } else { Fill::Uniform(0.0, 0.0) });
     let op = Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay };
-    Case { op: Rc::new(op), inputs: vec![(slab, Fill::Normal(1.0)), (slab, Fill::Normal(1.0)), (slab, Fill::Normal(1.0)), second, norm] }
+    Case { op: Rc::new(op), inputs: vec![(shape, Fill::Normal(1.0)), (shape, Fill::Normal(1.0)), (shape, Fill::Normal(1.0)), second, norm] }
 }
 
 /// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
-    formula: "AdamW on the whole slab",
+    formula: "AdamW on all parameters at once",
     case: |draw: &mut Choices| case(draw.range(1, 999), draw.one_of(&[0.1, 0.0]), !draw.flag()),
     edge: Vec::new,
     bench: || vec![case(1_707_009, 1e-6, true)],

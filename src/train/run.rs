@@ -187,7 +187,7 @@ impl Trainer {
     /// whose gradient shows it.
     fn not_finite(&self, step: u32, row: LogRow<'_>) -> Result<Error> {
         let parameters = self.objective.model().parameters();
-        let gradients: Vec<f32> = self.ctx.read(GRADIENTS, 0, parameters.slab().len())?;
+        let gradients: Vec<f32> = self.ctx.read(GRADIENTS, 0, parameters.flat_shape().len())?;
         let broken = |range: std::ops::Range<usize>| gradients[range].iter().any(|g| !g.is_finite());
         let place = match parameters.iter().find(|p| !p.statistic && broken(p.range())) {
             Some(parameter) => format!(", seen first in the gradient of `{}`", parameter.name),

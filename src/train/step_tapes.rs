@@ -30,7 +30,7 @@ impl Trainer {
         t.backward(loss.loss, dloss);
         self.objective.post_step(t, loss);
 
-        let shape = parameters.slab();
+        let shape = parameters.flat_shape();
         let [p, g, m, v, average] =
             [PARAMETERS, GRADIENTS, FIRST_MOMENT, SECOND_MOMENT, EMA].map(|name| t.named(name, shape));
         let norm = gradient_norm(t, g, config.max_grad_norm);

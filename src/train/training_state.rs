@@ -91,7 +91,7 @@ impl Trainer {
     /// Name and length of every buffer that training changes.
     fn state_buffers(&self) -> Vec<(String, usize)> {
         let parameters = self.objective.model().parameters();
-        let length = parameters.slab().len();
+        let length = parameters.flat_shape().len();
         let mut all: Vec<(String, usize)> =
             [PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, EMA].map(|name| (name.to_string(), length)).into();
         if let Some(statistics) = parameters.statistics() {

@@ -132,7 +132,7 @@ fn verify(ctx: &Context, model: &dyn Model, time: &[f32], record: impl FnOnce(&m
     let dout = t.named("dout", t.shape(out));
     t.backward(out, dout);
     let mut ctx = filled(ctx, &t, model, time);
-    let numbers = model.parameters().slab().len();
+    let numbers = model.parameters().flat_shape().len();
     ctx.write(GRADIENTS, 0, &vec![f32::NAN; numbers]).unwrap();
     let verifier = Verifier::new(&mut ctx, &t, TEST_STEP).unwrap();
     if let Err(mismatch) = verifier.verify(|_, _| ()).unwrap() {
@@ -222,14 +222,14 @@ fn pass(network: &dyn Network, training: bool, count: u32, moved: f32) -> (Vec<f
     let ctx = context();
     let (t, out) = record(network, training, count);
     let mut ctx = filled(&ctx, &t, network, &times(network)[..count as usize * network.time_width() as usize]);
-    let slab = network.parameters().slab().len();
+    let trained = network.parameters().flat_shape().len();
     let mut values = network.parameters().initialize(7, Initialization::PyTorch);
-    values[slab..].iter_mut().for_each(|x| *x += moved);
+    values[trained..].iter_mut().for_each(|x| *x += moved);
     network.parameters().write(&mut ctx, PARAMETERS, &values).unwrap();
     let program = Program::compile(&mut ctx, &t).unwrap();
     program.run(&ctx, &TEST_STEP).unwrap();
     let after = network.parameters().read(&ctx, PARAMETERS).unwrap();
-    (ctx.read("out", 0, t.shape(out).len()).unwrap(), after[slab..].to_vec())
+    (ctx.read("out", 0, t.shape(out).len()).unwrap(), after[trained..].to_vec())
 }
 
 /// Training normalizes by the batch and updates the running statistics. Evaluation normalizes by
