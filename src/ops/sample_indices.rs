@@ -161,7 +161,7 @@ mod tests {
     use super::{permuted, permuted_images};
 
     #[test]
-    fn every_image_once() {
+    fn sample_indices_takes_every_image_once_per_epoch() {
         for count in [1, 2, 3, 64, 65, 1000] {
             let mut seen: Vec<u32> = (0..count).map(|i| permuted(i, count, 3, [1, 2])).collect();
             seen.sort_unstable();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_pass_through_the_epochs() {
+    fn sample_indices_gives_batches_across_epochs() {
         // Five batches of 4 from 10 images: each image twice, in two different orders.
         let batch = |n: u32| permuted_images(7, 10, n * 4 / 10, n * 4 % 10, 4);
         let seen: Vec<u32> = (0..5).flat_map(batch).collect();

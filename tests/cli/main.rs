@@ -6,7 +6,7 @@ mod harness;
 #[path = "../common/programs.rs"]
 mod programs;
 
-mod checkpoints; // one sampler for one checkpoint, and its files
+mod checkpoints; // the same sampler in all programs, and the files of a checkpoint
 mod edit; // images and masks that do not fit
 mod environment; // wrong command lines, full disks, no adapter, closed pipes
 mod evaluation; // `evaluate` from checkpoint to page

@@ -1,59 +1,31 @@
-//! Every preset, with narrow networks: it resolves for every size, its training step agrees with
-//! the references kernel by kernel, it trains, goes on bit for bit after a pause, and draws from
-//! what it saved.
+//! Presets and their variants, with narrow networks: the settings resolve for every size, the
+//! training step matches its references kernel by kernel, and training resumes bit for bit. The
+//! checkpoints can be opened.
 
+use super::runs::{REST, WHOLE, checkpoint, first, same_files, train};
 use crate::common::context;
-use crate::common::run::{digits, files};
+use crate::common::small::small;
 use degrain::checkpoint::Checkpoint;
 use degrain::diffusion::{
     BatchSpec, ClassifierGuide, Generator, Guidance, ProcessConfig, SamplerName, SamplingOptions,
 };
 use degrain::gpu::{Context, KernelVariant};
-use degrain::nn::Model;
-use degrain::train::{Inspection, Outcome, Settings, Size, Storage, Trainer, presets};
+use degrain::nn::{DownsampleType, Likelihood, Model};
+use degrain::train::{Inspection, Settings, Size, Storage, Trainer, presets};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
-fn small(preset: &str, out: &Path) -> Settings {
+fn run_settings(preset: &str, out: &Path) -> Settings {
     Settings {
-        preset: Some(preset.into()),
-        size: Some(Size::Tiny),
-        data: Some(digits().into()),
         out: Some(out.into()),
         steps: Some(6),
-        batch: Some(4),
-        warmup: Some(1),
-        timesteps: Some(50),
-        block_out_channels: Some(vec![8, 8]),
-        attention: Some(vec![false, true]),
-        norm_num_groups: Some(4),
-        condition_channels: Some(4),
-        hidden_channels: Some(8),
         validation_count: Some(6),
         validate_every: Some(3),
         sample_every: Some(6),
         checkpoint_every: Some(3),
         keep_checkpoints: Some(9),
-        sampling_steps: Some(3),
-        ..Settings::default()
+        ..small(preset)
     }
-}
-
-fn train(ctx: &Context, settings: Settings, resume: bool, stop_after: Option<u32>) {
-    let mut trainer = Trainer::new(ctx, settings).unwrap_or_else(|e| panic!("{e}")).stop_after(stop_after);
-    if resume {
-        trainer = trainer.resume().unwrap_or_else(|e| panic!("{e}"));
-    }
-    let outcome = trainer.run(&AtomicBool::new(false)).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(outcome, stop_after.map_or(Outcome::Finished, Outcome::Stopped));
-}
-
-/// Everything of a checkpoint but how long it took.
-fn checkpoint(run: &Path, step: u32) -> Vec<(String, Vec<u8>)> {
-    let mut all = files(&run.join(format!("checkpoint-{step}")));
-    all.retain(|(name, _)| name != "degrain.json");
-    all
 }
 
 #[test]
@@ -70,61 +42,55 @@ fn presets_resolve_for_every_size() {
     assert!(presets::NAMES.iter().all(|preset| message.contains(preset)), "{message}");
 }
 
-fn check(preset: &str, change: impl Fn(Settings) -> Settings) {
+/// Trains a preset with these changes, and compares the whole run with one that was resumed.
+fn check(preset: &str, changes: &Settings) {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let [whole, paused] = ["whole", "paused"].map(|name| folder.path().join(name));
-    let settings = |out: &Path| change(small(preset, out));
+    let settings = |out: &Path| changes.clone().or(run_settings(preset, out));
     let mut trainer = Trainer::new(&ctx, settings(&whole)).unwrap_or_else(|e| panic!("{preset}: {e}"));
     let verify = Inspection { verify: true, ..Inspection::default() };
     trainer.inspect(verify).unwrap_or_else(|e| panic!("{preset}: {e}"));
 
-    train(&ctx, settings(&whole), false, None);
-    train(&ctx, settings(&paused), false, Some(3));
-    train(&ctx, settings(&paused), true, None);
-    for ((name, a), (_, b)) in checkpoint(&whole, 6).iter().zip(&checkpoint(&paused, 6)) {
-        assert!(a == b, "{preset}: {name} differs after a pause");
-    }
+    train(&ctx, settings(&whole), WHOLE);
+    train(&ctx, settings(&paused), first(3));
+    train(&ctx, settings(&paused), REST);
+    same_files(&checkpoint(&whole, 6), &checkpoint(&paused, 6));
     let trained = Checkpoint::open(&whole.join("checkpoint-6")).unwrap_or_else(|e| panic!("{preset}: {e}"));
     assert_eq!(trained.warnings, [""; 0]);
     assert_eq!(trained.model.model().config_json(), trainer.objective().model().config_json());
-    let drawn = whole.join("samples/averaged-000006.png").exists();
-    assert_eq!(drawn, preset != "classifier", "{preset}: a picture of samples");
-    assert!(!drawn || preset == "vae" || whole.join("reverse.png").exists());
+    let has_samples = whole.join("samples/averaged-000006.png").exists();
+    assert_eq!(has_samples, trainer.objective().generative().is_some(), "{preset}: a grid of samples");
+    assert!(!has_samples || preset == "vae" || whole.join("reverse.png").exists());
 }
 
-macro_rules! presets {
-    ($($name:ident: $preset:literal, $change:expr;)*) => {
+#[test]
+fn presets_train_and_resume_bit_for_bit() {
+    for preset in presets::NAMES {
+        println!("{preset}");
+        check(preset, &Settings::default());
+    }
+}
+
+macro_rules! variants {
+    ($($name:ident: $preset:literal { $($field:ident: $value:expr),* })*) => {
         $(
             #[test]
             fn $name() {
-                check($preset, $change);
+                check($preset, &Settings { $($field: Some($value),)* ..Settings::default() });
             }
         )*
     };
 }
 
-presets! {
-    plain: "plain", |s| s;
-    plain_conditional: "plain-conditional", |s| s;
-    residual_attention: "residual-attention", |s| s;
-    residual_attention_average: "residual-attention",
-        |s| Settings { downsample: Some(degrain::nn::DownsampleType::Average), ..s };
-    score_vp: "score", |s| s;
-    score_sub_vp: "score", |s| Settings { process: Some("sub_vp".parse().unwrap()), ..s };
-    score_ve: "score", |s| Settings {
-        process: Some("ve".parse().unwrap()), sampler: Some(SamplerName::PredictorCorrector), ..s
-    };
-    hybrid: "hybrid", |s| s;
-    edm: "edm", |s| s;
-    flow: "flow", |s| s;
-    vae: "vae", |s| s;
-    vae_bernoulli: "vae", |s| Settings { likelihood: Some(degrain::nn::Likelihood::Bernoulli), ..s };
-    classifier: "classifier", |s| s;
-    classifier_of_clean_images: "classifier", |s| Settings { noise_aware: Some(false), ..s };
+variants! {
+    residual_attention_average: "residual-attention" { downsample: DownsampleType::Average }
+    score_sub_vp: "score" { process: "sub_vp".parse().unwrap() }
+    score_ve: "score" { process: "ve".parse().unwrap(), sampler: SamplerName::PredictorCorrector }
+    vae_bernoulli: "vae" { likelihood: Likelihood::Bernoulli }
+    classifier_of_clean_images: "classifier" { noise_aware: false }
 }
 
-/// Streamed images are the ones that would have been chosen on the device, over the ends of chunks
-/// and epochs.
+/// Images from a stream equal those that the device would select, across chunks and epochs.
 #[test]
 fn streaming_gives_the_same_images_as_storage_on_the_device() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
@@ -137,27 +103,27 @@ fn streaming_gives_the_same_images_as_storage_on_the_device() {
             checkpoint_every: Some(20),
             sample_every: Some(1000),
             random_flip: Some(degrain::train::RandomFlip::Always),
-            ..small("ddpm", out)
+            ..run_settings("ddpm", out)
         };
         if let Some(stop) = stop {
-            train(&ctx, settings(&out), false, Some(stop));
+            train(&ctx, settings(&out), first(stop));
         }
-        train(&ctx, settings(&out), stop.is_some(), None);
+        train(&ctx, settings(&out), if stop.is_some() { REST } else { WHOLE });
         checkpoint(&out, 40)
     };
     let (device, streamed) = (run("device", Storage::Device, None), run("streamed", Storage::Stream, None));
-    assert!(device == streamed, "streamed images are others");
-    assert!(device == run("resumed", Storage::Stream, Some(20)), "a resumed stream begins elsewhere");
+    assert!(device == streamed, "streaming changes the images");
+    assert!(device == run("resumed", Storage::Stream, Some(20)), "a resumed stream gives other images");
 }
 
-/// A classifier pulls samples to its class: its log-probability of the class rises with the scale.
+/// The mean log-probability of the class rises with the scale of the guidance.
 #[test]
 fn classifier_guidance_raises_the_probability_of_the_class() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let [model, judge] = ["model", "judge"].map(|name| folder.path().join(name));
-    train(&ctx, Settings { unconditional: Some(true), ..small("guided", &model) }, false, Some(3));
-    let longer = Settings { steps: Some(60), lr: Some(5e-3), ..small("classifier", &judge) };
-    train(&ctx, longer, false, None);
+    train(&ctx, Settings { unconditional: Some(true), ..run_settings("guided", &model) }, first(3));
+    let longer = Settings { steps: Some(60), lr: Some(5e-3), ..run_settings("classifier", &judge) };
+    train(&ctx, longer, WHOLE);
     let model = Checkpoint::open(&model).unwrap();
     let judge = Checkpoint::open(&judge).unwrap();
     let network = judge.classifier().unwrap();
@@ -181,7 +147,7 @@ fn classifier_guidance_raises_the_probability_of_the_class() {
         generator.sample(&ctx, &labels, 0, &mut |_| Ok(())).unwrap()
     };
     let (none, zero) = (draw(None, "none"), draw(Some(0.0), "zero"));
-    assert_eq!(none, zero, "a scale of zero guides");
+    assert_eq!(none, zero, "a scale of zero changes the samples");
     let (weak, strong) = (draw(Some(3.0), "weak"), draw(Some(30.0), "strong"));
     let score = |images: &[f32]| log_probability(&ctx, network, &judge.weights, images, &labels);
     let scores = [&none, &weak, &strong].map(|images| score(images));
@@ -189,7 +155,7 @@ fn classifier_guidance_raises_the_probability_of_the_class() {
     assert!(scores[0] < scores[1] && scores[1] < scores[2], "{scores:?}");
 }
 
-/// Mean log-probability that a classifier gives the classes at time step 0.
+/// Mean log-probability of the labels by a classifier at timestep 0.
 fn log_probability(
     ctx: &Context,
     network: &degrain::nn::Classifier,
@@ -221,12 +187,11 @@ fn log_probability(
     -losses.iter().map(|&x| f64::from(x)).sum::<f64>() / labels.len() as f64
 }
 
-/// What EDM takes from the data.
 #[test]
 fn edm_takes_sigma_data_from_the_data_set() {
     let ctx = context();
     let folder = TempDir::new().unwrap();
-    let trainer = Trainer::new(&ctx, small("edm", folder.path())).unwrap();
+    let trainer = Trainer::new(&ctx, run_settings("edm", folder.path())).unwrap();
     let ProcessConfig::Edm(edm) = trainer.config().process else { panic!("{}", trainer.config().process) };
     assert_eq!(edm.sigma_data, Some(trainer.dataset().statistics.std));
 }

@@ -1,13 +1,14 @@
-//! Whole runs of training: they learn, they repeat themselves bit for bit, and neither a pause nor
-//! a kill nor a number out of range costs more than the steps since the last checkpoint.
+//! Whole training runs: they lower the loss, two runs are equal bit for bit, and a pause, a killed
+//! process or a gradient that is not finite costs only the steps since the last checkpoint.
 
+use super::runs::{Part, REST, WHOLE, checkpoint, first, same_files, train, try_train};
 use crate::common::context;
-use crate::common::run::{digits, files, mnist};
+use crate::common::run::{files, mnist};
+use crate::common::small::small;
 use degrain::Error;
 use degrain::checkpoint::{Checkpoint, checkpoints};
-use degrain::gpu::Context;
 use degrain::nn::PARAMETERS;
-use degrain::train::{EMA, LrSchedule, Outcome, Settings, Size, Trainer};
+use degrain::train::{EMA, LrSchedule, Outcome, Settings, Trainer};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -17,52 +18,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A run of a small model.
-fn small(out: &Path, steps: u32) -> Settings {
-    Settings {
-        size: Some(Size::Tiny),
-        data: Some(digits().into()),
-        out: Some(out.into()),
-        steps: Some(steps),
-        batch: Some(4),
-        lr: Some(2e-3),
-        warmup: Some(2),
-        lr_schedule: Some(LrSchedule::Constant),
-        timesteps: Some(50),
-        block_out_channels: Some(vec![8, 8]),
-        attention: Some(vec![false, false]),
-        norm_num_groups: Some(4),
-        validation_count: Some(10),
-        validate_every: Some(5),
-        sample_every: Some(1000),
-        checkpoint_every: Some(1000),
-        sampling_steps: Some(2),
-        ..Settings::default()
-    }
+/// A small run of the preset ddpm.
+fn run_settings(out: &Path, steps: u32) -> Settings {
+    Settings { out: Some(out.into()), steps: Some(steps), ..small("ddpm") }
 }
 
-/// Trains. The trainer's buffers hold what the run left.
-fn train_with(
-    ctx: &Context,
-    settings: Settings,
-    resume: bool,
-    stop_after: Option<u32>,
-    stop: &AtomicBool,
-) -> (degrain::Result<Outcome>, Trainer) {
-    let mut trainer = Trainer::new(ctx, settings).unwrap_or_else(|e| panic!("{e}")).stop_after(stop_after);
-    if resume {
-        trainer = trainer.resume().unwrap_or_else(|e| panic!("{e}"));
-    }
-    (trainer.run(stop), trainer)
-}
-
-#[track_caller]
-fn train(ctx: &Context, settings: Settings, resume: bool, stop_after: Option<u32>) -> (Outcome, Trainer) {
-    let (outcome, trainer) = train_with(ctx, settings, resume, stop_after, &AtomicBool::new(false));
-    (outcome.unwrap_or_else(|e| panic!("{e}")), trainer)
-}
-
-/// The lines of log.jsonl, without what depends on the clock.
+/// The entries of log.jsonl, without the values that depend on the clock.
 fn log(run: &Path) -> Vec<Value> {
     let text = fs::read_to_string(run.join("log.jsonl")).unwrap();
     let line = |line: &str| {
@@ -75,36 +36,16 @@ fn log(run: &Path) -> Vec<Value> {
     text.lines().map(line).collect()
 }
 
-/// The values of a key in the lines that have it, with their steps.
+/// The values of a key in the entries that have it, with their steps.
 fn series(log: &[Value], key: &str) -> Vec<(u64, f64)> {
     log.iter().filter_map(|line| Some((line["step"].as_u64()?, line.get(key)?.as_f64()?))).collect()
-}
-
-/// The files of a checkpoint, without the seconds that it took.
-fn checkpoint(run: &Path, step: u32) -> Vec<(String, Vec<u8>)> {
-    let mut all = files(&run.join(format!("checkpoint-{step}")));
-    let card = all.iter_mut().find(|(name, _)| name == "degrain.json").expect("a checkpoint has degrain.json");
-    let mut value: Value = serde_json::from_slice(&card.1).unwrap();
-    assert!(value["seconds"]["trained"].as_f64().unwrap() > 0.0, "a checkpoint says how long the run took");
-    value.as_object_mut().unwrap().remove("seconds");
-    card.1 = value.to_string().into_bytes();
-    all
-}
-
-#[track_caller]
-fn same_files(a: &[(String, Vec<u8>)], b: &[(String, Vec<u8>)]) {
-    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(a), names(b));
-    for ((name, a), (_, b)) in a.iter().zip(b) {
-        assert!(a == b, "{name} differs");
-    }
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()
 }
 
-/// On the real MNIST; and what such a run leaves in its folder.
+/// Trains on the whole of MNIST, and looks at the files of the run.
 #[test]
 fn training_lowers_the_loss_in_fifty_steps() {
     let (ctx, run) = (context(), TempDir::new().unwrap());
@@ -121,10 +62,9 @@ fn training_lowers_the_loss_in_fifty_steps() {
         checkpoint_every: Some(10),
         sample_every: Some(50),
         keep_checkpoints: Some(2),
-        ..small(run, 50)
+        ..run_settings(run, 50)
     };
-    let (outcome, trainer) = train(&ctx, settings, false, None);
-    assert_eq!(outcome, Outcome::Finished);
+    let trainer = train(&ctx, settings, WHOLE);
 
     let log = log(run);
     let losses = series(&log, "loss");
@@ -143,14 +83,14 @@ fn training_lowers_the_loss_in_fifty_steps() {
         let total = line[if key == "loss" { "loss" } else { "validation_loss" }].as_f64().unwrap();
         let some: Vec<f64> = quarters.iter().filter_map(Value::as_f64).collect();
         assert!(quarters.len() == 4 && !some.is_empty());
-        // The mean lies among the quarters' means.
+        // The mean is between the smallest and the largest mean of a quarter.
         let (low, high) = some.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| (low.min(x), high.max(x)));
         let slack = images * 1e-6;
         assert!(low - slack <= total && total <= high + slack, "{line}");
     }
 
     let kept: Vec<u32> = checkpoints(run).unwrap().into_iter().map(|(step, _)| step).collect();
-    assert_eq!(kept, [40, 50], "as many checkpoints as asked for, the last");
+    assert_eq!(kept, [40, 50], "the last two checkpoints are kept");
     let hidden = |name: &str| name.starts_with('.') || name.contains("/.");
     let all: BTreeSet<String> = files(run).into_iter().map(|(name, _)| name).collect();
     assert!(!all.iter().any(|name| hidden(name)), "half-written files are left: {all:?}");
@@ -184,8 +124,7 @@ fn training_with_equal_seeds_is_equal_bit_for_bit() {
     let ctx = context();
     let run = |seed| {
         let folder = TempDir::new().unwrap();
-        let (outcome, _) = train(&ctx, Settings { seed: Some(seed), ..small(folder.path(), 100) }, false, Some(8));
-        assert_eq!(outcome, Outcome::Stopped(8));
+        train(&ctx, Settings { seed: Some(seed), ..run_settings(folder.path(), 100) }, first(8));
         (checkpoint(folder.path(), 8), log(folder.path()))
     };
     let ((first, first_log), (second, second_log), (other, _)) = (run(3), run(3), run(4));
@@ -195,23 +134,23 @@ fn training_with_equal_seeds_is_equal_bit_for_bit() {
     assert_ne!(state(&first), state(&other), "the seed has no effect");
 }
 
-/// A run that was paused, and one that was killed after the pause and left half of a line and half
-/// of a checkpoint.
+/// A run that was stopped and resumed equals one that was not, also if a killed process left a partial
+/// log entry and a partial checkpoint.
 #[test]
 fn resume_continues_bit_for_bit() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let [whole, paused] = ["whole", "paused"].map(|name| folder.path().join(name));
-    // Past the end of an epoch: another permutation follows.
+    // The run is longer than an epoch, so that a second permutation of the images follows.
     let settings = |out: &Path| Settings {
         batch: Some(25),
         validation_count: Some(6),
+        checkpoint_every: Some(7),
         keep_checkpoints: Some(9),
-        ..small(out, 14)
+        lr_schedule: Some(LrSchedule::Cosine),
+        ..run_settings(out, 14)
     };
-    let settings =
-        |out: &Path| Settings { checkpoint_every: Some(7), lr_schedule: Some(LrSchedule::Cosine), ..settings(out) };
-    assert_eq!(train(&ctx, settings(&whole), false, None).0, Outcome::Finished);
-    assert_eq!(train(&ctx, settings(&paused), false, Some(7)).0, Outcome::Stopped(7));
+    train(&ctx, settings(&whole), WHOLE);
+    train(&ctx, settings(&paused), first(7));
     same_files(&checkpoint(&paused, 7), &checkpoint(&whole, 7));
 
     let lines = fs::read_to_string(whole.join("log.jsonl")).unwrap();
@@ -223,14 +162,14 @@ fn resume_continues_bit_for_bit() {
     fs::create_dir_all(&partial).unwrap();
     fs::write(partial.join("training_state.safetensors"), [0; 100]).unwrap();
 
-    assert_eq!(train(&ctx, settings(&paused), true, None).0, Outcome::Finished);
+    train(&ctx, settings(&paused), REST);
     same_files(&checkpoint(&paused, 14), &checkpoint(&whole, 14));
     assert_eq!(log(&paused), log(&whole), "each step once, and the same");
     assert_eq!(series(&log(&paused), "loss").len(), 14);
     assert!(!partial.exists(), "the half-written checkpoint is still there");
 }
 
-/// As by Ctrl-C.
+/// An interrupt is what Ctrl-C causes.
 #[test]
 fn interrupt_saves_the_run_and_resume_continues_it() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
@@ -243,16 +182,17 @@ fn interrupt_saves_the_run_and_resume_continues_it() {
             }
             interrupted.store(true, Ordering::Relaxed);
         });
-        train_with(&ctx, small(run, 1_000_000), false, None, &interrupted)
+        let part = Part { interrupt: Some(&interrupted), ..WHOLE };
+        try_train(&ctx, run_settings(run, 1_000_000), part)
     });
     let Ok(Outcome::Stopped(step)) = outcome else { panic!("{outcome:?}") };
     assert!((3..1000).contains(&step), "stopped after step {step}");
     assert_eq!(series(&log(run), "loss").last().map(|last| last.0), Some(u64::from(step)));
     let before = checkpoint(run, step);
-    // Asked to stop where it is: nothing is written anew.
-    assert_eq!(train(&ctx, small(run, 1_000_000), true, Some(step)).0, Outcome::Stopped(step));
+    // A run that stops at its last checkpoint leaves it unchanged.
+    train(&ctx, run_settings(run, 1_000_000), Part { stop_after: Some(step), ..REST });
     same_files(&before, &checkpoint(run, step));
-    assert_eq!(train(&ctx, small(run, step + 2), true, None).0, Outcome::Finished);
+    train(&ctx, run_settings(run, step + 2), REST);
     assert_eq!(checkpoints(run).unwrap().last().unwrap().0, step + 2);
 }
 
@@ -260,38 +200,38 @@ fn interrupt_saves_the_run_and_resume_continues_it() {
 fn training_stops_if_the_gradient_is_not_finite() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let run = folder.path();
-    let wild = |out: &Path| Settings { lr: Some(1e30), warmup: Some(0), ..small(out, 40) };
-    let refused = |settings, resume| match train_with(&ctx, settings, resume, None, &AtomicBool::new(false)) {
+    let wild = |out: &Path| Settings { lr: Some(1e30), warmup: Some(0), ..run_settings(out, 40) };
+    let refused = |settings, part| match try_train(&ctx, settings, part) {
         (Err(Error::NonFinite(message)), trainer) => (message, trainer),
         (other, _) => panic!("{other:?}"),
     };
-    // The first step makes the parameters huge, the second sees it.
-    let (message, _) = refused(wild(&run.join("fresh")), false);
+    // After the first step the parameters are huge. The second step detects it.
+    let (message, _) = refused(wild(&run.join("fresh")), WHOLE);
     for part in ["step 2:", "gradient of `", "no checkpoint yet", "--lr"] {
         assert!(message.contains(part), "{message:?} does not say {part:?}");
     }
     assert_eq!(checkpoints(&run.join("fresh")).unwrap(), []);
 
     let run = run.join("later");
-    train(&ctx, small(&run, 40), false, Some(3));
+    train(&ctx, run_settings(&run, 40), first(3));
     let before = checkpoint(&run, 3);
-    let (message, _) = refused(wild(&run), true);
+    let (message, _) = refused(wild(&run), REST);
     for part in ["step 5:", "gradient of `", "checkpoint of step 3 is intact", "--resume"] {
         assert!(message.contains(part), "{message:?} does not say {part:?}");
     }
     same_files(&before, &checkpoint(&run, 3));
     assert_eq!(series(&log(&run), "loss").len(), 4);
 
-    // A parameter that is not a number: no step touches parameters or moments.
+    // With a parameter that is NaN, no step changes the parameters or the moments.
     let path = run.join("checkpoint-3/training_state.safetensors");
     let mut bytes = fs::read(&path).unwrap();
-    let trainer = Trainer::new(&ctx, small(&run, 40)).unwrap();
+    let trainer = Trainer::new(&ctx, run_settings(&run, 40)).unwrap();
     let poisoned = trainer.objective().model().parameters().find("conv_out.bias").unwrap().range();
     let state = SafeTensors::deserialize(&bytes).unwrap();
     let start = state.tensor(PARAMETERS).unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize;
     bytes[start + 4 * poisoned.start..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(&path, &bytes).unwrap();
-    let (message, trainer) = refused(small(&run, 40), true);
+    let (message, trainer) = refused(run_settings(&run, 40), REST);
     assert!(message.contains("step 4:") && message.contains("gradient of `"), "{message}");
     let state = SafeTensors::deserialize(&bytes).unwrap();
     for name in [PARAMETERS, "adam.first", "adam.second"] {
@@ -305,9 +245,9 @@ fn training_stops_if_the_gradient_is_not_finite() {
 fn resume_refuses_a_checkpoint_of_another_model() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let run = folder.path();
-    train(&ctx, small(run, 40), false, Some(1));
-    let other = Settings { layers_per_block: Some(2), ..small(run, 40) };
-    let (outcome, _) = train_with(&ctx, other, true, None, &AtomicBool::new(false));
+    train(&ctx, run_settings(run, 40), first(1));
+    let other = Settings { layers_per_block: Some(2), ..run_settings(run, 40) };
+    let (outcome, _) = try_train(&ctx, other, REST);
     let message = outcome.unwrap_err().to_string();
     for part in ["checkpoint-1/training_state.safetensors", "`parameters`", "this model needs"] {
         assert!(message.contains(part), "{message:?} does not say {part:?}");
@@ -315,7 +255,7 @@ fn resume_refuses_a_checkpoint_of_another_model() {
     let path = run.join("checkpoint-1/training_state.safetensors");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    let (outcome, _) = train_with(&ctx, small(run, 40), true, None, &AtomicBool::new(false));
+    let (outcome, _) = try_train(&ctx, run_settings(run, 40), REST);
     let message = outcome.unwrap_err().to_string();
     assert!(message.contains("training_state.safetensors: damaged"), "{message}");
 }

@@ -12,7 +12,7 @@ fn written(config: &SchedulerConfig) -> Value {
 }
 
 #[test]
-fn what_diffusers_writes_is_read() {
+fn scheduler_config_reads_files_of_diffusers() {
     let path = goldens().join("unet_class/scheduler/scheduler_config.json");
     let (config, unknown) = SchedulerConfig::read(&path).unwrap();
     assert!(unknown.is_empty(), "{unknown:?}");
@@ -29,14 +29,14 @@ fn what_diffusers_writes_is_read() {
 }
 
 #[test]
-fn defaults_are_those_of_diffusers() {
+fn scheduler_config_defaults_match_diffusers() {
     let (config, _) = read(json!({})).unwrap();
     assert_eq!(config.noise_schedule().unwrap().betas(), SchedulerConfig::default().noise_schedule().unwrap().betas());
     assert_eq!(SchedulerConfig { schedule: BetaSchedule::default(), ..config }, SchedulerConfig::default());
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn scheduler_config_is_read_as_written() {
     let range = BetaRange { beta_start: 2e-4, beta_end: 0.03, rescale: true };
     let given = BetaSchedule::Given { betas: (1..=200).map(|t| f64::from(t) * 1e-3).collect() };
     let folder = tempfile::TempDir::new().unwrap();
@@ -83,7 +83,7 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn a_learned_variance_is_read_and_written() {
+fn scheduler_config_keeps_a_learned_variance() {
     let (config, unknown) = read(json!({"variance_type": "learned_range"})).unwrap();
     assert!(unknown.is_empty());
     assert_eq!(config.options.variance_type, Some(Variance::LearnedRange));
@@ -94,7 +94,7 @@ fn a_learned_variance_is_read_and_written() {
 }
 
 #[test]
-fn rescaled_betas_are_multiplied_out() {
+fn scheduler_config_writes_rescaled_betas() {
     let config = SchedulerConfig { timesteps: 200, ..SchedulerConfig::default() };
     let json = written(&config);
     assert_eq!((&json["beta_schedule"], &json["trained_betas"]), (&json!("linear"), &Value::Null));
@@ -107,7 +107,7 @@ fn rescaled_betas_are_multiplied_out() {
 }
 
 #[test]
-fn what_is_not_supported_is_refused_by_key_and_value() {
+fn scheduler_config_refuses_unsupported_values() {
     for (key, value) in [
         ("_class_name", json!("PNDMScheduler")),
         ("beta_schedule", json!("laplace")),
@@ -131,7 +131,7 @@ fn what_is_not_supported_is_refused_by_key_and_value() {
 }
 
 #[test]
-fn foreign_keys_are_handed_back() {
+fn scheduler_config_returns_unknown_keys() {
     let (_, unknown) =
         read(json!({"_class_name": "DDIMScheduler", "variance_type": "fixed_small", "skip_prk_steps": true,
         "thresholding": false, "sample_max_value": 1.0, "dynamic_thresholding_ratio": 0.995}))
@@ -140,7 +140,7 @@ fn foreign_keys_are_handed_back() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn scheduler_config_names_a_missing_file() {
     let problem = SchedulerConfig::read(&goldens().join("nowhere.json")).unwrap_err().to_string();
     assert!(problem.contains("nowhere.json"));
 }
