@@ -5,7 +5,7 @@ use degrain::diffusion::process::Marginal;
 use degrain::diffusion::sampler::{Action, OdeSpec, Stage, StepSpec};
 use degrain::diffusion::{
     BetaSchedule, Discrete, NoiseSchedule, Prediction, Process, ProcessConfig, SamplerName, SamplerOptions,
-    SamplingPlan, Spacing,
+    SamplingPlan, Spacing, StagePlan,
 };
 
 pub fn discrete(schedule: &str, prediction: Prediction) -> Discrete {
@@ -73,7 +73,7 @@ impl Gaussian {
 }
 
 /// Mean and variance of x after stages with these rows and these answers a x + b of the network, from those of x before.
-pub fn follow(stages: &[Stage], rows: &[[f64; 12]], answers: &[(f64, f64)], start: (f64, f64)) -> (f64, f64) {
+fn follow(stages: &[Stage], rows: &[[f64; 12]], answers: &[(f64, f64)], start: (f64, f64)) -> (f64, f64) {
     // Of x and of what is kept, h, which is not used before it is written.
     let (mut mean, mut covariance) = ([start.0, 0.0], [[start.1, 0.0], [0.0, 0.0]]);
     for ((stage, c), &(a, b)) in stages.iter().zip(rows).zip(answers) {
@@ -121,4 +121,11 @@ pub fn sampled(process: &dyn Process, plan: &SamplingPlan, data: Gaussian, start
     let rows: Vec<[f64; 12]> = stages.iter().map(|stage| row(process, stage)).collect();
     let answers: Vec<_> = stages.iter().map(|stage| data.answer(process, stage.time)).collect();
     follow(stages, &rows, &answers, start)
+}
+
+/// As [`sampled`], by the table of f32 that the device gets.
+pub fn sampled_by_table(process: &dyn Process, plan: &StagePlan, data: Gaussian, start: (f64, f64)) -> (f64, f64) {
+    let rows: Vec<[f64; 12]> = plan.table.iter().map(|row| row.map(f64::from)).collect();
+    let answers: Vec<_> = plan.stages.iter().map(|stage| data.answer(process, stage.time)).collect();
+    follow(&plan.stages, &rows, &answers, start)
 }

@@ -1,7 +1,6 @@
 //! Schedules, samplers and configs against what diffusers computes, and against data for which everything is known in closed form.
 
 mod configs;
-mod gaussian;
 mod linear;
 mod mixture;
 mod ode;

@@ -1,10 +1,14 @@
 //! Every sampler gives Gaussian data back along every process that it is for, and better so with more steps.
 
-use super::linear::{Gaussian, discrete, plan, processes, row, sampled};
+use super::linear::{Gaussian, discrete, plan, processes, row, sampled, sampled_by_table};
 use super::refusal;
+use degrain::checkpoint::SchedulerConfig;
+use degrain::diffusion::process::Family;
 use degrain::diffusion::processes::{Edm, Ve, Vp};
 use degrain::diffusion::sampler::{Action, Sampler, StepSpec};
-use degrain::diffusion::{Prediction, Process, SamplerName, SamplerOptions, SamplingPlan, Spacing};
+use degrain::diffusion::{
+    BetaSchedule, NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, SamplingPlan, Spacing, Variance,
+};
 
 const DATA: Gaussian = Gaussian { mean: 0.3, variance: 0.25 };
 
@@ -192,5 +196,110 @@ fn sampler_options_out_of_range_are_refused() {
         for &other in SamplerName::ALL.iter().filter(|&&other| other != name) {
             assert!(refusal(other.build(&of(key, 0.5))).contains(&format!("no `{key}`")), "{} {key}", other.name());
         }
+    }
+}
+
+const PREDICTIONS: [Prediction; 3] = [Prediction::Epsilon, Prediction::Sample, Prediction::VPrediction];
+
+/// The samplers of the discrete process with a fixed number of steps.
+fn discrete_samplers() -> impl Iterator<Item = SamplerName> {
+    let of = |name: &SamplerName| *name != SamplerName::Ode && built(*name).families().contains(&Family::Discrete);
+    SamplerName::ALL.iter().copied().filter(of)
+}
+
+fn config(sampler: SamplerName, prediction: Prediction, variance: Variance) -> SchedulerConfig {
+    let mut options = SamplerOptions::default();
+    if sampler == SamplerName::Ddpm {
+        options.variance_type = Some(variance);
+    }
+    SchedulerConfig { sampler, prediction, options, clip: None, ..SchedulerConfig::default() }
+}
+
+/// Mean and variance of samples from N(0, 1).
+fn sampled_by(config: &SchedulerConfig, steps: u32, data: Gaussian) -> (f64, f64) {
+    let (plan, _) = config.plan(steps).unwrap();
+    sampled_by_table(&config.process().unwrap(), plan.fixed().unwrap(), data, (0.0, 1.0))
+}
+
+#[track_caller]
+fn near(found: (f64, f64), expected: Gaussian, tolerance: f64) {
+    let error = (found.0 - expected.mean).abs().max((found.1 - expected.variance).abs());
+    assert!(error <= tolerance, "{found:?} differs by {error:e} from {} and {}", expected.mean, expected.variance);
+}
+
+#[test]
+fn samplers_find_a_single_point_in_any_number_of_steps() {
+    let point = Gaussian { mean: 0.7, variance: 0.0 };
+    for prediction in PREDICTIONS {
+        for sampler in discrete_samplers() {
+            for steps in [2, 10, 50, 1000] {
+                near(sampled_by(&config(sampler, prediction, Variance::FixedSmall), steps, point), point, 2e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn ddpm_with_fixed_large_keeps_standard_normal_data() {
+    for prediction in PREDICTIONS {
+        for steps in [10, 50, 1000] {
+            let config = config(SamplerName::Ddpm, prediction, Variance::FixedLarge);
+            let data = Gaussian { mean: 0.0, variance: 1.0 };
+            // The last step adds no noise, so that the noise of timestep 0 is missing.
+            near(sampled_by(&config, steps, data), Gaussian { variance: 1.0 - 1e-4, ..data }, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn ddpm_and_ddim_recover_gaussians_with_all_steps() {
+    for prediction in PREDICTIONS {
+        for (mean, std) in [(0.3, 0.5), (-0.7, 0.2), (0.0, 1.0)] {
+            let data = Gaussian { mean, variance: std * std };
+            let recovers = |sampler, variance| {
+                near(sampled_by(&config(sampler, prediction, variance), 1000, data), data, 0.02);
+            };
+            recovers(SamplerName::Ddpm, Variance::FixedSmall);
+            recovers(SamplerName::Ddpm, Variance::FixedLarge);
+            recovers(SamplerName::Ddim, Variance::FixedSmall);
+        }
+    }
+}
+
+#[test]
+fn ddim_errors_fall_with_the_number_of_steps_for_every_eta() {
+    let data = Gaussian { mean: 0.0, variance: 0.25 };
+    for eta in [0.0, 0.5, 1.0] {
+        // With this spacing the first step is the last timestep, so that steps are the only cause of
+        // error.
+        let mut config = config(SamplerName::Ddim, Prediction::Epsilon, Variance::FixedSmall);
+        config.options.eta = Some(eta);
+        config.spacing = Spacing::Trailing;
+        let errors = [20, 100, 500].map(|steps| (sampled_by(&config, steps, data).1 - data.variance).abs());
+        assert!(errors[0] > 2.0 * errors[1] && errors[1] > 2.0 * errors[2] && errors[2] < 0.02, "{errors:?}");
+    }
+}
+
+#[test]
+fn ddim_multiplies_standard_normal_data_by_cosines() {
+    // x_0 = sqrt(bar) x, eps = sqrt(1 - bar) x: a step multiplies by the cosine of the difference of
+    // the angles.
+    let data = Gaussian { mean: 0.0, variance: 1.0 };
+    for schedule in [BetaSchedule::default(), BetaSchedule::Cosine] {
+        let noise = NoiseSchedule::new(&schedule, 1000, false).unwrap();
+        let angle = |t: i64| if t < 0 { 0.0 } else { noise.alphas_cumprod()[t as usize].sqrt().acos() };
+        let config =
+            SchedulerConfig { schedule, ..config(SamplerName::Ddim, Prediction::VPrediction, Variance::FixedSmall) };
+        let variance: f64 = (0..50).map(|k| (angle(20 * k) - angle(20 * k - 20)).cos().powi(2)).product();
+        near(sampled_by(&config, 50, data), Gaussian { variance, ..data }, 1e-5);
+    }
+}
+
+#[test]
+fn samplers_give_equal_results_for_all_predictions() {
+    for sampler in discrete_samplers() {
+        let of = |prediction| sampled_by(&config(sampler, prediction, Variance::FixedSmall), 50, DATA);
+        let (mean, variance) = of(Prediction::Sample);
+        PREDICTIONS.iter().for_each(|&prediction| near(of(prediction), Gaussian { mean, variance }, 1e-5));
     }
 }
