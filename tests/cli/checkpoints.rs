@@ -1,5 +1,5 @@
-//! Checkpoints as the programs read and write them: the same sampler in all programs, and the files of
-//! a checkpoint.
+//! Checkpoints as the programs read and write them: the same sampler in all programs, and the files
+//! of a checkpoint.
 
 use crate::common::run::copy;
 use crate::harness::{EDIT, SAMPLE, TRAIN, command, fails, succeeds, text, trained};
@@ -9,8 +9,8 @@ use degrain::output::Picture;
 use std::fs;
 use tempfile::TempDir;
 
-/// With two columns, every image of `edit interpolate` is an end of a row: the sample of one initial
-/// noise.
+/// With two columns, every image of `edit interpolate` is an end of a row: the sample of one
+/// initial noise.
 #[test]
 fn edit_and_sample_give_equal_images_from_equal_noise() {
     let folder = TempDir::new().unwrap();

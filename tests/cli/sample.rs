@@ -1,6 +1,6 @@
 //! `sample`: damaged checkpoints, options that do not fit the model, and classifiers for guidance.
-//! The tests of the library cover every refusal of a file or a sampler; these tests cover one of each
-//! kind.
+//! The tests of the library cover every refusal of a file or a sampler; these tests cover one of
+//! each kind.
 
 use crate::common::golden;
 use crate::common::run::{copy, idx};

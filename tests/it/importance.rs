@@ -1,4 +1,4 @@
-//! Importance sampling of time steps over many steps, from a state of zeros to the distribution of
+//! Importance sampling of timesteps over many steps, from a state of zeros to the distribution of
 //! the losses, and draws from it.
 
 use degrain::gpu::Context;
@@ -57,7 +57,7 @@ impl State {
         program.run(&self.ctx, &Step::default()).expect("runs");
     }
 
-    /// Draws time steps from the distribution, or uniformly.
+    /// Draws timesteps from the distribution, or uniformly.
     fn draw(&mut self, batch: u32, weighted: bool) -> Vec<u32> {
         let mut tape = Tape::new(self.ctx.target());
         let t = if weighted {
@@ -81,7 +81,7 @@ fn importance_sampling_goes_from_uniform_to_the_distribution_of_the_losses() {
         let all: Vec<u32> = (0..timesteps).collect();
         let losses = |factor: f32| all.iter().map(|&t| factor * (t + 1) as f32).collect::<Vec<_>>();
         // Losses that are not finite, or whose squares are not, are left out: after these and nine
-        // losses each, no time step has ten.
+        // losses each, no timestep has ten.
         state.update(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2e18, -f32::NAN], &all);
         (0..9).for_each(|_| state.update(&losses(100.0), &all));
         assert_eq!(state.read("weights"), [1.0; 5]);
@@ -116,7 +116,7 @@ fn importance_sampling_cdf_never_decreases() {
         for timesteps in [1, 999, 4096] {
             let mut state = State::new(&ctx, timesteps);
             let all: Vec<u32> = (0..timesteps).collect();
-            // A few time steps have a thousand times the loss of others, whose probability is
+            // A few timesteps have a thousand times the loss of others, whose probability is
             // smaller than the rounding error.
             let losses: Vec<f32> = all.iter().map(|t| if t % 97 == 3 { 1.0 } else { 1e-3 / (t + 1) as f32 }).collect();
             (0..HISTORY_LENGTH).for_each(|_| state.update(&losses, &all));

@@ -1,5 +1,5 @@
-//! Ties of max pooling, which central differences cannot check: the first of equal elements gets the
-//! whole gradient.
+//! Ties of max pooling, which central differences cannot check: the first of equal elements gets
+//! the whole gradient.
 
 use crate::common::Setup;
 use degrain::gpu::Context;

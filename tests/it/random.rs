@@ -1,5 +1,5 @@
-//! The random generator on the device: its authors' known answers, the moments of its normal numbers,
-//! independence of the batch, and the masks of dropout.
+//! The random generator on the device: its authors' known answers, the moments of its normal
+//! numbers, independence of the batch, and the masks of dropout.
 
 use crate::common::Setup;
 use degrain::gpu::Context;

@@ -1,5 +1,5 @@
-//! Whole trajectories of sampling, with a model that diffusers wrote: against what diffusers computes in float64, and against themselves in
-//! another batch.
+//! Whole sampling trajectories with a model that diffusers wrote: against diffusers in float64, and
+//! against the same images in another batch.
 
 use crate::common::context;
 use crate::common::golden::{Golden, compare, excess, nudge, path};
@@ -10,7 +10,7 @@ use degrain::diffusion::{
 use degrain::gpu::Context;
 use serde_json::Value;
 
-/// What the golden model knows of labels: 11 classes, of which the last stands for none.
+/// The labels of the golden model: 11 classes, the last of which is the null class.
 const LABELS: Labels = Labels { classes: 10, dropout: 0.1 };
 
 /// The golden model, which has a null class.
@@ -32,12 +32,12 @@ struct Samples {
     states: Vec<Vec<f32>>,
 }
 
-/// Draws the golden's three images from its noise with these weights.
+/// Samples the golden's three images from its noise with these weights.
 fn trajectory(ctx: &Context, weights: &[f32], scheduler: &SchedulerConfig, spec: u32, guidance: f32) -> Samples {
     let golden = Golden::open("trajectories.safetensors");
     let checkpoint = Checkpoint::open(&path("unet_class")).unwrap();
     let (mut plan, _) = scheduler.plan(spec).unwrap();
-    // DDPM's noise is given too, so it is added here and not by the device.
+    // The golden has the noise of DDPM's steps, so it is added here and not by the device.
     let SamplingPlan::Stages(stages) = &mut plan else { panic!("a plan without stages") };
     let sigmas: Vec<f32> = stages.table.iter_mut().map(|row| std::mem::take(&mut row[7])).collect();
     let given = if scheduler.sampler == SamplerName::Ddpm { golden.floats("ddpm5_noise") } else { vec![] };
@@ -83,7 +83,7 @@ fn check(name: &str, sampler: SamplerName, spec: u32, guidance: f32) {
     }
     println!("{name}: at worst {worst:.2} of what is allowed");
 
-    // The comparison notices a scale of guidance, or a way to clip, that is slightly another.
+    // The comparison detects small changes of the guidance scale and of clipping.
     let last = &expected[(spec as usize - 1) * got[0].len()..];
     let (got, moved) = (got.last().unwrap(), moved.last().unwrap());
     let other = match sampler {

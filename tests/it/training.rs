@@ -134,8 +134,8 @@ fn training_with_equal_seeds_is_equal_bit_for_bit() {
     assert_ne!(state(&first), state(&other), "the seed has no effect");
 }
 
-/// A run that was stopped and resumed equals one that was not, also if a killed process left a partial
-/// log entry and a partial checkpoint.
+/// A run that was stopped and resumed equals one that was not, also if a killed process left a
+/// partial log entry and a partial checkpoint.
 #[test]
 fn resume_continues_bit_for_bit() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());

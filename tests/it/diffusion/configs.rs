@@ -22,7 +22,7 @@ fn scheduler_config_reads_files_of_diffusers() {
         config,
         SchedulerConfig { schedule: BetaSchedule::Linear(range), options, ..SchedulerConfig::default() }
     );
-    // And written again it is the same, but for keys that stand at their defaults.
+    // Written again it is the same, except for keys with default values.
     let (ours, theirs) =
         (written(&config), serde_json::from_str::<Value>(&std::fs::read_to_string(path).unwrap()).unwrap());
     ours.as_object().unwrap().iter().for_each(|(key, value)| assert_eq!(*value, theirs[key], "{key}"));
@@ -70,7 +70,8 @@ fn scheduler_config_is_read_as_written() {
             let (again, unknown) = SchedulerConfig::read(&path).unwrap();
             assert!(unknown.is_empty());
             if ![SamplerName::Ddpm, SamplerName::Ddim].contains(sampler) {
-                // Without a class of its own, a sampler is one that diffusers loads; it is chosen when samples are drawn.
+                // For a sampler that diffusers does not have, the file names one that it has.
+                // `degrain.json` names the sampler.
                 assert_eq!((sampler.class(), again.sampler), ("DDPMScheduler", SamplerName::Ddpm));
                 assert_eq!(SchedulerConfig { schedule: schedule.clone(), sampler: *sampler, ..again }, config);
                 continue;

@@ -1,4 +1,5 @@
-//! Data N(mean, variance), for which the best answer of a network is linear in x and known: a sampler's stages can be followed exactly.
+//! Data N(mean, variance), for which the optimal output of a network is known and linear in x, so
+//! that the mean and variance of the samples can be computed.
 
 use degrain::diffusion::ode::{Settings, solve};
 use degrain::diffusion::process::Marginal;
@@ -26,7 +27,7 @@ pub fn plan(name: SamplerName, options: SamplerOptions, process: &dyn Process, s
     SamplingPlan::new((name.name(), &*name.build(&options).unwrap()), process, &spec, f32::INFINITY).unwrap().0
 }
 
-/// The row of a stage, in f64, as the operators `sampler_step` and `langevin` want it.
+/// The row of a stage, in f64, as the operators `sampler_step` and `langevin` take it.
 pub fn row(process: &dyn Process, stage: &Stage) -> [f64; 12] {
     let [c0, c1, c2, c3] = process.to_x0_eps(stage.time);
     match stage.action {
@@ -57,7 +58,7 @@ impl Gaussian {
         (covariance / total, self.mean * (1.0 - at.alpha * covariance / total))
     }
 
-    /// (a, b) of the best answer a x + b of a network.
+    /// (a, b) of the optimal output a x + b of a network.
     pub fn answer(&self, process: &dyn Process, t: f64) -> (f64, f64) {
         let (at, [p, q]) = (process.marginal(t), process.parameterization(t).target);
         let (image, total) = (self.image(&at), self.at(&at).1);
@@ -72,15 +73,16 @@ impl Gaussian {
     }
 }
 
-/// Mean and variance of x after stages with these rows and these answers a x + b of the network, from those of x before.
+/// Mean and variance of x after stages with these rows and these outputs a x + b of the network,
+/// from the mean and variance of x before.
 fn follow(stages: &[Stage], rows: &[[f64; 12]], answers: &[(f64, f64)], start: (f64, f64)) -> (f64, f64) {
-    // Of x and of what is kept, h, which is not used before it is written.
+    // Of x and of the history h, which is not used before it is written.
     let (mut mean, mut covariance) = ([start.0, 0.0], [[start.1, 0.0], [0.0, 0.0]]);
     for ((stage, c), &(a, b)) in stages.iter().zip(rows).zip(answers) {
         // x_0 and e are each slope x + shift.
         let (image, noise) = ((c[0] + c[1] * a, c[1] * b), (c[2] + c[3] * a, c[3] * b));
         let (matrix, shift, fresh) = if let Action::Correct { .. } = stage.action {
-            // The norms are those of many dimensions: their expectations.
+            // In many dimensions the norms equal their expectations.
             let (slope, shift) = (c[4] * noise.0, c[4] * noise.1);
             let size = c[5] / (slope * slope * covariance[0][0] + (slope * mean[0] + shift).powi(2));
             ([[1.0 + size * slope, 0.0], [0.0, 1.0]], [size * shift, 0.0], 2.0 * size)
@@ -99,7 +101,7 @@ fn follow(stages: &[Stage], rows: &[[f64; 12]], answers: &[(f64, f64)], start: (
     (mean[0], covariance[0][0])
 }
 
-/// Mean and variance of what a plan makes of x with this mean and variance.
+/// Mean and variance of the samples of a plan that starts from this mean and variance.
 pub fn sampled(process: &dyn Process, plan: &SamplingPlan, data: Gaussian, start: (f64, f64)) -> (f64, f64) {
     if let SamplingPlan::Ode(plan) = plan {
         let OdeSpec { t_range, rtol: relative, atol: absolute } = plan.ode;
@@ -123,7 +125,7 @@ pub fn sampled(process: &dyn Process, plan: &SamplingPlan, data: Gaussian, start
     follow(stages, &rows, &answers, start)
 }
 
-/// As [`sampled`], by the table of f32 that the device gets.
+/// As [`sampled`], with the f32 table that the device gets.
 pub fn sampled_by_table(process: &dyn Process, plan: &StagePlan, data: Gaussian, start: (f64, f64)) -> (f64, f64) {
     let rows: Vec<[f64; 12]> = plan.table.iter().map(|row| row.map(f64::from)).collect();
     let answers: Vec<_> = plan.stages.iter().map(|stage| data.answer(process, stage.time)).collect();

@@ -1,4 +1,5 @@
-//! Data from a mixture of two normal distributions, for which the best answer is known and not linear: orders of convergence.
+//! Data from a mixture of two normal distributions, for which the optimal output of a network is
+//! known and not linear: orders of convergence.
 
 use super::linear::{plan, row};
 use degrain::diffusion::process::Marginal;
@@ -20,7 +21,7 @@ pub fn expected(at: &Marginal, x: f64) -> [f64; 2] {
     [0, 1].map(|i| share * first.1[i] + (1.0 - share) * second.1[i])
 }
 
-/// Where a particle is led that starts at some deviations of the prior.
+/// The sample from an initial x of this many standard deviations of the prior.
 fn led(name: SamplerName, process: &dyn Process, steps: u32, deviations: f64) -> f64 {
     let (mut x, mut h) = (process.prior_std() * deviations, 0.0);
     for stage in plan(name, SamplerOptions::default(), process, steps).stages() {
@@ -48,7 +49,8 @@ fn samplers_have_their_order_of_convergence() {
     for (name, order, along) in cases {
         for &process in along {
             for deviations in [-1.2, 0.4, 1.1] {
-                // Numbers of equal parts of the Karras grid that double: its last step does not shrink with the others.
+                // The numbers of steps double the parts of the Karras grid, except for its last
+                // step.
                 let extra = u32::from(process.describe() != flow.describe());
                 let at = [128, 256, 512].map(|steps| led(name, process, steps + extra, deviations));
                 let found = ((at[0] - at[1]) / (at[1] - at[2])).log2();

@@ -1,4 +1,4 @@
-//! Schedules, samplers and configs against what diffusers computes, and against data for which everything is known in closed form.
+//! Schedules, samplers and configs against diffusers, and against closed forms for simple data.
 
 mod configs;
 mod linear;
@@ -23,7 +23,7 @@ fn goldens() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens")
 }
 
-/// The message of the error that this must be.
+/// The message of a result that must be a configuration error.
 #[track_caller]
 fn refusal<T: std::fmt::Debug>(result: degrain::Result<T>) -> String {
     match result {

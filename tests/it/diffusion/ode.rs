@@ -1,4 +1,5 @@
-//! The adaptive solver against solutions in closed form, and on the probability flow of a mixture against itself with a finer tolerance.
+//! The adaptive solver against solutions in closed form, and on the probability flow of a mixture
+//! against itself with a smaller tolerance.
 
 use super::linear::processes;
 use super::mixture::expected;
@@ -59,14 +60,15 @@ fn ode_solver_has_order_five() {
         f64::from(solved(turn, [0.0, 20.0], &[0.0, 1.0], settings(tolerance, 1)).unwrap().evaluations)
     });
     assert!((7.0..13.0).contains(&(many / few)), "{few} {many}");
-    // A polynomial of degree 4 is met exactly, and the tolerance hardly asks for steps.
+    // The solution is a polynomial of degree 4, which the method integrates exactly in few steps.
     let quartic = solved(|t, _| vec![5.0 * t.powi(4)], [0.0, 1.0], &[0.0], settings(1e-3, 1)).unwrap();
     assert!((quartic.x[0] - 1.0).abs() < 1e-14, "{}", quartic.x[0]);
 }
 
 #[test]
 fn ode_solver_keeps_each_row_within_the_tolerance() {
-    // One image among a hundred turns; the mean over all hides its error, so that alone it is solved with more care.
+    // One of a hundred images oscillates. The mean over all images hides its error, so that the
+    // image alone is solved with more steps.
     let turn = |_: f64, x: &[f64]| {
         let mut slope = vec![0.0; x.len()];
         (slope[0], slope[1]) = (10.0 * x[1], -10.0 * x[0]);
@@ -101,7 +103,7 @@ fn ode_solver_follows_the_flow_of_a_mixture() {
         let worst =
             usual.x.iter().zip(&fine.x).map(|(x, fine)| (x - fine).abs() / (1.0 + fine.abs())).fold(0.0, f64::max);
         assert!(worst < 1e-5, "{}: {worst:e}", process.describe());
-        // A fifth-order method pays 10^(1/5) for a tenth of the tolerance.
+        // A fifth-order method needs 10^(1/5) times the steps for a tenth of the tolerance.
         assert!(usual.evaluations < 320 && fine.evaluations < 800, "{} {}", usual.evaluations, fine.evaluations);
     }
 }
@@ -132,13 +134,13 @@ fn ode_solver_reports_that_it_has_no_steps_left() {
     for part in ["between 0 and 100", "98 evaluations", "too many", "rtol = 1e-10", "atol = 1e-10", "fixed steps"] {
         assert!(problem.contains(part), "{part}: {problem}");
     }
-    // A right-hand side that is no number, from the beginning or from the middle on.
+    // A right-hand side that is NaN, from the beginning or from the middle on.
     for from in [0.0, 0.5] {
         let broken = |t: f64, _: &[f64]| vec![if t >= from { f64::NAN } else { 1.0 }];
         let problem = refusal(solved(broken, [0.0, 1.0], &[0.0], settings(1e-5, 1)));
         assert!(problem.contains("its steps vanish") && problem.contains(&format!("at time {from:.4}")), "{problem}");
     }
-    // The solution 1/(1 - t) leaves the numbers at 1.
+    // The solution 1/(1 - t) is infinite at 1.
     let problem = refusal(solved(|_, x| vec![x[0] * x[0]], [0.0, 2.0], &[1.0], settings(1e-5, 1)));
     assert!(problem.contains("at time 1.0000") && problem.contains("its steps vanish"), "{problem}");
 }

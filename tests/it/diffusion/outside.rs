@@ -1,4 +1,5 @@
-//! A process and a sampler that are implemented outside the crate: public traits and constructors suffice.
+//! A process and a sampler that are implemented outside the crate, with public traits and
+//! constructors only.
 
 use crate::common::context;
 use crate::common::linear_network::LinearNetwork;
@@ -10,7 +11,8 @@ use degrain::diffusion::{
 };
 use std::f64::consts::FRAC_PI_2;
 
-/// The trigonometric path x_t = cos(t pi/2) x_0 + sin(t pi/2) eps (Albergo and Vanden-Eijnden 2023); the network predicts x_0.
+/// The trigonometric path x_t = cos(t pi/2) x_0 + sin(t pi/2) eps (Albergo and Vanden-Eijnden
+/// 2023). The network predicts x_0.
 #[derive(Debug)]
 struct Trigonometric;
 
@@ -45,7 +47,7 @@ impl Process for Trigonometric {
     }
 }
 
-/// DDIM along any path: x' = alpha' x_0 + sigma' eps, at last x_0.
+/// DDIM along any path: x' = alpha' x_0 + sigma' eps, and x_0 in the last step.
 #[derive(Debug)]
 struct Deterministic;
 
@@ -109,7 +111,7 @@ fn sampler_and_process_of_another_crate_generate_images() {
     assert_eq!(shares, [0.25, 0.5, 0.75, 1.0]);
     for (image, x) in images.iter().zip(&noise) {
         let expected = factor * f64::from(*x);
-        // Four stages of a few roundings each.
+        // Four stages with a few roundings each.
         assert!((f64::from(*image) - expected).abs() <= 40.0 * f64::from(f32::EPSILON) * expected.abs(), "{image} {x}");
     }
 }

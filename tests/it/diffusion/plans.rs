@@ -13,8 +13,8 @@ fn tensor(file: &SafeTensors, name: &str) -> Vec<f64> {
     bytes.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
 }
 
-/// One element through a row as the operator `sampler_step` does it, in f64: predicted image, next x, and the sum of the magnitudes of all terms,
-/// which the rounding of the row's numbers is measured by.
+/// One element through a row, as in the operator `sampler_step`, in f64: predicted x_0, next x, and
+/// the sum of the magnitudes of all terms, which limits the effect of the row's rounding errors.
 fn denoise(c: &[f32; 12], clip: f32, x: f64, m: f64, z: f64) -> (f64, f64, f64) {
     let c = c.map(f64::from);
     let image = (c[0] * x + c[1] * m).clamp(-f64::from(clip), f64::from(clip));
@@ -28,7 +28,8 @@ fn denoise(c: &[f32; 12], clip: f32, x: f64, m: f64, z: f64) -> (f64, f64, f64) 
     (image, c[4] * image + c[5] * x + c[6] * e + c[7] * z, size.max(image_size))
 }
 
-/// A row of a learned variance as one of a fixed variance, for the network's v (Nichol and Dhariwal 2021, eq. 15).
+/// A row of a learned variance as a row of a fixed variance, for the network's v (Nichol and
+/// Dhariwal 2021, eq. 15).
 fn with_variance(mut row: [f32; 12], v: f64) -> [f32; 12] {
     let (share, [.., largest, smallest]) = ((v + 1.0) / 2.0, row.map(f64::from));
     row[7] *= (0.5 * (share * largest + (1.0 - share) * smallest)).exp() as f32;
@@ -72,7 +73,7 @@ fn sampler_steps_match_diffusers() {
                 row = with_variance(row, learned_variance[i]);
             }
             let (found_image, found, size) = denoise(&row, plan.clip, x, m, z);
-            // Three roundings of the row's numbers on the way of each term, and that of the golden.
+            // Each term has three rounded factors, and the golden is rounded.
             let tolerance = 4.0 * f64::from(f32::EPSILON) / 2.0 * size;
             assert!(
                 (found_image - image[at]).abs() <= tolerance,
@@ -119,7 +120,7 @@ fn sampling_plans_add_noise_in_the_right_steps() {
         let ddpm = plan(SamplerName::Ddpm, options, Spacing::Leading, 1000);
         assert!(ddpm.table[..999].iter().all(|row| row[7] > 0.0) && ddpm.table[999][7] == 0.0);
     }
-    // In diffusers only time step 0 is without noise: a list that ends before it ends with noise.
+    // In diffusers only timestep 0 is without noise. A list that ends before it ends with noise.
     let ends_at_19 = plan(SamplerName::Ddpm, large, Spacing::Trailing, 50);
     let noise = SchedulerConfig::default().noise_schedule().unwrap();
     assert_eq!(ends_at_19.table[49][7], (1.0 - noise.alphas_cumprod()[19]).sqrt() as f32);
@@ -196,7 +197,7 @@ fn sampling_plans_of_the_cosine_schedule_are_finite() {
         }
         let plan = fixed(&SchedulerConfig { sampler, ..config.clone() }, 1000);
         assert!(plan.table.iter().flatten().all(|c| c.is_finite()));
-        // A model's error is amplified by 2e4 at the first step: what clipping is for.
+        // The first step multiplies the error of a model by 2e4, and clipping limits it.
         assert!(plan.table[0][0] > 2e4);
         if [SamplerName::Ddpm, SamplerName::Ddim, SamplerName::DpmSolver].contains(&sampler) {
             assert!(plan.table[0][4] < 0.1);

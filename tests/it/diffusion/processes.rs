@@ -1,12 +1,13 @@
-//! Processes against their equations, integrated by number, and against the formulas of their papers.
+//! Processes against their numerically integrated equations and against the formulas of their
+//! papers.
 
 use super::linear::processes;
 use super::{close, refusal};
 use degrain::diffusion::processes::{Edm, Flow, SubVp, Ve, Vp};
 use degrain::diffusion::{Discrete, LossWeighting, Process, ProcessConfig, TrainingTables};
 
-/// Mean (of x_0 = 1) and variance at `times` of dx = f x dt + g dw, from the same at `start`: m' = f m, V' = 2 f V + g², by the classical
-/// method of Runge and Kutta.
+/// Mean (of x_0 = 1) and variance at `times` of dx = f x dt + g dw, from the mean and variance at
+/// `start`: m' = f m, V' = 2 f V + g², by the classical Runge-Kutta method.
 fn moments(equation: impl Fn(f64) -> [f64; 2], start: (f64, [f64; 2]), times: &[f64]) -> Vec<[f64; 2]> {
     let slope = |t: f64, [mean, variance]: [f64; 2]| {
         let [f, g2] = equation(t);
@@ -38,7 +39,8 @@ fn sde_marginals_match_the_simulated_equations() {
     let beta = |t: f64| 0.1 + 19.9 * t;
     let integral = |t: f64| 0.1 * t + 9.95 * t * t;
     let growth = 5000f64.ln();
-    // Drift and diffusion as in Song et al. 2021, eq. 30 and appendix B, and the variance at time 0.
+    // Drift and diffusion as in Song et al. 2021, eq. 30 and appendix B, and the variance at time
+    // 0.
     type Equation<'a> = Box<dyn Fn(f64) -> [f64; 2] + 'a>;
     let cases: [(Box<dyn Process>, Equation<'_>, f64); 3] = [
         (Box::new(Vp::default()), Box::new(|t| [-0.5 * beta(t), beta(t)]), 0.0),
@@ -66,7 +68,7 @@ fn sde_marginals_match_the_simulated_equations() {
     }
 }
 
-/// Times inside the span of a process, none a discrete time step.
+/// Times inside the range of a process that are not discrete timesteps.
 fn inside(process: &dyn Process) -> Vec<f64> {
     let [noise, image] = process.t_range();
     [0.0203, 0.1103, 0.5003, 0.9003, 0.9903].iter().map(|part| noise + part * (image - noise)).collect()
@@ -147,11 +149,12 @@ fn edm_preconditioning_matches_the_paper() {
             let view = process.parameterization(sigma);
             close(view.c_in, 1.0 / sum.sqrt(), 1e-12); // c_in
             close(view.time, 1000.0 * 0.25 * f64::ln(sigma), 1e-12); // c_noise
-            // Input and target have variance 1, for data of that deviation (appendix B.6).
+            // Input and target have variance 1 for data with this standard deviation (appendix
+            // B.6).
             let at = process.marginal(sigma);
             close(view.c_in.powi(2) * (at.alpha.powi(2) * data * data + at.sigma.powi(2)), 1.0, 1e-12);
             close(view.target[0].powi(2) * data * data + view.target[1].powi(2), 1.0, 1e-12);
-            // lambda(sigma) c_out², the weight of the error in the network's answer.
+            // lambda(sigma) c_out², the weight of the error of the network's output.
             close(sum / (sigma * data).powi(2) * c1 * c1, 1.0, 1e-12);
         }
         assert!(LossWeighting::Simple.weights(&process).unwrap().iter().all(|&weight| weight == 1.0));

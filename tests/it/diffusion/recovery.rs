@@ -1,4 +1,5 @@
-//! Every sampler gives Gaussian data back along every process that it is for, and better so with more steps.
+//! Every sampler recovers Gaussian data along every process that it supports, and the error falls
+//! with the number of steps.
 
 use super::linear::{Gaussian, discrete, plan, processes, row, sampled, sampled_by_table};
 use super::refusal;
@@ -16,7 +17,7 @@ fn built(name: SamplerName) -> Box<dyn Sampler> {
     name.build(&SamplerOptions::default()).unwrap()
 }
 
-/// Every sampler with every process of a kind that it is for.
+/// Every sampler with every process that it supports.
 fn pairs() -> Vec<(SamplerName, Box<dyn Process>)> {
     let of = |&name: &SamplerName| {
         let families = built(name).families();
@@ -39,7 +40,8 @@ fn errors(
     })
 }
 
-/// Variance that a sampler leads to in the limit of many steps: that of the data, but for the width that Langevin steps leave.
+/// The variance of a sampler's samples in the limit of many steps: the data's, which Langevin steps
+/// increase.
 fn limit(name: SamplerName, snr: f64) -> f64 {
     if name == SamplerName::PredictorCorrector { DATA.variance * (1.0 + snr * snr) } else { DATA.variance }
 }
@@ -57,7 +59,8 @@ fn samplers_recover_a_gaussian_from_the_prior() {
     for (name, process) in pairs() {
         let start = (0.0, process.prior_std().powi(2));
         let errors = errors(name, SamplerOptions::default(), &*process, start, limit(name, 0.16));
-        // What is left of the image at the start of the span is not in the prior: 0.003 in the mean, for the variance exploding equation.
+        // The prior lacks the part of the image that remains at the noisiest time: 0.003 of the
+        // mean for the variance exploding equation.
         assert!(errors[2] < 5e-3, "{} for {}: {errors:?}", name.name(), process.describe());
     }
 }
@@ -68,7 +71,8 @@ fn sampler_errors_fall_with_the_number_of_steps() {
         let start = DATA.at(&process.marginal(process.t_range()[0]));
         let errors = errors(name, SamplerOptions::default(), &*process, start, limit(name, 0.16));
         let what = format!("{} for {}: {errors:?}", name.name(), process.describe());
-        // The last step is made from noise of variance up to 1e-4, and the solver leaves it: below that nothing falls.
+        // The last step starts from noise of variance up to 1e-4, which the solver leaves in the
+        // samples, so that the error stops falling there.
         assert!(errors.windows(2).all(|e| e[1] < 0.4 * e[0] || e[1] < 1.5e-4), "{what}");
         assert!(errors[2] < 4e-3, "{what}");
     }
@@ -98,7 +102,8 @@ fn heun_churn_keeps_the_distribution() {
     for churn in [0.0, 10.0, 40.0, 1e9] {
         let options = SamplerOptions { churn: Some(churn), ..SamplerOptions::default() };
         let errors = errors(SamplerName::Heun, options, &process, (0.0, 6400.0), DATA.variance);
-        // With as much noise as there can be, a factor sqrt(2) at each step, 200 steps are few.
+        // With the largest possible noise, a factor of sqrt(2) in each step, 200 steps are not
+        // enough.
         assert!(churn == 1e9 || errors[1] < 2.5e-3, "{churn}: {errors:?}");
         assert!(errors[2] < 2.5e-3, "{churn}: {errors:?}");
         let stages = plan(SamplerName::Heun, options, &process, 50);
@@ -108,7 +113,7 @@ fn heun_churn_keeps_the_distribution() {
             _ => panic!("Heun's stages move"),
         };
         assert_eq!(stages.len(), 99);
-        // The noise between a step's end and the next one's beginning.
+        // The noise between the end of a step and the beginning of the next.
         for k in (1..98).step_by(2) {
             assert_eq!(fresh(k) > 0.0, churn > 0.0);
             let raised = (stages[k].time.powi(2) + fresh(k).powi(2)).sqrt();
@@ -145,7 +150,7 @@ fn sampling_plan_tables_match_their_stages() {
             assert_eq!((plan.times[k], plan.inputs[k]), (view.time, view.c_in as f32));
             assert!(plan.table[k].iter().all(|c| c.is_finite()));
         }
-        // The last stage that moves makes no noise, and most end at the predicted image.
+        // The last stage that changes x adds no noise, except for DDPM.
         if let Some(Action::Move(last)) = plan.stages.last().map(|stage| stage.action) {
             assert!(last.z == 0.0 || name == SamplerName::Ddpm, "{}", name.name());
         }
@@ -173,7 +178,7 @@ fn samplers_refuse_other_processes() {
         }
     }
     assert!(refused > 20, "{refused}");
-    // Churn is for EDM alone.
+    // Only EDM has churn.
     let churn = SamplerOptions { churn: Some(1.0), ..SamplerOptions::default() };
     let heun = SamplerName::Heun.build(&churn).unwrap();
     assert!(refusal(SamplingPlan::new(("heun", &*heun), &Vp::default(), &spec, 1.0)).contains("churn = 1 is for EDM"));
@@ -270,8 +275,8 @@ fn ddpm_and_ddim_recover_gaussians_with_all_steps() {
 fn ddim_errors_fall_with_the_number_of_steps_for_every_eta() {
     let data = Gaussian { mean: 0.0, variance: 0.25 };
     for eta in [0.0, 0.5, 1.0] {
-        // With this spacing the first step is the last timestep, so that steps are the only cause of
-        // error.
+        // With this spacing the first step is the last timestep, so that steps are the only cause
+        // of error.
         let mut config = config(SamplerName::Ddim, Prediction::Epsilon, Variance::FixedSmall);
         config.options.eta = Some(eta);
         config.spacing = Spacing::Trailing;
@@ -282,8 +287,8 @@ fn ddim_errors_fall_with_the_number_of_steps_for_every_eta() {
 
 #[test]
 fn ddim_multiplies_standard_normal_data_by_cosines() {
-    // x_0 = sqrt(bar) x, eps = sqrt(1 - bar) x: a step multiplies by the cosine of the difference of
-    // the angles.
+    // x_0 = sqrt(bar) x, eps = sqrt(1 - bar) x: a step multiplies by the cosine of the difference
+    // of the angles.
     let data = Gaussian { mean: 0.0, variance: 1.0 };
     for schedule in [BetaSchedule::default(), BetaSchedule::Cosine] {
         let noise = NoiseSchedule::new(&schedule, 1000, false).unwrap();

@@ -26,7 +26,7 @@ fn schedules_match_diffusers() {
         let noise = config.noise_schedule().unwrap();
         let columns = [&case["alphas_cumprod"], &case["betas"], &case["alphas_cumprod_f32"]].map(numbers);
         for (k, t) in numbers(&case["index"]).into_iter().map(|t| t as usize).enumerate() {
-            // Near the end of a schedule of zero terminal SNR, digits cancel.
+            // Digits cancel near the end of a schedule with zero terminal SNR.
             close(noise.alphas_cumprod()[t], columns[0][k], 1e-10);
             close(noise.betas()[t], columns[1][k], 1e-9);
             assert!((noise.alphas_cumprod()[t] - columns[2][k]).abs() < 6e-6, "{name}: the library's own f32 at {t}");
@@ -69,7 +69,7 @@ fn schedule_that_ends_far_from_noise_gives_a_warning() {
         assert!(warning.contains(part), "{part}: {warning}");
     }
     assert!(unscaled(1000).warning().is_none() && noise("cosine", 50).warning().is_none());
-    // By number: KL(N(sqrt(bar) x, 1 - bar) || N(0, 1)) for x = 1, integrated.
+    // Numerically: KL(N(sqrt(bar) x, 1 - bar) || N(0, 1)) for x = 1, integrated.
     let (mean, variance) = (bar.sqrt(), 1.0 - bar);
     let density =
         |x: f64, m: f64, v: f64| (-(x - m).powi(2) / (2.0 * v)).exp() / (2.0 * std::f64::consts::PI * v).sqrt();

@@ -36,7 +36,8 @@ fn prediction_targets_give_x0_and_eps_back() {
             assert_eq!([p, q], expected, "{prediction} {t}");
             let m = p * image + q * eps;
             let [c0, c1, c2, c3] = process.to_x0_eps(t as f64);
-            // f32 tables: image and noise are lost by the factors with which they stand in x.
+            // The tables are f32: the smaller the factor of x_0 or eps in x_t, the larger its
+            // error.
             assert!((c0 * x + c1 * m - image).abs() < 1e-6 / a, "{prediction} {t}");
             assert!((c2 * x + c3 * m - eps).abs() < 1e-6 / b, "{prediction} {t}");
         }
@@ -83,7 +84,8 @@ fn likelihood_weighting_matches_the_diffusion_coefficient() {
     for process in cases {
         let weights = LossWeighting::Likelihood.weights(process).unwrap();
         for (&t, &weight) in process.training_times().iter().zip(&weights).step_by(1000) {
-            // Song et al. 2021c, theorem 1: g² |score error|², the answer being the score times -sigma.
+            // Song et al. 2021c, theorem 1: g² |score error|², where the output is the score times
+            // -sigma.
             let integral = 0.1 * t + 0.5 * 19.9 * t * t;
             let exact = -(-integral).exp_m1();
             let (g2, sigma) = if process.describe().starts_with("sub") {
