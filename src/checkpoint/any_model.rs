@@ -1,4 +1,5 @@
-//! Models of any class, by the `_class_name` of their `config.json`. A new class needs a line in the list below.
+//! Models of any class, by the `_class_name` of their `config.json`. A new class needs a line in
+//! the list below.
 
 use crate::nn::{
     Classifier, ClassifierConfig, Model, ModelConfig, Network, PlainUNet, PlainUNetConfig, ResidualUNet,

@@ -1,4 +1,5 @@
-//! Where checkpoints lie: run folders with their `checkpoint-STEP` folders, and folders of diffusers.
+//! Where checkpoints lie: run folders with their `checkpoint-STEP` folders, and folders of
+//! diffusers.
 
 use crate::{Error, Result};
 use std::fs;
@@ -49,7 +50,8 @@ pub fn checkpoints(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
     Ok(all)
 }
 
-/// The folder of the model: `unet/` or `model/` of a checkpoint, or the folder itself for a model that was saved alone.
+/// The folder of the model: `unet/` or `model/` of a checkpoint, or the folder itself for a model
+/// that was saved alone.
 pub(super) fn model_folder(folder: &Path) -> Option<PathBuf> {
     let alone = folder.join(CONFIG).is_file() && !folder.join("config.toml").exists();
     let inside = ["unet", "model"].into_iter().map(|part| folder.join(part)).find(|part| part.is_dir());

@@ -44,7 +44,8 @@ pub struct Checkpoint {
     pub model: AnyModel,
     /// Its weights, followed by its statistics.
     pub weights: Vec<f32>,
-    /// What diffusers' files have no place for; a default in folders that were not written by degrain.
+    /// What diffusers' files have no place for; a default in folders that were not written by
+    /// degrain.
     pub metadata: CheckpointMetadata,
     /// The noise schedule of discrete time steps, and diffusers' sampler settings.
     pub scheduler: Option<SchedulerConfig>,
@@ -58,8 +59,9 @@ impl Checkpoint {
     /// Opens a checkpoint folder, or the last checkpoint of a run folder.
     ///
     /// # Errors
-    /// A missing or damaged file, and one of an earlier version of degrain; a model or scheduler that is not supported; a
-    /// tensor that is missing, unknown or has another shape; files that do not belong together.
+    /// A missing or damaged file, and one of an earlier version of degrain; a model or scheduler
+    /// that is not supported; a tensor that is missing, unknown or has another shape; files that do
+    /// not belong together.
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let folder = locate(path)?;
         let metadata = CheckpointMetadata::read(&folder)?;
@@ -123,22 +125,24 @@ impl Checkpoint {
         }
     }
 
-    /// How to sample the denoiser: as asked, otherwise as its run did, otherwise by DDIM with the settings of
-    /// scheduler_config.json.
+    /// How to sample the denoiser: as asked, otherwise as its run did, otherwise by DDIM with the
+    /// settings of scheduler_config.json.
     ///
     /// # Errors
     /// As [`Sampling::resolve`].
     pub fn sampling(&self, mut asked: SamplingOptions) -> Result<Sampling> {
         let run = self.metadata.sampling;
         if run.sampler.is_none() {
-            // A scheduler_config.json that was not written by degrain usually names DDPM, which needs all time steps.
+            // A scheduler_config.json that was not written by degrain usually names DDPM, which
+            // needs all time steps.
             asked.sampler.get_or_insert(SamplerName::Ddim);
         }
         let file = self.scheduler.as_ref().map(SchedulerConfig::sampling_options).unwrap_or_default();
         Sampling::resolve(asked, run.or(file), &self.metadata.denoiser)
     }
 
-    /// A deterministic sampler of the denoiser: DDIM for discrete time steps, Euler's method for other processes.
+    /// A deterministic sampler of the denoiser: DDIM for discrete time steps, Euler's method for
+    /// other processes.
     ///
     /// # Errors
     /// As [`Checkpoint::sampling`].
@@ -148,10 +152,12 @@ impl Checkpoint {
         self.sampling(SamplingOptions { sampler: Some(sampler), ..asked })
     }
 
-    /// The shape `[C, H, W]` of the denoiser's images, with another height and width if `side` is given.
+    /// The shape `[C, H, W]` of the denoiser's images, with another height and width if `side` is
+    /// given.
     ///
     /// # Errors
-    /// A checkpoint that does not contain the size, if no side is given; a side that the network does not support.
+    /// A checkpoint that does not contain the size, if no side is given; a side that the network
+    /// does not support.
     pub fn image_shape(&self, side: Option<u32>) -> Result<[u32; 3]> {
         let network = self.denoiser("")?.network;
         let shape = match (side, network.image_shape()) {
@@ -166,7 +172,8 @@ impl Checkpoint {
         Ok(shape)
     }
 
-    /// The class by name or number, `None` if none is given. A classifier can guide a model without classes to a class.
+    /// The class by name or number, `None` if none is given. A classifier can guide a model without
+    /// classes to a class.
     ///
     /// # Errors
     /// [`Error::Config`] for a class that does not exist.
@@ -203,7 +210,8 @@ fn ignored(file: &str, keys: Vec<String>) -> Vec<String> {
     keys.into_iter().map(|key| format!("{file}: the key `{key}` is not known and is ignored")).collect()
 }
 
-/// The metadata checked against the model, or made from the model for a folder that was not written by degrain.
+/// The metadata checked against the model, or made from the model for a folder that was not written
+/// by degrain.
 fn complete(
     folder: &Path,
     model: &AnyModel,
@@ -235,8 +243,8 @@ fn complete(
     Ok(metadata)
 }
 
-/// Writes a checkpoint folder file by file; the caller renames the whole. A scheduler belongs to a process of discrete time
-/// steps, and no other has one.
+/// Writes a checkpoint folder file by file; the caller renames the whole. A scheduler belongs to a
+/// process of discrete time steps, and no other has one.
 pub fn write(
     folder: &Path,
     model: &dyn Model,

@@ -1,4 +1,5 @@
-//! Files of noise: safetensors with one tensor `[N, C, H, W]` of F32, as `sample --noise` reads and `edit invert` writes them.
+//! Files of noise: safetensors with one tensor `[N, C, H, W]` of F32, as `sample --noise` reads and
+//! `edit invert` writes them.
 
 use crate::files::write_atomically;
 use crate::{Error, Result};
@@ -9,7 +10,8 @@ use std::path::Path;
 /// Reads noise of the wanted shape.
 ///
 /// # Errors
-/// A file that is no safetensors file, has not exactly one tensor, or one of another shape, or numbers that are not finite.
+/// A file that is no safetensors file, has not exactly one tensor, or one of another shape, or
+/// numbers that are not finite.
 pub fn read(path: &Path, wanted: [u32; 4]) -> Result<Vec<f32>> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::file(path, format!("no safetensors file: {e}")))?;

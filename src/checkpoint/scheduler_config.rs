@@ -1,7 +1,8 @@
-//! `scheduler/scheduler_config.json` of a diffusers pipeline: the schedule, what the model predicts, and a sampler.
+//! `scheduler/scheduler_config.json` of a diffusers pipeline: the schedule, what the model
+//! predicts, and a sampler.
 //!
-//! What this crate does not support is refused with the key, the value and what is supported. A key that the scheduler does
-//! not have is returned, for the caller to print.
+//! What this crate does not support is refused with the key, the value and what is supported. A key
+//! that the scheduler does not have is returned, for the caller to print.
 
 use crate::diffusion::{
     BetaRange, BetaSchedule, Discrete, NoiseSchedule, Prediction, SamplerName, SamplerOptions, Sampling,
@@ -73,7 +74,8 @@ impl SchedulerConfig {
     /// Reads a config from JSON. Also returns the keys that the scheduler does not have.
     ///
     /// # Errors
-    /// What is wrong, in words: no JSON, a value that is not supported, or values that do not fit each other.
+    /// What is wrong, in words: no JSON, a value that is not supported, or values that do not fit
+    /// each other.
     pub fn from_json(text: &str) -> Checked<(SchedulerConfig, Vec<String>)> {
         let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("no JSON object: {e}"))?;
         let config = SchedulerConfig::from_map(&mut map)?;
@@ -115,7 +117,8 @@ impl SchedulerConfig {
         })
     }
 
-    /// Reads a config file. Also returns the keys that the scheduler does not have, for the caller to print.
+    /// Reads a config file. Also returns the keys that the scheduler does not have, for the caller
+    /// to print.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
@@ -132,8 +135,8 @@ impl SchedulerConfig {
         write_atomically(path, self.to_json().as_bytes())
     }
 
-    /// The config as diffusers reads it. What diffusers takes as an argument of a step (eta) has no key, and a sampler without
-    /// a class in diffusers is written as [`SamplerName::Ddpm`].
+    /// The config as diffusers reads it. What diffusers takes as an argument of a step (eta) has no
+    /// key, and a sampler without a class in diffusers is written as [`SamplerName::Ddpm`].
     pub fn to_json(&self) -> String {
         let mut map = Map::new();
         let mut put = |key: &str, value: Value| map.insert(key.into(), value);
@@ -189,8 +192,8 @@ impl SchedulerConfig {
         }
     }
 
-    /// The plan of its sampler for `steps` steps along its process, as diffusers would sample, and what the user should know
-    /// about it.
+    /// The plan of its sampler for `steps` steps along its process, as diffusers would sample, and
+    /// what the user should know about it.
     ///
     /// # Errors
     /// Those of [`SchedulerConfig::process`] and [`Sampling::plan`].
@@ -235,8 +238,8 @@ fn schedule(map: &mut Map<String, Value>) -> Checked<BetaSchedule> {
     }
 }
 
-/// The keys that say how the betas are chosen. Rescaled betas are multiplied out, and betas without a name in diffusers are
-/// written one by one.
+/// The keys that say how the betas are chosen. Rescaled betas are multiplied out, and betas without
+/// a name in diffusers are written one by one.
 fn beta_keys(schedule: &BetaSchedule, timesteps: u32, sampler: SamplerName) -> Vec<(&'static str, Value)> {
     let (name, range) = match schedule {
         BetaSchedule::Linear(range) => ("linear", *range),

@@ -1,4 +1,4 @@
-//! Images of a variational autoencoder: its decoder run on latents from the prior N(0, 1).
+//! Samples of a variational autoencoder: images decoded from latents of the prior N(0, 1).
 
 use crate::gpu::Context;
 use crate::nn::{Likelihood, Model, Vae};
@@ -7,7 +7,7 @@ use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
 use std::ops::Range;
 
-/// A decoder ready to run.
+/// A decoder that is ready to run.
 pub struct Decoder {
     program: Program,
     out: String,
@@ -17,11 +17,12 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Records and compiles the decoder of a model whose weights are in the named buffer `buffer`; the names of its own buffers begin with `name`.
+    /// Records and compiles the decoder of a model whose weights lie in the buffer `weights`. Names
+    /// of its own buffers begin with `name`.
     ///
     /// # Errors
-    /// The device's.
-    pub fn new(ctx: &mut Context, model: &Vae, buffer: &str, batch: u32, name: &str) -> Result<Decoder> {
+    /// A batch that is empty or too large.
+    pub fn new(ctx: &mut Context, model: &Vae, weights: &str, batch: u32, name: &str) -> Result<Decoder> {
         if batch == 0 || batch > crate::gpu::MAX_WORKGROUPS {
             return Err(Error::Config(format!("a batch of {batch} images: draw 1 to {}", crate::gpu::MAX_WORKGROUPS)));
         }
@@ -30,12 +31,12 @@ impl Decoder {
         let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
         let z = randn(t, stream::SAMPLE, Shape::f32([batch, config.latent_channels]));
-        let weights = model.parameters().fixed(t, buffer);
+        let weights = model.parameters().fixed(t, weights);
         let mut x = model.decode(t, &weights, z);
         if config.likelihood == Likelihood::DiscretizedLogistic {
             x = slice(t, x, 0, image[0]);
         }
-        // So that it lies in memory of its own, whatever the decoder ends with.
+        // A copy, because the decoder's last tensor may share its buffer.
         x = affine(t, x, 1.0, 0.0);
         let out = format!("{name}.x");
         t.keep(x, &out);
@@ -43,15 +44,12 @@ impl Decoder {
         Ok(Decoder { program, out, likelihood: config.likelihood, batch, image })
     }
 
-    /// Bytes of device memory that its program plans besides named memory.
+    /// Bytes of device memory that its program needs next to the named buffers.
     pub fn slot_bytes(&self) -> u64 {
         self.program.slot_bytes()
     }
 
-    /// The means of images in [-1, 1], `[count, C, H, W]`, of the latents of these numbers.
-    ///
-    /// # Errors
-    /// The device's.
+    /// The means of the images of these numbers, `[N, C, H, W]` in [-1, 1].
     pub fn draw(&self, ctx: &Context, seed: u64, numbers: Range<u32>) -> Result<Vec<f32>> {
         let each: usize = self.image.iter().map(|&n| n as usize).product();
         let mut images = Vec::with_capacity(numbers.len() * each);
@@ -61,7 +59,7 @@ impl Decoder {
             let drawn = self.batch.min(numbers.end - first_image) as usize;
             let values: Vec<f32> = ctx.read(&self.out, 0, drawn * each)?;
             images.extend(values.into_iter().map(|x| match self.likelihood {
-                // A logit l stands for the mean 2 sigmoid(l) - 1.
+                // The mean of a logit l is 2 sigmoid(l) - 1.
                 Likelihood::Bernoulli => (0.5 * x).tanh(),
                 Likelihood::DiscretizedLogistic => x,
             }));

@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 pub struct DenoiserSpec {
     /// The labels that it knows.
     pub labels: Option<Labels>,
-    /// Whether the second half of its output channels is the variance (Nichol and Dhariwal 2021, section 3.1).
+    /// Whether the second half of its output channels is the variance (Nichol and Dhariwal 2021,
+    /// section 3.1).
     pub learned_variance: bool,
-    /// Smallest standard deviation of the decoder of a learned variance at time step 0; 0 for that of the other time steps,
-    /// as published: see [`super::variational::table`].
+    /// Smallest standard deviation of the decoder of a learned variance at time step 0; 0 for that
+    /// of the other time steps, as published: see [`super::variational::table`].
     pub decoder_min_std: f64,
 }
 
@@ -35,14 +36,15 @@ pub struct Denoiser<'a> {
     pub spec: DenoiserSpec,
 }
 
-/// Output of a denoiser: what the process asks for, `[B, C, H, W]`, and the variance if it learned one.
+/// Output of a denoiser: what the process asks for, `[B, C, H, W]`, and the variance if it learned
+/// one.
 pub(super) struct Output {
     pub mean: Tensor,
     pub variance: Option<Tensor>,
 }
 
-/// The tables of `count` stages, in the buffers `SCOPE.stages`, `SCOPE.time`, `SCOPE.inputs`, `SCOPE.labels` and
-/// `SCOPE.classifier.*`.
+/// The tables of `count` stages, in the buffers `SCOPE.stages`, `SCOPE.time`, `SCOPE.inputs`,
+/// `SCOPE.labels` and `SCOPE.classifier.*`.
 #[derive(Clone, Copy)]
 pub(super) struct StageTables<'a> {
     pub scope: &'a Scope,
@@ -50,13 +52,14 @@ pub(super) struct StageTables<'a> {
 }
 
 impl Denoiser<'_> {
-    /// Whether the network runs on a doubled batch: once with the null class and once with the labels.
+    /// Whether the network runs on a doubled batch: once with the null class and once with the
+    /// labels.
     pub(super) fn guided(&self, guidance: &Guidance<'_>) -> bool {
         self.spec.labels.is_some_and(|labels| labels.guided(guidance.scale).unwrap_or(false))
     }
 
-    /// Records the guided output for x at the stage `step.index`. The buffers of `tables` must be written before the tape
-    /// runs.
+    /// Records the guided output for x at the stage `step.index`. The buffers of `tables` must be
+    /// written before the tape runs.
     pub(super) fn record(&self, t: &mut Tape, x: Tensor, guidance: &Guidance<'_>, tables: StageTables<'_>) -> Output {
         let StageTables { scope, count } = tables;
         let shape = t.shape(x);
@@ -124,13 +127,15 @@ impl ClassifierGuide<'_> {
         t.gradient(x).expect("the classifier is differentiable in its image")
     }
 
-    /// (1, c) of each stage, [S, 2]: the output m becomes m + c g with the classifier's gradient g. The score gains lambda g,
-    /// so the noise loses lambda sigma g (Dhariwal and Nichol 2021, algorithm 2, with sigma = sqrt(1 - abar)).
+    /// (1, c) of each stage, [S, 2]: the output m becomes m + c g with the classifier's gradient g.
+    /// The score gains lambda g, so the noise loses lambda sigma g (Dhariwal and Nichol 2021,
+    /// algorithm 2, with sigma = sqrt(1 - abar)).
     pub(super) fn table(&self, process: &dyn Process, stages: &[Stage]) -> Vec<f32> {
         let weight = |stage: &Stage| {
             let at = process.marginal(stage.time);
             let [.., eps_per_output] = process.to_x0_eps(stage.time);
-            // At alpha = 0 the classifier has no signal and eps cannot be recovered, so the weight is zero.
+            // At alpha = 0 the classifier has no signal and eps cannot be recovered, so the weight
+            // is zero.
             if at.alpha == 0.0 { 0.0 } else { -self.scale * at.sigma / eps_per_output }
         };
         stages.iter().flat_map(|stage| [1.0, weight(stage) as f32]).collect()

@@ -1,6 +1,7 @@
 //! The generator: a sampler compiled for a denoiser on a device. It runs one program per stage.
 //!
-//! Image k of a seed depends on the seed, k and its label alone, not on the batch in which it is sampled.
+//! Image k of a seed depends on the seed, k and its label alone, not on the batch in which it is
+//! sampled.
 
 mod adaptive;
 
@@ -46,14 +47,15 @@ pub struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    /// Records and compiles the stages of a plan for a denoiser whose weights lie in a buffer of the context.
+    /// Records and compiles the stages of a plan for a denoiser whose weights lie in a buffer of
+    /// the context.
     ///
     /// # Errors
     /// A batch that is too large, and guidance that the model does not support.
     ///
     /// # Panics
-    /// If the plan needs a variance that the denoiser did not learn; [`Sampling::resolve`](super::Sampling::resolve) refuses
-    /// such a plan.
+    /// If the plan needs a variance that the denoiser did not learn;
+    /// [`Sampling::resolve`](super::Sampling::resolve) refuses such a plan.
     pub fn new(
         ctx: &mut Context,
         denoiser: Denoiser<'a>,
@@ -87,7 +89,8 @@ impl<'a> Generator<'a> {
         Ok(generator)
     }
 
-    /// Writes the tables of all stages. Those of the adaptive solver are written at each evaluation.
+    /// Writes the tables of all stages. Those of the adaptive solver are written at each
+    /// evaluation.
     fn write_tables(&self, ctx: &Context) -> Result<()> {
         if let Some(plan) = self.plan.fixed() {
             self.write_stages(ctx, plan)?;
@@ -97,7 +100,8 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Writes the tables of these stages. A buffer does not exist where the programs do not need it.
+    /// Writes the tables of these stages. A buffer does not exist where the programs do not need
+    /// it.
     fn write_stages(&self, ctx: &Context, plan: &StagePlan) -> Result<()> {
         let scales: Vec<f32> = plan.inputs.iter().flat_map(|&input| [input, 0.0]).collect();
         let time = self.denoiser.network.time_table(&plan.times);
@@ -138,8 +142,9 @@ impl<'a> Generator<'a> {
         self.plan.stages().len() as u32
     }
 
-    /// Samples one batch: images `first_image ..` of the seed, `[B, C, H, W]` in about [-1, 1]. Missing labels repeat the last
-    /// one. The observer may read the images of the moment by [`Generator::images`].
+    /// Samples one batch: images `first_image ..` of the seed, `[B, C, H, W]` in about [-1, 1].
+    /// Missing labels repeat the last one. The observer may read the images of the moment by
+    /// [`Generator::images`].
     ///
     /// # Errors
     /// As [`Generator::begin`] and [`Generator::run`].
@@ -155,8 +160,8 @@ impl<'a> Generator<'a> {
         self.images(ctx)
     }
 
-    /// [`Generator::sample`] from given noise instead of the seed's: `[B, C, H, W]`, already multiplied by the plan's
-    /// `prior_std`.
+    /// [`Generator::sample`] from given noise instead of the seed's: `[B, C, H, W]`, already
+    /// multiplied by the plan's `prior_std`.
     ///
     /// # Errors
     /// As [`Generator::sample`].

@@ -1,4 +1,5 @@
-//! Guidance: classifier-free (Ho and Salimans 2022) and by the gradient of a classifier (Dhariwal and Nichol 2021).
+//! Guidance: classifier-free (Ho and Salimans 2022) and by the gradient of a classifier (Dhariwal
+//! and Nichol 2021).
 //!
 //! ```text
 //! classifier-free   m = u + scale (c - u), the outputs u with the null class and c with the label
@@ -15,8 +16,8 @@ use serde::{Deserialize, Serialize};
 pub struct Guidance<'a> {
     /// Scale of classifier-free guidance; 1 is none and costs half, 0 samples without labels.
     pub scale: f32,
-    /// phi of Lin et al. 2023, section 3.4, 0 to 1: how far the standard deviation of the guided output is brought back to
-    /// that of the output with the label.
+    /// phi of Lin et al. 2023, section 3.4, 0 to 1: how far the standard deviation of the guided
+    /// output is brought back to that of the output with the label.
     pub rescale: f32,
     /// A classifier whose gradient guides, if any.
     pub classifier: Option<ClassifierGuide<'a>>,
@@ -45,25 +46,27 @@ pub struct ClassifierGuide<'a> {
 pub struct Labels {
     /// Number of classes of the data, without the null class.
     pub classes: u32,
-    /// Probability with which training replaced a label by the null class; 0 if the model has no null class.
+    /// Probability with which training replaced a label by the null class; 0 if the model has no
+    /// null class.
     pub dropout: f32,
 }
 
 impl Labels {
-    /// Number of the null class, which stands for no label; `None` for a model trained without label dropout.
+    /// Number of the null class, which stands for no label; `None` for a model trained without
+    /// label dropout.
     pub fn null_class(&self) -> Option<u32> {
         (self.dropout > 0.0).then_some(self.classes)
     }
 
-    /// Rows of the model's table of classes (`num_class_embeds` in diffusers): one more than the classes if there is a null
-    /// class.
+    /// Rows of the model's table of classes (`num_class_embeds` in diffusers): one more than the
+    /// classes if there is a null class.
     pub fn embeddings(&self) -> u32 {
         self.null_class().map_or(self.classes, |null| null + 1)
     }
 
-    /// Labels for the model's batch: `labels` `[B]` for a scale of 1 and the null class for 0. Any other scale needs a
-    /// batch `[2B]`: the null class in the first half and `labels` in the second. The operator `guidance` turns their
-    /// outputs u and c into u + scale (c - u).
+    /// Labels for the model's batch: `labels` `[B]` for a scale of 1 and the null class for 0. Any
+    /// other scale needs a batch `[2B]`: the null class in the first half and `labels` in the
+    /// second. The operator `guidance` turns their outputs u and c into u + scale (c - u).
     ///
     /// ```
     /// # use degrain::diffusion::Labels;
@@ -75,8 +78,8 @@ impl Labels {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Config`] for a label that is no class, a scale that is negative or not finite, and a scale other than 1 with
-    /// a model that was trained without label dropout.
+    /// [`Error::Config`] for a label that is no class, a scale that is negative or not finite, and
+    /// a scale other than 1 with a model that was trained without label dropout.
     pub fn batch(&self, labels: &[u32], scale: f32) -> Result<Vec<u32>> {
         if let Some(label) = labels.iter().find(|&&label| label >= self.classes) {
             return Err(Error::Config(format!(
@@ -91,7 +94,8 @@ impl Labels {
         Ok([vec![self.classes; labels.len()], labels.to_vec()].concat())
     }
 
-    /// Whether the model runs on a doubled batch for this scale: for all scales except 0 (no label) and 1 (no guidance).
+    /// Whether the model runs on a doubled batch for this scale: for all scales except 0 (no label)
+    /// and 1 (no guidance).
     ///
     /// # Errors
     /// As [`Labels::batch`], for the scale.

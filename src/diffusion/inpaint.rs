@@ -1,6 +1,6 @@
-//! Inpainting: after each stage the known part of the image is put back, noised as the process noises it (Song et al. 2021b,
-//! appendix I.2), and the stage is repeated from its start, so that the unknown part comes to fit the known one (Lugmayr et
-//! al. 2022, algorithm 1).
+//! Inpainting: after each stage the known part of the image is put back, noised as the process
+//! noises it (Song et al. 2021b, appendix I.2), and the stage is repeated from its start, so that
+//! the unknown part comes to fit the known one (Lugmayr et al. 2022, algorithm 1).
 
 use super::generator::{Generator, Observer};
 use super::sampler::{Action, Stage};
@@ -22,7 +22,8 @@ pub struct Known<'a> {
     pub seed: u64,
 }
 
-/// Samples the unknown part of images with a batch that has begun. The observer receives the finished share.
+/// Samples the unknown part of images with a batch that has begun. The observer receives the
+/// finished share.
 ///
 /// # Errors
 /// [`Error::Config`] for a sampler whose steps have several stages; those of the observer.

@@ -1,13 +1,14 @@
-//! Inversion of DDIM: from an image to the noise from which DDIM would sample it (Song et al. 2021a, section 4.3; Dhariwal and
-//! Nichol 2021, appendix F).
+//! Inversion of DDIM: from an image to the noise from which DDIM would sample it (Song et al.
+//! 2021a, section 4.3; Dhariwal and Nichol 2021, appendix F).
 
 use super::plan::{SamplingPlan, StagePlan};
 use super::process::Process;
 use super::sampler::{Action, Stage, StepSpec, Update, discrete_timesteps};
 use crate::Result;
 
-/// The plan that turns images into noise: x' = alpha' x_0 + sigma' eps through the times of a deterministic sampler of
-/// `spec.steps` steps in reverse, with x_0 and eps of the time before. Nothing is clipped, because clipping cannot be undone.
+/// The plan that turns images into noise: x' = alpha' x_0 + sigma' eps through the times of a
+/// deterministic sampler of `spec.steps` steps in reverse, with x_0 and eps of the time before.
+/// Nothing is clipped, because clipping cannot be undone.
 ///
 /// # Errors
 /// A number of steps that the process does not have.

@@ -1,10 +1,12 @@
-//! Diffusion: noise schedules, processes, samplers, guidance, and the generator that samples on a device.
+//! Diffusion: noise schedules, processes, samplers, guidance, and the generator that samples on a
+//! device.
 //!
-//! All coefficients are computed on the host in f64 and become small f32 tables for the operators `q_sample`, `mse`,
-//! `sampler_step`, `langevin` and `vlb`. Only the generator, the autoencoder's decoder and inpainting run programs.
+//! All coefficients are computed on the host in f64 and become small f32 tables for the operators
+//! `q_sample`, `mse`, `sampler_step`, `langevin` and `vlb`. Only the generator, the autoencoder's
+//! decoder and inpainting run programs.
 //!
-//! From a setting to images: [`SamplingOptions`] (all optional) -> [`Sampling`] (resolved) -> [`SamplingPlan`] (tables for a
-//! process) -> [`Generator`] (compiled for a denoiser).
+//! From a setting to images: [`SamplingOptions`] (all optional) -> [`Sampling`] (resolved) ->
+//! [`SamplingPlan`] (tables for a process) -> [`Generator`] (compiled for a denoiser).
 
 pub mod autoencoder;
 mod denoiser;

@@ -1,9 +1,11 @@
-//! The adaptive solver of ordinary differential equations: Dormand and Prince's pair of orders 5 and 4 (1980), with the step control of the
-//! program DOPRI5 (Hairer, Norsett and Wanner 1993, sections II.4, II.5 and IV.2).
+//! The adaptive solver of ordinary differential equations: Dormand and Prince's pair of orders 5
+//! and 4 (1980), with the step control of the program DOPRI5 (Hairer, Norsett and Wanner 1993,
+//! sections II.4, II.5 and IV.2).
 //!
-//! The error of a step is measured image by image, as the root mean square of error / (absolute + relative max(|x|, |x'|)).
-//! The worst image decides, so that an image depends as little as possible on its neighbors' tolerance. Local errors
-//! accumulate, so each step must meet a tenth of the requested tolerance.
+//! The error of a step is measured image by image, as the root mean square of error / (absolute +
+//! relative max(|x|, |x'|)). The worst image decides, so that an image depends as little as
+//! possible on its neighbors' tolerance. Local errors accumulate, so each step must meet a tenth of
+//! the requested tolerance.
 
 use crate::{Error, Result};
 
@@ -41,7 +43,8 @@ type Slope<'a> = dyn FnMut(f64, &[f64]) -> Result<Vec<f64>> + 'a;
 /// Times of the stages after the first, in steps.
 const TIMES: [f64; 6] = [1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0, 1.0];
 
-/// Weights of the slopes before each of them. The last stage lies at the new x, so its slope is the first of the next step.
+/// Weights of the slopes before each of them. The last stage lies at the new x, so its slope is the
+/// first of the next step.
 const WEIGHTS: [&[f64]; 6] = [
     &[1.0 / 5.0],
     &[3.0 / 40.0, 9.0 / 40.0],
@@ -55,14 +58,16 @@ const WEIGHTS: [&[f64]; 6] = [
 const ERROR: [f64; 7] =
     [71.0 / 57600.0, 0.0, -71.0 / 16695.0, 71.0 / 1920.0, -17253.0 / 339200.0, 22.0 / 525.0, -1.0 / 40.0];
 
-/// Solves dx/dt = f(t, x) over a span of t in either direction. `progress` receives t after each accepted step.
+/// Solves dx/dt = f(t, x) over a span of t in either direction. `progress` receives t after each
+/// accepted step.
 ///
 /// # Errors
-/// Those of `f` and `progress`; [`Error::Config`] for a solver that runs out of evaluations, or whose steps vanish because f
-/// is not smooth.
+/// Those of `f` and `progress`; [`Error::Config`] for a solver that runs out of evaluations, or
+/// whose steps vanish because f is not smooth.
 ///
 /// # Panics
-/// If x cannot be divided into that many rows, a tolerance is not positive, or f answers another length.
+/// If x cannot be divided into that many rows, a tolerance is not positive, or f answers another
+/// length.
 #[track_caller]
 pub fn solve(
     f: &mut Slope<'_>,
@@ -132,8 +137,8 @@ fn moved(x: &[f64], slopes: &[Vec<f64>], weights: &[f64], step: f64) -> Vec<f64>
 /// The part of the tolerance that a step may use.
 const SHARE: f64 = 0.1;
 
-/// Scaled error norm: the root mean square of v / (SHARE (absolute + relative max(|x|, |x'|))) of each row (image), maximized
-/// over the rows. NaN counts as the largest.
+/// Scaled error norm: the root mean square of v / (SHARE (absolute + relative max(|x|, |x'|))) of
+/// each row (image), maximized over the rows. NaN counts as the largest.
 fn error_norm(v: &[f64], at: [&[f64]; 2], settings: Settings) -> f64 {
     let part = |i: usize| {
         let scale = settings.absolute + settings.relative * at[0][i].abs().max(at[1][i].abs());
@@ -144,7 +149,8 @@ fn error_norm(v: &[f64], at: [&[f64]; 2], settings: Settings) -> f64 {
     (0..settings.rows).map(row).fold(0.0, |most, size| if size > most || size.is_nan() { size } else { most })
 }
 
-/// A first step whose explicit Euler step would change little (Hairer et al., section II.4, "Starting step size").
+/// A first step whose explicit Euler step would change little (Hairer et al., section II.4,
+/// "Starting step size").
 fn first_step(f: &mut Slope<'_>, span: [f64; 2], x: &[f64], slope: &[f64], settings: Settings) -> Result<f64> {
     let length = (span[1] - span[0]).abs();
     let size = |v: &[f64]| error_norm(v, [x, x], settings);

@@ -28,8 +28,8 @@ pub enum SamplingPlan {
     Ode(OdePlan),
 }
 
-/// The plan of a sampler with fixed stages. At stage k the network receives the time `times[k]` and the input
-/// `inputs[k]` x, and row k of the table moves the state.
+/// The plan of a sampler with fixed stages. At stage k the network receives the time `times[k]` and
+/// the input `inputs[k]` x, and row k of the table moves the state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StagePlan {
     /// The stages, `[S]`.
@@ -58,12 +58,12 @@ pub struct OdePlan {
 }
 
 impl SamplingPlan {
-    /// The plan of a sampler, which has a name for messages, and what the user should know about it. `clip` bounds the
-    /// predicted image, as the data is bounded: 1, or infinity for none.
+    /// The plan of a sampler, which has a name for messages, and what the user should know about
+    /// it. `clip` bounds the predicted image, as the data is bounded: 1, or infinity for none.
     ///
     /// # Errors
-    /// [`Error::Config`] for a sampler that does not support this kind of process, a clip that is not positive, and what
-    /// [`Sampler::trajectory`] refuses.
+    /// [`Error::Config`] for a sampler that does not support this kind of process, a clip that is
+    /// not positive, and what [`Sampler::trajectory`] refuses.
     pub fn new(
         (name, sampler): (&str, &dyn Sampler),
         process: &dyn Process,

@@ -1,11 +1,11 @@
-//! What the model's output means: the noise, the image, or the velocity between them.
+//! What the network predicts: the noise, the image, or the velocity between them.
 
 use super::schedule::NoiseSchedule;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What the model predicts.
+/// What the network predicts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
@@ -31,15 +31,17 @@ impl fmt::Display for Prediction {
 }
 
 impl Prediction {
-    /// Whether this can be predicted along the whole schedule.
+    /// Checks that this can be predicted along the whole schedule.
     ///
     /// # Errors
-    /// [`Error::Config`] for epsilon with a schedule that ends in pure noise: there x_0 = (x - eps)/0 (Lin et al. 2023, section 3.1).
+    /// [`Error::Config`] for epsilon with a schedule that ends in pure noise: there x_0 = (x -
+    /// eps)/0 (Lin et al. 2023, section 3.1).
     pub fn check(self, noise: &NoiseSchedule) -> Result<()> {
         if self == Prediction::Epsilon && noise.ends_in_pure_noise() {
             return Err(Error::Config(
-                "a schedule of zero terminal signal-to-noise ratio does not go with predicting epsilon: from pure noise the noise says \
-                 nothing about the image. Predict `v_prediction` or `sample`, or switch zero terminal SNR off"
+                "a schedule of zero terminal signal-to-noise ratio cannot be used with a prediction of epsilon: in pure noise, \
+                 the noise determines nothing of the image. Predict `v_prediction` or `sample`, or turn zero terminal \
+                 SNR off"
                     .into(),
             ));
         }

@@ -1,9 +1,18 @@
-//! What a process is: how an image becomes noise, and what the network is shown and asked on the way.
+//! The interface of a process: how an image becomes noise, and the input and target of the network
+//! on the way.
 //!
-//! Every process here is a Gaussian path x_t = alpha(t) x_0 + sigma(t) eps whose network, shown input(t) x_t, answers a weighted sum of x_0 and
-//! eps. From these few functions follow the tables of training, the conversion of a model's output, and every sampler: DDPM's discrete
-//! steps (Ho et al. 2020), stochastic differential equations (Song et al. 2021), EDM (Karras et al. 2022) and flow matching (Lipman et al.
-//! 2023) differ in nothing else.
+//! Every process here is a Gaussian path. The network receives a scaled x_t and predicts a weighted
+//! sum of x_0 and eps:
+//!
+//! ```text
+//! x_t = alpha(t) x_0 + sigma(t) eps
+//! F(c_in(t) x_t, time(t)) = p(t) x_0 + q(t) eps
+//! ```
+//!
+//! The tables of training, the conversion of the network's output, and every sampler follow from
+//! these functions. DDPM's discrete steps (Ho et al. 2020), stochastic differential equations (Song
+//! et al. 2021b), EDM (Karras et al. 2022) and flow matching (Lipman et al. 2023) differ in nothing
+//! else.
 
 use super::schedule::NoiseSchedule;
 use std::fmt::Debug;
@@ -22,12 +31,13 @@ pub struct Marginal {
 }
 
 impl Marginal {
-    /// sigma / alpha, by which the processes can be compared; infinite in pure noise.
+    /// sigma / alpha, which makes processes comparable; infinite in pure noise.
     pub fn sigma_ratio(&self) -> f64 {
         self.sigma / self.alpha
     }
 
-    /// f of the forward equation dx = f x dt + g dw that has this path (Song et al. 2021, eq. 5): alpha' / alpha.
+    /// f of the forward equation dx = f x dt + g dw with this path (Song et al. 2021b, eq. 5):
+    /// alpha' / alpha.
     pub fn drift(&self) -> f64 {
         self.alpha_rate / self.alpha
     }
@@ -38,19 +48,19 @@ impl Marginal {
     }
 }
 
-/// What the network is shown and asked at a time.
+/// Input and target of the network at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parameterization {
     /// Factor of x_t at the network's input.
     pub c_in: f64,
-    /// The time as the network is told it.
+    /// The time as the network receives it.
     pub time: f64,
-    /// (p, q): the network is to answer p x_0 + q eps.
+    /// (p, q): the network predicts p x_0 + q eps.
     pub target: [f64; 2],
 }
 
-/// Where a step of a solver of ordinary differential equations is straight: x / scale as a function of the coordinate, whose slope is
-/// slope[0] x_0 + slope[1] eps.
+/// Change of variables for ODE solvers: y = x / scale as a function of the coordinate c, with dy/dc
+/// = slope[0] x_0 + slope[1] eps. A solver's step is straight in these variables.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SolverCoords {
     /// What x is divided by.
@@ -61,7 +71,7 @@ pub struct SolverCoords {
     pub slope: [f64; 2],
 }
 
-/// Kinds of processes, by which samplers say what they are for.
+/// Kinds of processes. A sampler names those that it supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// T time steps, variance preserving: epsilon, x_0 or v is predicted.
@@ -86,18 +96,19 @@ impl Family {
     }
 }
 
-/// A Gaussian path from image to noise, with what the network is shown and asked on it.
+/// A Gaussian path from image to noise, with the input and target of the network on it.
 pub trait Process: Debug {
-    /// In words, for messages and for the record of a run.
+    /// A description for messages and for the manifest of a run.
     fn describe(&self) -> String;
 
     /// Its kind.
     fn family(&self) -> Family;
 
-    /// The times between which samplers go: that of noise, and that of the image.
+    /// The times between which samplers run: noise, image.
     fn t_range(&self) -> [f64; 2];
 
-    /// The earliest time that training reaches, from which likelihoods are computed: there an image is its own, but for the noise of that time.
+    /// Smallest time used in training (t_eps). Likelihoods integrate from here; the noise at this
+    /// time is negligible.
     fn t_eps(&self) -> f64 {
         self.t_range()[1]
     }
@@ -108,32 +119,33 @@ pub trait Process: Debug {
     /// The time at which sigma / alpha has a value: the inverse of [`Marginal::sigma_ratio`].
     fn time_of_ratio(&self, ratio: f64) -> f64;
 
-    /// What the network is shown and asked at a time.
+    /// Input and target of the network at a time.
     fn parameterization(&self, t: f64) -> Parameterization;
 
-    /// The times that training draws from, all equally probable.
+    /// The times that training draws from, all with equal probability.
     fn training_times(&self) -> Vec<f64>;
 
-    /// Standard deviation of the noise that samplers start from.
+    /// Standard deviation of the initial noise of samplers.
     fn prior_std(&self) -> f64 {
         1.0
     }
 
-    /// Times for `steps` steps of a solver, from noise on; the image itself comes after the last. Those of Karras et al. 2022, eq. 5
-    /// (rho = 7), unless the process has better ones.
+    /// Times for `steps` steps of a solver, starting at noise; the image itself follows after the
+    /// last. The default is that of Karras et al. 2022, eq. 5 (rho = 7).
     fn timesteps(&self, steps: u32) -> Vec<f64> {
         let [noise, image] = self.t_range().map(|t| self.marginal(t).sigma_ratio().powf(1.0 / 7.0));
         let part = |k: u32| if steps > 1 { f64::from(k) / f64::from(steps - 1) } else { 0.0 };
         (0..steps).map(|k| self.time_of_ratio((noise + part(k) * (image - noise)).powi(7))).collect()
     }
 
-    /// Where a solver's step is straight at a time: for x / alpha as a function of sigma / alpha the slope is eps (Song et al. 2021a, eq. 14).
+    /// The variables in which solvers step at a time. By default y = x / alpha and c = sigma /
+    /// alpha, with dy/dc = eps (Song et al. 2021a, eq. 14).
     fn solver_coords(&self, t: f64) -> SolverCoords {
         let at = self.marginal(t);
         SolverCoords { scale: at.alpha, coordinate: at.sigma_ratio(), slope: [0.0, 1.0] }
     }
 
-    /// The frame of the image itself, where sigma is 0.
+    /// The variables at the image itself, where sigma is 0.
     fn image_coords(&self) -> SolverCoords {
         SolverCoords { scale: 1.0, coordinate: 0.0, slope: self.solver_coords(self.t_range()[1]).slope }
     }
@@ -143,8 +155,8 @@ pub trait Process: Debug {
         None
     }
 
-    /// (c0, c1, c2, c3) such that x_0 = c0 x + c1 m and eps = c2 x + c3 m, for the noisy image x and the network's answer m: both are linear in
-    /// x_0 and eps.
+    /// (c0, c1, c2, c3) such that x_0 = c0 x + c1 m and eps = c2 x + c3 m, for the noisy image x
+    /// and the network's output m. Both are linear in x_0 and eps.
     fn to_x0_eps(&self, t: f64) -> [f64; 4] {
         let (at, [p, q]) = (self.marginal(t), self.parameterization(t).target);
         let determinant = at.alpha * q - at.sigma * p;
@@ -157,14 +169,14 @@ pub trait Process: Debug {
     }
 }
 
-/// The tables by which training noises images and judges answers; entry k belongs to training time k.
+/// The tables of training; entry k belongs to training time k.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingTables {
-    /// The times as the network is told them, `[T]`.
+    /// The times as the network receives them, `[T]`.
     pub times: Vec<f64>,
-    /// (a, b), [T, 2]: the network is shown a x_0 + b eps.
+    /// (a, b), [T, 2]: the network's input is a x_0 + b eps.
     pub shown: Vec<[f32; 2]>,
-    /// (p, q), [T, 2]: it is to answer p x_0 + q eps.
+    /// (p, q), [T, 2]: its target is p x_0 + q eps.
     pub target: Vec<[f32; 2]>,
 }
 

@@ -21,7 +21,8 @@ pub struct SampleSet<'a> {
 pub struct SampledImages {
     /// The images, `[N, C, H, W]` in about [-1, 1].
     pub images: Vec<f32>,
-    /// Intermediate states of all images, from noise on; empty unless asked for. The last is the images themselves.
+    /// Intermediate states of all images, from noise on; empty unless asked for. The last is the
+    /// images themselves.
     pub frames: Vec<Vec<f32>>,
 }
 

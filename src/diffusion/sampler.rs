@@ -1,7 +1,8 @@
-//! The interface of a sampler: a list of stages. At each stage the network is evaluated once, and a row of coefficients moves
-//! the state.
+//! The interface of a sampler: a list of stages. At each stage the network is evaluated once, and a
+//! row of coefficients moves the state.
 //!
-//! A sampler can be implemented outside this crate: implement [`Sampler`] and call [`SamplingPlan::new`](super::SamplingPlan::new).
+//! A sampler can be implemented outside this crate: implement [`Sampler`] and call
+//! [`SamplingPlan::new`](super::SamplingPlan::new).
 
 use super::process::{Family, Process};
 pub use super::sampler_options::{SamplerOptions, Variance};
@@ -10,8 +11,9 @@ use super::spacing::Spacing;
 use crate::{Error, Result};
 use std::fmt::Debug;
 
-/// How the state x moves at a stage, with the (clipped) predicted image x0, the predicted noise eps, fresh noise
-/// z ~ N(0, 1) and the history h that an earlier stage stored. Each field is the coefficient of its symbol:
+/// How the state x moves at a stage, with the (clipped) predicted image x0, the predicted noise
+/// eps, fresh noise z ~ N(0, 1) and the history h that an earlier stage stored. Each field is the
+/// coefficient of its symbol:
 ///
 /// ```text
 /// x' = x0 · x_0 + x · x + eps · eps + z · z + h · h
@@ -38,14 +40,16 @@ pub struct Update {
 pub enum Action {
     /// Moves the state.
     Move(Update),
-    /// Moves the state; the variance of the fresh noise is the network's, between these two (learned variance).
+    /// Moves the state; the variance of the fresh noise is the network's, between these two
+    /// (learned variance).
     MoveLearned {
         /// The movement. Its `z` is 1 where noise is added and 0 where none is.
         update: Update,
         /// Logarithms of the largest and the smallest variance.
         log_variance: [f64; 2],
     },
-    /// A step of Langevin dynamics of size `rate` (|z| / |score|)² (Song et al. 2021b, algorithms 4 and 5).
+    /// A step of Langevin dynamics of size `rate` (|z| / |score|)² (Song et al. 2021b, algorithms 4
+    /// and 5).
     Correct {
         /// 2 alpha r², for the signal-to-noise ratio r.
         rate: f64,
@@ -120,7 +124,8 @@ pub fn discrete_timesteps<'a>(process: &'a dyn Process, spec: &StepSpec) -> Resu
     Ok((noise, spec.spacing.timesteps(spec.steps, noise.timesteps(), spec.offset)?))
 }
 
-/// A warning if the first visited time step, which receives pure noise, is one at which the model expects part of the image.
+/// A warning if the first visited time step, which receives pure noise, is one at which the model
+/// expects part of the image.
 pub(super) fn late_start_warning(process: &dyn Process, times: &[f64]) -> Option<String> {
     let (noise, first) = (process.schedule()?, *times.first()? as u32);
     let bits = noise.kl_bits(first, 1.0);
@@ -138,7 +143,8 @@ pub(super) fn alpha_bar_at(noise: &NoiseSchedule, t: Option<u32>) -> f64 {
     t.map_or(1.0, |t| noise.alphas_cumprod()[t as usize])
 }
 
-/// Variance of x_p given x_t and x_0, from abar_t and abar_p (Ho et al. 2020, eq. 7; Song et al. 2021a, eq. 16 with eta = 1).
+/// Variance of x_p given x_t and x_0, from abar_t and abar_p (Ho et al. 2020, eq. 7; Song et al.
+/// 2021a, eq. 16 with eta = 1).
 pub(super) fn posterior_variance(alpha_bar: f64, alpha_bar_next: f64) -> f64 {
     (1.0 - alpha_bar_next) / (1.0 - alpha_bar) * (1.0 - alpha_bar / alpha_bar_next)
 }

@@ -1,4 +1,4 @@
-//! What can be asked of samplers.
+//! Options of samplers.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -9,27 +9,29 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "cli", value(rename_all = "snake_case"))]
 pub enum Variance {
-    /// That of the posterior: right if the data were one point. `fixed_small_log` is another way to compute the same.
+    /// That of the posterior, which is exact for data of one point. `fixed_small_log` computes the
+    /// same.
     #[default]
     #[serde(alias = "fixed_small_log")]
     #[cfg_attr(feature = "cli", value(alias = "fixed_small_log"))]
     FixedSmall,
-    /// beta_t: right if the data were N(0, 1). Only for (nearly) all time steps.
+    /// beta_t, which is exact for data N(0, 1). Only for (nearly) all time steps.
     FixedLarge,
-    /// The network's: between the two, by its second half of channels (Nichol and Dhariwal 2021, eq. 15).
+    /// The network's, between the two (Nichol and Dhariwal 2021, eq. 15).
     LearnedRange,
 }
 
-/// What can be asked of a sampler; a sampler refuses what it does not have. The names are those of diffusers where it has the option.
+/// Options of samplers; a sampler refuses options that it does not have. The names are those of
+/// diffusers where it has the option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerOptions {
-    /// DDPM: variance of the noise
+    /// DDPM: variance of the added noise
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long = "variance", value_enum))]
     pub variance_type: Option<Variance>,
-    /// DDIM: 0 for none of DDPM's noise, 1 for all
+    /// DDIM: share of DDPM's noise, 0 to 1
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub eta: Option<f64>,
@@ -37,11 +39,11 @@ pub struct SamplerOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long))]
     pub set_alpha_to_one: Option<bool>,
-    /// DDIM: whether the noise is computed anew from the clipped image (diffusers' default is false)
+    /// DDIM: whether eps is computed from the clipped image [default: true; diffusers' is false]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long))]
     pub use_clipped_model_output: Option<bool>,
-    /// Heun: noise added before each step, as S_churn of Karras et al. 2022 (0: none)
+    /// Heun: noise added before each step, S_churn of Karras et al. 2022 (0: none)
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub churn: Option<f64>,
@@ -60,7 +62,7 @@ pub struct SamplerOptions {
 }
 
 impl SamplerOptions {
-    /// These options, and the given ones where these say nothing.
+    /// These options, and `others` where these have none.
     pub fn or(self, others: SamplerOptions) -> SamplerOptions {
         SamplerOptions {
             variance_type: self.variance_type.or(others.variance_type),
@@ -74,7 +76,7 @@ impl SamplerOptions {
         }
     }
 
-    /// Refuses what was asked for besides `own`.
+    /// Refuses options other than `own`.
     pub(super) fn only(&self, sampler: &str, own: &[&str]) -> Result<()> {
         let asked = serde_json::to_value(self).expect("numbers and names have a form in JSON");
         match asked.as_object().and_then(|asked| asked.keys().find(|key| !own.contains(&key.as_str()))) {

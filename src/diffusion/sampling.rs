@@ -24,7 +24,8 @@ const STEPS: u32 = 50;
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingOptions {
-    /// Scale of classifier-free guidance, 1 for none [default: the run's, or 2 if the model has a null class]
+    /// Scale of classifier-free guidance, 1 for none [default: the run's, or 2 if the model has a
+    /// null class]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub guidance: Option<f32>,
@@ -47,19 +48,21 @@ pub struct SamplingOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub spacing: Option<Spacing>,
-    /// Added to the time steps of the spacing `leading`; only diffusers' scheduler_config.json has it.
+    /// Added to the time steps of the spacing `leading`; only diffusers' scheduler_config.json has
+    /// it.
     #[serde(skip)]
     #[cfg_attr(feature = "cli", arg(skip))]
     pub steps_offset: Option<u32>,
-    /// Bound on the predicted image, infinite for none; only diffusers' scheduler_config.json has it.
+    /// Bound on the predicted image, infinite for none; only diffusers' scheduler_config.json has
+    /// it.
     #[serde(skip)]
     #[cfg_attr(feature = "cli", arg(skip))]
     pub clip: Option<f32>,
 }
 
 impl SamplingOptions {
-    /// These options, and `defaults` where these have none. Sampler options of `defaults` are dropped if they belong to
-    /// another sampler.
+    /// These options, and `defaults` where these have none. Sampler options of `defaults` are
+    /// dropped if they belong to another sampler.
     pub fn or(self, defaults: SamplingOptions) -> SamplingOptions {
         let same = self.sampler.is_none() || self.sampler == defaults.sampler;
         SamplingOptions {
@@ -97,12 +100,13 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Resolves what the user asked for over the defaults of a checkpoint or a run. Two rules hold unless the options say
-    /// otherwise: DDIM computes eps from the clipped image, and DDPM takes the variance that the network learned.
+    /// Resolves what the user asked for over the defaults of a checkpoint or a run. Two rules hold
+    /// unless the options say otherwise: DDIM computes eps from the clipped image, and DDPM takes
+    /// the variance that the network learned.
     ///
     /// # Errors
-    /// [`Error::Config`] for guidance that the model does not support, a learned variance of a model without one, and a
-    /// number of steps for the sampler `ode`, which chooses its own.
+    /// [`Error::Config`] for guidance that the model does not support, a learned variance of a
+    /// model without one, and a number of steps for the sampler `ode`, which chooses its own.
     pub fn resolve(asked: SamplingOptions, defaults: SamplingOptions, spec: &DenoiserSpec) -> Result<Sampling> {
         let all = asked.or(defaults);
         let sampler = all.sampler.unwrap_or(SamplerName::Ddim);

@@ -1,7 +1,8 @@
 //! Noise schedules: how much of the image is left at each time step.
 //!
-//! x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, with abar_t the product of (1 - beta_s) over s <= t (Ho et al. 2020, eq. 4).
-//! Formulas and numbers are those of diffusers, in f64 where it computes in f32 (the two agree to 6e-6).
+//! x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, with abar_t the product of (1 - beta_s) over s <=
+//! t (Ho et al. 2020, eq. 4). Formulas and numbers are those of diffusers, in f64 where it computes
+//! in f32 (the two agree to 6e-6).
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,8 @@ const USUAL_TIMESTEPS: f64 = 1000.0;
 /// Upper limit that catches damaged files and typing errors.
 const MAX_TIMESTEPS: u32 = 1 << 20;
 
-/// Limit of L_T in bits per dimension. Above it, pure noise is too far from what the model saw at the last time step.
+/// Limit of L_T in bits per dimension. Above it, pure noise is too far from what the model saw at
+/// the last time step.
 const FAR_FROM_NOISE: f64 = 1e-3;
 
 /// First and last beta of a schedule.
@@ -26,8 +28,8 @@ pub struct BetaRange {
     pub beta_start: f64,
     /// The last beta: 0.02.
     pub beta_end: f64,
-    /// Whether both are multiplied by 1000/T (the default), because they are meant for 1000 time steps. Without it a short
-    /// schedule ends before the image has become noise.
+    /// Whether both are multiplied by 1000/T (the default), because they are meant for 1000 time
+    /// steps. Without it a short schedule ends before the image has become noise.
     pub rescale: bool,
 }
 
@@ -45,7 +47,8 @@ impl BetaRange {
     }
 }
 
-/// How the betas are chosen. In a configuration: `{ name = "linear", beta_end = 0.02 }`; on a command line: the name.
+/// How the betas are chosen. In a configuration: `{ name = "linear", beta_end = 0.02 }`; on a
+/// command line: the name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum BetaSchedule {
@@ -53,8 +56,8 @@ pub enum BetaSchedule {
     Linear(BetaRange),
     /// Betas whose square roots are equally spaced (Rombach et al. 2022).
     ScaledLinear(BetaRange),
-    /// abar_t = cos²(((t + 1)/T + 0.008)/1.008 · pi/2), betas at most 0.999 (Nichol and Dhariwal 2021, eq. 17):
-    /// `squaredcos_cap_v2` in diffusers.
+    /// abar_t = cos²(((t + 1)/T + 0.008)/1.008 · pi/2), betas at most 0.999 (Nichol and Dhariwal
+    /// 2021, eq. 17): `squaredcos_cap_v2` in diffusers.
     #[serde(alias = "squaredcos_cap_v2")]
     Cosine,
     /// Betas along a sigmoid from -6 to 6 (GeoDiff, Xu et al. 2022).
@@ -135,7 +138,8 @@ fn linspace([start, end]: [f64; 2], count: u32) -> Vec<f64> {
     (0..count).map(at).collect()
 }
 
-/// Betas rescaled so that sqrt(abar) is 0 at the last step and keeps its value at the first (Lin et al. 2023, algorithm 1).
+/// Betas rescaled so that sqrt(abar) is 0 at the last step and keeps its value at the first (Lin et
+/// al. 2023, algorithm 1).
 fn with_zero_terminal_snr(betas: &[f64]) -> Vec<f64> {
     let roots: Vec<f64> = cumulative_product(betas).into_iter().map(f64::sqrt).collect();
     let (first, last) = (roots[0], roots[roots.len() - 1]);
@@ -169,11 +173,13 @@ pub struct NoiseSchedule {
 }
 
 impl NoiseSchedule {
-    /// Computes `schedule` for `timesteps` time steps. `zero_terminal_snr` rescales it so that the last step is pure noise. Then
-    /// the model cannot predict epsilon, which [`Prediction::check`](super::Prediction::check) refuses.
+    /// Computes `schedule` for `timesteps` time steps. `zero_terminal_snr` rescales it so that the
+    /// last step is pure noise. Then the model cannot predict epsilon, which
+    /// [`Prediction::check`](super::Prediction::check) refuses.
     ///
     /// # Errors
-    /// [`Error::Config`] for no time steps, for a number of given betas other than T, and for a beta outside (0, 1).
+    /// [`Error::Config`] for no time steps, for a number of given betas other than T, and for a
+    /// beta outside (0, 1).
     pub fn new(schedule: &BetaSchedule, timesteps: u32, zero_terminal_snr: bool) -> Result<NoiseSchedule> {
         let fewest = if zero_terminal_snr { 2 } else { 1 };
         if !(fewest..=MAX_TIMESTEPS).contains(&timesteps) {
@@ -241,8 +247,8 @@ impl NoiseSchedule {
         self.alphas_cumprod[self.betas.len() - 1] == 0.0
     }
 
-    /// L_T in bits per dimension: KL(q(x_T | x_0) || N(0, 1)) averaged over the data (Ho et al. 2020, eq. 5), from the mean
-    /// square of the data's pixels on the scale [-1, 1].
+    /// L_T in bits per dimension: KL(q(x_T | x_0) || N(0, 1)) averaged over the data (Ho et al.
+    /// 2020, eq. 5), from the mean square of the data's pixels on the scale [-1, 1].
     pub fn terminal_kl_bits(&self, second_moment: f64) -> f64 {
         self.kl_bits(self.timesteps() - 1, second_moment)
     }
@@ -253,7 +259,8 @@ impl NoiseSchedule {
         0.5 * (alpha_bar * second_moment - alpha_bar - (-alpha_bar).ln_1p()) / LN_2
     }
 
-    /// A warning for a schedule that ends far from pure noise: L_T above 0.001 bits per dimension for data of unit variance.
+    /// A warning for a schedule that ends far from pure noise: L_T above 0.001 bits per dimension
+    /// for data of unit variance.
     pub fn warning(&self) -> Option<String> {
         let bits = self.terminal_kl_bits(1.0);
         let advice = match self.schedule.range() {

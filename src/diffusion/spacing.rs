@@ -1,4 +1,4 @@
-//! Which time steps a sampler visits when it takes fewer than the model was trained with.
+//! The time steps that a sampler visits, if they are fewer than those of training.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -19,12 +19,22 @@ pub enum Spacing {
 }
 
 impl Spacing {
-    /// The `n` time steps to visit of `of` (T), largest first, as diffusers chooses them, its rounding (half to even) included.
+    /// `n` of `of` (T) time steps, largest first, as diffusers chooses them, including its rounding
+    /// (half to even).
     ///
-    /// `offset` moves those of [`Spacing::Leading`] up (`steps_offset`); the others ignore it.
+    /// `offset` is added to those of [`Spacing::Leading`] (`steps_offset`); the others ignore it.
+    ///
+    /// ```
+    /// # use degrain::diffusion::Spacing;
+    /// assert_eq!(Spacing::Leading.timesteps(4, 1000, 0)?, [750, 500, 250, 0]);
+    /// assert_eq!(Spacing::Trailing.timesteps(4, 1000, 0)?, [999, 749, 499, 249]);
+    /// assert_eq!(Spacing::Linspace.timesteps(4, 1000, 0)?, [999, 666, 333, 0]);
+    /// # Ok::<(), degrain::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Config`] for `n` outside 1..=T, and for an offset that leads past the last time step.
+    /// [`Error::Config`] for `n` outside 1..=T, and for an offset that leads past the last time
+    /// step.
     pub fn timesteps(self, n: u32, of: u32, offset: u32) -> Result<Vec<u32>> {
         if n == 0 || n > of {
             return Err(Error::Config(format!("{n} sampling steps with a model of {of} time steps: use 1 to {of}")));
@@ -42,8 +52,9 @@ impl Spacing {
                 Ok((0..n).rev().map(|k| k * (of / n) + offset).collect())
             }
             Spacing::Trailing => {
-                // The step as numpy.arange takes it, the difference of its first two values, since rounding can tell. Where numpy then
-                // counts one step too many (a time step of -1, at 61 of 1000), there are n here.
+                // The step of numpy.arange is the difference of its first two values, with their
+                // rounding. Where numpy then counts one step too many (a time step of -1, at 61 of
+                // 1000), this has n.
                 let start = f64::from(of);
                 let step = (start - start / count) - start;
                 Ok((0..n).map(|k| (start + f64::from(k) * step).round_ties_even() as u32 - 1).collect())

@@ -1,18 +1,24 @@
-//! The terms of the variational bound of a process of discrete time steps: the table that the operator `vlb` reads.
+//! The terms of the variational bound of a process of discrete time steps: the table that the
+//! operator `vlb` reads.
 
 use super::process::Process;
 use super::sampler::{Variance, alpha_bar_at, posterior_variance};
 use super::schedule::NoiseSchedule;
 use crate::ops::vlb::COEFFICIENTS;
 
-/// [T, 8] = (k0, k1, c0, c1, log variance, log smallest, log largest, first): x_0 = clip(k0 x + k1 m) from the answer m; the posterior
-/// q(x_{t-1} | x_t, x_0) has the mean c0 x_0 + c1 x (Ho et al. 2020, eq. 7) and the variance given by its logarithm, that of time step 1 at time
-/// step 0 (Nichol and Dhariwal 2021, section 3.1); a learned variance lies between it and beta_t, a fixed one is the one or the other; first is 1 at
-/// time step 0, else 0.
+/// The table of the operator `vlb`, `[T, 8]` = (k0, k1, c0, c1, log variance, log smallest, log
+/// largest, first):
 ///
-/// `decoder` is the smallest standard deviation that a learned variance can have at time step 0, where it is the width of the decoder of pixels;
-/// 0 for that of the other time steps. Pixels of digits are mostly exactly black: a decoder as wide as the noise of time step 1 spends half a
-/// bit on each of them.
+/// * x_0 = clip(k0 x + k1 m), for the network's output m;
+/// * c0 x_0 + c1 x is the mean of the posterior q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7);
+/// * log variance is that of the posterior; at time step 0 it is that of time step 1 (Nichol and Dhariwal 2021, section 3.1);
+/// * log smallest and log largest bound a learned variance (posterior and beta_t) and are equal for a fixed one;
+/// * first is 1 at time step 0, else 0.
+///
+/// `decoder` is the smallest standard deviation of a learned variance at time step 0, where it is
+/// the width of the decoder of pixels; 0 for that of the other time steps. Pixels of digits are
+/// mostly exactly black, so a decoder as wide as the noise of time step 1 spends half a bit on each
+/// of them.
 pub fn table(
     noise: &NoiseSchedule,
     process: &dyn Process,
@@ -24,11 +30,11 @@ pub fn table(
         posterior_variance(alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, t.checked_sub(1)))
     };
     let row = |t: u32| {
-        let (bar, before) = (alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, t.checked_sub(1)));
+        let (alpha_bar, before) = (alpha_bar_at(noise, Some(t)), alpha_bar_at(noise, t.checked_sub(1)));
         let beta = noise.betas()[t as usize];
         let [k0, k1, ..] = process.to_x0_eps(f64::from(t));
-        let image = before.sqrt() * beta / (1.0 - bar);
-        let state = (1.0 - beta).sqrt() * (1.0 - before) / (1.0 - bar);
+        let x0 = before.sqrt() * beta / (1.0 - alpha_bar);
+        let x = (1.0 - beta).sqrt() * (1.0 - before) / (1.0 - alpha_bar);
         let (smallest, largest) = (posterior(t).ln(), beta.ln());
         let [low, high] = match variance {
             Variance::LearnedRange if t == 0 && decoder > 0.0 => [2.0 * decoder.ln(), largest],
@@ -37,7 +43,7 @@ pub fn table(
             Variance::FixedLarge => [largest; 2],
         };
         let first = if t == 0 { 1.0 } else { 0.0 };
-        [k0, k1, image, state, smallest, low, high, first].map(|x| x as f32)
+        [k0, k1, x0, x, smallest, low, high, first].map(|x| x as f32)
     };
     (0..noise.timesteps()).map(row).collect()
 }

@@ -1,26 +1,28 @@
-//! How much the loss of each time step counts.
+//! Weights of the loss by time.
 
 use super::process::{Family, Process};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// Weights of the squared error by time. In a configuration: `{ name = "min_snr", gamma = 5 }`; from a command line: the name.
+/// Weights of the squared error by time. In a configuration: `{ name = "min_snr", gamma = 5 }`; on
+/// a command line: the name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LossWeighting {
-    /// All equal, whatever is predicted: L_simple (Ho et al. 2020, eq. 14).
+    /// Equal weights for any prediction: L_simple (Ho et al. 2020, eq. 14).
     #[default]
     Simple,
-    /// Equal for the error in the noise, so the signal-to-noise ratio for the error in the image.
+    /// Equal weights for the error of the noise, so the signal-to-noise ratio for the error of the
+    /// image.
     Snr,
-    /// min(SNR, gamma) for the error in the image (Hang et al. 2023, section 3.4).
+    /// min(SNR, gamma) for the error of the image (Hang et al. 2023, section 3.4).
     MinSnr {
         /// 5 in the paper.
         #[serde(default = "five")]
         gamma: f64,
     },
-    /// 1/(k + SNR)^gamma for the error in the noise (Choi et al. 2022, eq. 8).
+    /// 1/(k + SNR)^gamma for the error of the noise (Choi et al. 2022, eq. 8).
     P2 {
         /// 1 in the paper.
         #[serde(default = "one")]
@@ -29,8 +31,8 @@ pub enum LossWeighting {
         #[serde(default = "one")]
         gamma: f64,
     },
-    /// g(t)² for the error in the score of a stochastic differential equation: an upper bound of the negative log-likelihood (Song et al. 2021c,
-    /// theorem 1).
+    /// g(t)² for the error of the score of a stochastic differential equation: an upper bound of
+    /// the negative log-likelihood (Song et al. 2021c, theorem 1).
     Likelihood,
 }
 
@@ -51,11 +53,11 @@ impl FromStr for LossWeighting {
 }
 
 impl LossWeighting {
-    /// `[T]`: the weight of the squared error in the network's answer at each training time.
+    /// `[T]`: the weight of the squared error of the network's output at each training time.
     ///
     /// # Errors
-    /// [`Error::Config`] for a parameter that is no positive number (gamma of P2 may be 0), and for `likelihood` with a process that is no
-    /// stochastic differential equation.
+    /// [`Error::Config`] for a parameter that is not positive (gamma of P2 may be 0), and for
+    /// `likelihood` with a process that is no stochastic differential equation.
     pub fn weights(self, process: &dyn Process) -> Result<Vec<f32>> {
         let times = process.training_times();
         let (positive, other) = match self {
@@ -76,10 +78,11 @@ impl LossWeighting {
         let weight = |&t: &f64| {
             let (at, [p, q]) = (process.marginal(t), process.parameterization(t).target);
             let snr = at.sigma_ratio().powi(-2);
-            // Of the error in the image. That in the answer m = p x_0 + q eps, with x_t given, is -determinant / sigma times it.
+            // With x_t given, the error of m = p x_0 + q eps is -determinant / sigma times that of
+            // x_0.
             let determinant = at.alpha * q - at.sigma * p;
             let per_image = (at.sigma / determinant).powi(2);
-            let for_answer = match self {
+            let for_output = match self {
                 LossWeighting::Simple => 1.0,
                 LossWeighting::Snr => snr * per_image,
                 LossWeighting::MinSnr { gamma } => snr.min(gamma) * per_image,
@@ -87,7 +90,7 @@ impl LossWeighting {
                 // g² |score error|², and the score is the noise times -1 / sigma.
                 LossWeighting::Likelihood => at.diffusion() / (at.sigma * at.sigma) * snr * per_image,
             };
-            for_answer as f32
+            for_output as f32
         };
         Ok(times.iter().map(weight).collect())
     }

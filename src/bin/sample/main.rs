@@ -43,7 +43,8 @@ struct Arguments {
     /// Seed of all noise. Image k of a seed is the same in any batch
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Start from this noise: a safetensors file with one tensor [count, channels, height, width] of F32
+    /// Start from this noise: a safetensors file with one tensor [count, channels, height, width]
+    /// of F32
     #[arg(long)]
     noise: Option<PathBuf>,
     /// Images per batch

@@ -1,4 +1,5 @@
-//! Samples by an adaptive solver, which evaluates the velocity of the probability flow at times of its own choice.
+//! Samples by an adaptive solver, which evaluates the velocity of the probability flow at times of
+//! its own choice.
 
 use super::{Generator, Observer};
 use crate::Result;

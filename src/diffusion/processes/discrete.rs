@@ -1,29 +1,31 @@
 //! T discrete time steps (Ho et al. 2020): x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
 //!
-//! Between the time steps log(sigma / alpha) is interpolated linearly, so that solvers may stop anywhere (Karras et al. 2022, appendix C).
+//! Between time steps log(sigma / alpha) is interpolated linearly, so that solvers may stop
+//! anywhere (Karras et al. 2022, appendix C).
 
 use crate::Result;
 use crate::diffusion::prediction::Prediction;
 use crate::diffusion::process::{Family, Marginal, Parameterization, Process};
 use crate::diffusion::schedule::NoiseSchedule;
 
-/// A schedule, and what is predicted along it.
+/// A noise schedule, and what the network predicts.
 #[derive(Clone, Debug)]
 pub struct Discrete {
     noise: NoiseSchedule,
     prediction: Prediction,
-    /// log(sigma / alpha) of each time step; infinite where nothing is left of the image.
+    /// log(sigma / alpha) of each time step; infinite in pure noise.
     log_ratios: Vec<f64>,
 }
 
 impl Discrete {
-    /// A process that predicts `prediction` along a schedule.
+    /// The process of a schedule, with a network that predicts `prediction`.
     ///
     /// # Errors
     /// Those of [`Prediction::check`].
     pub fn new(noise: NoiseSchedule, prediction: Prediction) -> Result<Discrete> {
         prediction.check(&noise)?;
-        let log_ratios = noise.alphas_cumprod().iter().map(|bar| 0.5 * ((1.0 - bar) / bar).ln()).collect();
+        let log_ratios =
+            noise.alphas_cumprod().iter().map(|alpha_bar| 0.5 * ((1.0 - alpha_bar) / alpha_bar).ln()).collect();
         Ok(Discrete { noise, prediction, log_ratios })
     }
 
@@ -43,14 +45,14 @@ impl Process for Discrete {
     }
 
     fn t_range(&self) -> [f64; 2] {
-        // In pure noise there is no ratio to step from: solvers begin one time step later.
+        // The ratio of pure noise is infinite, so solvers start one time step later.
         let pure = usize::from(self.noise.ends_in_pure_noise());
         [(self.last() - pure) as f64, 0.0]
     }
 
     fn marginal(&self, t: f64) -> Marginal {
-        let (below, bars) = (t.floor().clamp(0.0, self.last() as f64) as usize, self.noise.alphas_cumprod());
-        if t == below as f64 && bars[below] == 0.0 {
+        let (below, alpha_bars) = (t.floor().clamp(0.0, self.last() as f64) as usize, self.noise.alphas_cumprod());
+        if t == below as f64 && alpha_bars[below] == 0.0 {
             return Marginal { alpha: 0.0, sigma: 1.0, alpha_rate: 0.0, sigma_rate: 0.0 };
         }
         let from = below.min(self.last().saturating_sub(1));
@@ -58,14 +60,15 @@ impl Process for Discrete {
             Some(above) => above - self.log_ratios[from],
             None => 0.0,
         };
-        let bar = if t == below as f64 {
-            bars[below]
+        let alpha_bar = if t == below as f64 {
+            alpha_bars[below]
         } else {
             1.0 / (1.0 + (2.0 * (self.log_ratios[from] + rate * (t - from as f64))).exp())
         };
-        // d alpha = -alpha sigma² d log(ratio), d sigma = alpha² sigma d log(ratio), as alpha² + sigma² = 1.
-        let (alpha, sigma) = (bar.sqrt(), (1.0 - bar).sqrt());
-        Marginal { alpha, sigma, alpha_rate: -alpha * (1.0 - bar) * rate, sigma_rate: bar * sigma * rate }
+        // d alpha = -alpha sigma² d log(ratio), d sigma = alpha² sigma d log(ratio), as alpha² +
+        // sigma² = 1.
+        let (alpha, sigma) = (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt());
+        Marginal { alpha, sigma, alpha_rate: -alpha * (1.0 - alpha_bar) * rate, sigma_rate: alpha_bar * sigma * rate }
     }
 
     fn time_of_ratio(&self, ratio: f64) -> f64 {

@@ -1,9 +1,15 @@
-//! x_t = x_0 + t eps: the noise level sigma itself is the time (Karras et al. 2022, section 5 and table 1, column "Ours").
+//! x_t = x_0 + t eps: the noise level sigma itself is the time (Karras et al. 2022, section 5 and
+//! table 1, column "Ours").
 //!
-//! The network F is shown c_in x and asked for the F of x_0 = c_skip x + c_out F:
-//! c_skip = d²/(sigma² + d²), c_out = sigma d / sqrt(sigma² + d²), c_in = 1/sqrt(sigma² + d²), d = sigma_data.
-//! With that target the error of x_0 is c_out times that of F, so the paper's weight lambda(sigma) = 1/c_out² is the weight 1 here.
-//! The time told is 1000 c_noise = 250 log(sigma), because the network's sinusoids are made for numbers of the order of 1000.
+//! The network receives c_in x and predicts the F of x_0 = c_skip x + c_out F. With d = sigma_data:
+//!
+//! ```text
+//! c_skip = d² / (sigma² + d²)        c_out = sigma d / sqrt(sigma² + d²)        c_in = 1 / sqrt(sigma² + d²)
+//! ```
+//!
+//! With this target the error of x_0 is c_out times that of F, so the paper's weight lambda(sigma)
+//! = 1 / c_out² is the weight 1 here. The network receives the time 1000 c_noise = 250 log(sigma),
+//! because its sinusoids are made for numbers of the order of 1000.
 
 use super::middles;
 use super::normal::quantile;
@@ -14,14 +20,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Edm {
-    /// Standard deviation of the data. Training measures it where it is not given; 0.5 is the paper's for any images.
+    /// Standard deviation of the data. Training measures it if it is not given; 0.5 is the paper's
+    /// for any images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sigma_data: Option<f64>,
     /// Mean of log(sigma) in training: -1.2.
     pub p_mean: f64,
     /// Standard deviation of log(sigma) in training: 1.2.
     pub p_std: f64,
-    /// Where samplers take their last step from: 0.002.
+    /// Where the last step of samplers starts: 0.002.
     pub sigma_min: f64,
     /// Where samplers start: 80.
     pub sigma_max: f64,
@@ -81,7 +88,7 @@ impl Process for Edm {
         Parameterization { c_in: size.recip(), time: 250.0 * t.ln(), target: [t / (data * size), -data / size] }
     }
 
-    /// log(sigma) ~ N(p_mean, p_std²), by equally probable parts.
+    /// Quantiles of log(sigma) ~ N(p_mean, p_std²).
     fn training_times(&self) -> Vec<f64> {
         middles().map(|u| (self.p_mean + self.p_std * quantile(u)).exp()).collect()
     }

@@ -1,7 +1,8 @@
-//! The straight path x_t = (1 - t) x_0 + t eps of flow matching (Lipman et al. 2023, eq. 22 with sigma_min = 0; Liu et al. 2023).
+//! The straight path x_t = (1 - t) x_0 + t eps of flow matching (Lipman et al. 2023, eq. 22 with
+//! sigma_min = 0; Liu et al. 2023).
 //!
-//! The network predicts the velocity dx/dt = eps - x_0. Time runs from image (0) to noise (1), as in every process here and against the
-//! papers' direction.
+//! The network predicts the velocity dx/dt = eps - x_0. Time runs from image (0) to noise (1), as
+//! in every process here and opposite to the papers.
 
 use super::middles;
 use crate::diffusion::process::{Family, SolverCoords, Marginal, Process, Parameterization};
@@ -35,12 +36,12 @@ impl Process for Flow {
         Marginal { alpha: 1.0 - t, sigma: t, alpha_rate: -1.0, sigma_rate: 1.0 }
     }
 
-    /// r/(1 + r), which is 1 for the infinite ratio of pure noise.
+    /// r / (1 + r), which is 1 for the infinite ratio of pure noise.
     fn time_of_ratio(&self, ratio: f64) -> f64 {
         1.0 / (1.0 + 1.0 / ratio)
     }
 
-    /// The time is told on the scale of a thousand time steps.
+    /// The network receives the time on the scale of a thousand time steps.
     fn parameterization(&self, t: f64) -> Parameterization {
         Parameterization { c_in: 1.0, time: 999.0 * t, target: [-1.0, 1.0] }
     }

@@ -1,8 +1,10 @@
-//! The processes. Each is a file here and a line in the list below; the name in settings and checkpoints follows from it.
+//! The processes. Each is a file here and a line in the list below, from which its name in settings
+//! and checkpoints follows.
 //!
-//! A file holds a struct with the process's numbers, their usual values as its `Default`, a method `check` that refuses what cannot be, and
-//! an implementation of [`Process`]. The discrete one has no line: it is made of a schedule and a prediction, which checkpoints keep in
-//! diffusers' scheduler_config.json.
+//! A file holds a struct with the process's numbers, their usual values as its `Default`, a method
+//! `check` that refuses invalid numbers, and an implementation of [`Process`]. The discrete process
+//! has no line: it is made of a schedule and a prediction, which checkpoints keep in diffusers'
+//! scheduler_config.json.
 
 mod discrete;
 mod normal;
@@ -15,10 +17,11 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Training times of a process in continuous time: so many, equally probable, that no two batches share one by more than chance.
+/// Number of quantiles into which continuous training times are discretized; large enough that
+/// repeats within a batch are rare.
 const TIMES: u32 = 16_384;
 
-/// The middles of [`TIMES`] equal parts of [0, 1].
+/// The centers of [`TIMES`] equal parts of [0, 1].
 fn middles() -> impl Iterator<Item = f64> {
     (0..TIMES).map(|k| (f64::from(k) + 0.5) / f64::from(TIMES))
 }
@@ -27,7 +30,8 @@ macro_rules! processes {
     ($($(#[$meta:meta])* $name:ident: $type:ident,)*) => {
         $(mod $name; pub use $name::$type;)*
 
-        /// The processes by name. In a configuration: `{ name = "vp", beta_max = 20 }`; from a command line: the name.
+        /// The processes by name. In a configuration: `{ name = "vp", beta_max = 20 }`; on a
+        /// command line: the name.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "name", rename_all = "snake_case")]
         pub enum ProcessConfig {
@@ -52,10 +56,10 @@ macro_rules! processes {
                 vec![ProcessConfig::Discrete, $(ProcessConfig::$type($type::default()),)*]
             }
 
-            /// The process; `discrete` makes the one of discrete time steps.
+            /// The process. `discrete` makes that of discrete time steps.
             ///
             /// # Errors
-            /// Numbers that cannot be, and those of `discrete`.
+            /// Invalid numbers, and the errors of `discrete`.
             pub fn build(&self, discrete: impl FnOnce() -> Result<Discrete>) -> Result<Box<dyn Process>> {
                 Ok(match self {
                     ProcessConfig::Discrete => Box::new(discrete()?),
@@ -83,11 +87,12 @@ processes! {
 }
 
 impl ProcessConfig {
-    /// With what the numbers take from the data, whose pixels have this standard deviation on [-1, 1].
-    pub fn measured(self, deviation: f64) -> ProcessConfig {
+    /// Fills in the parameters measured on the data: `std` is the pixels' standard deviation on
+    /// [-1, 1].
+    pub fn measured(self, std: f64) -> ProcessConfig {
         match self {
             ProcessConfig::Edm(edm) => {
-                ProcessConfig::Edm(Edm { sigma_data: Some(edm.sigma_data.unwrap_or(deviation)), ..edm })
+                ProcessConfig::Edm(Edm { sigma_data: Some(edm.sigma_data.unwrap_or(std)), ..edm })
             }
             other => other,
         }

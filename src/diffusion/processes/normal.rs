@@ -1,6 +1,7 @@
 //! Quantiles of the normal distribution.
 
-/// The x below which N(0, 1) falls with probability p, for 1e-10 < p < 1 - 1e-10, to about 1e-15 (Wichura 1988, algorithm AS 241, PPND16).
+/// The x below which N(0, 1) falls with probability p, for 1e-10 < p < 1 - 1e-10, to about 1e-15
+/// (Wichura 1988, algorithm AS 241, PPND16).
 pub(super) fn quantile(p: f64) -> f64 {
     let q = p - 0.5;
     if q.abs() <= 0.425 {

@@ -1,12 +1,14 @@
-//! The sub-variance preserving equation dx = -beta(t)/2 x dt + sqrt(beta(t) (1 - exp(-2B))) dw on 0 < t <= 1 (Song et al. 2021, appendix B).
+//! The sub-variance preserving equation dx = -beta(t)/2 x dt + sqrt(beta(t) (1 - exp(-2B))) dw on 0
+//! < t <= 1 (Song et al. 2021b, appendix B).
 //!
-//! alpha = exp(-B/2), sigma = 1 - exp(-B), with the beta and B of [`Vp`]: never more noise than there, and the same in the end.
+//! alpha = exp(-B/2), sigma = 1 - exp(-B), with beta and B of [`Vp`]. It never has more noise than
+//! [`Vp`], and the same at the end.
 
 use super::vp::{EARLIEST, Vp};
 use crate::diffusion::process::{Family, Marginal, Process, Parameterization};
 use serde::{Deserialize, Serialize};
 
-/// Sub-variance preserving equation: the numbers of [`Vp`], with less noise.
+/// Sub-variance preserving equation, with the parameters of [`Vp`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SubVp(pub Vp);

@@ -1,8 +1,10 @@
-//! The variance exploding equation dx = sqrt(d sigma²/dt) dw on 0 < t <= 1 (Song et al. 2021, appendix B).
+//! The variance exploding equation dx = sqrt(d sigma²/dt) dw on 0 < t <= 1 (Song et al. 2021b,
+//! appendix B).
 //!
-//! x_t = x_0 + sigma(t) eps, sigma = sigma_min (sigma_max / sigma_min)^t. The network predicts the noise, which is the score times -sigma. It is
-//! shown x_t / sqrt(1/4 + sigma²), of about unit variance for images in [-1, 1]: no U-Net takes numbers of the size of sigma_max. Sampling ends
-//! at noise of the size of sigma_min.
+//! x_t = x_0 + sigma(t) eps, sigma = sigma_min (sigma_max / sigma_min)^t. The network predicts the
+//! noise, which is the score times -sigma. Its input is x_t / sqrt(1/4 + sigma²), of about unit
+//! variance for images in [-1, 1], because a U-Net does not train on inputs of the size of
+//! sigma_max. Sampling ends with noise of standard deviation sigma_min.
 
 use super::middles;
 use super::vp::EARLIEST;
@@ -25,7 +27,8 @@ impl Default for Ve {
     }
 }
 
-/// Variance of an image's pixels, for the scale of the network's input: standard deviation 1/2.
+/// Assumed variance of an image's pixels, for the scale of the network's input: a standard
+/// deviation of 1/2.
 const IMAGE_VARIANCE: f64 = 0.25;
 
 impl Ve {
@@ -37,7 +40,7 @@ impl Ve {
         }
     }
 
-    /// log(sigma_max / sigma_min), by which log(sigma) grows in all.
+    /// log(sigma_max / sigma_min), the total growth of log(sigma).
     fn growth(&self) -> f64 {
         (self.sigma_max / self.sigma_min).ln()
     }
@@ -52,7 +55,7 @@ impl Process for Ve {
         Family::Sde
     }
 
-    /// Down to 1e-5 (Song et al. 2021, appendix C).
+    /// Down to 1e-5 (Song et al. 2021b, appendix C).
     fn t_range(&self) -> [f64; 2] {
         [1.0, EARLIEST[1]]
     }
@@ -66,7 +69,8 @@ impl Process for Ve {
         (ratio / self.sigma_min).ln() / self.growth()
     }
 
-    /// The time is told on the scale of a thousand time steps: it is the logarithm of sigma.
+    /// The network receives the time on the scale of a thousand time steps; it is linear in
+    /// log(sigma).
     fn parameterization(&self, t: f64) -> Parameterization {
         let sigma = self.marginal(t).sigma;
         Parameterization { c_in: (IMAGE_VARIANCE + sigma * sigma).sqrt().recip(), time: 999.0 * t, target: [0.0, 1.0] }

@@ -1,7 +1,8 @@
-//! The variance preserving equation dx = -beta(t)/2 x dt + sqrt(beta(t)) dw on 0 < t <= 1, beta linear in t (Song et al. 2021, appendix B).
+//! The variance preserving equation dx = -beta(t)/2 x dt + sqrt(beta(t)) dw on 0 < t <= 1, beta
+//! linear in t (Song et al. 2021b, appendix B).
 //!
-//! alpha = exp(-B/2), sigma² = 1 - exp(-B), B(t) = beta_min t + (beta_max - beta_min) t²/2. The network predicts the noise, which is the
-//! score times -sigma.
+//! alpha = exp(-B/2), sigma² = 1 - exp(-B), B(t) = beta_min t + (beta_max - beta_min) t²/2. The
+//! network predicts the noise, which is the score times -sigma.
 
 use super::middles;
 use crate::diffusion::process::{Family, Marginal, Process, Parameterization};
@@ -23,7 +24,8 @@ impl Default for Vp {
     }
 }
 
-/// Where sampling ends, and where training begins: below, the noise is no more than rounding (Song et al. 2021, appendix C).
+/// Last time of sampling and smallest time of training. Below them, the noise is smaller than
+/// rounding (Song et al. 2021b, appendix C).
 pub(super) const EARLIEST: [f64; 2] = [1e-3, 1e-5];
 
 impl Vp {
@@ -47,7 +49,8 @@ impl Vp {
     /// The time at which the integral has a value.
     pub(super) fn time_of(&self, integral: f64) -> f64 {
         let slope = self.beta_max - self.beta_min;
-        // The root of slope t²/2 + beta_min t = integral, in the form that keeps its digits where the slope is small.
+        // The root of slope t²/2 + beta_min t = integral, in a form that is accurate for small
+        // slopes.
         2.0 * integral / (self.beta_min + (self.beta_min * self.beta_min + 2.0 * slope * integral).sqrt())
     }
 }
@@ -80,7 +83,7 @@ impl Process for Vp {
         self.time_of((ratio * ratio).ln_1p())
     }
 
-    /// The time is told on the scale of a thousand time steps.
+    /// The network receives the time on the scale of a thousand time steps.
     fn parameterization(&self, t: f64) -> Parameterization {
         Parameterization { c_in: 1.0, time: 999.0 * t, target: [0.0, 1.0] }
     }

@@ -5,8 +5,9 @@
 //! sigma = eta sqrt((1 - abar_p) / (1 - abar_t) (1 - abar_t / abar_p))        (eq. 16)
 //! ```
 //!
-//! p = t - T/n (rounded down) for any spacing, as in diffusers. x_0 is clipped. eps is the network's, unless
-//! `use_clipped_model_output` is set: then eps = (x - sqrt(abar_t) x_0) / sqrt(1 - abar_t) with the clipped x_0.
+//! p = t - T/n (rounded down) for any spacing, as in diffusers. x_0 is clipped. eps is the
+//! network's, unless `use_clipped_model_output` is set: then eps = (x - sqrt(abar_t) x_0) / sqrt(1
+//! - abar_t) with the clipped x_0.
 
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{

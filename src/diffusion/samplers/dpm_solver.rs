@@ -1,4 +1,5 @@
-//! DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2), as diffusers' DPMSolverMultistepScheduler: order 2, one stage per step.
+//! DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2), as diffusers' DPMSolverMultistepScheduler:
+//! order 2, one stage per step.
 //!
 //! With lambda = log(alpha / sigma), h the step of lambda and h_p the step before:
 //!
@@ -7,7 +8,8 @@
 //! D  = (1 + w) x_0 - w (x_0 of the step before),  w = h / (2 h_p)
 //! ```
 //!
-//! w is 0 in the first step, and in the last one, which goes to the image, where lambda is infinite.
+//! w is 0 in the first step, and in the last one, which goes to the image, where lambda is
+//! infinite.
 
 use crate::Result;
 use crate::diffusion::process::{Family, Marginal, Process};

@@ -1,7 +1,8 @@
-//! Euler's method for the probability flow (Karras et al. 2022, algorithm 1 without its correction), as diffusers' EulerDiscreteScheduler.
+//! Euler's method for the probability flow (Karras et al. 2022, algorithm 1 without its
+//! correction), as diffusers' EulerDiscreteScheduler.
 //!
-//! y' = y + (c' - c) dy/dc in the solver coordinates of the process (y = x / scale, c the coordinate), through the process's
-//! timesteps and last to the image.
+//! y' = y + (c' - c) dy/dc in the solver coordinates of the process (y = x / scale, c the
+//! coordinate), through the process's timesteps and last to the image.
 
 use super::probability_flow::SlopePoint;
 use crate::Result;

@@ -1,6 +1,8 @@
-//! The Euler-Maruyama method for the reverse equation dx = (f x - g² score) dt + g dw (Song et al. 2021b, eq. 6).
+//! The Euler-Maruyama method for the reverse equation dx = (f x - g² score) dt + g dw (Song et al.
+//! 2021b, eq. 6).
 //!
-//! x' = (1 - f h) x + g² h score + g sqrt(h) z, in equal steps h of time. The last step adds no noise.
+//! x' = (1 - f h) x + g² h score + g sqrt(h) z, in equal steps h of time. The last step adds no
+//! noise.
 
 use super::reverse_sde::{along_score, equal_steps};
 use crate::Result;

@@ -1,16 +1,17 @@
-//! Heun's method for the probability flow (Karras et al. 2022, algorithm 1), as diffusers' HeunDiscreteScheduler: order 2, two
-//! stages per step.
+//! Heun's method for the probability flow (Karras et al. 2022, algorithm 1), as diffusers'
+//! HeunDiscreteScheduler: order 2, two stages per step.
 //!
 //! ```text
 //! y_e = y + h d
 //! y'  = y + h (d + d_e) / 2 = y_e - h d / 2 + h d_e / 2
 //! ```
 //!
-//! in the solver coordinates of the process (y = x / scale, h the step of the coordinate, d the slope). The last step, to the
-//! image, is Euler's.
+//! in the solver coordinates of the process (y = x / scale, h the step of the coordinate, d the
+//! slope). The last step, to the image, is Euler's.
 //!
-//! With churn (algorithm 2, S_min = 0, S_max infinite, S_noise = 1) each of n steps starts at t (1 + gamma) with
-//! gamma = min(churn / n, sqrt(2) - 1). The noise for that is added at the end of the step before, so the first step has none.
+//! With churn (algorithm 2, S_min = 0, S_max infinite, S_noise = 1) each of n steps starts at t (1
+//! + gamma) with gamma = min(churn / n, sqrt(2) - 1). The noise for that is added at the end of the
+//! step before, so the first step has none.
 
 use super::probability_flow::SlopePoint;
 use crate::diffusion::process::{Family, Process};

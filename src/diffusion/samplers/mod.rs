@@ -1,10 +1,10 @@
-//! The samplers. Each is a file here and a line in the list below, from which its name on the command line and its class in
-//! diffusers follow.
+//! The samplers. Each is a file here and a line in the list below, from which its name on the
+//! command line and its class in diffusers follow.
 //!
-//! A file holds a struct with `KEYS` (its options in scheduler_config.json), `OPTIONS` (all its options), `new`, and an
-//! implementation of [`Sampler`]. A sampler without a class in diffusers is written to scheduler_config.json as
-//! `DDPMScheduler`, which diffusers loads for any model of discrete time steps. `probability_flow` and `reverse_sde` hold
-//! what several samplers share.
+//! A file holds a struct with `KEYS` (its options in scheduler_config.json), `OPTIONS` (all its
+//! options), `new`, and an implementation of [`Sampler`]. A sampler without a class in diffusers is
+//! written to scheduler_config.json as `DDPMScheduler`, which diffusers loads for any model of
+//! discrete time steps. `probability_flow` and `reverse_sde` hold what several samplers share.
 
 mod probability_flow;
 mod reverse_sde;
@@ -48,7 +48,8 @@ macro_rules! samplers {
             /// The sampler with these options.
             ///
             /// # Errors
-            /// [`Error::Config`](crate::Error::Config) for an option that it does not have or that is out of range.
+            /// [`Error::Config`](crate::Error::Config) for an option that it does not have or that
+            /// is out of range.
             pub fn build(self, options: &SamplerOptions) -> Result<Box<dyn Sampler>> {
                 match self {
                     $(SamplerName::$type => {

@@ -1,16 +1,17 @@
-//! Predictor-corrector sampling (Song et al. 2021b, algorithm 1 and appendices F and G): a Langevin step at each time, then a
-//! step of reverse diffusion to the next.
+//! Predictor-corrector sampling (Song et al. 2021b, algorithm 1 and appendices F and G): a Langevin
+//! step at each time, then a step of reverse diffusion to the next.
 //!
-//! For a step to alpha' and sigma' of less noise, the forward chain is x = F x' + G z with F = alpha / alpha' and
-//! G² = sigma² - F² sigma'²:
+//! For a step to alpha' and sigma' of less noise, the forward chain is x = F x' + G z with F =
+//! alpha / alpha' and G² = sigma² - F² sigma'²:
 //!
 //! ```text
 //! predictor  x' = (2 - F) x + G² score + G z              the last step adds no noise
 //! corrector  a Langevin step of size 2 F² (r |z| / |score|)², r the signal-to-noise ratio
 //! ```
 //!
-//! F is 1 in the variance exploding and sqrt(1 - beta) in the variance preserving equation, as in algorithms 2 to 5.
-//! A Langevin step of finite size leaves x too wide by the factor 1 + r² in variance, for any number of steps.
+//! F is 1 in the variance exploding and sqrt(1 - beta) in the variance preserving equation, as in
+//! algorithms 2 to 5. A Langevin step of finite size leaves x too wide by the factor 1 + r² in
+//! variance, for any number of steps.
 
 use super::reverse_sde::{along_score, equal_steps};
 use crate::diffusion::process::{Family, Process};

@@ -1,8 +1,9 @@
-//! What the solvers of the probability flow share: Euler's, Heun's and the midpoint method are made of these steps.
+//! What the solvers of the probability flow share: Euler's, Heun's and the midpoint method are made
+//! of these steps.
 //!
-//! A step moves y = x / scale along the solver's coordinate c (see [`SolverCoords`]). The noise in the slope dy/dc is
-//! eps = (x - alpha x_0) / sigma with the clipped x_0, so that clipping bounds the slope too, as in d = (x - D) / sigma of
-//! Karras et al. 2022, algorithm 1.
+//! A step moves y = x / scale along the solver's coordinate c (see [`SolverCoords`]). The noise in
+//! the slope dy/dc is eps = (x - alpha x_0) / sigma with the clipped x_0, so that clipping bounds
+//! the slope too, as in d = (x - D) / sigma of Karras et al. 2022, algorithm 1.
 
 use crate::diffusion::process::{Process, SolverCoords};
 use crate::diffusion::sampler::{Action, Stage, Update};
@@ -23,8 +24,8 @@ impl SlopePoint {
         SlopePoint { time, coords, slope: [x0 - eps * at.alpha / at.sigma, eps / at.sigma] }
     }
 
-    /// The stage here that leads to `to`: x'/scale' = x/scale + own d + stored h, with the slope d at this point and the
-    /// slope h that an earlier stage stored.
+    /// The stage here that leads to `to`: x'/scale' = x/scale + own d + stored h, with the slope d
+    /// at this point and the slope h that an earlier stage stored.
     pub fn step(&self, to: &SolverCoords, own: f64, stored: f64) -> Stage {
         let [x0, x] = self.slope.map(|weight| to.scale * own * weight);
         let update = Update { x0, x: to.scale / self.coords.scale + x, h: to.scale * stored, ..Update::default() };

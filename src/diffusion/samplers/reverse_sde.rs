@@ -1,4 +1,5 @@
-//! What the samplers of reverse stochastic differential equations share: equal steps of time, and steps along the score.
+//! What the samplers of reverse stochastic differential equations share: equal steps of time, and
+//! steps along the score.
 
 use crate::diffusion::process::{Marginal, Process};
 use crate::diffusion::sampler::{Action, Stage, Update};
