@@ -56,6 +56,10 @@ impl EvalTarget {
     pub fn from_checkpoint(path: &Path, data: Option<&Path>) -> Result<EvalTarget> {
         let mut checkpoint = Checkpoint::open(path)?;
         let folder = checkpoint.folder.clone();
+        if let AnyModel::Classifier(_) = checkpoint.model {
+            let problem = "holds a classifier, which cannot sample images: evaluate a denoiser or an autoencoder";
+            return Err(Error::file(&folder, problem));
+        }
         let run = [Some(path), folder.parent()].into_iter().flatten().find(|run| run.join("config.toml").is_file());
         let settings = run.map(|run| Settings::read(&run.join("config.toml"))).transpose()?;
         let run_data = settings.as_ref().and_then(|settings| settings.data.clone());
@@ -79,15 +83,11 @@ impl EvalTarget {
         };
         let source = match checkpoint.model {
             AnyModel::Vae(vae) => ImageSource::Autoencoder(Box::new(vae), checkpoint.weights),
-            AnyModel::Denoiser(_) => {
+            AnyModel::Denoiser(_) | AnyModel::Classifier(_) => {
                 let denoiser = checkpoint.denoiser(WEIGHTS)?;
                 info.process = denoiser.process.describe();
                 info.conditional = denoiser.network.classes().is_some();
                 ImageSource::Denoiser(Box::new(checkpoint))
-            }
-            AnyModel::Classifier(_) => {
-                let problem = "holds a classifier, which cannot sample images: evaluate a denoiser or an autoencoder";
-                return Err(Error::file(&folder, problem));
             }
         };
         let run = run.map(Path::to_path_buf);

@@ -30,7 +30,7 @@ pub struct Model {
     pub adapter: Option<String>,
 }
 
-/// A model on a device.
+/// A model and a device.
 pub struct Loaded {
     pub ctx: Context,
     pub checkpoint: Checkpoint,
@@ -45,8 +45,7 @@ impl Model {
         let unknown = || Error::file(&checkpoint.folder, "does not say how large its images are");
         let image = checkpoint.denoiser(WEIGHTS)?.network.image_shape().ok_or_else(unknown)?;
         let class = checkpoint.class(self.class.as_deref(), false)?;
-        let mut ctx = Context::open(self.adapter.as_deref())?;
-        checkpoint.load(&mut ctx, WEIGHTS)?;
+        let ctx = Context::open(self.adapter.as_deref())?;
         Ok(Loaded { ctx, checkpoint, image, class })
     }
 
