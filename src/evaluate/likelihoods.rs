@@ -19,8 +19,8 @@ const IMAGES: u32 = 1_000;
 const ODE_IMAGES: u32 = 64;
 /// Id of the subset of each split. It is the same for every model.
 const SUBSET: u32 = 1_003;
-/// Default number of time steps per image, besides t = 0.
-const TIME_STEPS: u32 = 8;
+/// Default number of timesteps per image, besides t = 0.
+const TIMESTEPS: u32 = 8;
 /// Default number of latents per image.
 const LATENTS: u32 = 64;
 
@@ -63,7 +63,7 @@ fn method<'a>(context: &'a mut EvalContext<'_>) -> Result<Option<(u32, Measure<'
         ImageSource::Denoiser(checkpoint) if checkpoint.denoiser(WEIGHTS)?.process.schedule().is_some() => {
             let vlb = VlbEstimator::new(ctx, &checkpoint.denoiser(WEIGHTS)?, target.padding, options.batch, "vlb")?;
             let ctx = &*ctx;
-            let draws = Draws { per_image: options.likelihood_draws.unwrap_or(TIME_STEPS), seed };
+            let draws = Draws { per_image: options.likelihood_draws.unwrap_or(TIMESTEPS), seed };
             Some((IMAGES, Box::new(move |images, progress| vlb.measure(ctx, images, draws, progress))))
         }
         ImageSource::Denoiser(checkpoint) => {

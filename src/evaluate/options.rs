@@ -48,7 +48,7 @@ pub struct EvalOptions {
     /// processes in continuous time]
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT"))]
     pub likelihood_images: Option<u32>,
-    /// Random time steps per image (discrete processes) or latents per image (autoencoders)
+    /// Random timesteps per image (discrete processes) or latents per image (autoencoders)
     /// [default: 8 or 64]
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT"))]
     pub likelihood_draws: Option<u32>,

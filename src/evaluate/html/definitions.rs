@@ -52,7 +52,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
     ),
     (
         "Variational bound",
-        "L_T + sum of L_t + L_0 for processes with discrete time steps, an upper bound. L_0 is the likelihood of the bytes \
+        "L_T + sum of L_t + L_0 for processes with discrete timesteps, an upper bound. L_0 is the likelihood of the bytes \
          under a discretized decoder: a normal distribution integrated over the bin of each byte, where the first and \
          last bins extend to infinity. Ho et al. 2020.",
     ),

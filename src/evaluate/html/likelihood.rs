@@ -44,7 +44,7 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
             (table.markup())
             p.note {
                 @if names.contains(&"L_T") {
-                    "L" sub { "T" } " is the cost of the noise at the last time step, the sum of L" sub { "t" }
+                    "L" sub { "T" } " is the cost of the noise at the last timestep, the sum of L" sub { "t" }
                     " the cost of the denoising steps, and L" sub { "0" } " the cost of the pixels. "
                 }
                 "Lower is better. A bound is larger than the exact value, so compare numbers of the same method."

@@ -3,7 +3,7 @@
 //!
 //! | module | model | result |
 //! |---|---|---|
-//! | [`vlb`] | processes with discrete time steps | upper bound (Ho et al. 2020, eq. 5) |
+//! | [`vlb`] | processes with discrete timesteps | upper bound (Ho et al. 2020, eq. 5) |
 //! | [`probability_flow`] | processes in continuous time | likelihood of dequantized pixels (Song et al. 2021, eq. 39) |
 //! | [`elbo`] | variational autoencoders | upper bound (Burda et al. 2016, eq. 8) |
 
@@ -26,7 +26,7 @@ pub struct LabeledImages<'a> {
 /// How a bound is estimated from random draws.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws {
-    /// Random draws per image: time steps of the VLB, latents of the ELBO.
+    /// Random draws per image: timesteps of the VLB, latents of the ELBO.
     pub per_image: u32,
     /// Seed of the draws and of all noise.
     pub seed: u64,

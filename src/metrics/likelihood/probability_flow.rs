@@ -111,7 +111,7 @@ impl<'a> FlowLikelihood<'a> {
     /// buffers begin with `name`.
     ///
     /// # Errors
-    /// [`Error::Config`] for discrete time steps, because their schedule is not smooth, and for
+    /// [`Error::Config`] for discrete timesteps, because their schedule is not smooth, and for
     /// padded images, because the density of the border cannot be separated from the image's.
     pub fn new(
         ctx: &mut Context,

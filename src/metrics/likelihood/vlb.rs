@@ -1,4 +1,4 @@
-//! The variational lower bound (VLB) of a process with discrete time steps, as an upper bound of
+//! The variational lower bound (VLB) of a process with discrete timesteps, as an upper bound of
 //! bits per dimension (Ho et al. 2020, eq. 5):
 //!
 //! ```text
@@ -7,10 +7,10 @@
 //! L_0                        -log p(x_0 | x_1) of the discretized decoder (eq. 13)
 //! ```
 //!
-//! Most of the sum lies at small t. So half of the time steps are drawn in proportion to 1/t and
+//! Most of the sum lies at small t. So half of the timesteps are drawn in proportion to 1/t and
 //! half uniformly, and each term is divided by its probability, which keeps the estimate unbiased.
 //! The draws are stratified: they are multiples of the golden ratio, shifted by the seed. If as
-//! many draws are requested as there are time steps, every time step is used once.
+//! many draws are requested as there are timesteps, every timestep is used once.
 
 use super::{BitsPerDimension, Draws, LabeledImages, sum_of_parts};
 use crate::diffusion::variational::table;
@@ -32,9 +32,9 @@ pub struct VlbEstimator {
     scope: Scope,
     /// Variances of the reverse process to measure.
     variances: Vec<Variance>,
-    /// alphas_cumprod of the last time step.
+    /// alphas_cumprod of the last timestep.
     last_alpha_bar: f64,
-    /// Probability and cumulative probability of each time step 1 .. T-1.
+    /// Probability and cumulative probability of each timestep 1 .. T-1.
     probabilities: Vec<[f64; 2]>,
     has_labels: bool,
 }
@@ -54,7 +54,7 @@ impl VlbEstimator {
     ) -> Result<VlbEstimator> {
         let Some(schedule) = model.process.schedule() else {
             let process = model.process.describe();
-            return Err(Error::Config(format!("{process}: the variational bound needs discrete time steps")));
+            return Err(Error::Config(format!("{process}: the variational bound needs discrete timesteps")));
         };
         let variances = if model.spec.learned_variance {
             vec![Variance::LearnedRange]
@@ -69,13 +69,13 @@ impl VlbEstimator {
         let mut tape = Tape::new(ctx.target());
         let t = &mut tape;
         let x0 = t.named(&named("x0"), Shape::f32([batch, channels, height, width]));
-        let time_step = t.named(&named("timesteps"), Shape::u32([batch]));
+        let timestep = t.named(&named("timesteps"), Shape::u32([batch]));
         let eps = randn(t, stream::NOISE, t.shape(x0));
         let shown = t.named(&named("shown"), Shape::f32([timesteps, 2]));
-        let x = q_sample(t, x0, eps, shown, time_step);
+        let x = q_sample(t, x0, eps, shown, timestep);
         let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
         let time = TimeTable { name: &named("time"), rows: timesteps };
-        let conditions = Conditions::record(t, model.network, time_step, time, labels);
+        let conditions = Conditions::record(t, model.network, timestep, time, labels);
         let weights = model.network.parameters().fixed(t, model.weights);
         let output = model.network.forward(t, &weights, x, conditions);
         let output = padding.record_crop(t, output);
@@ -90,7 +90,7 @@ impl VlbEstimator {
         for number in 0..variances.len() {
             let table = t.named(&named(&format!("table.{number}")), Shape::f32([timesteps, vlb::COEFFICIENTS]));
             let inputs = VlbInputs { mean_output: mean, variance_output: variance, x0, x_t: x };
-            let bits = vlb(t, inputs, table, time_step);
+            let bits = vlb(t, inputs, table, timestep);
             t.keep(bits, &named(&format!("bits.{number}")));
         }
         let program = Program::compile(ctx, &tape)?;
@@ -112,7 +112,7 @@ impl VlbEstimator {
         })
     }
 
-    /// Measures images at t = 0 and at `draws.per_image` more time steps per image, or at all of
+    /// Measures images at t = 0 and at `draws.per_image` more timesteps per image, or at all of
     /// them if there are no more. Calls `progress` with the finished share.
     ///
     /// With a fixed variance, both `fixed_small` and `fixed_large` are evaluated and the smaller
@@ -148,7 +148,7 @@ impl VlbEstimator {
                     .map(|image| match round {
                         0 => (0, 1.0),
                         _ if rounds == self.probabilities.len() => (round as u32, 1.0 / rounds as f64),
-                        _ => self.draw_time_step(image * rounds + round - 1, draws.seed),
+                        _ => self.draw_timestep(image * rounds + round - 1, draws.seed),
                     })
                     .collect();
                 let times: Vec<u32> = (0..self.batch).map(|i| drawn[i.min(size - 1)].0).collect();
@@ -191,8 +191,8 @@ impl VlbEstimator {
         0.5 * (self.last_alpha_bar * (square - 1.0) - (-self.last_alpha_bar).ln_1p()) / LN_2
     }
 
-    /// The `number`-th random time step and its probability.
-    fn draw_time_step(&self, number: usize, seed: u64) -> (u32, f64) {
+    /// The `number`-th random timestep and its probability.
+    fn draw_timestep(&self, number: usize, seed: u64) -> (u32, f64) {
         const GOLDEN: f64 = 0.618_033_988_749_894_9;
         let shift = f64::from(philox([stream::TIMESTEP, 0, 0, 0], key(seed))[0]) / 2f64.powi(32);
         let u = (shift + number as f64 * GOLDEN).fract();
@@ -201,7 +201,7 @@ impl VlbEstimator {
     }
 }
 
-/// Probability and cumulative probability of each time step 1 .. T-1.
+/// Probability and cumulative probability of each timestep 1 .. T-1.
 fn probabilities(timesteps: u32) -> Vec<[f64; 2]> {
     let harmonic: f64 = (1..timesteps).map(|t| 1.0 / f64::from(t)).sum();
     let mut sum = 0.0;
