@@ -20,12 +20,14 @@
 //! assert_eq!(t.shape(y), Shape::f32([64, 32, 28, 28]));
 //! ```
 
+mod sizes;
 mod subgroup;
 mod tiled;
 
+use self::sizes::{ConvSizes, Partial};
 use super::destination::Destination;
 use super::kernels::conv2d_sum;
-use crate::gpu::{KernelVariant, MAX_WORKGROUPS};
+use crate::gpu::KernelVariant;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -55,33 +57,6 @@ pub struct Conv2d {
 #[track_caller]
 pub fn conv2d(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, settings: Conv2d) -> Tensor {
     t.apply1(settings, &[x, w, b])
-}
-
-/// All sizes of one convolution.
-#[derive(Clone, Copy)]
-struct ConvSizes {
-    batch: u32,
-    channels_in: u32,
-    height_in: u32,
-    width_in: u32,
-    channels_out: u32,
-    height: u32,
-    width: u32,
-    kernel: u32,
-    stride: u32,
-    /// Zeros at the top and at the left. Those at the bottom and at the right follow from the size
-    /// of the output.
-    pad: u32,
-}
-
-impl ConvSizes {
-    fn weights(&self) -> u32 {
-        self.channels_out * self.channels_in * self.kernel * self.kernel
-    }
-
-    fn flops(&self) -> u64 {
-        2 * u64::from(self.batch * self.height * self.width) * u64::from(self.weights())
-    }
 }
 
 impl Conv2d {
@@ -201,21 +176,6 @@ fn subgroup_fits(t: &Tape, s: ConvSizes) -> bool {
     t.target().variant == KernelVariant::Subgroup && (s.kernel == 3 || s.stride == 1)
 }
 
-/// Partial sums of the gradients of weights and bias, one per split of the batch.
-struct Partial {
-    splits: u32,
-    w: Tensor,
-    b: Tensor,
-}
-
-impl Partial {
-    fn new(t: &mut Tape, s: ConvSizes, splits: u32) -> Partial {
-        let w = t.transient(Shape::f32([splits, s.weights()]));
-        let b = t.transient(Shape::f32([splits, s.channels_out]));
-        Partial { splits, w, b }
-    }
-}
-
 /// Second step of the gradient of the weights, for both variants.
 fn sum_splits(t: &mut Tape, s: ConvSizes, partial: Partial, [dw, db]: [Tensor; 2], add: bool) {
     let splits = partial.splits;
@@ -223,12 +183,6 @@ fn sum_splits(t: &mut Tape, s: ConvSizes, partial: Partial, [dw, db]: [Tensor; 2
     let size_b = s.channels_out;
     let kernel = conv2d_sum::Sum { partial_w: partial.w, partial_b: partial.b, dw, db, add, splits, size_w, size_b };
     t.emit_flat(kernel, size_w + size_b, u64::from(splits) * u64::from(size_w + size_b));
-}
-
-/// A grid of `columns` workgroups, folded into two dimensions, times `depth`.
-fn grid(columns: u32, depth: u32) -> [u32; 3] {
-    let across = columns.min(MAX_WORKGROUPS);
-    [across, columns.div_ceil(across), depth]
 }
 
 /// For tests, benches and the table of operators.

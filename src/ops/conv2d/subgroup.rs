@@ -1,7 +1,7 @@
 //! The subgroup variant of the convolution, for software Vulkan drivers: one subgroup per
 //! workgroup. Weights are packed first, and broadcast between lanes.
 
-use super::{ConvSizes, Partial, grid};
+use super::sizes::{ConvSizes, Partial, grid};
 use crate::ops::destination::Destination;
 use crate::ops::kernels::{conv2d_pack, conv2d_point_subgroup, conv2d_stride2_subgroup, conv2d_subgroup, conv2d_weight_subgroup};
 use crate::ops::rows::row_groups;

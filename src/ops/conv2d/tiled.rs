@@ -1,6 +1,6 @@
 //! The tiled variant of the convolution: tiles in workgroup memory, for GPUs.
 
-use super::{ConvSizes, Partial, grid};
+use super::sizes::{ConvSizes, Partial, grid};
 use crate::ops::destination::Destination;
 use crate::ops::kernels::{conv2d, conv2d_weight};
 use crate::tape::{Tape, Tensor};

@@ -1,0 +1,52 @@
+//! Values that both variants of the convolution share.
+
+use crate::gpu::MAX_WORKGROUPS;
+use crate::tape::{Shape, Tape, Tensor};
+
+/// All sizes of one convolution.
+#[derive(Clone, Copy)]
+pub(super) struct ConvSizes {
+    pub batch: u32,
+    pub channels_in: u32,
+    pub height_in: u32,
+    pub width_in: u32,
+    pub channels_out: u32,
+    pub height: u32,
+    pub width: u32,
+    pub kernel: u32,
+    pub stride: u32,
+    /// Zeros at the top and at the left. Those at the bottom and at the right follow from the size
+    /// of the output.
+    pub pad: u32,
+}
+
+impl ConvSizes {
+    pub fn weights(&self) -> u32 {
+        self.channels_out * self.channels_in * self.kernel * self.kernel
+    }
+
+    pub fn flops(&self) -> u64 {
+        2 * u64::from(self.batch * self.height * self.width) * u64::from(self.weights())
+    }
+}
+
+/// Partial sums of the gradients of weights and bias, one per split of the batch.
+pub(super) struct Partial {
+    pub splits: u32,
+    pub w: Tensor,
+    pub b: Tensor,
+}
+
+impl Partial {
+    pub fn new(t: &mut Tape, s: ConvSizes, splits: u32) -> Partial {
+        let w = t.transient(Shape::f32([splits, s.weights()]));
+        let b = t.transient(Shape::f32([splits, s.channels_out]));
+        Partial { splits, w, b }
+    }
+}
+
+/// A grid of `columns` workgroups, folded into two dimensions, times `depth`.
+pub(super) fn grid(columns: u32, depth: u32) -> [u32; 3] {
+    let across = columns.min(MAX_WORKGROUPS);
+    [across, columns.div_ceil(across), depth]
+}
