@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// State shared by all parts of an evaluation.
 pub(super) struct EvalContext<'a> {
-    /// Device and buffers. The target's weights are in the buffer [`super::samples::WEIGHTS`].
+    /// Device and buffers. The target's weights are in the buffer [`super::target::WEIGHTS`].
     pub ctx: Context,
     /// The model or images to evaluate.
     pub target: &'a EvalTarget,

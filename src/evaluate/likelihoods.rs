@@ -3,8 +3,7 @@
 use super::context::EvalContext;
 use super::evaluation::SplitLikelihood;
 use super::progress::Phase;
-use super::samples::WEIGHTS;
-use super::target::ImageSource;
+use super::target::{ImageSource, WEIGHTS};
 use crate::Result;
 use crate::metrics::likelihood::elbo::ElboEstimator;
 use crate::metrics::likelihood::probability_flow::{FlowLikelihood, FlowSettings};

@@ -3,7 +3,7 @@
 use super::context::EvalContext;
 use super::progress::Phase;
 use super::sample_cache::{SampleCache, cache_name};
-use super::target::{EvalTarget, ImageSource};
+use super::target::{EvalTarget, ImageSource, WEIGHTS};
 use crate::checkpoint::Checkpoint;
 use crate::diffusion::autoencoder::Decoder;
 use crate::diffusion::{BatchSpec, Generator, Guidance, Sampling};
@@ -13,9 +13,6 @@ use crate::nn::Model;
 use crate::output::images::to_bytes;
 use crate::{Error, Result};
 use std::time::Instant;
-
-/// Buffer of the model's weights.
-pub const WEIGHTS: &str = "weights";
 
 /// Generated images without padding.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,6 @@
 //! set that it is compared with.
 
 use super::evaluation::TargetInfo;
-use super::samples::WEIGHTS;
 use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata};
 use crate::data::{Dataset, Split, images_of_npz, load};
 use crate::metrics::padding::ImagePadding;
@@ -10,6 +9,9 @@ use crate::nn::Vae;
 use crate::train::Settings;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
+
+/// Buffer of the model's weights.
+pub(super) const WEIGHTS: &str = "weights";
 
 /// Where the images come from.
 pub enum ImageSource {

@@ -140,7 +140,7 @@ fn folder_splits_share_their_classes() {
     refused(&[("test/c.png", &c)], "", &["missing", "*.png, train/*.png"]);
     refused_in(Split::Test, &[("a.png", &a)], "", &["missing", "test/*.png"]);
     refused(&[("a.png", &a), ("train/b.png", &b)], "", &["holds PNG files", "train", "one of the two"]);
-    refused(&[("train/a.png", &a), (CSV, b"a.png,x")], CSV, &["not lie beside the images", "train"]);
+    refused(&[("train/a.png", &a), (CSV, b"a.png,x")], CSV, &["not in the folder of the images", "train"]);
     assert_eq!(read(&[("test/c.png", &c), ("test/labels.csv", b"c.png,z")], Split::Test).class_names, ["z"]);
 }
 
@@ -151,7 +151,7 @@ fn folder_refuses_images_of_different_kinds() {
     let parts = ["1 x 2 pixels", "a.png is 2 x 1 pixels"];
     refused(&[("a.png", &first), ("b.png", &first), ("c.png", &tall), ("d.png", &tall)], "c.png", &parts);
     refused(&[("a.png", &first), ("b.png", &rgb([0; 6]))], "b.png", &["in RGB", "a.png is", "in grayscale"]);
-    refused(&[("a.png", &first), ("b.jpeg", b"")], "b.jpeg", &["no PNG", "convert or remove"]);
+    refused(&[("a.png", &first), ("b.jpeg", b"")], "b.jpeg", &["not a PNG file", "convert or remove"]);
 }
 
 #[test]

@@ -199,7 +199,11 @@ fn imagenet_refuses_arrays_of_the_wrong_shape_or_type() {
     of(&fortran, &labels_2, &["`data`", "Fortran", "ascontiguousarray"]);
     let other: [(&str, &[u8]); 2] = [("data", &npy("|u1", "(1, 3)", &[0; 3])), ("labels", &labels(&[1]))];
     let (second, first) = ("train_data_batch_2.npz", stored(&[("data", &data_2), ("labels", &labels_2)]));
-    refused(&[(TRAIN, &first), (second, &stored(&other))], second, &["3 bytes", TRAIN, "12", "not of one set"]);
+    refused(
+        &[(TRAIN, &first), (second, &stored(&other))],
+        second,
+        &["3 bytes", TRAIN, "12", "do not belong to one data set"],
+    );
     refused(&[(TRAIN, &first), ("train_data_batch_11.npz", &first)], "train_data_batch_11.npz", &["no batch"]);
     refused(&[("val_data.npz", &first)], "", &["missing", "train_data_batch_*.npz"]);
 }

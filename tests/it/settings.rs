@@ -66,7 +66,7 @@ fn settings_refuse_combinations_that_do_not_fit() {
         ("ddpm", "zero_terminal_snr = true\nprediction = 'epsilon'", &["zero terminal", "v_prediction"][..]),
         ("ddpm", "sampler = 'euler_maruyama'", &["sampling-steps", "euler_maruyama", "discrete"]),
         ("score", "sampler = 'ddim'", &["ddim", "stochastic differential equation"]),
-        ("flow", "loss_weighting = 'likelihood'", &["likelihood", "stochastic differential equation"]),
+        ("flow", "loss_weighting = { name = 'likelihood' }", &["likelihood", "stochastic differential equation"]),
         ("edm", "learned_variance = true", &["--learned-variance", "discrete", "edm"]),
     ] {
         refuses(preset, lines, parts);

@@ -26,7 +26,7 @@ impl Process for Trigonometric {
     }
 
     fn t_range(&self) -> [f64; 2] {
-        [0.99, 0.0]
+        [0.99, 0.02]
     }
 
     fn marginal(&self, t: f64) -> Marginal {

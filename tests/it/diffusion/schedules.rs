@@ -65,7 +65,7 @@ fn schedule_that_ends_far_from_noise_gives_a_warning() {
     let bar = short.alphas_cumprod()[199];
     close(short.terminal_kl_bits(0.5), 0.5 * (bar * 0.5 - bar - (1.0 - bar).ln()) / 2f64.ln(), 1e-9);
     let warning = short.warning().unwrap();
-    for part in ["linear", "T = 200", "0.1023 bits", "rescale = true"] {
+    for part in ["linear", "T = 200", "0.1023 bits", "rescale_betas = true"] {
         assert!(warning.contains(part), "{part}: {warning}");
     }
     assert!(unscaled(1000).warning().is_none() && noise("cosine", 50).warning().is_none());
