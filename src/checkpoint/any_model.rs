@@ -79,7 +79,7 @@ fn made<C: ModelConfig>(json: &str, new: impl FnOnce(C) -> Result<AnyModel>) -> 
 /// What is wrong, in words: no JSON, a class that is not there (with those that are), or a config
 /// that the class refuses.
 pub fn model_from_json(json: &str) -> Made {
-    let value: Value = serde_json::from_str(json).map_err(|e| format!("no JSON object: {e}"))?;
+    let value: Value = serde_json::from_str(json).map_err(|e| format!("not a JSON object: {e}"))?;
     let class = value.get("_class_name").cloned().unwrap_or_else(|| UNET2D.into());
     match MODELS.iter().find(|(name, _)| class == *name) {
         Some((_, make)) => make(json),

@@ -77,7 +77,7 @@ impl SchedulerConfig {
     /// What is wrong, in words: no JSON, a value that is not supported, or values that do not fit
     /// each other.
     pub fn from_json(text: &str) -> Checked<(SchedulerConfig, Vec<String>)> {
-        let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("no JSON object: {e}"))?;
+        let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("not a JSON object: {e}"))?;
         let config = SchedulerConfig::from_map(&mut map)?;
         config.noise_schedule().map_err(|problem| problem.to_string())?;
         Ok((config, map.into_iter().map(|(key, _)| key).filter(|key| !key.starts_with('_')).collect()))

@@ -324,14 +324,14 @@ fn networks_refuse_wrong_sizes_and_conditions() {
     };
     let labels = |t: &mut Tape, c: &mut Conditions| c.labels = Some(t.named("labels", Shape::u32([2])));
     for network in [Box::new(plain(Some(4))) as Box<dyn Network>, Box::new(residual(DownsampleType::Conv, Some(4)))] {
-        assert!(forward(&*network, |_, c| c.time = None).contains("must be told the time"));
+        assert!(forward(&*network, |_, c| c.time = None).contains("needs the time"));
         assert!(forward(&*network, |_, c| c.labels = None).contains("no labels are given"));
     }
     for network in [Box::new(plain(None)) as Box<dyn Network>, Box::new(classifier(Pooling::Conv, true))] {
         assert!(forward(&*network, labels).contains("has no classes"));
     }
     let clean = classifier(Pooling::Max, false);
-    assert!(forward(&clean, |t, c| c.time = Some(t.named("time", Shape::f32([2, 6])))).contains("is not told it"));
+    assert!(forward(&clean, |t, c| c.time = Some(t.named("time", Shape::f32([2, 6])))).contains("does not take it"));
 }
 
 #[test]
@@ -401,8 +401,8 @@ fn model_configs_refuse_invalid_values_with_an_alternative() {
         assert!(parts.iter().all(|part| error.contains(part)), "{json}: {error}");
     }
     for text in ["[", "[]"] {
-        assert!(model_from_json(text).unwrap_err().contains("no JSON object"));
-        assert!(UNet2dConfig::from_json(text).unwrap_err().contains("no JSON object"));
+        assert!(model_from_json(text).unwrap_err().contains("not a JSON object"));
+        assert!(UNet2dConfig::from_json(text).unwrap_err().contains("not a JSON object"));
     }
     let conditional = UNet2dConfig::from_json(r#"{"_class_name": "UNet2DConditionModel"}"#).unwrap_err();
     assert!(conditional.contains("UNet2DConditionModel") && conditional.contains("UNet2DModel"), "{conditional}");

@@ -128,7 +128,7 @@ fn scheduler_config_refuses_unsupported_values() {
     }
     assert!(read(json!({"rescale_betas_zero_snr": true})).unwrap_err().contains("epsilon"));
     assert!(read(json!({"num_train_timesteps": 0})).unwrap_err().contains("0 time steps"));
-    assert!(SchedulerConfig::from_json("[1]").unwrap_err().contains("no JSON object"));
+    assert!(SchedulerConfig::from_json("[1]").unwrap_err().contains("not a JSON object"));
 }
 
 #[test]
