@@ -122,7 +122,7 @@ fn attention_refuses_channels_that_are_not_a_multiple_of_the_head_width() {
 }
 
 #[test]
-#[should_panic(expected = "lie in one buffer")]
+#[should_panic(expected = "are in one buffer")]
 fn call_that_reads_and_writes_one_buffer_is_refused() {
     let mut t = tape();
     let x = image(&mut t, "x");
@@ -296,7 +296,7 @@ fn memory_plan_keeps_a_saved_tensor_until_its_backward_call() {
     let t = record(true);
     assert_eq!(
         labels(&t),
-        ["attention_broadcast.forward", "attention.backward_delta", "attention_broadcast.backward_query"]
+        ["attention_subgroup.forward", "attention.backward_delta", "attention_subgroup.backward_query"]
     );
     assert_eq!(life(&t), Some((0, 2)));
 }
