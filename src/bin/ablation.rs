@@ -88,7 +88,7 @@ struct Row {
 
 fn row(folder: &Path) -> Result<Row> {
     let log = folder.join("log.jsonl");
-    let losses = jsonl::read(&log)?.into_iter().filter_map(|entry| match entry {
+    let mut losses = jsonl::read(&log)?.into_iter().filter_map(|entry| match entry {
         LogEntry::Validation { validation_loss, .. } => Some(validation_loss),
         _ => None,
     });
@@ -96,7 +96,7 @@ fn row(folder: &Path) -> Result<Row> {
     Ok(Row {
         name: folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         loss: losses
-            .last()
+            .next_back()
             .ok_or_else(|| Error::file(&log, "holds no validation: train with --validation-count above 0"))?,
         picture: folder.join(format!("samples/averaged-{steps:06}.png")),
     })

@@ -183,7 +183,7 @@ fn split_uses(code: &str) -> (Vec<Use>, String) {
         rest.replace_range(at..at + length, &" ".repeat(length));
     }
     for at in words(code, "mod") {
-        let name = code[at + 3..].split(|c| c == ';' || c == '{').next().unwrap_or("");
+        let name = code[at + 3..].split([';', '{']).next().unwrap_or("");
         rest.replace_range(at + 3..at + 3 + name.len(), &" ".repeat(name.len()));
     }
     (uses, rest)
