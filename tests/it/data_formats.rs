@@ -204,7 +204,7 @@ fn imagenet_refuses_arrays_of_the_wrong_shape_or_type() {
         second,
         &["3 bytes", TRAIN, "12", "do not belong to one data set"],
     );
-    refused(&[(TRAIN, &first), ("train_data_batch_11.npz", &first)], "train_data_batch_11.npz", &["no batch"]);
+    refused(&[(TRAIN, &first), ("train_data_batch_11.npz", &first)], "train_data_batch_11.npz", &["not a batch"]);
     refused(&[("val_data.npz", &first)], "", &["missing", "train_data_batch_*.npz"]);
 }
 
