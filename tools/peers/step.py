@@ -24,7 +24,7 @@ SIZES = {
                  down_block_types=(DOWN, DOWN, ADOWN), up_block_types=(AUP, UP, UP)),
     "small": dict(block_out_channels=(32, 64, 64), layers_per_block=2, norm_num_groups=8,
                   down_block_types=(DOWN, ADOWN, ADOWN), up_block_types=(AUP, AUP, UP)),
-    "base": dict(block_out_channels=(64, 128, 256), layers_per_block=2, norm_num_groups=32,
+    "base": dict(block_out_channels=(64, 128, 128), layers_per_block=2, norm_num_groups=16,
                  down_block_types=(DOWN, ADOWN, ADOWN), up_block_types=(AUP, AUP, UP)),
 }
 NULL_CLASS = 10
