@@ -98,6 +98,6 @@ fn row(folder: &Path) -> Result<Row> {
         loss: losses
             .next_back()
             .ok_or_else(|| Error::file(&log, "holds no validation: train with --validation-count above 0"))?,
-        picture: folder.join(format!("samples/averaged-{steps:06}.png")),
+        picture: folder.join(format!("samples/ema-{steps:06}.png")),
     })
 }

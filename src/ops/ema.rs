@@ -1,4 +1,4 @@
-//! Exponential moving average of the parameters. Samples are generated with the averaged weights.
+//! Exponential moving average of the parameters. Samples are generated with the EMA weights.
 //!
 //! average = average + (1 - d) (p - average) in place, with d = `step.ema_decay`. Both tensors are
 //! `[N]`. There is no output and no gradient.

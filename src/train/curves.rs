@@ -11,7 +11,7 @@ pub struct Curves {
     losses: Vec<(f64, f64)>,
     quarters: [Vec<(f64, f64)>; 4],
     validations: Vec<(f64, f64)>,
-    bounds: Vec<(f64, f64)>,
+    bits_per_dim: Vec<(f64, f64)>,
     frechet_distances: Vec<(f64, f64)>,
 }
 
@@ -34,14 +34,14 @@ impl Curves {
                 }
             }
             LogEntry::Validation { validation_loss, .. } => self.validations.push((step, validation_loss)),
-            LogEntry::Evaluation { bound, frechet_distance, .. } => {
-                self.bounds.extend(bound.map(|bound| (step, bound)));
+            LogEntry::Evaluation { bits_per_dim, frechet_distance, .. } => {
+                self.bits_per_dim.extend(bits_per_dim.map(|bits| (step, bits)));
                 self.frechet_distances.extend(frechet_distance.map(|distance| (step, distance)));
             }
         }
     }
 
-    /// Plots `loss`, and after evaluations `bound` and `frechet_distance`, into the folder of a
+    /// Plots `loss`, and after evaluations `bits_per_dim` and `frechet_distance`, into the folder of a
     /// run.
     ///
     /// # Errors
@@ -53,13 +53,13 @@ impl Curves {
             plot = plot.smoothed(&format!("t in quarter {}", number + 1), quarter, span);
         }
         save(&plot.line("validation", &self.validations), folder, "loss")?;
-        if !self.bounds.is_empty() {
-            let plot = Plot::new("Variational bound", "step", "bits per dimension");
-            save(&plot.line("validation images", &self.bounds), folder, "bound")?;
+        if !self.bits_per_dim.is_empty() {
+            let plot = Plot::new("Bits per dimension", "step", "bits per dimension");
+            save(&plot.line("validation images", &self.bits_per_dim), folder, "bits_per_dim")?;
         }
         if !self.frechet_distances.is_empty() {
             let plot = Plot::new("Frechet distance", "step", "distance to training images").logarithmic();
-            save(&plot.line("averaged weights", &self.frechet_distances), folder, "frechet_distance")?;
+            save(&plot.line("EMA weights", &self.frechet_distances), folder, "frechet_distance")?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ pub enum LogEntry {
         /// Mean loss of the batch's images in each quarter of the training times; null without any.
         loss_by_quarter: [Option<f64>; 4],
     },
-    /// A validation with the averaged weights.
+    /// A validation with the EMA weights.
     Validation {
         /// Number of finished steps.
         step: u32,
@@ -38,14 +38,14 @@ pub enum LogEntry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metric: Option<Metric>,
     },
-    /// An evaluation with the averaged weights.
+    /// An evaluation with the EMA weights.
     Evaluation {
         /// Number of finished steps.
         step: u32,
         /// Seconds spent before this evaluation.
         seconds: RunSeconds,
         /// Bits per dimension of validation images; null if they cannot be measured in seconds.
-        bound: Option<f64>,
+        bits_per_dim: Option<f64>,
         /// Frechet distance from samples to training images, in features of the feature extractor.
         frechet_distance: Option<f64>,
     },
@@ -78,10 +78,10 @@ impl LogEntry {
                 let metric = metric.iter().map(|metric| (&*metric.name, metric.value));
                 [("validation_loss", *validation_loss)].into_iter().chain(metric).collect()
             }
-            LogEntry::Evaluation { bound, frechet_distance, .. } => {
-                let bound = bound.map(|bound| ("bound", bound));
+            LogEntry::Evaluation { bits_per_dim, frechet_distance, .. } => {
+                let bits = bits_per_dim.map(|bits| ("bits_per_dim", bits));
                 let distance = frechet_distance.map(|distance| ("frechet_distance", distance));
-                bound.into_iter().chain(distance).collect()
+                bits.into_iter().chain(distance).collect()
             }
         }
     }
@@ -94,13 +94,13 @@ impl LogEntry {
                 let metric = metric.as_ref().map(|metric| format!(", {} {:.4}", metric.name, metric.value));
                 format!("validation loss {validation_loss:.4}{}", metric.unwrap_or_default())
             }
-            LogEntry::Evaluation { bound, frechet_distance, .. } => {
-                let bound = bound.map(|bound| format!("bound {bound:.3} bits per dimension"));
+            LogEntry::Evaluation { bits_per_dim, frechet_distance, .. } => {
+                let bits = bits_per_dim.map(|bits| format!("{bits:.3} bits per dimension"));
                 let distance = frechet_distance.map(|distance| format!("Frechet distance {distance:.3}"));
-                bound.into_iter().chain(distance).collect::<Vec<_>>().join(", ")
+                bits.into_iter().chain(distance).collect::<Vec<_>>().join(", ")
             }
         };
-        Some(format!("step {}: {what} (averaged weights)", self.step()))
+        Some(format!("step {}: {what} (EMA weights)", self.step()))
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
                 loss_by_quarter: quarters,
             },
             LogEntry::Validation { step: 2, seconds, validation_loss: 0.5, validation_by_quarter: quarters, metric },
-            LogEntry::Evaluation { step: 3, seconds, bound: None, frechet_distance: Some(9.0) },
+            LogEntry::Evaluation { step: 3, seconds, bits_per_dim: None, frechet_distance: Some(9.0) },
         ];
         for entry in entries {
             let text = serde_json::to_string(&entry).unwrap();

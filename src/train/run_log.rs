@@ -177,7 +177,7 @@ struct Status {
     step: u32,
     loss: Option<f64>,
     validation: Option<f64>,
-    bound: Option<f64>,
+    bits_per_dim: Option<f64>,
     frechet_distance: Option<f64>,
 }
 
@@ -192,7 +192,7 @@ impl Status {
             step: start.step,
             loss: None,
             validation: None,
-            bound: None,
+            bits_per_dim: None,
             frechet_distance: None,
         }
     }
@@ -204,8 +204,8 @@ impl Status {
                 self.loss = Some(self.loss.map_or(loss, |past| SMOOTHING * past + (1.0 - SMOOTHING) * loss));
             }
             LogEntry::Validation { validation_loss, .. } => self.validation = Some(validation_loss),
-            LogEntry::Evaluation { bound, frechet_distance, .. } => {
-                self.bound = bound;
+            LogEntry::Evaluation { bits_per_dim, frechet_distance, .. } => {
+                self.bits_per_dim = bits_per_dim;
                 self.frechet_distance = frechet_distance;
             }
         }
@@ -225,7 +225,7 @@ impl std::fmt::Display for Status {
             parts.push(format!("{} left", clock(Duration::from_secs(time.as_secs()))));
         }
         parts.extend(self.validation.map(|loss| format!("validation {loss:.4}")));
-        parts.extend(self.bound.map(|bound| format!("{bound:.3} bits/dim")));
+        parts.extend(self.bits_per_dim.map(|bits| format!("{bits:.3} bits/dim")));
         parts.extend(self.frechet_distance.map(|distance| format!("FD {distance:.2}")));
         if let Some(steps) = self.throughput.steps_per_second() {
             let speed = steps * self.flops as f64;
@@ -254,7 +254,7 @@ mod tests {
             step: 20,
             loss: None,
             validation: None,
-            bound: None,
+            bits_per_dim: None,
             frechet_distance: None,
         }
     }
@@ -284,7 +284,7 @@ mod tests {
         let seconds = RunSeconds::default();
         let (validation_loss, validation_by_quarter, metric) = (0.25, [None; 4], None);
         status.add(&LogEntry::Validation { step: 30, seconds, validation_loss, validation_by_quarter, metric });
-        status.add(&LogEntry::Evaluation { step: 30, seconds, bound: Some(3.5), frechet_distance: Some(12.0) });
+        status.add(&LogEntry::Evaluation { step: 30, seconds, bits_per_dim: Some(3.5), frechet_distance: Some(12.0) });
         let line =
             "loss 0.5200  160.0 images/s  00:00:14 left  validation 0.2500  3.500 bits/dim  FD 12.00  15.0 GFLOP/s";
         assert_eq!(status.to_string(), line);

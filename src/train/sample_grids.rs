@@ -23,7 +23,7 @@ const STRIP_ROWS: u32 = 4;
 const SCALE: usize = 2;
 
 impl Trainer {
-    /// Samples two grids after `finished` steps: with the averaged and with the raw weights, from
+    /// Samples two grids after `finished` steps: with the EMA weights and with the raw weights, from
     /// the same noise each time, one column per class. None for a model that generates no images.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Trainer {
         let labels: Vec<u32> = (0..ROWS * columns).map(|k| k % classes.max(1) as u32 % columns).collect();
         let layout = Layout { columns: columns as usize, scale: SCALE, ..Layout::default() };
         let mut grids = vec![];
-        for (weights, tag) in [(EMA, "averaged"), (PARAMETERS, "raw")] {
+        for (weights, tag) in [(EMA, "ema"), (PARAMETERS, "raw")] {
             let request = SampleRequest { weights, labels: &labels, first: 0, name: "grid", snapshots: 0 };
             let images = model.sample(&mut self.ctx, &self.config, &request)?;
             let description = format!("step {finished}, {tag} weights, guidance {}", self.config.guidance);

@@ -51,7 +51,7 @@ impl Trainer {
         tape
     }
 
-    /// The tape of the losses of one batch of validation images with the averaged weights.
+    /// The tape of the losses of one batch of validation images with the EMA weights.
     pub(super) fn validation_tape(&self) -> Tape {
         let config = &self.config;
         let mut tape = Tape::new(self.ctx.target());

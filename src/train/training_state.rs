@@ -1,4 +1,4 @@
-//! Checkpoints of a run. Each is a folder that holds the model with its averaged weights, as
+//! Checkpoints of a run. Each is a folder that holds the model with its EMA weights, as
 //! `sample` and diffusers read it, and `training_state.safetensors`: parameters, moments and moving
 //! average, from which a resumed run continues bit for bit.
 //!

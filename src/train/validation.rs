@@ -1,4 +1,4 @@
-//! Measurements between training steps, all with the averaged weights: the validation loss, and an
+//! Measurements between training steps, all with the EMA weights: the validation loss, and an
 //! evaluation by bits per dimension and a Frechet distance.
 //!
 //! The test images stay unseen until the end of a run, and the Frechet distance of few images is
@@ -20,7 +20,7 @@ const VALIDATION_SEED: u32 = 0x7a11_da7e;
 /// Number of training images in the Frechet distance.
 const TRAINING_IMAGES: usize = 10_000;
 /// Number of validation images whose bits per dimension are measured.
-const BOUND_IMAGES: usize = 256;
+const LIKELIHOOD_IMAGES: usize = 256;
 /// Batch size of the feature extractor.
 const FEATURE_BATCH: u32 = 128;
 
@@ -31,7 +31,7 @@ pub struct Evaluator {
 }
 
 impl Trainer {
-    /// Measures the loss of all validation images with the averaged weights.
+    /// Measures the loss of all validation images with the EMA weights.
     ///
     /// # Errors
     /// A metric that cannot be measured.
@@ -77,14 +77,14 @@ impl Trainer {
         Ok(Some(Evaluator { reader, training }))
     }
 
-    /// Measures bits per dimension and the Frechet distance with the averaged weights.
+    /// Measures bits per dimension and the Frechet distance with the EMA weights.
     ///
     /// # Errors
     /// Samples that are not finite.
     pub(super) fn evaluate(&mut self, evaluator: &Evaluator, progress: Progress) -> Result<LogEntry> {
         let first = self.training_images() as usize;
-        let count = BOUND_IMAGES.min(self.dataset.count - first);
-        let bound = match self.objective.bits_per_dim().filter(|_| count > 0) {
+        let count = LIKELIHOOD_IMAGES.min(self.dataset.count - first);
+        let bits_per_dim = match self.objective.bits_per_dim().filter(|_| count > 0) {
             Some(likelihood) => {
                 let bytes = &self.dataset.images[first * self.dataset.pixels()..][..count * self.dataset.pixels()];
                 let images = LabeledImages { bytes, labels: &self.dataset.labels[first..first + count] };
@@ -102,7 +102,7 @@ impl Trainer {
             }
             None => None,
         };
-        Ok(LogEntry::Evaluation { step: progress.step, seconds: progress.seconds, bound, frechet_distance })
+        Ok(LogEntry::Evaluation { step: progress.step, seconds: progress.seconds, bits_per_dim, frechet_distance })
     }
 
     /// Samples of all classes in turn, bytes `[N, C, H, W]`.

@@ -58,7 +58,7 @@ fn check(preset: &str, changes: &Settings) {
     let trained = Checkpoint::open(&whole.join("checkpoint-6")).unwrap_or_else(|e| panic!("{preset}: {e}"));
     assert_eq!(trained.warnings, [""; 0]);
     assert_eq!(trained.model.model().config_json(), trainer.objective().model().config_json());
-    let has_samples = whole.join("samples/averaged-000006.png").exists();
+    let has_samples = whole.join("samples/ema-000006.png").exists();
     assert_eq!(has_samples, trainer.objective().generative().is_some(), "{preset}: a grid of samples");
     assert!(!has_samples || preset == "vae" || whole.join("reverse.png").exists());
 }

@@ -101,7 +101,7 @@ fn training_lowers_the_loss_in_fifty_steps() {
         "loss.svg",
         "forward.png",
         "reverse.png",
-        "samples/averaged-000050.png",
+        "samples/ema-000050.png",
         "samples/raw-000050.png",
     ] {
         assert!(all.contains(name), "{name} is not among {all:?}");

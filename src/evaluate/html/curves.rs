@@ -14,12 +14,12 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
     };
     let training = per_run(|history, axis| history.smoothed(&history.training, axis));
     let validation = per_run(|history, axis| history.measured(&history.validation, axis));
-    let bound = per_run(|history, axis| history.measured(&history.bound, axis));
+    let bits = per_run(|history, axis| history.measured(&history.bits_per_dim, axis));
     let distance = per_run(|history, axis| history.measured(&history.frechet_distance, axis));
     let mut figures = [
         pair("Training loss, smoothed", "loss", training),
         pair("Validation loss", "loss", validation),
-        pair("Likelihood bound on validation images", "bits per dimension", bound),
+        pair("Bits per dimension of validation images", "bits per dimension", bits),
         pair("FD of few samples to training images", "FD", distance),
     ]
     .concat();

@@ -13,7 +13,7 @@ pub(super) struct History {
     pub training: Vec<(f64, f64)>,
     pub quarters: [Vec<(f64, f64)>; 4],
     pub validation: Vec<(f64, f64)>,
-    pub bound: Vec<(f64, f64)>,
+    pub bits_per_dim: Vec<(f64, f64)>,
     pub frechet_distance: Vec<(f64, f64)>,
     /// Seconds trained until each step.
     clock: Vec<(f64, f64)>,
@@ -54,8 +54,8 @@ impl History {
                     history.clock.push((step, seconds.trained));
                 }
                 LogEntry::Validation { validation_loss, .. } => history.validation.push((step, validation_loss)),
-                LogEntry::Evaluation { bound, frechet_distance, .. } => {
-                    history.bound.extend(bound.map(|bound| (step, bound)));
+                LogEntry::Evaluation { bits_per_dim, frechet_distance, .. } => {
+                    history.bits_per_dim.extend(bits_per_dim.map(|bits| (step, bits)));
                     history.frechet_distance.extend(frechet_distance.map(|distance| (step, distance)));
                 }
             }

@@ -28,7 +28,7 @@ use crate::train::objective::{Batch, BitsPerDim, Generative, Loss, Objective, Sa
 /// Weight of each training time in the loss, `[T]`.
 const LOSS_WEIGHTS: &str = "process.weights";
 /// Coefficients of the variational bound, `[T, 8]`.
-const BOUND: &str = "process.bound";
+const VLB: &str = "process.vlb";
 /// The last losses of each training time, `[T, HISTORY_LENGTH]`.
 const LOSS_HISTORY: &str = "importance_sampling.history";
 /// Number of losses in the history of each training time, `[T]`.
@@ -38,7 +38,7 @@ const IMPORTANCE_WEIGHTS: &str = "importance_sampling.weights";
 /// Cumulative probability of each training time, `[T]`.
 const CUMULATIVE: &str = "importance_sampling.cumulative";
 /// Time steps of an image at which its bound is measured during training, besides t = 0.
-const BOUND_TIMESTEPS: u32 = 8;
+const VLB_TIMESTEPS: u32 = 8;
 
 /// Trains a denoiser.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Objective for Denoise {
         if let (true, Some(noise)) = (self.spec.learned_variance, self.process.schedule()) {
             let decoder = self.spec.decoder_min_std;
             let rows = variational::table(noise, &*self.process, Variance::LearnedRange, decoder);
-            tables.push((BOUND, rows.concat()));
+            tables.push((VLB, rows.concat()));
         }
         tables
     }
@@ -125,12 +125,12 @@ impl Objective for Denoise {
         let loss = if self.spec.learned_variance {
             let [mean, variance] = split_channels(t, output);
             let simple = weighted_mse(t, mean, target, w, time);
-            let table = t.named(BOUND, Shape::f32([self.num_times(), vlb::COEFFICIENTS]));
+            let table = t.named(VLB, Shape::f32([self.num_times(), vlb::COEFFICIENTS]));
             let inputs = VlbInputs { mean_output: mean, variance_output: variance, x0, x_t: input };
-            let bound = vlb(t, inputs, table, time);
+            let term = vlb(t, inputs, table, time);
             // L_vlb is a sum over all times, of which one is sampled.
-            let bound = affine(t, bound, self.vlb_weight * self.num_times() as f32, 0.0);
-            add(t, simple, bound)
+            let term = affine(t, term, self.vlb_weight * self.num_times() as f32, 0.0);
+            add(t, simple, term)
         } else {
             weighted_mse(t, output, target, w, time)
         };
@@ -246,7 +246,7 @@ impl BitsPerDim for Denoise {
         let padding = ImagePadding::new(self.image(), self.image())?;
         let model = self.denoiser_with(weights);
         let vlb = VlbEstimator::new(ctx, &model, padding, config.batch, "evaluation.vlb")?;
-        let draws = Draws { per_image: BOUND_TIMESTEPS, seed: config.seed };
+        let draws = Draws { per_image: VLB_TIMESTEPS, seed: config.seed };
         Ok(vlb.measure(ctx, images, draws, &mut |_| Ok(()))?.total.value)
     }
 }
