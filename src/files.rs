@@ -1,7 +1,7 @@
 //! The only place that writes files: whole files atomically, growing files record by record.
 //!
-//! Host only. A reader never finds half of a picture, a checkpoint or a record, whatever
-//! moment the disk fills up or the process is killed. This module does not know the content.
+//! Host only. A reader never finds a partial file or record, even if the disk fills up or the
+//! process is killed. This module does not know the content.
 
 use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions};
@@ -9,43 +9,42 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Puts `bytes` at `path`, replacing what was there, so that either the old or the new content is
-/// there, never a part.
+/// Writes `bytes` to `path`, replacing an existing file. At every moment the file has either its
+/// old or its new content.
 ///
 /// # Errors
-/// [`Error::Io`] naming `path` (no such folder, no permission, disk full); nothing is left behind
-/// then.
+/// [`Error::Io`] naming `path` (no such folder, no permission, disk full). No temporary file
+/// remains.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomically_with(path, |file| file.write_all(bytes))
 }
 
-/// [`write_atomically`] for content that is made while it is written: `fill` gets a new, empty,
-/// seekable file.
+/// [`write_atomically`] for content that is generated while it is written: `fill` gets a new,
+/// empty, seekable file.
 ///
 /// # Errors
-/// [`Error::Io`] naming `path`, also for an error that `fill` returns; nothing is left behind then.
+/// [`Error::Io`] naming `path`, also for an error that `fill` returns. No temporary file remains.
 pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let temporary = temporary_beside(path);
     let written = (|| {
-        // `create_new`: never write through a link that somebody else put there.
+        // `create_new` never writes through an existing link.
         let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         fill(&mut file)?;
-        // Without this a power cut after the rename can leave the new name with empty content.
+        // Without this, a power cut after the rename can leave an empty file.
         file.sync_all()?;
         drop(file);
         fs::rename(&temporary, path)
     })();
     if let Err(error) = written {
-        // The first error is the one to report; the file may not exist if creating it was what
-        // failed.
+        // The first error is reported. The file may not exist if its creation failed.
         let _ = fs::remove_file(&temporary);
         return Err(Error::io(path)(error));
     }
     Ok(())
 }
 
-/// Prints `text` as it stands. Unlike `print!` it does not panic when the reader has gone, as
-/// `| head` does.
+/// Prints `text`, without adding a newline. Unlike `print!` it does not panic if the reader has
+/// closed the pipe, as `| head` does.
 ///
 /// # Errors
 /// [`Error::Io`] naming the standard output.
@@ -79,7 +78,7 @@ impl Appender {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
-        // Not `append(true)`: a failed record is taken back by seeking.
+        // Not `append(true)`, because a failed record is removed by seeking back.
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -91,14 +90,13 @@ impl Appender {
         Ok(Appender { path: path.to_path_buf(), file, length })
     }
 
-    /// Adds one record, handed to the operating system before this returns. What could only be
-    /// written in part is taken back.
+    /// Adds one record. The operating system has it when this returns. A partial record is removed.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn append(&mut self, record: &[u8]) -> Result<()> {
         if let Err(error) = self.file.write_all(record) {
-            // Should taking back fail too, the first error still says what happened.
+            // If the removal fails too, the first error is reported.
             let _ = self.file.set_len(self.length);
             let _ = self.file.seek(SeekFrom::Start(self.length));
             return Err(Error::io(&self.path)(error));
@@ -107,8 +105,8 @@ impl Appender {
         Ok(())
     }
 
-    /// Cuts the file to its first `length` bytes: what a killed process left after the last record,
-    /// or what a resumed run will write again.
+    /// Cuts the file to its first `length` bytes. This removes a partial record of a killed
+    /// process, or records that a resumed run will write again.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
@@ -118,7 +116,7 @@ impl Appender {
         Ok(())
     }
 
-    /// Where it is.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

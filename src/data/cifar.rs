@@ -1,9 +1,9 @@
 //! CIFAR-10 in its binary version, plain or gzip.
 //!
-//! A file is a row of records: one byte with the class, then 32 x 32 bytes of red, as many of green
-//! and of blue, row-major. The published batches have 10,000 records each.
-//! `data_batch_1.first4000.bin` is the beginning of one, with as many records as its name says.
-//! Described at <https://www.cs.toronto.edu/~kriz/cifar.html>.
+//! A file is a sequence of records. A record is one byte with the class, then 32 x 32 bytes each of
+//! red, green and blue, row-major. The published batches have 10,000 records each.
+//! `data_batch_1.first4000.bin` holds the first records of a batch, as many as its name says. The
+//! format is described at <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
 use super::dataset::{Dataset, Split, Statistics};
 use super::format::Format;
@@ -16,12 +16,11 @@ pub(super) const FORMAT: Format = Format { names, load };
 
 const SIDE: usize = 32;
 const RECORD: usize = 1 + 3 * SIDE * SIDE;
-/// Records of a published batch, the most that a file may have: there is no header that says how
-/// many.
+/// Records of a published batch. No file may have more; there is no header with their number.
 const BATCH: usize = 10_000;
-/// File with the names of the classes, one a line.
+/// File with the names of the classes, one per line.
 const NAMES: &str = "batches.meta.txt";
-/// More than any such file.
+/// Largest accepted size of that file in bytes.
 const LONGEST_NAMES: usize = 1 << 16;
 const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
@@ -75,8 +74,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     })
 }
 
-/// Name of each batch's file, and the number of records where the name says it; in the order of the
-/// batches.
+/// The files by batch number: name, and number of records if the name gives it.
 fn batches(folder: &Path, split: Split) -> Result<BTreeMap<u32, (String, Option<usize>)>> {
     let mut batches = BTreeMap::new();
     for name in matching(folder, &names(split))? {
@@ -87,7 +85,7 @@ fn batches(folder: &Path, split: Split) -> Result<BTreeMap<u32, (String, Option<
             };
             return Err(Error::file(
                 folder.join(name),
-                format!("is no batch of CIFAR-10 ({known}): rename or remove it"),
+                format!("is not a batch of CIFAR-10 ({known}): rename or remove it"),
             ));
         };
         if let Some((other, _)) = batches.insert(number, (name.clone(), records)) {
@@ -102,7 +100,7 @@ fn batches(folder: &Path, split: Split) -> Result<BTreeMap<u32, (String, Option<
     Ok(batches)
 }
 
-/// Number of the batch that a file's name says, and of its records if it says that.
+/// The batch number in a file's name, and the number of records if the name gives it.
 fn parse(name: &str, split: Split) -> Option<(u32, Option<usize>)> {
     let stem = name.strip_suffix(".gz").unwrap_or(name).strip_suffix(".bin")?;
     let (stem, records) = match stem.split_once(".first") {
@@ -116,9 +114,9 @@ fn parse(name: &str, split: Split) -> Option<(u32, Option<usize>)> {
     Some((number, records))
 }
 
-/// The whole content: records, at least one, and as many as the file's name says.
+/// The content of a file: at least one record, and as many records as its name says.
 fn read(source: &SourceFile, records: Option<usize>) -> Result<Vec<u8>> {
-    // Reads one byte more, to detect content that goes on.
+    // Reads one byte more than allowed, to detect a longer file.
     let content = source.content(BATCH * RECORD + 1)?;
     let (whole, left) = (content.len() / RECORD, content.len() % RECORD);
     if content.len() > BATCH * RECORD {
@@ -128,7 +126,7 @@ fn read(source: &SourceFile, records: Option<usize>) -> Result<Vec<u8>> {
     }
     if left > 0 {
         return Err(source.problem(format!(
-            "is truncated: after {whole} whole records {left} bytes are left of the next one's {RECORD}"
+            "is truncated: after {whole} whole records, {left} bytes are left of the next record's {RECORD}"
         )));
     }
     if whole == 0 {

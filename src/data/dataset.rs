@@ -13,11 +13,11 @@ pub enum Split {
     Test,
 }
 
-/// Images and labels of one split, in the order of their file.
+/// Images and labels of one split, in the order of the files.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// `MNIST`, `Fashion-MNIST`, `CIFAR-10`, `ImageNet 32x32`; `images` for a folder of them, and
-    /// `idx` for IDX files that are not known by their sums.
+    /// `MNIST`, `Fashion-MNIST`, `CIFAR-10` or `ImageNet 32x32`; `images` for a folder of images;
+    /// `idx` for IDX files with an unknown checksum.
     pub name: String,
     /// `[count, channels, height, width]` bytes, row-major; color images are planar.
     pub images: Vec<u8>,
@@ -32,13 +32,12 @@ pub struct Dataset {
     /// Columns of pixels.
     pub width: usize,
     /// Number of classes: the published one for a known set, otherwise the number of label names,
-    /// or the largest label plus one. A set without labels is of one class, `image`: a model with
-    /// or without labels can be trained on it.
+    /// or the largest label plus one. A data set without labels has one class, `image`, so that
+    /// models with and without classes can be trained on it.
     pub classes: usize,
     /// One name per class; the class number if the data set has no names.
     pub class_names: Vec<String>,
-    /// Whether a mirrored image is as good as the image itself. Photographs are; digits and letters
-    /// are not.
+    /// Whether images may be mirrored: true for photographs, false for digits and letters.
     pub mirrors: bool,
     /// The files that were read, for the run's manifest.
     pub files: Vec<DataFile>,
@@ -46,36 +45,37 @@ pub struct Dataset {
     pub statistics: Statistics,
 }
 
-/// One file that was read, or the folder of many.
+/// A file that was read, or a folder of image files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataFile {
-    /// Where it is; for images that are a file each, their folder.
+    /// Path of the file or folder.
     pub path: PathBuf,
-    /// SHA-256 of the decompressed content in lower-case hexadecimal: a recompressed copy is still
-    /// the same file. Of an npz file: of its arrays `data` and `labels` with their headers; of a
-    /// folder of images: of name, zero byte and `[channels, height, width]` bytes of each.
+    /// SHA-256 in lower-case hexadecimal, of the decompressed content, so that it does not depend
+    /// on the compression. For an npz file: of its arrays `data` and `labels` with their headers.
+    /// For a folder of images: of the name, a zero byte and the `[channels, height, width]` bytes
+    /// of each image.
     pub sha256: String,
-    /// What the published file with this sum is, such as `MNIST training images`; `None` for any
-    /// other content.
+    /// Description of the published file with this checksum, such as `MNIST training images`;
+    /// `None` for any other content.
     pub known: Option<&'static str>,
 }
 
 /// Statistics of all pixels on the scale of the models: byte 0 is -1, byte 255 is 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics {
-    /// -1 in a data set that uses its range.
+    /// Smallest value; -1 if a byte is 0.
     pub min: f64,
-    /// 1 in a data set that uses its range.
+    /// Largest value; 1 if a byte is 255.
     pub max: f64,
-    /// MNIST: -0.7387.
+    /// Mean; -0.7387 for MNIST.
     pub mean: f64,
-    /// Standard deviation; MNIST: 0.6162.
+    /// Standard deviation; 0.6162 for MNIST.
     pub std: f64,
 }
 
 impl Dataset {
-    /// A data set from arrays: bytes `[N, C, H, W]`, the class of each image, and `[C, H, W]`.
-    /// Classes are named by their numbers; images are not flipped.
+    /// A data set from arrays: images `[N, C, H, W]`, the class of each image, and the shape
+    /// `[C, H, W]` of an image. Classes are named by their numbers. Images may not be mirrored.
     ///
     /// ```
     /// use degrain::data::Dataset;
@@ -125,7 +125,7 @@ impl Dataset {
         self.channels * self.height * self.width
     }
 
-    /// A data set of other images of the same kind, bytes `[N, C, H, W]` and their classes.
+    /// A data set with other images of the same shape: bytes `[N, C, H, W]` and their classes.
     ///
     /// # Panics
     /// If there is not one label for each image.
@@ -144,16 +144,16 @@ impl Dataset {
         }
     }
 
-    /// Holds back the last `holdout` images for validation: the indices to train on, and those held
-    /// back. The images stay where they are, so one upload serves both.
+    /// Splits off the last `holdout` images for validation. Returns the indices of the training
+    /// images and of the validation images. No image is moved, so one upload serves both.
     ///
     /// # Errors
-    /// [`Error::Config`] when no image would be left to train on.
+    /// [`Error::Config`] if no image is left to train on.
     pub fn split_holdout(&self, holdout: usize) -> Result<(Range<usize>, Range<usize>)> {
         if holdout >= self.count {
             return Err(Error::Config(format!(
-                "holding back {holdout} images of {}'s {} leaves none to train on: hold back fewer",
-                self.name, self.count
+                "{holdout} validation images leave none of the {} images of {} to train on: use fewer",
+                self.count, self.name
             )));
         }
         let training = self.count - holdout;
@@ -162,7 +162,7 @@ impl Dataset {
 }
 
 impl Statistics {
-    /// Counts the 256 values first: exact for any number of pixels, and one pass.
+    /// Counts the 256 values in one pass, which is exact for any number of pixels.
     pub(super) fn of(images: &[u8]) -> Statistics {
         let mut counts = [0u64; 256];
         images.iter().for_each(|&byte| counts[byte as usize] += 1);

@@ -1,9 +1,9 @@
-//! A folder of PNG files, all of one size and all grey or all RGB, with 8 bits per channel, and
-//! an optional `labels.csv` next to them.
+//! A folder of PNG files of one size, all gray or all RGB, with 8 bits per channel, and an optional
+//! `labels.csv` next to them.
 //!
-//! The training images are in the folder itself or in `train/` below it, the images for the final
-//! measurement in `test/`. They are taken in the order of their names' bytes: img10.png comes
-//! before img9.png. Without `labels.csv` all are of one class, `image`.
+//! The training images are in the folder itself or in its subfolder `train/`, and the test images
+//! are in `test/`. Images are sorted by the bytes of their names: img10.png comes before img9.png.
+//! Without `labels.csv` all images have one class, `image`.
 
 use super::dataset::{DataFile, Dataset, Split, Statistics};
 use super::format::Format;
@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 
 pub(super) const FORMAT: Format = Format { names, load };
 
-/// Longest side: far beyond what is trained on, and little enough to unpack. A damaged header can
-/// promise 2^31.
+/// Longest accepted side. The header of a damaged file can promise 2^31, which must not be
+/// allocated.
 const LONGEST_SIDE: u32 = 8192;
-/// Endings of images that are not read.
+/// Extensions of image formats that are not read.
 const OTHER_KINDS: [&str; 6] = ["jpg", "jpeg", "webp", "bmp", "gif", "tiff"];
 
 fn names(split: Split) -> Vec<String> {
@@ -44,7 +44,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         let image = Image::read(&path)?;
         if image.kind() != first.kind() {
             let (other, [this, that]) = (&names[0], [&image, &first].map(Image::kind));
-            let problem = format!("is {this}, but {other} is {that}: all images of a folder must be alike");
+            let problem = format!("is {this}, but {other} is {that}: all images of a folder must have the same size and channels");
             return Err(Error::file(&path, problem));
         }
         images.extend_from_slice(&image.planes);
@@ -76,7 +76,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         width: first.width as usize,
         classes: class_names.len(),
         class_names,
-        // Nobody knows what is in them.
+        // The images may show anything, also digits and letters.
         mirrors: false,
         files,
     })
@@ -99,8 +99,8 @@ fn place(folder: &Path, split: Split) -> Result<Option<PathBuf>> {
     Ok(if here { Some(folder.to_path_buf()) } else { has_below.then_some(below) })
 }
 
-/// Names of the PNG files in a folder, in order. Beside them no images of another kind: they would
-/// be missed without a word.
+/// Names of the PNG files in a folder, sorted. Images of other formats next to them are an error,
+/// because they would be left out silently.
 fn images_in(place: &Path) -> Result<Vec<String>> {
     let names = matching(place, &["*.png".to_string()])?;
     if !names.is_empty() {
@@ -113,8 +113,8 @@ fn images_in(place: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The classes of the training images, by whose numbers a model knows them. `None` for the training
-/// images themselves, or without labels.
+/// The class names of the training images, in the order of the class numbers of a model. `None` if
+/// the training images themselves are loaded, or without labels.
 fn training_classes(folder: &Path, split: Split) -> Result<Option<Vec<String>>> {
     let training = if split == Split::Test { place(folder, Split::Train)? } else { None };
     let labels = training.map_or(Ok(None), |place| LabelFile::read(&place))?;
@@ -134,7 +134,7 @@ impl Image {
     fn read(path: &Path) -> Result<Image> {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let problem = |problem: String| Error::file(path, problem);
-        let damaged = |error| problem(format!("is no readable PNG ({error}): replace or remove it"));
+        let damaged = |error| problem(format!("is not a readable PNG ({error}): replace or remove it"));
         let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().map_err(damaged)?;
         let info = reader.info();
         let (height, width) = (info.height, info.width);
@@ -162,13 +162,13 @@ impl Image {
         }
         let mut pixels = vec![0; channels * height as usize * width as usize];
         reader.next_frame(&mut pixels).map_err(damaged)?;
-        // Up to the end, where a file that was cut off is noticed.
+        // Reads to the end, to detect a truncated file.
         reader.finish().map_err(damaged)?;
         let planes = (0..channels).flat_map(|channel| pixels.iter().skip(channel).step_by(channels).copied()).collect();
         Ok(Image { channels, height, width, planes })
     }
 
-    /// Size and channels in words: all images of a folder must agree in them.
+    /// Size and channels in words. They must be the same for all images of a folder.
     fn kind(&self) -> String {
         let color = if self.channels == 1 { "grayscale" } else { "RGB" };
         format!("{} x {} pixels (width x height) in {color}", self.width, self.height)

@@ -1,4 +1,4 @@
-//! What each file format of data sets implements.
+//! The interface of the file formats of data sets.
 
 use super::dataset::{Dataset, Split};
 use crate::error::Result;

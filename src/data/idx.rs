@@ -15,7 +15,7 @@ use std::path::Path;
 pub(super) const FORMAT: Format = Format { names, load };
 
 const UNSIGNED_BYTE: u8 = 0x08;
-/// Of a header of three dimensions, the longest accepted.
+/// Bytes of a header with three dimensions, the longest that is accepted.
 const LONGEST_HEADER: usize = 4 + 3 * 4;
 
 /// The expected content of a file; the value is its number of dimensions.
@@ -34,8 +34,8 @@ impl Kind {
     }
 }
 
-/// Both spellings in use (the original site's, and what some unpackers make of it), plain and
-/// compressed.
+/// Both spellings in use, such as `train-images-idx3-ubyte` (the original site's) and
+/// `train-images.idx3-ubyte`, plain and compressed.
 fn names_of(kind: Kind, split: Split) -> Vec<String> {
     let part = match split {
         Split::Train => "train",
@@ -57,7 +57,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     let [count, height, width] = shape[..] else { unreachable!("read returns as many dimensions as the kind has") };
     if label_shape[0] != count {
         return Err(label_source.problem(format!(
-            "holds {} labels, but {} holds {count} images: the two are not of one set",
+            "holds {} labels, but {} holds {count} images: the two files do not belong to one data set",
             label_shape[0],
             image_source.path.display()
         )));
@@ -84,15 +84,14 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         width,
         classes: class_names.len(),
         class_names,
-        // Mirrored digits and letters are no digits and letters, and mirrored clothes look
-        // different.
+        // Mirrored digits and letters are not valid, and mirrored clothes look different.
         mirrors: false,
         files,
     })
 }
 
-/// The set that both files are of. Equal counts hide this mistake: MNIST's labels fit
-/// Fashion-MNIST's images.
+/// The data set that both files belong to. Counts alone do not detect a mix-up: MNIST has as many
+/// labels as Fashion-MNIST has images.
 fn common_set(
     images: Option<&'static KnownFile>,
     labels: Option<&'static KnownFile>,
@@ -110,8 +109,8 @@ fn header_length(kind: Kind) -> usize {
     4 + 4 * kind as usize
 }
 
-/// The dimensions, all above zero, and the whole content including its header, of exactly the
-/// length they promise.
+/// The dimensions, which are positive, and the whole content with its header, which has exactly the
+/// length that the dimensions promise.
 fn read(source: &SourceFile, kind: Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     let header = source.content(LONGEST_HEADER)?;
     check_magic(&header, kind).map_err(|problem| source.problem(problem))?;
@@ -128,8 +127,8 @@ fn read(source: &SourceFile, kind: Kind) -> Result<(Vec<usize>, Vec<u8>)> {
     if shape.contains(&0) {
         return Err(source.problem(format!("its header promises {dimensions} bytes: an image has at least one pixel")));
     }
-    // Three u32 can overflow 64 bits. Reads one byte more, to see whether the content ends
-    // where it should.
+    // The product of three u32 can overflow 64 bits. Reads one byte more than promised, to detect a
+    // longer file.
     let total = shape.iter().try_fold(1usize, |product, &dimension| product.checked_mul(dimension));
     let Some(limit) = total.and_then(|total| total.checked_add(length + 1)) else {
         return Err(

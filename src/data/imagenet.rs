@@ -1,11 +1,11 @@
 //! Downsampled ImageNet (Chrabaszcz et al. 2017, "A downsampled variant of ImageNet as an
 //! alternative to the CIFAR datasets"), as npz.
 //!
-//! `train_data_batch_1.npz` to `_10.npz` and `val_data.npz`, each with `data`, u8 `[N, 3 S S]`,
-//! planar red, green, blue, and `labels`, integers `[N]` from 1 to 1000 in an order that differs
-//! from ImageNet's, so the classes are named by their numbers. `mean` is not needed. The whole set
-//! is 3.9 GB at 32 x 32 and 15.7 GB at 64 x 64: memory for the images is reserved once, and each
-//! file unpacked into it.
+//! The files are `train_data_batch_1.npz` to `_10.npz` and `val_data.npz`. Each has `data`, u8
+//! `[N, 3 S S]`, planar red, green and blue, and `labels`, integers `[N]` from 1 to 1000. The order
+//! of the labels differs from ImageNet's, so the classes are named by their numbers. The array
+//! `mean` is not used. The whole data set has 3.9 GB at 32 x 32 and 15.7 GB at 64 x 64, so memory
+//! for the images is reserved once and each file is unpacked into it.
 
 use super::dataset::{DataFile, Dataset, Split, Statistics};
 use super::format::Format;
@@ -27,7 +27,7 @@ fn names(split: Split) -> Vec<String> {
     }
 }
 
-/// One file, of which everything but the images has been read.
+/// One file. Everything except the images has been read.
 struct BatchFile {
     npz: Npz,
     /// Length of `data` in bytes.
@@ -89,7 +89,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     })
 }
 
-/// The files' names by the numbers in them: 10 after 9, not after 1.
+/// Names of the files, sorted by the numbers in them: 10 comes after 9, not after 1.
 fn ordered(folder: &Path, split: Split) -> Result<Vec<String>> {
     let mut found = matching(folder, &names(split))?;
     let number = |name: &str| (1..=BATCHES).find(|number| name == format!("train_data_batch_{number}.npz"));
@@ -114,7 +114,7 @@ impl BatchFile {
     }
 }
 
-/// Number of images, bytes of one, and bytes of all.
+/// Number of images, bytes per image, and bytes of all images.
 fn check_images(data: &NpzArray<'_>) -> Result<(usize, usize, usize)> {
     let Header { element, shape, .. } = &data.header;
     if element != "|u1" {

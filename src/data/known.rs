@@ -1,5 +1,5 @@
-//! The published files, told by the SHA-256 of their decompressed content, and the names of their
-//! classes.
+//! The published files, identified by the SHA-256 of their decompressed content, and the names of
+//! their classes.
 
 use super::dataset::Split::{self, Test, Train};
 
@@ -8,7 +8,7 @@ pub(super) struct KnownFile {
     sha256: &'static str,
     pub set: &'static KnownSet,
     pub split: Split,
-    /// In words.
+    /// Description, such as `MNIST training images`.
     pub what: &'static str,
 }
 
@@ -53,7 +53,7 @@ static FILES: &[KnownFile] = &[
     file("0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34", &FASHION_MNIST, Test, "Fashion-MNIST test labels"),
 ];
 
-/// The published file whose decompressed content has this sum.
+/// The published file whose decompressed content has this checksum.
 pub(super) fn find(sha256: &str) -> Option<&'static KnownFile> {
     FILES.iter().find(|file| file.sha256 == sha256)
 }

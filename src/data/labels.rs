@@ -1,7 +1,7 @@
 //! `labels.csv`: the class of each image of a folder, as lines `file,label`.
 //!
-//! Strict, because nobody notices a label on the wrong image: every image once, no
-//! other file.
+//! The file must name every image once and no other file, because a label of the wrong image would
+//! not be noticed.
 
 use super::dataset::DataFile;
 use super::source::SourceFile;
@@ -11,9 +11,9 @@ use std::path::Path;
 
 /// The file's name.
 pub(super) const NAME: &str = "labels.csv";
-/// The first line, where there is one.
+/// The optional first line.
 const HEADER: &str = "file,label";
-/// More than any file of labels: tens of millions of images.
+/// Largest accepted size in bytes: enough for tens of millions of images.
 const LONGEST: usize = 1 << 30;
 
 /// A file of labels, before they are matched with images.
@@ -21,12 +21,12 @@ pub(super) struct LabelFile {
     source: SourceFile,
     /// For the run's manifest.
     pub file: DataFile,
-    /// Of each file that it names: number of the line, from 1, and label.
+    /// For each image that the file names: the line number, from 1, and the label.
     lines: BTreeMap<String, (usize, String)>,
 }
 
 impl LabelFile {
-    /// Reads the labels in a folder; `None` where there are none.
+    /// Reads the labels in a folder; `None` if there is no such file.
     pub fn read(folder: &Path) -> Result<Option<LabelFile>> {
         let path = folder.join(NAME);
         if !path.is_file() {
@@ -65,8 +65,7 @@ impl LabelFile {
         Ok(Some(LabelFile { source, file, lines }))
     }
 
-    /// Names of the classes: in the order of the numbers if all are numbers, otherwise in that of
-    /// the alphabet.
+    /// Names of the classes: sorted by value if all are numbers, otherwise alphabetically.
     pub fn classes(&self) -> Vec<String> {
         let names: BTreeSet<&String> = self.lines.values().map(|(_, label)| label).collect();
         let mut names: Vec<String> = names.into_iter().cloned().collect();
@@ -77,8 +76,8 @@ impl LabelFile {
         names
     }
 
-    /// The class of each of `images`, which must be the files that are named, as its place in
-    /// `classes`.
+    /// The class of each image, as an index into `classes`. `images` must be exactly the images
+    /// that the file names.
     pub fn of(&self, images: &[String], classes: &[String]) -> Result<Vec<u32>> {
         let known: BTreeSet<&String> = images.iter().collect();
         let unknown = self.lines.iter().filter(|(name, _)| !known.contains(name)).min_by_key(|(_, (number, _))| number);

@@ -1,7 +1,7 @@
 //! Data sets as bytes: the content of the files, checked and otherwise unchanged.
 //!
-//! Host only: this layer does not know devices, tensors or training. A format is one file here and
-//! one line in `FORMATS`.
+//! Host only: this layer does not know devices, tensors or training. Each format has one file here
+//! and one entry in `FORMATS`.
 
 mod cifar;
 mod dataset;
@@ -41,8 +41,8 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
         }
         _ => Error::io(folder)(error),
     })?;
-    // Both splits' names: a folder that has only the other split is of this format, and its reader
-    // says what is missing.
+    // The names of both splits are checked. If a folder has only the other split, the reader of its
+    // format says what is missing.
     let names = |format: &Format| [(format.names)(Split::Train), (format.names)(Split::Test)].concat();
     for format in FORMATS {
         if !source::matching(folder, &names(format))?.is_empty() {

@@ -1,10 +1,11 @@
-//! The header of numpy's `.npy` arrays, and the integers in them. Read strictly, versions 1 and 2
-//! as described at <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//! The header of numpy's `.npy` arrays, and the integers in them. Versions 1 and 2 are read
+//! strictly as described at
+//! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 use std::io::{Error, ErrorKind, Read};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// numpy's own limit (`max_header_size`): a longer one is damaged.
+/// numpy's limit (`max_header_size`). A longer header is damaged.
 const LONGEST_HEADER: usize = 10_000;
 
 /// The header of an array.
@@ -22,7 +23,7 @@ pub(super) struct Header {
 pub(super) struct Integer {
     big_endian: bool,
     signed: bool,
-    /// Bytes of one.
+    /// Bytes per integer.
     pub size: usize,
 }
 
@@ -70,7 +71,7 @@ pub(super) fn read_header(stream: &mut impl Read) -> Result<Header, String> {
     };
     more(&mut raw, MAGIC.len() + 2)?;
     if !raw.starts_with(MAGIC) {
-        return Err("is no .npy file".to_string());
+        return Err("is not a .npy file".to_string());
     }
     let (major, minor) = (raw[MAGIC.len()], raw[MAGIC.len() + 1]);
     let length = match (major, minor) {
@@ -104,7 +105,7 @@ fn parse(text: &str) -> Option<(String, bool, Vec<usize>)> {
     while rest.take("}").is_none() {
         let key = rest.quoted()?;
         rest.take(":")?;
-        // A key that comes twice would leave it open which one is meant.
+        // A key that appears twice is ambiguous.
         let fresh = match key {
             "descr" => element.replace(rest.quoted()?.to_string()).is_none(),
             "fortran_order" => fortran_order.replace(rest.boolean()?).is_none(),
@@ -122,8 +123,8 @@ fn parse(text: &str) -> Option<(String, bool, Vec<usize>)> {
     rest.0.trim().is_empty().then_some((element?, fortran_order?, shape?))
 }
 
-/// The rest of a Python literal. Each method takes one thing off its front, or is `None` if
-/// something else stands there.
+/// The rest of a Python literal. Each method removes one item from the front, or returns `None` if
+/// the front is something else.
 struct Literal<'a>(&'a str);
 
 impl<'a> Literal<'a> {

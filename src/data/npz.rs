@@ -1,4 +1,5 @@
-//! Arrays from numpy's `.npz`, a zip of `.npy` files. Must not know what the arrays mean.
+//! Arrays from numpy's `.npz`, a zip of `.npy` files. This module does not know the meaning of the
+//! arrays.
 
 use super::npy::{Header, Integer, read_header, unreadable};
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ pub(super) struct Npz {
     archive: ZipArchive<BufReader<File>>,
 }
 
-/// An array of an archive, of which the header has been read.
+/// An array of an archive. Its header has been read.
 pub(super) struct NpzArray<'a> {
     name: &'a str,
     path: &'a Path,
@@ -23,11 +24,11 @@ pub(super) struct NpzArray<'a> {
 }
 
 impl Npz {
-    /// Opens an archive; of its content only the list is read.
+    /// Opens an archive and reads the list of its arrays.
     pub fn open(path: &Path) -> Result<Npz> {
         let file = File::open(path).map_err(Error::io(path))?;
         let archive = ZipArchive::new(BufReader::new(file))
-            .map_err(|error| Error::file(path, format!("is no readable npz archive ({error}): download it again")))?;
+            .map_err(|error| Error::file(path, format!("is not a readable npz archive ({error}): download it again")))?;
         Ok(Npz { path: path.to_path_buf(), archive })
     }
 
@@ -60,8 +61,8 @@ impl NpzArray<'_> {
         Error::file(self.path, format!("its array `{}` {problem}", self.name))
     }
 
-    /// Bytes that the shape promises for elements of `size` bytes; the length that the archive
-    /// states must be the same.
+    /// Bytes of the array according to its shape, for elements of `size` bytes. The archive must
+    /// give the same length.
     pub fn length(&self, size: usize) -> Result<usize> {
         let Header { raw, shape, .. } = &self.header;
         let dimensions = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
@@ -76,15 +77,15 @@ impl NpzArray<'_> {
         }
     }
 
-    /// Appends the elements, `length` bytes and not one more, to `bytes`. Their end is where the
-    /// archive's checksum is compared.
+    /// Appends the elements, exactly `length` bytes, to `bytes`. The archive's checksum is verified
+    /// at their end.
     pub fn read(&mut self, length: usize, bytes: &mut Vec<u8>) -> Result<()> {
         let limit = length as u64 + 1;
         let got = self.entry.by_ref().take(limit).read_to_end(bytes).map_err(|e| self.problem(unreadable(&e)))?;
         if got == length { Ok(()) } else { Err(self.problem("is not as long as the archive says: download it again")) }
     }
 
-    /// The elements as bytes of the file, and as numbers.
+    /// The elements as stored in the file, and as numbers.
     pub fn integers(&mut self) -> Result<(Vec<u8>, Vec<i128>)> {
         let Some(integer) = Integer::parse(&self.header.element) else {
             return Err(self.problem(format!("holds elements of type `{}`, not integers", self.header.element)));

@@ -1,5 +1,5 @@
-//! Images that a model drew, from numpy's `.npz` as guided-diffusion's sampling scripts write it:
-//! `arr_0` u8 `[N, H, W, C]`, `arr_1` their classes.
+//! Samples of a model, from numpy's `.npz` as guided-diffusion's sampling scripts write it: `arr_0`
+//! u8 `[N, H, W, C]`, `arr_1` their classes.
 
 use super::npz::{Npz, NpzArray};
 use crate::error::Result;
@@ -8,7 +8,8 @@ use std::path::Path;
 /// Bytes `[N, C, H, W]` of images of the given shape, and their classes if the archive has them.
 ///
 /// # Errors
-/// An archive that cannot be read, an array of another shape or type, or a label that is no class.
+/// An archive that cannot be read, an array of another shape or type, or a label that is not a
+/// class.
 pub fn images_of_npz(path: &Path, image: [u32; 3], classes: u32) -> Result<(Vec<u8>, Option<Vec<u32>>)> {
     let mut npz = Npz::open(path)?;
     let interleaved = pixels(&mut npz.array("arr_0")?, image)?;

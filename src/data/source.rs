@@ -1,6 +1,6 @@
-//! One file of a data set: its bytes, unpacked if they are gzip, and their SHA-256.
+//! One file of a data set: its bytes, decompressed if they are gzip, and their SHA-256.
 //!
-//! It knows no format: the caller says how many bytes it wants.
+//! It does not know the formats: the caller says how many bytes to read.
 
 use super::dataset::DataFile;
 use super::known;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// A file on the disk, perhaps compressed.
+/// A file on the disk, possibly compressed.
 pub(super) struct SourceFile {
     pub path: PathBuf,
     raw: Vec<u8>,
@@ -35,19 +35,19 @@ impl SourceFile {
         Ok(SourceFile { path: path.to_path_buf(), raw })
     }
 
-    /// The first `limit` bytes of the content, fewer if it is shorter. Never makes more than that,
-    /// whatever the gzip stream would unpack to.
+    /// The first `limit` bytes of the content, or fewer if it is shorter. A gzip stream is not
+    /// decompressed further than that.
     ///
-    /// The content decides whether it is gzip, not the name: servers and browsers unpack and forget
-    /// to rename.
+    /// The content decides whether it is gzip, not the name, because servers and browsers
+    /// decompress files without renaming them.
     pub fn content(&self, limit: usize) -> Result<Vec<u8>> {
         if !self.raw.starts_with(&GZIP_MAGIC) {
             return Ok(self.raw[..limit.min(self.raw.len())].to_vec());
         }
         let mut content = Vec::new();
         let mut rest = self.raw.as_slice();
-        // gzip files may be several streams in a row. One by one, so that bytes behind the last are
-        // not mistaken for a damaged stream.
+        // A gzip file may contain several streams. They are read one by one, so that bytes after
+        // the last stream are not mistaken for a damaged stream.
         while !rest.is_empty() {
             if !rest.starts_with(&GZIP_MAGIC) {
                 let extra = rest.len();
@@ -69,7 +69,8 @@ impl SourceFile {
         Ok(content)
     }
 
-    /// For the run's manifest: where this content came from and whether it is a published file.
+    /// Describes the file for the run's manifest: its path, its checksum, and whether it is a
+    /// published file.
     pub fn describe(&self, content: &[u8]) -> DataFile {
         let sha256 = sum(&[content]);
         let known = known::find(&sha256).map(|file| file.what);
@@ -82,15 +83,15 @@ impl SourceFile {
     }
 }
 
-/// SHA-256 of the parts in a row, in lower-case hexadecimal.
+/// SHA-256 of the concatenated parts, in lower-case hexadecimal.
 pub(super) fn sum(parts: &[&[u8]]) -> String {
     let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part)).finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Names of the files in `folder` that are one of `patterns`, sorted by their bytes. A `*` in a
-/// pattern stands for any text, but as in a shell not for a leading dot; a pattern may lead into a
-/// subfolder. The case of what follows the `*` does not matter: cameras write .PNG.
+/// Names of the files in `folder` that match one of `patterns`, sorted by their bytes. A `*` in a
+/// pattern matches any text except a leading dot, as in a shell. A pattern may begin with a
+/// subfolder. The text after the `*` matches in upper and lower case, because cameras write .PNG.
 pub(super) fn matching(folder: &Path, patterns: &[String]) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
     for pattern in patterns {

@@ -1,8 +1,7 @@
-//! Batches for a device on which the data set does not fit: a thread gathers them while the device
-//! works on those before.
+//! Batches for a device whose memory cannot hold the data set. A thread gathers them while the
+//! device works on the previous ones.
 //!
-//! Host only. It does not know what a step or a batch is: the caller says which images make up each
-//! chunk.
+//! Host only. It does not know steps or batches: the caller says which images are in each chunk.
 
 use super::dataset::Dataset;
 use std::cell::Cell;
@@ -11,10 +10,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-/// Chunks that wait in the channel. The thread holds one more, finished, until there is room for
-/// it: together two.
+/// Chunks that wait in the channel. The thread holds one more finished chunk until there is room
+/// for it, so two are prepared ahead.
 const WAITING: usize = 1;
-/// Chunks are padded to a multiple of this, as all storage on the device.
+/// Chunks are padded to a multiple of this many bytes, like all storage on the device.
 const PADDING: usize = 16;
 
 /// Images and labels of one chunk.
@@ -26,10 +25,10 @@ pub struct Chunk {
     pub labels: Vec<u32>,
 }
 
-/// Chunks of a data set, one after the other and without end, at most two of them prepared ahead.
+/// An endless sequence of chunks of a data set. At most two are prepared ahead.
 ///
-/// Dropping it ends the thread. A panic in the thread goes on in whoever asks for the next chunk,
-/// or drops the stream.
+/// Dropping it ends the thread. A panic in the thread is resumed by [`Stream::next`], or when the
+/// stream is dropped.
 pub struct Stream {
     /// `None` only while the stream is dropped.
     chunks: Option<Receiver<Chunk>>,
@@ -37,26 +36,26 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Starts to prepare the chunks from `first_chunk` on. `order` gives the numbers of the images
-    /// of a chunk; it runs in the thread.
+    /// Starts to prepare the chunks from `first_chunk` on. `order` returns the image numbers of a
+    /// chunk. It runs in the thread.
     ///
     /// # Panics
-    /// When the operating system gives no thread. In [`Stream::next`], when `order` names an image
-    /// that there is not.
+    /// If the operating system cannot start a thread. If `order` returns an image number that does
+    /// not exist, [`Stream::next`] panics.
     pub fn start(dataset: Arc<Dataset>, order: impl Fn(u64) -> Vec<u32> + Send + 'static, first_chunk: u64) -> Stream {
         let (sender, chunks) = sync_channel(WAITING);
         let thread = thread::spawn(move || prepare(&dataset, order, first_chunk, &sender));
         Stream { chunks: Some(chunks), thread: Cell::new(Some(thread)) }
     }
 
-    /// The next chunk; waits until it is there.
+    /// The next chunk. Waits until it is ready.
     ///
     /// # Panics
-    /// With what the thread panicked with.
+    /// With the thread's panic, if it panicked.
     pub fn next(&self) -> Chunk {
         match self.chunks.as_ref().map(Receiver::recv) {
             Some(Ok(chunk)) => chunk,
-            // While the receiver is there, only a panic ends the thread.
+            // While the receiver exists, only a panic ends the thread.
             _ => match self.thread.take().map(JoinHandle::join) {
                 Some(Err(panic)) => resume_unwind(panic),
                 _ => panic!("Stream: the thread that prepares it has panicked before"),
@@ -67,7 +66,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // Without a receiver the thread's next send fails, also one that waits now.
+        // Without a receiver the thread's next send fails, and so does a send that is waiting now.
         self.chunks = None;
         if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
             && !thread::panicking()
@@ -168,13 +167,13 @@ mod tests {
         );
         for taken in 0..4 {
             assert!(soon(|| asked.load(Ordering::SeqCst) == taken + 2));
-            // Time enough to go on, if it did.
+            // Enough time for the thread to continue, if it did.
             thread::sleep(Duration::from_millis(20));
             assert_eq!(asked.load(Ordering::SeqCst), taken + 2);
             stream.next();
         }
         drop(stream);
-        // The thread was the other owner, and has ended.
+        // The thread, which was the other owner, has ended.
         assert_eq!(Arc::strong_count(&asked), 1);
     }
 

@@ -1,19 +1,19 @@
-//! Animations: denoising as it happens, in a PNG that browsers play and every other viewer shows as
-//! its first frame.
+//! Animated PNG files, which show the denoising. Browsers play them; other viewers show the first
+//! frame.
 
 use super::images::{Picture, header};
 use crate::error::Result;
 use crate::files;
 use std::path::Path;
 
-/// Writes `frames`, looping forever: each is shown for `delay_ms` milliseconds, the last for
-/// `last_ms`. `text` as in [`Picture::save_png`].
+/// Writes `frames` as an endless loop. Each is displayed for `delay_ms` milliseconds, the last for
+/// `last_ms`. `text` is as in [`Picture::save_png`].
 ///
 /// # Errors
 /// [`crate::Error::Io`] naming `path`.
 ///
 /// # Panics
-/// Without frames, or when they differ in size; as [`Picture::to_png`].
+/// If there are no frames or they differ in size, and as [`Picture::to_png`].
 #[track_caller]
 pub fn save_apng(path: &Path, frames: &[Picture], delay_ms: u16, last_ms: u16, text: &[(&str, &str)]) -> Result<()> {
     let Some(first) = frames.first() else { panic!("save_apng: no frames") };

@@ -5,13 +5,14 @@ use super::images::{Images, Picture};
 /// Arrangement of images in a grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Images in a row.
+    /// Images per row.
     pub columns: usize,
-    /// Pixels between images, and around them all.
+    /// Pixels between and around the images.
     pub padding: usize,
-    /// Every pixel of an image becomes a square of this side: 28 pixels are small on a screen.
+    /// Every pixel of an image becomes a square with this side, because 28 pixels are small on a
+    /// screen.
     pub scale: usize,
-    /// The byte between the images, on every channel.
+    /// Value of the padding in every channel.
     pub background: u8,
 }
 
@@ -23,17 +24,16 @@ impl Default for Layout {
     }
 }
 
-/// Image `n` goes to row `n / columns` and column `n % columns`; places that are left over stay
-/// background.
+/// Image `n` goes to row `n / columns` and column `n % columns`; unused places keep the background.
 ///
 /// # Panics
-/// When `columns` or `scale` is 0.
+/// If `columns` or `scale` is 0.
 #[track_caller]
 pub fn grid(images: &Images, layout: Layout) -> Picture {
     let Layout { columns, padding, scale, background } = layout;
     assert!(columns > 0 && scale > 0, "grid: {columns} columns at scale {scale}; both must be at least 1");
     let Images { count, channels, height, width, .. } = *images;
-    // A short batch makes a narrow picture rather than one with empty columns.
+    // A batch with fewer images than columns gives a narrower picture, without empty columns.
     let columns = columns.min(count);
     let (cell_height, cell_width) = (height * scale + padding, width * scale + padding);
     let mut picture = Picture {
@@ -56,11 +56,11 @@ pub fn grid(images: &Images, layout: Layout) -> Picture {
     picture
 }
 
-/// Pictures of one width and kind one below the other, with twice the padding of `layout` between
-/// them.
+/// Stacks pictures of equal width and channels vertically, with twice the padding of `layout`
+/// between them.
 ///
 /// # Panics
-/// When there are none, or they differ in width or channels.
+/// If there are none, or they differ in width or channels.
 #[track_caller]
 pub fn stack(pictures: &[Picture], layout: Layout) -> Picture {
     let first = pictures.first().expect("stack: no pictures");
@@ -68,7 +68,7 @@ pub fn stack(pictures: &[Picture], layout: Layout) -> Picture {
     let gap = vec![layout.background; 2 * layout.padding * width * channels];
     let mut stacked = Picture { height: 0, width, channels, bytes: Vec::new() };
     for picture in pictures {
-        assert!(picture.width == width && picture.channels == channels, "stack: pictures of different widths or kinds");
+        assert!(picture.width == width && picture.channels == channels, "stack: pictures of different widths or channels");
         if stacked.height > 0 {
             stacked.bytes.extend(&gap);
             stacked.height += 2 * layout.padding;

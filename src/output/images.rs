@@ -1,20 +1,21 @@
-//! Images of a model (planar batches) and pictures of a file (interleaved).
+//! Images as models use them (planar batches), and pictures as files store them (interleaved).
 
 use crate::error::{Error, Result};
 use crate::files;
 use std::borrow::Cow;
 use std::path::Path;
 
-/// From a model's range to bytes: `round(255 clamp(x/2 + 1/2, 0, 1))` with ties to even, in f32.
+/// Converts values of a model to bytes: `round(255 clamp(x/2 + 1/2, 0, 1))` with ties to even, in
+/// f32.
 ///
-/// That is what diffusers does (`VaeImageProcessor.denormalize`, then `numpy_to_pil`), so equal
-/// samples give equal bytes. Not a number becomes 0.
+/// diffusers does the same (`VaeImageProcessor.denormalize`, then `numpy_to_pil`), so equal samples
+/// give equal bytes. NaN becomes 0.
 pub fn to_bytes(images: &[f32]) -> Vec<u8> {
     images.iter().map(|&x| ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8).collect()
 }
 
-/// A batch of images: `[count, channels, height, width]` bytes, row-major, as models and data sets
-/// hold them.
+/// A batch of images: `[count, channels, height, width]` bytes, row-major, as in models and data
+/// sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
@@ -28,8 +29,8 @@ impl<'a> Images<'a> {
     /// Bytes of the shape `[count, channels, height, width]`.
     ///
     /// # Panics
-    /// When the shape does not fit the length, is empty, or has other than 1 (gray) or 3 (red,
-    /// green, blue) channels.
+    /// If the shape does not match the length, is empty, or has a number of channels other than 1
+    /// (gray) or 3 (red, green, blue).
     #[track_caller]
     pub fn new(bytes: impl Into<Cow<'a, [u8]>>, shape: [usize; 4]) -> Images<'a> {
         let bytes = bytes.into();
@@ -41,7 +42,8 @@ impl<'a> Images<'a> {
         Images { bytes, count, channels, height, width }
     }
 
-    /// Values around [-1, 1] of the shape `[count, channels, height, width]`, by [`to_bytes`].
+    /// Values, nominally in [-1, 1], of the shape `[count, channels, height, width]`, converted by
+    /// [`to_bytes`].
     ///
     /// # Panics
     /// As [`Images::new`].
@@ -60,8 +62,8 @@ impl<'a> Images<'a> {
         &self.bytes
     }
 
-    /// The same images as `[count, height, width, channels]`: the order of picture files and of
-    /// numpy's world.
+    /// The same images as `[count, height, width, channels]`: the order of image files and of
+    /// numpy.
     pub fn interleaved(&self) -> Vec<u8> {
         let plane = self.height * self.width;
         let image = self.channels * plane;
@@ -89,11 +91,11 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// As a PNG file in memory, with `text` (keyword, value) in text chunks: how the picture was
-    /// made.
+    /// The content of a PNG file, with `text` (keyword, value) in text chunks, such as the settings
+    /// of the samples.
     ///
     /// # Panics
-    /// For a keyword that PNG does not allow: 1 to 79 characters of Latin-1.
+    /// If PNG does not allow a keyword: it must have 1 to 79 characters of Latin-1.
     #[track_caller]
     pub fn to_png(&self, text: &[(&str, &str)]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -119,10 +121,10 @@ impl Picture {
     /// user's own image to start from.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read, [`Error::File`] when it is no such PNG.
+    /// [`Error::Io`] if it cannot be read, [`Error::File`] if it is not such a PNG.
     pub fn load_png(path: &Path) -> Result<Picture> {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        let damaged = |error| Error::file(path, format!("is no readable PNG ({error})"));
+        let damaged = |error| Error::file(path, format!("is not a readable PNG ({error})"));
         let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().map_err(damaged)?;
         let channels = match reader.output_color_type() {
             (png::ColorType::Grayscale, png::BitDepth::Eight) => 1,
@@ -141,7 +143,7 @@ impl Picture {
     }
 }
 
-/// Starts a PNG in memory: size, color, text, and the number of frames when it moves.
+/// Starts a PNG in memory: size, color, text, and the number of frames of an animation.
 #[track_caller]
 pub(super) fn header<'a>(
     bytes: &'a mut Vec<u8>,
@@ -151,7 +153,8 @@ pub(super) fn header<'a>(
 ) -> png::Writer<&'a mut Vec<u8>> {
     let size = |n: usize| u32::try_from(n).expect("a picture's side fits in 32 bits");
     let mut encoder = png::Encoder::new(bytes, size(picture.width), size(picture.height));
-    // Mode L, not three equal channels: readers of grayscale data sets expect one.
+    // Gray images have one channel (Pillow's mode L), because readers of grayscale data sets expect
+    // it.
     encoder.set_color(if picture.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
     encoder.set_depth(png::BitDepth::Eight);
     if let Some(frames) = frames {

@@ -1,4 +1,4 @@
-//! `log.jsonl`: one JSON object a line, written as training goes.
+//! `log.jsonl`: one JSON object per line, written during training.
 
 use crate::error::{Error, Result};
 use crate::files::Appender;
@@ -12,8 +12,8 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Opens `path` at its end, or creates it. A last line without its end, left by a killed
-    /// process, is cut off.
+    /// Opens `path` at its end, or creates it. An incomplete last line, left by a killed process,
+    /// is removed.
     ///
     /// # Errors
     /// [`Error::Io`] naming `path`.
@@ -27,22 +27,23 @@ impl JsonLines {
         Ok(JsonLines { file })
     }
 
-    /// Adds one record as one line. Numbers that are not finite become `null`, as JSON has none.
+    /// Adds one record as one line. Numbers that are not finite become `null`, because JSON cannot
+    /// represent them.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
     ///
     /// # Panics
-    /// When `record` cannot be JSON, such as a map whose keys are not strings.
+    /// If `record` cannot be JSON, such as a map whose keys are not strings.
     #[track_caller]
     pub fn append(&mut self, record: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(record).unwrap_or_else(|error| panic!("a log record is no JSON: {error}"));
+        let mut line = serde_json::to_vec(record).unwrap_or_else(|error| panic!("a log record cannot be JSON: {error}"));
         line.push(b'\n');
         self.file.append(&line)
     }
 
-    /// Reads the records from the first on, and cuts the file before the first that `keep` refuses
-    /// or that is no such record: what a resumed run will write again. Returns those kept.
+    /// Keeps the records before the first that `keep` rejects or that cannot be parsed, and returns
+    /// them. Removes the rest of the file, which a resumed run writes again.
     ///
     /// # Errors
     /// [`Error::Io`] naming the file.
@@ -54,8 +55,8 @@ impl JsonLines {
     }
 }
 
-/// Reads the records of a log, and leaves the file as it is: from the first on, up to one that is
-/// no such record, such as a half-written line.
+/// Reads the records of a log up to the first line that cannot be parsed, such as a half-written
+/// one. The file is not changed.
 ///
 /// # Errors
 /// [`Error::Io`] naming `path`.
@@ -64,8 +65,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     Ok(records(&text, |_| true).0)
 }
 
-/// The records before the first that `keep` refuses or that is no such record, and how many bytes
-/// of the text they take.
+/// The records before the first that `keep` rejects or that cannot be parsed, and their length in
+/// bytes.
 fn records<T: DeserializeOwned>(text: &str, keep: impl Fn(&T) -> bool) -> (Vec<T>, usize) {
     let (mut kept, mut length) = (Vec::new(), 0);
     for line in text.split_inclusive('\n') {

@@ -1,16 +1,16 @@
-//! Where the legend of a plot stands: in the corner where it hides least.
+//! The position of a plot's legend: the corner where it hides the least.
 
 use plotters::chart::SeriesLabelPosition::{self, LowerLeft, LowerRight, UpperLeft, UpperRight};
 
-/// Part of a plot's width that a legend takes, about.
+/// Approximate share of a plot's width that the legend takes.
 const WIDTH: f64 = 0.45;
-/// Part of a plot's height that a line of a legend takes, about.
+/// Approximate share of a plot's height that a line of the legend takes.
 const HEIGHT: f64 = 0.09;
-/// A line is looked at in so many places between two of its points.
+/// Positions that are checked per line segment.
 const BETWEEN: usize = 16;
 
-/// The corner through which the least of the lines goes; the upper right of equals, as losses fall.
-/// Points are (x, y) in 0..1 from the lower left.
+/// The corner with the smallest part of the lines. Among equals it is the upper right one, because
+/// losses fall. Points are (x, y) in 0..1 from the lower left.
 pub(super) fn emptiest_corner(lines: &[Vec<(f64, f64)>]) -> SeriesLabelPosition {
     let height = (HEIGHT * (1.0 + lines.len() as f64)).min(0.5);
     let (left, right) = (|x: f64| x < WIDTH, |x: f64| x > 1.0 - WIDTH);

@@ -1,7 +1,7 @@
 //! Output for people: pictures of samples, animations, curves, and the files that other tools
 //! read.
 //!
-//! Floor 4, host only: takes bytes and numbers, never a device, a tensor or a model.
+//! Host only: this layer takes bytes and numbers, and does not know devices, tensors or models.
 
 pub mod apng;
 pub mod grid;

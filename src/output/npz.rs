@@ -1,8 +1,9 @@
-//! Samples for evaluators elsewhere: numpy's `.npz`, a zip of `.npy` arrays.
+//! Samples for other evaluation tools, as numpy's `.npz`, a zip of `.npy` arrays.
 //!
-//! The names are those of guided-diffusion's sampling scripts, whose evaluator reads them: `arr_0`
-//! are the images, `arr_1` the labels. (That evaluator's network wants three channels.) The `.npy`
-//! header is described at <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
+//! The names are the same as in guided-diffusion's sampling scripts, so that its evaluator can read
+//! them: `arr_0` are the images, `arr_1` the labels. (The evaluator's network needs three
+//! channels.) The `.npy` header is described at
+//! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
 use super::images::Images;
 use crate::error::Result;
@@ -18,7 +19,7 @@ use zip::{ZipWriter, write::SimpleFileOptions};
 /// [`crate::Error::Io`] naming `path`.
 ///
 /// # Panics
-/// When there is not one label for each image.
+/// If there is not one label for each image.
 #[track_caller]
 pub fn save_npz(path: &Path, images: &Images, labels: Option<&[u32]>) -> Result<()> {
     let [count, channels, height, width] = images.shape();
@@ -26,7 +27,8 @@ pub fn save_npz(path: &Path, images: &Images, labels: Option<&[u32]>) -> Result<
         assert!(labels.len() == count, "save_npz: {} labels for {count} images", labels.len());
     }
     let archive = || -> io::Result<Vec<u8>> {
-        // In memory: on a file that cannot be written, `ZipWriter` prints a message itself.
+        // The archive is made in memory, because `ZipWriter` prints a message if a file cannot be
+        // written.
         let mut zip = ZipWriter::new(io::Cursor::new(Vec::new()));
         write_npy(&mut zip, "arr_0.npy", "|u1", &[count, height, width, channels], &images.interleaved())?;
         if let Some(labels) = labels {
@@ -46,10 +48,10 @@ fn write_npy<W: Write + io::Seek>(
     shape: &[usize],
     bytes: &[u8],
 ) -> io::Result<()> {
-    // 50,000 images of 256 x 256 pass the 4 GiB where plain zip ends.
+    // 50,000 images of 256 x 256 exceed the 4 GiB limit of plain zip.
     let options = SimpleFileOptions::default().large_file(bytes.len() >= u32::MAX as usize / 2);
     zip.start_file(name, options)?;
-    // A tuple of one is written `(5,)`; the comma at the end is allowed for longer ones too.
+    // A tuple of one element is written `(5,)`. Longer tuples may end with a comma too.
     let shape: String = shape.iter().map(|n| format!("{n}, ")).collect();
     let mut header = format!("{{'descr': '{element}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
     // Magic, version and length take 10 bytes; the whole is padded to a multiple of 64 and ends in

@@ -1,5 +1,4 @@
-//! Curves, as a PNG for everywhere and as an SVG for pages: losses over training steps, distances
-//! over sampling steps.
+//! Plots of curves as PNG and SVG: losses over training steps, distances over sampling steps.
 
 use super::images::Picture;
 use super::legend::emptiest_corner;
@@ -14,11 +13,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Name of the registered font. The font comes with a crate: a picture must not depend on
-/// the fonts of a machine.
+/// Name of the registered font. It comes with a crate, so that a picture does not depend on the
+/// fonts of the machine.
 const FONT: &str = "Ubuntu Light";
-/// The font of an SVG: every browser has one of this name. Which, is unknown, so text is measured
-/// by Hack, of one width and wider than most: a legend does not outgrow its box.
+/// The font of an SVG, for which every browser chooses a font. So text is measured with Hack, a
+/// monospaced font that is wider than most, and the legend fits into its box.
 const BROWSER_FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(60, 60, 60);
 /// Okabe and Ito's colors, which people with any kind of color blindness can distinguish.
@@ -32,7 +31,7 @@ const COLORS: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
 ];
 
-/// A plot in the making:
+/// A plot, for example
 /// `Plot::new("Loss", "step", "loss").smoothed("training", &points, 100.0).save(path)`.
 ///
 /// Points that are not finite, or not positive on a logarithmic axis, are left out.
@@ -51,7 +50,7 @@ pub struct Plot {
 struct Series {
     name: String,
     points: Vec<(f64, f64)>,
-    /// The same color, pale, drawn under the line.
+    /// The points before smoothing, drawn in a pale color under the line.
     raw: Vec<(f64, f64)>,
 }
 
@@ -62,25 +61,25 @@ impl Plot {
         Plot { title, x_label, y_label, size: (1000, 600), logarithmic: [false; 2], legend: true, series: Vec::new() }
     }
 
-    /// Another size than 1000 x 600 pixels. Text keeps its size.
+    /// Sets the size in pixels [default: 1000 x 600]. The size of the text does not change.
     pub fn size(mut self, width: u32, height: u32) -> Plot {
         self.size = (width, height);
         self
     }
 
-    /// No legend: who shows the plot names its lines, by [`color`].
+    /// Leaves out the legend. The caller names the lines, in the colors of [`color`].
     pub fn without_legend(mut self) -> Plot {
         self.legend = false;
         self
     }
 
-    /// A logarithmic vertical axis.
+    /// Makes the vertical axis logarithmic.
     pub fn logarithmic(mut self) -> Plot {
         self.logarithmic[1] = true;
         self
     }
 
-    /// A logarithmic horizontal axis.
+    /// Makes the horizontal axis logarithmic.
     pub fn logarithmic_x(mut self) -> Plot {
         self.logarithmic[0] = true;
         self
@@ -92,13 +91,13 @@ impl Plot {
         self
     }
 
-    /// Adds a noisy line: `points` pale, and over them their [`smooth`]ed form.
+    /// Adds a noisy line: `points` in a pale color, and the [`smooth`]ed line over them.
     pub fn smoothed(mut self, name: &str, points: &[(f64, f64)], span: f64) -> Plot {
         self.series.push(Series { name: name.to_string(), points: smooth(points, span), raw: points.to_vec() });
         self
     }
 
-    /// Writes the plot as a PNG. Without a point to show, it shows empty axes.
+    /// Writes the plot as a PNG. Without points the axes are empty.
     ///
     /// # Errors
     /// [`crate::Error::Io`] naming `path`.
@@ -106,7 +105,7 @@ impl Plot {
         self.draw().save_png(path, &[("Title", &self.title)])
     }
 
-    /// Writes the plot as an SVG file, with text that stays text.
+    /// Writes the plot as an SVG file. Text is stored as text.
     ///
     /// # Errors
     /// [`crate::Error::Io`] naming `path`.
@@ -122,7 +121,7 @@ impl Plot {
         Picture { height, width, channels: 3, bytes }
     }
 
-    /// The plot as an `<svg>` element on a transparent ground, for a file or to stand in a page.
+    /// The plot as an `<svg>` element with a transparent background, for a file or a page.
     pub fn svg(&self) -> String {
         let mut text = String::new();
         self.draw_on(SVGBackend::with_string(&mut text, self.size).into_drawing_area(), BROWSER_FONT);
@@ -152,8 +151,8 @@ impl Plot {
         X::CoordDescType: ValueFormatter<f64>,
         Y::CoordDescType: ValueFormatter<f64>,
     {
-        // Neither a bitmap in memory nor a string can fail; the font is there. What remains is a
-        // mistake in this file.
+        // Drawing to a bitmap in memory or to a string cannot fail, and the font is registered.
+        // Only a mistake in this file can cause an error.
         const SURE: &str = "drawing into memory with a registered font";
         let text = |size: u32| (font, size).into_font().color(&INK);
         let mut chart = ChartBuilder::on(root)
@@ -180,7 +179,7 @@ impl Plot {
         let shown = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
             points.iter().copied().filter(|&point| self.can_show(point)).collect()
         };
-        // All pale lines first: none may hide another series' line.
+        // All pale lines are drawn first, so that none hides the line of another series.
         for (n, series) in self.series.iter().enumerate() {
             chart.draw_series(LineSeries::new(shown(&series.raw), rgb(n).mix(0.25))).expect(SURE);
         }
@@ -237,7 +236,7 @@ impl Plot {
         let mut bounds = [none, none];
         for &(x, y) in points.filter(|&&point| self.can_show(point)) {
             for ((bound, logarithmic), value) in bounds.iter_mut().zip(self.logarithmic).zip([x, y]) {
-                // In powers of ten, air is the same on both kinds of axis.
+                // Logarithms, so that the margin is equal on both kinds of axis.
                 let value = if logarithmic { value.log10() } else { value };
                 *bound = [bound[0].min(value), bound[1].max(value)];
             }
@@ -265,7 +264,7 @@ fn rgb(series: usize) -> RGBColor {
     COLORS[series % COLORS.len()]
 }
 
-/// Tick labels without the noise of binary fractions: `0.3`, not `0.30000000000000004`.
+/// Tick labels without the rounding errors of binary fractions: `0.3`, not `0.30000000000000004`.
 fn tidy(value: f64) -> String {
     let rounded = format!("{value:.9e}").parse::<f64>().unwrap_or(value);
     if rounded == 0.0 || (1e-3..1e6).contains(&rounded.abs()) { format!("{rounded}") } else { format!("{rounded:e}") }
@@ -282,12 +281,12 @@ fn register_fonts() {
     });
 }
 
-/// The mean around each point, with weights that fall exponentially to both sides over about `span`
-/// points; the x are kept.
+/// Replaces each y by a mean over both sides, with weights that fall exponentially over about
+/// `span` points.
 ///
-/// To both sides, because an average of the past alone lags: a falling training loss would seem to
-/// lie above the validation loss. Points that are not finite are left out: one of them would spoil
-/// all others.
+/// An average over past points alone lags: a falling training loss would seem to be above the
+/// validation loss. Points that are not finite are left out, because one of them would spoil all
+/// others.
 pub fn smooth(points: &[(f64, f64)], span: f64) -> Vec<(f64, f64)> {
     // The weights of both sides, 1 + 2 (k + k^2 + ...), sum to `span`.
     let keep = 1.0 - 2.0 / (span.max(1.0) + 1.0);

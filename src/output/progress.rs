@@ -1,5 +1,5 @@
-//! Progress bars on a terminal. Without the feature `cli` every bar is hidden, and the callers print
-//! lines instead, as they do where there is no terminal.
+//! Progress bars on a terminal. Without the feature `cli` every bar is hidden, and the callers
+//! print lines instead, as they do without a terminal.
 
 use std::time::Duration;
 

@@ -4,11 +4,11 @@
 use super::grid::{Layout, grid};
 use super::images::{Images, Picture};
 
-/// `steps[k]` is the whole batch at the `k`-th time; the picture has a row for each image and
-/// a column for each step. Of `layout`, `columns` is not used.
+/// `steps[k]` is the whole batch at the `k`-th time. The picture has a row for each image and a
+/// column for each step. `layout.columns` is not used.
 ///
 /// # Panics
-/// When there are no steps or they differ in shape.
+/// If there are no steps or they differ in shape.
 #[track_caller]
 pub fn strip(steps: &[Images], layout: Layout) -> Picture {
     let Some(first) = steps.first() else { panic!("strip: no steps to show") };

@@ -13,21 +13,21 @@ use crate::files::Appender;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// An event file that is being written; each event is in the file when its call returns.
+/// An event file that is being written. Each event is in the file when its call returns.
 pub struct EventWriter {
     file: Appender,
 }
 
 impl EventWriter {
-    /// Starts a new event file in `folder` (made if missing); TensorBoard joins the event files of
-    /// one folder.
+    /// Starts a new event file in `folder`, which is created if missing. TensorBoard joins the
+    /// event files of a folder.
     ///
     /// # Errors
     /// [`crate::Error::Io`] naming the file.
     pub fn create(folder: &Path) -> Result<EventWriter> {
         let now = since_epoch();
-        // TensorBoard only looks for "tfevents" and reads in the order of names. The process keeps
-        // two runs apart.
+        // TensorBoard looks for "tfevents" in the names, and reads the files in the order of their
+        // names. The process number distinguishes two runs.
         let name =
             format!("events.out.tfevents.{:010}.{:09}.{}", now.as_secs(), now.subsec_nanos(), std::process::id());
         let mut writer = EventWriter { file: Appender::open(&folder.join(name))? };
@@ -35,7 +35,7 @@ impl EventWriter {
         Ok(writer)
     }
 
-    /// A number at a training step. Tags with a slash, such as `loss/train`, share a group.
+    /// Adds a number at a training step. Tags with a slash, such as `loss/train`, share a group.
     ///
     /// # Errors
     /// [`crate::Error::Io`] naming the file.
@@ -47,7 +47,7 @@ impl EventWriter {
         self.summary(step, &summary)
     }
 
-    /// A picture at a training step.
+    /// Adds a picture at a training step.
     ///
     /// # Errors
     /// [`crate::Error::Io`] naming the file.
@@ -63,7 +63,7 @@ impl EventWriter {
         self.summary(step, &summary)
     }
 
-    /// Where the events go.
+    /// Path of the event file.
     pub fn path(&self) -> PathBuf {
         self.file.path().to_path_buf()
     }
@@ -90,7 +90,7 @@ impl EventWriter {
 }
 
 fn since_epoch() -> Duration {
-    // A clock before 1970 is only a wrong time stamp in a plot.
+    // A clock before 1970 only causes a wrong time in a plot.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
@@ -122,15 +122,15 @@ fn bytes_field(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     message.extend(bytes);
 }
 
-/// CRC-32C (Castagnoli), bit by bit: a few kilobytes now and then.
+/// CRC-32C (Castagnoli), bit by bit, which is fast enough for a few kilobytes.
 pub fn crc32c(bytes: &[u8]) -> u32 {
     !bytes
         .iter()
         .fold(!0u32, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1))))
 }
 
-/// The checksum as records store it: rotated and shifted, so that checksums of data with checksums
-/// in it stay useful.
+/// The checksum as records store it: rotated and shifted, because checksums of data that contains
+/// checksums are weak.
 pub fn masked_crc32c(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

@@ -1,10 +1,10 @@
-//! The numbers on a logarithmic axis. Those of the plotting library begin at a power of ten, and
-//! many axes of losses hold only one.
+//! The ticks of a logarithmic axis. The plotting library's ticks begin at a power of ten, and many
+//! axes of losses contain only one.
 
 use std::ops::Range;
 
-/// Powers of ten over many of them; with fewer, round multiples between; and on less than half of
-/// one, round steps as on a linear axis.
+/// Powers of ten, for a range of more than four. Smaller ranges also get round multiples of them,
+/// and ranges of less than half a power get round steps as on a linear axis.
 pub(super) fn logarithmic(range: &Range<f64>) -> Vec<f64> {
     let (first, last) = (range.start.log10(), range.end.log10());
     let multiples: &[f64] = match last - first {
@@ -18,7 +18,7 @@ pub(super) fn logarithmic(range: &Range<f64>) -> Vec<f64> {
     all.filter(|tick| range.contains(tick)).collect()
 }
 
-/// Steps of 1, 2 or 5 times a power of ten: about five of them.
+/// About five ticks, at steps of 1, 2 or 5 times a power of ten.
 fn even(range: &Range<f64>) -> Vec<f64> {
     let wanted = (range.end - range.start) / 5.0;
     let power = 10f64.powf(wanted.log10().floor());

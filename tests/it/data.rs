@@ -64,7 +64,7 @@ fn check_small(dataset: &Dataset) {
     assert_eq!(dataset.labels, [0, 1, 2, 3, 1]);
     assert_eq!((dataset.classes, dataset.class_names.join(" ")), (4, "0 1 2 3".to_string()));
     assert!(dataset.files.iter().all(|file| file.known.is_none()));
-    // Of 0..29: mean 14.5, variance (30^2 - 1) / 12.
+    // The bytes are 0..29: mean 14.5, variance (30^2 - 1) / 12.
     assert!((dataset.statistics.mean - (14.5 / 127.5 - 1.0)).abs() < 1e-12);
     assert!((dataset.statistics.std - (899f64 / 12.0).sqrt() / 127.5).abs() < 1e-12);
     assert_eq!((dataset.statistics.min, dataset.statistics.max), (-1.0, 29.0 / 127.5 - 1.0));
@@ -175,7 +175,7 @@ fn idx_refuses_damaged_gzip() {
 fn idx_labels_must_match_the_images() {
     let four = idx(&[4], &[0, 1, 2, 3]);
     let message = message((IMAGES, &images()), (LABELS, &four), LABELS);
-    says(&message, &["4 labels", "5 images", IMAGES, "not of one set"]);
+    says(&message, &["4 labels", "5 images", IMAGES, "do not belong to one data set"]);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn dataset_holdout_takes_the_last_images() {
     let dataset = load(folder.path(), Split::Train).unwrap();
     assert_eq!(dataset.split_holdout(2).unwrap(), (0..3, 3..5));
     assert_eq!(dataset.split_holdout(0).unwrap(), (0..5, 5..5));
-    says(&dataset.split_holdout(5).unwrap_err().to_string(), &["holding back 5", "hold back fewer"]);
+    says(&dataset.split_holdout(5).unwrap_err().to_string(), &["5 validation images", "use fewer"]);
 }
 
 #[test]

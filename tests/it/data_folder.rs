@@ -171,9 +171,9 @@ fn folder_refuses_unsupported_and_damaged_png() {
     let whole = gray([1, 2]);
     // Truncated in the signature, in the header, in the data, and before the end.
     for end in [0, 4, 20, whole.len() - 20, whole.len() - 12] {
-        one(whole[..end].to_vec(), &["no readable PNG", "replace or remove"]);
+        one(whole[..end].to_vec(), &["not a readable PNG", "replace or remove"]);
     }
-    one(b"<html>".to_vec(), &["no readable PNG"]);
+    one(b"<html>".to_vec(), &["not a readable PNG"]);
 }
 
 #[test]

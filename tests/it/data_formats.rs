@@ -104,7 +104,7 @@ fn cifar_refuses_damaged_files() {
     let part = "data_batch_2.first4.bin";
     refused(&[(part, &whole)], part, &["holds 3 records", "its name says 4"]);
     for other in ["data_batch_6.bin", "data_batch_1.old.bin", "data_batch_1.firstx.bin", "data_batch_.bin.gz"] {
-        refused(&[(name, &whole), (other, &whole)], other, &["no batch of CIFAR-10", "rename or remove"]);
+        refused(&[(name, &whole), (other, &whole)], other, &["not a batch of CIFAR-10", "rename or remove"]);
     }
     let part = "data_batch_1.first3.bin";
     refused(&[(name, &whole), (part, &whole)], part, &["same batch", name, "remove one"]);
@@ -218,7 +218,7 @@ fn imagenet_refuses_damaged_files() {
     of(&[&data_2[..], &[0]].concat(), &["`data`", "oversized", "25 bytes", "24"]);
     of(&data_2[..9], &["`data`", "ends early"]);
     of(&data_2[..50], &["`data`", "ends early"]);
-    of(b"pickled or something", &["`data`", "no .npy file"]);
+    of(b"pickled or something", &["`data`", "not a .npy file"]);
     of(&raw_npy([3, 0], "{}", &[]), &["version 3.0"]);
     of(&raw_npy([1, 0], "{'descr': '|u1'}", &[]), &["header that is not understood", "{'descr': '|u1'}"]);
     of(&[b"\x93NUMPY\x02\x00", &u32::MAX.to_le_bytes()[..]].concat(), &["header of 4294967295 bytes"]);
@@ -226,8 +226,8 @@ fn imagenet_refuses_damaged_files() {
     of(&npy("|u1", &huge, &[0; 24]), &["more than any file"]);
 
     let whole = stored(&[("data", &data_2), ("labels", &labels_2)]);
-    refused(&[(TRAIN, &whole[..whole.len() / 2])], TRAIN, &["no readable npz archive", "download it again"]);
-    refused(&[(TRAIN, b"<html>")], TRAIN, &["no readable npz archive"]);
+    refused(&[(TRAIN, &whole[..whole.len() / 2])], TRAIN, &["not a readable npz archive", "download it again"]);
+    refused(&[(TRAIN, b"<html>")], TRAIN, &["not a readable npz archive"]);
     // The archive's checksum detects a changed pixel.
     let mut flipped = whole.clone();
     let at = whole.windows(12).position(|bytes| (0..12).all(|i| bytes[i] == pixel(0, i))).unwrap();

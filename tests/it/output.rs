@@ -92,7 +92,7 @@ fn png_keeps_pixels_mode_and_text() {
     let foreign = folder.path().join("foreign.png");
     fs::write(&foreign, b"no picture").unwrap();
     let message = Picture::load_png(&foreign).unwrap_err().to_string();
-    assert!(message.contains("foreign.png") && message.contains("no readable PNG"), "{message}");
+    assert!(message.contains("foreign.png") && message.contains("not a readable PNG"), "{message}");
 }
 
 #[test]
