@@ -44,7 +44,9 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         let image = Image::read(&path)?;
         if image.kind() != first.kind() {
             let (other, [this, that]) = (&names[0], [&image, &first].map(Image::kind));
-            let problem = format!("is {this}, but {other} is {that}: all images of a folder must have the same size and channels");
+            let problem = format!(
+                "is {this}, but {other} is {that}: all images of a folder must have the same size and channels"
+            );
             return Err(Error::file(&path, problem));
         }
         images.extend_from_slice(&image.planes);

@@ -27,8 +27,9 @@ impl Npz {
     /// Opens an archive and reads the list of its arrays.
     pub fn open(path: &Path) -> Result<Npz> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let archive = ZipArchive::new(BufReader::new(file))
-            .map_err(|error| Error::file(path, format!("is not a readable npz archive ({error}): download it again")))?;
+        let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
+            Error::file(path, format!("is not a readable npz archive ({error}): download it again"))
+        })?;
         Ok(Npz { path: path.to_path_buf(), archive })
     }
 

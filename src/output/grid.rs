@@ -68,7 +68,10 @@ pub fn stack(pictures: &[Picture], layout: Layout) -> Picture {
     let gap = vec![layout.background; 2 * layout.padding * width * channels];
     let mut stacked = Picture { height: 0, width, channels, bytes: Vec::new() };
     for picture in pictures {
-        assert!(picture.width == width && picture.channels == channels, "stack: pictures of different widths or channels");
+        assert!(
+            picture.width == width && picture.channels == channels,
+            "stack: pictures of different widths or channels"
+        );
         if stacked.height > 0 {
             stacked.bytes.extend(&gap);
             stacked.height += 2 * layout.padding;

@@ -37,7 +37,8 @@ impl JsonLines {
     /// If `record` cannot be JSON, such as a map whose keys are not strings.
     #[track_caller]
     pub fn append(&mut self, record: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(record).unwrap_or_else(|error| panic!("a log record cannot be JSON: {error}"));
+        let mut line =
+            serde_json::to_vec(record).unwrap_or_else(|error| panic!("a log record cannot be JSON: {error}"));
         line.push(b'\n');
         self.file.append(&line)
     }
