@@ -19,7 +19,7 @@ pub struct CheckpointMetadata {
     pub dataset: String,
     /// Names of the classes.
     pub class_names: Vec<String>,
-    /// The process. That of discrete time steps is described in scheduler_config.json.
+    /// The process. That of discrete timesteps is described in scheduler_config.json.
     #[serde(default)]
     pub process: ProcessConfig,
     /// What the model was trained for, if it is a denoiser.

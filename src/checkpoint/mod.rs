@@ -1,9 +1,9 @@
-//! Trained models as folders. A U-Net with discrete time steps has diffusers' layout:
+//! Trained models as folders. A U-Net with discrete timesteps has diffusers' layout:
 //!
 //! ```text
 //! model_index.json
 //! unet/config.json, diffusion_pytorch_model.safetensors     `model/` for models that diffusers does not have
-//! scheduler/scheduler_config.json                           only for processes of discrete time steps
+//! scheduler/scheduler_config.json                           only for processes of discrete timesteps
 //! degrain.json            what diffusers has no place for: classes, the process, sampling settings, steps trained
 //! ```
 //!
@@ -47,7 +47,7 @@ pub struct Checkpoint {
     /// What diffusers' files have no place for; a default in folders that were not written by
     /// degrain.
     pub metadata: CheckpointMetadata,
-    /// The noise schedule of discrete time steps, and diffusers' sampler settings.
+    /// The noise schedule of discrete timesteps, and diffusers' sampler settings.
     pub scheduler: Option<SchedulerConfig>,
     /// The process of a denoiser, or of a classifier of noised images.
     pub process: Option<Box<dyn Process>>,
@@ -78,7 +78,7 @@ impl Checkpoint {
         if needs_scheduler && config.parent() == Some(&folder) && !scheduler_file.exists() {
             warnings.insert(
                 0,
-                "a model without a scheduler: it is sampled as trained with a linear schedule of 1000 time steps"
+                "a model without a scheduler: it is sampled as trained with a linear schedule of 1000 timesteps"
                     .into(),
             );
             scheduler = Some(SchedulerConfig::default());
@@ -134,14 +134,14 @@ impl Checkpoint {
         let run = self.metadata.sampling;
         if run.sampler.is_none() {
             // A scheduler_config.json that was not written by degrain usually names DDPM, which
-            // needs all time steps.
+            // needs all timesteps.
             asked.sampler.get_or_insert(SamplerName::Ddim);
         }
         let file = self.scheduler.as_ref().map(SchedulerConfig::sampling_options).unwrap_or_default();
         Sampling::resolve(asked, run.or(file), &self.metadata.denoiser)
     }
 
-    /// A deterministic sampler of the denoiser: DDIM for discrete time steps, Euler's method for
+    /// A deterministic sampler of the denoiser: DDIM for discrete timesteps, Euler's method for
     /// other processes.
     ///
     /// # Errors
@@ -244,7 +244,7 @@ fn complete(
 }
 
 /// Writes a checkpoint folder file by file; the caller renames the whole. A scheduler belongs to a
-/// process of discrete time steps, and no other has one.
+/// process of discrete timesteps, and no other has one.
 pub fn write(
     folder: &Path,
     model: &dyn Model,

@@ -21,7 +21,7 @@ type Checked<T> = std::result::Result<T, String>;
 pub struct SchedulerConfig {
     /// How the betas are chosen.
     pub schedule: BetaSchedule,
-    /// T, the number of time steps of training.
+    /// T, the number of timesteps of training.
     pub timesteps: u32,
     /// Whether the schedule is rescaled to end in pure noise.
     pub zero_terminal_snr: bool,
@@ -29,9 +29,9 @@ pub struct SchedulerConfig {
     pub prediction: Prediction,
     /// Bound on the predicted image, if any.
     pub clip: Option<f32>,
-    /// How the visited time steps are chosen.
+    /// How the visited timesteps are chosen.
     pub spacing: Spacing,
-    /// Added to the time steps of [`Spacing::Leading`].
+    /// Added to the timesteps of [`Spacing::Leading`].
     pub steps_offset: u32,
     /// The sampler.
     pub sampler: SamplerName,
@@ -172,7 +172,7 @@ impl SchedulerConfig {
         Ok(noise)
     }
 
-    /// The process of discrete time steps that it describes.
+    /// The process of discrete timesteps that it describes.
     ///
     /// # Errors
     /// Those of [`SchedulerConfig::noise_schedule`].
@@ -225,7 +225,7 @@ fn schedule(map: &mut Map<String, Value>) -> Checked<BetaSchedule> {
     if let Some(betas) = take::<Option<Vec<f64>>>(map, "trained_betas")?.flatten() {
         return Ok(BetaSchedule::Given { betas });
     }
-    // Diffusers takes the betas as they stand, for any number of time steps.
+    // Diffusers takes the betas as they stand, for any number of timesteps.
     let range = BetaRange { beta_start, beta_end, rescale: false };
     match name.as_str() {
         Some("linear") => Ok(BetaSchedule::Linear(range)),

@@ -18,8 +18,8 @@ pub struct DenoiserSpec {
     /// Whether the second half of its output channels is the variance (Nichol and Dhariwal 2021,
     /// section 3.1).
     pub learned_variance: bool,
-    /// Smallest standard deviation of the decoder of a learned variance at time step 0; 0 for that
-    /// of the other time steps, as published: see [`super::variational::table`].
+    /// Smallest standard deviation of the decoder of a learned variance at timestep 0; 0 for that
+    /// of the other timesteps, as published: see [`super::variational::table`].
     pub decoder_min_std: f64,
 }
 

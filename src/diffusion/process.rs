@@ -74,7 +74,7 @@ pub struct SolverCoords {
 /// Kinds of processes. A sampler names those that it supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// T time steps, variance preserving: epsilon, x_0 or v is predicted.
+    /// T timesteps, variance preserving: epsilon, x_0 or v is predicted.
     Discrete,
     /// A stochastic differential equation in continuous time.
     Sde,
@@ -88,7 +88,7 @@ impl Family {
     /// In words, for messages.
     pub fn describe(self) -> &'static str {
         match self {
-            Family::Discrete => "a process of discrete time steps",
+            Family::Discrete => "a process of discrete timesteps",
             Family::Sde => "a stochastic differential equation",
             Family::Edm => "EDM",
             Family::Flow => "flow matching",
@@ -150,7 +150,7 @@ pub trait Process: Debug {
         SolverCoords { scale: 1.0, coordinate: 0.0, slope: self.solver_coords(self.t_range()[1]).slope }
     }
 
-    /// The schedule of a process of discrete time steps.
+    /// The schedule of a process of discrete timesteps.
     fn schedule(&self) -> Option<&NoiseSchedule> {
         None
     }

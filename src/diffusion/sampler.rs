@@ -90,9 +90,9 @@ pub struct OdeSpec {
 pub struct StepSpec {
     /// Number of steps.
     pub steps: u32,
-    /// How the time steps of a discrete process are chosen.
+    /// How the timesteps of a discrete process are chosen.
     pub spacing: Spacing,
-    /// Added to the time steps of [`Spacing::Leading`].
+    /// Added to the timesteps of [`Spacing::Leading`].
     pub offset: u32,
 }
 
@@ -113,18 +113,18 @@ pub trait Sampler: Debug {
     }
 }
 
-/// The noise schedule of a discrete process and the time steps that the steps visit, largest first.
+/// The noise schedule of a discrete process and the timesteps that the steps visit, largest first.
 ///
 /// # Errors
 /// As [`Spacing::timesteps`].
 pub fn discrete_timesteps<'a>(process: &'a dyn Process, spec: &StepSpec) -> Result<(&'a NoiseSchedule, Vec<u32>)> {
     let Some(noise) = process.schedule() else {
-        return Err(Error::Config(format!("{} has no discrete time steps", process.describe())));
+        return Err(Error::Config(format!("{} has no discrete timesteps", process.describe())));
     };
     Ok((noise, spec.spacing.timesteps(spec.steps, noise.timesteps(), spec.offset)?))
 }
 
-/// A warning if the first visited time step, which receives pure noise, is one at which the model
+/// A warning if the first visited timestep, which receives pure noise, is one at which the model
 /// expects part of the image.
 pub(super) fn late_start_warning(process: &dyn Process, times: &[f64]) -> Option<String> {
     let (noise, first) = (process.schedule()?, *times.first()? as u32);
@@ -132,13 +132,13 @@ pub(super) fn late_start_warning(process: &dyn Process, times: &[f64]) -> Option
     let last = noise.timesteps() - 1;
     (first < last && bits > 0.01).then(|| {
         format!(
-            "sampling starts with pure noise at time step {first} of 0..={last}, where the model expects part of an image \
+            "sampling starts with pure noise at timestep {first} of 0..={last}, where the model expects part of an image \
              ({bits:.3} bits per dimension): use more steps or the spacing `trailing`"
         )
     })
 }
 
-/// abar at a time step; 1 for `None`, the image.
+/// abar at a timestep; 1 for `None`, the image.
 pub(super) fn alpha_bar_at(noise: &NoiseSchedule, t: Option<u32>) -> f64 {
     t.map_or(1.0, |t| noise.alphas_cumprod()[t as usize])
 }

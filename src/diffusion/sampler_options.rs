@@ -15,7 +15,7 @@ pub enum Variance {
     #[serde(alias = "fixed_small_log")]
     #[cfg_attr(feature = "cli", value(alias = "fixed_small_log"))]
     FixedSmall,
-    /// beta_t, which is exact for data N(0, 1). Only for (nearly) all time steps.
+    /// beta_t, which is exact for data N(0, 1). Only for (nearly) all timesteps.
     FixedLarge,
     /// The network's, between the two (Nichol and Dhariwal 2021, eq. 15).
     LearnedRange,
@@ -35,7 +35,7 @@ pub struct SamplerOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub eta: Option<f64>,
-    /// DDIM: whether the last step goes to the image (true) or only to time step 0
+    /// DDIM: whether the last step goes to the image (true) or only to timestep 0
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long))]
     pub set_alpha_to_one: Option<bool>,

@@ -44,11 +44,11 @@ pub struct SamplingOptions {
     /// Options of the sampler.
     #[cfg_attr(feature = "cli", command(flatten))]
     pub options: SamplerOptions,
-    /// Spacing of the time steps [default: the checkpoint's]
+    /// Spacing of the timesteps [default: the checkpoint's]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub spacing: Option<Spacing>,
-    /// Added to the time steps of the spacing `leading`; only diffusers' scheduler_config.json has
+    /// Added to the timesteps of the spacing `leading`; only diffusers' scheduler_config.json has
     /// it.
     #[serde(skip)]
     #[cfg_attr(feature = "cli", arg(skip))]
@@ -87,9 +87,9 @@ pub struct Sampling {
     pub options: SamplerOptions,
     /// Number of steps; the adaptive solver ignores it.
     pub steps: u32,
-    /// Spacing of the time steps of a discrete process.
+    /// Spacing of the timesteps of a discrete process.
     pub spacing: Spacing,
-    /// Added to the time steps of [`Spacing::Leading`].
+    /// Added to the timesteps of [`Spacing::Leading`].
     pub steps_offset: u32,
     /// Bound on the magnitude of the predicted image; infinite for none.
     pub clip: f32,

@@ -1,4 +1,4 @@
-//! Noise schedules: how much of the image is left at each time step.
+//! Noise schedules: how much of the image is left at each timestep.
 //!
 //! x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, with abar_t the product of (1 - beta_s) over s <=
 //! t (Ho et al. 2020, eq. 4). Formulas and numbers are those of diffusers, in f64 where it computes
@@ -10,14 +10,14 @@ use std::f64::consts::{FRAC_PI_2, LN_2};
 use std::fmt;
 use std::str::FromStr;
 
-/// The number of time steps for which the usual betas were chosen.
+/// The number of timesteps for which the usual betas were chosen.
 const USUAL_TIMESTEPS: f64 = 1000.0;
 
 /// Upper limit that catches damaged files and typing errors.
 const MAX_TIMESTEPS: u32 = 1 << 20;
 
 /// Limit of L_T in bits per dimension. Above it, pure noise is too far from what the model saw at
-/// the last time step.
+/// the last timestep.
 const FAR_FROM_NOISE: f64 = 1e-3;
 
 /// First and last beta of a schedule.
@@ -28,8 +28,8 @@ pub struct BetaRange {
     pub beta_start: f64,
     /// The last beta: 0.02.
     pub beta_end: f64,
-    /// Whether both are multiplied by 1000/T (the default), because they are meant for 1000 time
-    /// steps. Without it a short schedule ends before the image has become noise.
+    /// Whether both are multiplied by 1000/T (the default), because they are meant for 1000
+    /// timesteps. Without it a short schedule ends before the image has become noise.
     pub rescale: bool,
 }
 
@@ -40,7 +40,7 @@ impl Default for BetaRange {
 }
 
 impl BetaRange {
-    /// First and last beta of a schedule of `steps` time steps.
+    /// First and last beta of a schedule of `steps` timesteps.
     pub fn for_timesteps(&self, timesteps: u32) -> [f64; 2] {
         let factor = if self.rescale { USUAL_TIMESTEPS / f64::from(timesteps) } else { 1.0 };
         [self.beta_start * factor, self.beta_end * factor]
@@ -155,7 +155,7 @@ fn cumulative_product(betas: &[f64]) -> Vec<f64> {
     betas.iter().scan(1.0, product).collect()
 }
 
-/// The computed schedule of T time steps.
+/// The computed schedule of T timesteps.
 ///
 /// ```
 /// # use degrain::diffusion::{BetaSchedule, NoiseSchedule};
@@ -173,24 +173,24 @@ pub struct NoiseSchedule {
 }
 
 impl NoiseSchedule {
-    /// Computes `schedule` for `timesteps` time steps. `zero_terminal_snr` rescales it so that the
+    /// Computes `schedule` for `timesteps` timesteps. `zero_terminal_snr` rescales it so that the
     /// last step is pure noise. Then the model cannot predict epsilon, which
     /// [`Prediction::check`](super::Prediction::check) refuses.
     ///
     /// # Errors
-    /// [`Error::Config`] for no time steps, for a number of given betas other than T, and for a
-    /// beta outside (0, 1).
+    /// [`Error::Config`] for no timesteps, for a number of given betas other than T, and for a beta
+    /// outside (0, 1).
     pub fn new(schedule: &BetaSchedule, timesteps: u32, zero_terminal_snr: bool) -> Result<NoiseSchedule> {
         let fewest = if zero_terminal_snr { 2 } else { 1 };
         if !(fewest..=MAX_TIMESTEPS).contains(&timesteps) {
             return Err(Error::Config(format!(
-                "a noise schedule of {timesteps} time steps: use {fewest} to {MAX_TIMESTEPS}, usually 1000"
+                "a noise schedule of {timesteps} timesteps: use {fewest} to {MAX_TIMESTEPS}, usually 1000"
             )));
         }
         let mut betas = schedule.betas(timesteps);
         if betas.len() != timesteps as usize {
             return Err(Error::Config(format!(
-                "{} betas were given for {timesteps} time steps: give one for each",
+                "{} betas were given for {timesteps} timesteps: give one for each",
                 betas.len()
             )));
         }
@@ -206,7 +206,7 @@ impl NoiseSchedule {
                     _ => "betas lie between 0 and 1".to_string(),
                 };
                 return Err(Error::Config(format!(
-                    "the {schedule} schedule with T = {timesteps} has the beta {beta} at time step {t}: {advice}"
+                    "the {schedule} schedule with T = {timesteps} has the beta {beta} at timestep {t}: {advice}"
                 )));
             }
         }
@@ -222,7 +222,7 @@ impl NoiseSchedule {
         &self.schedule
     }
 
-    /// T, the number of time steps.
+    /// T, the number of timesteps.
     pub fn timesteps(&self) -> u32 {
         self.betas.len() as u32
     }
@@ -267,7 +267,7 @@ impl NoiseSchedule {
             Some(range) if !range.rescale && self.timesteps() < 1000 => {
                 "scale the betas by 1000/T (`rescale_betas = true`)"
             }
-            Some(_) => "use a larger `beta_end`, more time steps or the cosine schedule",
+            Some(_) => "use a larger `beta_end`, more timesteps or the cosine schedule",
             None => "use larger betas or the cosine schedule",
         };
         (bits > FAR_FROM_NOISE).then(|| {

@@ -1,9 +1,9 @@
-//! The time steps that a sampler visits, if they are fewer than those of training.
+//! The timesteps that a sampler visits, if they are fewer than those of training.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// How the visited time steps are spread over 0 .. T-1 (Lin et al. 2023, table 2).
+/// How the visited timesteps are spread over 0 .. T-1 (Lin et al. 2023, table 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
@@ -19,7 +19,7 @@ pub enum Spacing {
 }
 
 impl Spacing {
-    /// `n` of `of` (T) time steps, largest first, as diffusers chooses them, including its rounding
+    /// `n` of `of` (T) timesteps, largest first, as diffusers chooses them, including its rounding
     /// (half to even).
     ///
     /// `offset` is added to those of [`Spacing::Leading`] (`steps_offset`); the others ignore it.
@@ -33,11 +33,11 @@ impl Spacing {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Config`] for `n` outside 1..=T, and for an offset that leads past the last time
-    /// step.
+    /// [`Error::Config`] for `n` outside 1..=T, and for an offset that leads past the last
+    /// timestep.
     pub fn timesteps(self, n: u32, of: u32, offset: u32) -> Result<Vec<u32>> {
         if n == 0 || n > of {
-            return Err(Error::Config(format!("{n} sampling steps with a model of {of} time steps: use 1 to {of}")));
+            return Err(Error::Config(format!("{n} sampling steps with a model of {of} timesteps: use 1 to {of}")));
         }
         let (last, count) = (f64::from(of) - 1.0, f64::from(n));
         match self {
@@ -45,7 +45,7 @@ impl Spacing {
                 let first = u64::from(of / n) * u64::from(n - 1) + u64::from(offset);
                 if first >= u64::from(of) {
                     return Err(Error::Config(format!(
-                        "`steps_offset` = {offset} moves the first of {n} steps to {first}, past the last of {of} time steps: \
+                        "`steps_offset` = {offset} moves the first of {n} steps to {first}, past the last of {of} timesteps: \
                          use a smaller offset or fewer steps"
                     )));
                 }
@@ -53,7 +53,7 @@ impl Spacing {
             }
             Spacing::Trailing => {
                 // The step of numpy.arange is the difference of its first two values, with their
-                // rounding. Where numpy then counts one step too many (a time step of -1, at 61 of
+                // rounding. Where numpy then counts one step too many (a timestep of -1, at 61 of
                 // 1000), this has n.
                 let start = f64::from(of);
                 let step = (start - start / count) - start;

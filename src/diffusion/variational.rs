@@ -1,4 +1,4 @@
-//! The terms of the variational bound of a process of discrete time steps: the table that the
+//! The terms of the variational bound of a process of discrete timesteps: the table that the
 //! operator `vlb` reads.
 
 use super::process::Process;
@@ -11,13 +11,14 @@ use crate::ops::vlb::COEFFICIENTS;
 ///
 /// * x_0 = clip(k0 x + k1 m), for the network's output m;
 /// * c0 x_0 + c1 x is the mean of the posterior q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7);
-/// * log variance is that of the posterior; at time step 0 it is that of time step 1 (Nichol and Dhariwal 2021, section 3.1);
+/// * log variance is that of the posterior; at timestep 0 it is that of timestep 1 (Nichol and
+///   Dhariwal 2021, section 3.1);
 /// * log smallest and log largest bound a learned variance (posterior and beta_t) and are equal for a fixed one;
-/// * first is 1 at time step 0, else 0.
+/// * first is 1 at timestep 0, else 0.
 ///
-/// `decoder` is the smallest standard deviation of a learned variance at time step 0, where it is
-/// the width of the decoder of pixels; 0 for that of the other time steps. Pixels of digits are
-/// mostly exactly black, so a decoder as wide as the noise of time step 1 spends half a bit on each
+/// `decoder` is the smallest standard deviation of a learned variance at timestep 0, where it is
+/// the width of the decoder of pixels; 0 for that of the other timesteps. Pixels of digits are
+/// mostly exactly black, so a decoder as wide as the noise of timestep 1 spends half a bit on each
 /// of them.
 pub fn table(
     noise: &NoiseSchedule,

@@ -156,7 +156,7 @@ settings! {
     data: PathBuf,
     /// Folder of the run [default: runs/PRESET-SIZE]
     out: PathBuf,
-    /// Random seed for parameters, noise, time steps and the order of images
+    /// Random seed for parameters, noise, timesteps and the order of images
     seed: u64,
 
     /// Training steps
@@ -187,9 +187,9 @@ settings! {
     process: ProcessConfig,
     /// Noise schedule of a discrete process: linear, scaled_linear, cosine or sigmoid
     schedule: BetaSchedule,
-    /// Number of time steps T of a discrete process
+    /// Number of timesteps T of a discrete process
     timesteps: u32,
-    /// Rescale the betas of a schedule for 1000 time steps by 1000 / T
+    /// Rescale the betas of a schedule for 1000 timesteps by 1000 / T
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     rescale_betas: bool,
     /// Change the schedule to end in pure noise (Lin et al. 2023); needs v_prediction or sample
@@ -204,10 +204,10 @@ settings! {
     #[arg(allow_negative_numbers = true)]
     vlb_weight: f32,
     /// Smallest standard deviation of the pixel decoder, with a learned variance; 0 for that of the
-    /// other time steps
+    /// other timesteps
     #[arg(allow_negative_numbers = true)]
     decoder_min_std: f32,
-    /// Sample time steps by their losses (Nichol and Dhariwal 2021)
+    /// Sample timesteps by their losses (Nichol and Dhariwal 2021)
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     importance_sampling: bool,
     /// Weight of the loss over time: simple, snr, min_snr or p2; likelihood for vp, sub_vp and ve
@@ -283,7 +283,7 @@ settings! {
     sampler: SamplerName,
     /// Sampling steps of the grids
     sampling_steps: u32,
-    /// Spacing of the sampler's time steps
+    /// Spacing of the sampler's timesteps
     spacing: Spacing,
     /// Variance of the noise that DDPM adds in each sampling step
     variance: Variance,

@@ -77,7 +77,7 @@ pub trait Objective: Debug {
     /// Fills in what a checkpoint says of this objective.
     fn fill_metadata(&self, _metadata: &mut CheckpointMetadata) {}
 
-    /// The scheduler that a checkpoint keeps. `None` for a model without discrete time steps.
+    /// The scheduler that a checkpoint keeps. `None` for a model without discrete timesteps.
     fn scheduler(&self) -> Option<SchedulerConfig> {
         None
     }

@@ -1,7 +1,7 @@
-//! T discrete time steps (Ho et al. 2020): x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
+//! T discrete timesteps (Ho et al. 2020): x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
 //!
-//! Between time steps log(sigma / alpha) is interpolated linearly, so that solvers may stop
-//! anywhere (Karras et al. 2022, appendix C).
+//! Between timesteps log(sigma / alpha) is interpolated linearly, so that solvers may stop anywhere
+//! (Karras et al. 2022, appendix C).
 
 use crate::Result;
 use crate::diffusion::prediction::Prediction;
@@ -13,7 +13,7 @@ use crate::diffusion::schedule::NoiseSchedule;
 pub struct Discrete {
     noise: NoiseSchedule,
     prediction: Prediction,
-    /// log(sigma / alpha) of each time step; infinite in pure noise.
+    /// log(sigma / alpha) of each timestep; infinite in pure noise.
     log_ratios: Vec<f64>,
 }
 
@@ -45,7 +45,7 @@ impl Process for Discrete {
     }
 
     fn t_range(&self) -> [f64; 2] {
-        // The ratio of pure noise is infinite, so solvers start one time step later.
+        // The ratio of pure noise is infinite, so solvers start one timestep later.
         let pure = usize::from(self.noise.ends_in_pure_noise());
         [(self.last() - pure) as f64, 0.0]
     }

@@ -41,7 +41,7 @@ impl Process for Flow {
         1.0 / (1.0 + 1.0 / ratio)
     }
 
-    /// The network receives the time on the scale of a thousand time steps.
+    /// The network receives the time on the scale of a thousand timesteps.
     fn parameterization(&self, t: f64) -> Parameterization {
         Parameterization { c_in: 1.0, time: 999.0 * t, target: [-1.0, 1.0] }
     }

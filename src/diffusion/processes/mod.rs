@@ -35,7 +35,7 @@ macro_rules! processes {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "name", rename_all = "snake_case")]
         pub enum ProcessConfig {
-            /// T discrete time steps: see [`Discrete`].
+            /// T discrete timesteps: see [`Discrete`].
             #[default]
             Discrete,
             $($(#[$meta])* $type($type),)*
@@ -56,7 +56,7 @@ macro_rules! processes {
                 vec![ProcessConfig::Discrete, $(ProcessConfig::$type($type::default()),)*]
             }
 
-            /// The process. `discrete` makes that of discrete time steps.
+            /// The process. `discrete` makes that of discrete timesteps.
             ///
             /// # Errors
             /// Invalid numbers, and the errors of `discrete`.

@@ -69,7 +69,7 @@ impl Process for Ve {
         (ratio / self.sigma_min).ln() / self.growth()
     }
 
-    /// The network receives the time on the scale of a thousand time steps; it is linear in
+    /// The network receives the time on the scale of a thousand timesteps; it is linear in
     /// log(sigma).
     fn parameterization(&self, t: f64) -> Parameterization {
         let sigma = self.marginal(t).sigma;

@@ -83,7 +83,7 @@ impl Process for Vp {
         self.time_of((ratio * ratio).ln_1p())
     }
 
-    /// The network receives the time on the scale of a thousand time steps.
+    /// The network receives the time on the scale of a thousand timesteps.
     fn parameterization(&self, t: f64) -> Parameterization {
         Parameterization { c_in: 1.0, time: 999.0 * t, target: [0.0, 1.0] }
     }

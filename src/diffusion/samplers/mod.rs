@@ -4,7 +4,7 @@
 //! A file holds a struct with `KEYS` (its options in scheduler_config.json), `OPTIONS` (all its
 //! options), `new`, and an implementation of [`Sampler`]. A sampler without a class in diffusers is
 //! written to scheduler_config.json as `DDPMScheduler`, which diffusers loads for any model of
-//! discrete time steps. `probability_flow` and `reverse_sde` hold what several samplers share.
+//! discrete timesteps. `probability_flow` and `reverse_sde` hold what several samplers share.
 
 mod probability_flow;
 mod reverse_sde;

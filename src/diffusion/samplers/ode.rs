@@ -2,7 +2,7 @@
 //! solver chooses: see [`crate::diffusion::ode`].
 //!
 //! It ends at the last time of the process, where noise of 0.01 or less is left. It does not
-//! support discrete time steps: the schedule interpolated between them has a kink at each, which no
+//! support discrete timesteps: the schedule interpolated between them has a kink at each, which no
 //! step of high order passes within its tolerance.
 
 use crate::diffusion::process::{Family, Process};

@@ -37,7 +37,7 @@ const LOSS_COUNT: &str = "importance_sampling.count";
 const IMPORTANCE_WEIGHTS: &str = "importance_sampling.weights";
 /// Cumulative probability of each training time, `[T]`.
 const CUMULATIVE: &str = "importance_sampling.cumulative";
-/// Time steps of an image at which its bound is measured during training, besides t = 0.
+/// Timesteps of an image at which its bound is measured during training, besides t = 0.
 const VLB_TIMESTEPS: u32 = 8;
 
 /// Trains a denoiser.
@@ -51,7 +51,7 @@ pub struct Denoise {
     pub process_config: ProcessConfig,
     /// Its tables.
     pub noising: Noising,
-    /// The scheduler that describes a process of discrete time steps in a checkpoint.
+    /// The scheduler that describes a process of discrete timesteps in a checkpoint.
     pub scheduler: Option<SchedulerConfig>,
     /// What the network is trained for.
     pub spec: DenoiserSpec,

@@ -103,7 +103,7 @@ fn sampling_options(config: &Config) -> SamplingOptions {
     }
 }
 
-/// Schedule, prediction and sampler of discrete time steps, as checkpoints keep them.
+/// Schedule, prediction and sampler of discrete timesteps, as checkpoints keep them.
 fn scheduler(config: &Config, options: SamplerOptions) -> SchedulerConfig {
     SchedulerConfig {
         schedule: config.beta_schedule(),

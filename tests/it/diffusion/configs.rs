@@ -127,7 +127,7 @@ fn scheduler_config_refuses_unsupported_values() {
         assert!(problem.contains("not supported"), "{key}: {problem}");
     }
     assert!(read(json!({"rescale_betas_zero_snr": true})).unwrap_err().contains("epsilon"));
-    assert!(read(json!({"num_train_timesteps": 0})).unwrap_err().contains("0 time steps"));
+    assert!(read(json!({"num_train_timesteps": 0})).unwrap_err().contains("0 timesteps"));
     assert!(SchedulerConfig::from_json("[1]").unwrap_err().contains("not a JSON object"));
 }
 

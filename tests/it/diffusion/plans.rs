@@ -180,7 +180,7 @@ fn sampling_plans_warn_of_doubtful_settings() {
     let warnings = |config: &SchedulerConfig, spec| config.plan(spec).unwrap().1;
     let mut config = SchedulerConfig::default();
     assert!(warnings(&config, 1000).is_empty() && warnings(&config, 50).is_empty());
-    assert!(warnings(&config, 1)[0].contains("time step 0 of 0..=999"));
+    assert!(warnings(&config, 1)[0].contains("timestep 0 of 0..=999"));
     config.options.variance_type = Some(Variance::FixedLarge);
     assert!(warnings(&config, 1000).is_empty());
     assert!(warnings(&config, 50)[0].contains("at 50 of 1000 steps"));

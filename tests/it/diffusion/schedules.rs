@@ -84,15 +84,15 @@ fn schedule_that_ends_far_from_noise_gives_a_warning() {
 fn schedules_refuse_invalid_betas() {
     let linear = BetaSchedule::default();
     let refused = |schedule: &BetaSchedule, steps, zero| refusal(NoiseSchedule::new(schedule, steps, zero));
-    assert!(refused(&linear, 0, false).contains("0 time steps"));
-    assert!(refused(&linear, u32::MAX, false).contains("4294967295 time steps"));
+    assert!(refused(&linear, 0, false).contains("0 timesteps"));
+    assert!(refused(&linear, u32::MAX, false).contains("4294967295 timesteps"));
     assert!(refused(&linear, 1, true).contains("use 2 to"));
     assert!(refused(&linear, 20, false).contains("needs T >= 21"));
     NoiseSchedule::new(&linear, 21, false).unwrap();
     let given = |betas: &[f64]| BetaSchedule::Given { betas: betas.to_vec() };
     assert!(refused(&given(&[0.1, 0.2]), 3, false).contains("2 betas"));
     for betas in [[0.0, 0.5], [1.0, 0.5], [0.1, f64::NAN], [0.1, -0.1], [0.1, 1.1]] {
-        assert!(refused(&given(&betas), 2, false).contains("time step"), "{betas:?}");
+        assert!(refused(&given(&betas), 2, false).contains("timestep"), "{betas:?}");
     }
     assert!(NoiseSchedule::new(&given(&[0.1, 1.0]), 2, false).unwrap().ends_in_pure_noise());
     assert!(refusal("liner".parse::<BetaSchedule>()).contains("`linear`"));
