@@ -78,8 +78,7 @@ impl Checkpoint {
         if needs_scheduler && config.parent() == Some(&folder) && !scheduler_file.exists() {
             warnings.insert(
                 0,
-                "a model without a scheduler: it is sampled as trained with a linear schedule of 1000 timesteps"
-                    .into(),
+                "a model without a scheduler: it is sampled as trained with a linear schedule of 1000 timesteps".into(),
             );
             scheduler = Some(SchedulerConfig::default());
         } else if needs_scheduler {

@@ -17,11 +17,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Records and compiles the decoder of a model whose weights lie in the buffer `weights`. Names
-    /// of its own buffers begin with `name`.
+    /// Records and compiles the decoder of a model whose weights are in the buffer `weights`. The
+    /// names of the decoder's buffers begin with `name`.
     ///
     /// # Errors
-    /// A batch that is empty or too large.
+    /// [`Error::Config`] for a batch that is empty or too large.
     pub fn new(ctx: &mut Context, model: &Vae, weights: &str, batch: u32, name: &str) -> Result<Decoder> {
         if batch == 0 || batch > crate::gpu::MAX_WORKGROUPS {
             return Err(Error::Config(format!("a batch of {batch} images: draw 1 to {}", crate::gpu::MAX_WORKGROUPS)));
@@ -49,7 +49,8 @@ impl Decoder {
         self.program.slot_bytes()
     }
 
-    /// The means of the images of these numbers, `[N, C, H, W]` in [-1, 1].
+    /// Samples the images with these numbers, `[N, C, H, W]` in [-1, 1]. Each is the mean of the
+    /// decoder's distribution.
     pub fn draw(&self, ctx: &Context, seed: u64, numbers: Range<u32>) -> Result<Vec<f32>> {
         let each: usize = self.image.iter().map(|&n| n as usize).product();
         let mut images = Vec::with_capacity(numbers.len() * each);

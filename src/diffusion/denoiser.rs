@@ -9,21 +9,21 @@ use crate::ops::{cross_entropy, duplicate, fill, guidance, q_sample, scheduled_t
 use crate::tape::{Shape, Tape, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// What a denoiser was trained for, except its process.
+/// Labels and variance that a denoiser was trained with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DenoiserSpec {
-    /// The labels that it knows.
+    /// The class labels; `None` for a model without classes.
     pub labels: Option<Labels>,
     /// Whether the second half of its output channels is the variance (Nichol and Dhariwal 2021,
     /// section 3.1).
     pub learned_variance: bool,
-    /// Smallest standard deviation of the decoder of a learned variance at timestep 0; 0 for that
-    /// of the other timesteps, as published: see [`super::variational::table`].
+    /// Lower bound of the learned standard deviation at timestep 0, where it is the width of the
+    /// pixel decoder. 0 selects the published bound: see [`super::variational::table`].
     pub decoder_min_std: f64,
 }
 
-/// A network whose weights lie in a named buffer, with its process.
+/// A network whose weights are in a named buffer, with its process.
 #[derive(Clone, Copy, Debug)]
 pub struct Denoiser<'a> {
     /// The network.
@@ -32,12 +32,12 @@ pub struct Denoiser<'a> {
     pub weights: &'a str,
     /// The process.
     pub process: &'a dyn Process,
-    /// What it was trained for.
+    /// Labels and variance of the network.
     pub spec: DenoiserSpec,
 }
 
-/// Output of a denoiser: what the process asks for, `[B, C, H, W]`, and the variance if it learned
-/// one.
+/// Output of a denoiser, `[B, C, H, W]` each: the predicted target of the process, and the variance
+/// if the denoiser learned one.
 pub(super) struct Output {
     pub mean: Tensor,
     pub variance: Option<Tensor>,
@@ -127,8 +127,8 @@ impl ClassifierGuide<'_> {
         t.gradient(x).expect("the classifier is differentiable in its image")
     }
 
-    /// (1, c) of each stage, [S, 2]: the output m becomes m + c g with the classifier's gradient g.
-    /// The score gains lambda g, so the noise loses lambda sigma g (Dhariwal and Nichol 2021,
+    /// (1, c) for each stage, [S, 2]: the output m becomes m + c g with the classifier's gradient
+    /// g. The score gains lambda g, so the noise loses lambda sigma g (Dhariwal and Nichol 2021,
     /// algorithm 2, with sigma = sqrt(1 - abar)).
     pub(super) fn table(&self, process: &dyn Process, stages: &[Stage]) -> Vec<f32> {
         let weight = |stage: &Stage| {

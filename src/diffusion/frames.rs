@@ -1,6 +1,6 @@
-//! When to look at a batch on its way from noise to image.
+//! Chooses the steps at which intermediate states of a batch are kept.
 
-/// Picks `count` moments at equal parts of a batch, the start included and the end not.
+/// Picks `count` equally spaced moments of a batch, including its start but not its end.
 ///
 /// ```
 /// # use degrain::diffusion::FrameTimes;
@@ -15,12 +15,12 @@ pub struct FrameTimes {
 }
 
 impl FrameTimes {
-    /// Picks this many moments; with fewer steps than that, every step.
+    /// Picks `count` moments, or every step if there are fewer.
     pub fn new(count: u32) -> FrameTimes {
         FrameTimes { count, next: 0 }
     }
 
-    /// Whether the moment with this finished share, 0 to 1, is picked.
+    /// Whether to pick the current moment, when the share `done` (0 to 1) of the batch is finished.
     pub fn due(&mut self, done: f64) -> bool {
         let reached = (done * f64::from(self.count)) as u32;
         let due = reached >= self.next && reached < self.count;

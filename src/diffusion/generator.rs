@@ -1,7 +1,6 @@
 //! The generator: a sampler compiled for a denoiser on a device. It runs one program per stage.
 //!
-//! Image k of a seed depends on the seed, k and its label alone, not on the batch in which it is
-//! sampled.
+//! Image k depends only on the seed, k and its label, not on the batch in which it is sampled.
 
 mod adaptive;
 
@@ -15,7 +14,7 @@ use crate::ops::{Extra, SamplerStep, affine, langevin, randn, sampler_step};
 use crate::tape::{Program, Shape, Step, Tape, stream};
 use crate::{Error, Result};
 
-/// Which batches a generator samples.
+/// Name, size, image shape and seed of a generator's batches.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchSpec<'a> {
     /// Name of the generator: its buffers are `NAME.x`, `NAME.table` and so on.
@@ -51,7 +50,8 @@ impl<'a> Generator<'a> {
     /// the context.
     ///
     /// # Errors
-    /// A batch that is too large, and guidance that the model does not support.
+    /// [`Error::Config`] for a batch that is too large, and for guidance that the model does not
+    /// support.
     ///
     /// # Panics
     /// If the plan needs a variance that the denoiser did not learn;
@@ -89,8 +89,7 @@ impl<'a> Generator<'a> {
         Ok(generator)
     }
 
-    /// Writes the tables of all stages. Those of the adaptive solver are written at each
-    /// evaluation.
+    /// Writes the tables of all stages. The adaptive solver writes its tables at each evaluation.
     fn write_tables(&self, ctx: &Context) -> Result<()> {
         if let Some(plan) = self.plan.fixed() {
             self.write_stages(ctx, plan)?;
@@ -100,8 +99,8 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Writes the tables of these stages. A buffer does not exist where the programs do not need
-    /// it.
+    /// Writes the tables of these stages. A table that no program reads has no buffer and is
+    /// skipped.
     fn write_stages(&self, ctx: &Context, plan: &StagePlan) -> Result<()> {
         let scales: Vec<f32> = plan.inputs.iter().flat_map(|&input| [input, 0.0]).collect();
         let time = self.denoiser.network.time_table(&plan.times);
@@ -143,7 +142,7 @@ impl<'a> Generator<'a> {
     }
 
     /// Samples one batch: images `first_image ..` of the seed, `[B, C, H, W]` in about [-1, 1].
-    /// Missing labels repeat the last one. The observer may read the images of the moment by
+    /// Missing labels repeat the last one. The observer can read the current images with
     /// [`Generator::images`].
     ///
     /// # Errors
@@ -180,7 +179,7 @@ impl<'a> Generator<'a> {
     /// Sets the labels, and x to the noise of images `first_image ..`.
     ///
     /// # Errors
-    /// A label that is no class (see [`super::Labels::batch`]).
+    /// A label that is not a class: see [`super::Labels::batch`].
     pub fn begin(&self, ctx: &Context, labels: &[u32], first_image: u32) -> Result<()> {
         self.write_labels(ctx, labels)?;
         self.start.run(ctx, &self.step(0, first_image)).map(|_| ())
@@ -210,10 +209,11 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Goes from noise to image with a batch that has begun.
+    /// Samples a batch that has begun, from noise to image.
     ///
     /// # Errors
-    /// Those of the observer, and a solver that runs out of steps.
+    /// Errors of the observer, and [`Error::Config`] for an adaptive solver that stops early: see
+    /// [`super::ode::solve`].
     pub fn run(&self, ctx: &Context, first_image: u32, observer: &mut Observer<'_>) -> Result<()> {
         if let SamplingPlan::Ode(plan) = &self.plan {
             return self.solve(ctx, plan.ode, observer);
@@ -241,12 +241,12 @@ impl<'a> Generator<'a> {
         program.run(ctx, &self.step(index, first_image))
     }
 
-    /// The images of the moment: [B, C, H, W] in about [-1, 1].
+    /// The current images: [B, C, H, W] in about [-1, 1].
     pub fn images(&self, ctx: &Context) -> Result<Vec<f32>> {
         ctx.read(&self.scope.name("x"), 0, self.shape.len())
     }
 
-    /// Replaces the images of the moment.
+    /// Replaces the current images.
     pub fn set_images(&self, ctx: &Context, images: &[f32]) -> Result<()> {
         ctx.write(&self.scope.name("x"), 0, images)
     }
@@ -272,7 +272,7 @@ fn record_start(ctx: &Context, plan: &SamplingPlan, shape: Shape, scope: &Scope)
     tape
 }
 
-/// The program of all stages that correct, or of all that move.
+/// Records the program for all Langevin corrections (`correct`), or for all other stages.
 fn record_stage(
     ctx: &Context,
     denoiser: &Denoiser<'_>,

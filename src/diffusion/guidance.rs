@@ -2,24 +2,25 @@
 //! and Nichol 2021).
 //!
 //! ```text
-//! classifier-free   m = u + scale (c - u), the outputs u with the null class and c with the label
-//! rescaled          m std(c) / std(m), mixed with m by phi                 (Lin et al. 2023, eqs. 15 and 16)
-//! classifier        score + lambda d log p(y | x) / dx                     (Dhariwal and Nichol 2021, algorithm 2)
+//! classifier-free   m = u + scale (c - u), u the output with the null class, c with the label
+//! rescaled          m std(c) / std(m), mixed with m by phi     (Lin et al. 2023, eqs. 15, 16)
+//! classifier        score + lambda d log p(y | x) / dx         (Dhariwal and Nichol 2021, alg. 2)
 //! ```
 
 use crate::nn::Network;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// What guides the samples.
+/// Guidance settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Guidance<'a> {
-    /// Scale of classifier-free guidance; 1 is none and costs half, 0 samples without labels.
+    /// Scale of classifier-free guidance. 1 turns guidance off, which halves the cost; 0 samples
+    /// without labels.
     pub scale: f32,
-    /// phi of Lin et al. 2023, section 3.4, 0 to 1: how far the standard deviation of the guided
-    /// output is brought back to that of the output with the label.
+    /// Guidance rescale, phi of Lin et al. 2023, section 3.4, 0 to 1. 1 gives the guided output the
+    /// standard deviation of the output with the label; 0 leaves it as it is.
     pub rescale: f32,
-    /// A classifier whose gradient guides, if any.
+    /// Classifier for classifier guidance, if any.
     pub classifier: Option<ClassifierGuide<'a>>,
 }
 
@@ -36,11 +37,11 @@ pub struct ClassifierGuide<'a> {
     pub network: &'a dyn Network,
     /// Name of the buffer that holds its weights.
     pub weights: &'a str,
-    /// lambda: how strongly it guides.
+    /// lambda, the factor of the gradient.
     pub scale: f64,
 }
 
-/// Which labels a denoiser was trained with.
+/// The class labels that a denoiser was trained with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Labels {
@@ -52,8 +53,8 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Number of the null class, which stands for no label; `None` for a model trained without
-    /// label dropout.
+    /// Index of the null class, which means "no label"; `None` for a model trained without label
+    /// dropout.
     pub fn null_class(&self) -> Option<u32> {
         (self.dropout > 0.0).then_some(self.classes)
     }
@@ -78,8 +79,8 @@ impl Labels {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Config`] for a label that is no class, a scale that is negative or not finite, and
-    /// a scale other than 1 with a model that was trained without label dropout.
+    /// [`Error::Config`] for a label that is not a class, a scale that is negative or not finite,
+    /// and a scale other than 1 with a model that was trained without label dropout.
     pub fn batch(&self, labels: &[u32], scale: f32) -> Result<Vec<u32>> {
         if let Some(label) = labels.iter().find(|&&label| label >= self.classes) {
             return Err(Error::Config(format!(

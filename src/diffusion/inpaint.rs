@@ -1,6 +1,6 @@
-//! Inpainting: after each stage the known part of the image is put back, noised as the process
-//! noises it (Song et al. 2021b, appendix I.2), and the stage is repeated from its start, so that
-//! the unknown part comes to fit the known one (Lugmayr et al. 2022, algorithm 1).
+//! Inpainting. After each stage, the known part of the image is replaced by the given image with
+//! the noise of that time (Song et al. 2021b, appendix I.2). Each stage is repeated, so that the
+//! unknown part comes to fit the known part (Lugmayr et al. 2022, algorithm 1).
 
 use super::generator::{Generator, Observer};
 use super::sampler::{Action, Stage};
@@ -9,12 +9,12 @@ use crate::rng::{key, normal4, philox};
 use crate::tape::stream;
 use crate::{Error, Result};
 
-/// The known part of an image, and how often each stage is repeated.
+/// The known part of an image, and the number of passes through each stage.
 #[derive(Clone, Debug)]
 pub struct Known<'a> {
     /// The image in [-1, 1], `[C, H, W]`, the same for the whole batch.
     pub image: &'a [f32],
-    /// Whether a pixel is known, `[H, W]`.
+    /// Whether each pixel is known, `[H, W]`.
     pub mask: &'a [bool],
     /// Passes through each stage, at least 1.
     pub passes: u32,
@@ -22,11 +22,11 @@ pub struct Known<'a> {
     pub seed: u64,
 }
 
-/// Samples the unknown part of images with a batch that has begun. The observer receives the
+/// Samples the unknown part of the images of a batch that has begun. The observer receives the
 /// finished share.
 ///
 /// # Errors
-/// [`Error::Config`] for a sampler whose steps have several stages; those of the observer.
+/// [`Error::Config`] for a sampler whose steps have several stages, and errors of the observer.
 pub fn inpaint(ctx: &Context, generator: &Generator<'_>, known: &Known<'_>, observer: &mut Observer<'_>) -> Result<()> {
     let single = |stage: &Stage| match stage.action {
         Action::Move(update) => update.h == 0.0,
@@ -60,7 +60,7 @@ pub fn inpaint(ctx: &Context, generator: &Generator<'_>, known: &Known<'_>, obse
                 }
             }
             if pass + 1 < passes {
-                // Back to the stage's time, by adding the noise that is missing.
+                // Returns to the stage's time by adding the missing noise.
                 let factor = now.alpha / alpha;
                 let missing = (now.sigma * now.sigma - factor * factor * sigma * sigma).max(0.0).sqrt();
                 x.iter_mut().enumerate().for_each(|(i, x)| *x = (factor * f64::from(*x) + missing * draw(1, i)) as f32);

@@ -3,12 +3,12 @@
 use crate::rng::{key, normal4, philox};
 use crate::tape::stream;
 
-/// The noise at `share` of the way from `a` to `b` along the great circle (Shoemake 1985; Song et
-/// al. 2021a, appendix D.5). It keeps the length that a model expects of noise, whereas a straight
-/// line is too short in the middle.
+/// Spherical interpolation: the noise at `share` (0 to 1) of the great circle from `a` to `b`
+/// (Shoemake 1985; Song et al. 2021a, appendix D.5). It keeps the norm that a model expects of
+/// noise. On a straight line, the norm is too small in the middle.
 ///
 /// # Panics
-/// If the two differ in length.
+/// If `a` and `b` differ in length.
 #[track_caller]
 pub fn spherical(a: &[f32], b: &[f32], share: f64) -> Vec<f32> {
     assert_eq!(a.len(), b.len(), "two noises of different sizes");
@@ -22,15 +22,15 @@ pub fn spherical(a: &[f32], b: &[f32], share: f64) -> Vec<f32> {
     a.iter().zip(b).map(|(a, b)| (of_a * f64::from(*a) + of_b * f64::from(*b)) as f32).collect()
 }
 
-/// The initial noise of image `number` of a seed, with the standard deviation `std`: the noise that
-/// the device draws, up to rounding.
+/// The initial noise of image `number` of a seed, with standard deviation `std`. It equals the
+/// noise that the device draws, up to rounding.
 pub fn initial_noise(seed: u64, number: u32, pixels: usize, std: f32) -> Vec<f32> {
     let normal = |i: usize| normal4(philox([stream::SAMPLE, 0, number, i as u32 / 4], key(seed)))[i % 4];
     (0..pixels).map(|i| (normal(i) * f64::from(std)) as f32).collect()
 }
 
-/// Rows of noises `[rows, columns, pixels]`. The ends of row r are the initial noises of images 2 r
-/// and 2 r + 1 of the seed.
+/// Interpolated noises `[rows, columns, pixels]`. Row r goes from the initial noise of image 2 r of
+/// the seed to that of image 2 r + 1.
 pub fn rows([rows, columns]: [u32; 2], seed: u64, pixels: usize, std: f32) -> Vec<f32> {
     let mut all = Vec::with_capacity((rows * columns) as usize * pixels);
     for row in 0..rows {

@@ -6,12 +6,12 @@ use super::process::Process;
 use super::sampler::{Action, Stage, StepSpec, Update, discrete_timesteps};
 use crate::Result;
 
-/// The plan that turns images into noise: x' = alpha' x_0 + sigma' eps through the times of a
-/// deterministic sampler of `spec.steps` steps in reverse, with x_0 and eps of the time before.
-/// Nothing is clipped, because clipping cannot be undone.
+/// The plan that turns images into noise. It visits the times of a deterministic sampler with
+/// `spec.steps` steps in reverse order. Each step is x' = alpha' x_0 + sigma' eps, with x_0 and eps
+/// predicted at the previous time. Nothing is clipped, because clipping cannot be undone.
 ///
 /// # Errors
-/// A number of steps that the process does not have.
+/// [`Error::Config`](crate::Error::Config) for a number of steps that the process does not have.
 pub fn plan(process: &dyn Process, spec: &StepSpec) -> Result<SamplingPlan> {
     let mut times: Vec<f64> = match process.schedule() {
         Some(_) => discrete_timesteps(process, spec)?.1.into_iter().map(f64::from).collect(),

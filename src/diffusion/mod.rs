@@ -49,7 +49,7 @@ pub use scope::Scope;
 pub use spacing::Spacing;
 pub use weighting::LossWeighting;
 
-/// A setting from its bare name, all its numbers at their defaults: `"cosine"`, `"min_snr"`.
+/// Parses a setting given by its name alone, with default parameters: `"cosine"`, `"min_snr"`.
 fn from_name<T: serde::de::DeserializeOwned>(what: &str, name: &str) -> crate::Result<T> {
     serde_json::from_value(serde_json::json!({ "name": name }))
         .map_err(|problem| crate::Error::Config(format!("{what} `{name}`: {problem}")))

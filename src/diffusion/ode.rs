@@ -3,9 +3,8 @@
 //! sections II.4, II.5 and IV.2).
 //!
 //! The error of a step is measured image by image, as the root mean square of error / (absolute +
-//! relative max(|x|, |x'|)). The worst image decides, so that an image depends as little as
-//! possible on its neighbors' tolerance. Local errors accumulate, so each step must meet a tenth of
-//! the requested tolerance.
+//! relative max(|x|, |x'|)). The largest error decides, so that every image meets the tolerance in
+//! any batch. Local errors accumulate, so each step must meet a tenth of the requested tolerance.
 
 use crate::{Error, Result};
 
@@ -40,11 +39,11 @@ pub struct Solution {
 /// The right-hand side f(t, x).
 type Slope<'a> = dyn FnMut(f64, &[f64]) -> Result<Vec<f64>> + 'a;
 
-/// Times of the stages after the first, in steps.
+/// Times of stages 2 to 7, as fractions of the step.
 const TIMES: [f64; 6] = [1.0 / 5.0, 3.0 / 10.0, 4.0 / 5.0, 8.0 / 9.0, 1.0, 1.0];
 
-/// Weights of the slopes before each of them. The last stage lies at the new x, so its slope is the
-/// first of the next step.
+/// Weights of the earlier slopes in stages 2 to 7. The last stage is at the new x, so its slope is
+/// also the first slope of the next step.
 const WEIGHTS: [&[f64]; 6] = [
     &[1.0 / 5.0],
     &[3.0 / 40.0, 9.0 / 40.0],
@@ -54,7 +53,8 @@ const WEIGHTS: [&[f64]; 6] = [
     &[35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0],
 ];
 
-/// Weights of the slopes in the solution of order 5 less that of order 4.
+/// Weights of the slopes in the error estimate: the solution of order 5 minus the solution of order
+/// 4.
 const ERROR: [f64; 7] =
     [71.0 / 57600.0, 0.0, -71.0 / 16695.0, 71.0 / 1920.0, -17253.0 / 339200.0, 22.0 / 525.0, -1.0 / 40.0];
 
@@ -62,12 +62,12 @@ const ERROR: [f64; 7] =
 /// accepted step.
 ///
 /// # Errors
-/// Those of `f` and `progress`; [`Error::Config`] for a solver that runs out of evaluations, or
+/// Errors of `f` and `progress`. [`Error::Config`] for a solver that runs out of evaluations, or
 /// whose steps vanish because f is not smooth.
 ///
 /// # Panics
-/// If x cannot be divided into that many rows, a tolerance is not positive, or f answers another
-/// length.
+/// If x cannot be divided into `settings.rows` rows, a tolerance is not positive, or f returns a
+/// different length.
 #[track_caller]
 pub fn solve(
     f: &mut Slope<'_>,
@@ -85,10 +85,10 @@ pub fn solve(
     }
     let smallest = 16.0 * f64::EPSILON * t.abs().max(end.abs());
     let mut first = f(t, &x)?;
-    assert_eq!(first.len(), x.len(), "f answers as many numbers as x has");
+    assert_eq!(first.len(), x.len(), "f must return as many values as x has");
     let mut size = first_step(f, span, &x, &first, settings)?;
     let mut evaluations = 2;
-    // Error of the last accepted step, and whether the last try was rejected.
+    // Error of the last accepted step, and whether the last attempt was rejected.
     let (mut before, mut refused) = (1e-4_f64, false);
     while t != end {
         if evaluations + 6 > settings.most_evaluations || size < smallest {
@@ -113,7 +113,8 @@ pub fn solve(
         if error <= 1.0 {
             t = if last { end } else { t + step };
             (x, first) = (next, slopes.swap_remove(6));
-            // The error of the step before enters too, so that step sizes change smoothly.
+            // The factor also depends on the previous step's error, so that step sizes change
+            // smoothly.
             let factor = 0.9 * error.powf(-0.17) * before.powf(0.04);
             size = step.abs() * factor.clamp(0.2, if refused { 1.0 } else { 10.0 });
             (before, refused) = (error.max(1e-4), false);
@@ -162,6 +163,6 @@ fn first_step(f: &mut Slope<'_>, span: [f64; 2], x: &[f64], slope: &[f64], setti
     let curvature = size(&change) / guess;
     let steepest = of_slope.max(curvature);
     let second = if steepest <= 1e-15 { (1e-3 * guess).max(1e-6 * length) } else { (0.01 / steepest).powf(0.2) };
-    // A slope of NaN is left to the steps, which shrink until they vanish.
+    // With a slope of NaN, the solver shrinks its steps until they vanish, which is an error.
     Ok(if second.is_finite() { second.min(100.0 * guess).min(length) } else { guess })
 }

@@ -1,4 +1,4 @@
-//! The plan of a sampler for a process: all that the device needs, as f32 tables.
+//! The plan of a sampler for a process: the f32 tables that the device needs.
 
 use super::process::Process;
 use super::sampler::{Action, OdeSpec, Sampler, Stage, StepSpec, Trajectory, Update, discrete_timesteps};
@@ -14,7 +14,8 @@ use crate::{Error, Result};
 /// # use degrain::diffusion::{SamplingPlan, Spacing};
 /// // Euler's method from t = 1 to 0 in four steps: x' = x + (t' - t) v.
 /// let spec = StepSpec { steps: 4, spacing: Spacing::Leading, offset: 0 };
-/// let (plan, warnings) = SamplingPlan::new(("euler", &Euler), &Flow::default(), &spec, f32::INFINITY)?;
+/// let (plan, warnings) =
+///     SamplingPlan::new(("euler", &Euler), &Flow::default(), &spec, f32::INFINITY)?;
 /// let times: Vec<f64> = plan.stages().iter().map(|stage| stage.time).collect();
 /// assert_eq!(times, [1.0, 0.75, 0.5, 0.25]);
 /// assert!(warnings.is_empty());
@@ -58,12 +59,13 @@ pub struct OdePlan {
 }
 
 impl SamplingPlan {
-    /// The plan of a sampler, which has a name for messages, and what the user should know about
-    /// it. `clip` bounds the predicted image, as the data is bounded: 1, or infinity for none.
+    /// Plans a sampler for a process, and returns the plan with warnings for the user. The
+    /// sampler's name is used in messages. `clip` bounds the magnitude of the predicted image: 1
+    /// for data in [-1, 1], infinity for no bound.
     ///
     /// # Errors
     /// [`Error::Config`] for a sampler that does not support this kind of process, a clip that is
-    /// not positive, and what [`Sampler::trajectory`] refuses.
+    /// not positive, and the errors of [`Sampler::trajectory`].
     pub fn new(
         (name, sampler): (&str, &dyn Sampler),
         process: &dyn Process,
@@ -134,7 +136,7 @@ impl SamplingPlan {
 }
 
 impl StagePlan {
-    /// The tables of stages along a process.
+    /// Computes the tables of stages of a process.
     pub fn new(process: &dyn Process, stages: Vec<Stage>, clip: f32) -> StagePlan {
         let inputs: Vec<_> = stages.iter().map(|stage| process.parameterization(stage.time)).collect();
         StagePlan {

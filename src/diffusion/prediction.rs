@@ -1,11 +1,11 @@
-//! What the network predicts: the noise, the image, or the velocity between them.
+//! Prediction target of the network in a discrete process: the noise, the image, or the velocity.
 
 use super::schedule::NoiseSchedule;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What the network predicts.
+/// Prediction target of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
@@ -31,7 +31,7 @@ impl fmt::Display for Prediction {
 }
 
 impl Prediction {
-    /// Checks that this can be predicted along the whole schedule.
+    /// Checks that the network can predict this along the whole schedule.
     ///
     /// # Errors
     /// [`Error::Config`] for epsilon with a schedule that ends in pure noise: there x_0 = (x -
@@ -39,8 +39,8 @@ impl Prediction {
     pub fn check(self, noise: &NoiseSchedule) -> Result<()> {
         if self == Prediction::Epsilon && noise.ends_in_pure_noise() {
             return Err(Error::Config(
-                "a schedule of zero terminal signal-to-noise ratio cannot be used with a prediction of epsilon: in pure noise, \
-                 the noise determines nothing of the image. Predict `v_prediction` or `sample`, or turn zero terminal \
+                "a schedule with zero terminal signal-to-noise ratio cannot be used with the prediction `epsilon`: \
+                pure noise says nothing about the image. Predict `v_prediction` or `sample`, or turn zero terminal \
                  SNR off"
                     .into(),
             ));

@@ -1,5 +1,5 @@
-//! The interface of a process: how an image becomes noise, and the input and target of the network
-//! on the way.
+//! The interface of a process: the path from image to noise, and the input and target of the
+//! network on this path.
 //!
 //! Every process here is a Gaussian path. The network receives a scaled x_t and predicts a weighted
 //! sum of x_0 and eps:
@@ -9,15 +9,15 @@
 //! F(c_in(t) x_t, time(t)) = p(t) x_0 + q(t) eps
 //! ```
 //!
-//! The tables of training, the conversion of the network's output, and every sampler follow from
-//! these functions. DDPM's discrete steps (Ho et al. 2020), stochastic differential equations (Song
-//! et al. 2021b), EDM (Karras et al. 2022) and flow matching (Lipman et al. 2023) differ in nothing
-//! else.
+//! The training tables, the conversion of the network's output, and every sampler follow from these
+//! functions. DDPM's discrete steps (Ho et al. 2020), stochastic differential equations (Song et
+//! al. 2021b), EDM (Karras et al. 2022) and flow matching (Lipman et al. 2023) differ only in these
+//! functions.
 
 use super::schedule::NoiseSchedule;
 use std::fmt::Debug;
 
-/// A process at a time: x_t = alpha x_0 + sigma eps.
+/// A process at one time: x_t = alpha x_0 + sigma eps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Marginal {
     /// Factor of the image.
@@ -42,13 +42,13 @@ impl Marginal {
         self.alpha_rate / self.alpha
     }
 
-    /// g² of that equation: 2 sigma sigma' - 2 f sigma².
+    /// g² of the same equation: 2 sigma sigma' - 2 f sigma².
     pub fn diffusion(&self) -> f64 {
         2.0 * self.sigma * (self.sigma_rate - self.drift() * self.sigma)
     }
 }
 
-/// Input and target of the network at a time.
+/// Input and target of the network at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parameterization {
     /// Factor of x_t at the network's input.
@@ -63,15 +63,15 @@ pub struct Parameterization {
 /// = slope[0] x_0 + slope[1] eps. A solver's step is straight in these variables.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SolverCoords {
-    /// What x is divided by.
+    /// Divisor of x.
     pub scale: f64,
-    /// What the solver steps in.
+    /// The coordinate c, the solver's independent variable.
     pub coordinate: f64,
-    /// Weights of image and noise in the slope.
+    /// Weights of x_0 and eps in dy/dc.
     pub slope: [f64; 2],
 }
 
-/// Kinds of processes. A sampler names those that it supports.
+/// Kinds of processes. Each sampler lists the kinds that it supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// T timesteps, variance preserving: epsilon, x_0 or v is predicted.
@@ -85,10 +85,10 @@ pub enum Family {
 }
 
 impl Family {
-    /// In words, for messages.
+    /// Description for messages.
     pub fn describe(self) -> &'static str {
         match self {
-            Family::Discrete => "a process of discrete timesteps",
+            Family::Discrete => "a process with discrete timesteps",
             Family::Sde => "a stochastic differential equation",
             Family::Edm => "EDM",
             Family::Flow => "flow matching",
@@ -104,7 +104,7 @@ pub trait Process: Debug {
     /// Its kind.
     fn family(&self) -> Family;
 
-    /// The times between which samplers run: noise, image.
+    /// First and last time of samplers: noise, image.
     fn t_range(&self) -> [f64; 2];
 
     /// Smallest time used in training (t_eps). Likelihoods integrate from here; the noise at this
@@ -130,27 +130,27 @@ pub trait Process: Debug {
         1.0
     }
 
-    /// Times for `steps` steps of a solver, starting at noise; the image itself follows after the
-    /// last. The default is that of Karras et al. 2022, eq. 5 (rho = 7).
+    /// Times at which the `steps` steps of a solver start, noise first. The last step ends at the
+    /// image, which is not in the list. Default: Karras et al. 2022, eq. 5 (rho = 7).
     fn timesteps(&self, steps: u32) -> Vec<f64> {
         let [noise, image] = self.t_range().map(|t| self.marginal(t).sigma_ratio().powf(1.0 / 7.0));
         let part = |k: u32| if steps > 1 { f64::from(k) / f64::from(steps - 1) } else { 0.0 };
         (0..steps).map(|k| self.time_of_ratio((noise + part(k) * (image - noise)).powi(7))).collect()
     }
 
-    /// The variables in which solvers step at a time. By default y = x / alpha and c = sigma /
-    /// alpha, with dy/dc = eps (Song et al. 2021a, eq. 14).
+    /// The solver variables at a time. By default y = x / alpha and c = sigma / alpha, with dy/dc =
+    /// eps (Song et al. 2021a, eq. 14).
     fn solver_coords(&self, t: f64) -> SolverCoords {
         let at = self.marginal(t);
         SolverCoords { scale: at.alpha, coordinate: at.sigma_ratio(), slope: [0.0, 1.0] }
     }
 
-    /// The variables at the image itself, where sigma is 0.
+    /// The solver variables at the image, where sigma is 0.
     fn image_coords(&self) -> SolverCoords {
         SolverCoords { scale: 1.0, coordinate: 0.0, slope: self.solver_coords(self.t_range()[1]).slope }
     }
 
-    /// The schedule of a process of discrete timesteps.
+    /// The noise schedule of a discrete process; `None` for continuous time.
     fn schedule(&self) -> Option<&NoiseSchedule> {
         None
     }
@@ -163,13 +163,13 @@ pub trait Process: Debug {
         [q, -at.sigma, -p, at.alpha].map(|c| c / determinant)
     }
 
-    /// What the user should know before training.
+    /// A warning for the user before training, if any.
     fn warning(&self) -> Option<String> {
         None
     }
 }
 
-/// The tables of training; entry k belongs to training time k.
+/// Tables for training. Entry k belongs to training time k.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingTables {
     /// The times as the network receives them, `[T]`.
@@ -181,7 +181,7 @@ pub struct TrainingTables {
 }
 
 impl TrainingTables {
-    /// The tables of a process.
+    /// Computes the tables of a process.
     pub fn new(process: &dyn Process) -> TrainingTables {
         let times = process.training_times();
         let views: Vec<Parameterization> = times.iter().map(|&t| process.parameterization(t)).collect();

@@ -8,7 +8,7 @@ use crate::gpu::Context;
 /// Which images to sample.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleSet<'a> {
-    /// A label for each image; their number is the number of images.
+    /// One label per image. Their number is the number of images.
     pub labels: &'a [u32],
     /// Noise N(0, 1) for each image, `[N, C, H, W]`, instead of the seed's.
     pub noise: Option<&'a [f32]>,
@@ -21,8 +21,8 @@ pub struct SampleSet<'a> {
 pub struct SampledImages {
     /// The images, `[N, C, H, W]` in about [-1, 1].
     pub images: Vec<f32>,
-    /// Intermediate states of all images, from noise on; empty unless asked for. The last is the
-    /// images themselves.
+    /// Intermediate states of all images, from noise to the images themselves. Empty if
+    /// [`SampleSet::frames`] is 0.
     pub frames: Vec<Vec<f32>>,
 }
 
@@ -33,7 +33,7 @@ impl Generator<'_> {
     /// As [`Generator::sample`].
     ///
     /// # Panics
-    /// If the noise has another number of values than the images.
+    /// If the noise does not have the size of the images.
     pub fn sample_set(&self, ctx: &Context, set: SampleSet<'_>, observer: &mut Observer<'_>) -> Result<SampledImages> {
         let batch = self.shape().dims()[0] as usize;
         let pixels = self.shape().len() / batch;
@@ -68,7 +68,7 @@ impl Generator<'_> {
             all.images.extend(&self.images(ctx)?[..labels.len() * pixels]);
         }
         if set.frames > 0 {
-            // The adaptive solver may pass another number of moments in each batch.
+            // The adaptive solver may record a different number of states in each batch.
             let length = all.images.len();
             all.frames.retain(|frame| frame.len() == length);
             all.frames.push(all.images.clone());

@@ -35,17 +35,16 @@ pub struct Update {
     pub h_next: [f64; 3],
 }
 
-/// What a stage does with the network's output.
+/// How a stage uses the network's output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Action {
     /// Moves the state.
     Move(Update),
-    /// Moves the state; the variance of the fresh noise is the network's, between these two
-    /// (learned variance).
+    /// Moves the state, with fresh noise of the variance that the network learned.
     MoveLearned {
-        /// The movement. Its `z` is 1 where noise is added and 0 where none is.
+        /// The update. Its `z` is 1 to add noise and 0 to add none.
         update: Update,
-        /// Logarithms of the largest and the smallest variance.
+        /// Logarithms of the largest and the smallest variance that the network can choose.
         log_variance: [f64; 2],
     },
     /// A step of Langevin dynamics of size `rate` (|z| / |score|)² (Song et al. 2021b, algorithms 4
@@ -56,19 +55,19 @@ pub enum Action {
     },
 }
 
-/// One evaluation of the network, and what happens with its output.
+/// One evaluation of the network, and the use of its output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stage {
     /// The time of the process.
     pub time: f64,
-    /// What happens.
+    /// The use of the output.
     pub action: Action,
 }
 
-/// What a sampler makes of a process: fixed stages, or an equation for the adaptive solver.
+/// A sampler applied to a process: fixed stages, or an equation for the adaptive solver.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trajectory {
-    /// These stages.
+    /// Fixed stages.
     Stages(Vec<Stage>),
     /// The probability flow dx/dt = alpha' x_0 + sigma' eps (Song et al. 2021b, eq. 13).
     Ode(OdeSpec),
@@ -77,7 +76,7 @@ pub enum Trajectory {
 /// An equation that the adaptive solver solves from noise to image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OdeSpec {
-    /// Times of noise and image.
+    /// First and last time: noise, image.
     pub t_range: [f64; 2],
     /// Relative tolerance.
     pub rtol: f64,
@@ -85,7 +84,7 @@ pub struct OdeSpec {
     pub atol: f64,
 }
 
-/// Number and places of the steps.
+/// Number and spacing of the steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepSpec {
     /// Number of steps.
@@ -98,22 +97,22 @@ pub struct StepSpec {
 
 /// A method that goes from noise to an image.
 pub trait Sampler: Debug {
-    /// The kinds of processes that it supports.
+    /// The supported kinds of processes.
     fn families(&self) -> &'static [Family];
 
-    /// Its trajectory along a process.
+    /// Computes the stages, or the equation, for a process.
     ///
     /// # Errors
     /// [`Error::Config`] for a number of steps that the process does not have.
     fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory>;
 
-    /// What a user should know about this sampler at stages with these times.
+    /// Warnings for the user about this sampler, with stages at these times.
     fn warnings(&self, _process: &dyn Process, _times: &[f64]) -> Vec<String> {
         vec![]
     }
 }
 
-/// The noise schedule of a discrete process and the timesteps that the steps visit, largest first.
+/// The noise schedule of a discrete process and the timesteps of the sampler, largest first.
 ///
 /// # Errors
 /// As [`Spacing::timesteps`].
@@ -124,8 +123,8 @@ pub fn discrete_timesteps<'a>(process: &'a dyn Process, spec: &StepSpec) -> Resu
     Ok((noise, spec.spacing.timesteps(spec.steps, noise.timesteps(), spec.offset)?))
 }
 
-/// A warning if the first visited timestep, which receives pure noise, is one at which the model
-/// expects part of the image.
+/// A warning if sampling starts with pure noise at a timestep at which the model expects part of
+/// the image.
 pub(super) fn late_start_warning(process: &dyn Process, times: &[f64]) -> Option<String> {
     let (noise, first) = (process.schedule()?, *times.first()? as u32);
     let bits = noise.kl_bits(first, 1.0);
@@ -138,7 +137,7 @@ pub(super) fn late_start_warning(process: &dyn Process, times: &[f64]) -> Option
     })
 }
 
-/// abar at a timestep; 1 for `None`, the image.
+/// abar at a timestep; 1 for `None`, which means the image.
 pub(super) fn alpha_bar_at(noise: &NoiseSchedule, t: Option<u32>) -> f64 {
     t.map_or(1.0, |t| noise.alphas_cumprod()[t as usize])
 }

@@ -9,60 +9,60 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "cli", value(rename_all = "snake_case"))]
 pub enum Variance {
-    /// That of the posterior, which is exact for data of one point. `fixed_small_log` computes the
-    /// same.
+    /// Posterior variance, exact if the data is a single point. `fixed_small_log` is the same.
     #[default]
     #[serde(alias = "fixed_small_log")]
     #[cfg_attr(feature = "cli", value(alias = "fixed_small_log"))]
     FixedSmall,
-    /// beta_t, which is exact for data N(0, 1). Only for (nearly) all timesteps.
+    /// beta_t, exact for data N(0, 1). Only for samplers that visit (nearly) all timesteps.
     FixedLarge,
-    /// The network's, between the two (Nichol and Dhariwal 2021, eq. 15).
+    /// The network's variance, between the other two (Nichol and Dhariwal 2021, eq. 15).
     LearnedRange,
 }
 
-/// Options of samplers; a sampler refuses options that it does not have. The names are those of
-/// diffusers where it has the option.
+/// Options of all samplers. A sampler refuses options that it does not have. An option that
+/// diffusers also has bears the name that it has there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerOptions {
-    /// DDPM: variance of the added noise
+    /// DDPM: variance of the added noise [default: learned_range if the model learned a variance,
+    /// otherwise fixed_small]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long = "variance", value_enum))]
     pub variance_type: Option<Variance>,
-    /// DDIM: share of DDPM's noise, 0 to 1
+    /// DDIM: noise, from 0 (none) to 1 (as much as DDPM) [default: 0]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub eta: Option<f64>,
-    /// DDIM: whether the last step goes to the image (true) or only to timestep 0
+    /// DDIM: whether the last step goes to the image (true) or only to timestep 0 [default: true]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long))]
     pub set_alpha_to_one: Option<bool>,
-    /// DDIM: whether eps is computed from the clipped image [default: true; diffusers' is false]
+    /// DDIM: whether eps is computed from the clipped image [default: true; in diffusers: false]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long))]
     pub use_clipped_model_output: Option<bool>,
-    /// Heun: noise added before each step, S_churn of Karras et al. 2022 (0: none)
+    /// Heun: noise added before each step, S_churn of Karras et al. 2022 [default: 0, no noise]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub churn: Option<f64>,
-    /// Predictor-corrector: signal-to-noise ratio of the Langevin steps
+    /// Predictor-corrector: signal-to-noise ratio of the Langevin steps [default: 0.16]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub snr: Option<f64>,
-    /// ODE: relative tolerance
+    /// ODE: relative tolerance [default: 1e-5]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub rtol: Option<f64>,
-    /// ODE: absolute tolerance
+    /// ODE: absolute tolerance [default: 1e-5]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub atol: Option<f64>,
 }
 
 impl SamplerOptions {
-    /// These options, and `others` where these have none.
+    /// These options, completed by `others`.
     pub fn or(self, others: SamplerOptions) -> SamplerOptions {
         SamplerOptions {
             variance_type: self.variance_type.or(others.variance_type),
@@ -78,7 +78,7 @@ impl SamplerOptions {
 
     /// Refuses options other than `own`.
     pub(super) fn only(&self, sampler: &str, own: &[&str]) -> Result<()> {
-        let asked = serde_json::to_value(self).expect("numbers and names have a form in JSON");
+        let asked = serde_json::to_value(self).expect("options can be written as JSON");
         match asked.as_object().and_then(|asked| asked.keys().find(|key| !own.contains(&key.as_str()))) {
             Some(key) if own.is_empty() => {
                 Err(Error::Config(format!("the sampler {sampler} has no options, so no `{key}`")))

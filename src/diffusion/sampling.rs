@@ -1,9 +1,9 @@
-//! From options to a sampler: which sampler, how many steps, which guidance.
+//! Sampling settings: the sampler, its steps and the guidance.
 //!
 //! ```text
-//! SamplingOptions   every field optional: command line, sweep point, checkpoint metadata, settings of a run
-//! Sampling          resolved: every field has a value         Sampling::resolve, the only place with rules
-//! SamplingPlan      tables for one process                    Sampling::plan
+//! SamplingOptions   every field optional: command line, sweep point, checkpoint, run settings
+//! Sampling          every field has a value: Sampling::resolve, the only place with rules
+//! SamplingPlan      tables for one process: Sampling::plan
 //! Generator         compiled for a denoiser on a device
 //! ```
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// Sampling steps where neither the user nor the checkpoint sets a number.
 const STEPS: u32 = 50;
 
-/// How to sample, with every field optional.
+/// Sampling settings, all optional.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default, deny_unknown_fields)]
@@ -48,12 +48,12 @@ pub struct SamplingOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub spacing: Option<Spacing>,
-    /// Added to the timesteps of the spacing `leading`; only diffusers' scheduler_config.json has
+    /// Added to the timesteps of the spacing `leading`. Only diffusers' scheduler_config.json sets
     /// it.
     #[serde(skip)]
     #[cfg_attr(feature = "cli", arg(skip))]
     pub steps_offset: Option<u32>,
-    /// Bound on the predicted image, infinite for none; only diffusers' scheduler_config.json has
+    /// Bound on the predicted image, infinite for none. Only diffusers' scheduler_config.json sets
     /// it.
     #[serde(skip)]
     #[cfg_attr(feature = "cli", arg(skip))]
@@ -61,8 +61,8 @@ pub struct SamplingOptions {
 }
 
 impl SamplingOptions {
-    /// These options, and `defaults` where these have none. Sampler options of `defaults` are
-    /// dropped if they belong to another sampler.
+    /// These options, completed by `defaults`. Sampler options of `defaults` are dropped if they
+    /// belong to another sampler.
     pub fn or(self, defaults: SamplingOptions) -> SamplingOptions {
         let same = self.sampler.is_none() || self.sampler == defaults.sampler;
         SamplingOptions {
@@ -78,12 +78,12 @@ impl SamplingOptions {
     }
 }
 
-/// How to sample, resolved.
+/// Resolved sampling settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// The sampler.
     pub sampler: SamplerName,
-    /// Its options.
+    /// Options of the sampler.
     pub options: SamplerOptions,
     /// Number of steps; the adaptive solver ignores it.
     pub steps: u32,
@@ -100,9 +100,9 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Resolves what the user asked for over the defaults of a checkpoint or a run. Two rules hold
-    /// unless the options say otherwise: DDIM computes eps from the clipped image, and DDPM takes
-    /// the variance that the network learned.
+    /// Completes the user's options by the defaults of a checkpoint or a run, and checks them. Two
+    /// defaults depend on the sampler: DDIM computes eps from the clipped image, and DDPM uses the
+    /// learned variance if the network has one.
     ///
     /// # Errors
     /// [`Error::Config`] for guidance that the model does not support, a learned variance of a
@@ -143,16 +143,16 @@ impl Sampling {
         })
     }
 
-    /// The plan for a process, and what the user should know about it.
+    /// The plan for a process, with warnings for the user.
     ///
     /// # Errors
-    /// Those of [`SamplerName::build`] and [`SamplingPlan::new`].
+    /// See [`SamplerName::build`] and [`SamplingPlan::new`].
     pub fn plan(&self, process: &dyn Process) -> Result<(SamplingPlan, Vec<String>)> {
         let sampler = self.sampler.build(&self.options)?;
         SamplingPlan::new((self.sampler.name(), &*sampler), process, &self.step_spec(), self.clip)
     }
 
-    /// Number and places of the steps.
+    /// Number and spacing of the steps.
     pub fn step_spec(&self) -> StepSpec {
         StepSpec { steps: self.steps, spacing: self.spacing, offset: self.steps_offset }
     }
@@ -162,7 +162,7 @@ impl Sampling {
         self.sampler == SamplerName::Ode
     }
 
-    /// The sampler and its steps, in words.
+    /// Describes the sampler and its steps for messages.
     pub fn describe(&self) -> String {
         let title = match self.sampler {
             SamplerName::Ddpm => "DDPM",
@@ -188,7 +188,7 @@ impl From<Sampling> for SamplingOptions {
     }
 }
 
-/// The guidance scale that is used, if the model supports it.
+/// The guidance scale, checked against the model.
 fn guidance(scale: Option<f32>, spec: &DenoiserSpec) -> Result<f32> {
     let null_class = spec.labels.and_then(|labels| labels.null_class());
     let scale = scale.unwrap_or(if null_class.is_some() { 2.0 } else { 1.0 });

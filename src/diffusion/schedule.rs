@@ -1,8 +1,8 @@
 //! Noise schedules: how much of the image is left at each timestep.
 //!
 //! x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, with abar_t the product of (1 - beta_s) over s <=
-//! t (Ho et al. 2020, eq. 4). Formulas and numbers are those of diffusers, in f64 where it computes
-//! in f32 (the two agree to 6e-6).
+//! t (Ho et al. 2020, eq. 4). The formulas and constants are the same as in diffusers. They are
+//! computed in f64 where diffusers uses f32 (the results agree to 6e-6).
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,8 @@ const USUAL_TIMESTEPS: f64 = 1000.0;
 /// Upper limit that catches damaged files and typing errors.
 const MAX_TIMESTEPS: u32 = 1 << 20;
 
-/// Limit of L_T in bits per dimension. Above it, pure noise is too far from what the model saw at
-/// the last timestep.
+/// Limit of L_T in bits per dimension. Above it, pure noise differs too much from the model's input
+/// at the last timestep in training.
 const FAR_FROM_NOISE: f64 = 1e-3;
 
 /// First and last beta of a schedule.
@@ -40,7 +40,7 @@ impl Default for BetaRange {
 }
 
 impl BetaRange {
-    /// First and last beta of a schedule of `steps` timesteps.
+    /// First and last beta of a schedule with T = `timesteps`.
     pub fn for_timesteps(&self, timesteps: u32) -> [f64; 2] {
         let factor = if self.rescale { USUAL_TIMESTEPS / f64::from(timesteps) } else { 1.0 };
         [self.beta_start * factor, self.beta_end * factor]
@@ -129,7 +129,7 @@ impl BetaSchedule {
     }
 }
 
-/// `count` numbers from `start` to `end`, both met exactly.
+/// `count` equally spaced numbers from `start` to `end`, both included exactly.
 fn linspace([start, end]: [f64; 2], count: u32) -> Vec<f64> {
     let step = (end - start) / f64::from(count.max(2) - 1);
     let at = |i: u32| {
@@ -173,9 +173,9 @@ pub struct NoiseSchedule {
 }
 
 impl NoiseSchedule {
-    /// Computes `schedule` for `timesteps` timesteps. `zero_terminal_snr` rescales it so that the
-    /// last step is pure noise. Then the model cannot predict epsilon, which
-    /// [`Prediction::check`](super::Prediction::check) refuses.
+    /// Computes `schedule` for T = `timesteps`. `zero_terminal_snr` rescales it so that the last
+    /// timestep is pure noise. With such a schedule,
+    /// [`Prediction::check`](super::Prediction::check) refuses the prediction `epsilon`.
     ///
     /// # Errors
     /// [`Error::Config`] for no timesteps, for a number of given betas other than T, and for a beta
@@ -203,7 +203,7 @@ impl NoiseSchedule {
                          or use the cosine schedule",
                         (USUAL_TIMESTEPS * range.beta_end.max(range.beta_start)).floor() + 1.0
                     ),
-                    _ => "betas lie between 0 and 1".to_string(),
+                    _ => "betas must be between 0 and 1".to_string(),
                 };
                 return Err(Error::Config(format!(
                     "the {schedule} schedule with T = {timesteps} has the beta {beta} at timestep {t}: {advice}"

@@ -1,11 +1,11 @@
 //! Names of the buffers that belong to one program: `SCOPE.part`.
 
-/// A common first part of buffer names.
+/// A common prefix of buffer names.
 #[derive(Clone, Debug)]
 pub struct Scope(String);
 
 impl Scope {
-    /// The scope of this name.
+    /// A scope with this name.
     pub fn new(name: &str) -> Scope {
         Scope(name.into())
     }
@@ -20,7 +20,7 @@ impl Scope {
         format!("{}.{part}", self.0)
     }
 
-    /// A scope in the scope.
+    /// A scope inside this one: `SCOPE.part`.
     pub fn inner(&self, part: &str) -> Scope {
         Scope(self.name(part))
     }

@@ -1,9 +1,9 @@
-//! The timesteps that a sampler visits, if they are fewer than those of training.
+//! Spacing: the timesteps that a sampler visits if it has fewer steps than T.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// How the visited timesteps are spread over 0 .. T-1 (Lin et al. 2023, table 2).
+/// Distribution of the visited timesteps over 0 .. T-1 (Lin et al. 2023, table 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
@@ -19,10 +19,11 @@ pub enum Spacing {
 }
 
 impl Spacing {
-    /// `n` of `of` (T) timesteps, largest first, as diffusers chooses them, including its rounding
+    /// Chooses `n` of T = `of` timesteps, largest first, as in diffusers, including its rounding
     /// (half to even).
     ///
-    /// `offset` is added to those of [`Spacing::Leading`] (`steps_offset`); the others ignore it.
+    /// `offset` (`steps_offset` in diffusers) is added to the timesteps of [`Spacing::Leading`].
+    /// The other spacings ignore it.
     ///
     /// ```
     /// # use degrain::diffusion::Spacing;
@@ -53,8 +54,8 @@ impl Spacing {
             }
             Spacing::Trailing => {
                 // The step of numpy.arange is the difference of its first two values, with their
-                // rounding. Where numpy then counts one step too many (a timestep of -1, at 61 of
-                // 1000), this has n.
+                // rounding. numpy sometimes returns one timestep too many (-1, for 61 of 1000);
+                // this function returns n.
                 let start = f64::from(of);
                 let step = (start - start / count) - start;
                 Ok((0..n).map(|k| (start + f64::from(k) * step).round_ties_even() as u32 - 1).collect())

@@ -1,5 +1,4 @@
-//! The terms of the variational bound of a process of discrete timesteps: the table that the
-//! operator `vlb` reads.
+//! The variational bound of a discrete process: the table that the operator `vlb` reads.
 
 use super::process::Process;
 use super::sampler::{Variance, alpha_bar_at, posterior_variance};
@@ -11,15 +10,16 @@ use crate::ops::vlb::COEFFICIENTS;
 ///
 /// * x_0 = clip(k0 x + k1 m), for the network's output m;
 /// * c0 x_0 + c1 x is the mean of the posterior q(x_{t-1} | x_t, x_0) (Ho et al. 2020, eq. 7);
-/// * log variance is that of the posterior; at timestep 0 it is that of timestep 1 (Nichol and
+/// * log variance is the posterior's at t; at timestep 0, the posterior's at timestep 1 (Nichol and
 ///   Dhariwal 2021, section 3.1);
-/// * log smallest and log largest bound a learned variance (posterior and beta_t) and are equal for a fixed one;
+/// * log smallest and log largest bound a learned variance (posterior and beta_t) and are equal for
+///   a fixed variance;
 /// * first is 1 at timestep 0, else 0.
 ///
-/// `decoder` is the smallest standard deviation of a learned variance at timestep 0, where it is
-/// the width of the decoder of pixels; 0 for that of the other timesteps. Pixels of digits are
-/// mostly exactly black, so a decoder as wide as the noise of timestep 1 spends half a bit on each
-/// of them.
+/// `decoder` is the lower bound of the learned standard deviation at timestep 0, where it is the
+/// width of the pixel decoder. 0 selects the published bound, the posterior at timestep 1. Most
+/// pixels of digits are exactly black, and a decoder of that width spends half a bit on each of
+/// them.
 pub fn table(
     noise: &NoiseSchedule,
     process: &dyn Process,

@@ -1,19 +1,19 @@
-//! Weights of the loss by time.
+//! Loss weighting over time.
 
 use super::process::{Family, Process};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// Weights of the squared error by time. In a configuration: `{ name = "min_snr", gamma = 5 }`; on
-/// a command line: the name.
+/// Weights of the squared error over time. In a configuration: `{ name = "min_snr", gamma = 5 }`;
+/// on a command line: the name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LossWeighting {
     /// Equal weights for any prediction: L_simple (Ho et al. 2020, eq. 14).
     #[default]
     Simple,
-    /// Equal weights for the error of the noise, so the signal-to-noise ratio for the error of the
+    /// Equal weights for the error of the noise, which is the weight SNR for the error of the
     /// image.
     Snr,
     /// min(SNR, gamma) for the error of the image (Hang et al. 2023, section 3.4).
@@ -57,7 +57,7 @@ impl LossWeighting {
     ///
     /// # Errors
     /// [`Error::Config`] for a parameter that is not positive (gamma of P2 may be 0), and for
-    /// `likelihood` with a process that is no stochastic differential equation.
+    /// `likelihood` with a process that is not a stochastic differential equation.
     pub fn weights(self, process: &dyn Process) -> Result<Vec<f32>> {
         let times = process.training_times();
         let (positive, other) = match self {
@@ -78,8 +78,8 @@ impl LossWeighting {
         let weight = |&t: &f64| {
             let (at, [p, q]) = (process.marginal(t), process.parameterization(t).target);
             let snr = at.sigma_ratio().powi(-2);
-            // With x_t given, the error of m = p x_0 + q eps is -determinant / sigma times that of
-            // x_0.
+            // For a given x_t, the error of m = p x_0 + q eps is -determinant / sigma times the
+            // error of x_0.
             let determinant = at.alpha * q - at.sigma * p;
             let per_image = (at.sigma / determinant).powi(2);
             let for_output = match self {

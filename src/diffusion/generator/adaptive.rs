@@ -1,5 +1,5 @@
-//! Samples by an adaptive solver, which evaluates the velocity of the probability flow at times of
-//! its own choice.
+//! Sampling with the adaptive solver, which chooses the times at which it evaluates the velocity of
+//! the probability flow.
 
 use super::{Generator, Observer};
 use crate::Result;
@@ -9,7 +9,7 @@ use crate::diffusion::sampler::{Action, OdeSpec, Stage, Update};
 use crate::gpu::Context;
 
 impl Generator<'_> {
-    /// Goes from noise to image with a batch that has begun, in steps that meet the tolerances.
+    /// Samples a batch that has begun, from noise to image, in steps that meet the tolerances.
     pub(super) fn solve(&self, ctx: &Context, spec: OdeSpec, observer: &mut Observer<'_>) -> Result<()> {
         let start: Vec<f64> = self.images(ctx)?.into_iter().map(f64::from).collect();
         let [noise, image] = spec.t_range;

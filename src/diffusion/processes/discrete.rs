@@ -8,12 +8,12 @@ use crate::diffusion::prediction::Prediction;
 use crate::diffusion::process::{Family, Marginal, Parameterization, Process};
 use crate::diffusion::schedule::NoiseSchedule;
 
-/// A noise schedule, and what the network predicts.
+/// A noise schedule, and the network's prediction target.
 #[derive(Clone, Debug)]
 pub struct Discrete {
     noise: NoiseSchedule,
     prediction: Prediction,
-    /// log(sigma / alpha) of each timestep; infinite in pure noise.
+    /// log(sigma / alpha) at each timestep; infinite in pure noise.
     log_ratios: Vec<f64>,
 }
 
@@ -21,7 +21,7 @@ impl Discrete {
     /// The process of a schedule, with a network that predicts `prediction`.
     ///
     /// # Errors
-    /// Those of [`Prediction::check`].
+    /// See [`Prediction::check`].
     pub fn new(noise: NoiseSchedule, prediction: Prediction) -> Result<Discrete> {
         prediction.check(&noise)?;
         let log_ratios =

@@ -1,15 +1,17 @@
-//! x_t = x_0 + t eps: the noise level sigma itself is the time (Karras et al. 2022, section 5 and
-//! table 1, column "Ours").
+//! EDM: x_t = x_0 + t eps, where the time t is the noise level sigma (Karras et al. 2022, section 5
+//! and table 1, column "Ours").
 //!
-//! The network receives c_in x and predicts the F of x_0 = c_skip x + c_out F. With d = sigma_data:
+//! The network receives c_in x and predicts F, where x_0 = c_skip x + c_out F. With d = sigma_data:
 //!
 //! ```text
-//! c_skip = d² / (sigma² + d²)        c_out = sigma d / sqrt(sigma² + d²)        c_in = 1 / sqrt(sigma² + d²)
+//! c_skip = d² / (sigma² + d²)
+//! c_out  = sigma d / sqrt(sigma² + d²)
+//! c_in   = 1 / sqrt(sigma² + d²)
 //! ```
 //!
 //! With this target the error of x_0 is c_out times that of F, so the paper's weight lambda(sigma)
 //! = 1 / c_out² is the weight 1 here. The network receives the time 1000 c_noise = 250 log(sigma),
-//! because its sinusoids are made for numbers of the order of 1000.
+//! because its sinusoidal embedding is designed for values of the order of 1000.
 
 use super::middles;
 use super::normal::quantile;
@@ -20,17 +22,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Edm {
-    /// Standard deviation of the data. Training measures it if it is not given; 0.5 is the paper's
-    /// for any images.
+    /// Standard deviation of the data. Training measures it if it is not set. The paper uses 0.5
+    /// for all images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sigma_data: Option<f64>,
     /// Mean of log(sigma) in training: -1.2.
     pub p_mean: f64,
     /// Standard deviation of log(sigma) in training: 1.2.
     pub p_std: f64,
-    /// Where the last step of samplers starts: 0.002.
+    /// Noise level at which the last sampling step starts: 0.002.
     pub sigma_min: f64,
-    /// Where samplers start: 80.
+    /// Noise level at which sampling starts: 80.
     pub sigma_max: f64,
 }
 

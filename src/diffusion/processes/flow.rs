@@ -1,8 +1,8 @@
-//! The straight path x_t = (1 - t) x_0 + t eps of flow matching (Lipman et al. 2023, eq. 22 with
+//! Flow matching: the straight path x_t = (1 - t) x_0 + t eps (Lipman et al. 2023, eq. 22 with
 //! sigma_min = 0; Liu et al. 2023).
 //!
 //! The network predicts the velocity dx/dt = eps - x_0. Time runs from image (0) to noise (1), as
-//! in every process here and opposite to the papers.
+//! in every process of this crate and opposite to the papers.
 
 use super::middles;
 use crate::diffusion::process::{Family, SolverCoords, Marginal, Process, Parameterization};
@@ -41,7 +41,7 @@ impl Process for Flow {
         1.0 / (1.0 + 1.0 / ratio)
     }
 
-    /// The network receives the time on the scale of a thousand timesteps.
+    /// The network receives 999 t, the index of a timestep if T were 1000.
     fn parameterization(&self, t: f64) -> Parameterization {
         Parameterization { c_in: 1.0, time: 999.0 * t, target: [-1.0, 1.0] }
     }

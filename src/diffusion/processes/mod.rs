@@ -1,9 +1,9 @@
-//! The processes. Each is a file here and a line in the list below, from which its name in settings
-//! and checkpoints follows.
+//! The processes. Each has a file here and a line in the list below, which also gives its name in
+//! settings and checkpoints.
 //!
-//! A file holds a struct with the process's numbers, their usual values as its `Default`, a method
-//! `check` that refuses invalid numbers, and an implementation of [`Process`]. The discrete process
-//! has no line: it is made of a schedule and a prediction, which checkpoints keep in diffusers'
+//! A file holds a struct with the parameters, their usual values as its `Default`, a method `check`
+//! that refuses invalid values, and an implementation of [`Process`]. The discrete process is not
+//! in the list: it is built from a schedule and a prediction, which checkpoints store in diffusers'
 //! scheduler_config.json.
 
 mod discrete;
@@ -56,10 +56,10 @@ macro_rules! processes {
                 vec![ProcessConfig::Discrete, $(ProcessConfig::$type($type::default()),)*]
             }
 
-            /// The process. `discrete` makes that of discrete timesteps.
+            /// Builds the process. `discrete` builds the discrete process.
             ///
             /// # Errors
-            /// Invalid numbers, and the errors of `discrete`.
+            /// [`Error::Config`] for invalid parameters, and the errors of `discrete`.
             pub fn build(&self, discrete: impl FnOnce() -> Result<Discrete>) -> Result<Box<dyn Process>> {
                 Ok(match self {
                     ProcessConfig::Discrete => Box::new(discrete()?),
@@ -80,15 +80,15 @@ processes! {
     sub_vp: SubVp,
     /// Variance exploding stochastic differential equation.
     ve: Ve,
-    /// The noise level as the time, and a preconditioned network (Karras et al. 2022).
+    /// EDM: the time is the noise level, and the network is preconditioned (Karras et al. 2022).
     edm: Edm,
     /// Flow matching on straight paths (Lipman et al. 2023).
     flow: Flow,
 }
 
 impl ProcessConfig {
-    /// Fills in the parameters measured on the data: `std` is the pixels' standard deviation on
-    /// [-1, 1].
+    /// Fills in the parameters measured on the data. `std` is the standard deviation of its pixels
+    /// in [-1, 1].
     pub fn measured(self, std: f64) -> ProcessConfig {
         match self {
             ProcessConfig::Edm(edm) => {

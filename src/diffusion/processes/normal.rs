@@ -1,7 +1,7 @@
 //! Quantiles of the normal distribution.
 
-/// The x below which N(0, 1) falls with probability p, for 1e-10 < p < 1 - 1e-10, to about 1e-15
-/// (Wichura 1988, algorithm AS 241, PPND16).
+/// Quantile function of N(0, 1), for 1e-10 < p < 1 - 1e-10, accurate to about 1e-15 (Wichura 1988,
+/// algorithm AS 241, PPND16).
 pub(super) fn quantile(p: f64) -> f64 {
     let q = p - 0.5;
     if q.abs() <= 0.425 {
@@ -11,7 +11,7 @@ pub(super) fn quantile(p: f64) -> f64 {
     fraction((-tail.ln()).sqrt() - 1.6, TAIL).copysign(q)
 }
 
-/// Numerator and denominator, from the highest power down.
+/// Coefficients of numerator and denominator, highest power first.
 type Rational = [[f64; 8]; 2];
 
 fn fraction(r: f64, rational: Rational) -> f64 {

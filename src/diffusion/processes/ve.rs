@@ -27,8 +27,8 @@ impl Default for Ve {
     }
 }
 
-/// Assumed variance of an image's pixels, for the scale of the network's input: a standard
-/// deviation of 1/2.
+/// Assumed variance of an image's pixels, which scales the network's input: a standard deviation of
+/// 1/2.
 const IMAGE_VARIANCE: f64 = 0.25;
 
 impl Ve {
@@ -69,7 +69,7 @@ impl Process for Ve {
         (ratio / self.sigma_min).ln() / self.growth()
     }
 
-    /// The network receives the time on the scale of a thousand timesteps; it is linear in
+    /// The network receives 999 t, the index of a timestep if T were 1000. It is linear in
     /// log(sigma).
     fn parameterization(&self, t: f64) -> Parameterization {
         let sigma = self.marginal(t).sigma;

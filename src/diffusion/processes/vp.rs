@@ -24,8 +24,8 @@ impl Default for Vp {
     }
 }
 
-/// Last time of sampling and smallest time of training. Below them, the noise is smaller than
-/// rounding (Song et al. 2021b, appendix C).
+/// Last time of sampling and smallest time of training. At smaller times, the noise is smaller than
+/// rounding errors (Song et al. 2021b, appendix C).
 pub(super) const EARLIEST: [f64; 2] = [1e-3, 1e-5];
 
 impl Vp {
@@ -46,7 +46,7 @@ impl Vp {
         self.beta_min + (self.beta_max - self.beta_min) * t
     }
 
-    /// The time at which the integral has a value.
+    /// The time at which B has this value: the inverse of `integral`.
     pub(super) fn time_of(&self, integral: f64) -> f64 {
         let slope = self.beta_max - self.beta_min;
         // The root of slope t²/2 + beta_min t = integral, in a form that is accurate for small
@@ -83,7 +83,7 @@ impl Process for Vp {
         self.time_of((ratio * ratio).ln_1p())
     }
 
-    /// The network receives the time on the scale of a thousand timesteps.
+    /// The network receives 999 t, the index of a timestep if T were 1000.
     fn parameterization(&self, t: f64) -> Parameterization {
         Parameterization { c_in: 1.0, time: 999.0 * t, target: [0.0, 1.0] }
     }

@@ -1,8 +1,8 @@
 //! Ancestral sampling (Ho et al. 2020, algorithm 2), as diffusers' DDPMScheduler.
 //!
-//! In the form of the posterior mean (eq. 7) of the predicted image, which can be clipped; the
-//! noise form of algorithm 2 cannot. With alpha = abar_t / abar_p and beta = 1 - alpha, where p is
-//! the next timestep (abar_p = 1 after the last):
+//! The mean is written with the predicted image (eq. 7), because the image can be clipped. With
+//! alpha = abar_t / abar_p and beta = 1 - alpha, where p is the next timestep (abar_p = 1 after the
+//! last):
 //!
 //! ```text
 //! x' = sqrt(abar_p) beta / (1 - abar_t) x_0 + sqrt(alpha) (1 - abar_p) / (1 - abar_t) x + sigma z
@@ -45,8 +45,8 @@ impl Sampler for Ddpm {
             let x0 = alpha_bar_next.sqrt() * (1.0 - alpha) / (1.0 - alpha_bar);
             let x = alpha.sqrt() * (1.0 - alpha_bar_next) / (1.0 - alpha_bar);
             let (small, large) = (posterior_variance(alpha_bar, alpha_bar_next).max(1e-20), 1.0 - alpha);
-            // No noise is added after timestep 0. A list that ends at another timestep ends with
-            // noise, as in diffusers.
+            // No noise is added after timestep 0. If the last timestep is not 0, noise is added
+            // there too, as in diffusers.
             let scale = if t > 0 { 1.0 } else { 0.0 };
             let update = |std: f64| Update { x0, x, z: scale * std, ..Update::default() };
             let action = match self.variance {

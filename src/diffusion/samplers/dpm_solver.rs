@@ -1,15 +1,15 @@
 //! DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2), as diffusers' DPMSolverMultistepScheduler:
 //! order 2, one stage per step.
 //!
-//! With lambda = log(alpha / sigma), h the step of lambda and h_p the step before:
+//! With lambda = log(alpha / sigma), h the step of lambda and h_p the previous step of lambda:
 //!
 //! ```text
 //! x' = (sigma' / sigma) x + alpha' (1 - exp(-h)) D
-//! D  = (1 + w) x_0 - w (x_0 of the step before),  w = h / (2 h_p)
+//! D  = (1 + w) x_0 - w (previous x_0),  w = h / (2 h_p)
 //! ```
 //!
-//! w is 0 in the first step, and in the last one, which goes to the image, where lambda is
-//! infinite.
+//! w is 0 in the first step. It is also 0 in the last step, because lambda is infinite at the
+//! image.
 
 use crate::Result;
 use crate::diffusion::process::{Family, Marginal, Process};

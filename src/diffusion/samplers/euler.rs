@@ -2,7 +2,7 @@
 //! correction), as diffusers' EulerDiscreteScheduler.
 //!
 //! y' = y + (c' - c) dy/dc in the solver coordinates of the process (y = x / scale, c the
-//! coordinate), through the process's timesteps and last to the image.
+//! coordinate). The steps go through the process's timesteps and end at the image.
 
 use super::probability_flow::SlopePoint;
 use crate::Result;

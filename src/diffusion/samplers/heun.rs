@@ -10,8 +10,8 @@
 //! slope). The last step, to the image, is Euler's.
 //!
 //! With churn (algorithm 2, S_min = 0, S_max infinite, S_noise = 1) each of n steps starts at
-//! `t (1 + gamma)` with `gamma = min(churn / n, sqrt(2) - 1)`. The noise for that is added at the end
-//! of the step before, so the first step has none.
+//! `t (1 + gamma)` with `gamma = min(churn / n, sqrt(2) - 1)`. That noise is added at the end of
+//! the previous step, so the first step has none.
 
 use super::probability_flow::SlopePoint;
 use crate::diffusion::process::{Family, Process};

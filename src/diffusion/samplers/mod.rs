@@ -1,10 +1,10 @@
-//! The samplers. Each is a file here and a line in the list below, from which its name on the
-//! command line and its class in diffusers follow.
+//! The samplers. Each has a file here and a line in the list below, which also gives its name on
+//! the command line and its class in diffusers.
 //!
 //! A file holds a struct with `KEYS` (its options in scheduler_config.json), `OPTIONS` (all its
 //! options), `new`, and an implementation of [`Sampler`]. A sampler without a class in diffusers is
-//! written to scheduler_config.json as `DDPMScheduler`, which diffusers loads for any model of
-//! discrete timesteps. `probability_flow` and `reverse_sde` hold what several samplers share.
+//! written to scheduler_config.json as `DDPMScheduler`, which diffusers loads for any model with
+//! discrete timesteps. `probability_flow` and `reverse_sde` hold code that several samplers share.
 
 mod probability_flow;
 mod reverse_sde;
@@ -30,22 +30,23 @@ macro_rules! samplers {
             /// Every sampler.
             pub const ALL: &[SamplerName] = &[$(SamplerName::$type),*];
 
-            /// Its name in settings and on the command line.
+            /// The name in settings and on the command line.
             pub fn name(self) -> &'static str {
                 match self { $(SamplerName::$type => stringify!($name)),* }
             }
 
-            /// The class in diffusers that is this sampler, with the same names of options.
+            /// The class in diffusers that implements this sampler with the same option names, if
+            /// any.
             pub fn diffusers_class(self) -> Option<&'static str> {
                 match self { $(SamplerName::$type => $class),* }
             }
 
-            /// Its options in diffusers' scheduler_config.json.
+            /// The options in diffusers' scheduler_config.json.
             pub fn keys(self) -> &'static [&'static str] {
                 match self { $(SamplerName::$type => $type::KEYS),* }
             }
 
-            /// The sampler with these options.
+            /// Builds the sampler with these options.
             ///
             /// # Errors
             /// [`Error::Config`](crate::Error::Config) for an option that it does not have or that
@@ -63,10 +64,10 @@ macro_rules! samplers {
 }
 
 samplers! {
-    /// Ancestral sampling (Ho et al. 2020).
+    /// DDPM, ancestral sampling (Ho et al. 2020).
     #[default]
     ddpm: Ddpm = Some(DDPM),
-    /// Implicit sampling (Song et al. 2021).
+    /// DDIM, deterministic for eta 0 (Song et al. 2021).
     ddim: Ddim = Some("DDIMScheduler"),
     /// DPM-Solver++(2M) (Lu et al. 2022).
     dpm_solver: DpmSolver = None,
@@ -76,11 +77,11 @@ samplers! {
     heun: Heun = None,
     /// The midpoint method for flow matching.
     midpoint: Midpoint = None,
-    /// Euler-Maruyama for the reverse stochastic equation (Song et al. 2021).
+    /// Euler-Maruyama method for the reverse SDE (Song et al. 2021).
     euler_maruyama: EulerMaruyama = None,
     /// Reverse diffusion with Langevin corrections (Song et al. 2021).
     predictor_corrector: PredictorCorrector = None,
-    /// The probability flow, solved to a tolerance in as many steps as that takes.
+    /// Adaptive solver of the probability flow, to a tolerance.
     ode: Ode = None,
 }
 
@@ -88,7 +89,7 @@ samplers! {
 const DDPM: &str = "DDPMScheduler";
 
 impl SamplerName {
-    /// The class that is written to scheduler_config.json: one that diffusers loads.
+    /// The class to write to scheduler_config.json, which diffusers can load.
     pub fn class(self) -> &'static str {
         self.diffusers_class().unwrap_or(DDPM)
     }

@@ -1,9 +1,9 @@
-//! The probability flow, solved to a tolerance (Song et al. 2021b, section 4.3), in steps that the
-//! solver chooses: see [`crate::diffusion::ode`].
+//! The probability flow, solved to a tolerance (Song et al. 2021b, section 4.3). The solver chooses
+//! its steps: see [`crate::diffusion::ode`].
 //!
-//! It ends at the last time of the process, where noise of 0.01 or less is left. It does not
-//! support discrete timesteps: the schedule interpolated between them has a kink at each, which no
-//! step of high order passes within its tolerance.
+//! It ends at the last time of the process, where noise of 0.01 or less remains. It does not
+//! support discrete timesteps: the interpolated schedule has a kink at each timestep, and a step of
+//! high order across a kink does not meet its tolerance.
 
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{OdeSpec, Sampler, SamplerOptions, Trajectory, StepSpec};

@@ -1,8 +1,8 @@
 //! Predictor-corrector sampling (Song et al. 2021b, algorithm 1 and appendices F and G): a Langevin
-//! step at each time, then a step of reverse diffusion to the next.
+//! step at each time, then a reverse diffusion step to the next time.
 //!
-//! For a step to alpha' and sigma' of less noise, the forward chain is x = F x' + G z with F =
-//! alpha / alpha' and G² = sigma² - F² sigma'²:
+//! For a step to less noise (alpha', sigma'), the forward chain is x = F x' + G z with F = alpha /
+//! alpha' and G² = sigma² - F² sigma'²:
 //!
 //! ```text
 //! predictor  x' = (2 - F) x + G² score + G z              the last step adds no noise
@@ -10,8 +10,8 @@
 //! ```
 //!
 //! F is 1 in the variance exploding and sqrt(1 - beta) in the variance preserving equation, as in
-//! algorithms 2 to 5. A Langevin step of finite size leaves x too wide by the factor 1 + r² in
-//! variance, for any number of steps.
+//! algorithms 2 to 5. Langevin steps of finite size make the variance of x too large by the factor
+//! 1 + r², for any number of steps.
 
 use super::reverse_sde::{along_score, equal_steps};
 use crate::diffusion::process::{Family, Process};

@@ -1,5 +1,4 @@
-//! What the solvers of the probability flow share: Euler's, Heun's and the midpoint method are made
-//! of these steps.
+//! Steps along the probability flow, shared by the Euler, Heun and midpoint methods.
 //!
 //! A step moves y = x / scale along the solver's coordinate c (see [`SolverCoords`]). The noise in
 //! the slope dy/dc is eps = (x - alpha x_0) / sigma with the clipped x_0, so that clipping bounds
@@ -24,7 +23,7 @@ impl SlopePoint {
         SlopePoint { time, coords, slope: [x0 - eps * at.alpha / at.sigma, eps / at.sigma] }
     }
 
-    /// The stage here that leads to `to`: x'/scale' = x/scale + own d + stored h, with the slope d
+    /// The stage from this point to `to`: x'/scale' = x/scale + own d + stored h, with the slope d
     /// at this point and the slope h that an earlier stage stored.
     pub fn step(&self, to: &SolverCoords, own: f64, stored: f64) -> Stage {
         let [x0, x] = self.slope.map(|weight| to.scale * own * weight);

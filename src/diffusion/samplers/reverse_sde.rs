@@ -1,10 +1,10 @@
-//! What the samplers of reverse stochastic differential equations share: equal steps of time, and
-//! steps along the score.
+//! Code shared by the samplers of reverse stochastic differential equations: equal steps in time,
+//! and steps along the score.
 
 use crate::diffusion::process::{Marginal, Process};
 use crate::diffusion::sampler::{Action, Stage, Update};
 
-/// Start and end of each of `steps` equal steps of time from noise to image.
+/// Start and end of each of `steps` equal steps in time, from noise to image.
 pub(super) fn equal_steps(process: &dyn Process, steps: u32) -> impl Iterator<Item = [f64; 2]> {
     let [noise, image] = process.t_range();
     let at = move |k: u32| noise + (image - noise) * f64::from(k) / f64::from(steps);
