@@ -21,7 +21,7 @@ pub enum AnyModel {
 }
 
 impl AnyModel {
-    /// What all models have in common.
+    /// The model, independent of its use.
     pub fn model(&self) -> &dyn Model {
         match self {
             AnyModel::Denoiser(network) => &**network,
@@ -30,8 +30,8 @@ impl AnyModel {
         }
     }
 
-    /// Channels of the image that it takes, and of what it answers: an autoencoder with images,
-    /// a classifier with logits.
+    /// Channels of the input image and of the output. An autoencoder returns images, a classifier
+    /// returns logits.
     pub fn channels(&self) -> [u32; 2] {
         match self {
             AnyModel::Denoiser(network) => network.channels(),
@@ -41,8 +41,8 @@ impl AnyModel {
     }
 }
 
-/// A model, and the keys of its config that its class does not have and passes over; or what is
-/// wrong, in words.
+/// A model with the unknown keys of its config, which are ignored; or a message that says what is
+/// wrong.
 type Made = std::result::Result<(AnyModel, Vec<String>), String>;
 
 /// Makes a model from its config.
@@ -59,7 +59,7 @@ const MODELS: [(&str, Make); 5] = [
     (VaeConfig::CLASS, |json| made(json, |config| Ok(AnyModel::Vae(Vae::new(config)?)))),
 ];
 
-/// The class that diffusers writes too, whose unknown keys are ignored.
+/// The class that diffusers also writes. Unknown keys of its config are ignored.
 const UNET2D: &str = "UNet2DModel";
 
 fn unet2d(json: &str) -> Made {
@@ -72,12 +72,12 @@ fn made<C: ModelConfig>(json: &str, new: impl FnOnce(C) -> Result<AnyModel>) -> 
     Ok((new(C::from_json(json)?).map_err(|e| e.to_string())?, vec![]))
 }
 
-/// The model that a config is of; one without `_class_name` is that of a `UNet2DModel`. Also
-/// returns the keys that its class does not have, for the caller to print.
+/// Creates the model of a config. Without `_class_name` it is a `UNet2DModel`. Also returns the
+/// keys that the class does not have, for the caller to print.
 ///
 /// # Errors
-/// What is wrong, in words: no JSON, a class that is not there (with those that are), or a config
-/// that the class refuses.
+/// A message for text that is not JSON, for an unknown class (with the known classes), and for a
+/// config that the class refuses.
 pub fn model_from_json(json: &str) -> Made {
     let value: Value = serde_json::from_str(json).map_err(|e| format!("not a JSON object: {e}"))?;
     let class = value.get("_class_name").cloned().unwrap_or_else(|| UNET2D.into());

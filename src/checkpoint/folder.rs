@@ -1,5 +1,4 @@
-//! Where checkpoints lie: run folders with their `checkpoint-STEP` folders, and folders of
-//! diffusers.
+//! Finds checkpoints: run folders with their `checkpoint-STEP` folders, and folders of diffusers.
 
 use crate::{Error, Result};
 use std::fs;
@@ -10,7 +9,7 @@ pub(super) const CONFIG: &str = "config.json";
 /// The checkpoint folder that a path names: itself, or the last checkpoint of a run folder.
 ///
 /// # Errors
-/// A path that is neither of the two.
+/// A path that is neither a checkpoint nor a run folder with a checkpoint.
 pub fn locate(path: &Path) -> Result<PathBuf> {
     if model_folder(path).is_some() {
         return Ok(path.into());

@@ -1,4 +1,4 @@
-//! A classifier that guides a denoiser: whether the two belong together.
+//! Opens a classifier that guides a denoiser, and checks that the two belong together.
 
 use super::{AnyModel, Checkpoint};
 use crate::diffusion::Process;
@@ -25,7 +25,8 @@ impl Checkpoint {
     /// Opens a classifier that can guide this denoiser on images `[C, H, W]`.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`]; a classifier of another data set, or of noise of another process.
+    /// The errors of [`Checkpoint::open`], and a classifier that was trained on another data set or
+    /// with another process.
     pub fn open_guide(&self, path: &Path, image: [u32; 3]) -> Result<Checkpoint> {
         let guide = Checkpoint::open(path)?;
         let network = guide.classifier()?;
@@ -35,8 +36,7 @@ impl Checkpoint {
             || network.image_shape() != Some(image)
         {
             let problem = format!(
-                "the classifier was trained on {} ({} classes), and the model on {} ({} classes): one of the same data is \
-                 needed",
+                "the classifier was trained on {} ({} classes), and the model on {} ({} classes): use a classifier of the same data",
                 theirs.dataset,
                 theirs.class_names.len(),
                 ours.dataset,
@@ -50,7 +50,7 @@ impl Checkpoint {
             if ours.map(alphas) != theirs.map(alphas) {
                 let [ours, theirs] = [ours, theirs].map(|process| process.map_or("none".into(), Process::describe));
                 let problem = format!(
-                    "the classifier was trained on the noise of another process ({theirs}) than the model ({ours}): train it \
+                    "the classifier and the model were trained with different processes ({theirs} and {ours}): train it \
                      with the model's --schedule, --timesteps and --rescale-betas, or with --noise-aware false"
                 );
                 return Err(Error::file(&guide.folder, problem));

@@ -1,4 +1,4 @@
-//! `degrain.json` of a checkpoint: what diffusers' files have no place for.
+//! `degrain.json` of a checkpoint: metadata that diffusers' files cannot hold.
 
 use crate::diffusion::{DenoiserSpec, ProcessConfig, SamplingOptions};
 use crate::files::write_atomically;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
 
-/// What diffusers' files have no place for.
+/// Metadata that diffusers' files cannot hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointMetadata {
@@ -19,38 +19,38 @@ pub struct CheckpointMetadata {
     pub dataset: String,
     /// Names of the classes.
     pub class_names: Vec<String>,
-    /// The process. That of discrete timesteps is described in scheduler_config.json.
+    /// The process. scheduler_config.json describes the discrete process.
     #[serde(default)]
     pub process: ProcessConfig,
-    /// What the model was trained for, if it is a denoiser.
+    /// Labels and variance that a denoiser was trained with.
     #[serde(default)]
     pub denoiser: DenoiserSpec,
-    /// How the run sampled: the default of `sample`, `edit` and `evaluate`.
+    /// The run's sampling settings: the defaults of `sample`, `edit` and `evaluate`.
     #[serde(default)]
     pub sampling: SamplingOptions,
 }
 
-/// Seconds of wall time that a run has spent, over all its parts.
+/// Seconds of wall time that a run has spent, including the time before it was resumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunSeconds {
-    /// On training steps and checkpoints.
+    /// Seconds of training steps and checkpoints.
     pub trained: f64,
-    /// On validations and evaluations.
+    /// Seconds of validations and evaluations.
     pub evaluated: f64,
-    /// On grids of samples.
+    /// Seconds of grids of samples.
     pub sampled: f64,
 }
 
 impl CheckpointMetadata {
-    /// Its name in a checkpoint's folder.
+    /// The file's name in a checkpoint's folder.
     pub const FILE: &str = "degrain.json";
     /// The number of the file's format, its key `format`. The first edition of degrain wrote none.
     const FORMAT: u32 = 2;
 
-    /// Reads it from a checkpoint's folder; `None` if the folder was not written by degrain.
+    /// Reads the file from a checkpoint's folder; `None` if the folder was not written by degrain.
     ///
     /// # Errors
-    /// A damaged file, and one of an earlier version of degrain.
+    /// A damaged file, and a file of an earlier version of degrain.
     pub fn read(folder: &Path) -> Result<Option<CheckpointMetadata>> {
         let path = folder.join(CheckpointMetadata::FILE);
         match std::fs::read_to_string(&path) {
@@ -71,17 +71,17 @@ impl CheckpointMetadata {
         serde_json::from_value(value).map_err(|e| e.to_string())
     }
 
-    /// Writes it into a checkpoint's folder.
+    /// Writes the file into a checkpoint's folder.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let mut value = serde_json::to_value(self).map_err(|e| Error::Config(e.to_string()))?;
         value["format"] = CheckpointMetadata::FORMAT.into();
         write_atomically(&folder.join(CheckpointMetadata::FILE), format!("{value:#}\n").as_bytes())
     }
 
-    /// A class by its name or number.
+    /// Finds a class by name or number.
     ///
     /// # Errors
-    /// [`Error::Config`] for a class that does not exist, with those that do.
+    /// [`Error::Config`] for a class that does not exist. The message lists the classes.
     pub fn class(&self, wanted: &str) -> Result<u32> {
         let names = &self.class_names;
         let by_name = names.iter().position(|name| name == wanted);
@@ -91,7 +91,7 @@ impl CheckpointMetadata {
         })
     }
 
-    /// Checks that it fits a denoiser with a table of `classes` rows.
+    /// Checks the metadata against a denoiser whose class embedding has `classes` rows.
     pub(super) fn check(&self, classes: u32) -> std::result::Result<(), String> {
         let labels = self.denoiser.labels;
         let (rows, named) = (labels.map_or(0, |labels| labels.embeddings()), self.class_names.len());

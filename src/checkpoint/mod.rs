@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! model_index.json
-//! unet/config.json, diffusion_pytorch_model.safetensors     `model/` for models that diffusers does not have
-//! scheduler/scheduler_config.json                           only for processes of discrete timesteps
-//! degrain.json            what diffusers has no place for: classes, the process, sampling settings, steps trained
+//! unet/config.json, unet/diffusion_pytorch_model.safetensors
+//! scheduler/scheduler_config.json      for discrete processes only
+//! degrain.json                         classes, process, sampling settings, number of steps
 //! ```
 //!
-//! A folder that was not written by degrain has no degrain.json.
+//! Models that diffusers does not have are in `model/` instead of `unet/`. A folder that was not
+//! written by degrain has no degrain.json.
 
 mod any_model;
 mod folder;
@@ -38,20 +39,20 @@ const UNET: &str = "UNet2DModel";
 
 /// A trained model of any kind.
 pub struct Checkpoint {
-    /// Its folder.
+    /// The folder.
     pub folder: PathBuf,
     /// The model.
     pub model: AnyModel,
-    /// Its weights, followed by its statistics.
+    /// The weights, followed by the running statistics.
     pub weights: Vec<f32>,
-    /// What diffusers' files have no place for; a default in folders that were not written by
-    /// degrain.
+    /// Metadata that diffusers' files cannot hold. It has default values in folders that were not
+    /// written by degrain.
     pub metadata: CheckpointMetadata,
-    /// The noise schedule of discrete timesteps, and diffusers' sampler settings.
+    /// The noise schedule of a discrete process, and diffusers' sampler settings.
     pub scheduler: Option<SchedulerConfig>,
     /// The process of a denoiser, or of a classifier of noised images.
     pub process: Option<Box<dyn Process>>,
-    /// What the user should know, such as keys in the files that were ignored.
+    /// Warnings for the user, such as keys in the files that were ignored.
     pub warnings: Vec<String>,
 }
 
@@ -59,9 +60,9 @@ impl Checkpoint {
     /// Opens a checkpoint folder, or the last checkpoint of a run folder.
     ///
     /// # Errors
-    /// A missing or damaged file, and one of an earlier version of degrain; a model or scheduler
-    /// that is not supported; a tensor that is missing, unknown or has another shape; files that do
-    /// not belong together.
+    /// [`Error::File`] for a file that is missing, damaged or written by an earlier version of
+    /// degrain, for a model or scheduler that is not supported, for a tensor that is missing,
+    /// unknown or has another shape, and for files that do not belong together.
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let folder = locate(path)?;
         let metadata = CheckpointMetadata::read(&folder)?;
@@ -103,7 +104,7 @@ impl Checkpoint {
     /// Writes the weights into the named buffer.
     ///
     /// # Errors
-    /// Out of memory.
+    /// [`Error::Device`] if the device is out of memory.
     pub fn load(&self, ctx: &mut Context, name: &str) -> Result<()> {
         self.model.model().parameters().write(ctx, name, &self.weights)
     }
@@ -119,13 +120,16 @@ impl Checkpoint {
             }
             _ => {
                 let class = self.model.model().class();
-                Err(Error::file(config_file(&self.folder), format!("`{class}` is no denoiser: it cannot be sampled")))
+                Err(Error::file(
+                    config_file(&self.folder),
+                    format!("`{class}` is not a denoiser: it cannot be sampled"),
+                ))
             }
         }
     }
 
-    /// How to sample the denoiser: as asked, otherwise as its run did, otherwise by DDIM with the
-    /// settings of scheduler_config.json.
+    /// The sampling settings of the denoiser: the settings `asked`, then the run's, then DDIM with
+    /// the settings of scheduler_config.json.
     ///
     /// # Errors
     /// As [`Sampling::resolve`].
@@ -140,8 +144,8 @@ impl Checkpoint {
         Sampling::resolve(asked, run.or(file), &self.metadata.denoiser)
     }
 
-    /// A deterministic sampler of the denoiser: DDIM for discrete timesteps, Euler's method for
-    /// other processes.
+    /// Settings of a deterministic sampler for the denoiser: DDIM for a discrete process, Euler's
+    /// method for other processes.
     ///
     /// # Errors
     /// As [`Checkpoint::sampling`].
@@ -151,12 +155,11 @@ impl Checkpoint {
         self.sampling(SamplingOptions { sampler: Some(sampler), ..asked })
     }
 
-    /// The shape `[C, H, W]` of the denoiser's images, with another height and width if `side` is
-    /// given.
+    /// The shape `[C, H, W]` of the denoiser's images. `side` replaces height and width.
     ///
     /// # Errors
-    /// A checkpoint that does not contain the size, if no side is given; a side that the network
-    /// does not support.
+    /// A checkpoint that does not contain the size, without a `side`; a side that the network does
+    /// not support.
     pub fn image_shape(&self, side: Option<u32>) -> Result<[u32; 3]> {
         let network = self.denoiser("")?.network;
         let shape = match (side, network.image_shape()) {
@@ -171,8 +174,8 @@ impl Checkpoint {
         Ok(shape)
     }
 
-    /// The class by name or number, `None` if none is given. A classifier can guide a model without
-    /// classes to a class.
+    /// The class by name or number; `None` for no class. A model without classes can only have a
+    /// class if a classifier guides it.
     ///
     /// # Errors
     /// [`Error::Config`] for a class that does not exist.
@@ -184,7 +187,7 @@ impl Checkpoint {
         self.metadata.class(wanted).map(Some)
     }
 
-    /// A label for each of `count` images: one class, or all classes in turn.
+    /// Labels for `count` images: one class, or all classes in turn.
     pub fn labels(&self, class: Option<u32>, count: u32) -> Vec<u32> {
         let classes = self.metadata.class_names.len().max(1) as u32;
         (0..count).map(|k| class.unwrap_or(k % classes)).collect()
@@ -209,8 +212,8 @@ fn ignored(file: &str, keys: Vec<String>) -> Vec<String> {
     keys.into_iter().map(|key| format!("{file}: the key `{key}` is not known and is ignored")).collect()
 }
 
-/// The metadata checked against the model, or made from the model for a folder that was not written
-/// by degrain.
+/// Checks the metadata against the model, or derives it from the model for a folder that was not
+/// written by degrain.
 fn complete(
     folder: &Path,
     model: &AnyModel,
@@ -233,7 +236,7 @@ fn complete(
     let [taken, given] = network.channels();
     if given != taken * (1 + u32::from(metadata.denoiser.learned_variance)) || ![1, 3].contains(&taken) {
         let problem = format!(
-            "`in_channels` = {taken} and `out_channels` = {given} are not supported: both must be 1 (grey) or both 3 \
+            "`in_channels` = {taken} and `out_channels` = {given} are not supported: both must be 1 (gray) or both 3 \
              (color), or twice as many out as in with `variance_type` = \"learned_range\""
         );
         return Err(Error::file(config_file(folder), problem));
@@ -242,8 +245,8 @@ fn complete(
     Ok(metadata)
 }
 
-/// Writes a checkpoint folder file by file; the caller renames the whole. A scheduler belongs to a
-/// process of discrete timesteps, and no other has one.
+/// Writes the files of a checkpoint into a folder, which the caller then renames. `scheduler` is
+/// `Some` exactly for a discrete process.
 pub fn write(
     folder: &Path,
     model: &dyn Model,

@@ -7,14 +7,15 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 
-/// Reads noise of the wanted shape.
+/// Reads noise of the shape `wanted`.
 ///
 /// # Errors
-/// A file that is no safetensors file, has not exactly one tensor, or one of another shape, or
-/// numbers that are not finite.
+/// [`Error::File`] for a file that is not a safetensors file, that does not have exactly one
+/// tensor, whose tensor has another shape, or whose values are not all finite.
 pub fn read(path: &Path, wanted: [u32; 4]) -> Result<Vec<f32>> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::file(path, format!("no safetensors file: {e}")))?;
+    let file =
+        SafeTensors::deserialize(&bytes).map_err(|e| Error::file(path, format!("not a safetensors file: {e}")))?;
     let wanted = wanted.map(|n| n as usize);
     let tensors = file.tensors();
     let [(name, tensor)] = tensors.as_slice() else {
@@ -27,7 +28,7 @@ pub fn read(path: &Path, wanted: [u32; 4]) -> Result<Vec<f32>> {
     }
     let noise: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
     if noise.iter().any(|x| !x.is_finite()) {
-        return Err(Error::file(path, format!("`{name}` holds numbers that are not finite")));
+        return Err(Error::file(path, format!("`{name}` holds values that are not finite")));
     }
     Ok(noise)
 }

@@ -1,8 +1,8 @@
-//! `scheduler/scheduler_config.json` of a diffusers pipeline: the schedule, what the model
-//! predicts, and a sampler.
+//! `scheduler/scheduler_config.json` of a diffusers pipeline: the schedule, the prediction target,
+//! and a sampler.
 //!
-//! What this crate does not support is refused with the key, the value and what is supported. A key
-//! that the scheduler does not have is returned, for the caller to print.
+//! An unsupported value is an error that names the key, the value and the supported values. Keys
+//! that the scheduler does not have are returned, for the caller to print.
 
 use crate::diffusion::{
     BetaRange, BetaSchedule, Discrete, NoiseSchedule, Prediction, SamplerName, SamplerOptions, Sampling,
@@ -16,26 +16,26 @@ use std::path::Path;
 
 type Checked<T> = std::result::Result<T, String>;
 
-/// The settings of a scheduler of diffusers. The defaults are those of its `DDPMScheduler`.
+/// The settings of a diffusers scheduler. The defaults are the same as in `DDPMScheduler`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchedulerConfig {
     /// How the betas are chosen.
     pub schedule: BetaSchedule,
-    /// T, the number of timesteps of training.
+    /// T, the number of training timesteps.
     pub timesteps: u32,
     /// Whether the schedule is rescaled to end in pure noise.
     pub zero_terminal_snr: bool,
-    /// What the model predicts.
+    /// Prediction target of the model.
     pub prediction: Prediction,
     /// Bound on the predicted image, if any.
     pub clip: Option<f32>,
-    /// How the visited timesteps are chosen.
+    /// How the sampler's timesteps are chosen.
     pub spacing: Spacing,
     /// Added to the timesteps of [`Spacing::Leading`].
     pub steps_offset: u32,
     /// The sampler.
     pub sampler: SamplerName,
-    /// Its options.
+    /// Options of the sampler.
     pub options: SamplerOptions,
 }
 
@@ -74,8 +74,8 @@ impl SchedulerConfig {
     /// Reads a config from JSON. Also returns the keys that the scheduler does not have.
     ///
     /// # Errors
-    /// What is wrong, in words: no JSON, a value that is not supported, or values that do not fit
-    /// each other.
+    /// A message for text that is not JSON, for a value that is not supported, and for values that
+    /// do not fit each other.
     pub fn from_json(text: &str) -> Checked<(SchedulerConfig, Vec<String>)> {
         let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("not a JSON object: {e}"))?;
         let config = SchedulerConfig::from_map(&mut map)?;
@@ -135,8 +135,8 @@ impl SchedulerConfig {
         write_atomically(path, self.to_json().as_bytes())
     }
 
-    /// The config as diffusers reads it. What diffusers takes as an argument of a step (eta) has no
-    /// key, and a sampler without a class in diffusers is written as [`SamplerName::Ddpm`].
+    /// The config as diffusers reads it. eta has no key, because diffusers takes it as an argument
+    /// of each step. A sampler without a class in diffusers is written as [`SamplerName::Ddpm`].
     pub fn to_json(&self) -> String {
         let mut map = Map::new();
         let mut put = |key: &str, value: Value| map.insert(key.into(), value);
@@ -150,7 +150,7 @@ impl SchedulerConfig {
         put("clip_sample_range", short(self.clip.unwrap_or(1.0)));
         put("thresholding", false.into());
         put("rescale_betas_zero_snr", self.zero_terminal_snr.into());
-        let options = serde_json::to_value(self.options).expect("numbers and names have a form in JSON");
+        let options = serde_json::to_value(self.options).expect("options can be written as JSON");
         for (key, value) in
             options.as_object().into_iter().flatten().filter(|(key, _)| self.sampler.keys().contains(&key.as_str()))
         {
@@ -162,25 +162,25 @@ impl SchedulerConfig {
         format!("{:#}\n", Value::Object(map))
     }
 
-    /// The noise schedule, checked against what the model predicts.
+    /// The noise schedule, checked against the prediction target.
     ///
     /// # Errors
-    /// Those of [`NoiseSchedule::new`] and [`Prediction::check`].
+    /// See [`NoiseSchedule::new`] and [`Prediction::check`].
     pub fn noise_schedule(&self) -> Result<NoiseSchedule> {
         let noise = NoiseSchedule::new(&self.schedule, self.timesteps, self.zero_terminal_snr)?;
         self.prediction.check(&noise)?;
         Ok(noise)
     }
 
-    /// The process of discrete timesteps that it describes.
+    /// The discrete process that the config describes.
     ///
     /// # Errors
-    /// Those of [`SchedulerConfig::noise_schedule`].
+    /// See [`SchedulerConfig::noise_schedule`].
     pub fn process(&self) -> Result<Discrete> {
         Discrete::new(NoiseSchedule::new(&self.schedule, self.timesteps, self.zero_terminal_snr)?, self.prediction)
     }
 
-    /// Its sampler settings.
+    /// The sampler settings.
     pub fn sampling_options(&self) -> SamplingOptions {
         SamplingOptions {
             sampler: Some(self.sampler),
@@ -192,11 +192,11 @@ impl SchedulerConfig {
         }
     }
 
-    /// The plan of its sampler for `steps` steps along its process, as diffusers would sample, and
-    /// what the user should know about it.
+    /// The plan of the config's sampler with `steps` steps, as in diffusers, with warnings for the
+    /// user.
     ///
     /// # Errors
-    /// Those of [`SchedulerConfig::process`] and [`Sampling::plan`].
+    /// See [`SchedulerConfig::process`] and [`Sampling::plan`].
     pub fn plan(&self, steps: u32) -> Result<(SamplingPlan, Vec<String>)> {
         let sampling = Sampling {
             sampler: self.sampler,
@@ -225,7 +225,7 @@ fn schedule(map: &mut Map<String, Value>) -> Checked<BetaSchedule> {
     if let Some(betas) = take::<Option<Vec<f64>>>(map, "trained_betas")?.flatten() {
         return Ok(BetaSchedule::Given { betas });
     }
-    // Diffusers takes the betas as they stand, for any number of timesteps.
+    // Diffusers does not rescale the betas, whatever the number of timesteps.
     let range = BetaRange { beta_start, beta_end, rescale: false };
     match name.as_str() {
         Some("linear") => Ok(BetaSchedule::Linear(range)),
@@ -238,8 +238,8 @@ fn schedule(map: &mut Map<String, Value>) -> Checked<BetaSchedule> {
     }
 }
 
-/// The keys that say how the betas are chosen. Rescaled betas are multiplied out, and betas without
-/// a name in diffusers are written one by one.
+/// The keys of the betas. A rescaled range is written with its rescaled values. Betas that
+/// diffusers cannot name are written one by one.
 fn beta_keys(schedule: &BetaSchedule, timesteps: u32, sampler: SamplerName) -> Vec<(&'static str, Value)> {
     let (name, range) = match schedule {
         BetaSchedule::Linear(range) => ("linear", *range),

@@ -1,6 +1,6 @@
-//! Model files: a state dict in safetensors, with the names of diffusers. Strict where diffusers
-//! warns: a tensor that is missing, unknown or misshapen is an error, because a model with a random
-//! tensor still draws images.
+//! Model files: a state dict in safetensors, with the names of diffusers. Reading is strict where
+//! diffusers only warns: a tensor that is missing, unknown or of another shape is an error, because
+//! a model with a random tensor would still sample images.
 
 use crate::nn::{Parameter, Parameters};
 use crate::{Error, Result};
@@ -8,17 +8,19 @@ use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Problems of a file that are named before the rest is only counted.
+/// Number of problems of a file that are listed. The others are only counted.
 const NAMED: usize = 10;
 
-/// Attention layers had other names before diffusers 0.13; all google/ddpm-* files have them.
+/// Names of attention layers before diffusers 0.13, as in all google/ddpm-* files, and their new
+/// names.
 const LEGACY: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
 
-/// Reads a state dict into a flat buffer, followed by its statistics. Numbers of 16 bits are widened.
+/// Reads a state dict into a flat buffer of parameters, followed by the running statistics. 16-bit
+/// values are converted to f32.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::File`] with what is wrong: every missing, unknown or misshapen
-/// tensor, up to ten.
+/// [`Error::Io`], or [`Error::File`] that lists the tensors that are missing, unknown or of another
+/// shape, up to ten.
 pub fn read(path: &Path, parameters: &Parameters) -> Result<Vec<f32>> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     from_bytes(&bytes, parameters).map_err(|problem| Error::file(path, problem))
@@ -35,7 +37,8 @@ pub fn write(path: &Path, parameters: &Parameters, values: &[f32]) -> Result<()>
 /// [`read`] from memory; the error says what is wrong.
 ///
 /// # Errors
-/// Every missing, unknown, misshapen or non-finite tensor by name, or how the file is damaged.
+/// A message that names the tensors that are missing, unknown, of another shape or not finite, or
+/// says how the file is damaged.
 pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<Vec<f32>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| explain(&error, bytes))?;
     let mut tensors: BTreeMap<String, TensorView<'_>> = BTreeMap::new();
@@ -43,7 +46,7 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
     for (name, tensor) in file.iter() {
         let name = current(name);
         if tensors.contains_key(&name) {
-            problems.push(format!("`{name}` is there twice, under its old and its new name"));
+            problems.push(format!("`{name}` occurs twice, under its old and its new name"));
         }
         tensors.insert(name, tensor);
     }
@@ -62,7 +65,7 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
         match widen(&tensor) {
             None => problems.push(format!("`{name}` is of type {}, not F32, F16 or BF16", tensor.dtype())),
             Some(values) if values.iter().any(|x| !x.is_finite()) => {
-                problems.push(format!("`{name}` holds numbers that are not finite"));
+                problems.push(format!("`{name}` holds values that are not finite"));
             }
             Some(values) => all[parameters.place(parameter)].copy_from_slice(&values),
         }
@@ -74,7 +77,7 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
 /// A flat buffer as a file in memory.
 ///
 /// # Panics
-/// If the values do not have the parameters' length.
+/// If `values` does not have the length of the parameters.
 #[track_caller]
 pub fn to_bytes(parameters: &Parameters, values: &[f32]) -> Vec<u8> {
     assert_eq!(values.len(), parameters.length(), "the values do not have the length of the parameters");
@@ -84,12 +87,13 @@ pub fn to_bytes(parameters: &Parameters, values: &[f32]) -> Vec<u8> {
         let view = TensorView::new(Dtype::F32, shape, data).expect("shape and data come from one parameter");
         (parameter.name.clone(), view)
     };
-    // Without std, safetensors takes the map of another crate: its type is inferred.
+    // The map's type is inferred, because safetensors uses another crate's map without std.
     let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-    safetensors::serialize(parameters.iter().map(view), Some(metadata)).expect("names and shapes have a form in JSON")
+    safetensors::serialize(parameters.iter().map(view), Some(metadata))
+        .expect("names and shapes can be written as JSON")
 }
 
-/// The present name of a tensor.
+/// The current name of a tensor.
 fn current(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').collect();
     let renamed = |(i, part): (usize, &&str)| {
@@ -113,7 +117,7 @@ fn widen(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
 /// IEEE 754 half precision: sign, 5 bits of exponent, 10 of mantissa.
 fn widen_half(word: u16) -> f32 {
     let magnitude = u32::from(word & 0x7fff) << 13;
-    // As the bits of an f32 this is the number times 2^-112, subnormal numbers included.
+    // Read as f32 bits, this is the value times 2^-112, including subnormal values.
     let value = if magnitude >= 0x7c00 << 13 {
         f32::from_bits(magnitude | 0x7f80_0000)
     } else {
@@ -137,15 +141,15 @@ fn explain(error: &SafeTensorError, bytes: &[u8]) -> String {
     let length = bytes.len();
     let header = || bytes.get(..8).map_or(0, |b| b.iter().rev().fold(0, |n, &x| n << 8 | u64::from(x)));
     match error {
-        E::HeaderTooSmall => format!("no safetensors file: it has {length} bytes only"),
+        E::HeaderTooSmall => format!("not a safetensors file: it has only {length} bytes"),
         E::HeaderTooLarge | E::InvalidHeaderLength => {
             format!(
-                "no safetensors file, or cut short: a header of {} bytes is announced, but the file has {length}",
+                "not a safetensors file, or cut short: the header should have {} bytes, but the file has {length}",
                 header()
             )
         }
         E::MetadataIncompleteBuffer => {
-            format!("cut short, or something was appended: its {length} bytes are not as many as its header announces")
+            format!("cut short, or something was appended: its header does not fit its length of {length} bytes")
         }
         other => format!("a damaged safetensors file: {other}"),
     }
@@ -220,7 +224,7 @@ mod tests {
     fn state_dict_refuses_damaged_files() {
         let bytes = to_bytes(&model(), &model().initialize(3, Initialization::PyTorch));
         let error = |bytes: &[u8]| from_bytes(bytes, &model()).unwrap_err();
-        assert!(error(&[]).contains("0 bytes only"));
+        assert!(error(&[]).contains("only 0 bytes"));
         assert!(error(&bytes[..100]).contains("but the file has 100"));
         assert!(error(&bytes[..bytes.len() - 1]).contains("cut short"));
         assert!(error(&[&bytes[..], &[0]].concat()).contains("appended"));

@@ -1,6 +1,6 @@
-//! What a run's time is spent on, and what follows from it: images per second and the time left.
+//! Measures the seconds of a run by activity, its training throughput and its remaining time.
 //!
-//! Nothing here reads the time: every function takes it, so that tests can choose it.
+//! The functions take the current time as an argument, so that tests can choose it.
 
 use crate::checkpoint::RunSeconds;
 use std::collections::VecDeque;
@@ -9,25 +9,25 @@ use std::time::{Duration, Instant};
 /// Training seconds over which the throughput is averaged.
 const WINDOW: f64 = 10.0;
 
-/// How far a run has come.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     /// Number of finished steps.
     pub step: u32,
-    /// Seconds spent on them, and on what happened between them.
+    /// Seconds spent on these steps and on the activities between them.
     pub seconds: RunSeconds,
 }
 
-/// What a run is doing.
+/// Activity of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
-    /// Training steps, the reading of their losses, and checkpoints.
+    /// Training steps, reading their losses, and writing checkpoints.
     Training,
-    /// Validation losses, bounds and Frechet distances.
+    /// Validation losses, likelihoods and Frechet distances.
     Evaluating,
     /// Grids of samples.
     Sampling,
-    /// Anything that is counted nowhere.
+    /// Anything else. It is not counted.
     Other,
 }
 
@@ -40,19 +40,19 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts to count training, after what earlier parts of the run have spent.
+    /// Starts to count training. `spent` is the time before the run was resumed.
     pub fn new(spent: RunSeconds, now: Instant) -> Clock {
         Clock { spent, activity: Activity::Training, since: now }
     }
 
-    /// Ends the current activity and begins another.
+    /// Ends the current activity and starts another.
     pub fn switch(&mut self, activity: Activity, now: Instant) {
         self.spent = self.seconds(now);
         self.activity = activity;
         self.since = now;
     }
 
-    /// How far a run of `step` finished steps has come.
+    /// The progress of a run with `step` finished steps.
     pub fn progress(&self, step: u32, now: Instant) -> Progress {
         Progress { step, seconds: self.seconds(now) }
     }
@@ -71,12 +71,12 @@ impl Clock {
     }
 }
 
-/// Training steps per second of training, over the last seconds.
+/// Training steps per second, averaged over the last seconds of training.
 #[derive(Clone, Debug)]
 pub struct Throughput {
     /// Seconds trained and steps finished, each time that losses were read.
     reads: VecDeque<(f64, u32)>,
-    /// Whether the first interval is still there.
+    /// Whether the first interval is still included.
     startup: bool,
 }
 
@@ -86,7 +86,8 @@ impl Throughput {
         Throughput { reads: VecDeque::from([(trained, finished)]), startup: true }
     }
 
-    /// After `trained` seconds of training the losses of the first `finished` steps were read.
+    /// Adds a measurement: after `trained` seconds of training, the losses of the first `finished`
+    /// steps were read.
     pub fn read(&mut self, trained: f64, finished: u32) {
         self.reads.push_back((trained, finished));
         // Drivers compile kernels during the first step, so the first interval is slow.
@@ -99,13 +100,13 @@ impl Throughput {
         }
     }
 
-    /// `None` until steps were read.
+    /// Training steps per second; `None` before the first measurement.
     pub fn steps_per_second(&self) -> Option<f64> {
         let (&(began, before), &(ended, after)) = (self.reads.front()?, self.reads.back()?);
         (after > before && ended > began).then(|| f64::from(after - before) / (ended - began))
     }
 
-    /// The time that so many steps take.
+    /// The time that this number of steps takes.
     pub fn time_for(&self, steps: u32) -> Option<Duration> {
         Duration::try_from_secs_f64(f64::from(steps) / self.steps_per_second()?).ok()
     }

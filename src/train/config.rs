@@ -1,5 +1,5 @@
-//! Settings of a training run. Each can come from the command line, a file or a preset, in this
-//! order: [`Settings`] holds those that are given, [`Config`] all of them.
+//! Settings of a training run. Each comes from the command line, a file or a preset, in this order.
+//! [`Settings`] may be incomplete; [`Config`] has a value for every setting.
 
 use crate::diffusion::{BetaSchedule, LossWeighting, Prediction, ProcessConfig, SamplerName, Spacing, Variance};
 use crate::gpu::MAX_WORKGROUPS;
@@ -65,7 +65,7 @@ pub enum NetworkName {
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum RandomFlip {
-    /// If the data set allows it: photographs do, digits do not.
+    /// If the data set allows it: yes for photographs, no for digits.
     Auto,
     /// Always.
     Always,
@@ -88,7 +88,7 @@ pub enum Storage {
 
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $(#[arg($($arg:tt)*)])? $name:ident: $type:ty,)*) => {
-        /// Some of the settings of a run: those that a preset, a file or a command line gives.
+        /// Some of the settings of a run, from a preset, a file or a command line.
         ///
         /// ```
         /// use degrain::train::{Settings, Size};
@@ -110,7 +110,7 @@ macro_rules! settings {
             )*
         }
 
-        /// All settings of a run, as its folder keeps them in `config.toml`.
+        /// All settings of a run, as stored in `config.toml` of its folder.
         ///
         /// ```
         /// use degrain::gpu::KernelVariant;
@@ -129,7 +129,7 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// These settings, and the others where these give nothing.
+            /// These settings, completed by `others`.
             pub fn or(self, others: Settings) -> Settings {
                 Settings { $($name: self.$name.or(others.$name),)* }
             }
@@ -178,7 +178,7 @@ settings! {
     adam_epsilon: f32,
     /// Decoupled weight decay (AdamW)
     weight_decay: f32,
-    /// Largest norm of the whole gradient; larger gradients are scaled down
+    /// Largest norm of the gradient; a larger gradient is scaled down to it
     max_grad_norm: f32,
     /// Largest decay of the exponential moving average (EMA) of the parameters
     ema_decay: f32,
@@ -195,7 +195,7 @@ settings! {
     /// Change the schedule to end in pure noise (Lin et al. 2023); needs v_prediction or sample
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     zero_terminal_snr: bool,
-    /// What the network predicts in a discrete process
+    /// Prediction target of the network in a discrete process
     prediction: Prediction,
     /// Learn the variance of DDPM's steps (Nichol and Dhariwal 2021)
     #[arg(num_args = 0..=1, default_missing_value = "true")]
@@ -203,8 +203,8 @@ settings! {
     /// Weight of the variational bound in the loss, with a learned variance
     #[arg(allow_negative_numbers = true)]
     vlb_weight: f32,
-    /// Smallest standard deviation of the pixel decoder, with a learned variance; 0 for that of the
-    /// other timesteps
+    /// Smallest standard deviation of the pixel decoder, with a learned variance; 0 for the
+    /// published bound
     #[arg(allow_negative_numbers = true)]
     decoder_min_std: f32,
     /// Sample timesteps by their losses (Nichol and Dhariwal 2021)
@@ -238,14 +238,14 @@ settings! {
     /// Dropout probability in residual blocks
     #[arg(allow_negative_numbers = true)]
     dropout: f32,
-    /// How the residual network halves its feature maps
+    /// Downsampling method of the residual network
     downsample: DownsampleType,
-    /// Channels of the time embedding, and of the label embedding, at the bottom of the plain
+    /// Channels of the time embedding and of the label embedding at the lowest level of the plain
     /// network
     condition_channels: u32,
     /// Hidden width of the plain network's time and label embeddings
     hidden_channels: u32,
-    /// Train the classifier on noised images and their times, for classifier guidance
+    /// Train the classifier on noised images and their times (true) or on clean images (false)
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     noise_aware: bool,
     /// Dimensions of the autoencoder's latent
@@ -260,7 +260,7 @@ settings! {
 
     /// Flip images horizontally at random
     random_flip: RandomFlip,
-    /// Where the images are stored during training
+    /// Storage of the images during training
     storage: Storage,
     /// Number of images held out of training, for the validation loss
     validation_count: u32,
@@ -274,18 +274,18 @@ settings! {
     evaluate_every: u32,
     /// Number of samples per evaluation
     evaluate_count: u32,
-    /// Classifier whose features the Frechet distance compares: a checkpoint of the preset
-    /// classifier, trained with --noise-aware false
+    /// Feature extractor of the Frechet distance: a checkpoint of the preset classifier, trained
+    /// with --noise-aware false
     feature_extractor: PathBuf,
     /// Number of checkpoints to keep
     keep_checkpoints: u32,
-    /// Sampler of the grids, and of `sample` by default
+    /// Sampler of the grids, and default sampler of `sample`
     sampler: SamplerName,
     /// Sampling steps of the grids
     sampling_steps: u32,
     /// Spacing of the sampler's timesteps
     spacing: Spacing,
-    /// Variance of the noise that DDPM adds in each sampling step
+    /// Variance of the noise that DDPM adds in each sampling step, without a learned variance
     variance: Variance,
     /// Scale of classifier-free guidance in the grids; 1 is none
     #[arg(allow_negative_numbers = true)]
@@ -308,18 +308,18 @@ impl Settings {
         read_toml(path)
     }
 
-    /// These settings, and those of an existing run where these give nothing: what `--resume` uses.
-    /// The run's folder is `run`, wherever it was when the run started.
+    /// These settings, completed by the settings of an existing run, for `--resume`. The run's
+    /// folder is `run`, even if the run was moved after it started.
     ///
     /// # Errors
-    /// A folder that holds no run.
+    /// A folder that is not a run.
     pub fn or_those_of_run(self, run: &Path) -> Result<Settings> {
         let here = Settings { out: Some(run.into()), ..self };
         Ok(here.or(Config::read(run)?.into()))
     }
 }
 
-/// Names that settings had in the first edition, and their names now.
+/// Names of settings in the first edition, and the current names.
 const RENAMED: [(&str, &str); 11] = [
     ("average_decay", "ema_decay"),
     ("clip", "max_grad_norm"),
@@ -356,11 +356,11 @@ impl Config {
     /// Reads the settings of a run folder.
     ///
     /// # Errors
-    /// A folder that holds no run, or a damaged file.
+    /// A folder that is not a run, or a damaged file.
     pub fn read(run: &Path) -> Result<Config> {
         let path = run.join("config.toml");
         if !path.is_file() {
-            let problem = "not the folder of a run: that has config.toml and checkpoint-STEP folders";
+            let problem = "not a run folder, which has config.toml and checkpoint-STEP folders";
             return Err(Error::file(run, problem));
         }
         read_toml(&path)
@@ -377,10 +377,10 @@ impl Config {
         schedule
     }
 
-    /// Whether the settings fit each other.
+    /// Checks that the settings fit each other.
     ///
     /// # Errors
-    /// Settings that do not, with what would.
+    /// [`Error::Config`] for settings that do not fit. The message says which values would.
     pub(super) fn check(&self) -> Result<()> {
         let rule = |holds: bool, message: String| if holds { Ok(()) } else { Err(Error::Config(message)) };
         rule(self.steps > 0, "--steps must be at least 1".into())?;
@@ -469,7 +469,7 @@ mod tests {
         assert!(message.contains("presett") && !message.contains("earlier version"), "{message}");
     }
 
-    /// The names on the right are settings.
+    /// The new names are settings, and the old names are not.
     #[cfg(feature = "cli")]
     #[test]
     fn renamed_settings_exist() {

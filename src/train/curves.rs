@@ -1,4 +1,4 @@
-//! The curves of a run, plotted at its end as PNG and SVG.
+//! Curves of a run, plotted as PNG and SVG when the run ends.
 
 use super::log_entry::LogEntry;
 use crate::Result;
@@ -41,11 +41,11 @@ impl Curves {
         }
     }
 
-    /// Plots `loss`, and after evaluations `bits_per_dim` and `frechet_distance`, into the folder of a
-    /// run.
+    /// Plots `loss` into a run's folder, and also `bits_per_dim` and `frechet_distance` if the run
+    /// was evaluated.
     ///
     /// # Errors
-    /// A full disk.
+    /// A file that cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let span = (self.losses.len() as f64 / 50.0).max(1.0);
         let mut plot = Plot::new("Loss", "step", "loss").logarithmic().smoothed("training", &self.losses, span);

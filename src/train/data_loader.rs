@@ -1,6 +1,6 @@
-//! How images reach the device: all of them before training if the device can bind them, otherwise
-//! in chunks that a separate thread gathers. Both give the same batches, bit for bit: a streamed
-//! chunk holds the images that the permutation would have chosen.
+//! Uploads images to the device: all of them before training if the device can bind them, otherwise
+//! in chunks that a separate thread gathers. Both give the same batches, bit for bit, because a
+//! streamed chunk holds the images that the permutation selects.
 
 use super::config::{Config, RandomFlip, Storage};
 use super::step_uniforms;
@@ -30,7 +30,7 @@ const RING: ImageBuffers = ImageBuffers { pixels: "data.ring.images", labels: "d
 /// The validation images of a streamed data set.
 const VALIDATION: ImageBuffers = ImageBuffers { pixels: "data.validation.images", labels: "data.validation.labels" };
 
-/// Brings the images of a run to the device.
+/// Uploads the images of a run to the device.
 #[derive(Clone, Copy, Debug)]
 pub struct DataLoader {
     streamed: bool,
@@ -40,19 +40,20 @@ pub struct DataLoader {
 
 /// Images on a tape.
 pub struct StoredImages {
-    /// Their bytes, four per word.
+    /// Bytes of the images, four per word.
     pub pixels: Tensor,
-    /// Their classes.
+    /// Classes of the images.
     pub labels: Tensor,
-    /// Index of the first that is used.
+    /// Index of the first image to use.
     pub first: u32,
 }
 
 impl DataLoader {
-    /// The loader that the settings ask for on this device.
+    /// The loader for these settings on this device.
     ///
     /// # Errors
-    /// A data set that is to be stored on the device and exceeds its largest binding.
+    /// [`Error::TooLarge`] for `--storage device` if the data set exceeds the device's largest
+    /// binding.
     pub fn new(ctx: &Context, config: &Config, data: &Dataset) -> Result<DataLoader> {
         let (bytes, limit) = (data.images.len() as u64, ctx.gpu.max_binding());
         let streamed = match config.storage {
@@ -96,7 +97,7 @@ impl DataLoader {
         }
     }
 
-    /// The validation images on a tape: those after the first `training`.
+    /// The validation images on a tape: all images after the first `training`.
     pub fn validation(&self, t: &mut Tape, data: &Dataset, training: u32) -> StoredImages {
         if self.streamed {
             stored(t, VALIDATION, data, data.count - training as usize)
@@ -105,7 +106,7 @@ impl DataLoader {
         }
     }
 
-    /// Uploads the whole data set; of a streamed one, the validation images.
+    /// Uploads the whole data set, or only the validation images of a streamed data set.
     pub fn upload(&self, ctx: &mut Context, data: &Dataset, training: u32) -> Result<()> {
         let (names, first) = if self.streamed { (VALIDATION, training as usize) } else { (ALL, 0) };
         if first < data.count {
@@ -118,8 +119,8 @@ impl DataLoader {
         Ok(())
     }
 
-    /// Starts to stream chunks for the steps after the first `finished`. `None` if all images are
-    /// on the device.
+    /// Starts a thread that streams chunks for the steps after the first `finished` steps. `None`
+    /// if all images are on the device.
     pub fn start(&self, config: &Config, data: &Arc<Dataset>, training: u32, finished: u32) -> Option<ChunkSource> {
         if !self.streamed {
             return None;
@@ -139,7 +140,7 @@ impl DataLoader {
     }
 }
 
-/// Chunks on their way to the device.
+/// The chunks that a separate thread gathers.
 pub struct ChunkSource {
     stream: Stream,
     written: u64,
@@ -147,8 +148,8 @@ pub struct ChunkSource {
 }
 
 impl ChunkSource {
-    /// Writes the images of the step after `finished` steps, before anything that is submitted
-    /// later.
+    /// Writes the images of the step after `finished` steps. Work that is submitted later sees
+    /// them.
     pub fn provide(&mut self, ctx: &Context, finished: u32) -> Result<()> {
         let wanted = u64::from(finished / CHUNK);
         while self.written <= wanted {

@@ -1,4 +1,4 @@
-//! The log on the device: every step writes one row, and the host reads the rows later, without
+//! The log on the device. Every step writes one row, and the host reads the rows later, without
 //! waiting for the device.
 
 use super::buffers::LOG;
@@ -8,7 +8,8 @@ use crate::ops::log_step;
 use crate::tape::Shape;
 use std::time::{Duration, Instant};
 
-/// Rows of the ring: so many steps may run before the first of them must be read.
+/// Rows of the ring buffer: the largest number of steps that can run before the first of them must
+/// be read.
 const ROWS: u32 = 64;
 /// Rows are read at least this often.
 const INTERVAL: Duration = Duration::from_millis(300);
@@ -18,7 +19,7 @@ pub fn shape(batch: u32) -> Shape {
     Shape::f32([ROWS, log_step::row_width(batch)])
 }
 
-/// What the operator [`log_step`] writes of one step.
+/// One row of the log, written by the operator [`log_step`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LogRow<'a> {
     /// Mean loss of the batch.
@@ -42,11 +43,11 @@ impl<'a> LogRow<'a> {
     }
 }
 
-/// Rows that were read at once.
+/// Consecutive rows that were read together.
 pub struct Rows {
     values: Vec<f32>,
     width: usize,
-    /// Steps that were finished before the first row, and after the last.
+    /// Number of finished steps before the first row, and after the last.
     steps: std::ops::Range<u32>,
 }
 
@@ -76,13 +77,13 @@ pub struct DeviceLog {
 }
 
 impl DeviceLog {
-    /// The log of the steps after the first `finished`.
+    /// The log of the steps after the first `finished` steps.
     pub fn new(batch: u32, finished: u32) -> DeviceLog {
         DeviceLog { batch, read: finished, asked: Instant::now(), pending: None }
     }
 
-    /// The rows that can be read without waiting, after `finished` steps were submitted of which at
-    /// most `in_flight` still run.
+    /// The rows that can be read without waiting. `finished` steps were submitted, and at most
+    /// `in_flight` of them still run.
     pub fn poll(&mut self, ctx: &Context, finished: u32, in_flight: u32) -> Result<Option<Rows>> {
         let complete = self.pending.as_ref().is_some_and(|(_, before)| finished > before + in_flight);
         let rows = if complete { self.take(ctx)? } else { None };
@@ -92,7 +93,7 @@ impl DeviceLog {
         Ok(rows)
     }
 
-    /// All rows up to step `finished`; waits for the device.
+    /// All rows up to step `finished`. Waits for the device.
     pub fn drain(&mut self, ctx: &Context, finished: u32) -> Result<Vec<Rows>> {
         let earlier = self.take(ctx)?;
         self.ask(ctx, finished)?;

@@ -1,4 +1,5 @@
-//! What a run is, before it starts: a description, and the listing, profile and check of one step.
+//! Description of a run before it starts, and listing, profile and verification of one training
+//! step.
 
 use super::data_loader::DataLoader;
 use super::trainer::Trainer;
@@ -10,19 +11,19 @@ use crate::tape::Program;
 use crate::tape::inspect::{Profile, Verifier, call_times};
 use crate::{Error, Result};
 
-/// Number of runs of which `--profile` takes the median.
+/// Number of runs over which `--profile` takes the median.
 const PROFILE_RUNS: usize = 3;
 /// Batch size of `--verify`, whose references run on one CPU thread.
 const VERIFY_BATCH: u32 = 2;
 
-/// What to print of a training step.
+/// What to print about a training step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inspection {
     /// Every kernel call, instead of a summary.
     pub listing: bool,
     /// The time of every kernel.
     pub profile: bool,
-    /// Whether every kernel agrees with its reference.
+    /// The comparison of every kernel with its reference.
     pub verify: bool,
 }
 
@@ -69,10 +70,10 @@ impl Trainer {
         lines.join("\n") + "\n"
     }
 
-    /// Prints what `--dry-run`, `--listing`, `--profile` and `--verify` ask about a training step.
+    /// Prints the output of `--dry-run`, `--listing`, `--profile` or `--verify`.
     ///
     /// # Errors
-    /// A kernel that disagrees with its reference.
+    /// With `verify`, a kernel that disagrees with its reference.
     pub fn inspect(&mut self, what: Inspection) -> Result<()> {
         let tape = self.training_tape();
         if what.listing {
@@ -131,7 +132,7 @@ impl Trainer {
                 tape.sections().len()
             )),
             Err(mismatch) => Err(Error::Device(format!(
-                "a kernel computes something else than its reference on {}:\n{mismatch}",
+                "a kernel disagrees with its reference on {}:\n{mismatch}",
                 self.ctx.gpu.adapter()
             ))),
         }

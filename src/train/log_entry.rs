@@ -11,7 +11,7 @@ pub enum LogEntry {
     Step {
         /// Number of finished steps.
         step: u32,
-        /// Seconds spent when the losses of this step were read.
+        /// Seconds spent until the losses of this step were read.
         seconds: RunSeconds,
         /// Mean loss of the batch.
         loss: f64,
@@ -19,9 +19,10 @@ pub enum LogEntry {
         gradient_norm: f64,
         /// Learning rate.
         learning_rate: f64,
-        /// Images per second of training, over the last steps; 0 before it can be measured.
+        /// Training images per second, averaged over the last steps; 0 before it can be measured.
         images_per_second: f64,
-        /// Mean loss of the batch's images in each quarter of the training times; null without any.
+        /// Mean loss of the batch's images in each quarter of the training times; null for a
+        /// quarter without images.
         loss_by_quarter: [Option<f64>; 4],
     },
     /// A validation with the EMA weights.
@@ -32,7 +33,7 @@ pub enum LogEntry {
         seconds: RunSeconds,
         /// Mean loss of the validation images, with fixed noise.
         validation_loss: f64,
-        /// The same by quarter of the training times.
+        /// The same for each quarter of the training times.
         validation_by_quarter: [Option<f64>; 4],
         /// The objective's metric on the validation images, such as the accuracy of a classifier.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,14 +45,15 @@ pub enum LogEntry {
         step: u32,
         /// Seconds spent before this evaluation.
         seconds: RunSeconds,
-        /// Bits per dimension of validation images; null if they cannot be measured in seconds.
+        /// Bits per dimension of validation images; null if a measurement would take longer than
+        /// seconds.
         bits_per_dim: Option<f64>,
         /// Frechet distance from samples to training images, in features of the feature extractor.
         frechet_distance: Option<f64>,
     },
 }
 
-/// A named number.
+/// A named value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     /// Its name, such as `accuracy`.
@@ -68,7 +70,7 @@ impl LogEntry {
         }
     }
 
-    /// The entry's numbers by name, as TensorBoard shows them.
+    /// The entry's values by name, as TensorBoard shows them.
     pub(super) fn scalars(&self) -> Vec<(&str, f64)> {
         match self {
             LogEntry::Step { loss, gradient_norm, learning_rate, .. } => {
@@ -104,7 +106,7 @@ impl LogEntry {
     }
 }
 
-/// Mean loss of the images whose training time lies in each quarter of 0..`num_times`.
+/// Mean loss of the images in each quarter of the training times 0..`num_times`.
 pub fn by_quarter(losses: &[f32], times: &[f32], num_times: u32) -> [Option<f64>; 4] {
     let mut sums = [(0.0, 0u32); 4];
     for (&loss, &time) in losses.iter().zip(times) {

@@ -9,7 +9,7 @@ impl Trainer {
     /// model size.
     ///
     /// # Errors
-    /// A full disk, or a folder that cannot be written.
+    /// A folder that cannot be written.
     pub(super) fn write_manifest(&self) -> Result<()> {
         let folder = &self.config.out;
         let text = toml::to_string(&self.config)

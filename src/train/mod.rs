@@ -1,7 +1,7 @@
 //! Training: settings and presets, objectives, the training loop, checkpoints and logs.
 //!
-//! [`Trainer`] does all of it. [`Settings`] say what it trains, [`LogEntry`] is what it reports,
-//! and [`Objective`] is the trait of a model with its loss.
+//! [`Trainer`] runs a training from its [`Settings`] and reports [`LogEntry`] values. [`Objective`]
+//! is the trait of a model with its loss.
 
 mod buffers;
 mod clock;

@@ -8,8 +8,8 @@ use crate::nn::{
 };
 use crate::{Error, Result};
 
-/// The denoiser. `classes` is the size of its class embedding, with the null class; `None` for
-/// none.
+/// Creates the denoiser. `classes` is the size of its class embedding, including the null class;
+/// `None` for no class embedding.
 ///
 /// # Errors
 /// Settings that do not fit the network.
@@ -52,7 +52,7 @@ pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result
     })
 }
 
-/// The classifier.
+/// Creates the classifier.
 ///
 /// # Errors
 /// As [`denoiser`].
@@ -69,7 +69,7 @@ pub fn classifier(config: &Config, data: &Dataset) -> Result<Classifier> {
     })
 }
 
-/// The autoencoder.
+/// Creates the autoencoder.
 ///
 /// # Errors
 /// As [`denoiser`].

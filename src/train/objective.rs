@@ -1,9 +1,9 @@
-//! What is trained: a model and its training loss, and optionally samples, likelihoods and a
+//! Training objectives: a model and its training loss, and optionally samples, likelihoods and a
 //! metric.
 //!
-//! [`Objective`] is all that training needs. What only some models can do are separate traits,
-//! which an objective returns if its model can: [`Generative`], [`BitsPerDim`] and
-//! [`ValidationMetric`].
+//! Training needs only [`Objective`]. Capabilities that not every model has are separate traits:
+//! [`Generative`], [`BitsPerDim`] and [`ValidationMetric`]. An objective returns those that its
+//! model has.
 
 use super::config::Config;
 use crate::Result;
@@ -21,7 +21,7 @@ use std::fmt::Debug;
 pub struct Batch {
     /// The images in [-1, 1], `[B, C, H, W]`.
     pub images: Tensor,
-    /// Their classes, u32 `[B]`.
+    /// The classes of the images, u32 `[B]`.
     pub labels: Tensor,
 }
 
@@ -47,52 +47,53 @@ pub trait Objective: Debug {
     /// One line that describes the objective.
     fn describe(&self) -> String;
 
-    /// What the user should know before training.
+    /// A warning for the user before training, if any.
     fn warning(&self) -> Option<String> {
         None
     }
 
-    /// Number T of training times. The log splits the loss by their quarters.
+    /// Number T of training times. The log averages the loss over each quarter of them.
     fn num_times(&self) -> u32 {
         1
     }
 
-    /// Named buffers that never change.
+    /// Named buffers that training does not change.
     fn tables(&self) -> Tables {
         vec![]
     }
 
-    /// Named buffers that change during training besides the model's, with their first values. They
-    /// are saved in checkpoints.
+    /// Named buffers, in addition to the model's, that training changes, with their initial values.
+    /// Checkpoints contain them.
     fn state(&self) -> Tables {
         vec![]
     }
 
-    /// Records the loss of a batch. [`Weights::training`] tells training from validation.
+    /// Records the loss of a batch. [`Weights::training`] distinguishes training from validation.
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss;
 
-    /// Records what follows the gradients of a training step, such as an update of the state.
+    /// Records calls after the gradients of a training step, such as an update of the state.
     fn post_step(&self, _t: &mut Tape, _loss: Loss) {}
 
-    /// Fills in what a checkpoint says of this objective.
+    /// Fills in the parts of a checkpoint's metadata that depend on the objective.
     fn fill_metadata(&self, _metadata: &mut CheckpointMetadata) {}
 
-    /// The scheduler that a checkpoint keeps. `None` for a model without discrete timesteps.
+    /// The scheduler to store in a checkpoint. `None` for a model without discrete timesteps.
     fn scheduler(&self) -> Option<SchedulerConfig> {
         None
     }
 
-    /// How to sample images from the model. `None` if it generates none.
+    /// The interface for sampling images. `None` if the model does not generate images.
     fn generative(&self) -> Option<&dyn Generative> {
         None
     }
 
-    /// How to measure likelihoods. `None` if the model has none, or none that takes only seconds.
+    /// The interface for measuring likelihoods. `None` if the model has no likelihood that can be
+    /// measured in seconds.
     fn bits_per_dim(&self) -> Option<&dyn BitsPerDim> {
         None
     }
 
-    /// A number to validate with besides the loss.
+    /// A validation metric in addition to the loss.
     fn validation_metric(&self) -> Option<&dyn ValidationMetric> {
         None
     }
@@ -100,14 +101,14 @@ pub trait Objective: Debug {
 
 /// A model that generates images.
 pub trait Generative {
-    /// Samples images, from noise to the finished images: `request.snapshots` intermediate results,
-    /// and the images themselves as the last element.
+    /// Samples images. Returns `request.snapshots` intermediate results, beginning with noise, and
+    /// the finished images as the last element.
     ///
     /// # Errors
-    /// Settings that the sampler cannot follow.
+    /// Settings that the sampler does not support.
     fn sample(&self, ctx: &mut Context, config: &Config, request: &SampleRequest<'_>) -> Result<Vec<Images<'static>>>;
 
-    /// The denoiser with the weights in the buffer `weights`. `None` for a model that is no
+    /// The denoiser with the weights in the buffer `weights`. `None` for a model that is not a
     /// denoiser.
     fn denoiser<'a>(&'a self, _weights: &'a str) -> Option<Denoiser<'a>> {
         None
@@ -130,7 +131,7 @@ pub trait Generative {
 pub struct SampleRequest<'a> {
     /// Name of the buffer that holds the weights.
     pub weights: &'a str,
-    /// A label for each image.
+    /// One label per image.
     pub labels: &'a [u32],
     /// Index of the first image. The noise depends on the seed and the index.
     pub first: u32,
@@ -145,11 +146,11 @@ pub trait BitsPerDim {
     /// Bits per dimension of images, with the weights in the buffer `weights`.
     ///
     /// # Errors
-    /// Out of memory.
+    /// Errors of the device, such as too little memory.
     fn measure(&self, ctx: &mut Context, images: LabeledImages<'_>, weights: &str, config: &Config) -> Result<f64>;
 }
 
-/// A number computed from tensors that the validation loss keeps in named buffers ([`Tape::keep`]).
+/// A metric computed from tensors that the validation loss keeps in named buffers ([`Tape::keep`]).
 pub trait ValidationMetric {
     /// Its name in the log, such as `accuracy`.
     fn name(&self) -> &'static str;

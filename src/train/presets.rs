@@ -1,5 +1,5 @@
-//! Presets, one TOML file each, compiled in. A preset has settings that all sizes share, and a
-//! table for each size. What it leaves out comes from the preset that it is `like`, or from
+//! Presets, one TOML file each, compiled into the crate. A preset has settings for all sizes, and a
+//! table for each size. Other settings come from the preset that its key `like` names, or from
 //! `presets/defaults.toml`.
 
 use super::config::{Config, Settings, Size};
@@ -32,7 +32,7 @@ presets![
     "classifier",
 ];
 
-/// The settings of every preset, unless it sets them itself.
+/// Default settings of all presets.
 const DEFAULTS: &str = include_str!("presets/defaults.toml");
 
 #[derive(Deserialize)]
@@ -49,10 +49,10 @@ struct Preset {
     base: Settings,
 }
 
-/// What a preset sets for a size.
+/// The settings of a preset for a size.
 ///
 /// # Errors
-/// There is no preset of this name.
+/// [`Error::Config`] for an unknown preset.
 pub fn settings(name: &str, size: Size) -> Result<Settings> {
     let known = NAMES.iter().zip(TEXTS).find(|(known, _)| **known == name);
     let unknown = || Error::Config(format!("there is no preset `{name}`; there are: {}", NAMES.join(", ")));
@@ -72,8 +72,8 @@ pub fn settings(name: &str, size: Size) -> Result<Settings> {
 }
 
 impl Settings {
-    /// The complete settings: these, and the preset's where these give nothing. Without a size, the
-    /// device chooses: `tiny` for a CPU, `base` for a GPU.
+    /// Completes the settings by the preset's. The default size depends on the device: `tiny` for a
+    /// CPU, `base` for a GPU.
     ///
     /// # Errors
     /// An unknown preset, or settings that do not fit each other.

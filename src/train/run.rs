@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Steps that may wait in the device's queue: enough to hide the host's work, few enough to stop
-/// soon.
+/// quickly.
 const IN_FLIGHT: usize = 2;
 
 /// How a run ended.
@@ -24,22 +24,23 @@ const IN_FLIGHT: usize = 2;
 pub enum Outcome {
     /// All steps are finished.
     Finished,
-    /// The run was told to stop after this many finished steps, and saved a checkpoint.
+    /// The run stopped on request after this number of finished steps, and saved a checkpoint.
     Stopped(u32),
 }
 
 impl Trainer {
-    /// Trains until the last step, or until `stop` is set: then it finishes the step, saves and
-    /// returns.
+    /// Trains until the last step or until `stop` is set. Then it finishes the current step, saves
+    /// a checkpoint and returns.
     ///
     /// # Errors
-    /// A run folder that already holds a run, unless it is resumed; a full disk; a loss or gradient
-    /// that is not finite, with its step and the first tensor concerned.
+    /// [`Error::Config`] for a run folder that already holds a run, unless it is resumed;
+    /// [`Error::Io`] for files that cannot be written; [`Error::NonFinite`] for a loss or gradient
+    /// that is not finite, with its step and the first affected tensor.
     pub fn run(&mut self, stop: &AtomicBool) -> Result<Outcome> {
         self.run_with(stop, &mut |_| ())
     }
 
-    /// Like [`Trainer::run`]. `on_entry` receives every entry of the log as it is written.
+    /// Like [`Trainer::run`]. `on_entry` receives every log entry when it is written.
     ///
     /// # Errors
     /// As [`Trainer::run`].
@@ -100,7 +101,7 @@ impl Trainer {
             }
             step += 1;
 
-            // Read the losses that are ready; before a pause, all of them.
+            // Read the losses that are ready, or all of them before a pause.
             let due = |every: u32| every > 0 && (step.is_multiple_of(every) || step == config.steps);
             let validates = due(config.validate_every) && validation.is_some();
             let evaluates = due(config.evaluate_every) && evaluator.is_some();
@@ -135,7 +136,7 @@ impl Trainer {
             }
         }
 
-        // Save what was trained since the last checkpoint.
+        // Save the steps since the last checkpoint.
         self.drain(&mut device_log, &mut log, &clock, step)?;
         let stopped = step < config.steps;
         if stopped && saved != Some(step) {
@@ -157,12 +158,12 @@ impl Trainer {
         Program::compile(&mut self.ctx, &tape).map(Some)
     }
 
-    /// Logs all rows up to step `finished`; waits for the device.
+    /// Logs all rows up to step `finished`. Waits for the device.
     fn drain(&self, device_log: &mut DeviceLog, log: &mut RunLog<'_>, clock: &Clock, finished: u32) -> Result<()> {
         device_log.drain(&self.ctx, finished)?.iter().try_for_each(|rows| self.log_rows(log, clock, rows))
     }
 
-    /// Logs what the device wrote of some steps.
+    /// Logs rows of the device log.
     fn log_rows(&self, log: &mut RunLog<'_>, clock: &Clock, rows: &Rows) -> Result<()> {
         let progress = clock.progress(rows.finished(), Instant::now());
         log.read(progress);
@@ -183,8 +184,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// The error for a step whose loss or gradient is not finite: which step, and the first tensor
-    /// whose gradient shows it.
+    /// The error for a step whose loss or gradient is not finite. It names the step and the first
+    /// parameter whose gradient is not finite.
     fn not_finite(&self, step: u32, row: LogRow<'_>) -> Result<Error> {
         let parameters = self.objective.model().parameters();
         let gradients: Vec<f32> = self.ctx.read(GRADIENTS, 0, parameters.flat_shape().len())?;
@@ -207,7 +208,7 @@ impl Trainer {
         )))
     }
 
-    /// A folder that holds a run is never overwritten.
+    /// Refuses a folder that already holds a run.
     fn refuse_to_overwrite(&self) -> Result<()> {
         match last_checkpoint(&self.config.out)? {
             None => Ok(()),

@@ -1,5 +1,5 @@
-//! The log of a run: `log.jsonl`, TensorBoard's event file, the progress line, and the curves that
-//! are plotted at the end.
+//! The log of a run: `log.jsonl`, TensorBoard's event file, the progress line, and the curves
+//! plotted at its end.
 
 use super::clock::{Progress, Throughput};
 use super::config::Config;
@@ -14,9 +14,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Smoothing of the loss in the progress line: the share of the past in an exponential average.
+/// Smoothing of the loss in the progress line: the decay of its exponential moving average.
 const SMOOTHING: f64 = 0.98;
-/// Time between progress lines if there is no terminal for a progress bar.
+/// Time between progress lines if there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(20);
 
 /// The log of a run.
@@ -34,11 +34,12 @@ pub struct RunLog<'a> {
 
 /// A grid of samples.
 pub struct Grid {
-    /// Which weights it was sampled with: its name in the run's folder and in TensorBoard.
+    /// The weights it was sampled with, `ema` or `raw`. Also its name in the run's folder and in
+    /// TensorBoard.
     pub tag: &'static str,
     /// The samples.
     pub picture: Picture,
-    /// What the PNG file says of it.
+    /// Description in the PNG file.
     pub description: String,
 }
 
@@ -77,7 +78,7 @@ impl<'a> RunLog<'a> {
         })
     }
 
-    /// Whether the progress line is about to be seen without a peak to compare the speed with.
+    /// Whether the progress line is visible and the device's peak speed is not known yet.
     pub fn needs_peak(&self) -> bool {
         self.status.peak == Peak::Unknown && (!self.bar.is_hidden() || self.printed.elapsed() > INTERVAL)
     }
@@ -87,17 +88,17 @@ impl<'a> RunLog<'a> {
         self.status.peak = peak.map_or(Peak::Unmeasurable, Peak::Measured);
     }
 
-    /// The losses up to some step were read.
+    /// Updates the progress line after losses were read.
     pub fn read(&mut self, progress: Progress) {
         self.status.throughput.read(progress.seconds.trained, progress.step);
     }
 
-    /// Images per second of training; 0 before it can be measured.
+    /// Training images per second; 0 before it can be measured.
     pub fn images_per_second(&self) -> f64 {
         self.status.images_per_second().unwrap_or(0.0)
     }
 
-    /// Adds an entry everywhere.
+    /// Adds an entry to all outputs.
     ///
     /// # Errors
     /// A full disk.
@@ -165,8 +166,8 @@ enum Peak {
     Measured(f64),
 }
 
-/// The progress line. All speeds count training only. Terminals cut long lines, so the most important
-/// numbers come first.
+/// The progress line. All speeds count training only. Terminals cut long lines, so the most
+/// important values come first.
 struct Status {
     steps: u32,
     batch: u32,

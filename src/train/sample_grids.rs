@@ -1,5 +1,5 @@
-//! Images of a run: grids of samples during training, and strips of the forward and the reverse
-//! process at its end.
+//! Images of a run: grids of samples during training, and strips of the forward and reverse process
+//! when it ends.
 
 use super::buffers::EMA;
 use super::objective::SampleRequest;
@@ -23,11 +23,12 @@ const STRIP_ROWS: u32 = 4;
 const SCALE: usize = 2;
 
 impl Trainer {
-    /// Samples two grids after `finished` steps: with the EMA weights and with the raw weights, from
-    /// the same noise each time, one column per class. None for a model that generates no images.
+    /// Samples two grids after `finished` steps, with the EMA weights and with the raw weights. The
+    /// noise is always the same, and each column is a class. Empty for a model that does not
+    /// generate images.
     ///
     /// # Errors
-    /// Settings that the sampler cannot follow.
+    /// Settings that the sampler does not support.
     pub(super) fn sample_grids(&mut self, finished: u32) -> Result<Vec<Grid>> {
         let Some(model) = self.objective.generative() else { return Ok(vec![]) };
         let classes = self.dataset.class_names.len();
@@ -44,11 +45,11 @@ impl Trainer {
         Ok(grids)
     }
 
-    /// Writes `forward.png`, images that become noise, and `reverse.png`, noise that becomes
-    /// images, for a model with such processes.
+    /// Writes `forward.png` (images become noise) and `reverse.png` (noise becomes images), if the
+    /// model has these processes.
     ///
     /// # Errors
-    /// A full disk.
+    /// A file that cannot be written.
     pub(super) fn save_strips(&mut self) -> Result<()> {
         let Some(model) = self.objective.generative() else { return Ok(()) };
         let layout = Layout { scale: SCALE, ..Layout::default() };
@@ -68,7 +69,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// The first images of the data set, noised with each pair of factors of image and noise.
+    /// The first images of the data set, noised with each pair (a, b) of factors: a x0 + b eps.
     fn forward_process(&self, factors: &[[f32; 2]]) -> Vec<Images<'static>> {
         let data = &self.dataset;
         let count = (STRIP_ROWS as usize).min(data.count);

@@ -1,4 +1,4 @@
-//! The two tapes of a run: one training step, and the loss of a batch of validation images.
+//! The tapes of a run: one training step, and the losses of a batch of validation images.
 
 use super::buffers::{EMA, FIRST_MOMENT, LOG, SECOND_MOMENT, VALIDATION_LOSS, VALIDATION_TIMESTEPS};
 use super::device_log;
@@ -12,7 +12,7 @@ use crate::ops::{
 use crate::tape::{Shape, Tape, Tensor};
 
 impl Trainer {
-    /// The tape of one training step: batch, loss, gradients, clipping, AdamW, moving average, log.
+    /// The tape of one training step: batch, loss, gradients, clipping, AdamW, EMA, log.
     pub fn training_tape(&self) -> Tape {
         let config = &self.config;
         let parameters = self.objective.model().parameters();
@@ -73,7 +73,8 @@ impl Trainer {
     }
 }
 
-/// Gradient of the mean loss by the loss of each image, `[B]`: its weight over B.
+/// Derivative of the mean loss with respect to the loss of each image, `[B]`: the image's weight
+/// divided by B.
 fn loss_gradient(t: &mut Tape, loss: Loss, batch: u32) -> Tensor {
     let mean = 1.0 / batch as f32;
     let Some(weights) = loss.weights else {

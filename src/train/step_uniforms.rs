@@ -1,5 +1,5 @@
-//! What the host computes for each step: learning rate, Adam's bias corrections, the decay of the
-//! moving average, the position in the data set. `finished` is the number of steps before it.
+//! Values that the host computes for each step: learning rate, Adam's bias corrections, the decay
+//! of the EMA, the position in the data set. `finished` is the number of finished steps.
 
 use super::config::{Config, LrSchedule};
 use crate::tape::Step;
@@ -20,8 +20,8 @@ pub fn learning_rate(config: &Config, finished: u32) -> f64 {
     }
 }
 
-/// Decay of the moving average in the step after `finished` steps n: min((1 + n) / (10 + n),
-/// largest), and zero in the first step (diffusers' EMAModel).
+/// Decay of the EMA in the step after n = `finished` steps: min((1 + n) / (10 + n), `ema_decay`),
+/// and 0 in the first step (diffusers' EMAModel).
 pub fn ema_decay(config: &Config, finished: u32) -> f64 {
     if finished == 0 {
         return 0.0;

@@ -1,19 +1,20 @@
-//! Ctrl-C: once to finish the step and save, twice to stop at once.
+//! Ctrl-C: the first finishes the step and saves, the second stops at once.
 
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A flag that Ctrl-C (or a request to terminate) sets, for [`Trainer::run`](super::Trainer::run).
+/// A flag for [`Trainer::run`](super::Trainer::run) that Ctrl-C or a termination signal sets.
 ///
 /// # Errors
-/// The system does not allow a handler, or there is one already.
+/// [`Error::Config`] if the system does not allow a handler, or there is one already.
 pub fn on_interrupt() -> Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
-            // The second time, do not finish the step. The last checkpoint is complete.
+            // On the second signal, exit without finishing the step. The last checkpoint is
+            // complete.
             std::process::exit(130);
         }
         eprintln!("\nfinishing the step and saving; press Ctrl-C again to stop at once");

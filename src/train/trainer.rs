@@ -1,4 +1,4 @@
-//! [`Trainer`]: a run of training, from its settings to its last checkpoint.
+//! [`Trainer`]: a training run, from its settings to its last checkpoint.
 
 use super::buffers::EMA;
 use super::config::{Config, Settings};
@@ -17,12 +17,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What `config.toml` names as the data set of a run on images that were never in a file.
+/// Name of the data set in `config.toml` for a run on images from memory.
 const IN_MEMORY: &str = "(in memory)";
 
 /// Trains one model on one data set.
 ///
-/// A trainer is made from settings, may be told to continue a run, and then runs once:
+/// Create a trainer from settings, continue an existing run if needed, and call `run` once:
 ///
 /// ```no_run
 /// use degrain::gpu::Context;
@@ -30,7 +30,8 @@ const IN_MEMORY: &str = "(in memory)";
 /// use std::sync::atomic::AtomicBool;
 ///
 /// let ctx = Context::open(None)?;
-/// let settings = Settings { preset: Some("ddpm".into()), steps: Some(1000), ..Settings::default() };
+/// let preset = Some("ddpm".into());
+/// let settings = Settings { preset, steps: Some(1000), ..Settings::default() };
 /// Trainer::new(&ctx, settings)?.run(&AtomicBool::new(false))?;
 /// # Ok::<(), degrain::Error>(())
 /// ```
@@ -46,8 +47,8 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Completes the settings, reads the data set that they name and builds the model. The trainer
-    /// gets separate named buffers on the device of `ctx`.
+    /// Completes the settings, reads the data set and builds the model. The trainer has separate
+    /// named buffers on the device of `ctx`.
     ///
     /// # Errors
     /// Settings that do not fit each other or the data; a data set that is missing or damaged.
@@ -65,7 +66,7 @@ impl Trainer {
         Trainer::from_config(ctx, in_memory(settings).resolve(ctx.target().variant)?, dataset)
     }
 
-    /// Like [`Trainer::with_data`], for an objective that no setting names.
+    /// Like [`Trainer::with_data`], for an objective that settings cannot select.
     ///
     /// # Errors
     /// As [`Trainer::with_data`].
@@ -107,11 +108,11 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Continues from the last checkpoint in the run's folder ([`Config::out`]). Training then
-    /// gives the same bits as a run that was never interrupted.
+    /// Continues from the last checkpoint in the run's folder ([`Config::out`]). The result is bit
+    /// for bit the same as without the interruption.
     ///
     /// # Errors
-    /// The folder holds no checkpoint.
+    /// A folder without a checkpoint.
     pub fn resume(mut self) -> Result<Trainer> {
         self.checkpoint = last_checkpoint(&self.config.out)?;
         if self.checkpoint.is_some() {
@@ -132,7 +133,8 @@ impl Trainer {
         Ok(self)
     }
 
-    /// Saves and stops after this many finished steps, counted from the start of the run.
+    /// Saves a checkpoint and stops after this number of finished steps, counted from the start of
+    /// the run.
     pub fn stop_after(mut self, steps: Option<u32>) -> Trainer {
         self.stop_after = steps;
         self
@@ -158,23 +160,23 @@ impl Trainer {
         &self.ctx
     }
 
-    /// As [`Trainer::context`], to compile programs that use the run's buffers.
+    /// Like [`Trainer::context`], to compile programs that use the run's buffers.
     pub fn context_mut(&mut self) -> &mut Context {
         &mut self.ctx
     }
 
-    /// Steps that the checkpoint to continue from has finished; 0 for a new run.
+    /// Finished steps of the checkpoint to continue from; 0 for a new run.
     pub fn finished_steps(&self) -> u32 {
         self.checkpoint.as_ref().map_or(0, |(steps, _)| *steps)
     }
 
-    /// Number of images that are trained on: all except the validation images, which are the last.
+    /// Number of training images: all images except the last ones, which are the validation images.
     pub fn training_images(&self) -> u32 {
         self.dataset.count as u32 - self.config.validation_count
     }
 
-    /// The feature extractor of a run that is evaluated during training. `None` if it is not, or if
-    /// the model generates no images.
+    /// The feature extractor for evaluations during training. `None` if there are no evaluations or
+    /// the model does not generate images.
     ///
     /// # Errors
     /// A feature extractor that is missing or made for other images; too few samples for a
@@ -195,16 +197,15 @@ impl Trainer {
         Ok(Some(extractor))
     }
 
-    /// The values of the step that follows `finished` steps.
+    /// The uniforms of the step after `finished` steps.
     pub fn step_uniforms(&self, finished: u32) -> Step {
         step_uniforms::step(&self.config, self.training_images(), finished)
     }
 
-    /// Uploads what never changes: the data set and the tables of the objective. The objective's
-    /// state gets its first values.
+    /// Uploads the data set, the tables of the objective, and the initial values of its state.
     ///
     /// # Errors
-    /// Out of memory.
+    /// Errors of the device, such as too little memory.
     pub fn upload(&mut self) -> Result<()> {
         let training = self.training_images();
         self.loader.upload(&mut self.ctx, &self.dataset, training)?;
@@ -216,11 +217,10 @@ impl Trainer {
         Ok(())
     }
 
-    /// Initializes the parameters and their moving average, once a program that uses them is
-    /// compiled.
+    /// Initializes the parameters and their EMA. Compile a program that uses them first.
     ///
     /// # Errors
-    /// There are no buffers yet.
+    /// [`Error::Config`] if the buffers do not exist yet.
     pub fn initialize(&mut self) -> Result<()> {
         let parameters = self.objective.model().parameters();
         let fresh = parameters.initialize(self.config.seed, self.config.initialization);
@@ -233,7 +233,8 @@ fn in_memory(settings: Settings) -> Settings {
     settings.or(Settings { data: Some(IN_MEMORY.into()), ..Settings::default() })
 }
 
-/// The last checkpoint of a run folder, which need not exist, and its number of finished steps.
+/// The last checkpoint of a run folder and its number of finished steps; `None` if there is no
+/// folder or no checkpoint.
 pub(super) fn last_checkpoint(run: &Path) -> Result<Option<(u32, PathBuf)>> {
     if run.is_dir() { Ok(checkpoints(run)?.pop()) } else { Ok(None) }
 }

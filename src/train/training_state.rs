@@ -1,6 +1,6 @@
-//! Checkpoints of a run. Each is a folder that holds the model with its EMA weights, as
-//! `sample` and diffusers read it, and `training_state.safetensors`: parameters, moments and moving
-//! average, from which a resumed run continues bit for bit.
+//! Checkpoints of a run. Each is a folder with the model's EMA weights, which `sample` and
+//! diffusers read, and `training_state.safetensors`, which holds parameters, Adam's moments and
+//! EMA. A resumed run continues from them bit for bit.
 //!
 //! A folder is written under a temporary name and renamed when it is complete, so an interrupted
 //! save leaves the last checkpoint intact.
@@ -18,9 +18,9 @@ use std::fs;
 use std::path::Path;
 
 const STATE_FILE: &str = "training_state.safetensors";
-/// Start of the name of a checkpoint that is not complete.
+/// Prefix of the folder name of an incomplete checkpoint.
 const PARTIAL_PREFIX: &str = ".checkpoint-";
-/// End of such a name.
+/// Suffix of the folder name of an incomplete checkpoint.
 const PARTIAL_SUFFIX: &str = ".partial";
 
 impl Trainer {
@@ -28,7 +28,7 @@ impl Trainer {
     /// [`Config::keep_checkpoints`](super::Config::keep_checkpoints).
     ///
     /// # Errors
-    /// A full disk, named with the file.
+    /// [`Error::Io`] with the file that cannot be written.
     pub(super) fn save(&self, progress: Progress) -> Result<()> {
         let run = &self.config.out;
         let partial = run.join(format!("{PARTIAL_PREFIX}{}{PARTIAL_SUFFIX}", progress.step));
@@ -65,12 +65,13 @@ impl Trainer {
         write_atomically(&path, &serialize(&parts, &values).map_err(|e| Error::file(&path, e.to_string()))?)
     }
 
-    /// Restores the buffers that training changes from a checkpoint.
+    /// Restores from a checkpoint the buffers that training changes.
     ///
     /// # Errors
-    /// A file that is missing, damaged or of another model.
+    /// A file that is missing, damaged or belongs to another model.
     pub(super) fn restore(&self, checkpoint: &Path) -> Result<Progress> {
-        // First, because a checkpoint of another version of degrain is recognized by its metadata.
+        // The metadata is read first, because it identifies a checkpoint of another version of
+        // degrain.
         let missing = || Error::file(checkpoint, "has no degrain.json: degrain did not write it, and cannot resume it");
         let metadata = CheckpointMetadata::read(checkpoint)?.ok_or_else(missing)?;
         let path = checkpoint.join(STATE_FILE);
@@ -102,7 +103,7 @@ impl Trainer {
     }
 }
 
-/// Removes what a killed process left half-written in a run folder.
+/// Removes incomplete checkpoints from a run folder, which a killed process leaves.
 ///
 /// # Errors
 /// A folder that cannot be read or changed.

@@ -1,8 +1,8 @@
-//! Measurements between training steps, all with the EMA weights: the validation loss, and an
-//! evaluation by bits per dimension and a Frechet distance.
+//! Measurements between training steps, all with the EMA weights: the validation loss, and
+//! evaluations of bits per dimension and Frechet distance.
 //!
-//! The test images stay unseen until the end of a run, and the Frechet distance of few images is
-//! biased upward: use these numbers to compare steps of one run only.
+//! The test images are not used during a run, and the Frechet distance of few images is biased
+//! upward. Use these values only to compare steps of one run.
 
 use super::buffers::{EMA, VALIDATION_LOSS, VALIDATION_TIMESTEPS};
 use super::clock::Progress;
@@ -24,7 +24,7 @@ const LIKELIHOOD_IMAGES: usize = 256;
 /// Batch size of the feature extractor.
 const FEATURE_BATCH: u32 = 128;
 
-/// What evaluations need: the feature extractor, and its features of the training images.
+/// The feature extractor of a run and the features of the training images.
 pub struct Evaluator {
     reader: FeatureProgram,
     training: Gaussian,

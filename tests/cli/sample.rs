@@ -119,7 +119,7 @@ fn sample_refuses_options_that_do_not_fit_the_model() {
         (&["--noise", "/nowhere.safetensors"], &["/nowhere.safetensors"]),
         (&["--noise", &three], &["three.safetensors", "[3, 1, 28, 28]", "[2, 1, 28, 28]", "--count"]),
         (&["--noise", &broken], &["broken.safetensors", "not finite"]),
-        (&["--noise", "Cargo.toml"], &["Cargo.toml", "no safetensors"]),
+        (&["--noise", "Cargo.toml"], &["Cargo.toml", "not a safetensors"]),
         (&["--adapter", "99"], &["`99`", "there are:\n  0: "]),
         (&["--count", "70000", "--batch", "70000", "--guidance", "1"], &["70000 images", "65535"]),
     ] {

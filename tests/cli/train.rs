@@ -69,7 +69,7 @@ fn train_keeps_existing_runs_and_refuses_damaged_ones() {
 
     let resume = |folder: &Path, parts: &[&str]| refused(TRAIN, &["--resume", text(folder)], parts);
     resume(Path::new("/nowhere"), &["/nowhere", "run"]);
-    resume(&run.join("checkpoint-1"), &["checkpoint-1", "not the folder of a run"]);
+    resume(&run.join("checkpoint-1"), &["checkpoint-1", "not a run folder"]);
     let copied = TempDir::new().unwrap();
     copy(&run, copied.path());
     let state = copied.path().join("checkpoint-1/training_state.safetensors");

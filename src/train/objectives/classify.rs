@@ -1,5 +1,5 @@
-//! Classification: the cross-entropy of an image's class, for noised images with their time (a
-//! classifier for guidance) or for clean images (a feature extractor).
+//! Classification: the cross-entropy of an image's class. Noised images with their times train a
+//! classifier for guidance, clean images train a feature extractor.
 
 use super::noising::Noising;
 use crate::Result;
@@ -14,7 +14,7 @@ use crate::train::objective::{Batch, Loss, Objective, Tables, ValidationMetric};
 
 /// Logits of a batch of validation images, `[B, classes]`.
 const LOGITS: &str = "validation.logits";
-/// Their classes, u32 `[B]`.
+/// Classes of these images, u32 `[B]`.
 const LABELS: &str = "validation.labels";
 
 /// Trains a classifier.
@@ -33,9 +33,9 @@ pub struct Classify {
 pub struct Noise {
     /// The process.
     pub process: Box<dyn Process>,
-    /// The scheduler that describes it in a checkpoint.
+    /// The scheduler that describes the process in a checkpoint.
     pub scheduler: SchedulerConfig,
-    /// Its tables.
+    /// The tables of the process.
     pub noising: Noising,
 }
 
@@ -93,7 +93,7 @@ impl ValidationMetric for Classify {
         "accuracy"
     }
 
-    /// The share of images whose most probable class is right.
+    /// The share of images whose most probable class is correct.
     fn measure(&self, ctx: &Context, count: usize) -> Result<f64> {
         let classes = self.classes as usize;
         let logits: Vec<f32> = ctx.read(LOGITS, 0, count * classes)?;

@@ -1,8 +1,8 @@
 //! Denoising: the network predicts the process's target from a noised image. The loss is the mean
 //! squared error of each image, weighted by its time (Ho et al. 2020, eq. 14; Song et al. 2021, eq.
-//! 7; Karras et al. 2022, eq. 8; Lipman et al. 2023, eq. 14). With a learned variance, the term of
-//! the variational bound is added, and times may be sampled by their losses (Nichol and Dhariwal
-//! 2021, eq. 16 and 18).
+//! 7; Karras et al. 2022, eq. 8; Lipman et al. 2023, eq. 14). With a learned variance, a term of
+//! the variational bound is added. Times can be sampled by their losses (Nichol and Dhariwal 2021,
+//! eq. 16 and 18).
 
 use super::noising::Noising;
 use crate::Result;
@@ -29,7 +29,7 @@ use crate::train::objective::{Batch, BitsPerDim, Generative, Loss, Objective, Sa
 const LOSS_WEIGHTS: &str = "process.weights";
 /// Coefficients of the variational bound, `[T, 8]`.
 const VLB: &str = "process.vlb";
-/// The last losses of each training time, `[T, HISTORY_LENGTH]`.
+/// The most recent losses of each training time, `[T, HISTORY_LENGTH]`.
 const LOSS_HISTORY: &str = "importance_sampling.history";
 /// Number of losses in the history of each training time, `[T]`.
 const LOSS_COUNT: &str = "importance_sampling.count";
@@ -37,7 +37,8 @@ const LOSS_COUNT: &str = "importance_sampling.count";
 const IMPORTANCE_WEIGHTS: &str = "importance_sampling.weights";
 /// Cumulative probability of each training time, `[T]`.
 const CUMULATIVE: &str = "importance_sampling.cumulative";
-/// Timesteps of an image at which its bound is measured during training, besides t = 0.
+/// Number of timesteps, besides t = 0, at which the variational bound of an image is estimated
+/// during training.
 const VLB_TIMESTEPS: u32 = 8;
 
 /// Trains a denoiser.
@@ -47,19 +48,19 @@ pub struct Denoise {
     pub network: Box<dyn Network>,
     /// The process.
     pub process: Box<dyn Process>,
-    /// Its name and parameters.
+    /// Name and parameters of the process.
     pub process_config: ProcessConfig,
-    /// Its tables.
+    /// Tables of the process.
     pub noising: Noising,
-    /// The scheduler that describes a process of discrete timesteps in a checkpoint.
+    /// The scheduler that describes a discrete process in a checkpoint.
     pub scheduler: Option<SchedulerConfig>,
-    /// What the network is trained for.
+    /// Labels and variance of the network.
     pub spec: DenoiserSpec,
     /// Weight of the variational bound, for a network that learns the variance.
     pub vlb_weight: f32,
     /// Whether times are sampled by their losses.
     pub importance: bool,
-    /// How grids are sampled.
+    /// Sampling settings of the grids.
     pub sampling: Sampling,
     /// The loss weight of each training time.
     pub weights: Vec<f32>,
@@ -165,7 +166,7 @@ impl Objective for Denoise {
 }
 
 impl Denoise {
-    /// Indices of the training times of a batch: equally probable, or by their losses.
+    /// Indices of the training times of a batch, sampled uniformly or by their losses.
     fn sample_times(&self, t: &mut Tape, batch: u32, importance: Option<ImportanceState>) -> Tensor {
         match importance {
             Some(state) => weighted_timesteps(t, state.cdf, batch, self.num_times()),
@@ -188,7 +189,7 @@ impl Denoise {
     }
 
     fn image(&self) -> [u32; 3] {
-        self.network.image_shape().expect("a network that is trained has the size of its images")
+        self.network.image_shape().expect("a network in training has an image size")
     }
 }
 

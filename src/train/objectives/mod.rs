@@ -17,7 +17,7 @@ use crate::{Error, Result};
 use noising::Noising;
 use std::rc::Rc;
 
-/// The objective of a config, for the images of a data set.
+/// Creates the objective of a config for the images of a data set.
 ///
 /// # Errors
 /// Settings that do not fit each other or the data.
@@ -87,7 +87,7 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
 
 /// The sampling settings of a config.
 fn sampling_options(config: &Config) -> SamplingOptions {
-    // A learned variance is the default of a network that has one.
+    // The learned variance is the default if there is one.
     let fixed_variance = config.sampler == SamplerName::Ddpm && !config.learned_variance;
     SamplingOptions {
         guidance: (!config.unconditional).then_some(config.guidance),
@@ -103,7 +103,7 @@ fn sampling_options(config: &Config) -> SamplingOptions {
     }
 }
 
-/// Schedule, prediction and sampler of discrete timesteps, as checkpoints keep them.
+/// Schedule, prediction target and sampler of a discrete process, as stored in checkpoints.
 fn scheduler(config: &Config, options: SamplerOptions) -> SchedulerConfig {
     SchedulerConfig {
         schedule: config.beta_schedule(),

@@ -1,4 +1,4 @@
-//! Noised images and their times: what a denoiser and a guiding classifier are trained on.
+//! Noised images and their times, on which denoisers and guiding classifiers are trained.
 
 use crate::diffusion::{Process, TrainingTables};
 use crate::nn::{Conditions, Network, TimeTable};
@@ -10,10 +10,10 @@ use crate::train::objective::Tables;
 const INPUT: &str = "process.input";
 /// Factors (p, q) of the network's target p x0 + q eps, `[T, 2]`.
 const TARGET: &str = "process.target";
-/// Features of the time that the network takes, `[T, width]`.
+/// The network's features of each training time, `[T, width]`.
 const TIME: &str = "process.time";
 
-/// The tables of a process by training time, and what is recorded with them.
+/// The tables of a process by training time, and the calls that use them.
 #[derive(Debug)]
 pub struct Noising {
     /// The tables.
@@ -43,13 +43,13 @@ impl Noising {
         ]
     }
 
-    /// The network's input: x_t, scaled as the process says.
+    /// The network's input: x_t, scaled by the process's c_in.
     pub fn input(&self, t: &mut Tape, x0: Tensor, eps: Tensor, time: Tensor) -> Tensor {
         let table = t.named(INPUT, Shape::f32([self.num_times(), 2]));
         q_sample(t, x0, eps, table, time)
     }
 
-    /// What the network learns to predict: eps, x0, or a weighted sum of both.
+    /// The network's target: eps, x0, or a weighted sum of both.
     pub fn target(&self, t: &mut Tape, x0: Tensor, eps: Tensor, time: Tensor) -> Tensor {
         let all = |factors: [f32; 2]| self.tables.target.iter().all(|&target| target == factors);
         if all([0.0, 1.0]) {
@@ -62,7 +62,7 @@ impl Noising {
         q_sample(t, x0, eps, table, time)
     }
 
-    /// What the network takes besides the images.
+    /// The network's conditions: features of the time and labels.
     pub fn conditions(&self, t: &mut Tape, network: &dyn Network, time: Tensor, labels: Option<Tensor>) -> Conditions {
         let table = TimeTable { name: TIME, rows: self.num_times() };
         Conditions::record(t, network, time, table, labels)
