@@ -1,4 +1,5 @@
-//! Reads the shaders and generates Rust from them: a fact about a kernel stands in WGSL only.
+//! Reads the shaders and generates Rust from them, so that every fact about a kernel is written
+//! only in WGSL.
 //!
 //! Every file in `shaders/` is linked with the prelude, then parsed and validated by naga (the
 //! version that wgpu uses): a typo in WGSL stops the build with the line underlined. The file name
@@ -83,7 +84,7 @@ impl Source {
     }
 }
 
-/// A kernel variant: what completes a shader for one kind of device.
+/// A kernel variant, with the prelude that completes a shader for it.
 struct Variant {
     name: &'static str,
     /// The linked prelude.
@@ -201,7 +202,7 @@ fn write_shader(out: &mut String, source: &Source, path: &Path, module: &Module)
 /// A field of a generated struct: name and Rust type.
 type Field = (String, &'static str);
 
-/// What an entry point takes.
+/// The bindings and constants of an entry point.
 struct Interface {
     /// Storage buffers: binding number, name, variant of `Access`.
     tensors: Vec<(u32, String, &'static str)>,

@@ -43,11 +43,11 @@ impl Drop for Progress {
     }
 }
 
-/// Disables Mesa's Vulkan layer device-select where no display server can be.
+/// Disables Mesa's Vulkan layer device-select if there can be no display server.
 ///
-/// The layer connects to the Wayland display. Without `XDG_RUNTIME_DIR`, as in a container, it prints
-/// "error: XDG_RUNTIME_DIR is invalid" on every start. It only sorts the adapters, and this crate
-/// sorts them itself. wgpu cannot leave out a layer, so the layer's own variable must be set.
+/// The layer connects to the Wayland display. Without `XDG_RUNTIME_DIR`, as in a container, it
+/// prints "error: XDG_RUNTIME_DIR is invalid" on every start. It only sorts the adapters, and this
+/// crate sorts them itself. wgpu cannot leave out a layer, so the layer's own variable must be set.
 #[cfg(target_os = "linux")]
 fn disable_device_select() {
     use std::path::Path;

@@ -41,7 +41,7 @@
 //! ctx.write("blur", 0, &[1.0f32 / 9.0; 9])?;
 //! let mut w = parameters.initialize(0, Initialization::PyTorch);
 //!
-//! // 4. Replay: what changes from step to step is one small struct.
+//! // 4. Replay: only one small struct changes from step to step.
 //! let mut losses = vec![];
 //! for index in 0..40 {
 //!     ctx.write(PARAMETERS, 0, &w)?;
@@ -55,13 +55,12 @@
 //! # }
 //! ```
 //!
-//! `examples/library.rs` does the optimizer on the device too. `examples/train_ddpm.rs` trains a
+//! `examples/library.rs` also runs the optimizer on the device. `examples/train_ddpm.rs` trains a
 //! diffusion model from your own data, and `examples/sample.rs` samples one from a checkpoint.
 //!
 //! # Where to go next
 //!
-//! Imports go down only; `tests/it/architecture` reads the sources and fails on an import that goes
-//! up.
+//! A layer imports only lower layers. `tests/it/architecture` reads the sources and checks this.
 //!
 //! | layer | what it does |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Choice of the adapter: the user's choice, else discrete before integrated before software.
+//! Choice of the adapter: the user's choice, or else the first of discrete GPU, integrated GPU and
+//! software driver.
 
 use super::target::{Capabilities, DeviceClass, SubgroupRange};
 use crate::{Error, Result};
@@ -41,7 +42,7 @@ fn class(device_type: wgpu::DeviceType) -> DeviceClass {
     }
 }
 
-/// What kernels on an adapter can use.
+/// The capabilities of an adapter.
 pub(super) fn capabilities(adapter: &wgpu::Adapter) -> Capabilities {
     let info = adapter.get_info();
     let features = adapter.features();

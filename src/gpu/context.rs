@@ -1,4 +1,4 @@
-//! A device together with named buffers on it: what every program that runs on a device needs.
+//! A device together with its named buffers. Every program that runs on a device needs one.
 
 use super::buffers::{Buffers, Readback};
 use super::device::Gpu;

@@ -86,7 +86,7 @@ impl Gpu {
     }
 
     /// Uses `text` for a shader or for a file of the prelude (`prelude/common`) from now on; `None`
-    /// restores its own. The mutation tests need it.
+    /// restores the original. The mutation tests need it.
     pub fn replace_shader(&self, name: &str, text: Option<String>) {
         self.pipelines.borrow_mut().replace_shader(name, text);
     }

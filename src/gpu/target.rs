@@ -51,7 +51,7 @@ pub struct SubgroupRange {
     pub max: u32,
 }
 
-/// What a device can do.
+/// The capabilities of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capabilities {
     /// Class of the device.
@@ -69,7 +69,7 @@ pub struct Capabilities {
 pub struct Target {
     /// Variant of the kernels that have two.
     pub variant: KernelVariant,
-    /// What the device can do.
+    /// The capabilities of the device.
     pub capabilities: Capabilities,
 }
 
@@ -91,7 +91,7 @@ impl Target {
         f16: true,
     });
 
-    /// The examples. They cover every way in which a shader can be linked.
+    /// All examples. Together they link every shader in all possible variants.
     pub const EXAMPLES: [Target; 4] =
         [Target::SWIFTSHADER, Target::LAVAPIPE, Target::LAVAPIPE_AVX512, Target::DISCRETE_GPU];
 

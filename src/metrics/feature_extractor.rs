@@ -1,9 +1,9 @@
 //! The feature extractor: a frozen classifier of clean images. Distances use its features;
 //! accuracies and class counts use its predictions.
 //!
-//! Numbers of different feature extractors cannot be compared, so the SHA-256 of the extractor
-//! stands next to every number. The repository contains one for MNIST (`data/feature-extractor`).
-//! For other data, train one with `train --preset classifier --noise-aware false`.
+//! Results of different feature extractors cannot be compared, so the SHA-256 of the extractor is
+//! stored with the results. The repository contains one for MNIST (`data/feature-extractor`). For
+//! other data, train one with `train --preset classifier --noise-aware false`.
 
 use super::padding::pixel_value;
 use super::proportion::Proportion;

@@ -1,4 +1,4 @@
-//! Frechet distance of two sets of features, each modelled by a Gaussian. With the features of
+//! Frechet distance of two sets of features, each modeled by a Gaussian. With the features of
 //! Inception it is the FID (Heusel et al. 2017, "GANs trained by a two time-scale update rule
 //! converge to a local Nash equilibrium").
 //!

@@ -2,9 +2,9 @@
 //! the nearest image to each image.
 //!
 //! Squared distances are computed as |q|² + |r|² - 2 q·r, block by block with matrix products. The
-//! cancellation makes this inexact, so it only gives bounds. Where the bounds leave open which of
-//! two rows is nearer, the difference of the rows decides. All results equal those of comparing
-//! every pair directly.
+//! cancellation makes this inexact, so it only gives bounds. If the bounds do not decide which of
+//! two rows is nearer, the difference of the rows does. All results equal a direct comparison of
+//! every pair.
 
 use super::rows;
 use crate::{Error, Result};

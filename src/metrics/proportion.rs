@@ -50,7 +50,7 @@ impl Proportion {
         let center = share + Z * Z / (2.0 * n);
         let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
         let end = |x: f64| x / (1.0 + Z * Z / n);
-        // In exact arithmetic the interval contains the share and lies in [0, 1]. Rounding may
+        // In exact arithmetic the interval contains the share and is inside [0, 1]. Rounding may
         // break both.
         let low = end(center - half).clamp(0.0, share);
         let high = end(center + half).clamp(share, 1.0);

@@ -83,7 +83,7 @@ pub enum SampleSize {
 }
 
 impl SampleSize {
-    /// Of a height and a width.
+    /// From a height and a width.
     pub fn of(height: u32, width: u32) -> SampleSize {
         if height == width { SampleSize::Square(height) } else { SampleSize::Rectangle([height, width]) }
     }

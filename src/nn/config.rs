@@ -1,5 +1,5 @@
-//! The part that configs of this crate's own models share: `config.json` with `_class_name`, a
-//! default for every key, and unknown keys refused.
+//! Code that the configs of this crate's own models share: `config.json` with `_class_name`, a
+//! default for every key, and an error for unknown keys.
 //!
 //! [`UNet2dConfig`](super::UNet2dConfig) does not implement this trait: its keys and defaults are
 //! defined by diffusers.

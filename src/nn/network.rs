@@ -1,4 +1,4 @@
-//! The traits of models: what training, sampling and checkpoints need of them.
+//! The traits of models, which training, sampling and checkpoints use.
 
 use super::parameters::{Parameters, Weights};
 use crate::Result;
@@ -40,8 +40,9 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Records the time features of a batch, which are the rows `index` (u32 `[B]`) of the table; none for a network without
-    /// time. The table must be written before the tape runs. `labels` are u32 `[B]`.
+    /// Records the time features of a batch: the rows `index` (u32 `[B]`) of the table, or nothing
+    /// for a network without time. The table must be written before the tape runs. `labels` are u32
+    /// `[B]`.
     pub fn record(
         t: &mut Tape,
         network: &dyn Network,

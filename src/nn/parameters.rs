@@ -63,7 +63,7 @@ pub struct Parameter {
     pub name: String,
     /// Its shape.
     pub shape: Shape,
-    /// Offset in bytes in its flat buffer: that of the trained tensors, or that of the running
+    /// Offset in bytes in its flat buffer, which holds either the trained tensors or the running
     /// statistics.
     pub offset: u64,
     /// Distribution of its initial values.

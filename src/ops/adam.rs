@@ -10,8 +10,8 @@
 //! p = p - rate (c1 m / (sqrt(c2 v) + epsilon) + weight_decay p)
 //! ```
 //!
-//! If the gradient is not finite, which `norm` says, nothing changes. Inputs: parameters, gradients
-//! and both moments, `[N]` each; `norm` `[4]`. There is no output and no gradient.
+//! If the gradient is not finite according to `norm`, nothing changes. Inputs: parameters,
+//! gradients and both moments, `[N]` each; `norm` `[4]`. There is no output and no gradient.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};

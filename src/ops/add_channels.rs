@@ -1,5 +1,5 @@
-//! Adds one number per image and channel, as in ResNet blocks that add an embedding of the time
-//! step.
+//! Adds one number per image and channel, as in ResNet blocks that add an embedding of the
+//! timestep.
 //!
 //! `y[b, c, ...] = x[b, c, ...] + e[b, c]`, with `x` and y `[B, C, ...]` and `e` `[B, C]`.
 //! Differentiable in both inputs: the gradient of `e` is the sum over the pixels.

@@ -1,4 +1,4 @@
-//! Multiplies by a constant and adds another, such as to rescale pixels or to average losses.
+//! Multiplies by a constant and adds another, for example to rescale pixels or to average losses.
 //!
 //! y = scale x + shift, with `x` and y of any one shape. Differentiable in `x`.
 //!

@@ -1,9 +1,9 @@
 //! Batch normalization (Ioffe and Szegedy 2015) with the conventions of PyTorch's `BatchNorm2d`.
 //!
 //! y = (x - mean) / sqrt(var + eps) w + b, with `x` and y `[B, C, ...]` and all parameters `[C]`.
-//! In training, mean and variance of each channel are those of the batch, and the running
-//! statistics move towards them by `momentum`, the variance as the unbiased estimate. Otherwise the
-//! running statistics are used. Differentiable in `x`, weight and bias.
+//! In training, mean and variance are computed for each channel over the batch, and the running
+//! statistics move towards them by `momentum` (the variance towards the unbiased estimate).
+//! Otherwise the running statistics are used. Differentiable in `x`, weight and bias.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};

@@ -1,7 +1,7 @@
 //! Concatenates the channels of two tensors, as in the skip connections of a U-Net.
 //!
-//! The output `[B, Ca + Cb, ...]` holds the channels of `a` `[B, Ca, ...]`, then those of `b` `[B,
-//! Cb, ...]`. Differentiable in both inputs.
+//! The output `[B, Ca + Cb, ...]` holds the channels of `a` `[B, Ca, ...]`, then the channels of
+//! `b` `[B, Cb, ...]`. Differentiable in both inputs.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};
@@ -22,7 +22,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 struct Concat;
 
-/// Channels of `a` `[B, Ca, ...]`, then those of `b` `[B, Cb, ...]`.
+/// The channels of `a` `[B, Ca, ...]`, then the channels of `b` `[B, Cb, ...]`.
 #[track_caller]
 pub fn concat(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
     t.apply1(Concat, &[a, b])

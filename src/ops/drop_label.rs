@@ -29,7 +29,7 @@ pub struct DropLabel {
     pub rate: f32,
 }
 
-/// `labels` u32 `[B]`, of which some are replaced by the null class.
+/// Replaces some of the `labels` u32 `[B]` by the null class.
 #[track_caller]
 pub fn drop_label(t: &mut Tape, labels: Tensor, settings: DropLabel) -> Tensor {
     t.apply1(settings, &[labels])

@@ -1,5 +1,5 @@
 //! Dropout (Srivastava et al. 2014): sets elements to zero at random, and scales the others so that
-//! the expectation stays.
+//! the expectation does not change.
 //!
 //! y = x keep / (1 - rate) with keep ~ Bernoulli(1 - rate), `x` and y `[B, ...]`. The mask depends
 //! on the seed, `step.index`, the number of the image and the number of the layer. Differentiable

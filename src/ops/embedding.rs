@@ -1,4 +1,4 @@
-//! Looks up rows of a table: embeddings of class labels, and features of time steps.
+//! Looks up rows of a table: embeddings of class labels, and features of timesteps.
 //!
 //! `y[b] = table[index[b]]`, with `index` u32 `[B]`, `table` `[N, E]` and y `[B, E]`. An index of N
 //! or more takes the last row. Differentiable in `table`.

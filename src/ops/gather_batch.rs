@@ -1,4 +1,4 @@
-//! Gathers the images and labels of a batch from a dataset on the device, and converts bytes to
+//! Gathers the images and labels of a batch from a data set on the device, and converts bytes to
 //! [-1, 1].
 //!
 //! `x = pixels[image] / 127.5 - 1` and `y = labels[image]`. Inputs: `pixels` u8 `[N, C, H, W]` as
@@ -38,7 +38,7 @@ pub struct GatherBatch {
     pub flip: bool,
 }
 
-/// Images `[B, C, H, W]` and labels u32 `[B]` of the numbers `image` u32 `[B]`.
+/// The images `[B, C, H, W]` with the numbers `image` u32 `[B]`, and their labels u32 `[B]`.
 #[track_caller]
 pub fn gather_batch(t: &mut Tape, pixels: Tensor, labels: Tensor, image: Tensor, settings: GatherBatch) -> (Tensor, Tensor) {
     let outputs = t.apply(settings, &[pixels, labels, image]);

@@ -1,8 +1,8 @@
 //! Group normalization (Wu and He 2018), optionally followed by SiLU in the same kernel.
 //!
 //! y = act((x - mean) / sqrt(var + eps) w + b), with `x` and y `[B, C, ...]` and `w` and `b` `[C]`.
-//! Mean and variance are those of a group of consecutive channels of one image; act is SiLU or
-//! nothing. Differentiable in `x`, `w` and `b`. A large mean costs no accuracy.
+//! Mean and variance are computed over a group of consecutive channels of one image; act is SiLU or
+//! the identity. Differentiable in `x`, `w` and `b`. A large mean costs no accuracy.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};

@@ -1,9 +1,9 @@
-//! Importance sampling of time steps by their losses (Nichol and Dhariwal 2021, section 3.3,
+//! Importance sampling of timesteps by their losses (Nichol and Dhariwal 2021, section 3.3,
 //! "loss-second-moment resampler").
 //!
-//! The probability p of a time step is proportional to the root mean square of its last
+//! The probability p of a timestep is proportional to the root mean square of its last
 //! [`HISTORY_LENGTH`] losses, mixed with 0.001 of the uniform distribution. It is uniform until
-//! every time step has that many losses. Losses that are not finite or larger than 1e18 are left
+//! every timestep has that many losses. Losses that are not finite or larger than 1e18 are left
 //! out. `losses` are `[B]` and `timesteps` u32 `[B]`; the outputs are the updated tensors of
 //! [`ImportanceState`]. There is no gradient.
 //!
@@ -35,9 +35,10 @@ struct ImportanceSampling;
 /// The host writes the initial values: zeros for `history`, `count` and `cdf`, ones for `weights`.
 #[derive(Clone, Copy, Debug)]
 pub struct ImportanceState {
-    /// The last [`HISTORY_LENGTH`] losses of each time step, `[T, HISTORY_LENGTH]`.
+    /// The last [`HISTORY_LENGTH`] losses of each timestep, `[T, HISTORY_LENGTH]`.
     pub history: Tensor,
-    /// Number of losses of each time step, `[T]`. Twice the history length wraps back to once.
+    /// Number of losses of each timestep, `[T]`. At twice the history length it wraps back to the
+    /// history length.
     pub count: Tensor,
     /// Weights of the losses 1 / (T p), `[T]`.
     pub weights: Tensor,
@@ -50,7 +51,7 @@ pub struct ImportanceState {
 /// weights and probabilities.
 ///
 /// Record it after everything that reads `weights`: they belong to the `cdf` from which this step's
-/// time steps were drawn.
+/// timesteps were drawn.
 #[track_caller]
 pub fn importance_sampling(t: &mut Tape, losses: Tensor, timesteps: Tensor, state: ImportanceState) {
     let ImportanceState { history, count, weights, cdf } = state;
@@ -66,7 +67,7 @@ impl Op for ImportanceSampling {
                 let fits = [count, weights, cdf] == [row; 3] && history == Shape::f32([length, HISTORY_LENGTH]);
                 if fits { Ok(vec![]) } else { Err("the state is history [T, 10] and count, weights and cdf [T]".into()) }
             }
-            _ => Err("takes losses [B], time steps u32 [B] and four tensors of state".into()),
+            _ => Err("takes losses [B], timesteps u32 [B] and four tensors of state".into()),
         }
     }
 
@@ -139,8 +140,8 @@ pub(super) const OPERATOR: Operator = Operator {
     formula: "p ∝ root mean square of the last ten losses of t; weights = 1 / (T p), cdf = cumulative p",
     case: |draw: &mut Choices| {
         let most = draw.one_of(&[40, 4096]);
-        // All histories full, all about to wrap, all about to be full where the batch falls, and
-        // mixtures.
+        // The histories are all full, all about to wrap, all about to be full at the timesteps of
+        // the batch, or mixed.
         let [full, soon, again] = [10.0, 9.0, 19.0].map(|n| Fill::Uniform(n, n));
         let count = draw.one_of(&[full, again, soon, Fill::Uniform(0.0, 19.9), Fill::Uniform(9.5, 19.9)]);
         let losses = draw.one_of(&[Fill::Uniform(0.1, 3.0), Fill::Normal(1.0), Fill::Uniform(1.0, 30.0), Fill::Uniform(0.0, 0.0)]);

@@ -11,9 +11,9 @@
 //! x = x + delta g + sqrt(2 delta) z
 //! ```
 //!
-//! x stays where g is zero. `x` and `output` are `[B, ...]`, `table` is `[S, 12]`. The norms are
-//! those of each image. The paper's code averages them over the batch, but here an image does not
-//! depend on its batch. There is no gradient.
+//! x does not change if g is zero. `x` and `output` are `[B, ...]`, `table` is `[S, 12]`. The norms
+//! are computed for each image. The paper's code averages them over the batch, but here an image
+//! does not depend on its batch. There is no gradient.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};

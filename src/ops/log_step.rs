@@ -1,7 +1,7 @@
 //! Keeps losses of the last steps on the device, so that the host need not wait for each step.
 //!
 //! Row `step.index` modulo R of `log` `[R, 4 + 2B]` becomes (mean loss, gradient norm, finite, 0,
-//! losses, time steps), from `loss` `[B]`, `timesteps` u32 `[B]`, and `norm` `[4]`, the result of
+//! losses, timesteps), from `loss` `[B]`, `timesteps` u32 `[B]`, and `norm` `[4]`, the result of
 //! [`gradient_norm`](super::gradient_norm()). There is no output and no gradient.
 //!
 //! ```
@@ -31,7 +31,7 @@ pub fn row_width(batch: u32) -> u32 {
 #[derive(Debug)]
 struct LogStep;
 
-/// Writes losses, time steps and the gradient's norm to a row of `log`.
+/// Writes losses, timesteps and the gradient's norm to a row of `log`.
 #[track_caller]
 pub fn log_step(t: &mut Tape, loss: Tensor, timesteps: Tensor, norm: Tensor, log: Tensor) {
     t.apply(LogStep, &[loss, timesteps, norm, log]);
@@ -44,7 +44,7 @@ impl Op for LogStep {
                 [_, width] if width == row_width(loss.len() as u32) => Ok(vec![]),
                 _ => Err("the log is [rows, 4 + 2B]".into()),
             },
-            _ => Err("takes losses [B], time steps u32 [B], the gradient's norm [4] and the log".into()),
+            _ => Err("takes losses [B], timesteps u32 [B], the gradient's norm [4] and the log".into()),
         }
     }
 

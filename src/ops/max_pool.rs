@@ -1,7 +1,7 @@
 //! Max pooling of 2x2 blocks: half the height and width.
 //!
 //! `y[.., h, w] = max of x[.., 2h + i, 2w + j]` over i and j in {0, 1}, with `x` `[B, C, H, W]` and
-//! y `[B, C, H / 2, W / 2]`, rounded down: a last odd row or column is left out, and gets no
+//! y `[B, C, H / 2, W / 2]`, rounded down. A last odd row or column is left out and gets no
 //! gradient. Differentiable in `x`: the gradient goes to the largest element of each block, and to
 //! the first if several are equal.
 //!

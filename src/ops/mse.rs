@@ -1,7 +1,7 @@
 //! Mean squared error of each image: the simple loss of diffusion models (Ho et al. 2020, eq. 14).
 //!
 //! `loss[b]` = mean over the elements of image b of (x - target)², with `x` and `target` `[B, ...]`
-//! and the loss `[B]`. [`weighted_mse`] multiplies it by the weight of the image's time step.
+//! and the loss `[B]`. [`weighted_mse`] multiplies it by the weight of the image's timestep.
 //! Differentiable in `x`.
 //!
 //! ```
@@ -25,7 +25,7 @@ use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
-/// With weights and time steps as third and fourth input, or without.
+/// With weights and timesteps as third and fourth input, or without.
 #[derive(Debug)]
 struct Mse;
 
@@ -35,7 +35,7 @@ pub fn mse(t: &mut Tape, x: Tensor, target: Tensor) -> Tensor {
     t.apply1(Mse, &[x, target])
 }
 
-/// [`mse()`] times the weight of the image's time step: `weights` `[T]`, `timesteps` u32 `[B]`.
+/// [`mse()`] times the weight of the image's timestep: `weights` `[T]`, `timesteps` u32 `[B]`.
 #[track_caller]
 pub fn weighted_mse(t: &mut Tape, x: Tensor, target: Tensor, weights: Tensor, timesteps: Tensor) -> Tensor {
     t.apply1(Mse, &[x, target, weights, timesteps])
@@ -53,7 +53,7 @@ impl Op for Mse {
             [w, t] if w.dims().len() == 1 && w.dtype == Dtype::F32 && t == Shape::u32([batch]) => {
                 Ok(vec![Shape::f32([batch])])
             }
-            _ => Err("the weights are [T] and the time steps u32 [B]".into()),
+            _ => Err("the weights are [T] and the timesteps u32 [B]".into()),
         }
     }
 

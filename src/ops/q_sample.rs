@@ -1,4 +1,4 @@
-//! Weighted sum of images and noise by time step: the forward process q(x_t | x_0) (Ho et al. 2020,
+//! Weighted sum of images and noise by timestep: the forward process q(x_t | x_0) (Ho et al. 2020,
 //! eq. 4), and the targets that mix both, such as the velocity.
 //!
 //! `y[b] = c[t_b, 0] a[b] + c[t_b, 1] eps[b]`, with `a`, `eps` and y `[B, ...]`, `coefficients` c
@@ -34,7 +34,7 @@ impl Op for QSample {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
             [a, e, c, t] if a == e && matches!(c.dims(), [_, 2]) && t == Shape::u32([a.dims()[0]]) && t.dtype == Dtype::U32 => Ok(vec![a]),
-            _ => Err("takes two tensors [B, ...], weights [T, 2] and time steps u32 [B]".into()),
+            _ => Err("takes two tensors [B, ...], weights [T, 2] and timesteps u32 [B]".into()),
         }
     }
 

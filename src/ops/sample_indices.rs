@@ -1,9 +1,8 @@
-//! Chooses the images of a batch: their numbers in the dataset.
+//! Chooses the images of a batch, by their numbers in the data set.
 //!
-//! A dataset on the device is permuted there, by a Feistel network whose round function is Philox.
-//! Of a dataset that does not fit, the device holds only a ring of batches. The host fills the ring
-//! in the order of [`permuted_images`], which is the same. The output is u32 `[batch]`. There is no
-//! input and no gradient.
+//! The order is a permutation by a Feistel network whose round function is Philox. If a data set
+//! does not fit on the device, the device holds a ring of batches, which the host fills in the same
+//! order, by [`permuted_images`]. The output is u32 `[batch]`. There is no input and no gradient.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};
@@ -59,8 +58,8 @@ pub fn sample_indices(t: &mut Tape, settings: SampleIndices) -> Tensor {
     t.apply1(settings, &[])
 }
 
-/// Computes on the host what [`IndexOrder::Permuted`] gives for a batch, for a `Step` with this
-/// seed, `epoch` and `position`.
+/// Computes a batch of [`IndexOrder::Permuted`] on the host, for a `Step` with this seed, `epoch`
+/// and `position`.
 ///
 /// # Panics
 /// If `count` is not in 1 to 2^30.

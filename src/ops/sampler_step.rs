@@ -12,11 +12,11 @@
 //! h = c9 x0 + c10 x + c11 eps       of the old x
 //! ```
 //!
-//! Without [`Extra::History`] there is no h, and c8 .. c11 are unused. Where c8 is zero, h may hold
-//! anything. With [`Extra::Variance`] a c7 other than zero means exp((f c10 + (1 - f) c11) / 2),
-//! where f = (v + 1) / 2, and c10 and c11 are the logarithms of the largest and the smallest
-//! variance (Nichol and Dhariwal 2021, eq. 15). `x`, `output`, h and v are `[B, ...]`, `table` is
-//! `[S, 12]`. There is no gradient.
+//! Without [`Extra::History`] there is no h, and c8 .. c11 are unused. If c8 is zero, h may have
+//! any value, even NaN. With [`Extra::Variance`] a c7 other than zero means exp((f c10 + (1 - f)
+//! c11) / 2), where f = (v + 1) / 2, and c10 and c11 are the logarithms of the largest and the
+//! smallest variance (Nichol and Dhariwal 2021, eq. 15). `x`, `output`, h and v are `[B, ...]`,
+//! `table` is `[S, 12]`. There is no gradient.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};
@@ -35,7 +35,7 @@ use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
 
-/// What a step reads besides images, output and table.
+/// An additional input of a step.
 #[derive(Clone, Copy, Debug)]
 pub enum Extra {
     /// Nothing.

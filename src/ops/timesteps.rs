@@ -1,8 +1,8 @@
-//! Time steps of a batch: random for training, from a list for sampling.
+//! Timesteps of a batch: random for training, from a list for sampling.
 //!
 //! [`random_timesteps`] are uniform, [`weighted_timesteps`] follow the distribution of importance
 //! sampling, and [`scheduled_timesteps`] repeat one entry of a list. The output is u32 `[B]`.
-//! Random time steps depend on the seed, `step.index` and the numbers of the images. There is no
+//! Random timesteps depend on the seed, `step.index` and the numbers of the images. There is no
 //! gradient.
 //!
 //! ```
@@ -56,7 +56,7 @@ impl Op for Timesteps {
             [] => Ok(vec![Shape::u32([self.batch])]),
             [list] if list.dtype == Dtype::U32 => Ok(vec![Shape::u32([self.batch])]),
             [cdf] if *cdf == Shape::f32([self.timesteps]) => Ok(vec![Shape::u32([self.batch])]),
-            _ => Err("takes nothing, a list of time steps, or a distribution [T]".into()),
+            _ => Err("takes nothing, a list of timesteps, or a distribution [T]".into()),
         }
     }
 

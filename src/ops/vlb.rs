@@ -1,8 +1,8 @@
 //! One term of the variational lower bound, from which a network learns the variance of the reverse
 //! process (Nichol and Dhariwal 2021, section 3.1).
 //!
-//! `loss[b]` is the term of the image's time step, as the mean over its elements, in bits: the
-//! divergence of the posterior from the model (Ho et al. 2020, eq. 5), or for the first time step
+//! `loss[b]` is the term of the image's timestep, as the mean over its elements, in bits: the
+//! divergence of the posterior from the model (Ho et al. 2020, eq. 5), or for the first timestep
 //! the negative log-likelihood of 8-bit pixels (eq. 13). Images, outputs and v are `[B, ...]`, the
 //! loss is `[B]`. Row t of `table` `[T, 8]` is (k0, k1, c0, c1, log posterior variance, low, high,
 //! first):
@@ -53,7 +53,7 @@ pub struct VlbInputs {
     pub x_t: Tensor,
 }
 
-/// Term of time step `timesteps[b]` (u32 `[B]`) for each image, `[B]`, in bits per dimension.
+/// Term of timestep `timesteps[b]` (u32 `[B]`) for each image, `[B]`, in bits per dimension.
 /// `table` is `[T, 8]`.
 #[track_caller]
 pub fn vlb(t: &mut Tape, inputs: VlbInputs, table: Tensor, timesteps: Tensor) -> Tensor {
@@ -68,7 +68,7 @@ impl Op for Vlb {
                 let fits = matches!(table.dims(), [_, COEFFICIENTS]);
                 if fits { Ok(vec![Shape::f32([xt.dims()[0]])]) } else { Err("the table is [T, 8]".into()) }
             }
-            _ => Err("takes four tensors [B, ...], a table [T, 8] and time steps u32 [B]".into()),
+            _ => Err("takes four tensors [B, ...], a table [T, 8] and timesteps u32 [B]".into()),
         }
     }
 
@@ -128,9 +128,9 @@ fn term(row: &[f64], [m, v, x0, xt]: [f64; 4]) -> f64 {
     0.5 * (log_variance - row[4] - 1.0 + (row[4] - log_variance).exp() + apart * apart * (-log_variance).exp())
 }
 
-/// -log of the normal mass in [low, high], by the Gauss-Legendre rule with five nodes in 64 equal
-/// parts of the interval, or of the part of it that matters in f64. The density is relative to its
-/// largest value there, so that no tail is too far out.
+/// -log of the normal mass in [low, high], by the Gauss-Legendre rule with five nodes in each of 64
+/// equal parts. The interval is shortened to the part that matters in f64, and the density is
+/// relative to its largest value there, so that it does not underflow in a tail.
 fn minus_log_mass(low: f64, high: f64) -> f64 {
     let (low, high) = if low + high < 0.0 { (-high, -low) } else { (low, high) };
     let peak = low.max(0.0);

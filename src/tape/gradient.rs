@@ -2,7 +2,7 @@
 //! no GPU.
 //!
 //! The first writer of a gradient stores and later ones add, so no gradient is filled with zeros.
-//! Where a tensor has one consumer, and the consumer passes its gradient on unchanged (a sum), both
+//! If a tensor has one consumer that passes its gradient on unchanged, as a sum does, both
 //! gradients share storage.
 
 use super::record::{Tape, WrittenGradient};

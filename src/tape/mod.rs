@@ -30,9 +30,9 @@
 //! ```
 //!
 //! Recording and lowering are one step: a node's kernel calls are recorded when the operator is
-//! applied. The seam between them is `lower.rs`, the only place where a node becomes kernel calls,
-//! and [`Tape::sections`], which maps calls to nodes. Code that fuses operators or chooses kernels
-//! belongs there.
+//! applied. The boundary between them is `lower.rs`, the only place where a node becomes kernel
+//! calls, and [`Tape::sections`], which maps calls to nodes. Code that fuses operators or chooses
+//! kernels belongs there.
 //!
 //! Files below import only files above them in this list, with one exception: `record.rs` (the tape
 //! stores operators) and `op.rs` (operators write to a tape) import each other.

@@ -107,7 +107,7 @@ impl Tape {
         Tensor(self.tensors.len() as u32 - 1)
     }
 
-    /// A tensor in a transient buffer: results, and what operators save for backward.
+    /// A tensor in a transient buffer: results, and tensors that operators save for backward.
     pub fn transient(&mut self, shape: Shape) -> Tensor {
         self.tensor(shape, Storage::Transient, false)
     }

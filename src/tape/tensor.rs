@@ -1,4 +1,4 @@
-//! Tensors of a tape: ids, and what the tape knows about each.
+//! Tensors of a tape: ids, storage and shapes.
 
 use super::shape::Shape;
 use std::rc::Rc;
@@ -44,12 +44,12 @@ pub(super) enum Storage {
     Same(Tensor),
 }
 
-/// What the tape knows about a tensor.
+/// The properties of a tensor on the tape.
 #[derive(Clone, Debug)]
 pub(super) struct TensorInfo {
     pub shape: Shape,
     pub storage: Storage,
-    /// Whether its gradient, or that of a tensor it was computed from, is needed.
+    /// Whether its gradient, or the gradient of a tensor it was computed from, is needed.
     pub needs_gradient: bool,
     /// Where its gradient is stored, if in a named buffer.
     pub gradient: Option<BufferOffset>,

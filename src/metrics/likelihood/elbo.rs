@@ -27,8 +27,8 @@ pub struct ElboEstimator {
 }
 
 impl ElboEstimator {
-    /// Records and compiles the bounds for a model whose weights are in the buffer `weights`. Names
-    /// of its own buffers begin with `name`.
+    /// Records and compiles the bounds for a model whose weights are in the buffer `weights`. The
+    /// names of its other buffers begin with `name`.
     ///
     /// # Errors
     /// [`Error::Config`] for a model without probabilities of 256 pixel values.

@@ -96,7 +96,7 @@ impl ModelConfig for ClassifierConfig {
 }
 
 impl ClassifierConfig {
-    /// Odd sizes are rounded when halved; a side must only stay at least 1.
+    /// Odd sizes are rounded when halved, so a side only has to stay at least 1.
     fn check_size(&self, height: u32, width: u32) -> Rule {
         let levels = self.block_out_channels.len();
         let least = 1u64 << (levels - 1).min(32);

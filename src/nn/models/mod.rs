@@ -1,4 +1,4 @@
-//! The models, a file each, with their configs.
+//! The models, one file each, with their configs.
 
 pub(super) mod classifier;
 pub(super) mod plain_unet;

@@ -7,7 +7,7 @@ use crate::tape::tensor::{BufferOffset, Storage, Tensor};
 use std::collections::HashSet;
 use std::fmt::{self, Write};
 
-/// What a program of a tape will do, and the memory it will need.
+/// The work of a tape's program, and the memory that it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Kernel calls.

@@ -1,5 +1,5 @@
-//! What a tape will do, how long its kernels take, and whether they compute what the references
-//! say.
+//! Inspection of a tape: a listing of its calls, the times of its kernels, and their comparison
+//! with the references.
 
 mod listing;
 mod profile;

@@ -1,10 +1,10 @@
-//! Time per kernel: each call is timed alone on the device, times are summed by kernel, and
-//! compared with the roofline (Williams, Waterman and Patterson 2009): the time that the operations
-//! or the bytes would take at the device's peaks, whichever is longer.
+//! Time per kernel. Each call is timed alone on the device, and the times are summed by kernel.
+//! They are compared with the roofline (Williams, Waterman and Patterson 2009): the time that the
+//! operations or the bytes would take at the device's peaks, whichever is longer.
 //!
-//! Bytes are those of the operands, each moved once. A kernel can exceed 100 % of the memory peak
-//! if a cache already held its operands, or if it reads only a part of an operand (a batch of the
-//! data set).
+//! The bytes are the sizes of the operands, each moved once. A kernel can exceed 100 % of the
+//! memory peak if a cache already held its operands, or if it reads only a part of an operand (a
+//! batch of the data set).
 
 use super::listing::scaled;
 use crate::Result;

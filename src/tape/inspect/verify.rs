@@ -242,8 +242,9 @@ impl GradientReference<'_> {
     }
 }
 
-/// Largest distance from the mean, which the step of a central difference is relative to: inputs
-/// far from zero may lie close to each other. Not so small that the rounding of the inputs matters.
+/// Largest distance from the mean. The step of a central difference is relative to it, because
+/// inputs far from zero may be close to each other. It has a minimum, so that the rounding of the
+/// inputs does not matter.
 fn spread(x: &Array) -> f64 {
     let mean = x.data.iter().sum::<f64>() / x.data.len() as f64;
     let distance = x.data.iter().map(|x| (x - mean).abs()).fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! What an operator's file declares for tests and benches.
+//! The declarations of an operator for tests and benches.
 
 use super::choices::Choices;
 use super::fill::Fill;
@@ -15,7 +15,7 @@ pub struct Case {
     pub inputs: Vec<(Shape, Fill)>,
 }
 
-/// What an operator offers to tests, benches and the table of operators.
+/// Declarations of an operator for tests, benches and the table of operators.
 pub struct Operator {
     /// Its formula in one line, for the table of operators.
     pub formula: &'static str,

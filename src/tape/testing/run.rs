@@ -31,7 +31,7 @@ pub const TEST_STEP: Step = Step {
 pub struct RecordedCase {
     /// The tape.
     pub tape: Tape,
-    /// What the operator computes: its outputs, the gradients of its inputs, and the inputs it
+    /// The results of the operator: its outputs, the gradients of its inputs, and the inputs it
     /// updates.
     pub results: Vec<Tensor>,
     inputs: Vec<Input>,
