@@ -31,7 +31,7 @@ struct Options {
     /// Number of an adapter, or a part of its name
     #[arg(long)]
     adapter: Option<String>,
-    /// Said by `cargo bench`
+    /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
     /// Parts of kernels' names

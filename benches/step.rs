@@ -3,7 +3,7 @@
 //!     cargo bench --bench step -- [--preset NAME] [--size tiny|small|base] [--batch N] [--steps N] [--guidance W] [--adapter A]
 //!
 //! - training: images per second, for a whole step (batch, noise, network, gradients, clipping,
-//!   AdamW, moving average);
+//!   AdamW, EMA);
 //! - sampling: image-steps per second (one image moved by one DDIM step; guidance doubles the
 //!   cost);
 //! - the host's part of a replayed step: CPU time of the calling thread in `Program::run`. It has
@@ -62,7 +62,7 @@ struct Options {
     /// Make one training step in this process and print a line
     #[arg(long, hide = true)]
     first_step: bool,
-    /// Given by `cargo bench`
+    /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }

@@ -1,6 +1,6 @@
-//! What benches ask the system: the date, CPU times, the peak of memory.
+//! System queries of the benches: the date, CPU times, the peak memory.
 
-#![allow(dead_code)] // each bench asks for a part of it
+#![allow(dead_code)] // each bench uses a part of it
 
 use std::time::{Duration, SystemTime};
 
@@ -50,7 +50,7 @@ fn cpu_time(_: Of) -> Duration {
     START.get_or_init(std::time::Instant::now).elapsed()
 }
 
-/// The most bytes that the process has held in memory, where the system tells it (Linux).
+/// Peak memory of the process in bytes, if the system reports it (Linux).
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

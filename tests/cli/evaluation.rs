@@ -257,7 +257,7 @@ fn evaluation_of_an_untrained_model_fails_every_metric() {
 }
 
 /// An evaluation that is killed while it samples and then started again reads the finished samples
-/// from the disk, and the others equal those of an uninterrupted evaluation.
+/// from the disk. The other samples equal the ones of an uninterrupted evaluation.
 #[test]
 fn evaluation_resumes_after_an_interruption() {
     let (folder, places) = (TempDir::new().unwrap(), places());

@@ -1,6 +1,6 @@
 //! `train`: data sets, settings and run folders that it refuses, and runs that were moved. The
-//! tests of the library cover every refusal; these tests cover one of each kind, and those of the
-//! program itself.
+//! tests of the library cover every refusal. These tests cover one of each kind, and the refusals
+//! of the program itself.
 
 use crate::common::run::{copy, digits, files, idx, mnist};
 use crate::common::small::small;

@@ -1,6 +1,6 @@
-//! Whether a command line of the documents is one that the programs accept. The programs say so
-//! themselves: each is run with the words of the documents followed by `--help`, so that it parses
-//! them, prints its help and does nothing.
+//! Checks that the programs accept the command lines of the documents. Each program runs with the
+//! documented arguments followed by `--help`, so that it parses them, prints its help and does
+//! nothing.
 
 use crate::programs::{PROGRAMS, command};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,8 +9,7 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::LazyLock;
 
-/// Options that the documents name of programs that are not ours (cargo, git, pip) or that every
-/// program has.
+/// Options of other programs (cargo, git, pip), and options that every program has.
 const OTHERS: [&str; 12] = [
     "--release",
     "--bin",
@@ -107,7 +106,7 @@ fn program(name: &str, arguments: &[String], kind: Kind) -> Result<(), String> {
     unknown.map_or(Ok(()), |option| Err(format!("`{key}` has no option {option}")))
 }
 
-/// An option that stands alone must be one of some program, bench, tool or script of the
+/// An option that is mentioned alone must exist in a program, bench, tool or script of the
 /// repository.
 fn mentioned(option: &str) -> Result<(), String> {
     let option = option.split('=').next().unwrap_or(option);

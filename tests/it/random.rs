@@ -49,8 +49,8 @@ fn philox_gives_the_known_answers_of_its_authors() {
     }
 }
 
-/// The first four moments lie within five standard deviations of their estimators, and so does the
-/// number of values far out.
+/// The first four moments are within five standard deviations of their estimators, and so is the
+/// number of values in the tails.
 #[test]
 fn randn_is_normal() {
     let ctx = crate::common::context();
@@ -107,7 +107,7 @@ fn kept(ctx: &Context, layer: u32, first: u32, images: u32, size: u32, rate: f32
     words(&mut ctx.fork(), &tape, y, &step).into_iter().map(|word| f32::from_bits(word) > 0.0).collect()
 }
 
-/// The kept share, and the share on which two layers or two images agree, lie within five standard
+/// The kept share, and the share on which two layers or two images agree, are within five standard
 /// deviations. The mask of an image does not depend on its batch.
 #[test]
 fn dropout_keeps_the_expected_share() {

@@ -57,9 +57,9 @@ fn problems_of(name: &str, text: &str, given: &BTreeMap<&str, f64>) -> Vec<Strin
     problems
 }
 
-/// Values of the constants: those of an operator's call, and made-up ones for the rest. 16 is valid
-/// as a size, a count and a divisor, also of the largest subgroup; one half is valid as a rate and
-/// an epsilon. The Tint check uses the same values.
+/// Values of the constants: the values of an operator's call, and made-up ones for the rest. 16 is
+/// valid as a size, a count and a divisor, also of the largest subgroup; one half is valid as a
+/// rate and an epsilon. The Tint check uses the same values.
 fn values(module: &Module, given: &BTreeMap<&str, f64>) -> PipelineConstants {
     let missing = module.overrides.iter().filter(|(_, o)| o.init.is_none());
     missing

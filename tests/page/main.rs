@@ -1,6 +1,6 @@
 //! The evaluation page, opened in a browser: the console is empty, nothing is fetched, every
-//! picture and curve is visible, and every number is that of `evaluation.json`, rounded in the
-//! text. To show that the checks work, pages with each of these faults are opened too.
+//! picture and curve is visible, and every number equals the one in `evaluation.json`, rounded in
+//! the text. To show that the checks work, pages with each of these faults are opened too.
 
 mod browser;
 mod made_up;

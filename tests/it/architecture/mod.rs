@@ -175,7 +175,7 @@ fn module_of(path: &str) -> &str {
     inner.split('/').next().unwrap_or(inner).trim_end_matches(".rs")
 }
 
-/// The first names after `crate::`, with their offsets. `super` stands for a path with two `super`.
+/// The first names after `crate::`, with their offsets. `super` means a path with two `super`.
 fn imported_modules(path: &str, code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for at in words(code, "crate") {

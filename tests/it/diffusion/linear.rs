@@ -76,7 +76,7 @@ impl Gaussian {
 /// Mean and variance of x after stages with these rows and these outputs a x + b of the network,
 /// from the mean and variance of x before.
 fn follow(stages: &[Stage], rows: &[[f64; 12]], answers: &[(f64, f64)], start: (f64, f64)) -> (f64, f64) {
-    // Of x and of the history h, which is not used before it is written.
+    // The state is x and the history h, which is not used before it is written.
     let (mut mean, mut covariance) = ([start.0, 0.0], [[start.1, 0.0], [0.0, 0.0]]);
     for ((stage, c), &(a, b)) in stages.iter().zip(rows).zip(answers) {
         // x_0 and e are each slope x + shift.

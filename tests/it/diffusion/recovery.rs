@@ -287,8 +287,8 @@ fn ddim_errors_fall_with_the_number_of_steps_for_every_eta() {
 
 #[test]
 fn ddim_multiplies_standard_normal_data_by_cosines() {
-    // x_0 = sqrt(bar) x, eps = sqrt(1 - bar) x: a step multiplies by the cosine of the difference
-    // of the angles.
+    // x_0 = sqrt(alpha_bar) x, eps = sqrt(1 - alpha_bar) x: a step multiplies by the cosine of the
+    // difference of the angles.
     let data = Gaussian { mean: 0.0, variance: 1.0 };
     for schedule in [BetaSchedule::default(), BetaSchedule::Cosine] {
         let noise = NoiseSchedule::new(&schedule, 1000, false).unwrap();

@@ -69,7 +69,7 @@ fn schedule_that_ends_far_from_noise_gives_a_warning() {
         assert!(warning.contains(part), "{part}: {warning}");
     }
     assert!(unscaled(1000).warning().is_none() && noise("cosine", 50).warning().is_none());
-    // Numerically: KL(N(sqrt(bar) x, 1 - bar) || N(0, 1)) for x = 1, integrated.
+    // Numerically: KL(N(sqrt(alpha_bar) x, 1 - alpha_bar) || N(0, 1)) for x = 1, integrated.
     let (mean, variance) = (bar.sqrt(), 1.0 - bar);
     let density =
         |x: f64, m: f64, v: f64| (-(x - m).powi(2) / (2.0 * v)).exp() / (2.0 * std::f64::consts::PI * v).sqrt();

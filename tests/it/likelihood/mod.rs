@@ -29,8 +29,8 @@ fn pixel(byte: u8) -> f64 {
     f64::from(byte) / 127.5 - 1.0
 }
 
-/// The best network's output is a x: returns a for a network whose input is x, at a time of the
-/// process.
+/// The optimal output of a network is a x. Returns a for a network whose input is x, at a time of
+/// the process.
 fn best_factor(process: &dyn Process, t: f64) -> f64 {
     best_factor_for(process, t, VARIANCE)
 }

@@ -67,8 +67,8 @@ fn functions(text: &str) -> Vec<&str> {
 }
 
 impl Shaders {
-    /// The cases that run a shader; for a prelude file, those that run a shader which calls one of
-    /// its functions.
+    /// The cases that run a shader; for a prelude file, the cases that run a shader that calls one
+    /// of its functions.
     fn cases(&self, name: &str, text: &str, target: Target) -> Vec<Case> {
         let called = functions(text);
         let prelude = name.starts_with("prelude/");

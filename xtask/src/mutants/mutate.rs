@@ -130,8 +130,8 @@ fn regions(tokens: &[Token]) -> Vec<Region> {
     regions
 }
 
-/// Marks the parts of `for (init; condition; update)`. A changed update makes a loop without end,
-/// and a changed condition must not.
+/// Marks the parts of `for (init; condition; update)`. A changed update makes an endless loop, so
+/// updates are not changed; conditions are only changed in ways that cannot do that.
 fn for_header(tokens: &[Token], open: usize, regions: &mut [Region]) {
     let mut part = [Region::Body, Region::Condition, Region::Update].into_iter();
     let mut now = part.next();

@@ -14,7 +14,7 @@ use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// What the run needs from the crate under test.
+/// The interface to the crate under test.
 pub trait Kernels {
     /// Every shader file to change: its name below shaders/ and its text.
     fn sources(&self) -> Vec<(String, String)>;

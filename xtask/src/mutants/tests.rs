@@ -1,4 +1,4 @@
-//! Which changes are mutants.
+//! Tests of the changes that are mutants.
 
 use super::mutate::{Mutant, mutants};
 
