@@ -21,7 +21,7 @@ struct Dims { rows: u32, length: u32 }   // B C; B C HW in vec4s
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(7) var<uniform> dims: Dims;
 
-// The embedding of element i. The padding of the storage takes that of the last row.
+// The embedding of element i. The padding of the storage uses the last row.
 fn embedding(i: u32) -> f32 {
   return e[min(i / HW, dims.rows - 1u)];
 }
@@ -33,7 +33,8 @@ fn forward(lane: Lane) {
     if (ALIGNED) {
       y[i] = x[i] + embedding(4u * i);
     } else {
-      y[i] = x[i] + vec4<f32>(embedding(4u * i), embedding(4u * i + 1u), embedding(4u * i + 2u), embedding(4u * i + 3u));
+      y[i] = x[i]
+        + vec4<f32>(embedding(4u * i), embedding(4u * i + 1u), embedding(4u * i + 2u), embedding(4u * i + 3u));
     }
   }
 }

@@ -40,7 +40,7 @@ const LOWEST = -1e38;       // score of a key that does not exist
 @group(0) @binding(4) var<storage, read_write> stats: array<f32>;
 
 struct Position {
-  token: u32,     // may lie past the end
+  token: u32,     // may be past the end
   clamped: u32,   // the same, or the last token
   head: u32,      // numbered through the batch
   base: u32,      // index of the head's first element

@@ -41,7 +41,7 @@ const LOWEST = -1e38;       // score of a key that does not exist
 
 struct Position {
   token: u32,     // the lane's first token, maybe past the end; the others are L further on
-  at: vec2<u32>,  // the lane's tokens; the last token where one lies past the end
+  at: vec2<u32>,  // the lane's tokens; the last token instead of one past the end
   head: u32,      // numbered through the batch
   base: u32,      // index of the head's first element
   first: u32,     // first channel of the chunk

@@ -1,5 +1,5 @@
 // y = (x - mean) * rstd * w + b, rstd = 1 / sqrt(variance + EPS) (Ioffe and Szegedy 2015).
-// In training, mean and (biased) variance are those of each channel over the batch, N = B HW
+// In training, mean and (biased) variance are computed for each channel over the batch, N = B HW
 // elements. In evaluation they are the running statistics.
 //
 // x, y, dy, dx                    [B, C, HW], n elements
@@ -57,7 +57,7 @@ fn reference(channel: u32) -> f32 {
   return x[channel * HW / 4u][channel * HW % 4u];
 }
 
-// Which elements of vec4 i lie in the row that begins at `start`.
+// Which elements of vec4 i are in the row that begins at `start`.
 fn inside(i: u32, start: u32) -> vec4<bool> {
   if (ALIGNED) {
     return vec4<bool>(true);
@@ -142,7 +142,7 @@ fn channel_running(lane: Lane) {
 @group(0) @binding(1) var<storage, read> coefficients: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
-// The coefficients of element i. The padding of the storage takes those of some channel.
+// The coefficients of element i. The padding of the storage uses any channel.
 fn line(i: u32) -> vec4<f32> {
   return coefficients[i / HW % C];
 }
@@ -159,7 +159,8 @@ fn normalize(lane: Lane) {
       let c1 = line(4u * i + 1u);
       let c2 = line(4u * i + 2u);
       let c3 = line(4u * i + 3u);
-      y[i] = (v - vec4<f32>(c0.x, c1.x, c2.x, c3.x)) * vec4<f32>(c0.y, c1.y, c2.y, c3.y) + vec4<f32>(c0.z, c1.z, c2.z, c3.z);
+      y[i] = (v - vec4<f32>(c0.x, c1.x, c2.x, c3.x)) * vec4<f32>(c0.y, c1.y, c2.y, c3.y)
+        + vec4<f32>(c0.z, c1.z, c2.z, c3.z);
     }
   }
 }
@@ -239,7 +240,8 @@ fn backward_input(lane: Lane) {
       let c2 = line(4u * i + 2u);
       let c3 = line(4u * i + 3u);
       let distance = v - vec4<f32>(c0.x, c1.x, c2.x, c3.x);
-      value = vec4<f32>(c0.y, c1.y, c2.y, c3.y) * dy[i] + vec4<f32>(c0.z, c1.z, c2.z, c3.z) * distance + vec4<f32>(c0.w, c1.w, c2.w, c3.w);
+      value = vec4<f32>(c0.y, c1.y, c2.y, c3.y) * dy[i] + vec4<f32>(c0.z, c1.z, c2.z, c3.z) * distance
+        + vec4<f32>(c0.w, c1.w, c2.w, c3.w);
     }
     dx[i] = select(value, dx[i] + value, ADD);
   }

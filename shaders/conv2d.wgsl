@@ -19,7 +19,7 @@
 // Grid: (pixels, folded into x and y; tiles of channels, z). With a stride, backward_input divides
 // the pixels of dx by their remainders modulo the stride (also in z): all pixels of a workgroup
 // then meet the same taps.
-// FLOPs 2 batch H' W' Co Ci kernel^2 each; bytes at least those of x, y and w.
+// FLOPs 2 batch H' W' Co Ci kernel^2 each; bytes at least one pass over x, y and w.
 
 struct Dims {
   batch: u32,
@@ -82,7 +82,8 @@ fn multiply(pixels: Pixels, taps: Taps, tile_m: u32, index: u32) -> Block {
   // The part of the two tiles that this invocation loads.
   let left_k = index % TILE_K;
   let left_m = index / TILE_K;
-  let m = min(tile_m * TILE_M + 4u * left_m + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(dims.channels_result - 1u)) * taps.per_result;
+  let m = min(tile_m * TILE_M + 4u * left_m + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(dims.channels_result - 1u))
+    * taps.per_result;
   let right_n = index % RIGHT_ROW;
   let right_k = index / RIGHT_ROW;
   let right_step = 256u / RIGHT_ROW;
@@ -149,7 +150,8 @@ fn store(pixels: Pixels, channel: u32, tile: Block, shift: vec4<f32>) {
 
 @compute @workgroup_size(256)
 fn forward(
-  @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) index: u32,
+  @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let area = dims.kernel * dims.kernel;
   var pixels = pixels_at(group, groups, index, 1u, 0u, 0u);
@@ -164,7 +166,8 @@ fn forward(
 
 @compute @workgroup_size(256)
 fn backward_input(
-  @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) index: u32,
+  @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
 ) {
   let area = dims.kernel * dims.kernel;
   let every = dims.stride;

@@ -22,7 +22,7 @@ struct Dims { outputs: u32, inputs: u32, taps: u32, tile: u32 }
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> packed: array<f32>;
 
-// What an element of packed holds. `live`: it exists. `known`: its channel exists.
+// The content of an element of packed. `live`: the element exists. `known`: its channel exists.
 struct Position { live: bool, channel: u32, known: bool, is_bias: bool, input: u32, tap: u32 }
 
 fn place(index: u32) -> Position {

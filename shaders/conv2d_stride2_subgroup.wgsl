@@ -1,5 +1,5 @@
-// Convolution with a kernel of 3 x 3 and stride 2: the subgroup variant. The scheme is that of
-// conv2d_subgroup.wgsl with patches of one row.
+// Convolution with a kernel of 3 x 3 and stride 2: the subgroup variant. The scheme is the
+// same as in conv2d_subgroup.wgsl, with patches of one row.
 //
 //   forward         y[n,o,i,j] = b[o] + sum_{c,r,s} x[n,c,2i+r-pad,2j+s-pad] w[o,c,r,s]
 //   backward_input  dx[n,c,i,j] (+)= sum_{o,r,s} dy[n,o,(i+pad-2+r)/2,(j+pad-2+s)/2] w'[c,o,r,s]
@@ -19,7 +19,7 @@
 // FLOPs 18 batch H' W' Ci Co each. For each channel and row of the kernel, a lane loads 9 pixels
 // forward or 5 backward, and 3 vec4s of weights; bytes are mostly from caches.
 
-// height and width are those of the result.
+// height and width of the result.
 struct Dims {
   batch: u32, channels_source: u32, channels_result: u32, height_source: u32, width_source: u32,
   height: u32, width: u32, pad: u32,
@@ -47,7 +47,10 @@ fn patch_of(lane: Lane, every: u32) -> Patch {
   let at = min(number, total - 1u);   // lanes past the end repeat the last patch and store nothing
   let line = at / columns;
   let y = every * (line % lines) + lane.workgroup.z % every;
-  return Patch(lane.workgroup.z / every, line / lines, y, PATCH_COLUMNS * every * (at % columns), (number < total) && (y < dims.height));
+  return Patch(
+    lane.workgroup.z / every, line / lines, y, PATCH_COLUMNS * every * (at % columns),
+    (number < total) && (y < dims.height),
+  );
 }
 
 // Pixel (row, column) of the plane at `origin`; 0 outside.

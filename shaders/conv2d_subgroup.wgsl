@@ -19,7 +19,7 @@
 // is a scalar loop over the lanes, so loads and arithmetic take about the same time; bytes are
 // mostly from caches.
 
-// height and width are those of the result.
+// height and width of the result.
 struct Dims {
   batch: u32, channels_source: u32, channels_result: u32, height_source: u32, width_source: u32,
   height: u32, width: u32, pad: u32,
@@ -70,7 +70,8 @@ fn taps(tile: ptr<function, Tile>, k: u32, a: vec3<f32>, p: Window) {
   let p2 = vec4<f32>(p[2], p[3], p[4], p[5]);
   for (var l = 0u; l < GROUPS; l++) {
     let row = (*tile)[4u * l + k];
-    (*tile)[4u * l + k] = row + subgroupShuffle(a.x, l) * p0 + subgroupShuffle(a.y, l) * p1 + subgroupShuffle(a.z, l) * p2;
+    (*tile)[4u * l + k] = row
+      + subgroupShuffle(a.x, l) * p0 + subgroupShuffle(a.y, l) * p1 + subgroupShuffle(a.z, l) * p2;
   }
 }
 

@@ -13,7 +13,7 @@
 // workgroup of 256 computes a tile of TILE_M rows o by TILE_N columns for the `chunk` pixels of a
 // split (workgroup z); an invocation computes 4 by 4 of them. TILE_K pixels at a time are loaded
 // into workgroup memory. Grid: (tiles of columns, tiles of rows, splits).
-// FLOPs 2 batch H' W' Co (Ci kernel^2 + 1); bytes at least those of x and dy.
+// FLOPs 2 batch H' W' Co (Ci kernel^2 + 1); bytes at least one pass over x and dy.
 
 struct Dims {
   batch: u32, channels_in: u32, height_in: u32, width_in: u32, channels_out: u32, height: u32, width: u32,
@@ -106,8 +106,8 @@ fn partial(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
   put_row(group.z, channel + 3u, n, count, r3);
 }
 
-// x at the taps of four columns for the pixel whose first tap lies at `corner`: zero outside, one
-// for the bias.
+// x at the taps of four columns for the pixel whose first tap is at `corner`: zero outside, one for
+// the bias.
 fn gather(columns: Columns, image: u32, corner: vec2<u32>, count: u32) -> vec4<f32> {
   let row = columns.y + i32(corner.y);
   let column = columns.x + i32(corner.x);

@@ -1,8 +1,8 @@
 // Gradients of the weights and bias of a convolution with a kernel of 3 x 3 and stride 1 or 2: the
 // subgroup variant.
 //
-//   partial  partial_w[split,o,c,r,s] = sum_{n,i,j} dy[n,o,i,j] x[n,c,STRIDE i+r-pad,STRIDE
-//            j+s-pad]
+//   partial  partial_w[split,o,c,r,s] = sum_{n,i,j} dy[n,o,i,j] x[n,c,u,v]
+//            with u = STRIDE i + r - pad and v = STRIDE j + s - pad
 //            partial_b[split,o]       = sum_{n,i,j} dy[n,o,i,j]
 //
 // x          [batch, Ci, H, W]
@@ -17,7 +17,7 @@
 // FLOPs 18 batch H' W' Ci Co. For each 4 outputs, a lane loads 6 (stride 2: 18) elements of x and 4
 // ROWS of dy for 36 ROWS L multiply-adds; bytes are mostly from caches.
 
-// height and width are those of dy.
+// height and width of dy.
 struct Dims {
   batch: u32, channels_in: u32, channels_out: u32, height_in: u32, width_in: u32,
   height: u32, width: u32, pad: u32, splits: u32
@@ -73,7 +73,9 @@ fn accumulate(sums: ptr<function, Sums>, first: u32, mine: vec4<f32>, p0: vec4<f
 struct Outputs { image: u32, channel: u32, y: u32, x: u32 }
 
 // Adds the products of the window p, q, r and the t-th output channel of every lane.
-fn meet(sums: ptr<function, Sums>, bias: ptr<function, vec4<f32>>, t: u32, at: Outputs, p: Window, q: Window, r: Window) {
+fn meet(
+  sums: ptr<function, Sums>, bias: ptr<function, vec4<f32>>, t: u32, at: Outputs, p: Window, q: Window, r: Window,
+) {
   let channel = min(at.channel + t, dims.channels_out - 1u);
   let base = ((at.image * dims.channels_out + channel) * dims.height + at.y) * dims.width;
   let end = dims.width - 1u;

@@ -3,8 +3,9 @@
 // A label past the end means the last class.
 //
 // With m the largest logit and rest = sum of exp(x[k] - m) over k != l:
-//   loss = log1p(rest) if the label has the largest logit, else m - x[l] + log(rest + exp(x[l] -
-//   m)) gradient at the label = -rest / sum
+//   loss = log1p(rest) if the label has the largest logit, else
+//          m - x[l] + log(rest + exp(x[l] - m))
+//   gradient at the label = -rest / sum
 // So no exponential overflows, and a loss near zero and its gradient keep their digits.
 //
 // x, dx     [B, K]: logits

@@ -10,8 +10,7 @@
 // Gradients, with u = sigmoid(-z - h) and v = sigmoid(z - h), each 0 if its term is absent:
 //   dmean = dy (u - v) / s
 //   dlog_scale = dy (z (u - v) + h (u + v) + 2 h / (exp(2 h) - 1)), without the last term in the
-//   first
-//                and last bin; 0 if log_scale < -7
+//                first and last bin; 0 if log_scale < -7
 //
 // mean, log_scale, x  [B, n]
 // dx                  [B, n]: dmean or dlog_scale
@@ -23,7 +22,7 @@ override ADD: bool;
 override IMAGE_SIZE: u32;   // n
 
 const LOWEST = -7.0;   // smallest log scale
-const EDGE = 0.999;    // |x| above this lies in the first or last bin
+const EDGE = 0.999;    // |x| above this is in the first or last bin
 
 struct Dims { length: u32 }   // B n
 

@@ -1,7 +1,7 @@
 // y = act((x - mean) * rstd * w + b), act(z) = z or z sigmoid(z), rstd = 1 / sqrt(variance + EPS)
-// (Wu and He 2018). Mean and (biased) variance are those of the d = C / norm_groups channels of a
-// group in one image. This file is for HW that is a multiple of 4; group_norm_unaligned.wgsl does
-// the others.
+// (Wu and He 2018). Mean and (biased) variance are computed over the d = C / norm_groups channels
+// of a group in one image. This file is for HW that is a multiple of 4; group_norm_unaligned.wgsl
+// does the others.
 //
 // Backward, with h = (x - mean) rstd, z = h w + b, g = dy act'(z), and N elements in a group:
 //   sums = (sum of g, sum of g h) of each channel of each image
@@ -148,7 +148,7 @@ fn backward(lane: Lane) {
   }
 }
 
-// dw[c] = sum over the batch of sums[., c].y, db[c] = that of .x, in a fixed order.
+// dw[c] and db[c] are the sums of sums[., c].y and sums[., c].x over the batch, in a fixed order.
 @group(0) @binding(0) var<storage, read> parts: array<vec2<f32>>;
 @group(0) @binding(1) var<storage, read_write> dw: array<f32>;
 @group(0) @binding(2) var<storage, read_write> db: array<f32>;

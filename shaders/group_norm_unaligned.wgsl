@@ -1,5 +1,5 @@
-// y = act((x - mean) * rstd * w + b): group_norm.wgsl for HW that is not a multiple of 4, such as 7
-// x 7.
+// y = act((x - mean) * rstd * w + b): group_norm.wgsl for HW that is not a multiple of 4, such as
+// 7 x 7.
 // Formulas, shapes and division of work are the same. A channel may begin at any place within a
 // vec4. So a lane reads the aligned vec4s that cover the channel, masks the elements outside of it,
 // and writes one element at a time.

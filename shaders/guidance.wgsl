@@ -3,8 +3,8 @@
 // without a label, c the one with its label.
 //
 // `rescaled` mixes this value, g, with a g that has the standard deviation of c (Lin et al. 2023,
-// section 3.4): m = RESCALE g std(c) / std(g) + (1 - RESCALE) g. The standard deviations are those
-// of an image's elements. If std(g) is 0, m = g.
+// section 3.4): m = RESCALE g std(c) / std(g) + (1 - RESCALE) g. The standard deviations are
+// computed over an image's elements. If std(g) is 0, m = g.
 //
 // model  [2B, n]: u, then c
 // m      [B, n]

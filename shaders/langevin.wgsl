@@ -3,9 +3,9 @@
 // coefficients c0 to c11 in row `step.index` of a table:
 //   eps = c2 x + c3 m;  g = c4 eps, the score;  z ~ N(0, 1)
 //   delta = c5 (|z| / |g|)^2;  x' = x + delta g + sqrt(2 delta) z;  x' = x if g is zero
-// c5 = 2 r^2 in algorithm 4 and 2 alpha r^2 in algorithm 5. The norms are those of each image. (The
-// code of the paper takes their means over the batch, which makes an image depend on its batch.) z
-// depends on the seed, the step and the number of the image.
+// c5 = 2 r^2 in algorithm 4 and 2 alpha r^2 in algorithm 5. The norms are computed for each image.
+// (The code of the paper takes their means over the batch, which makes an image depend on its
+// batch.) z depends on the seed, the step and the number of the image.
 //
 // x      [B, n], updated in place
 // model  [B, n]: output m of the network

@@ -48,7 +48,9 @@ fn multiply(group: vec3<u32>, index: u32) -> Block {
     let j = n + min(first + from_b.x, dims.k - 1u) * dims.b_row;
     workgroupBarrier();
     // Past the last k the left factor is zero and the right one repeats its last row.
-    left[from_a.x * ROW + from_a.y] = select(vec4<f32>(0.0), vec4<f32>(a[i.x], a[i.y], a[i.z], a[i.w]), first + from_a.x < dims.k);
+    left[from_a.x * ROW + from_a.y] = select(
+      vec4<f32>(0.0), vec4<f32>(a[i.x], a[i.y], a[i.z], a[i.w]), first + from_a.x < dims.k,
+    );
     right[from_b.x * ROW + from_b.y] = vec4<f32>(b[j.x], b[j.y], b[j.z], b[j.w]);
     workgroupBarrier();
     for (var k = 0u; k < TILE_K; k++) {

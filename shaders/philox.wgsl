@@ -1,5 +1,5 @@
 // y[n] = Philox4x32-10(counters[n]), keyed by the seed of the run.
-// Tests compare its words bit for bit with those that the authors of the generator publish.
+// Tests compare the words bit for bit with the known answers of the generator's authors.
 //
 // counters, y  [N, 4] u32
 // One invocation per counter. FLOPs 0; bytes 32 N.

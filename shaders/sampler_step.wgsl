@@ -1,9 +1,9 @@
 // One step of every sampler that is linear in x, the network's output m, noise, and a history h of
-// the steps before, with the coefficients c0 to c11 in row `step.index` of a table:
+// the previous steps, with the coefficients c0 to c11 in row `step.index` of a table:
 //   x0 = clip(c0 x + c1 m, -CLIP, CLIP);  eps = c2 x + c3 m;  z ~ N(0, 1)
 //   forward           x' = c4 x0 + c5 x + c6 eps + c7 z
 //   forward_history   x' = the same + c8 h;  h' = c9 x0 + c10 x + c11 eps, from the old x and h
-//   forward_variance  x' as in forward, but a c7 that is not zero stands for exp(l / 2) with
+//   forward_variance  x' as in forward, but a c7 that is not zero means exp(l / 2) with
 //                     l = f c10 + (1 - f) c11, f = (v + 1) / 2. The network's v interpolates
 //                     between the largest and the smallest log variance, c10 and c11 (Nichol and
 //                     Dhariwal 2021, eq. 15).

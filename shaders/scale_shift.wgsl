@@ -26,7 +26,7 @@ fn place(row: u32) -> u32 {
   return row + row / C * C;
 }
 
-// The row of element i. The padding of the storage counts to the last row.
+// The row of element i. The padding of the storage uses the last row.
 fn row_of(i: u32) -> u32 {
   return min(i / HW, dims.rows - 1u);
 }

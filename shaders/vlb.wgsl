@@ -6,8 +6,7 @@
 //   if first is 0: KL(N(c0 x0 + c1 xt, posterior variance) || model)
 //                  = (e^r - 1 - r + c0^2 (x0 - x0hat)^2 e^-L) / 2, r = log posterior variance - L
 //   if first is 1: -log of the model's probability of the bin x0 +- 1/255, which reaches to
-//   infinity
-//                  where |x0| > 0.999 (Ho et al. 2020, eq. 13)
+//                  infinity where |x0| > 0.999 (Ho et al. 2020, eq. 13)
 // Only v has a gradient: dv = dy[b] / (n ln 2) (high - low) / 2 dterm/dL
 //
 // mean_output, v, x0, xt  [B, n]; mean_output is m

@@ -79,7 +79,7 @@
 //!
 //! # Errors and panics
 //!
-//! Errors that a file, a disk, a driver or a user causes are an [`Error`] whose message says what to
+//! Errors that a file, a disk, a driver or a user causes are an [`Error`]. Its message says what to
 //! do. Mistakes of the programmer, such as shapes that do not fit, panic at the caller's line.
 #![warn(missing_docs)]
 

@@ -1,13 +1,14 @@
 #!/bin/sh
-# Runs a command on SwiftShader, Google's software Vulkan driver. It has subgroups of 4 lanes, no f16,
-# and rounds differently from Mesa's driver (8 lanes), so the tests do not depend on one driver.
+# Runs a command on SwiftShader, Google's software Vulkan driver. It has subgroups of 4 lanes, no
+# f16, and rounds differently from Mesa's driver (8 lanes), so the tests do not depend on one
+# driver.
 #
 #   tools/swiftshader.sh cargo test --release --test kernels
 #   tools/swiftshader.sh                                          prints the path of the driver
 #
-# The driver is part of Chromium and of Chrome. If neither is installed, the script downloads Debian's
-# package chromium-common (31 MB) and unpacks the driver's two files to target/swiftshader. This does
-# not change the system and needs no root.
+# The driver is part of Chromium and of Chrome. If neither is installed, the script downloads
+# Debian's package chromium-common (31 MB) and unpacks the driver's two files to target/swiftshader.
+# This does not change the system and needs no root.
 set -eu
 
 name=vk_swiftshader_icd.json

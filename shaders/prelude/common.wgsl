@@ -2,8 +2,8 @@
 // change each step. The other files of the prelude are linked after the shader in the same way.
 //
 // Conventions of all shaders:
-// * A lane is an invocation of a workgroup. WG is the workgroup size of reductions, FLAT that of
-//   elementwise kernels.
+// * A lane is an invocation of a workgroup. WG is the workgroup size of reductions, FLAT the
+//   workgroup size of elementwise kernels.
 // * n is the number of elements of the largest tensor unless the header says otherwise. Bytes count
 //   each load and store of device memory once.
 // * With the override ADD, a gradient is added to what its buffer holds; otherwise it replaces it.
@@ -43,7 +43,7 @@ struct Step {
   learning_rate: f32,
   first_correction: f32,    // Adam's bias correction 1 / (1 - beta1^n)
   second_correction: f32,   // 1 / (1 - beta2^n)
-  ema_decay: f32,           // decay of the moving average of the parameters
+  ema_decay: f32,           // decay of the EMA of the parameters
   guidance: f32,            // scale of classifier-free guidance
   reserved: f32,
 }

@@ -18,7 +18,7 @@ const STREAM_SAMPLE = 3u;      // initial noise of a sample
 const STREAM_SAMPLER = 4u;     // noise that a sampler adds at each step
 const STREAM_PERMUTATION = 5u; // order of the data set in an epoch
 const STREAM_PARAMETER = 6u;   // initial parameters (host)
-const STREAM_PICTURE = 7u;     // noise of pictures and of inpainting (host)
+const STREAM_PICTURE = 7u;     // noise of sample grids and of inpainting (host)
 const STREAM_DROPOUT = 8u;     // the upper 24 bits hold the layer's number
 const STREAM_FLIP = 9u;        // whether an image is mirrored
 const STREAM_LATENT = 10u;     // noise of a reparameterized latent
@@ -76,7 +76,7 @@ fn log_uniform(bits: u32) -> f32 {
 }
 
 // (cos, sin) of the angle 2 pi bits / 2^32. Integer arithmetic finds the quadrant, so that the rest
-// of the angle lies in [-pi/4, pi/4].
+// of the angle is in [-pi/4, pi/4].
 fn unit_circle(bits: u32) -> vec2<f32> {
   let quadrant = (bits + 0x20000000u) >> 30u;
   let a = f32(i32(bits - (quadrant << 30u))) * 1.4629180792671596e-9;   // (pi / 2) / 2^30

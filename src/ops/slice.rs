@@ -30,8 +30,8 @@ pub fn slice(t: &mut Tape, x: Tensor, from: u32, count: u32) -> Tensor {
     t.apply1(Slice { from, count }, &[x])
 }
 
-/// The two halves of the channels of `x` `[B, 2 C, ...]`, each `[B, C, ...]`: the mean and the variance of a network that
-/// outputs both.
+/// The two halves of the channels of `x` `[B, 2 C, ...]`, each `[B, C, ...]`: for example the mean
+/// and the variance of a network that outputs both.
 #[track_caller]
 pub fn split_channels(t: &mut Tape, x: Tensor) -> [Tensor; 2] {
     let half = t.shape(x).dims()[1] / 2;

@@ -1,4 +1,4 @@
-// Compiles linked shaders with Tint, the WGSL compiler of Chrome, and fails if Tint reports anything.
+// Compiles linked shaders with Tint, Chrome's WGSL compiler, and fails if Tint reports anything.
 //
 //   node check.mjs DIR...       checks every *.wgsl file in the folders
 //   node check.mjs --self-test  checks that good sample shaders pass and bad ones fail
@@ -7,9 +7,10 @@
 // shader that only naga has checked may not run in a browser. Tint is part of Dawn. Dawn's null
 // backend needs neither a GPU nor a driver, and validates in full.
 //
-// The script also makes a pipeline of each entry point. Only that checks what depends on an `override`
-// (a workgroup size, an array length, a division). A file X.json next to X.wgsl may give values for
-// the overrides, such as { "C": 64, "EPS": 1e-5 }; the others get default values by type.
+// The script also makes a pipeline of each entry point. Only that checks what depends on an
+// `override` (a workgroup size, an array length, a division). A file X.json next to X.wgsl may give
+// values for the overrides, such as { "C": 64, "EPS": 1e-5 }; the others get default values by
+// type.
 import { readFileSync, readdirSync, existsSync } from "node:fs";
 import { join, dirname } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -49,9 +50,9 @@ function directives(code) {
   return features.map((f) => `enable ${f};`).join(" ") + "\n";
 }
 
-// Default values. 16 works as a size, a count and a divisor, also of the largest subgroup, and every
-// browser supports a workgroup of 16 x 16. One half works as a rate or an epsilon. tests/shaders.rs
-// uses the same values.
+// Default values. 16 works as a size, a count and a divisor, also of the largest subgroup, and
+// every browser supports a workgroup of 16 x 16. One half works as a rate or an epsilon.
+// tests/it/shaders.rs uses the same values.
 const DEFAULTS = { u32: 16, i32: 16, f32: 0.5, f16: 0.5, bool: 1 };
 
 function overrides(code, given) {
@@ -137,7 +138,8 @@ async function checkFolders(device, folders) {
   return bad === 0;
 }
 
-// The first line of a sample is the expected result: `// good`, or `// bad LINE: words of the message`.
+// The first line of a sample is the expected result: `// good`, or
+// `// bad LINE: words of the message`.
 async function selfTest(device) {
   const folder = join(dirname(fileURLToPath(import.meta.url)), "samples");
   let wrong = 0;
