@@ -81,7 +81,8 @@ impl Op for Adam {
         let shape = t.shape(x[0]);
         let length = shape.vec4s();
         let Adam { beta1, beta2, epsilon, weight_decay } = *self;
-        let kernel = Forward { p: x[0], g: x[1], m: x[2], v: x[3], norm: x[4], beta1, beta2, epsilon, weight_decay, length };
+        let kernel =
+            Forward { p: x[0], g: x[1], m: x[2], v: x[3], norm: x[4], beta1, beta2, epsilon, weight_decay, length };
         t.emit_flat(kernel, length, 15 * shape.len() as u64);
         vec![]
     }
@@ -121,7 +122,10 @@ fn case(length: u32, weight_decay: f32, finite: bool) -> Case {
     // A constant, because the flag `finite` must be exactly one or something else.
     let norm = (Shape::f32([4]), if finite { Fill::Uniform(1.0, 1.0) } else { Fill::Uniform(0.0, 0.0) });
     let op = Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay };
-    Case { op: Rc::new(op), inputs: vec![(shape, Fill::Normal(1.0)), (shape, Fill::Normal(1.0)), (shape, Fill::Normal(1.0)), second, norm] }
+    Case {
+        op: Rc::new(op),
+        inputs: vec![(shape, Fill::Normal(1.0)), (shape, Fill::Normal(1.0)), (shape, Fill::Normal(1.0)), second, norm],
+    }
 }
 
 /// For tests, benches and the table of operators.

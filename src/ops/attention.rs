@@ -56,7 +56,14 @@ impl Attention {
         };
         let scale = (LOG2_E / f64::from(width).sqrt()) as f32;
         let product = 2 * u64::from(batch) * u64::from(channels) * u64::from(t) * u64::from(t);
-        AttentionSizes { t, heads, width, scale, product, grid: [t.div_ceil(tokens), heads * width.div_ceil(chunk), batch] }
+        AttentionSizes {
+            t,
+            heads,
+            width,
+            scale,
+            product,
+            grid: [t.div_ceil(tokens), heads * width.div_ceil(chunk), batch],
+        }
     }
 }
 
@@ -85,7 +92,9 @@ impl Op for Attention {
             KernelVariant::Subgroup => {
                 tape.emit_grid(attention_subgroup::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops);
             }
-            KernelVariant::Tiled => tape.emit_grid(attention::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops),
+            KernelVariant::Tiled => {
+                tape.emit_grid(attention::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops)
+            }
         }
         vec![stats]
     }

@@ -69,7 +69,9 @@ pub fn batch_norm(t: &mut Tape, x: Tensor, params: BatchNormParams, settings: Ba
 impl Op for BatchNormSettings {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
-            [x, w, b, mean, variance] if x.dims().len() >= 3 && [w, b, mean, variance] == [Shape::f32([x.dims()[1]]); 4] => {
+            [x, w, b, mean, variance]
+                if x.dims().len() >= 3 && [w, b, mean, variance] == [Shape::f32([x.dims()[1]]); 4] =>
+            {
                 let [batch, _, hw] = batch_channels_area(x);
                 if self.training && batch * hw == 1 {
                     return Err("training needs more than one value per channel".into());

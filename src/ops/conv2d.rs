@@ -83,7 +83,18 @@ impl Conv2d {
         }
         let size = |size: u32| (size + around - kernel) / self.stride + 1;
         let (height, width) = (size(height_in), size(width_in));
-        Ok(ConvSizes { batch, channels_in, height_in, width_in, channels_out, height, width, kernel, stride: self.stride, pad })
+        Ok(ConvSizes {
+            batch,
+            channels_in,
+            height_in,
+            width_in,
+            channels_out,
+            height,
+            width,
+            kernel,
+            stride: self.stride,
+            pad,
+        })
     }
 
     fn known(&self, t: &Tape, x: Tensor, w: Tensor) -> ConvSizes {
@@ -126,11 +137,8 @@ impl Op for Conv2d {
             }
         });
         t.grad2(w, b, |t, dw, db, add| {
-            let partial = if subgroup {
-                subgroup::backward_weight(t, s, x, dy)
-            } else {
-                tiled::backward_weight(t, s, x, dy)
-            };
+            let partial =
+                if subgroup { subgroup::backward_weight(t, s, x, dy) } else { tiled::backward_weight(t, s, x, dy) };
             sum_splits(t, s, partial, [dw, db], add);
         });
     }
@@ -144,7 +152,8 @@ impl Op for Conv2d {
                 let mut sum = x[2].data[o as usize];
                 for c in 0..s.channels_in {
                     for (r, q) in (0..s.kernel).flat_map(|r| (0..s.kernel).map(move |q| (r, q))) {
-                        let (row, column) = ((stride * i + r).wrapping_sub(s.pad), (stride * j + q).wrapping_sub(s.pad));
+                        let (row, column) =
+                            ((stride * i + r).wrapping_sub(s.pad), (stride * j + q).wrapping_sub(s.pad));
                         if row < s.height_in && column < s.width_in {
                             let at = ((n * s.channels_in + c) * s.height_in + row) * s.width_in + column;
                             let weight = ((o * s.channels_in + c) * s.kernel + r) * s.kernel + q;

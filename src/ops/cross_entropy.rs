@@ -33,7 +33,9 @@ pub fn cross_entropy(t: &mut Tape, logits: Tensor, labels: Tensor) -> Tensor {
 impl Op for CrossEntropy {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
-            [x, labels] if matches!(x.dims(), [_, _]) && x.dtype == Dtype::F32 && labels == Shape::u32([x.dims()[0]]) => {
+            [x, labels]
+                if matches!(x.dims(), [_, _]) && x.dtype == Dtype::F32 && labels == Shape::u32([x.dims()[0]]) =>
+            {
                 Ok(vec![Shape::f32([x.dims()[0]])])
             }
             _ => Err("takes logits [B, K] and labels u32 [B]".into()),

@@ -35,7 +35,9 @@ pub fn discretized_logistic(t: &mut Tape, mean: Tensor, log_scale: Tensor, x: Te
 impl Op for DiscretizedLogistic {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
-            [mean, log_scale, x] if mean == x && log_scale == x && x.dtype == Dtype::F32 => Ok(vec![Shape::f32([x.dims()[0]])]),
+            [mean, log_scale, x] if mean == x && log_scale == x && x.dtype == Dtype::F32 => {
+                Ok(vec![Shape::f32([x.dims()[0]])])
+            }
             _ => Err("takes means, log scales and pixels of one shape [B, ...]".into()),
         }
     }

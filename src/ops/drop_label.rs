@@ -54,7 +54,9 @@ impl Op for DropLabel {
     }
 
     fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
-        let word = |b: usize| philox([stream::LABEL, step.index, step.first_image + b as u32, 0], [step.seed_low, step.seed_high])[0];
+        let word = |b: usize| {
+            philox([stream::LABEL, step.index, step.first_image + b as u32, 0], [step.seed_low, step.seed_high])[0]
+        };
         let dropped = |b: usize| ((word(b) >> 8) as f32) / 16_777_216.0 < self.rate;
         vec![Array::from_fn(x[0].shape, |b| if dropped(b) { f64::from(self.null_class) } else { x[0].data[b] })]
     }
@@ -76,5 +78,10 @@ pub(super) const OPERATOR: Operator = Operator {
         Case { op: Rc::new(op), inputs: vec![(Shape::u32([draw.range(1, 200)]), Fill::Below(10))] }
     },
     edge: Vec::new,
-    bench: || vec![Case { op: Rc::new(DropLabel { null_class: 10, rate: 0.1 }), inputs: vec![(Shape::u32([64]), Fill::Below(10))] }],
+    bench: || {
+        vec![Case {
+            op: Rc::new(DropLabel { null_class: 10, rate: 0.1 }),
+            inputs: vec![(Shape::u32([64]), Fill::Below(10))],
+        }]
+    },
 };

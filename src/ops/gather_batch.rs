@@ -40,7 +40,13 @@ pub struct GatherBatch {
 
 /// The images `[B, C, H, W]` with the numbers `image` u32 `[B]`, and their labels u32 `[B]`.
 #[track_caller]
-pub fn gather_batch(t: &mut Tape, pixels: Tensor, labels: Tensor, image: Tensor, settings: GatherBatch) -> (Tensor, Tensor) {
+pub fn gather_batch(
+    t: &mut Tape,
+    pixels: Tensor,
+    labels: Tensor,
+    image: Tensor,
+    settings: GatherBatch,
+) -> (Tensor, Tensor) {
     let outputs = t.apply(settings, &[pixels, labels, image]);
     (outputs[0], outputs[1])
 }

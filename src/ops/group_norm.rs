@@ -91,10 +91,40 @@ impl Op for GroupNorm {
         let span = channel_span(t.target(), d, hw.div_ceil(4));
         let input = |t: &mut Tape, dx, add| {
             if hw % 4 == 0 {
-                let kernel = Backward { x, w, b, saved, dy, dx, sums, norm_groups: groups, d, cells: hw / 4, silu, span, add, blocks };
+                let kernel = Backward {
+                    x,
+                    w,
+                    b,
+                    saved,
+                    dy,
+                    dx,
+                    sums,
+                    norm_groups: groups,
+                    d,
+                    cells: hw / 4,
+                    silu,
+                    span,
+                    add,
+                    blocks,
+                };
                 t.emit(kernel, blocks, flops);
             } else {
-                let kernel = unaligned::Backward { x, w, b, saved, dy, dx, sums, norm_groups: groups, d, hw, silu, span, add, blocks };
+                let kernel = unaligned::Backward {
+                    x,
+                    w,
+                    b,
+                    saved,
+                    dy,
+                    dx,
+                    sums,
+                    norm_groups: groups,
+                    d,
+                    hw,
+                    silu,
+                    span,
+                    add,
+                    blocks,
+                };
                 t.emit(kernel, blocks, flops);
             }
         };
@@ -105,7 +135,8 @@ impl Op for GroupNorm {
             input(t, unwanted, false);
         }
         t.grad2(w, b, |t, dw, db, add| {
-            let kernel = BackwardWeight { parts: sums, dw, db, add, blocks: batch, norm_groups: groups, d, cells: hw / 4 };
+            let kernel =
+                BackwardWeight { parts: sums, dw, db, add, blocks: batch, norm_groups: groups, d, cells: hw / 4 };
             t.emit(kernel, channels, 2 * u64::from(batch * channels));
         });
     }

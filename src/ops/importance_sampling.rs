@@ -61,11 +61,17 @@ pub fn importance_sampling(t: &mut Tape, losses: Tensor, timesteps: Tensor, stat
 impl Op for ImportanceSampling {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
-            [losses, t, history, count, weights, cdf] if losses.dtype == Dtype::F32 && t == Shape::u32([losses.len() as u32]) => {
+            [losses, t, history, count, weights, cdf]
+                if losses.dtype == Dtype::F32 && t == Shape::u32([losses.len() as u32]) =>
+            {
                 let length = cdf.len() as u32;
                 let row = Shape::f32([length]);
                 let fits = [count, weights, cdf] == [row; 3] && history == Shape::f32([length, HISTORY_LENGTH]);
-                if fits { Ok(vec![]) } else { Err("the state is history [T, 10] and count, weights and cdf [T]".into()) }
+                if fits {
+                    Ok(vec![])
+                } else {
+                    Err("the state is history [T, 10] and count, weights and cdf [T]".into())
+                }
             }
             _ => Err("takes losses [B], timesteps u32 [B] and four tensors of state".into()),
         }
@@ -144,7 +150,12 @@ pub(super) const OPERATOR: Operator = Operator {
         // the batch, or mixed.
         let [full, soon, again] = [10.0, 9.0, 19.0].map(|n| Fill::Uniform(n, n));
         let count = draw.one_of(&[full, again, soon, Fill::Uniform(0.0, 19.9), Fill::Uniform(9.5, 19.9)]);
-        let losses = draw.one_of(&[Fill::Uniform(0.1, 3.0), Fill::Normal(1.0), Fill::Uniform(1.0, 30.0), Fill::Uniform(0.0, 0.0)]);
+        let losses = draw.one_of(&[
+            Fill::Uniform(0.1, 3.0),
+            Fill::Normal(1.0),
+            Fill::Uniform(1.0, 30.0),
+            Fill::Uniform(0.0, 0.0),
+        ]);
         case(draw.range(1, 150), draw.range(1, most), count, losses)
     },
     // Losses that are left out: NaN, and those whose squares overflow.

@@ -33,7 +33,9 @@ pub fn kl_normal(t: &mut Tape, mean: Tensor, log_variance: Tensor) -> Tensor {
 impl Op for KlNormal {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
-            [mean, log_variance] if mean == log_variance && mean.dtype == Dtype::F32 => Ok(vec![Shape::f32([mean.dims()[0]])]),
+            [mean, log_variance] if mean == log_variance && mean.dtype == Dtype::F32 => {
+                Ok(vec![Shape::f32([mean.dims()[0]])])
+            }
             _ => Err("takes means and log variances of one shape [B, ...]".into()),
         }
     }

@@ -47,7 +47,9 @@ pub fn langevin(t: &mut Tape, x: Tensor, output: Tensor, table: Tensor) {
 impl Op for Langevin {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
-            [x, model, table] if x == model && x.dtype == Dtype::F32 && matches!(table.dims(), [_, COEFFICIENTS]) => Ok(vec![]),
+            [x, model, table] if x == model && x.dtype == Dtype::F32 && matches!(table.dims(), [_, COEFFICIENTS]) => {
+                Ok(vec![])
+            }
             _ => Err("takes images, the network's output of their shape and a table [S, 12]".into()),
         }
     }
@@ -74,7 +76,8 @@ impl Op for Langevin {
         let noise = super::randn::Randn { stream: stream::CORRECTOR, shape }.reference(&[], step).swap_remove(0);
         let g = Array::from_fn(shape, |i| c[4] * (c[2] * inputs[0].data[i] + c[3] * inputs[1].data[i]));
         let each = shape.len() / shape.dims()[0] as usize;
-        let squares = |a: &Array| a.data.chunks(each).map(|image| image.iter().map(|v| v * v).sum()).collect::<Vec<f64>>();
+        let squares =
+            |a: &Array| a.data.chunks(each).map(|image| image.iter().map(|v| v * v).sum()).collect::<Vec<f64>>();
         let (of_z, of_g) = (squares(&noise), squares(&g));
         vec![Array::from_fn(shape, |i| {
             let image = i / each;
@@ -93,7 +96,8 @@ impl Op for Langevin {
 }
 
 fn case(image: Shape, scale: f32, table: Fill) -> Case {
-    let inputs = vec![(image, Fill::Normal(scale)), (image, Fill::Normal(scale)), (Shape::f32([5, COEFFICIENTS]), table)];
+    let inputs =
+        vec![(image, Fill::Normal(scale)), (image, Fill::Normal(scale)), (Shape::f32([5, COEFFICIENTS]), table)];
     Case { op: Rc::new(Langevin), inputs }
 }
 

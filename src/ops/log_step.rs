@@ -40,10 +40,12 @@ pub fn log_step(t: &mut Tape, loss: Tensor, timesteps: Tensor, norm: Tensor, log
 impl Op for LogStep {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
-            [loss, t, norm, log] if t.dtype == Dtype::U32 && t.dims() == loss.dims() && norm.len() == 4 => match *log.dims() {
-                [_, width] if width == row_width(loss.len() as u32) => Ok(vec![]),
-                _ => Err("the log is [rows, 4 + 2B]".into()),
-            },
+            [loss, t, norm, log] if t.dtype == Dtype::U32 && t.dims() == loss.dims() && norm.len() == 4 => {
+                match *log.dims() {
+                    [_, width] if width == row_width(loss.len() as u32) => Ok(vec![]),
+                    _ => Err("the log is [rows, 4 + 2B]".into()),
+                }
+            }
             _ => Err("takes losses [B], timesteps u32 [B], the gradient's norm [4] and the log".into()),
         }
     }

@@ -111,8 +111,12 @@ impl Op for Matmul {
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let (a, b) = (node.inputs[0], node.inputs[1]);
-        t.grad(a, |t, da, add| product(t, Factor::Plain(dy), Factor::Transposed(b), None, Destination { tensor: da, add }));
-        t.grad(b, |t, db, add| product(t, Factor::Transposed(a), Factor::Plain(dy), None, Destination { tensor: db, add }));
+        t.grad(a, |t, da, add| {
+            product(t, Factor::Plain(dy), Factor::Transposed(b), None, Destination { tensor: da, add })
+        });
+        t.grad(b, |t, db, add| {
+            product(t, Factor::Transposed(a), Factor::Plain(dy), None, Destination { tensor: db, add })
+        });
     }
 
     fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {

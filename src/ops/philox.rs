@@ -16,9 +16,9 @@
 //! ```
 
 use super::kernels::philox::Forward;
+use crate::rng;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
-use crate::rng;
 use std::rc::Rc;
 
 #[derive(Debug)]

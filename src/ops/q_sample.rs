@@ -33,7 +33,11 @@ pub fn q_sample(t: &mut Tape, a: Tensor, eps: Tensor, coefficients: Tensor, time
 impl Op for QSample {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
-            [a, e, c, t] if a == e && matches!(c.dims(), [_, 2]) && t == Shape::u32([a.dims()[0]]) && t.dtype == Dtype::U32 => Ok(vec![a]),
+            [a, e, c, t]
+                if a == e && matches!(c.dims(), [_, 2]) && t == Shape::u32([a.dims()[0]]) && t.dtype == Dtype::U32 =>
+            {
+                Ok(vec![a])
+            }
             _ => Err("takes two tensors [B, ...], weights [T, 2] and timesteps u32 [B]".into()),
         }
     }
@@ -42,7 +46,11 @@ impl Op for QSample {
         let shape = t.shape(y[0]);
         let length = shape.len() as u32;
         let image_size = length / shape.dims()[0];
-        t.emit_flat(Forward { a: x[0], e: x[1], c: x[2], t: x[3], y: y[0], image_size, length }, length, 3 * u64::from(length));
+        t.emit_flat(
+            Forward { a: x[0], e: x[1], c: x[2], t: x[3], y: y[0], image_size, length },
+            length,
+            3 * u64::from(length),
+        );
         vec![]
     }
 

@@ -60,7 +60,8 @@ impl Op for Reparameterize {
     }
 
     fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
-        let noise = super::randn::Randn { stream: stream::LATENT, shape: x[0].shape }.reference(&[], step).swap_remove(0);
+        let noise =
+            super::randn::Randn { stream: stream::LATENT, shape: x[0].shape }.reference(&[], step).swap_remove(0);
         vec![Array::from_fn(x[0].shape, |i| x[0].data[i] + (x[1].data[i] / 2.0).exp() * noise.data[i])]
     }
 
@@ -87,7 +88,9 @@ fn case(shape: Shape) -> Case {
 /// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "z = mean + exp(log_variance / 2) n, n ~ N(0, 1)",
-    case: |draw: &mut Choices| case(Shape::f32([draw.range(1, 70), draw.range(1, 5), draw.range(1, 7), draw.range(1, 7)])),
+    case: |draw: &mut Choices| {
+        case(Shape::f32([draw.range(1, 70), draw.range(1, 5), draw.range(1, 7), draw.range(1, 7)]))
+    },
     edge: Vec::new,
     bench: || vec![case(Shape::f32([64, 4, 7, 7]))],
 };

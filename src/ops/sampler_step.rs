@@ -89,7 +89,11 @@ impl Op for SamplerStepOp {
             _ => false,
         };
         let extra = if self.kind == Kind::Plain { "" } else { ", and one more of the images' shape" };
-        if fits { Ok(vec![]) } else { Err(format!("takes images, the network's output of their shape, a table [S, 12]{extra}")) }
+        if fits {
+            Ok(vec![])
+        } else {
+            Err(format!("takes images, the network's output of their shape, a table [S, 12]{extra}"))
+        }
     }
 
     fn updates(&self) -> &'static [usize] {
@@ -162,7 +166,8 @@ fn case(image: Shape, kind: Kind, clip: f32, table: Fill) -> Case {
     // A history whose coefficient is zero must not matter, even if it is NaN.
     let unread = kind == Kind::History && matches!(table, Fill::Uniform(..));
     let other = if unread { Fill::Uniform(f32::NAN, f32::NAN) } else { Fill::Normal(1.0) };
-    let mut inputs = vec![(image, Fill::Normal(1.0)), (image, Fill::Normal(1.0)), (Shape::f32([5, COEFFICIENTS]), table)];
+    let mut inputs =
+        vec![(image, Fill::Normal(1.0)), (image, Fill::Normal(1.0)), (Shape::f32([5, COEFFICIENTS]), table)];
     inputs.extend((kind != Kind::Plain).then_some((image, other)));
     Case { op: Rc::new(SamplerStepOp { clip, kind }), inputs }
 }
@@ -176,7 +181,8 @@ pub(super) const OPERATOR: Operator = Operator {
         // Any size, or one that fills whole workgroups.
         let shape = Shape::f32(if draw.range(0, 3) == 3 { [shape[0], shape[1], 16, 16] } else { shape });
         // All coefficients; c1 and c3 .. c11 zero alternately; none.
-        let table = draw.one_of(&[Fill::Normal(0.5), Fill::Normal(0.5), Fill::Alternating(0.5), Fill::Uniform(0.0, 0.0)]);
+        let table =
+            draw.one_of(&[Fill::Normal(0.5), Fill::Normal(0.5), Fill::Alternating(0.5), Fill::Uniform(0.0, 0.0)]);
         case(shape, kind, draw.one_of(&[1.0, f32::INFINITY]), table)
     },
     edge: Vec::new,

@@ -77,7 +77,9 @@ impl Op for Timesteps {
     }
 
     fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
-        let word = |b: usize| philox([stream::TIMESTEP, step.index, step.first_image + b as u32, 0], [step.seed_low, step.seed_high])[0];
+        let word = |b: usize| {
+            philox([stream::TIMESTEP, step.index, step.first_image + b as u32, 0], [step.seed_low, step.seed_high])[0]
+        };
         let random = |b: usize| (u64::from(word(b)) * u64::from(self.timesteps)) >> 32;
         let weighted = |b: usize, cdf: &[f64]| {
             let u = f64::from(word(b) >> 8) / 16_777_216.0;

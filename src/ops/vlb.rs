@@ -64,7 +64,9 @@ pub fn vlb(t: &mut Tape, inputs: VlbInputs, table: Tensor, timesteps: Tensor) ->
 impl Op for Vlb {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
-            [m, v, x0, xt, table, t] if [m, v, x0] == [xt; 3] && xt.dtype == Dtype::F32 && t == Shape::u32([xt.dims()[0]]) => {
+            [m, v, x0, xt, table, t]
+                if [m, v, x0] == [xt; 3] && xt.dtype == Dtype::F32 && t == Shape::u32([xt.dims()[0]]) =>
+            {
                 let fits = matches!(table.dims(), [_, COEFFICIENTS]);
                 if fits { Ok(vec![Shape::f32([xt.dims()[0]])]) } else { Err("the table is [T, 8]".into()) }
             }
@@ -122,7 +124,10 @@ fn term(row: &[f64], [m, v, x0, xt]: [f64; 4]) -> f64 {
     if row[7].abs() > 0.5 {
         let deviation = (log_variance / 2.0).exp();
         let [low, high] = [-1.0, 1.0].map(|side| (x0 - mean(guess) + side / 255.0) / deviation);
-        return minus_log_mass(if x0 < -0.999 { f64::NEG_INFINITY } else { low }, if x0 > 0.999 { f64::INFINITY } else { high });
+        return minus_log_mass(
+            if x0 < -0.999 { f64::NEG_INFINITY } else { low },
+            if x0 > 0.999 { f64::INFINITY } else { high },
+        );
     }
     let apart = mean(x0) - mean(guess);
     0.5 * (log_variance - row[4] - 1.0 + (row[4] - log_variance).exp() + apart * apart * (-log_variance).exp())
@@ -140,7 +145,9 @@ fn minus_log_mass(low: f64, high: f64) -> f64 {
     let part = |center: f64| {
         let pair = |node: f64, weight: f64| weight * (density(center - half * node) + density(center + half * node));
         let middle = 128.0 / 225.0 * density(center);
-        middle + pair(0.538_469_310_105_683_1, 0.478_628_670_499_366_5) + pair(0.906_179_845_938_664, 0.236_926_885_056_189_1)
+        middle
+            + pair(0.538_469_310_105_683_1, 0.478_628_670_499_366_5)
+            + pair(0.906_179_845_938_664, 0.236_926_885_056_189_1)
     };
     let mass: f64 = (0..64).map(|k| half * part(low + half * f64::from(2 * k + 1))).sum();
     peak * peak / 2.0 + TAU.sqrt().ln() - mass.ln()

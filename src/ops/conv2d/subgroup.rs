@@ -3,7 +3,9 @@
 
 use super::sizes::{ConvSizes, Partial, grid};
 use crate::ops::destination::Destination;
-use crate::ops::kernels::{conv2d_pack, conv2d_point_subgroup, conv2d_stride2_subgroup, conv2d_subgroup, conv2d_weight_subgroup};
+use crate::ops::kernels::{
+    conv2d_pack, conv2d_point_subgroup, conv2d_stride2_subgroup, conv2d_subgroup, conv2d_weight_subgroup,
+};
 use crate::ops::rows::row_groups;
 use crate::tape::{Shape, Tape, Tensor};
 
@@ -95,7 +97,11 @@ fn convolve(t: &mut Tape, s: ConvSizes, operands: [Tensor; 2], destination: Dest
             pixels,
             splits: 1,
         };
-        t.emit_grid(kernel, grid((batch * pixels).div_ceil(conv2d_point_subgroup::LANE_COLUMNS * lanes), depth), s.flops());
+        t.emit_grid(
+            kernel,
+            grid((batch * pixels).div_ceil(conv2d_point_subgroup::LANE_COLUMNS * lanes), depth),
+            s.flops(),
+        );
     } else if s.stride == 1 {
         let rows = height.div_ceil(conv2d_subgroup::PATCH_ROWS);
         let patches = batch * rows * width.div_ceil(conv2d_subgroup::PATCH_COLUMNS);
