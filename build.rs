@@ -135,8 +135,8 @@ fn compile(source: &Source, variants: &[Variant]) -> Result<Module, String> {
             }
             Err(problem) if first.is_some() => {
                 return Err(format!(
-                    "{problem}\nshaders/{0}.wgsl compiles for the subgroup variant only. A file whose name does not end in \
-                     `_subgroup` must compile for both variants. Remove its subgroup operations, or move them to \
+                    "{problem}\nshaders/{0}.wgsl compiles for the subgroup variant only. A file whose name does not end \
+                     in `_subgroup` must compile for both variants. Remove its subgroup operations, or move them to \
                      shaders/{0}_subgroup.wgsl and choose the kernel in the operator by the target's variant.",
                     source.name
                 ));
@@ -186,8 +186,8 @@ fn constants(module: &Module, range: Range<usize>) -> Result<String, String> {
 fn write_shader(out: &mut String, source: &Source, path: &Path, module: &Module) -> Result<(), String> {
     let name = &source.name;
     *out += &format!(
-        "/// Kernels of `shaders/{name}.wgsl`.\npub mod {name} {{\n    #[allow(unused_imports)]\n    use super::*;\n    \
-         /// The shader's text.\n    \
+        "/// Kernels of `shaders/{name}.wgsl`.\npub mod {name} {{\n    #[allow(unused_imports)]\n    use super::*;\n\
+         \x20   /// The shader's text.\n    \
          pub static SHADER: Shader = Shader {{ name: {name:?}, text: include_str!({path:?}) }};\n"
     );
     *out += &constants(module, 0..source.text.len())?;
@@ -266,8 +266,8 @@ impl Interface {
             (AddressSpace::Uniform, 1, "step") => self.takes_step = true,
             _ => {
                 return Err(format!(
-                    "binding `{name}` is not supported. Use storage buffers in group 0, the uniform `dims` in group 0, and \
-                     the prelude's uniform `step`"
+                    "binding `{name}` is not supported. Use storage buffers in group 0, the uniform `dims` in group 0, \
+                     and the prelude's uniform `step`"
                 ));
             }
         }

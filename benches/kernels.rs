@@ -1,7 +1,8 @@
 //! Times every kernel at the shapes where the U-Net uses it, against the roofline measured in the
 //! same run:
 //!
-//!     cargo bench --bench kernels -- [--variant tiled|subgroup] [--quick] [--adapter A] [FILTER...]
+//!     cargo bench --bench kernels -- [--variant tiled|subgroup] [--quick] [--adapter A]
+//!         [FILTER...]
 //!
 //! A FILTER is a part of a kernel's name (`conv2d`, `attention.backward`). Times are medians of the
 //! device's own time stamps, each call alone. It measures, and asserts nothing.

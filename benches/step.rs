@@ -1,6 +1,7 @@
 //! Times whole steps:
 //!
-//!     cargo bench --bench step -- [--preset NAME] [--size tiny|small|base] [--batch N] [--steps N] [--guidance W] [--adapter A]
+//!     cargo bench --bench step -- [--preset NAME] [--size tiny|small|base] [--batch N]
+//!         [--steps N] [--guidance W] [--adapter A]
 //!
 //! - training: images per second, for a whole step (batch, noise, network, gradients, clipping,
 //!   AdamW, EMA);

@@ -64,12 +64,12 @@
 //!
 //! | layer | what it does |
 //! |---|---|
-//! | `src/bin` | the programs `train`, `sample`, `evaluate`, `edit` and `ablation`: arguments and printing |
+//! | `src/bin` | `train`, `sample`, `evaluate`, `edit`, `ablation`: arguments and printing |
 //! | [`evaluate`] | evaluates a trained model: numbers, a table and a page |
 //! | [`train`] | settings, presets, objectives, the training loop, logs |
 //! | [`checkpoint`] | one way to open and write a model: diffusers folders and this crate's |
 //! | [`metrics`] | Frechet distance, KID, precision and recall, likelihoods, nearest neighbors |
-//! | [`diffusion`] | noise schedules, processes, samplers, guidance; the generator that draws samples |
+//! | [`diffusion`] | noise schedules, processes, samplers, guidance; the sample generator |
 //! | [`nn`] | named parameters, layers, models |
 //! | [`ops`] | the operators: a WGSL shader, a Rust file and an f64 reference each |
 //! | [`tape`] | record, differentiate, plan memory, replay; list, profile, verify |

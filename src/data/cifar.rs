@@ -41,7 +41,8 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
             let label = record[0];
             if usize::from(label) >= CLASSES.len() {
                 return Err(source.problem(format!(
-                    "its record {number} (from 0) has the label {label}, but CIFAR-10 has the classes 0 to 9: it is damaged or not of this format"
+                    "its record {number} (from 0) has the label {label}, but CIFAR-10 has the classes 0 to 9: \
+                     it is damaged or not of this format"
                 )));
             }
             labels.push(u32::from(label));

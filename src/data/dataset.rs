@@ -80,9 +80,10 @@ impl Dataset {
     /// ```
     /// use degrain::data::Dataset;
     ///
-    /// let black_and_white = Dataset::from_arrays("gray levels", vec![0, 0, 255, 255], vec![0, 1], [1, 1, 2]);
-    /// assert_eq!((black_and_white.count, black_and_white.classes), (2, 2));
-    /// assert_eq!(black_and_white.statistics.std, 1.0);
+    /// let images = vec![0, 0, 255, 255]; // a black and a white image of 1 x 2 pixels
+    /// let data = Dataset::from_arrays("gray levels", images, vec![0, 1], [1, 1, 2]);
+    /// assert_eq!((data.count, data.classes), (2, 2));
+    /// assert_eq!(data.statistics.std, 1.0);
     /// ```
     ///
     /// # Panics

@@ -32,7 +32,8 @@ fn pixels(array: &mut NpzArray<'_>, [channels, height, width]: [u32; 3]) -> Resu
     if array.header.shape.len() != 4 || array.header.shape[1..] != wanted || array.header.shape[0] == 0 {
         let shape = &array.header.shape;
         return Err(array.problem(format!(
-            "has the shape {shape:?}, and images of this data set are [images, {height}, {width}, {channels}] (rows, columns, channels)"
+            "has the shape {shape:?}, but images of this data set have the shape \
+             [images, {height}, {width}, {channels}] (rows, columns, channels)"
         )));
     }
     let (length, mut bytes) = (array.length(1)?, vec![]);

@@ -41,8 +41,8 @@ impl FeatureExtractor {
         if !path.exists() {
             return Err(Error::file(
                 path,
-                "there is no feature extractor. The one for MNIST is data/feature-extractor of this repository: run from \
-                 the repository's root, or name it with --feature-extractor. For other data train one with: \
+                "there is no feature extractor. The one for MNIST is data/feature-extractor of this repository: run \
+                 from the repository's root, or name it with --feature-extractor. For other data train one with: \
                  train --preset classifier --noise-aware false --data FOLDER",
             ));
         }

@@ -28,7 +28,8 @@ pub(super) fn finite(features: &[f32], width: usize) -> Result<usize> {
     match features.iter().position(|x| !x.is_finite()) {
         None => Ok(count),
         Some(at) => Err(Error::NonFinite(format!(
-            "feature {} of image {} of {count} is not finite: its pixels or the feature extractor's weights are not finite",
+            "feature {} of image {} of {count} is not finite: \
+             its pixels or the feature extractor's weights are not finite",
             at % width,
             at / width
         ))),

@@ -54,7 +54,8 @@ pub fn suggest_groups(channels: &[u32]) -> Option<u32> {
 pub(in crate::nn) fn head_fits(levels: &[u32], level: usize, width: Option<u32>) -> Rule {
     match width {
         Some(width) if width > levels[level] => Err(format!(
-            "`attention_head_dim` = {width} is more than the {} channels of level {level}: use at most that, or null for one head",
+            "`attention_head_dim` = {width} is more than the {} channels of level {level}: \
+             use at most that, or null for one head",
             levels[level]
         )),
         _ => Ok(()),
@@ -73,8 +74,8 @@ pub(in crate::nn) fn check_size(levels: usize, height: u32, width: u32) -> Rule 
     let side = if fits(height) { width } else { height };
     let possible = if height == 0 || width == 0 { 0 } else { height.trailing_zeros().min(width.trailing_zeros()) + 1 };
     Err(format!(
-        "images of {height}x{width} do not fit a model of {levels} levels: sides must be multiples of {unit} (such as {} or {}); \
-         this size allows {possible} levels at most",
+        "images of {height}x{width} do not fit a model of {levels} levels: sides must be multiples of {unit} \
+         (such as {} or {}); this size allows {possible} levels at most",
         below(side),
         if below(side) == above(side) { below(side) + unit } else { above(side) }
     ))

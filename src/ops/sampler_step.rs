@@ -174,7 +174,8 @@ fn case(image: Shape, kind: Kind, clip: f32, table: Fill) -> Case {
 
 /// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
-    formula: "x = c4 clip(c0 x + c1 m) + c5 x + c6 (c2 x + c3 m) + c7 z + c8 h, h = c9 clip(c0 x + c1 m) + c10 x + c11 (c2 x + c3 m)",
+    formula: "x = c4 clip(c0 x + c1 m) + c5 x + c6 (c2 x + c3 m) + c7 z + c8 h, \
+              h = c9 clip(c0 x + c1 m) + c10 x + c11 (c2 x + c3 m)",
     case: |draw: &mut Choices| {
         let kind = draw.one_of(&[Kind::Plain, Kind::History, Kind::Variance, Kind::History]);
         let shape = [draw.range(1, 5), draw.range(1, 3), draw.range(1, 9), draw.range(1, 9)];

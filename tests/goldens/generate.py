@@ -34,7 +34,7 @@ logging.set_verbosity_error()
 F64 = torch.float64
 
 
-# ---- helpers --------------------------------------------------------------------------------------------------------------------------
+# ---- helpers -------------------------------------------------------------------------------------
 
 def normal(seed, *shape):
     """N(0,1), representable in f32, independent of torch's generator."""
@@ -130,7 +130,7 @@ def scheduler_in_float64(scheduler):
     return scheduler, library
 
 
-# ---- whole models ---------------------------------------------------------------------------------------------------------------------
+# ---- whole models --------------------------------------------------------------------------------
 
 DOWN, ADOWN, UP, AUP = "DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"
 SMALL = dict(sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
@@ -145,8 +145,8 @@ MODELS = {
     "unet_plain": dict(sample_size=32, in_channels=3, out_channels=3, block_out_channels=(8, 16, 16), layers_per_block=2,
                        norm_num_groups=4, attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1,
                        norm_eps=1e-6, down_block_types=(DOWN, ADOWN, DOWN), up_block_types=(UP, AUP, UP)),
-    # FiLM, heads that do not divide the width (8 = 2 heads of 3, I = 6; 16 = 5 heads of 3, I = 15), scaled mid block
-    # without a norm before its attention, separate width of the time embedding
+    # FiLM, heads that do not divide the width (8 = 2 heads of 3, I = 6; 16 = 5 heads of 3, I = 15),
+    # scaled mid block without a norm before its attention, separate width of the time embedding
     "unet_scale_shift": dict(SMALL, resnet_time_scale_shift="scale_shift", attention_head_dim=3, mid_block_scale_factor=1.5,
                              down_block_types=(ADOWN, ADOWN), up_block_types=(AUP, AUP), time_embedding_dim=20),
     # the same with a norm before the mid block's attention
@@ -203,7 +203,7 @@ def unet_golden(name, seed, root):
     return unet
 
 
-# ---- blocks ---------------------------------------------------------------------------------------------------------------------------
+# ---- blocks --------------------------------------------------------------------------------------
 
 class NormSilu(torch.nn.Module):
     def __init__(self, groups, channels, eps):
@@ -274,7 +274,7 @@ def blocks_golden(root):
     write_json(configs, root / "blocks.json")
 
 
-# ---- schedules ------------------------------------------------------------------------------------------------------------------------
+# ---- schedules -----------------------------------------------------------------------------------
 
 SCHEDULES = {
     "linear_1000": dict(beta_schedule="linear"),
@@ -316,7 +316,7 @@ def schedules_golden(root):
     write_json(dict(alphas_cumprod=schedules, timesteps=lists), root / "schedules.json")
 
 
-# ---- single steps ---------------------------------------------------------------------------------------------------------------------
+# ---- single steps --------------------------------------------------------------------------------
 
 class Noise:
     """Replaces the random generator of DDPMScheduler.step, which takes no noise."""
@@ -396,7 +396,7 @@ def steps_golden(root):
     print(f"steps: {len(cases)} cases")
 
 
-# ---- trajectories ---------------------------------------------------------------------------------------------------------------------
+# ---- trajectories --------------------------------------------------------------------------------
 
 def trajectories_golden(unet, root):
     x0, labels = normal(50, 3, 1, 28, 28), torch.tensor([7, 0, 4])

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fingerprints what the programs compute, to show that a change of the code changes no result.
+"""Fingerprints the results of the programs, to show that a change of the code changes no result.
 
     tools/fingerprint/fingerprint.py record target/release before.json     # on the old commit
     tools/fingerprint/fingerprint.py record target/release after.json      # on the new one
@@ -54,7 +54,7 @@ def state(checkpoint):
 
 
 def listing(text, renamed):
-    """The kernel calls of a step: kernel, workgroups, FLOPs, bytes, shapes and slots; no names of operands and buffers."""
+    """The kernel calls of a step: kernel, workgroups, FLOPs, bytes, shapes and slots, without names of buffers."""
     calls = []
     for line in text.splitlines():
         match = re.match(r"\s*\d+  (\S+)\s+(.*)$", line)

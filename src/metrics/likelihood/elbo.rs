@@ -35,8 +35,8 @@ impl ElboEstimator {
     pub fn new(ctx: &mut Context, model: &Vae, weights: &str, batch: u32, name: &str) -> Result<ElboEstimator> {
         if model.likelihood() != Likelihood::DiscretizedLogistic {
             return Err(Error::Config(
-                "an autoencoder with the likelihood bernoulli has no probabilities of 256 pixel values, so its bits per \
-                 dimension cannot be measured: train with --likelihood discretized_logistic"
+                "an autoencoder with the likelihood bernoulli has no probabilities of 256 pixel values, so its bits \
+                 per dimension cannot be measured: train with --likelihood discretized_logistic"
                     .into(),
             ));
         }

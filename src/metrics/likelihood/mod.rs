@@ -4,7 +4,7 @@
 //! | module | model | result |
 //! |---|---|---|
 //! | [`vlb`] | processes with discrete timesteps | upper bound (Ho et al. 2020, eq. 5) |
-//! | [`probability_flow`] | processes in continuous time | likelihood of dequantized pixels (Song et al. 2021, eq. 39) |
+//! | [`probability_flow`] | processes in continuous time | likelihood (Song et al. 2021, eq. 39) |
 //! | [`elbo`] | variational autoencoders | upper bound (Burda et al. 2016, eq. 8) |
 
 pub mod elbo;

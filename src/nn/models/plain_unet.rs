@@ -10,8 +10,8 @@
 //! each level up: h = conv(upsample(h)); h = block(concat(h, kept))
 //! y = conv_out(h)                                                          1x1
 //!
-//! map(time)  = linear_2(relu(linear_1(time / T)))     1 number to `hidden` to 128 · 7 · 7, as a map
-//! map(class) = linear_2(relu(table[label]))           a row is a linear layer of the one-hot label
+//! map(time)  = linear_2(relu(linear_1(time / T)))   1 number to `hidden` to 128 · 7 · 7, as a map
+//! map(class) = linear_2(relu(table[label]))         a row is a linear layer of the one-hot label
 //! ```
 
 use crate::nn::choices::Activation;
@@ -257,7 +257,8 @@ impl Network for PlainUNet {
             Ok(())
         } else {
             Err(Error::Config(format!(
-                "images of {height}x{width} do not fit a PlainUNet whose `sample_size` is {h}x{w}: it has weights for each pixel"
+                "images of {height}x{width} do not fit a PlainUNet whose `sample_size` is {h}x{w}: \
+                 it has weights for each pixel"
             )))
         }
     }

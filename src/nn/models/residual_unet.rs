@@ -4,8 +4,8 @@
 //! ```text
 //! e = linear_2(silu(linear_1(sinusoid(time)))) + class embedding
 //! h = conv_in(x)
-//! h = levels(h, relu(e))      as in the U-Net of diffusers; halved by a convolution or by averaging,
-//!                             doubled by repeating pixels
+//! h = levels(h, relu(e))      as in the U-Net of diffusers; halved by a convolution or by
+//!                             averaging, doubled by repeating pixels
 //! y = conv_out(relu(norm(h)))
 //! block: y = shortcut(x) + conv2(dropout(relu(norm2(conv1(relu(norm1(x))) + time(e)))))
 //! ```

@@ -2,11 +2,12 @@
 //! distributions of a latent vector, and latents to distributions of the pixels.
 //!
 //! ```text
-//! encode: h = x; each level: h = silu(norm(conv(h)))                       3x3; stride 2, except in the first
-//!         mean, log_variance = linear(h), linear(h)                        [B, L]
-//! decode: h = silu(norm(map(linear(z))))                                   a map of the coarsest size
-//!         each level but the coarsest: h = silu(norm(conv(upsample(h))))
-//!         y = conv_out(h)                                                  parameters of the likelihood
+//! encode: h = x
+//!         each level: h = silu(norm(conv(h)))       3x3; stride 2, except in the first
+//!         mean, log_variance = linear(h), linear(h)                         [B, L]
+//! decode: h = silu(norm(map(linear(z))))            a map of the coarsest size
+//!         each level except the coarsest: h = silu(norm(conv(upsample(h))))
+//!         y = conv_out(h)                           parameters of the likelihood
 //! ```
 //! y is the logits of the pixels `[B, C, H, W]` (Bernoulli), or C channels of means and C of log
 //! scales `[B, 2C, H, W]` (discretized logistic).
@@ -199,7 +200,8 @@ impl Vae {
             Ok(())
         } else {
             Err(Error::Config(format!(
-                "images of {height}x{width} do not fit a Vae whose `sample_size` is {h}x{w}: it has weights for each pixel"
+                "images of {height}x{width} do not fit a Vae whose `sample_size` is {h}x{w}: \
+                 it has weights for each pixel"
             )))
         }
     }
