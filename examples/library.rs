@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example library
 //!
-//! Two convolutions learn to find edges: each step draws noise on the device and compares their
+//! Two convolutions learn to find edges. Each step draws noise on the device and compares their
 //! output with the Laplacian of the noise.
 
 use degrain::Result;
@@ -33,10 +33,10 @@ fn main() -> Result<()> {
     let h = first.forward(t, &weights, x);
     let h = silu(t, h);
     let y = second.forward(t, &weights, h);
-    let loss = mse(t, y, target); // of each image, [BATCH]
-    t.keep(loss, "loss"); // so that it outlives the run and can be read
+    let loss = mse(t, y, target); // one value per image, [BATCH]
+    t.keep(loss, "loss"); // a named buffer that can be read after the run
 
-    // Differentiate: the calls of the gradients are appended to the list, and so is the optimizer.
+    // Differentiate: the gradient calls and the optimizer are appended to the list.
     let dloss = fill(t, 1.0 / BATCH as f32, Shape::f32([BATCH]));
     t.backward(loss, dloss);
     let shape = parameters.flat_shape();
@@ -51,11 +51,11 @@ fn main() -> Result<()> {
     ctx.write(PARAMETERS, 0, &parameters.initialize(0, Initialization::PyTorch))?;
     ctx.write("laplacian", 0, &[0f32, 1.0, 0.0, 1.0, -4.0, 1.0, 0.0, 1.0, 0.0])?;
 
-    // Run: one small struct holds everything that changes from step to step.
+    // Run: one small struct holds all values that change from step to step.
     for n in 0..STEPS {
         let correction = |beta: f32| 1.0 / (1.0 - beta.powi(n as i32 + 1));
         let step = Step {
-            index: n, // the noise is another one in each step
+            index: n, // the noise differs in each step
             learning_rate: 1e-2,
             first_correction: correction(beta1),
             second_correction: correction(beta2),

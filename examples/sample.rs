@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let denoiser = checkpoint.denoiser("weights")?;
     let image = checkpoint.image_shape(None)?;
 
-    // The sampler of the run, with 25 steps. A plan is a list of coefficients for every step.
+    // The sampler of the run, with 25 steps. A plan is a list of coefficients for each step.
     let sampling = checkpoint.sampling(SamplingOptions { steps: Some(25), ..SamplingOptions::default() })?;
     let (plan, _) = sampling.plan(denoiser.process)?;
     let guidance = Guidance { scale: sampling.guidance, rescale: 0.0, classifier: None };

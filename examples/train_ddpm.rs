@@ -1,4 +1,4 @@
-//! Trains a diffusion model on images that the program makes itself.
+//! Trains a diffusion model on images that the program generates.
 //!
 //!     cargo run --release --example train_ddpm
 //!
@@ -16,7 +16,7 @@ const COUNT: u32 = 2048;
 
 fn main() -> Result<()> {
     let ctx = Context::open(None)?;
-    // What is not set here comes from the preset; `cargo run --bin train -- --help` lists all
+    // All other settings come from the preset. `cargo run --bin train -- --help` lists all
     // settings.
     let settings = Settings {
         preset: Some("ddpm".into()),
@@ -32,7 +32,7 @@ fn main() -> Result<()> {
     let mut trainer = Trainer::with_data(&ctx, settings, shapes())?.resume_or_start()?;
     print!("{}", trainer.describe());
 
-    // The callback receives every entry of the log. Ctrl-C saves a checkpoint and ends the run.
+    // The callback receives every log entry. Ctrl-C saves a checkpoint and ends the run.
     let mut best = f64::INFINITY;
     let outcome = trainer.run_with(&*on_interrupt()?, &mut |entry| {
         if let LogEntry::Validation { validation_loss, .. } = entry {

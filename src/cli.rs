@@ -1,4 +1,5 @@
-//! The frame of the programs' `main`: error message, exit code, and a quiet Vulkan loader.
+//! Common parts of the programs: error message, exit code, progress bar, and a Vulkan loader
+//! without spurious errors.
 
 use crate::Result;
 use std::process::ExitCode;
@@ -43,11 +44,12 @@ impl Drop for Progress {
     }
 }
 
-/// Disables Mesa's Vulkan layer device-select if there can be no display server.
+/// Disables Mesa's Vulkan layer device-select if there cannot be a display server.
 ///
 /// The layer connects to the Wayland display. Without `XDG_RUNTIME_DIR`, as in a container, it
 /// prints "error: XDG_RUNTIME_DIR is invalid" on every start. It only sorts the adapters, and this
-/// crate sorts them itself. wgpu cannot leave out a layer, so the layer's own variable must be set.
+/// crate sorts them itself. wgpu cannot disable a layer, so the layer's environment variable must
+/// be set.
 #[cfg(target_os = "linux")]
 fn disable_device_select() {
     use std::path::Path;
@@ -58,7 +60,8 @@ fn disable_device_select() {
     }
     let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
     if threads.is_ok_and(|threads| threads == 1) {
-        // SAFETY: this is the only thread, so no other can read the environment at the same time.
+        // SAFETY: this is the only thread, so no other thread can read the environment at the same
+        // time.
         unsafe { std::env::set_var(DISABLE, "1") };
     }
 }

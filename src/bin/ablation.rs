@@ -1,6 +1,6 @@
-//! The four runs of a first comparison: linear and cosine schedule, with and without attention, all
-//! else equal. Each is trained and sampled from the same noise. An interrupted run is continued,
-//! and a finished one is left alone.
+//! Trains four runs that differ only in noise schedule (linear, cosine) and attention (with,
+//! without), and samples them from the same noise. An interrupted run continues, and a finished run
+//! is not repeated.
 
 use clap::Parser;
 use degrain::diffusion::BetaSchedule;
@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-/// Trains and samples {linear, cosine} x {attention, none}; called again, it continues where it
-/// stopped
+/// Trains and samples {linear, cosine} x {attention, none}; run it again to continue an interrupted
+/// run
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Adapter, by number or part of its name [default: the fastest]
+    /// GPU adapter: its number, or a part of its name [default: the fastest]
     #[arg(long)]
     adapter: Option<String>,
     #[command(flatten, next_help_heading = "Settings of all four runs [default: the preset's]")]
@@ -33,7 +33,9 @@ fn run(arguments: Arguments) -> Result<()> {
     let asked = &arguments.settings;
     for (option, given) in [("schedule", asked.schedule.is_some()), ("attention", asked.attention.is_some())] {
         if given {
-            return Err(Error::Config(format!("--{option}: the four runs differ in it, so it cannot be set")));
+            return Err(Error::Config(format!(
+                "--{option}: this option differs between the four runs and cannot be set"
+            )));
         }
     }
     let ctx = Context::open(arguments.adapter.as_deref())?;
@@ -57,7 +59,7 @@ fn run(arguments: Arguments) -> Result<()> {
     for row in &rows {
         print(format!("{:24} {:>16.5}\n", row.name, row.loss))?;
     }
-    print(format!("\nsamples of the four, in this order, from the same noise: {}\n", picture.display()))
+    print(format!("\nsamples of the four runs, in this order, from the same noise: {}\n", picture.display()))
 }
 
 /// The settings of one run.
@@ -68,7 +70,8 @@ fn settings(asked: Settings, ctx: &Context, schedule: &str, attention: bool, fol
     Ok(Settings { schedule: Some(schedule), attention: Some(levels), out: Some(folder.into()), ..asked })
 }
 
-/// Trains a run to its end, from its last checkpoint if it has one; false if it was interrupted.
+/// Trains a run to its end, from its last checkpoint if there is one. Returns false if it was
+/// interrupted.
 fn train_one(ctx: &Context, settings: Settings, stop: &AtomicBool) -> Result<bool> {
     let mut trainer = Trainer::new(ctx, settings)?.resume_or_start()?;
     if trainer.finished_steps() >= trainer.config().steps {

@@ -18,7 +18,7 @@ struct Arguments {
     /// Evaluate a run folder, a checkpoint folder or a diffusers folder
     #[arg(long, group = "what", value_name = "FOLDER")]
     checkpoint: Option<PathBuf>,
-    /// Evaluate images from an npz file (arr_0: u8 N x H x W x C, arr_1: classes, optional)
+    /// Evaluate images from an npz file (arr_0: u8 N x H x W x C; optional arr_1: classes)
     #[arg(long, group = "what", value_name = "FILE")]
     samples: Option<PathBuf>,
     /// Compare evaluated runs, or folders with an evaluation.json, on one HTML page
@@ -27,7 +27,7 @@ struct Arguments {
     /// HTML page of --compare
     #[arg(long, value_name = "FILE", default_value = "comparison.html", conflicts_with_all = ["checkpoint", "samples"])]
     page: PathBuf,
-    /// GPU adapter: its number, or a part of its name
+    /// GPU adapter: its number, or a part of its name [default: the fastest]
     #[arg(long)]
     adapter: Option<String>,
     #[command(flatten)]

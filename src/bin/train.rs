@@ -12,34 +12,34 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// TOML file of settings, such as a run's config.toml
+    /// TOML file with settings, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Continue this run from its last checkpoint, with its settings; given options override them
+    /// Continue this run from its last checkpoint, with its settings; options override them
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "preset", "size", "config"])]
     resume: Option<PathBuf>,
-    /// Save and stop after this many finished steps, counted from the start of the run
+    /// Save a checkpoint and stop after this number of steps, counted from the start of the run
     #[arg(long, value_name = "STEPS")]
     stop_after: Option<u32>,
-    /// Adapter, by number or part of its name [default: the fastest]
+    /// GPU adapter: its number, or a part of its name [default: the fastest]
     #[arg(long)]
     adapter: Option<String>,
-    /// List the adapters and stop
+    /// List the adapters, then stop
     #[arg(long)]
     list_adapters: bool,
-    /// Print the model, and the kernel calls, FLOPs and memory of a training step, and stop
+    /// Print the model, and the kernel calls, FLOPs and memory of a training step, then stop
     #[arg(long)]
     dry_run: bool,
-    /// Print every kernel call of a training step, and stop
+    /// Print every kernel call of a training step, then stop
     #[arg(long)]
     listing: bool,
-    /// Measure the time of every kernel of a training step, and stop
+    /// Measure the time of every kernel of a training step, then stop
     #[arg(long)]
     profile: bool,
-    /// Check every kernel call of a training step against its reference, and stop
+    /// Check every kernel call of a training step against its reference, then stop
     #[arg(long)]
     verify: bool,
-    #[command(flatten, next_help_heading = "Settings [default: those of --config, then the preset's]")]
+    #[command(flatten, next_help_heading = "Settings [default: from --config, then from the preset]")]
     settings: Settings,
 }
 

@@ -1,4 +1,5 @@
-//! Several evaluations in one Markdown table, one row each. The HTML page has more details.
+//! Several evaluations in one Markdown table, one row per evaluation. The HTML page has more
+//! details.
 
 use super::evaluation::{Evaluation, SplitLikelihood};
 use crate::metrics::proportion::Proportion;

@@ -11,7 +11,7 @@ use crate::train::{LogEntry, Trainer};
 use std::path::Path;
 
 /// The cost of the target's training and of one forward pass. The costs of sampling are 0 until the
-/// samples are there. `None` for images without a model.
+/// samples exist. `None` for images without a model.
 ///
 /// # Errors
 /// Settings of the run that no longer fit its data; a damaged log.

@@ -1,5 +1,5 @@
-//! `evaluation.json`: all numbers that `evaluate` measures, with the settings they depend on. The
-//! table and the page need no other numbers.
+//! `evaluation.json`: all metrics that `evaluate` measures, with the settings they depend on. The
+//! table and the page use only these values.
 
 use crate::metrics::balance::Balance;
 use crate::metrics::proportion::Proportion;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Evaluation {
     /// The evaluated model or images.
     pub target: TargetInfo,
-    /// How its images were sampled.
+    /// Sampling settings of its images.
     pub sampling: SamplingInfo,
     /// The network that extracted the features.
     pub feature_extractor: ExtractorInfo,
@@ -43,7 +43,7 @@ pub struct TargetInfo {
     pub name: String,
     /// Class of the model, such as `UNet2DModel`; `images` for images from a file.
     pub model: String,
-    /// The diffusion process in words.
+    /// Description of the diffusion process.
     pub process: String,
     /// Name of the data set.
     pub dataset: String,
@@ -57,7 +57,7 @@ pub struct TargetInfo {
     pub parameters: u64,
 }
 
-/// How images were sampled.
+/// Sampling settings of images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplingInfo {
@@ -152,14 +152,14 @@ pub struct ClassMetrics {
 pub struct SplitLikelihood {
     /// `train` or `test`.
     pub split: String,
-    /// The method and its settings, in words, such as `likelihood of the probability flow`.
+    /// Description of the method and its settings, such as `likelihood of the probability flow`.
     pub method: String,
     /// Number of images.
     pub images: u32,
     /// Mean over the images.
     pub total: Estimate,
-    /// Named terms whose sum is the total: `L_T`, `sum of L_t`, `L_0`. For an autoencoder: the
-    /// ELBO, to compare the total with.
+    /// Named terms whose sum is the total: `L_T`, `sum of L_t`, `L_0`. For an autoencoder, the
+    /// ELBO, for comparison with the total.
     pub parts: Vec<(String, Estimate)>,
 }
 

@@ -1,4 +1,4 @@
-//! Cache of a data set's features on the disk. They are the same for every evaluated model.
+//! Cache of a data set's features on disk. They are the same for every evaluated model.
 
 use super::progress::Phase;
 use crate::data::Dataset;
@@ -63,7 +63,7 @@ fn write(path: &Path, features: &Features) -> Result<()> {
 
 fn read(path: &Path, width: usize, count: usize) -> Result<Features> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let damaged = || Error::file(path, "is damaged: remove it, and its features are computed again");
+    let damaged = || Error::file(path, "is damaged: remove the file, and the features are computed again");
     let file = SafeTensors::deserialize(&bytes).map_err(|_| damaged())?;
     let features = file.tensor(FEATURES).map_err(|_| damaged())?;
     let classes = file.tensor(CLASSES).map_err(|_| damaged())?;

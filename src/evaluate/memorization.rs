@@ -16,20 +16,20 @@ use crate::output::{Images, Layout, Picture};
 
 /// Id of the subsets of samples and test images.
 const SUBSET: u32 = 1_002;
-/// Pairs in the picture.
+/// Number of pairs in the image of the closest pairs.
 const PAIRS: usize = 16;
 
 /// The samples of an evaluation.
 pub(super) struct SampleSet<'a> {
     /// Bytes `[N, C, H, W]`.
     pub bytes: &'a [u8],
-    /// Their features.
+    /// Features of these samples.
     pub features: &'a Features,
 }
 
-/// Distances of `count` samples and of as many test images to their nearest training images, and a
-/// picture of the closest pairs in pixels: each column shows a sample above its nearest training
-/// image.
+/// Distances of `count` samples and of `count` test images to their nearest training images. Also
+/// returns an image of the closest pairs by pixel distance: each column shows a sample above its
+/// nearest training image.
 pub(super) fn memorization(
     samples: SampleSet<'_>,
     reference: &Reference,

@@ -1,6 +1,6 @@
 //! Evaluation of trained models: metrics as numbers in JSON, as a table, and as an HTML page.
 //!
-//! Brings together metrics, samplers and, for the classification accuracy score, training.
+//! It uses the metrics, the samplers and, for the classification accuracy score, the training.
 
 mod baselines;
 mod cas;

@@ -12,17 +12,17 @@ pub struct EvalOptions {
     /// Folder of the data set [default: the run's]
     #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER"))]
     pub data: Option<PathBuf>,
-    /// Classifier checkpoint that extracts the features, made by `train --preset classifier
-    /// --noise-aware false`
+    /// Feature extractor: a classifier checkpoint of
+    /// `train --preset classifier --noise-aware false`
     #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER", default_value = "data/feature-extractor"))]
     pub feature_extractor: PathBuf,
     /// Folder that caches the features of data sets
     #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER", default_value = "runs/features"))]
     pub feature_cache: PathBuf,
-    /// Folder for evaluation.json and the pictures [default: `evaluation` in the run folder]
+    /// Folder for evaluation.json and the images [default: `evaluation` in the run folder]
     #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER"))]
     pub out: Option<PathBuf>,
-    /// Number of samples; with --samples, all images of the file are used
+    /// Number of samples; ignored with --samples, which uses all images of the file
     #[cfg_attr(feature = "cli", arg(long, default_value_t = 10_000))]
     pub count: u32,
     /// Options of the sampler.
@@ -55,11 +55,11 @@ pub struct EvalOptions {
     /// Tolerance of the ODE solver for the likelihood of processes in continuous time
     #[cfg_attr(feature = "cli", arg(long, value_name = "TOLERANCE", default_value_t = 1e-3))]
     pub likelihood_tolerance: f64,
-    /// Samples whose nearest training images are searched
+    /// Number of samples whose nearest training images are searched
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT", default_value_t = 500))]
     pub nearest_count: u32,
-    /// More samplers to measure the Frechet distance of: SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE,
-    /// separated by commas
+    /// Additional samplers whose Frechet distance is measured: SAMPLER:STEPS or
+    /// SAMPLER:STEPS:GUIDANCE, separated by commas
     #[cfg_attr(feature = "cli", arg(long, value_name = "SAMPLERS", value_delimiter = ','))]
     pub sweep: Vec<SweepSpec>,
     /// Number of samples for each --sweep entry
@@ -70,11 +70,11 @@ pub struct EvalOptions {
 /// A sampler, its number of steps, and a guidance scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SweepSpec {
-    /// Sampler.
+    /// The sampler.
     pub sampler: SamplerName,
     /// Number of steps.
     pub steps: u32,
-    /// Scale of classifier-free guidance; `None` is the scale of the main samples.
+    /// Scale of classifier-free guidance; `None` for the scale of the main samples.
     pub guidance: Option<f32>,
 }
 
@@ -99,7 +99,7 @@ impl FromStr for SweepSpec {
 }
 
 impl EvalOptions {
-    /// Checks the numbers for a feature extractor of `width` features.
+    /// Checks the values for a feature extractor with `width` features.
     ///
     /// # Errors
     /// [`Error::Config`] names the invalid option.

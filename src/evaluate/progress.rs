@@ -1,4 +1,5 @@
-//! Progress of long operations: a bar on a terminal, and one line per operation elsewhere.
+//! Progress of long operations: a bar on a terminal, or one line per operation if there is no
+//! terminal.
 
 use crate::output::progress::{self, progress_bar};
 

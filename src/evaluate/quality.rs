@@ -8,7 +8,7 @@ use crate::metrics::kid::kernel_inception_distance;
 use crate::metrics::neighbors::{NEIGHBORS, precision_recall};
 use crate::metrics::subset::subset;
 
-/// Largest number of images on each side of precision and recall, whose cost grows with the square.
+/// Largest number of images on each side of precision and recall. Their cost grows with its square.
 const MAX_NEIGHBOR_IMAGES: usize = 5_000;
 
 /// Id of the subset of training images for reference distances.

@@ -1,4 +1,4 @@
-//! One evaluation, from sampling to the numbers.
+//! Runs an evaluation, from sampling to the metrics.
 
 use super::context::EvalContext;
 use super::evaluation::{ClassMetrics, Cost, Evaluation, ExtractorInfo, SamplingInfo, SweepPoint};
@@ -28,13 +28,13 @@ const GRID_ROWS: usize = 4;
 
 /// The results of an evaluation.
 pub struct EvaluationOutput {
-    /// The numbers.
+    /// The metrics.
     pub evaluation: Evaluation,
     /// The evaluated images.
     pub samples: Samples,
     /// A grid of the first images.
     pub grid: Picture,
-    /// The images nearest to training images, above these.
+    /// The samples nearest to training images, above these training images.
     pub closest: Picture,
 }
 
@@ -117,8 +117,8 @@ fn resolve(target: &EvalTarget, options: &SamplingOptions) -> Result<Option<Samp
     }
 }
 
-/// Sampling settings of a sweep entry: those of the command line with this entry's sampler, steps
-/// and guidance. Options of a different sampler are dropped.
+/// Sampling settings of a sweep entry: the command line's, with this entry's sampler, steps and
+/// guidance. Options of a different sampler are dropped.
 fn resolve_sweep(
     target: &EvalTarget,
     options: &EvalOptions,
@@ -187,7 +187,7 @@ impl EvaluationRun<'_> {
     }
 
     /// Class accuracy and classification accuracy score of conditional samples, and class balance
-    /// of unconditional ones. A conditional model that was trained with label dropout can sample
+    /// of unconditional samples. A conditional model that was trained with label dropout can sample
     /// both.
     fn classes(&mut self, samples: &Samples, features: &Features, sampling: Option<&Sampling>) -> Result<ClassMetrics> {
         let train = &self.context.target.train;

@@ -1,7 +1,7 @@
-//! Cache of sampled images on the disk, so that an interrupted evaluation can resume.
+//! Cache of samples on disk, so that an interrupted evaluation can resume.
 //!
-//! A record of the file is one batch: its seconds of sampling as eight bytes, and its images. The
-//! file name is a SHA-256 of everything that determines the samples.
+//! Each record of the file is a batch: its sampling time in seconds (eight bytes) and its images.
+//! The file name is a SHA-256 of everything that determines the samples.
 
 use crate::checkpoint::Checkpoint;
 use crate::diffusion::Sampling;
@@ -20,7 +20,7 @@ pub(super) struct SampleCache {
     file: Appender,
     /// Cached images, bytes `[N, C, H, W]`.
     pub bytes: Vec<u8>,
-    /// Seconds of sampling them.
+    /// Seconds spent on sampling these images.
     pub seconds: f64,
 }
 

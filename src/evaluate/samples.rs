@@ -1,4 +1,4 @@
-//! The images that are evaluated: sampled from a model, or read from a file.
+//! The images to evaluate: sampled from a model, or read from a file.
 
 use super::context::EvalContext;
 use super::progress::Phase;
@@ -27,7 +27,7 @@ pub struct Samples {
     pub device_bytes: u64,
 }
 
-/// How many images are sampled, and how.
+/// Number of images and sampling settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SampleSpec<'a> {
     /// The sampler's settings; `None` for targets without a sampler.

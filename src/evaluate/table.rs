@@ -156,7 +156,7 @@ fn distances(nearest: &NearestDistances) -> String {
     )
 }
 
-/// Lines of names and values.
+/// Rows of names and values.
 #[derive(Default)]
 struct TextTable {
     text: String,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Buffer of the model's weights.
 pub(super) const WEIGHTS: &str = "weights";
 
-/// Where the images come from.
+/// Source of the images.
 pub enum ImageSource {
     /// A denoiser.
     Denoiser(Box<Checkpoint>),
@@ -25,15 +25,15 @@ pub enum ImageSource {
 
 /// The model or images to evaluate, with the data set to compare with.
 pub struct EvalTarget {
-    /// Where its images come from.
+    /// Source of its images.
     pub source: ImageSource,
-    /// Its description for `evaluation.json`.
+    /// Description for `evaluation.json`.
     pub info: TargetInfo,
     /// Seconds of training.
     pub training_seconds: f64,
-    /// Its run folder, if there is one.
+    /// The run folder, if there is one.
     pub run: Option<PathBuf>,
-    /// The settings of its run, if there are any.
+    /// The settings of the run, if there are any.
     pub settings: Option<Settings>,
     /// The training images.
     pub train: Dataset,
@@ -50,7 +50,7 @@ const DATA: &str = "data/mnist";
 
 impl EvalTarget {
     /// Opens a run folder or a checkpoint, and the data set it was trained on. `data` replaces the
-    /// folder of the run's settings.
+    /// data folder of the run's settings.
     ///
     /// # Errors
     /// A folder without a denoiser or autoencoder; a data set that is missing, or that the model
@@ -175,7 +175,7 @@ fn check_data(folder: &Path, metadata: &CheckpointMetadata, data: &Dataset, plac
     Err(Error::file(
         folder,
         format!(
-            "this checkpoint was trained on {}, and {} holds {}: name the folder of its own data set with --data",
+            "this checkpoint was trained on {}, and {} holds {}: give the folder of the model's data set with --data",
             metadata.dataset,
             place.display(),
             data.name

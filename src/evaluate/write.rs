@@ -26,11 +26,12 @@ pub fn check_archive(archive: &Path) -> Result<()> {
     Err(Error::file(folder, "this folder of --save-samples does not exist: create it, or name another"))
 }
 
-/// Writes `evaluation.json` and the pictures into a folder, replacing those of an earlier
-/// evaluation, and the samples into `archive` if there is one. Removes the cached samples.
+/// Writes `evaluation.json` and the images into a folder, replacing the files of an earlier
+/// evaluation. Also writes the samples into `archive`, if there is one, and removes the cached
+/// samples.
 ///
 /// # Errors
-/// [`Error::NonFinite`] if a number of the evaluation is not finite.
+/// [`Error::NonFinite`] if a value of the evaluation is not finite.
 pub fn write(output: &EvaluationOutput, folder: &Path, archive: Option<&Path>, data: &Dataset) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let text = [("Software", "degrain")];
@@ -43,10 +44,11 @@ pub fn write(output: &EvaluationOutput, folder: &Path, archive: Option<&Path>, d
         npz::save_npz(archive, &images, output.samples.labels.as_deref())?;
     }
     let json = serde_json::to_string_pretty(&output.evaluation).map_err(|e| Error::Config(e.to_string()))?;
-    // JSON writes a number that is not finite as null, which cannot be read back.
+    // JSON cannot represent values that are not finite: they are written as null and cannot be read
+    // back.
     if serde_json::from_str::<Evaluation>(&json).is_err() {
         let problem =
-            "a number of the evaluation is not finite: the checkpoint may be damaged, or its training diverged";
+            "a value of the evaluation is not finite: the checkpoint may be damaged, or its training diverged";
         return Err(Error::NonFinite(problem.into()));
     }
     write_atomically(&folder.join(Evaluation::FILE), format!("{json}\n").as_bytes())?;

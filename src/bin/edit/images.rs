@@ -1,4 +1,4 @@
-//! Images from a data set or a file, of the model's size.
+//! Reads images of the model's size from a data set or a file.
 
 use degrain::data::{Split, load};
 use degrain::output::Picture;

@@ -1,4 +1,4 @@
-//! Inpainting: samples of the unknown part of an image.
+//! Inpainting: samples the unknown part of an image.
 
 use super::images::{read_png, test_images};
 use super::model::Model;
@@ -15,10 +15,10 @@ pub struct Inpaint {
     /// Mask: a gray PNG file of the images' size, white where the image is known
     #[arg(long)]
     mask: PathBuf,
-    /// Image: a PNG file of the model's size and channels [default: an image of the data set]
+    /// Image: a PNG file of the model's size and channels [default: a test image of --data]
     #[arg(long, value_name = "PNG")]
     image: Option<PathBuf>,
-    /// Folder of the data set of the test image
+    /// Folder of the data set whose test image is inpainted
     #[arg(long, default_value = "data/mnist", conflicts_with = "image")]
     data: PathBuf,
     /// Number of the test image
@@ -27,10 +27,10 @@ pub struct Inpaint {
     /// Number of inpainted samples
     #[arg(long, default_value_t = 8)]
     count: u32,
-    /// Passes through each step, so that the unknown part comes to fit the known one
+    /// Passes through each step; more passes make the unknown part fit the known part better
     #[arg(long, default_value_t = 5)]
     passes: u32,
-    /// Output file: the image, its known part, and the samples
+    /// Output file (PNG): the image, its known part, and the samples
     #[arg(long, default_value = "inpainting.png")]
     out: PathBuf,
 }

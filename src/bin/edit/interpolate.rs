@@ -1,4 +1,4 @@
-//! Samples of noises between two noises.
+//! Interpolation: samples from noises between two noises.
 
 use super::model::Model;
 use clap::Args;
@@ -13,13 +13,13 @@ pub struct Interpolate {
     /// Images per row, including both ends
     #[arg(long, default_value_t = 11)]
     columns: u32,
-    /// Rows: pairs of noises
+    /// Rows, one pair of noises each
     #[arg(long, default_value_t = 5)]
     rows: u32,
     /// Scale of classifier-free guidance
     #[arg(long, default_value_t = 1.0)]
     guidance: f32,
-    /// Output file
+    /// Output file (PNG)
     #[arg(long, default_value = "interpolation.png")]
     out: PathBuf,
 }

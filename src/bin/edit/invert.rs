@@ -1,4 +1,4 @@
-//! The noise of images, and the images sampled from it again.
+//! Inversion: finds the noise of images, and samples the images from this noise again.
 
 use super::images::test_images;
 use super::model::Model;
@@ -24,7 +24,8 @@ pub struct Invert {
     /// Write the noise to this safetensors file, for `sample --noise`
     #[arg(long)]
     noise: Option<PathBuf>,
-    /// Output file: rows of images, of their noise, and of the images sampled from it
+    /// Output file (PNG): a row of images, a row of their noise, and a row of images sampled from
+    /// this noise
     #[arg(long, default_value = "inversion.png")]
     out: PathBuf,
 }
@@ -49,7 +50,7 @@ impl Invert {
             noise::write(path, &unit, [self.count as u32, channels, height, width])?;
             files::print(format!("{}\n", path.display()))?;
         }
-        let text = format!("images, their noise, and what {} steps make of it", self.model.steps);
+        let text = format!("images, their noise, and samples from this noise with {} steps", self.model.steps);
         loaded.save(&self.out, &[images, unit, again].concat(), self.count, &text)
     }
 }

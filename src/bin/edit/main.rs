@@ -20,9 +20,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Sample from noises between two noises: one row per pair
+    /// Sample from noises between two noises, one row per pair
     Interpolate(interpolate::Interpolate),
-    /// Find the noise of images by inverting DDIM, and sample them from it again
+    /// Find the noise of images by inverting DDIM, and sample from this noise again
     Invert(invert::Invert),
     /// Sample the masked part of an image
     Inpaint(inpaint::Inpaint),

@@ -1,4 +1,4 @@
-//! What the tasks share: the model on a device, and the output.
+//! Code shared by the tasks: the model on a device, and the output.
 
 use clap::Args;
 use degrain::checkpoint::Checkpoint;
@@ -16,16 +16,16 @@ pub struct Model {
     /// Run folder, checkpoint folder, or diffusers folder
     #[arg(long)]
     pub checkpoint: PathBuf,
-    /// Class of the images, by number or name, for a model with classes
+    /// Class of the images: a number or a name, for a model with classes
     #[arg(long)]
     pub class: Option<String>,
     /// Sampling steps
     #[arg(long, default_value_t = 50)]
     pub steps: u32,
-    /// Seed of all noise
+    /// Random seed
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Adapter, by number or part of its name
+    /// GPU adapter: its number, or a part of its name [default: the fastest]
     #[arg(long)]
     pub adapter: Option<String>,
 }
@@ -42,14 +42,14 @@ impl Model {
     pub fn load(&self) -> Result<Loaded> {
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-        let unknown = || Error::file(&checkpoint.folder, "does not say how large its images are");
+        let unknown = || Error::file(&checkpoint.folder, "does not contain the size of its images");
         let image = checkpoint.denoiser(WEIGHTS)?.network.image_shape().ok_or_else(unknown)?;
         let class = checkpoint.class(self.class.as_deref(), false)?;
         let ctx = Context::open(self.adapter.as_deref())?;
         Ok(Loaded { ctx, checkpoint, image, class })
     }
 
-    /// The options of this command line for a guidance scale.
+    /// The sampling options of the command line, with a guidance scale.
     pub fn options(&self, guidance: f32) -> SamplingOptions {
         SamplingOptions { steps: Some(self.steps), guidance: Some(guidance), ..SamplingOptions::default() }
     }
@@ -60,14 +60,14 @@ impl Loaded {
         self.checkpoint.denoiser(WEIGHTS)
     }
 
-    /// The plan of a sampler, whose warnings are printed.
+    /// The plan of a sampler. Prints its warnings.
     pub fn plan(&self, sampling: &Sampling) -> Result<SamplingPlan> {
         let (plan, warnings) = sampling.plan(self.denoiser()?.process)?;
         warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         Ok(plan)
     }
 
-    /// A generator of `count` images, in a context with nothing but the weights.
+    /// A generator of `count` images, in a context that holds only the weights.
     pub fn generator(
         &self,
         sampling: &Sampling,
@@ -83,7 +83,7 @@ impl Loaded {
         Ok((ctx, generator))
     }
 
-    /// What a plan makes of x, one image per label.
+    /// Runs a plan on x, with one image per label.
     pub fn sample_from(&self, sampling: &Sampling, plan: SamplingPlan, x: &[f32], labels: &[u32]) -> Result<Vec<f32>> {
         let (ctx, generator) = self.generator(sampling, plan, labels.len() as u32, 0)?;
         let progress = cli::Progress::new();

@@ -16,7 +16,7 @@ use output::{Output, Samples};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Intermediate states of an animation.
+/// Number of intermediate states in an animation.
 const FRAMES: u32 = 40;
 
 /// Samples images from a trained model: a run of `train`, or any diffusers folder of a UNet2DModel
@@ -26,28 +26,27 @@ struct Arguments {
     /// Run folder, checkpoint folder, or diffusers folder
     #[arg(long)]
     checkpoint: PathBuf,
-    /// Number of images
+    /// Number of samples
     #[arg(long, default_value_t = 40)]
     count: u32,
-    /// Class by number or name [default: all classes in turn]
+    /// Class: a number or a name [default: all classes in turn]
     #[arg(long)]
     class: Option<String>,
     #[command(flatten)]
     options: SamplingOptions,
-    /// Guide by the gradient of this classifier too: a run of `train --preset classifier`
+    /// Classifier for classifier guidance: a run of `train --preset classifier`
     #[arg(long, value_name = "RUN")]
     classifier: Option<PathBuf>,
-    /// Scale of the classifier's guidance
+    /// Scale of classifier guidance
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, requires = "classifier")]
     classifier_scale: f64,
-    /// Seed of all noise. Image k of a seed is the same in any batch
+    /// Random seed; sample k of a seed does not depend on the batch size
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Start from this noise: a safetensors file with one tensor [count, channels, height, width]
-    /// of F32
+    /// Initial noise: a safetensors file with one F32 tensor [count, channels, height, width]
     #[arg(long)]
     noise: Option<PathBuf>,
-    /// Images per batch
+    /// Batch size
     #[arg(long, default_value_t = 64)]
     batch: u32,
     /// Height and width of the images [default: the checkpoint's]
@@ -56,7 +55,7 @@ struct Arguments {
     /// Output file: .png (grid), .apng (the denoising of a grid), or .npz (arr_0: u8 N x H x W x C)
     #[arg(long, default_value = "samples.png")]
     out: PathBuf,
-    /// Adapter, by number or part of its name
+    /// GPU adapter: its number, or a part of its name [default: the fastest]
     #[arg(long)]
     adapter: Option<String>,
 }
@@ -125,7 +124,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     Ok(Samples { images, frames, labels: conditional.then_some(labels), image, classes, description })
 }
 
-/// Images of latents from the prior.
+/// Decodes latents of the prior.
 fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &Vae) -> Result<Samples> {
     let options = SamplingOptions { guidance: None, ..arguments.options };
     let unused = [
@@ -139,7 +138,7 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
     ];
     if let Some((option, _)) = unused.iter().find(|(_, given)| *given) {
         return Err(Error::Config(format!(
-            "--{option}: an autoencoder decodes an image from its latent at once, without classes, samplers or steps"
+            "--{option}: an autoencoder decodes images directly from latents, without classes, samplers or steps"
         )));
     }
     let mut ctx = Context::open(arguments.adapter.as_deref())?;

@@ -5,7 +5,7 @@ use degrain::output::{Images, Layout, apng, grid, npz};
 use degrain::{Error, Result};
 use std::path::Path;
 
-/// Samples and what the output says of them.
+/// Samples and their description in the output.
 pub struct Samples {
     pub images: Vec<f32>,
     /// Intermediate states, for an animation.
@@ -16,7 +16,7 @@ pub struct Samples {
     pub description: String,
 }
 
-/// The kind of output, by the extension of the file name.
+/// The kind of output, chosen by the extension of the file name.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Output {
     Grid,

@@ -1,5 +1,4 @@
-//! Curves of the training: losses and evaluations, over steps on the left and over time on the
-//! right.
+//! Curves of training: losses and evaluations, over steps (left) and over time (right).
 
 use super::figure::{self, Curve};
 use super::history::Axis::{self, Seconds, Steps};

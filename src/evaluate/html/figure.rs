@@ -1,4 +1,4 @@
-//! Figures with captions: pictures as data URLs, curves as inline SVG.
+//! Figures with captions: images as data URLs, curves as inline SVG.
 
 use crate::output::{Picture, Plot, plot::color};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -8,7 +8,7 @@ use maud::{Markup, PreEscaped, html};
 /// screen.
 const SIZE: (u32, u32) = (600, 360);
 
-/// A picture with its caption above. `alt` describes the picture.
+/// An image with its caption above. `alt` describes the image.
 pub(super) fn picture(picture: &Picture, caption: &str, alt: &str) -> Markup {
     let data = STANDARD.encode(picture.to_png(&[]));
     html! {
@@ -23,7 +23,8 @@ pub(super) fn picture(picture: &Picture, caption: &str, alt: &str) -> Markup {
 pub(super) type Curve = (String, Vec<(f64, f64)>);
 
 /// A plot with its curves; nothing if there are no points. The y-axis is logarithmic if the values
-/// span more than a factor of ten: with less, a logarithmic axis has hardly any labels.
+/// span more than a factor of ten. For a smaller range, a logarithmic axis would have hardly any
+/// labels.
 pub(super) fn plot(plot: Plot, curves: &[Curve]) -> Option<Markup> {
     let points = || curves.iter().flat_map(|(_, points)| points);
     let spans = |values: Vec<f64>| {

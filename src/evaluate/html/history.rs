@@ -1,5 +1,5 @@
 //! Curves from a run's log: losses and evaluations during training, over steps and over training
-//! time. The log keeps the seconds of training apart from those of validations, evaluations and
+//! time. The log separates the seconds of training from the seconds of validations, evaluations and
 //! grids.
 
 use crate::Result;
@@ -15,7 +15,7 @@ pub(super) struct History {
     pub validation: Vec<(f64, f64)>,
     pub bits_per_dim: Vec<(f64, f64)>,
     pub frechet_distance: Vec<(f64, f64)>,
-    /// Seconds trained until each step.
+    /// Points (step, seconds of training until this step).
     clock: Vec<(f64, f64)>,
 }
 
@@ -79,8 +79,8 @@ impl History {
     }
 }
 
-/// Points (step, value) over steps or over seconds. A point's seconds are those of the last step in
-/// `clock` up to its step; points before the first one are left out.
+/// Points (step, value) over steps or over seconds. The seconds of a point are the seconds of the
+/// last step in `clock` that is not after it. Points before the first step in `clock` are left out.
 fn over(points: &[(f64, f64)], axis: Axis, clock: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if axis == Axis::Steps {
         return points.to_vec();

@@ -1,4 +1,4 @@
-//! Bits per dimension of each split with their parts, and baselines without a model.
+//! Bits per dimension of each split with its terms, and baselines without a model.
 
 use super::number::NumberFormat;
 use super::run::EvaluatedRun;
@@ -47,7 +47,7 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
                     "L" sub { "T" } " is the cost of the noise at the last timestep, the sum of L" sub { "t" }
                     " the cost of the denoising steps, and L" sub { "0" } " the cost of the pixels. "
                 }
-                "Lower is better. A bound is larger than the exact value, so compare numbers of the same method."
+                "Lower is better. A bound is larger than the exact value, so compare only values of the same method."
             }
         }
     }

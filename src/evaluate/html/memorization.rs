@@ -1,5 +1,5 @@
-//! Distances of samples and of test images to their nearest training images. Copies would be
-//! nearer.
+//! Distances of samples and of test images to their nearest training images. Copies of training
+//! images would have smaller distances.
 
 use super::figure;
 use super::number::NumberFormat;

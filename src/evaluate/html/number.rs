@@ -8,22 +8,22 @@ use maud::{Markup, html};
 pub(super) struct Number {
     /// Name of the run.
     pub run: String,
-    /// Its path, such as `quality.fd_test`. A quotient has both paths: `sampling.seconds /
-    /// sampling.count`.
+    /// The path, such as `quality.fd_test`. A quotient has both paths:
+    /// `sampling.seconds / sampling.count`.
     pub field: String,
     /// All digits, as JSON writes them.
     pub digits: String,
     pub value: f64,
 }
 
-/// How a number is rounded, and its unit.
+/// Rounding and unit of a number.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum NumberFormat {
     /// Four significant digits.
     Significant,
-    /// This many decimals.
+    /// A fixed number of decimals.
     Fixed(usize),
-    /// A multiple of this power of ten, with this many decimals.
+    /// A multiple of a power of ten, with a fixed number of decimals.
     Power(i32, usize),
     /// In percent, with one more digit near 0 % and 100 %.
     Share,
@@ -49,8 +49,8 @@ impl Number {
 }
 
 impl NumberFormat {
-    /// The format of a mean and its standard error: as many digits as give the error two
-    /// significant ones. Small numbers are multiples of one power of ten.
+    /// The format of a mean and its standard error: the error has two significant digits, and the
+    /// mean has the same number of decimals. Small numbers are multiples of one power of ten.
     pub fn for_estimate(value: f64, error: f64) -> NumberFormat {
         if error <= 0.0 {
             return NumberFormat::Significant;

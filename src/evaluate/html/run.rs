@@ -1,4 +1,4 @@
-//! A run on the page: the numbers, the pictures and the log of its folder.
+//! A run on the page: the metrics, the images and the log in its folder.
 
 use super::history::History;
 use super::number::Number;
@@ -11,9 +11,9 @@ use std::path::Path;
 /// The contents of an evaluated run's folder.
 pub struct EvaluatedRun {
     name: String,
-    /// Its evaluation.
+    /// The evaluation.
     pub evaluation: Evaluation,
-    /// The same as JSON. The page takes its numbers from here by name.
+    /// The evaluation as JSON, from which the page takes its numbers by name.
     document: Value,
     pub(super) history: History,
     /// A grid of samples.
@@ -27,7 +27,7 @@ pub struct EvaluatedRun {
 }
 
 impl EvaluatedRun {
-    /// Opens the folder of a run or of an evaluation. Only `evaluation.json` is required; pictures
+    /// Opens the folder of a run or of an evaluation. Only `evaluation.json` is required. Images
     /// and log are optional.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl EvaluatedRun {
         })
     }
 
-    /// Its name. If the evaluation's folder does not have the default name, the name of the folder
+    /// The name. If the evaluation's folder does not have the default name, the name of the folder
     /// is added in parentheses.
     pub fn name(&self) -> &str {
         &self.name
@@ -104,8 +104,8 @@ impl EvaluatedRun {
     }
 }
 
-/// A picture, if it exists. It is decoded so that a damaged file is an error and not a hole in the
-/// page.
+/// Reads an image, if it exists. Decoding it here makes a damaged file an error instead of a broken
+/// image on the page.
 fn picture(path: &Path) -> Result<Option<Picture>> {
     path.is_file().then(|| Picture::load_png(path)).transpose()
 }

@@ -27,8 +27,8 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
 }
 
 fn summary(runs: &[EvaluatedRun]) -> HtmlTable {
-    // Times are comparable only on one device, distances only with equal counts, bits only of one
-    // method.
+    // Times can be compared only on the same device, distances only with equal counts, bits per
+    // dimension only by the same method.
     let lower_where = |agree: bool| if agree { Lower } else { Neither };
     let same_device = agree(runs, |run| run.evaluation.cost.as_ref().map(|cost| cost.adapter.clone()));
     let (distance, share) = comparable_distances(runs);
@@ -100,8 +100,8 @@ fn agree<T: PartialEq>(runs: &[EvaluatedRun], value: impl Fn(&EvaluatedRun) -> T
     runs.windows(2).all(|pair| value(&pair[0]) == value(&pair[1]))
 }
 
-/// Which distances are better, and which values of precision and recall: neither, if the runs were
-/// measured with different numbers of images.
+/// The direction in which distances, and precision and recall, are better. `Neither` if the runs
+/// were measured with different numbers of images.
 fn comparable_distances(runs: &[EvaluatedRun]) -> (Better, Better) {
     if runs.windows(2).all(|pair| pair[0].same_counts(&pair[1])) { (Lower, Higher) } else { (Neither, Neither) }
 }

@@ -1,11 +1,11 @@
-//! A table of runs: numbers with their errors and intervals, a dash for a missing number, and the
-//! best of each column in bold.
+//! A table of runs. It shows numbers with errors and intervals, a dash for a missing number, and
+//! the best value of each column in bold.
 
 use super::number::{Number, NumberFormat};
 use super::run::EvaluatedRun;
 use maud::{Markup, Render, html};
 
-/// Which values of a column are better.
+/// The direction in which values of a column are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Better {
     Lower,
@@ -72,7 +72,7 @@ impl HtmlTable {
         let repeated = |n: usize| n > 0 && self.rows[n][0].shown().0 == self.rows[n - 1][0].shown().0;
         html! {
             @if !self.rows.is_empty() {
-                // Focusable, so that the arrow keys scroll it too.
+                // It is focusable so that the arrow keys can scroll it.
                 div.scroll tabindex="0" {
                     table {
                         thead { tr { @for (n, (title, _)) in self.columns.iter().enumerate() {
@@ -103,17 +103,17 @@ impl HtmlTable {
 }
 
 impl Cell {
-    /// Text.
+    /// A cell with text.
     pub fn text(content: impl Render) -> Cell {
         Cell { content: Some(content.render()), value: None, numeric: false }
     }
 
-    /// A number that belongs to no run.
+    /// A number that does not belong to a run.
     pub fn reference(content: impl Render) -> Cell {
         Cell { numeric: true, ..Cell::text(content) }
     }
 
-    /// Empty on purpose, without a dash.
+    /// An empty cell without a dash.
     pub fn empty() -> Cell {
         Cell { content: Some(html! {}), value: None, numeric: true }
     }
@@ -124,7 +124,7 @@ impl Cell {
         Cell { content, value: number.map(|number| number.value), numeric: true }
     }
 
-    /// A number that is 0 if it is unknown: 0 becomes a dash.
+    /// A number for which 0 means unknown: 0 becomes a dash.
     pub fn known(number: Option<Number>, format: NumberFormat) -> Cell {
         Cell::number(number.filter(|number| number.value > 0.0), format)
     }
