@@ -8,11 +8,12 @@
 mod common;
 
 use common::Setup;
-use degrain::gpu::BoundsChecks;
+use degrain::gpu::{BoundsChecks, Context};
 use degrain::ops::ALL;
 use degrain::tape::testing::{Choices, Operator};
 use libtest_mimic::{Arguments, Failed, Trial};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use std::cell::RefCell;
 
 /// Cases per test; every operator has four tests.
 const CASES: u32 = 12;
@@ -27,10 +28,27 @@ fn main() {
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
+/// A context on the device of this thread and setup. Pipelines are then compiled once for all
+/// operators.
+fn context_for(setup: Setup) -> Context {
+    thread_local!(static OPEN: RefCell<Vec<(Setup, Context)>> = const { RefCell::new(Vec::new()) });
+    OPEN.with_borrow_mut(|open| {
+        if let Some((_, context)) = open.iter().find(|(other, _)| *other == setup) {
+            return context.fork();
+        }
+        let context = common::context_for(setup);
+        // Never dropped: wgpu needs thread-local storage to drop a device, and that may be gone when
+        // the thread ends. The pool of test threads is small.
+        std::mem::forget(context.fork());
+        open.push((setup, context.fork()));
+        context
+    })
+}
+
 /// Checks the edge cases of an operator, then random cases. The smallest random case that fails is
 /// reported.
 fn try_operator(operator: &'static Operator, setup: Setup, name: &str) -> Result<(), Failed> {
-    let ctx = common::context_for(setup);
+    let ctx = context_for(setup);
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
     // Another seed for each test, the same in every run.
     let mut seed = [0u8; 32];

@@ -20,23 +20,23 @@ const LONGEST_HEADER: usize = 4 + 3 * 4;
 
 /// The expected content of a file; the value is its number of dimensions.
 #[derive(Clone, Copy)]
-enum Kind {
+enum FileKind {
     Images = 3,
     Labels = 1,
 }
 
-impl Kind {
+impl FileKind {
     fn word(self) -> &'static str {
         match self {
-            Kind::Images => "images",
-            Kind::Labels => "labels",
+            FileKind::Images => "images",
+            FileKind::Labels => "labels",
         }
     }
 }
 
 /// Both spellings in use, such as `train-images-idx3-ubyte` (the original site's) and
 /// `train-images.idx3-ubyte`, plain and compressed.
-fn names_of(kind: Kind, split: Split) -> Vec<String> {
+fn names_of(kind: FileKind, split: Split) -> Vec<String> {
     let part = match split {
         Split::Train => "train",
         Split::Test => "t10k",
@@ -46,14 +46,14 @@ fn names_of(kind: Kind, split: Split) -> Vec<String> {
 }
 
 fn names(split: Split) -> Vec<String> {
-    [names_of(Kind::Images, split), names_of(Kind::Labels, split)].concat()
+    [names_of(FileKind::Images, split), names_of(FileKind::Labels, split)].concat()
 }
 
 fn load(folder: &Path, split: Split) -> Result<Dataset> {
-    let image_source = SourceFile::find(folder, &names_of(Kind::Images, split))?;
-    let label_source = SourceFile::find(folder, &names_of(Kind::Labels, split))?;
-    let (shape, mut images) = read(&image_source, Kind::Images)?;
-    let (label_shape, mut labels) = read(&label_source, Kind::Labels)?;
+    let image_source = SourceFile::find(folder, &names_of(FileKind::Images, split))?;
+    let label_source = SourceFile::find(folder, &names_of(FileKind::Labels, split))?;
+    let (shape, mut images) = read(&image_source, FileKind::Images)?;
+    let (label_shape, mut labels) = read(&label_source, FileKind::Labels)?;
     let [count, height, width] = shape[..] else { unreachable!("read returns as many dimensions as the kind has") };
     if label_shape[0] != count {
         return Err(label_source.problem(format!(
@@ -67,8 +67,8 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     let [of_images, of_labels] = [&files[0], &files[1]].map(|file| known::find(&file.sha256));
     let set = common_set(of_images, of_labels).map_err(|problem| label_source.problem(problem))?;
 
-    images.drain(..header_length(Kind::Images));
-    labels.drain(..header_length(Kind::Labels));
+    images.drain(..header_length(FileKind::Images));
+    labels.drain(..header_length(FileKind::Labels));
     let class_names: Vec<String> = match set {
         Some(set) => set.classes.iter().map(ToString::to_string).collect(),
         None => (0..=labels.iter().copied().max().unwrap_or(0)).map(|class| class.to_string()).collect(),
@@ -105,13 +105,13 @@ fn common_set(
     }
 }
 
-fn header_length(kind: Kind) -> usize {
+fn header_length(kind: FileKind) -> usize {
     4 + 4 * kind as usize
 }
 
 /// The dimensions, which are positive, and the whole content with its header, which has exactly the
 /// length that the dimensions promise.
-fn read(source: &SourceFile, kind: Kind) -> Result<(Vec<usize>, Vec<u8>)> {
+fn read(source: &SourceFile, kind: FileKind) -> Result<(Vec<usize>, Vec<u8>)> {
     let header = source.content(LONGEST_HEADER)?;
     check_magic(&header, kind).map_err(|problem| source.problem(problem))?;
     let length = header_length(kind);
@@ -147,7 +147,7 @@ fn read(source: &SourceFile, kind: Kind) -> Result<(Vec<usize>, Vec<u8>)> {
 }
 
 /// Describes the file if it is not of the expected kind.
-fn check_magic(header: &[u8], kind: Kind) -> std::result::Result<(), String> {
+fn check_magic(header: &[u8], kind: FileKind) -> std::result::Result<(), String> {
     let expected = format!("IDX {} (a file that starts 00 00 08 0{})", kind.word(), kind as u8);
     let instead = match *header {
         [] => "the file is empty".to_string(),

@@ -3,16 +3,17 @@
 //! Image k depends only on the seed, k and its label, not on the batch in which it is sampled.
 
 mod adaptive;
+mod tapes;
 
-use super::denoiser::{Denoiser, StageTables};
+use super::denoiser::Denoiser;
 use super::guidance::Guidance;
 use super::plan::{SamplingPlan, StagePlan};
 use super::sampler::Action;
 use super::scope::Scope;
 use crate::gpu::{Context, MAX_WORKGROUPS, Submission};
-use crate::ops::{Extra, SamplerStep, affine, langevin, randn, sampler_step};
-use crate::tape::{Program, Shape, Step, Tape, stream};
+use crate::tape::{Program, Shape, Step, Tape};
 use crate::{Error, Result};
+use tapes::{Tapes, table_rows};
 
 /// Name, size, image shape and seed of a generator's batches.
 #[derive(Clone, Copy, Debug)]
@@ -76,14 +77,12 @@ impl<'a> Generator<'a> {
         let corrects = actions.clone().filter(|action| matches!(action, Action::Correct { .. })).count();
         let moves = plan.stages().len() > corrects || plan.fixed().is_none();
 
-        let start = record_start(ctx, &plan, shape, &scope);
-        let start = Program::compile(ctx, &start)?;
-        let mut program = |correct: bool| {
-            let tape = record_stage(ctx, &denoiser, &guidance, &plan, (shape, &scope, correct));
-            Program::compile(ctx, &tape)
-        };
-        let advance = moves.then(|| program(false)).transpose()?;
-        let correct = (corrects > 0).then(|| program(true)).transpose()?;
+        let tapes = Tapes { denoiser: &denoiser, guidance: &guidance, plan: &plan, shape, scope: &scope };
+        let target = ctx.target();
+        let start = Program::compile(ctx, &tapes.start(target))?;
+        let mut compile = |tape: Tape| Program::compile(ctx, &tape);
+        let advance = moves.then(|| compile(tapes.advance(target))).transpose()?;
+        let correct = (corrects > 0).then(|| compile(tapes.correct(target))).transpose()?;
         let generator = Generator { denoiser, guidance, plan, scope, seed: batch.seed, shape, start, advance, correct };
         generator.write_tables(ctx)?;
         Ok(generator)
@@ -254,51 +253,4 @@ impl<'a> Generator<'a> {
     fn step(&self, index: u32, first_image: u32) -> Step {
         Step { index, first_image, guidance: self.guidance.scale, ..Step::seeded(self.seed) }
     }
-}
-
-/// Rows of the tables: one for each stage, and one for the adaptive solver.
-fn table_rows(plan: &SamplingPlan) -> u32 {
-    plan.stages().len().max(1) as u32
-}
-
-/// x = prior_std z.
-fn record_start(ctx: &Context, plan: &SamplingPlan, shape: Shape, scope: &Scope) -> Tape {
-    let mut tape = Tape::new(ctx.target());
-    let mut x = randn(&mut tape, stream::SAMPLE, shape);
-    if plan.prior_std() != 1.0 {
-        x = affine(&mut tape, x, plan.prior_std(), 0.0);
-    }
-    tape.keep(x, &scope.name("x"));
-    tape
-}
-
-/// Records the program for all Langevin corrections (`correct`), or for all other stages.
-fn record_stage(
-    ctx: &Context,
-    denoiser: &Denoiser<'_>,
-    guidance: &Guidance<'_>,
-    plan: &SamplingPlan,
-    (shape, scope, correct): (Shape, &Scope, bool),
-) -> Tape {
-    let mut tape = Tape::new(ctx.target());
-    let t = &mut tape;
-    let rows = table_rows(plan);
-    let x = t.named(&scope.name("x"), shape);
-    let output = denoiser.record(t, x, guidance, StageTables { scope, count: rows });
-    let table = t.named(&scope.name("table"), Shape::f32([rows, sampler_step::COEFFICIENTS]));
-    let stored = plan.stages().iter().any(|stage| matches!(stage.action, Action::Move(u) if u.h != 0.0));
-    let learned = plan.stages().iter().any(|stage| matches!(stage.action, Action::MoveLearned { .. }));
-    if correct {
-        langevin(t, x, output.mean, table);
-        return tape;
-    }
-    let extra = if stored {
-        Extra::History(t.named(&scope.name("history"), shape))
-    } else if learned {
-        Extra::Variance(output.variance.expect("the plan needs a denoiser that learned a variance"))
-    } else {
-        Extra::None
-    };
-    sampler_step(t, x, output.mean, table, SamplerStep { clip: plan.clip(), extra });
-    tape
 }

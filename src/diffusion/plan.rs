@@ -14,8 +14,7 @@ use crate::{Error, Result};
 /// # use degrain::diffusion::{SamplingPlan, Spacing};
 /// // Euler's method from t = 1 to 0 in four steps: x' = x + (t' - t) v.
 /// let spec = StepSpec { steps: 4, spacing: Spacing::Leading, offset: 0 };
-/// let (plan, warnings) =
-///     SamplingPlan::new(("euler", &Euler), &Flow::default(), &spec, f32::INFINITY)?;
+/// let (plan, warnings) = SamplingPlan::new(&Euler, &Flow::default(), &spec, f32::INFINITY)?;
 /// let times: Vec<f64> = plan.stages().iter().map(|stage| stage.time).collect();
 /// assert_eq!(times, [1.0, 0.75, 0.5, 0.25]);
 /// assert!(warnings.is_empty());
@@ -59,15 +58,14 @@ pub struct OdePlan {
 }
 
 impl SamplingPlan {
-    /// Plans a sampler for a process, and returns the plan with warnings for the user. The
-    /// sampler's name is used in messages. `clip` bounds the magnitude of the predicted image: 1
-    /// for data in [-1, 1], infinity for no bound.
+    /// Plans a sampler for a process, and returns the plan with warnings for the user. `clip` bounds
+    /// the magnitude of the predicted image: 1 for data in [-1, 1], infinity for no bound.
     ///
     /// # Errors
     /// [`Error::Config`] for a sampler that does not support this kind of process, a clip that is
     /// not positive, and the errors of [`Sampler::trajectory`].
     pub fn new(
-        (name, sampler): (&str, &dyn Sampler),
+        sampler: &dyn Sampler,
         process: &dyn Process,
         spec: &StepSpec,
         clip: f32,
@@ -76,7 +74,7 @@ impl SamplingPlan {
         if !own.contains(&family) {
             let own: Vec<&str> = own.iter().map(|family| family.describe()).collect();
             return Err(Error::Config(format!(
-                "the sampler {name} is for {}, and this model was trained with {} ({})",
+                "this sampler is for {}, and this model was trained with {} ({})",
                 own.join(" or "),
                 family.describe(),
                 process.describe()

@@ -149,7 +149,8 @@ impl Sampling {
     /// See [`SamplerName::build`] and [`SamplingPlan::new`].
     pub fn plan(&self, process: &dyn Process) -> Result<(SamplingPlan, Vec<String>)> {
         let sampler = self.sampler.build(&self.options)?;
-        SamplingPlan::new((self.sampler.name(), &*sampler), process, &self.step_spec(), self.clip)
+        SamplingPlan::new(&*sampler, process, &self.step_spec(), self.clip)
+            .map_err(|problem| Error::Config(format!("sampler {}: {problem}", self.sampler.name())))
     }
 
     /// Number and spacing of the steps.

@@ -20,7 +20,7 @@ const SUBSET: u32 = 1_002;
 const PAIRS: usize = 16;
 
 /// The samples of an evaluation.
-pub(super) struct SampleSet<'a> {
+pub(super) struct SampleFeatures<'a> {
     /// Bytes `[N, C, H, W]`.
     pub bytes: &'a [u8],
     /// Features of these samples.
@@ -31,7 +31,7 @@ pub(super) struct SampleSet<'a> {
 /// returns an image of the closest pairs by pixel distance: each column shows a sample above its
 /// nearest training image.
 pub(super) fn memorization(
-    samples: SampleSet<'_>,
+    samples: SampleFeatures<'_>,
     reference: &Reference,
     target: &EvalTarget,
     count: usize,

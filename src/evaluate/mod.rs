@@ -25,7 +25,7 @@ mod write;
 
 pub use comparison::comparison;
 pub use evaluation::Evaluation;
-pub use options::{EvalOptions, SweepSpec};
+pub use options::EvalOptions;
 pub use run::{EvaluationOutput, run};
 pub use samples::Samples;
 pub use table::table;

@@ -1,9 +1,10 @@
 //! Options of an evaluation.
 
-use crate::diffusion::{SamplerName, SamplingOptions};
+#[cfg(feature = "cli")]
+use crate::diffusion::SamplerName;
+use crate::diffusion::SamplingOptions;
 use crate::{Error, Result};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// Options of an evaluation.
 #[derive(Clone, Debug)]
@@ -60,42 +61,30 @@ pub struct EvalOptions {
     pub nearest_count: u32,
     /// Additional samplers whose Frechet distance is measured: SAMPLER:STEPS or
     /// SAMPLER:STEPS:GUIDANCE, separated by commas
-    #[cfg_attr(feature = "cli", arg(long, value_name = "SAMPLERS", value_delimiter = ','))]
-    pub sweep: Vec<SweepSpec>,
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SAMPLERS", value_delimiter = ',', value_parser = parse_sweep_entry))]
+    pub sweep: Vec<SamplingOptions>,
     /// Number of samples for each --sweep entry
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT", default_value_t = 1_000))]
     pub sweep_count: u32,
 }
 
-/// A sampler, its number of steps, and a guidance scale.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SweepSpec {
-    /// The sampler.
-    pub sampler: SamplerName,
-    /// Number of steps.
-    pub steps: u32,
-    /// Scale of classifier-free guidance; `None` for the scale of the main samples.
-    pub guidance: Option<f32>,
-}
-
-impl FromStr for SweepSpec {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<SweepSpec, String> {
-        let wrong = || format!("`{text}` must be SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, for example ddim:25:2");
-        let mut parts = text.trim().split(':');
-        let sampler = parts.next().ok_or_else(wrong)?;
-        let steps = parts.next().ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
-        let guidance = parts.next().map(|guidance| guidance.parse().map_err(|_| wrong())).transpose()?;
-        match parts.next() {
-            None => {
-                let known = SamplerName::ALL.iter().find(|known| known.name() == sampler);
-                let sampler = *known.ok_or_else(|| format!("there is no sampler `{sampler}`"))?;
-                Ok(SweepSpec { sampler, steps, guidance })
-            }
-            Some(_) => Err(wrong()),
-        }
-    }
+/// Sampling options from `SAMPLER:STEPS` or `SAMPLER:STEPS:GUIDANCE`.
+#[cfg(feature = "cli")]
+fn parse_sweep_entry(text: &str) -> std::result::Result<SamplingOptions, String> {
+    let wrong = || format!("`{text}` must be SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, for example ddim:25:2");
+    let parts: Vec<&str> = text.trim().split(':').collect();
+    let (name, steps, guidance) = match parts[..] {
+        [name, steps] => (name, steps, None),
+        [name, steps, guidance] => (name, steps, Some(guidance.parse().map_err(|_| wrong())?)),
+        _ => return Err(wrong()),
+    };
+    let sampler = SamplerName::ALL.iter().find(|known| known.name() == name);
+    Ok(SamplingOptions {
+        sampler: Some(*sampler.ok_or_else(|| format!("there is no sampler `{name}`"))?),
+        steps: Some(steps.parse().map_err(|_| wrong())?),
+        guidance,
+        ..SamplingOptions::default()
+    })
 }
 
 impl EvalOptions {

@@ -3,8 +3,8 @@
 use super::context::EvalContext;
 use super::evaluation::{ClassMetrics, Cost, Evaluation, ExtractorInfo, SamplingInfo, SweepPoint};
 use super::feature_cache::FeatureCache;
-use super::memorization::{SampleSet, memorization};
-use super::options::{EvalOptions, SweepSpec};
+use super::memorization::{SampleFeatures, memorization};
+use super::options::EvalOptions;
 use super::progress::Phase;
 use super::quality::Reference;
 use super::samples::{SampleSpec, Samples, sample, write_weights};
@@ -98,7 +98,7 @@ pub fn run(
 impl Samplings {
     fn resolve(target: &EvalTarget, options: &EvalOptions) -> Result<Samplings> {
         let main = resolve(target, &options.sampling)?;
-        let sweep = options.sweep.iter().map(|&spec| resolve_sweep(target, options, spec, main.as_ref()));
+        let sweep = options.sweep.iter().map(|&entry| resolve_sweep(target, options, entry, main.as_ref()));
         let sweep = sweep.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
         Ok(Samplings { main, sweep })
     }
@@ -122,19 +122,15 @@ fn resolve(target: &EvalTarget, options: &SamplingOptions) -> Result<Option<Samp
 fn resolve_sweep(
     target: &EvalTarget,
     options: &EvalOptions,
-    spec: SweepSpec,
+    entry: SamplingOptions,
     main: Option<&Sampling>,
 ) -> Result<Option<Sampling>> {
-    let entry = SamplingOptions {
-        sampler: Some(spec.sampler),
-        steps: Some(spec.steps),
-        guidance: spec.guidance,
-        ..SamplingOptions::default()
-    };
     let main = SamplingOptions { sampler: main.map(|main| main.sampler), ..options.sampling };
     let sampling = entry.or(main);
-    resolve(target, &sampling)
-        .map_err(|problem| Error::Config(format!("--sweep {}:{}: {problem}", spec.sampler.name(), spec.steps)))
+    resolve(target, &sampling).map_err(|problem| {
+        let sampler = entry.sampler.map_or("", |sampler| sampler.name());
+        Error::Config(format!("--sweep {sampler}:{}: {problem}", entry.steps.unwrap_or_default()))
+    })
 }
 
 impl EvaluationRun<'_> {
@@ -155,7 +151,7 @@ impl EvaluationRun<'_> {
         let likelihood = likelihoods::likelihoods(&mut self.context)?;
         let (memorization, closest) = {
             let _bar = Phase::new("searching the nearest training images");
-            let set = SampleSet { bytes: &samples.bytes, features: &features };
+            let set = SampleFeatures { bytes: &samples.bytes, features: &features };
             memorization(set, &self.reference, target, options.nearest_count as usize)
         };
         let sweep = samplings.sweep.iter().map(|sampling| self.sweep(sampling)).collect::<Result<_>>()?;

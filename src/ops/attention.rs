@@ -65,6 +65,22 @@ impl Attention {
             grid: [t.div_ceil(tokens), heads * width.div_ceil(chunk), batch],
         }
     }
+
+    /// The softmax over the keys for one query of one head, in f64.
+    fn weights(&self, x: &[Array], head: usize, query: usize) -> Vec<f64> {
+        let tokens = x[0].shape.dims()[2] as usize;
+        let width = self.head_width as usize;
+        let at = |channel: usize, token: usize| (head * width + channel) * tokens + token;
+        let score = |key| {
+            let dot: f64 = (0..width).map(|c| x[0].data[at(c, query)] * x[1].data[at(c, key)]).sum();
+            dot / (width as f64).sqrt()
+        };
+        let scores: Vec<f64> = (0..tokens).map(score).collect();
+        let largest = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+        let exponentials: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+        let total: f64 = exponentials.iter().sum();
+        exponentials.iter().map(|e| e / total).collect()
+    }
 }
 
 impl Op for Attention {
@@ -145,17 +161,9 @@ impl Op for Attention {
         for head in 0..batch * channels / width {
             let at = |channel: usize, token: usize| (head * width + channel) * tokens + token;
             for query in 0..tokens {
-                let score = |key| {
-                    let dot: f64 = (0..width).map(|c| x[0].data[at(c, query)] * x[1].data[at(c, key)]).sum();
-                    dot / (width as f64).sqrt()
-                };
-                let scores: Vec<f64> = (0..tokens).map(score).collect();
-                let largest = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
-                let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
-                let total: f64 = weights.iter().sum();
+                let weights = self.weights(x, head, query);
                 for c in 0..width {
-                    let sum: f64 = (0..tokens).map(|key| weights[key] * x[2].data[at(c, key)]).sum();
-                    y.data[at(c, query)] = sum / total;
+                    y.data[at(c, query)] = (0..tokens).map(|key| weights[key] * x[2].data[at(c, key)]).sum();
                 }
             }
         }
@@ -165,6 +173,30 @@ impl Op for Attention {
     fn terms(&self, inputs: &[Shape]) -> usize {
         // A sum over the tokens of products with sums over the head's channels.
         inputs[0].dims()[2] as usize * self.head_width as usize
+    }
+
+    /// The gradient of a score is p (dp - sum p dp) with dp = dy v. With one token it is 0, but dp
+    /// and the sum are rounded.
+    fn gradient_scale(&self, x: &[Array], dy: &Array, input: usize) -> f64 {
+        let [batch, channels, tokens] = dy.shape.as_array::<3>().map(|n| n as usize);
+        let width = self.head_width as usize;
+        let mut scale = 0.0f64;
+        for head in 0..batch * channels / width {
+            let at = |channel: usize, token: usize| (head * width + channel) * tokens + token;
+            for query in 0..tokens {
+                for (key, p) in self.weights(x, head, query).into_iter().enumerate() {
+                    let dp: f64 = (0..width).map(|c| dy.data[at(c, query)] * x[2].data[at(c, key)]).sum();
+                    let factor = |c| match input {
+                        0 => x[1].data[at(c, key)],
+                        1 => x[0].data[at(c, query)],
+                        _ => 0.0,
+                    };
+                    let factor = (0..width).map(|c| factor(c).abs()).fold(0.0, f64::max);
+                    scale = scale.max(p * dp.abs() * factor / (width as f64).sqrt());
+                }
+            }
+        }
+        scale
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {
@@ -183,7 +215,11 @@ pub(super) const OPERATOR: Operator = Operator {
         let inputs = vec![(shape, fill), (shape, fill), (shape, Fill::Normal(1.0))];
         Case { op: Rc::new(Attention { head_width }), inputs }
     },
-    edge: Vec::new,
+    // With one token, the gradients of q and k are 0.
+    edge: || {
+        let shape = Shape::f32([2, 16, 1]);
+        vec![Case { op: Rc::new(Attention { head_width: 8 }), inputs: vec![(shape, Fill::Normal(1.0)); 3] }]
+    },
     bench: || {
         let case = |channels, tokens| {
             let shape = Shape::f32([64, channels, tokens]);

@@ -53,6 +53,14 @@ pub trait Op: Debug {
     /// comparison with the reference follows from it.
     fn terms(&self, inputs: &[Shape]) -> usize;
 
+    /// Largest magnitude of a term in the sums behind the gradient of an input, for gradients whose
+    /// terms may cancel: the result then does not show how large the rounded numbers are. `dy` is
+    /// the gradient of the first output. The tolerance of a comparison is relative to the larger of
+    /// this and the gradient.
+    fn gradient_scale(&self, _inputs: &[Array], _dy: &Array, _input: usize) -> f64 {
+        0.0
+    }
+
     /// Floating-point operations of the forward calls. A multiply-add counts as two.
     fn flops(&self, inputs: &[Shape]) -> u64;
 }

@@ -9,7 +9,6 @@ pub mod small;
 
 use degrain::gpu::{BoundsChecks, Context, Gpu};
 use degrain::tape::testing::Case;
-use std::cell::RefCell;
 
 /// How a device is opened.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,25 +30,15 @@ impl Setup {
     ];
 }
 
-/// A context without buffers. The device is opened once per thread and setup. Fails with the
-/// message that says how to install a driver.
+/// A context without buffers on a newly opened device. The device is closed when the test drops the
+/// last context on it: NVIDIA's driver refused to open more after many tests had left theirs open.
+/// Fails with the message that says how to install a driver.
 pub fn context_for(setup: Setup) -> Context {
-    thread_local!(static OPEN: RefCell<Vec<(Setup, Context)>> = const { RefCell::new(Vec::new()) });
-    OPEN.with_borrow_mut(|open| {
-        if let Some((_, context)) = open.iter().find(|(other, _)| *other == setup) {
-            return context.fork();
-        }
-        let gpu = Gpu::open_with(None, setup.checks).unwrap_or_else(|e| panic!("{e}"));
-        if setup.tiles {
-            gpu.set_target(gpu.target().tiled());
-        }
-        let context = Context::new(gpu);
-        // Leaked, because wgpu needs thread-local storage to drop a device, and that may be gone
-        // when the thread ends.
-        std::mem::forget(context.fork());
-        open.push((setup, context.fork()));
-        context
-    })
+    let gpu = Gpu::open_with(None, setup.checks).unwrap_or_else(|e| panic!("{e}"));
+    if setup.tiles {
+        gpu.set_target(gpu.target().tiled());
+    }
+    Context::new(gpu)
 }
 
 /// A context on the device with the kernel variant that it chooses.

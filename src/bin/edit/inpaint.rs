@@ -1,7 +1,7 @@
 //! Inpainting: samples the unknown part of an image.
 
 use super::images::{read_png, test_images};
-use super::model::Model;
+use super::model::LoadedModel;
 use clap::Args;
 use degrain::diffusion::inpaint::{Known, inpaint};
 use degrain::diffusion::{SamplerName, SamplingOptions};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub struct Inpaint {
     #[command(flatten)]
-    model: Model,
+    model: LoadedModel,
     /// Mask: a gray PNG file of the images' size, white where the image is known
     #[arg(long)]
     mask: PathBuf,

@@ -1,6 +1,6 @@
 //! Interpolation: samples from noises between two noises.
 
-use super::model::Model;
+use super::model::LoadedModel;
 use clap::Args;
 use degrain::diffusion::interpolation;
 use degrain::{Error, Result};
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub struct Interpolate {
     #[command(flatten)]
-    model: Model,
+    model: LoadedModel,
     /// Images per row, including both ends
     #[arg(long, default_value_t = 11)]
     columns: u32,

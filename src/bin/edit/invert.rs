@@ -1,7 +1,7 @@
 //! Inversion: finds the noise of images, and samples the images from this noise again.
 
 use super::images::test_images;
-use super::model::Model;
+use super::model::LoadedModel;
 use clap::Args;
 use degrain::checkpoint::noise;
 use degrain::diffusion::inversion;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub struct Invert {
     #[command(flatten)]
-    model: Model,
+    model: LoadedModel,
     /// Folder of the data set whose test images are inverted
     #[arg(long, default_value = "data/mnist")]
     data: PathBuf,

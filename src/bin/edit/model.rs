@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const WEIGHTS: &str = "weights";
 
 #[derive(Args)]
-pub struct Model {
+pub struct LoadedModel {
     /// Run folder, checkpoint folder, or diffusers folder
     #[arg(long)]
     pub checkpoint: PathBuf,
@@ -38,7 +38,7 @@ pub struct Loaded {
     pub class: Option<u32>,
 }
 
-impl Model {
+impl LoadedModel {
     pub fn load(&self) -> Result<Loaded> {
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));

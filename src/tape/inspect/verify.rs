@@ -152,7 +152,7 @@ impl<'a> Verifier<'a> {
         for (&WrittenGradient { x, dx, .. }, before) in backward.written.iter().zip(before) {
             let Some(input) = node.inputs.iter().position(|&input| input == x) else { continue };
             let mut dx = self.read(dx)?;
-            let mut scale = dx.max_abs();
+            let mut scale = dx.max_abs().max(node.op.gradient_scale(&inputs, &dy, input));
             if let Some(before) = before {
                 dx.data.iter_mut().zip(&before.data).for_each(|(a, b)| *a -= b);
                 scale = scale.max(before.max_abs());

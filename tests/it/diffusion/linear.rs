@@ -24,7 +24,7 @@ pub fn processes() -> Vec<Box<dyn Process>> {
 /// The plan of a sampler, without clipping.
 pub fn plan(name: SamplerName, options: SamplerOptions, process: &dyn Process, steps: u32) -> SamplingPlan {
     let spec = StepSpec { steps, spacing: Spacing::Trailing, offset: 0 };
-    SamplingPlan::new((name.name(), &*name.build(&options).unwrap()), process, &spec, f32::INFINITY).unwrap().0
+    SamplingPlan::new(&*name.build(&options).unwrap(), process, &spec, f32::INFINITY).unwrap().0
 }
 
 /// The row of a stage, in f64, as the operators `sampler_step` and `langevin` take it.

@@ -78,8 +78,7 @@ fn sampler_and_process_of_another_crate_generate_images() {
     assert_eq!((tables.times.len(), tables.target[7]), (100, [1.0, 0.0]));
 
     let spec = StepSpec { steps: 4, spacing: Spacing::Leading, offset: 0 };
-    let (plan, warnings) =
-        SamplingPlan::new(("deterministic", &Deterministic), &process, &spec, f32::INFINITY).unwrap();
+    let (plan, warnings) = SamplingPlan::new(&Deterministic, &process, &spec, f32::INFINITY).unwrap();
     assert!(warnings.is_empty());
     let factor: f64 = plan
         .stages()

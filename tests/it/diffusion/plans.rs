@@ -163,7 +163,7 @@ fn sampling_plans_refuse_invalid_settings() {
     let process = Discrete::new(noise, Prediction::Epsilon).unwrap();
     let plan = |steps: u32, offset: u32, clip: f32| {
         let spec = StepSpec { steps, spacing: Spacing::Leading, offset };
-        SamplingPlan::new(("ddpm", &*sampler), &process, &spec, clip)
+        SamplingPlan::new(&*sampler, &process, &spec, clip)
     };
     assert!(refusal(plan(0, 0, 1.0)).contains("use 1 to 1000"));
     assert!(refusal(plan(1001, 0, 1.0)).contains("use 1 to 1000"));

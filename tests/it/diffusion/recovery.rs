@@ -164,7 +164,7 @@ fn samplers_refuse_other_processes() {
     for &name in SamplerName::ALL {
         let sampler = built(name);
         for process in processes() {
-            let result = SamplingPlan::new((name.name(), &*sampler), &*process, &spec, 1.0);
+            let result = SamplingPlan::new(&*sampler, &*process, &spec, 1.0);
             if sampler.families().contains(&process.family()) {
                 result.unwrap();
                 continue;
@@ -181,7 +181,7 @@ fn samplers_refuse_other_processes() {
     // Only EDM has churn.
     let churn = SamplerOptions { churn: Some(1.0), ..SamplerOptions::default() };
     let heun = SamplerName::Heun.build(&churn).unwrap();
-    assert!(refusal(SamplingPlan::new(("heun", &*heun), &Vp::default(), &spec, 1.0)).contains("churn = 1 is for EDM"));
+    assert!(refusal(SamplingPlan::new(&*heun, &Vp::default(), &spec, 1.0)).contains("churn = 1 is for EDM"));
 }
 
 #[test]
