@@ -47,7 +47,7 @@ pub struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    /// Records and compiles the stages of a plan for a denoiser whose weights lie in a buffer of
+    /// Records and compiles the stages of a plan for a denoiser whose weights are in a buffer of
     /// the context.
     ///
     /// # Errors

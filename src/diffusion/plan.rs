@@ -5,7 +5,7 @@ use super::sampler::{Action, OdeSpec, Sampler, Stage, StepSpec, Trajectory, Upda
 use crate::ops::sampler_step::COEFFICIENTS;
 use crate::{Error, Result};
 
-/// How a [`Generator`](super::Generator) goes from noise to image.
+/// The steps of a [`Generator`](super::Generator) from noise to image.
 ///
 /// ```
 /// # use degrain::diffusion::processes::Flow;
@@ -58,8 +58,8 @@ pub struct OdePlan {
 }
 
 impl SamplingPlan {
-    /// Plans a sampler for a process, and returns the plan with warnings for the user. `clip` bounds
-    /// the magnitude of the predicted image: 1 for data in [-1, 1], infinity for no bound.
+    /// Plans a sampler for a process, and returns the plan with warnings for the user. `clip`
+    /// bounds the magnitude of the predicted image: 1 for data in [-1, 1], infinity for no bound.
     ///
     /// # Errors
     /// [`Error::Config`] for a sampler that does not support this kind of process, a clip that is

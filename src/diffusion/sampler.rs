@@ -95,7 +95,7 @@ pub struct StepSpec {
     pub offset: u32,
 }
 
-/// A method that goes from noise to an image.
+/// A method for sampling an image from noise.
 pub trait Sampler: Debug {
     /// The supported kinds of processes.
     fn families(&self) -> &'static [Family];

@@ -18,7 +18,7 @@ const IMAGES: u32 = 1_000;
 const ODE_IMAGES: u32 = 64;
 /// Id of the subset of each split. It is the same for every model.
 const SUBSET: u32 = 1_003;
-/// Default number of timesteps per image, besides t = 0.
+/// Default number of timesteps per image, in addition to t = 0.
 const TIMESTEPS: u32 = 8;
 /// Default number of latents per image.
 const LATENTS: u32 = 64;

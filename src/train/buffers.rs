@@ -1,4 +1,4 @@
-//! Names of the buffers that training uses besides the model's and the objective's.
+//! Names of the buffers of training, except the model's and the objective's.
 
 /// Exponential moving average (EMA) of the parameters. Samples, evaluations and checkpoints use
 /// these weights.

@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(clock.seconds(at(64.0)), RunSeconds { trained: 136.0, evaluated: 24.0, sampled: 11.0 });
     }
 
-    /// A validation of 1000 seconds between two steps changes neither the throughput nor the time
+    /// A validation of 1000 seconds between two steps does not change the throughput or the time
     /// left.
     #[test]
     fn throughput_counts_training_only() {

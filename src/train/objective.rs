@@ -2,7 +2,7 @@
 //! metric.
 //!
 //! Training needs only [`Objective`]. Capabilities that not every model has are separate traits:
-//! [`Generative`], [`BitsPerDim`] and [`ValidationMetric`]. An objective returns those that its
+//! [`Generative`], [`BitsPerDim`] and [`ValidationMetric`]. An objective returns the ones that its
 //! model has.
 
 use super::config::Config;

@@ -101,7 +101,7 @@ impl<'a> RunLog<'a> {
     /// Adds an entry to all outputs.
     ///
     /// # Errors
-    /// A full disk.
+    /// A file that cannot be written.
     pub fn add(&mut self, entry: &LogEntry) -> Result<()> {
         for (tag, value) in entry.scalars() {
             self.events.scalar(u64::from(entry.step()), tag, value as f32)?;
@@ -127,7 +127,7 @@ impl<'a> RunLog<'a> {
     /// Adds a grid of samples.
     ///
     /// # Errors
-    /// A full disk.
+    /// A file that cannot be written.
     pub fn add_grid(&mut self, step: u32, grid: &Grid) -> Result<()> {
         let folder = self.folder.join("samples");
         std::fs::create_dir_all(&folder).map_err(crate::Error::io(&folder))?;
@@ -139,7 +139,7 @@ impl<'a> RunLog<'a> {
     /// Ends the progress bar and, with the feature `cli`, plots the curves.
     ///
     /// # Errors
-    /// A full disk.
+    /// A file that cannot be written.
     pub fn finish(self) -> Result<()> {
         self.bar.abandon();
         #[cfg(feature = "cli")]

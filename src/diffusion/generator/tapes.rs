@@ -1,4 +1,4 @@
-//! The tapes of a generator: the initial noise, a stage that moves the state, a Langevin correction.
+//! Tapes of a generator: the initial noise, a stage that moves the state, a Langevin correction.
 
 use crate::diffusion::denoiser::{Denoiser, Output, StageTables};
 use crate::diffusion::guidance::Guidance;
@@ -14,7 +14,7 @@ pub(super) fn table_rows(plan: &SamplingPlan) -> u32 {
     plan.stages().len().max(1) as u32
 }
 
-/// What the tapes of a generator are recorded from.
+/// The inputs for recording the tapes of a generator.
 pub(super) struct Tapes<'t> {
     pub denoiser: &'t Denoiser<'t>,
     pub guidance: &'t Guidance<'t>,

@@ -18,7 +18,7 @@ pub struct Discrete {
 }
 
 impl Discrete {
-    /// The process of a schedule, with a network that predicts `prediction`.
+    /// Creates the process of a schedule, with a network that predicts `prediction`.
     ///
     /// # Errors
     /// See [`Prediction::check`].

@@ -15,7 +15,7 @@
 
 use super::middles;
 use super::normal::quantile;
-use crate::diffusion::process::{Family, Marginal, Process, Parameterization};
+use crate::diffusion::process::{Family, Marginal, Parameterization, Process};
 use serde::{Deserialize, Serialize};
 
 /// The process of EDM.

@@ -5,7 +5,7 @@
 //! in every process of this crate and opposite to the papers.
 
 use super::middles;
-use crate::diffusion::process::{Family, SolverCoords, Marginal, Process, Parameterization};
+use crate::diffusion::process::{Family, Marginal, Parameterization, Process, SolverCoords};
 use serde::{Deserialize, Serialize};
 
 /// Flow matching on straight paths.

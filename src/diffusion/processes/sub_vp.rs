@@ -5,7 +5,7 @@
 //! [`Vp`], and the same at the end.
 
 use super::vp::{EARLIEST, Vp};
-use crate::diffusion::process::{Family, Marginal, Process, Parameterization};
+use crate::diffusion::process::{Family, Marginal, Parameterization, Process};
 use serde::{Deserialize, Serialize};
 
 /// Sub-variance preserving equation, with the parameters of [`Vp`].

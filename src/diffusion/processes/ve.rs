@@ -8,7 +8,7 @@
 
 use super::middles;
 use super::vp::EARLIEST;
-use crate::diffusion::process::{Family, Marginal, Process, Parameterization};
+use crate::diffusion::process::{Family, Marginal, Parameterization, Process};
 use serde::{Deserialize, Serialize};
 
 /// Variance exploding equation.

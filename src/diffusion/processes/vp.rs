@@ -5,7 +5,7 @@
 //! network predicts the noise, which is the score times -sigma.
 
 use super::middles;
-use crate::diffusion::process::{Family, Marginal, Process, Parameterization};
+use crate::diffusion::process::{Family, Marginal, Parameterization, Process};
 use serde::{Deserialize, Serialize};
 
 /// Variance preserving equation.

@@ -11,8 +11,8 @@
 
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{
-    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, StepSpec, alpha_bar_at, discrete_timesteps, late_start_warning,
-    posterior_variance,
+    Action, Sampler, SamplerOptions, Stage, StepSpec, Trajectory, Update, alpha_bar_at, discrete_timesteps,
+    late_start_warning, posterior_variance,
 };
 use crate::{Error, Result};
 

@@ -14,7 +14,7 @@
 use crate::Result;
 use crate::diffusion::process::{Family, Marginal, Process};
 use crate::diffusion::sampler::{
-    Action, Sampler, SamplerOptions, Stage, Trajectory, Update, StepSpec, discrete_timesteps, late_start_warning,
+    Action, Sampler, SamplerOptions, Stage, StepSpec, Trajectory, Update, discrete_timesteps, late_start_warning,
 };
 
 /// DPM-Solver++(2M).
@@ -53,13 +53,8 @@ impl Sampler for DpmSolver {
             };
             let x = sigma / at.sigma;
             let x0 = alpha - at.alpha * x; // alpha' (1 - exp(-h))
-            let update = Update {
-                x0: (1.0 + weight) * x0,
-                x,
-                h: -weight * x0,
-                h_next: [1.0, 0.0, 0.0],
-                ..Update::default()
-            };
+            let update =
+                Update { x0: (1.0 + weight) * x0, x, h: -weight * x0, h_next: [1.0, 0.0, 0.0], ..Update::default() };
             Stage { time, action: Action::Move(update) }
         };
         Ok(Trajectory::Stages(times.iter().zip(&path).enumerate().map(stage).collect()))

@@ -7,7 +7,7 @@
 use super::probability_flow::SlopePoint;
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, StepSpec};
+use crate::diffusion::sampler::{Sampler, SamplerOptions, StepSpec, Trajectory};
 
 /// Euler's method.
 #[derive(Clone, Copy, Debug)]

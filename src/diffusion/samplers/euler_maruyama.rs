@@ -7,7 +7,7 @@
 use super::reverse_sde::{along_score, equal_steps};
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Sampler, SamplerOptions, Stage, Trajectory, StepSpec};
+use crate::diffusion::sampler::{Sampler, SamplerOptions, Stage, StepSpec, Trajectory};
 
 /// The Euler-Maruyama method.
 #[derive(Clone, Copy, Debug)]

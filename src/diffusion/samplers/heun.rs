@@ -15,7 +15,7 @@
 
 use super::probability_flow::SlopePoint;
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Action, Sampler, SamplerOptions, Trajectory, StepSpec};
+use crate::diffusion::sampler::{Action, Sampler, SamplerOptions, StepSpec, Trajectory};
 use crate::{Error, Result};
 use std::f64::consts::SQRT_2;
 

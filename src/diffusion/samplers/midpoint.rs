@@ -10,7 +10,7 @@
 use super::probability_flow::SlopePoint;
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Sampler, SamplerOptions, Trajectory, StepSpec};
+use crate::diffusion::sampler::{Sampler, SamplerOptions, StepSpec, Trajectory};
 
 /// The midpoint method.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@
 //! high order across a kink does not meet its tolerance.
 
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{OdeSpec, Sampler, SamplerOptions, Trajectory, StepSpec};
+use crate::diffusion::sampler::{OdeSpec, Sampler, SamplerOptions, StepSpec, Trajectory};
 use crate::{Error, Result};
 
 /// The probability flow, solved to a tolerance.

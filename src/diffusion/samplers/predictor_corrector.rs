@@ -15,7 +15,7 @@
 
 use super::reverse_sde::{along_score, equal_steps};
 use crate::diffusion::process::{Family, Process};
-use crate::diffusion::sampler::{Action, Sampler, SamplerOptions, Stage, Trajectory, StepSpec};
+use crate::diffusion::sampler::{Action, Sampler, SamplerOptions, Stage, StepSpec, Trajectory};
 use crate::{Error, Result};
 
 /// Predictor-corrector sampling.

@@ -37,8 +37,8 @@ const LOSS_COUNT: &str = "importance_sampling.count";
 const IMPORTANCE_WEIGHTS: &str = "importance_sampling.weights";
 /// Cumulative probability of each training time, `[T]`.
 const CUMULATIVE: &str = "importance_sampling.cumulative";
-/// Number of timesteps, besides t = 0, at which the variational bound of an image is estimated
-/// during training.
+/// Number of timesteps, in addition to t = 0, at which the variational bound of an image is
+/// estimated during training.
 const VLB_TIMESTEPS: u32 = 8;
 
 /// Trains a denoiser.
