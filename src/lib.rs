@@ -74,7 +74,7 @@
 //! | [`ops`] | the operators: a WGSL shader, a Rust file and an f64 reference each |
 //! | [`tape`] | record, differentiate, plan memory, replay; list, profile, verify |
 //! | [`gpu`] | device, buffers, pipelines, time stamps: the only module that names wgpu |
-//! | [`data`], [`output`] | data sets as checked bytes; pictures, plots, archives, event files |
+//! | [`data`], [`output`] | data sets as checked bytes; PNG files, plots, archives, event files |
 //! | [`rng`], [`files`], [`error`] | counter-based random numbers; atomic files; the error type |
 //!
 //! # Errors and panics

@@ -78,7 +78,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         width: first.width as usize,
         classes: class_names.len(),
         class_names,
-        // The images may show anything, also digits and letters.
+        // The images may be digits or letters.
         mirrors: false,
         files,
     })

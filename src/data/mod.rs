@@ -37,7 +37,7 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
     // `read_dir` and not `exists`: it says why a folder cannot be read.
     std::fs::read_dir(folder).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
-            Error::file(folder, "there is no such folder; name the one that holds the data set's files")
+            Error::file(folder, "there is no such folder: name the folder of the data set's files")
         }
         _ => Error::io(folder)(error),
     })?;

@@ -123,7 +123,7 @@ impl Norm {
         self.record(t, w, x, false)
     }
 
-    /// Followed by an activation function, in one kernel where possible.
+    /// Applies it and then an activation function, in one kernel if possible.
     #[track_caller]
     pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
         match activation {
@@ -175,7 +175,7 @@ impl BatchNorm {
         batch_norm(t, x, params, BatchNormSettings::new(w.training()))
     }
 
-    /// Followed by an activation function.
+    /// Applies it and then an activation function.
     #[track_caller]
     pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
         let y = self.forward(t, w, x);
@@ -224,7 +224,7 @@ impl EitherNorm {
         }
     }
 
-    /// Followed by an activation function.
+    /// Applies it and then an activation function.
     #[track_caller]
     pub fn activated(&self, t: &mut Tape, w: &Weights, x: Tensor, activation: Activation) -> Tensor {
         match self {

@@ -123,7 +123,7 @@ impl Parameters {
         ParameterId(self.list.len() - 1)
     }
 
-    /// A number for another dropout layer, so that no two layers share a mask.
+    /// Returns a new number for a dropout layer, so that no two layers share a mask.
     pub fn number_dropout(&mut self) -> u32 {
         self.dropouts += 1;
         self.dropouts - 1

@@ -158,7 +158,7 @@ pub(super) const OPERATOR: Operator = Operator {
         ]);
         case(draw.range(1, 150), draw.range(1, most), count, losses)
     },
-    // Losses that are left out: NaN, and those whose squares overflow.
+    // Losses that are left out: NaN, and losses whose squares overflow.
     edge: || {
         let case = |losses| {
             let mut case = case(40, 7, Fill::Uniform(8.0, 10.0), Fill::Uniform(0.1, 3.0));

@@ -10,8 +10,7 @@ impl Tape {
     /// workgroups are folded into two dimensions.
     ///
     /// # Panics
-    /// If an operand that is written is in one buffer with one that is read. Devices cannot bind
-    /// that.
+    /// If a written and a read operand are in one buffer, because devices cannot bind that.
     #[track_caller]
     pub fn emit(&mut self, kernel: impl Kernel, groups: u32, flops: u64) {
         let folded = if groups <= MAX_WORKGROUPS {

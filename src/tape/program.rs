@@ -66,7 +66,7 @@ impl Program {
                 .operands
                 .iter()
                 .map(|&x| match tape.place(&plan, x, options.guard) {
-                    // The guard behind a tensor is bound with it. Otherwise drivers drop writes
+                    // The guard after a tensor is bound with it. Otherwise drivers drop writes
                     // there, and no test would notice them.
                     place @ BufferSlot::Transient(..) => (place, tape.shape(x).bytes() + options.guard),
                     place => (place, tape.shape(x).bytes()),

@@ -1,4 +1,4 @@
-//! Goldens, and models or blocks that run on the device to be compared with one.
+//! Reads goldens, and runs the models and blocks that are compared with them.
 
 use degrain::gpu::Context;
 use degrain::nn::{GRADIENTS, PARAMETERS, Parameters, Weights};

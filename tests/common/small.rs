@@ -1,4 +1,4 @@
-//! The settings of small runs, from which tests change what they are about.
+//! The settings of small runs. A test changes only the settings that it is about.
 
 use super::run::digits;
 use degrain::train::{LrSchedule, Settings, Size};

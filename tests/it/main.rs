@@ -1,7 +1,7 @@
 //! Tests of the library, in one program: linking wgpu once is faster than linking it twenty times.
 //!
 //!     cargo test --release --test it            # all of them
-//!     cargo test --release --test it ddim       # those whose path contains `ddim`
+//!     cargo test --release --test it ddim       # tests whose path contains `ddim`
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -90,7 +90,7 @@ variants! {
     classifier_of_clean_images: "classifier" { noise_aware: false }
 }
 
-/// Images from a stream equal those that the device would select, across chunks and epochs.
+/// Images from a stream equal the images that the device would select, across chunks and epochs.
 #[test]
 fn streaming_gives_the_same_images_as_storage_on_the_device() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());

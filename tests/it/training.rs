@@ -169,7 +169,7 @@ fn resume_continues_bit_for_bit() {
     assert!(!partial.exists(), "the half-written checkpoint is still there");
 }
 
-/// An interrupt is what Ctrl-C causes.
+/// Ctrl-C causes the same interrupt.
 #[test]
 fn interrupt_saves_the_run_and_resume_continues_it() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());

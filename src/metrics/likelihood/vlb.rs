@@ -7,10 +7,10 @@
 //! L_0                        -log p(x_0 | x_1) of the discretized decoder (eq. 13)
 //! ```
 //!
-//! Most of the sum lies at small t. So half of the timesteps are drawn in proportion to 1/t and
-//! half uniformly, and each term is divided by its probability, which keeps the estimate unbiased.
-//! The draws are stratified: they are multiples of the golden ratio, shifted by the seed. If as
-//! many draws are requested as there are timesteps, every timestep is used once.
+//! Most of the sum is at small t. So half of the timesteps are drawn in proportion to 1/t and half
+//! uniformly, and each term is divided by its probability, which keeps the estimate unbiased. The
+//! draws are stratified: they are multiples of the golden ratio, shifted by the seed. If as many
+//! draws are requested as there are timesteps, every timestep is used once.
 
 use super::{BitsPerDimension, Draws, LabeledImages, sum_of_parts};
 use crate::diffusion::variational::table;
