@@ -135,8 +135,8 @@ fn compile(source: &Source, variants: &[Variant]) -> Result<Module, String> {
             }
             Err(problem) if first.is_some() => {
                 return Err(format!(
-                    "{problem}\nshaders/{0}.wgsl compiles for the subgroup variant only. A file whose name does not end \
-                     in `_subgroup` must compile for both variants. Remove its subgroup operations, or move them to \
+                    "{problem}\nshaders/{0}.wgsl compiles for the subgroup variant only. A file whose name does not \
+                     end in `_subgroup` must compile for both variants. Remove its subgroup operations, or move them to \
                      shaders/{0}_subgroup.wgsl and choose the kernel in the operator by the target's variant.",
                     source.name
                 ));

@@ -170,7 +170,8 @@ pub fn words(line: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn markdown_commands_spans_links_and_anchors_are_found() {
-    let text = "# A `b` c\nSee [x](y.md#z) and `train --steps 3`.\n\n```sh\n$ train --lr 1 \\\n    --seed 2  # why\n```\n\n```text\ntrain -> no\n```\n## A b c\n<!-- from x.rs -->\n```rust\nlet a = `b`;\n```\n";
+    let text = "# A `b` c\nSee [x](y.md#z) and `train --steps 3`.\n\n```sh\n$ train --lr 1 \\\n    --seed 2  # why\n```\n\n\
+                ```text\ntrain -> no\n```\n## A b c\n<!-- from x.rs -->\n```rust\nlet a = `b`;\n```\n";
     let document = Document::parse(text);
     assert_eq!(document.anchors, ["a-b-c", "a-b-c-1"]);
     assert_eq!(document.links, [Code { line: 2, text: "y.md#z".into() }]);

@@ -2,13 +2,14 @@
 
     python tests/goldens/generate.py [--out tests/goldens]
 
-diffusers' own code computes everything in float64, and the results are stored as f32, so a golden is exact to half an
-ulp. Two parts of the library always use float32: the sinusoidal embedding of the timestep (an angle of 999 rad has an
-error of 6e-5) and the schedulers' betas. This script replaces them by the same formula in float64. `out_f32` holds the
-float32 output of the unmodified library, and the script prints the difference between the two.
+diffusers' own code computes everything in float64, and the results are stored as f32, so a golden
+is exact to half an ulp. Two parts of the library always use float32: the sinusoidal embedding of
+the timestep (an angle of 999 rad has an error of 6e-5) and the schedulers' betas. This script
+replaces them by the same formula in float64. `out_f32` holds the float32 output of the unmodified
+library, and the script prints the difference between the two.
 
-A newly initialized model is a weak reference (norm_eps 1e-5 or 1e-6 changes it by 7e-5), so all weights are perturbed
-by 0.05 N(0,1).
+A newly initialized model is a weak reference (norm_eps 1e-5 or 1e-6 changes it by 7e-5), so all
+weights are perturbed by 0.05 N(0,1).
 """
 
 import argparse
@@ -97,7 +98,7 @@ def in_float64(unet):
 
 
 def betas_in_float64(c):
-    """The betas of a scheduler's config; compared with the library's float32 ones by `scheduler_in_float64`."""
+    """The betas of a scheduler's config. `scheduler_in_float64` compares them with the library's."""
     n = c.num_train_timesteps
     if c.beta_schedule == "linear":
         betas = torch.linspace(c.beta_start, c.beta_end, n, dtype=F64)

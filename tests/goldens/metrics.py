@@ -1,8 +1,10 @@
-"""Writes tests/goldens/metrics: statistics of small sets of features by scipy, statsmodels, scikit-learn and numpy.
+"""Writes tests/goldens/metrics: statistics of small sets of features by scipy, statsmodels,
+scikit-learn and numpy.
 
     python tests/goldens/metrics.py [--out tests/goldens/metrics]
 
-The features are multiples of 1/64, so f32 holds them exactly, and both sides compute from equal numbers, in float64.
+The features are multiples of 1/64, so f32 holds them exactly, and both sides compute from equal
+numbers, in float64.
 """
 
 import argparse
@@ -21,7 +23,7 @@ WIDTH = 16
 
 
 def features():
-    """Two sets that overlap; the same with constant and with equal features; rows close together and far from zero."""
+    """Two overlapping sets; the same with constant and with equal features; close rows far from zero."""
     generator = np.random.Generator(np.random.PCG64(1))
     mix = generator.standard_normal((WIDTH, WIDTH)) / 4
     scales = np.geomspace(0.1, 2.0, WIDTH)
@@ -51,7 +53,7 @@ def frechet_by_root(a, b):
 
 
 def frechet_by_data(a, b):
-    """Without covariances: the trace of the root is the sum of the singular values of the centered sets' product."""
+    """Without covariances: the trace is the sum of singular values of the centered sets' product."""
     x, y = ((s - s.mean(0)) / np.sqrt(len(s) - 1) for s in (a, b))
     overlap = np.linalg.svd(x @ y.T, compute_uv=False).sum()
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + (x ** 2).sum() + (y ** 2).sum() - 2 * overlap)

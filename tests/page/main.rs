@@ -164,9 +164,11 @@ fn page_errors_name_the_run_and_the_problem() {
     let first = || write("first", &|_| ());
     #[rustfmt::skip]
     let pairs: [(&str, Change<'_>, &[&str]); 4] = [
-        ("other data", &|e| e.target.dataset = "Fashion-MNIST".into(), &["first", "other data", "MNIST", "Fashion-MNIST"]),
+        ("other data", &|e| e.target.dataset = "Fashion-MNIST".into(),
+            &["first", "other data", "MNIST", "Fashion-MNIST"]),
         ("other shape", &|e| e.target.image = [3, 32, 32], &["first", "other shape", "1 x 28 x 28", "3 x 32 x 32"]),
-        ("other extractor", &|e| e.feature_extractor.sha256 = "ab".repeat(32), &["first", "other extractor", "9f2c9f2c", "abababab", "evaluate both"]),
+        ("other extractor", &|e| e.feature_extractor.sha256 = "ab".repeat(32),
+            &["first", "other extractor", "9f2c9f2c", "abababab", "evaluate both"]),
         ("other folder", &|e| e.target.name = "first".into(), &["first", "rename"]),
     ];
     for (name, change, words) in pairs {

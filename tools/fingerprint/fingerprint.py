@@ -5,10 +5,11 @@
     tools/fingerprint/fingerprint.py record target/release after.json      # on the new one
     tools/fingerprint/fingerprint.py compare before.json after.json
 
-For every preset at size `tiny`: the SHA-256 of the weights and of the training state after 8 steps, of 8 images
-sampled from them (equal seeds), and of the kernel calls of one training step. Results depend on the driver, so both
-recordings must be made on one machine. Buffers and tensors are compared by their contents, not by their names;
-`--renamed OLD=NEW` maps the old name of a kernel to its new one. Needs Python 3 and nothing else.
+For every preset at size `tiny`: the SHA-256 of the weights and of the training state after 8 steps,
+of 8 images sampled from them (equal seeds), and of the kernel calls of one training step. Results
+depend on the driver, so both recordings must be made on one machine. Buffers and tensors are
+compared by their contents, not by their names; `--renamed OLD=NEW` maps the old name of a kernel to
+its new one. Needs Python 3 and nothing else.
 """
 
 import argparse
@@ -49,12 +50,12 @@ def weights(checkpoint):
 
 
 def state(checkpoint):
-    """The training state, whatever its buffers are called."""
+    """The training state, without the names of its buffers."""
     return sha("\n".join(sorted(sha(data) for data in tensors(checkpoint / "training_state.safetensors").values())).encode())
 
 
 def listing(text, renamed):
-    """The kernel calls of a step: kernel, workgroups, FLOPs, bytes, shapes and slots, without names of buffers."""
+    """The kernel calls of a step: kernel, workgroups, FLOPs, bytes, shapes and slots."""
     calls = []
     for line in text.splitlines():
         match = re.match(r"\s*\d+  (\S+)\s+(.*)$", line)

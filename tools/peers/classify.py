@@ -1,11 +1,13 @@
 """Classifies generated digits: how many show the requested digit?
 
-    python tools/peers/classify.py samples.npz [--labels repeat|block] [--data data/mnist] [--cache classifier.pt]
+    python tools/peers/classify.py samples.npz [--labels repeat|block] [--data data/mnist]
+        [--cache classifier.pt]
 
-`samples.npz` holds arr_0, u8, [N,H,W,C] or [N,H,W], white digits on black. Its entry `labels` gives the requested
-digits. Without it, `--labels repeat` means that sample k is the digit k % 10 (the default), and `--labels block` that
-N/10 samples of each digit follow each other. Two small convolutional networks classify every sample. They are trained
-on the 60,000 training images with different seeds, once, and stored in the file --cache.
+`samples.npz` holds arr_0, u8, [N,H,W,C] or [N,H,W], white digits on black. Its entry `labels` gives
+the requested digits. Without it, `--labels repeat` means that sample k is the digit k % 10 (the
+default), and `--labels block` that N/10 samples of each digit follow each other. Two small
+convolutional networks classify every sample. They are trained on the 60,000 training images with
+different seeds, once, and stored in the file --cache.
 
     python tools/peers/classify.py --real 1000        checks the classifiers on real test images
 """

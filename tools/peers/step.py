@@ -1,11 +1,12 @@
 """Speed of the same work in PyTorch and diffusers: training steps, sampling, and single kernels.
 
-    python tools/peers/step.py [--size tiny|small|base] [--batch 64] [--steps 20] [--threads 2] [--device cpu|cuda]
+    python tools/peers/step.py [--size tiny|small|base] [--batch 64] [--steps 20] [--threads 2]
+        [--device cpu|cuda]
 
-A training step includes everything: batch from bytes, noise, forward, backward, clipping at 1.0, AdamW, EMA. An
-image-step of sampling is one DDIM step of one image; guidance costs two evaluations of the model (one batch of twice
-the size). The script prints medians over the steps and the fastest step: on a shared machine they differ. All work is
-float32; --tf32 allows TF32.
+A training step includes everything: batch from bytes, noise, forward, backward, clipping at 1.0,
+AdamW, EMA. An image-step of sampling is one DDIM step of one image; guidance costs two evaluations
+of the model (one batch of twice the size). The script prints medians over the steps and the fastest
+step: on a shared machine they differ. All work is float32; --tf32 allows TF32.
 """
 
 import argparse
