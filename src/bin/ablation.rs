@@ -21,7 +21,7 @@ struct Arguments {
     /// GPU adapter: its number, or a part of its name [default: the fastest]
     #[arg(long)]
     adapter: Option<String>,
-    #[command(flatten, next_help_heading = "Settings of all four runs [default: the preset's]")]
+    #[command(flatten, next_help_heading = "Settings of all four runs [default: the preset's; --out: runs/ablation]")]
     settings: Settings,
 }
 

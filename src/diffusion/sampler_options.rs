@@ -26,8 +26,8 @@ pub enum Variance {
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerOptions {
-    /// DDPM: variance of the added noise [default: learned_range if the model learned a variance,
-    /// otherwise fixed_small]
+    /// DDPM: variance of the added noise [default: the run's, or learned_range if the model learned
+    /// a variance, or fixed_small]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long = "variance", value_enum))]
     pub variance_type: Option<Variance>,
@@ -35,7 +35,8 @@ pub struct SamplerOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub eta: Option<f64>,
-    /// DDIM: whether the last step goes to the image (true) or only to timestep 0 [default: true]
+    /// DDIM: whether the last step goes to the image (true) or only to timestep 0 [default: the
+    /// checkpoint's, or true]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long))]
     pub set_alpha_to_one: Option<bool>,

@@ -50,7 +50,8 @@ pub enum LrSchedule {
 pub enum NetworkName {
     /// The U-Net of DDPM, as in diffusers.
     Unet,
-    /// A convolutional U-Net with batch normalization; time and label enter at the bottom.
+    /// A convolutional U-Net with batch normalization that takes time and label at its lowest
+    /// level.
     Plain,
     /// A residual U-Net with batch normalization, dropout and attention.
     Residual,
@@ -270,7 +271,7 @@ settings! {
     sample_every: u32,
     /// Steps between checkpoints
     checkpoint_every: u32,
-    /// Steps between evaluations (variational bound and Frechet distance); 0 for none
+    /// Steps between evaluations (bits per dimension and Frechet distance); 0 for none
     evaluate_every: u32,
     /// Number of samples per evaluation
     evaluate_count: u32,

@@ -14,14 +14,14 @@ const DEFINITIONS: &[(&str, &str)] = &[
         "Reference FD, FD / reference",
         "The reference FD is the Fréchet distance between test images and as many random training images as there are \
          samples. A perfect model reaches about this value. \
-                  It is slightly above if the samples have equally many images of each class and the test images do not.",
+         It is slightly above if the samples have equally many images of each class and the test images do not.",
     ),
     (
         "KID",
         "Kernel Inception Distance: the squared maximum mean discrepancy between features of samples and test images, \
          with a polynomial kernel of degree 3. The estimate is unbiased and can be negative. The value is the mean over \
          random subsets. ± is its standard error with respect to the choice of \
-                  subsets of these images, not of other images. \
+         subsets of these images, not of other images. \
          The reference KID compares training with test images. Bińkowski et al. 2018.",
     ),
     (
@@ -44,7 +44,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
         "χ², p",
         "Pearson's chi-square test of class balance: the sum of (count − expected)² / expected over the predicted classes \
          of unconditional samples. The expected counts follow the training set. The number of degrees of freedom is \
-                  the number of classes minus one. p is the probability of a sum at least as large by chance.",
+         the number of classes minus one. p is the probability of a sum at least as large by chance.",
     ),
     (
         "Bits per dimension",
