@@ -37,8 +37,8 @@ fn context_for(setup: Setup) -> Context {
             return context.fork();
         }
         let context = common::context_for(setup);
-        // Never dropped: wgpu needs thread-local storage to drop a device, and that may be gone when
-        // the thread ends. The pool of test threads is small.
+        // Never dropped, because wgpu needs thread-local storage to drop a device, and that may no
+        // longer exist when the thread ends. The pool of test threads is small.
         std::mem::forget(context.fork());
         open.push((setup, context.fork()));
         context
