@@ -59,8 +59,8 @@ pub struct Parameterization {
     pub target: [f64; 2],
 }
 
-/// Change of variables for ODE solvers: y = x / scale as a function of the coordinate c, with dy/dc
-/// = slope[0] x_0 + slope[1] eps. A solver's step is straight in these variables.
+/// Change of variables for ODE solvers: y = x / scale as a function of the coordinate c, with
+/// `dy/dc = slope[0] x_0 + slope[1] eps`. A solver's step is straight in these variables.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SolverCoords {
     /// Divisor of x.

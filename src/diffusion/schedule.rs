@@ -96,7 +96,7 @@ impl fmt::Display for BetaSchedule {
 }
 
 impl BetaSchedule {
-    /// Betas [T], not yet checked.
+    /// Betas `[T]`, not yet checked.
     pub fn betas(&self, timesteps: u32) -> Vec<f64> {
         match self {
             BetaSchedule::Linear(range) => linspace(range.for_timesteps(timesteps), timesteps),

@@ -29,5 +29,5 @@ fn edit_refuses_images_and_masks_of_another_size() {
 #[test]
 fn edit_refuses_options_and_models_that_do_not_fit() {
     refuses(EDIT, &["interpolate"], &trained("ddpm"), &["--columns", "1"], &["--columns"]);
-    refuses(EDIT, &["invert"], &trained("vae"), &["--data", text(&mnist())], &["no denoiser"]);
+    refuses(EDIT, &["invert"], &trained("vae"), &["--data", text(&mnist())], &["not a denoiser"]);
 }

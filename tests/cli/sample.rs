@@ -141,7 +141,7 @@ fn sample_refuses_samplers_of_another_process() {
         ("edm", &["--sampler", "ddim"], &["ddim", "EDM"]),
         ("ddpm", &["--sampler", "ddpm", "--variance", "learned_range"], &["learned_range", "hybrid"]),
         ("vae", &["--steps", "5"], &["--steps", "autoencoder"]),
-        ("classifier", &[], &["Classifier", "no denoiser"]),
+        ("classifier", &[], &["Classifier", "not a denoiser"]),
         ("flow", &["--sampler", "ode", "--rtol", "-1"], &["rtol"]),
     ] {
         refuses(SAMPLE, &[], &trained(preset), &[options, &["--count", "2"]].concat(), parts);
@@ -155,7 +155,7 @@ fn classifier_guidance_refuses_classifiers_of_other_models_and_data() {
     };
     guided_by("ddpm", &trained("vae"), &["Vae", "--preset classifier"]);
     let noise_aware = trained("classifier");
-    guided_by("flow", &noise_aware, &["another process", "flow", "--noise-aware false"]);
+    guided_by("flow", &noise_aware, &["different processes", "flow", "--noise-aware false"]);
 
     // A classifier of clean images guides every process.
     let folder = TempDir::new().unwrap();
