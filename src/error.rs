@@ -45,6 +45,9 @@ pub enum Error {
     /// A setting that is invalid, or does not fit another.
     #[error("{0}")]
     Config(String),
+    /// The user stopped the work.
+    #[error("stopped")]
+    Interrupted,
     /// A loss, gradient or sample is not finite.
     #[error("{0}")]
     NonFinite(String),

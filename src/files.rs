@@ -3,6 +3,12 @@
 //! Host only. A reader never finds a partial file or record, even if the disk fills up or the
 //! process is killed. This module does not know the content.
 
+mod folder;
+mod lock;
+
+pub use folder::{REMOVED_SUFFIX, TemporaryFolder, remove_folder, replace_folder, sync_folder};
+pub use lock::FolderLock;
+
 use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -25,7 +31,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// [`Error::Io`] naming `path`, also for an error that `fill` returns. No temporary file remains.
 pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-    let temporary = temporary_beside(path);
+    let temporary = unique_name_beside(path, "tmp");
     let written = (|| {
         // `create_new` never writes through an existing link.
         let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
@@ -40,7 +46,8 @@ pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Re
         let _ = fs::remove_file(&temporary);
         return Err(Error::io(path)(error));
     }
-    Ok(())
+    // Without this, a power cut can undo the rename.
+    folder::sync_parent(path)
 }
 
 /// Prints `text`, without adding a newline. Unlike `print!` it does not panic if the reader has
@@ -53,13 +60,13 @@ pub fn print(text: impl std::fmt::Display) -> Result<()> {
     write!(out, "{text}").and_then(|()| out.flush()).map_err(Error::io("standard output"))
 }
 
-/// A name in the same folder (a rename across file systems is not atomic), unique among processes
-/// and threads.
-fn temporary_beside(path: &Path) -> PathBuf {
+/// A hidden name in the same folder (a rename across file systems is not atomic), unique among
+/// processes and threads.
+fn unique_name_beside(path: &Path, suffix: &str) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{name}.{}-{count}.tmp", std::process::id()))
+    path.with_file_name(format!(".{name}.{}-{count}.{suffix}", std::process::id()))
 }
 
 /// A file that grows by whole records: a log, an event file.

@@ -4,7 +4,7 @@
 
 use clap::Parser;
 use degrain::diffusion::BetaSchedule;
-use degrain::files::print;
+use degrain::files::{FolderLock, print};
 use degrain::gpu::Context;
 use degrain::output::{Layout, Picture, jsonl, stack};
 use degrain::train::{Config, LogEntry, Outcome, Settings, Trainer, on_interrupt};
@@ -40,6 +40,7 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     let ctx = Context::open(arguments.adapter.as_deref())?;
     let out = asked.out.clone().unwrap_or_else(|| PathBuf::from("runs/ablation"));
+    let _lock = FolderLock::acquire(&out)?;
     let interrupted = on_interrupt()?;
     let mut rows = Vec::new();
     for schedule in ["linear", "cosine"] {

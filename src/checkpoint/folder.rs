@@ -1,5 +1,7 @@
 //! Finds checkpoints: run folders with their `checkpoint-STEP` folders, and folders of diffusers.
 
+use super::WEIGHTS;
+use super::metadata::CheckpointMetadata;
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +34,8 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
     checkpoints(path)?.pop().map(|(_, folder)| folder).ok_or_else(nothing)
 }
 
-/// The complete checkpoints of a run folder with their steps, oldest first.
+/// The complete checkpoints of a run folder with their steps, oldest first: folders `checkpoint-N`
+/// with a model and `degrain.json`.
 ///
 /// # Errors
 /// A folder that cannot be read.
@@ -41,12 +44,18 @@ pub fn checkpoints(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
     for entry in fs::read_dir(run).map_err(Error::io(run))? {
         let path = entry.map_err(Error::io(run))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if let Some(step) = name.strip_prefix("checkpoint-").and_then(|step| step.parse().ok()) {
+        let step = name.strip_prefix("checkpoint-").and_then(|step| step.parse().ok());
+        if let Some(step) = step.filter(|_| path.join(CheckpointMetadata::FILE).is_file() && has_weights(&path)) {
             all.push((step, path));
         }
     }
     all.sort();
     Ok(all)
+}
+
+/// Whether a folder holds the weights of a model.
+fn has_weights(folder: &Path) -> bool {
+    model_folder(folder).is_some_and(|model| model.join(WEIGHTS).is_file())
 }
 
 /// The folder of the model: `unet/` or `model/` of a checkpoint, or the folder itself for a model

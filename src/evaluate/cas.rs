@@ -6,12 +6,11 @@ use super::context::EvalContext;
 use super::progress::Phase;
 use crate::checkpoint::{AnyModel, model_from_json};
 use crate::data::Dataset;
+use crate::files::TemporaryFolder;
 use crate::metrics::feature_extractor::FeatureProgram;
 use crate::metrics::proportion::Proportion;
 use crate::train::{EMA, Settings, Size, Trainer};
 use crate::{Error, Result};
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 /// Trains a classifier like the feature extractor on labeled samples and returns its accuracy on
@@ -19,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, samples: Dataset) -> Result<Proportion> {
     let steps = context.options.cas_steps;
     let test = &context.target.test;
-    let folder = &context.folder.join("classifier");
+    let folder = TemporaryFolder::create(context.folder, "classifier")?;
     let bar = Phase::new(&format!("training a classifier on the samples for {steps} steps"));
     let settings = Settings {
         preset: Some("classifier".into()),
@@ -34,10 +33,9 @@ pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, samples: 
         ema_decay: Some(0.98),
         validation_count: Some(0),
         checkpoint_every: Some(steps),
-        out: Some(folder.into()),
+        out: Some(folder.path().into()),
         ..Settings::default()
     };
-    remove(folder)?;
     let mut trainer = Trainer::with_data(&context.ctx, settings, samples)?;
     trainer.run(&AtomicBool::new(false))?;
     bar.set(1.0);
@@ -48,13 +46,5 @@ pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, samples: 
     let mut ctx = context.ctx.fork();
     let classifier = FeatureProgram::new(&mut ctx, &network, &weights, 64, "cas")?;
     let predictions = classifier.run(&ctx, &test.images, &mut |_| Ok(()))?;
-    remove(folder)?;
     Ok(predictions.accuracy(&test.labels))
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder)(error)),
-        _ => Ok(()),
-    }
 }

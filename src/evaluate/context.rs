@@ -3,7 +3,8 @@
 use super::options::EvalOptions;
 use super::target::EvalTarget;
 use crate::gpu::Context;
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 /// State shared by all parts of an evaluation.
 pub(super) struct EvalContext<'a> {
@@ -15,4 +16,6 @@ pub(super) struct EvalContext<'a> {
     pub options: &'a EvalOptions,
     /// Folder of the evaluation. Temporary files in it allow an interrupted evaluation to resume.
     pub folder: &'a Path,
+    /// Caches of samples in the folder that this evaluation opened.
+    pub caches: RefCell<Vec<PathBuf>>,
 }

@@ -19,7 +19,8 @@ use crate::metrics::proportion::Proportion;
 use crate::output::grid::grid;
 use crate::output::{Images, Layout, Picture};
 use crate::{Error, Result};
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 /// Batch size of the feature extractor.
 const EXTRACTOR_BATCH: u32 = 256;
@@ -36,6 +37,8 @@ pub struct EvaluationOutput {
     pub grid: Picture,
     /// The samples nearest to training images, above these training images.
     pub closest: Picture,
+    /// Caches of the samples, which are removed when the evaluation is written.
+    pub(super) caches: Vec<PathBuf>,
 }
 
 /// Sampling settings of the main samples and of each sweep entry; `None` for targets without a
@@ -90,7 +93,7 @@ pub fn run(
         dataset: extractor.dataset.clone(),
     };
     let reference = Reference::fit(train, test)?;
-    let context = EvalContext { ctx, target, options, folder };
+    let context = EvalContext { ctx, target, options, folder, caches: RefCell::default() };
     let mut run = EvaluationRun { context, extractor: program, reference };
     run.evaluate(&samplings, extractor_info, cost)
 }
@@ -170,7 +173,8 @@ impl EvaluationRun<'_> {
             }),
             sweep,
         };
-        Ok(EvaluationOutput { evaluation, grid: sample_grid(&samples, &target.train), samples, closest })
+        let caches = self.context.caches.take();
+        Ok(EvaluationOutput { evaluation, grid: sample_grid(&samples, &target.train), samples, closest, caches })
     }
 
     fn features(&self, bytes: &[u8]) -> Result<Features> {

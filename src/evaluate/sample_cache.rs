@@ -10,10 +10,7 @@ use crate::gpu::Context;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::path::Path;
-
-/// Folder of the cache inside the evaluation's folder.
-const FOLDER: &str = "sample_cache";
+use std::path::{Path, PathBuf};
 
 /// The cached batches of one set of samples.
 pub(super) struct SampleCache {
@@ -25,13 +22,13 @@ pub(super) struct SampleCache {
 }
 
 impl SampleCache {
-    /// Opens the file `name` in the cache of an evaluation's folder and reads its complete batches
+    /// Opens the cache `name` in an evaluation's folder and reads its complete batches
     /// of `batch_bytes` bytes. An incomplete batch at the end is removed.
     ///
     /// # Errors
     /// A file that cannot be read or written.
     pub fn open(folder: &Path, name: &str, batch_bytes: usize) -> Result<SampleCache> {
-        let path = folder.join(FOLDER).join(name);
+        let path = folder.join(format!(".samples-{name}"));
         let mut file = Appender::open(&path)?;
         let content = fs::read(&path).map_err(Error::io(&path))?;
         let record = 8 + batch_bytes;
@@ -45,6 +42,11 @@ impl SampleCache {
             bytes.extend(images);
         }
         Ok(SampleCache { file, bytes, seconds })
+    }
+
+    /// Path of the cache.
+    pub fn path(&self) -> &Path {
+        self.file.path()
     }
 
     /// Adds a batch.
@@ -71,11 +73,14 @@ pub(super) fn cache_name(ctx: &Context, checkpoint: &Checkpoint, sampling: &Samp
     hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Removes the cache of an evaluation's folder.
-pub(super) fn clear(folder: &Path) -> Result<()> {
-    let folder = folder.join(FOLDER);
-    match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&folder)(error)),
-        _ => Ok(()),
+/// Removes caches after the evaluation was written. Another evaluation in the same folder keeps its
+/// caches.
+pub(super) fn remove(caches: &[PathBuf]) -> Result<()> {
+    for path in caches {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(path)(error)),
+            _ => {}
+        }
     }
+    Ok(())
 }

@@ -113,6 +113,7 @@ impl DenoiserSampling<'_> {
         let labels: Vec<u32> = (0..count).map(|k| k % classes).collect();
         let name = cache_name(ctx, self.checkpoint, self.sampling, &[u64::from(count), u64::from(batch), options.seed]);
         let mut cache = SampleCache::open(self.context.folder, &name, batch as usize * padding.data_len())?;
+        self.context.caches.borrow_mut().push(cache.path().into());
         let cached = (cache.bytes.len() / padding.data_len()) as u32;
         if cached > 0 {
             eprintln!("resuming an interrupted evaluation: {cached} of {count} images are already sampled");

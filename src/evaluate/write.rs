@@ -52,5 +52,5 @@ pub fn write(output: &EvaluationOutput, folder: &Path, archive: Option<&Path>, d
         return Err(Error::NonFinite(problem.into()));
     }
     write_atomically(&folder.join(Evaluation::FILE), format!("{json}\n").as_bytes())?;
-    sample_cache::clear(folder)
+    sample_cache::remove(&output.caches)
 }

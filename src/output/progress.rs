@@ -34,6 +34,10 @@ impl ProgressBar {
 
     pub fn println(&self, _line: &str) {}
 
+    pub fn suspend(&self, print: impl FnOnce()) {
+        print();
+    }
+
     pub fn abandon(&self) {}
 
     pub fn finish_and_clear(&self) {}

@@ -20,11 +20,12 @@ pub struct EventWriter {
 
 impl EventWriter {
     /// Starts a new event file in `folder`, which is created if missing. TensorBoard joins the
-    /// event files of a folder.
+    /// event files of a folder. `finished` is the number of finished steps of a resumed run:
+    /// TensorBoard drops events of later steps in earlier files.
     ///
     /// # Errors
     /// [`crate::Error::Io`] naming the file.
-    pub fn create(folder: &Path) -> Result<EventWriter> {
+    pub fn create(folder: &Path, finished: u64) -> Result<EventWriter> {
         let now = since_epoch();
         // TensorBoard looks for "tfevents" in the names, and reads the files in the order of their
         // names. The process number distinguishes two runs.
@@ -32,6 +33,12 @@ impl EventWriter {
             format!("events.out.tfevents.{:010}.{:09}.{}", now.as_secs(), now.subsec_nanos(), std::process::id());
         let mut writer = EventWriter { file: Appender::open(&folder.join(name))? };
         writer.append(0, |event| bytes_field(event, 3, b"brain.Event:2"))?;
+        if finished > 0 {
+            // SessionLog { status: START } makes TensorBoard drop events from this step on.
+            let mut session = vec![];
+            varint_field(&mut session, 1, 1);
+            writer.append(finished + 1, |event| bytes_field(event, 7, &session))?;
+        }
         Ok(writer)
     }
 

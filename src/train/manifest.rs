@@ -4,6 +4,9 @@ use super::trainer::Trainer;
 use crate::files::write_atomically;
 use crate::{Error, Result};
 
+/// Name of the manifest in a run folder.
+pub(super) const FILE: &str = "manifest.json";
+
 impl Trainer {
     /// Writes the complete settings, and the version, device, kernel variants, data hashes and
     /// model size.
@@ -31,6 +34,6 @@ impl Trainer {
             "data": { "name": data.name, "images": data.count, "files": files.collect::<Vec<_>>() },
             "parameters": self.objective.model().parameters().count(),
         });
-        write_atomically(&folder.join("manifest.json"), format!("{manifest:#}\n").as_bytes())
+        write_atomically(&folder.join(FILE), format!("{manifest:#}\n").as_bytes())
     }
 }

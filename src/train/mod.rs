@@ -10,6 +10,7 @@ mod config;
 mod curves;
 mod data_loader;
 mod device_log;
+mod due;
 mod inspect;
 mod log_entry;
 mod manifest;
@@ -32,7 +33,9 @@ pub use buffers::EMA;
 pub use config::{Config, LrSchedule, NetworkName, RandomFlip, Settings, Size, Storage};
 pub use inspect::Inspection;
 pub use log_entry::{LogEntry, Metric};
-pub use objective::{Batch, BitsPerDim, Generative, Loss, Objective, SampleRequest, Tables, ValidationMetric};
+pub use objective::{
+    Batch, BitsPerDim, Generative, LikelihoodRequest, Loss, Objective, SampleRequest, Tables, ValidationMetric,
+};
 pub use run::Outcome;
 #[cfg(feature = "cli")]
 pub use stopping::on_interrupt;

@@ -6,7 +6,6 @@
 //! model has.
 
 use super::config::Config;
-use crate::Result;
 use crate::checkpoint::{CheckpointMetadata, SchedulerConfig};
 use crate::diffusion::{Denoiser, Sampling};
 use crate::gpu::Context;
@@ -14,7 +13,9 @@ use crate::metrics::likelihood::LabeledImages;
 use crate::nn::{Model, Weights};
 use crate::output::Images;
 use crate::tape::{Tape, Tensor};
+use crate::{Error, Result};
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A batch of images on a tape.
 #[derive(Clone, Copy, Debug)]
@@ -139,15 +140,36 @@ pub struct SampleRequest<'a> {
     pub name: &'a str,
     /// Number of intermediate results to return.
     pub snapshots: u32,
+    /// If it is set, sampling stops with [`Error::Interrupted`](crate::Error::Interrupted).
+    pub stop: &'a AtomicBool,
+}
+
+/// Which images to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct LikelihoodRequest<'a> {
+    /// Name of the buffer that holds the weights.
+    pub weights: &'a str,
+    /// The images.
+    pub images: LabeledImages<'a>,
+    /// If it is set, measuring stops with [`Error::Interrupted`](crate::Error::Interrupted).
+    pub stop: &'a AtomicBool,
+}
+
+/// Stops the work in progress if `stop` is set.
+///
+/// # Errors
+/// [`Error::Interrupted`].
+pub(super) fn check_stop(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 /// A model whose likelihood can be measured in seconds.
 pub trait BitsPerDim {
-    /// Bits per dimension of images, with the weights in the buffer `weights`.
+    /// Bits per dimension of images.
     ///
     /// # Errors
     /// Errors of the device, such as too little memory.
-    fn measure(&self, ctx: &mut Context, images: LabeledImages<'_>, weights: &str, config: &Config) -> Result<f64>;
+    fn measure(&self, ctx: &mut Context, config: &Config, request: &LikelihoodRequest<'_>) -> Result<f64>;
 }
 
 /// A metric computed from tensors that the validation loss keeps in named buffers ([`Tape::keep`]).

@@ -2,16 +2,18 @@
 
 use super::clock::{Activity, Clock, Progress};
 use super::device_log::{DeviceLog, LogRow, Rows};
+use super::due::{Due, is_due};
 use super::log_entry::{LogEntry, by_quarter};
 use super::run_log::RunLog;
-use super::trainer::{Trainer, last_checkpoint};
-use super::{step_uniforms, training_state};
+use super::trainer::{Trainer, all_checkpoints};
+use super::validation::Evaluator;
+use super::{manifest, step_uniforms, training_state};
+use crate::files::FolderLock;
 use crate::nn::GRADIENTS;
 use crate::ops::measure_peak_flops;
 use crate::tape::Program;
 use crate::{Error, Result};
 use std::collections::VecDeque;
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -26,6 +28,30 @@ pub enum Outcome {
     Finished,
     /// The run stopped on request after this number of finished steps, and saved a checkpoint.
     Stopped(u32),
+}
+
+/// What the measurements need.
+struct Measurements {
+    validation: Option<Program>,
+    evaluator: Option<Evaluator>,
+}
+
+/// Records measurements after `step` steps.
+struct Recorder<'r, 'l> {
+    log: &'r mut RunLog<'l>,
+    clock: &'r mut Clock,
+    step: u32,
+}
+
+impl<'l> Recorder<'_, 'l> {
+    /// Adds the result of a measurement to the log. If the measurement failed or cannot be written,
+    /// the user gets a warning with the cause. An interrupted measurement is left out.
+    fn record<T>(&mut self, what: &str, result: Result<T>, add: impl FnOnce(&mut RunLog<'l>, T) -> Result<()>) {
+        match result.and_then(|value| add(self.log, value)) {
+            Ok(()) | Err(Error::Interrupted) => {}
+            Err(problem) => self.log.warn(&format!("the {what} after step {} failed: {problem}", self.step)),
+        }
+    }
 }
 
 impl Trainer {
@@ -45,6 +71,8 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::run`].
     pub fn run_with(&mut self, stop: &AtomicBool, on_entry: &mut dyn FnMut(&LogEntry)) -> Result<Outcome> {
+        let folder = self.config.out.clone();
+        let _lock = FolderLock::acquire(&folder)?;
         if self.checkpoint.is_none() {
             self.refuse_to_overwrite()?;
         }
@@ -53,8 +81,7 @@ impl Trainer {
         self.upload()?;
         let tape = self.training_tape();
         let training = Program::compile(&mut self.ctx, &tape)?;
-        let validation = self.validation_program()?;
-        let evaluator = self.evaluator()?;
+        let programs = Measurements { validation: self.validation_program()?, evaluator: self.evaluator()? };
 
         // Initialize the parameters, or restore a checkpoint.
         let start = match &self.checkpoint {
@@ -65,10 +92,11 @@ impl Trainer {
             }
         };
 
-        // Open the run's folder.
-        let folder = self.config.out.clone();
-        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        training_state::clear_partial(&folder)?;
+        // Clean the run's folder and open its log.
+        for path in training_state::clean(&folder, start.step)? {
+            let (steps, path) = (start.step, path.display());
+            eprintln!("this run continues from step {steps}: a later checkpoint was kept as {path}");
+        }
         self.write_manifest()?;
         let mut log = RunLog::open(&folder, &self.config, start, tape.summary().flops, on_entry)?;
 
@@ -81,6 +109,9 @@ impl Trainer {
         let mut saved = self.checkpoint.as_ref().map(|_| start.step);
         let mut clock = Clock::new(start.seconds, Instant::now());
         let mut step = start.step;
+        // A run that was killed or stopped after a checkpoint lacks the measurements of that step.
+        let missing = log.missing(step, self.due(step, &programs));
+        self.measure(missing, &programs, &mut Recorder { log: &mut log, clock: &mut clock, step }, stop);
         while step < last && !stop.load(Ordering::Relaxed) {
             if log.needs_peak() {
                 self.drain(&mut device_log, &mut log, &clock, step)?;
@@ -102,38 +133,22 @@ impl Trainer {
             step += 1;
 
             // Read the losses that are ready, or all of them before a pause.
-            let due = |every: u32| every > 0 && (step.is_multiple_of(every) || step == config.steps);
-            let validates = due(config.validate_every) && validation.is_some();
-            let evaluates = due(config.evaluate_every) && evaluator.is_some();
-            let samples = due(config.sample_every) && self.objective.generative().is_some();
-            let saves = due(config.checkpoint_every);
-            if validates || evaluates || samples || saves {
+            let due = self.due(step, &programs);
+            let saves = is_due(config.checkpoint_every, step, config.steps);
+            if due.any() || saves {
                 self.drain(&mut device_log, &mut log, &clock, step)?;
             } else if let Some(rows) = device_log.poll(&self.ctx, step, IN_FLIGHT as u32)? {
                 self.log_rows(&mut log, &clock, &rows)?;
             }
 
-            // Validate, evaluate, sample, save.
-            if validates || evaluates {
-                clock.switch(Activity::Evaluating, Instant::now());
-                let progress = clock.progress(step, Instant::now());
-                if let Some(validation) = validation.as_ref().filter(|_| validates) {
-                    log.add(&self.validate(validation, progress)?)?;
-                }
-                if let Some(evaluator) = evaluator.as_ref().filter(|_| evaluates) {
-                    log.add(&self.evaluate(evaluator, progress)?)?;
-                }
-                clock.switch(Activity::Training, Instant::now());
-            }
-            if samples {
-                clock.switch(Activity::Sampling, Instant::now());
-                self.sample_grids(step)?.iter().try_for_each(|grid| log.add_grid(step, grid))?;
-                clock.switch(Activity::Training, Instant::now());
-            }
+            // Save first: nothing that fails afterwards loses the steps.
             if saves {
                 self.save(clock.progress(step, Instant::now()))?;
                 saved = Some(step);
             }
+
+            // Training goes on without a measurement that fails.
+            self.measure(due, &programs, &mut Recorder { log: &mut log, clock: &mut clock, step }, stop);
         }
 
         // Save the steps since the last checkpoint.
@@ -146,8 +161,47 @@ impl Trainer {
         if stopped {
             return Ok(Outcome::Stopped(step));
         }
-        self.save_strips()?;
+        match self.save_strips(stop) {
+            Ok(()) | Err(Error::Interrupted) => {}
+            Err(problem) => eprintln!("warning: the pictures of the process could not be made: {problem}"),
+        }
         Ok(Outcome::Finished)
+    }
+
+    /// What is measured after `step` steps.
+    fn due(&self, step: u32, programs: &Measurements) -> Due {
+        let config = &self.config;
+        let due = |every| is_due(every, step, config.steps);
+        Due {
+            validation: due(config.validate_every) && programs.validation.is_some(),
+            evaluation: due(config.evaluate_every) && programs.evaluator.is_some(),
+            samples: due(config.sample_every) && self.objective.generative().is_some(),
+        }
+    }
+
+    /// Validates, evaluates and samples, as far as they are due.
+    fn measure(&mut self, due: Due, programs: &Measurements, recorder: &mut Recorder<'_, '_>, stop: &AtomicBool) {
+        let step = recorder.step;
+        if due.validation || due.evaluation {
+            recorder.clock.switch(Activity::Evaluating, Instant::now());
+            let progress = recorder.clock.progress(step, Instant::now());
+            if let Some(validation) = programs.validation.as_ref().filter(|_| due.validation) {
+                let entry = self.validate(validation, progress);
+                recorder.record("validation", entry, |log, entry| log.add(&entry));
+            }
+            if let Some(evaluator) = programs.evaluator.as_ref().filter(|_| due.evaluation) {
+                let entry = self.evaluate(evaluator, progress, stop);
+                recorder.record("evaluation", entry, |log, entry| log.add(&entry));
+            }
+        }
+        if due.samples {
+            recorder.clock.switch(Activity::Sampling, Instant::now());
+            let grids = self.sample_grids(step, stop);
+            recorder.record("grid of samples", grids, |log, grids| {
+                grids.iter().try_for_each(|grid| log.add_grid(step, grid))
+            });
+        }
+        recorder.clock.switch(Activity::Training, Instant::now());
     }
 
     fn validation_program(&mut self) -> Result<Option<Program>> {
@@ -196,7 +250,7 @@ impl Trainer {
         };
         let folder = self.config.out.display();
         let advice = "Lower --lr or --max-grad-norm, or raise --warmup";
-        let rest = match last_checkpoint(&self.config.out)? {
+        let rest = match all_checkpoints(&self.config.out)?.last() {
             Some((saved, _)) => {
                 format!("The checkpoint of step {saved} is intact. {advice}, and continue with --resume {folder}")
             }
@@ -208,14 +262,21 @@ impl Trainer {
         )))
     }
 
-    /// Refuses a folder that already holds a run.
+    /// Refuses a folder that already holds a run, or files that a run would replace.
     fn refuse_to_overwrite(&self) -> Result<()> {
-        match last_checkpoint(&self.config.out)? {
-            None => Ok(()),
-            Some((step, _)) => Err(Error::Config(format!(
+        let folder = &self.config.out;
+        if let Some((step, _)) = all_checkpoints(folder)?.last() {
+            return Err(Error::Config(format!(
                 "{0} already holds a run of {step} steps. Continue it with --resume {0}, choose another --out, or remove it",
-                self.config.out.display()
-            ))),
+                folder.display()
+            )));
+        }
+        let begun = folder.join(manifest::FILE).exists();
+        match ["config.toml", "log.jsonl", "samples"].iter().map(|name| folder.join(name)).find(|path| path.exists()) {
+            Some(path) if !begun => {
+                Err(Error::file(path, "no run made this, and a run would replace it: choose another --out"))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::clock::{Progress, Throughput};
 use super::config::Config;
 #[cfg(feature = "cli")]
 use super::curves::Curves;
+use super::due::Due;
 use super::log_entry::LogEntry;
 use crate::Result;
 use crate::output::progress::{ProgressBar, clock, progress_bar};
@@ -26,6 +27,10 @@ pub struct RunLog<'a> {
     events: EventWriter,
     #[cfg(feature = "cli")]
     curves: Curves,
+    /// Whether the log has a validation of the step at which the run starts.
+    validated: bool,
+    /// Whether the log has an evaluation of that step.
+    evaluated: bool,
     bar: ProgressBar,
     printed: Instant,
     status: Status,
@@ -63,19 +68,35 @@ impl<'a> RunLog<'a> {
         let earlier = lines.keep_while(|entry: &LogEntry| entry.step() <= start.step)?;
         #[cfg(feature = "cli")]
         let curves = Curves::new(&earlier);
-        #[cfg(not(feature = "cli"))]
-        drop(earlier);
+        let at_start = |entry: &&LogEntry| entry.step() == start.step;
+        let validated = earlier.iter().filter(at_start).any(|entry| matches!(entry, LogEntry::Validation { .. }));
+        let evaluated = earlier.iter().filter(at_start).any(|entry| matches!(entry, LogEntry::Evaluation { .. }));
         Ok(RunLog {
             folder: folder.into(),
             lines,
-            events: EventWriter::create(folder)?,
+            events: EventWriter::create(folder, u64::from(start.step))?,
             #[cfg(feature = "cli")]
             curves,
+            validated,
+            evaluated,
             bar,
             printed: Instant::now(),
             status: Status::new(config, start, flops),
             on_entry,
         })
+    }
+
+    /// Those of the `due` measurements that the log lacks for the step at which the run starts.
+    pub fn missing(&self, start: u32, due: Due) -> Due {
+        Due {
+            validation: due.validation && !self.validated,
+            evaluation: due.evaluation && !self.evaluated,
+            samples: due.samples && !self.grid_path("ema", start).exists(),
+        }
+    }
+
+    fn grid_path(&self, tag: &str, step: u32) -> PathBuf {
+        self.folder.join("samples").join(format!("{tag}-{step:06}.png"))
     }
 
     /// Whether the progress line is visible and the device's peak speed is not known yet.
@@ -103,12 +124,13 @@ impl<'a> RunLog<'a> {
     /// # Errors
     /// A file that cannot be written.
     pub fn add(&mut self, entry: &LogEntry) -> Result<()> {
+        // `log.jsonl` first: a killed run then lacks an event rather than having it twice.
+        self.lines.append(entry)?;
         for (tag, value) in entry.scalars() {
             self.events.scalar(u64::from(entry.step()), tag, value as f32)?;
         }
         #[cfg(feature = "cli")]
         self.curves.add(entry);
-        self.lines.append(entry)?;
         self.status.add(entry);
         if let Some(line) = entry.describe() {
             self.print(&line);
@@ -132,7 +154,7 @@ impl<'a> RunLog<'a> {
         let folder = self.folder.join("samples");
         std::fs::create_dir_all(&folder).map_err(crate::Error::io(&folder))?;
         let text = [("Description", &*grid.description), ("Software", "degrain")];
-        grid.picture.save_png(&folder.join(format!("{}-{step:06}.png", grid.tag)), &text)?;
+        grid.picture.save_png(&self.grid_path(grid.tag, step), &text)?;
         self.events.image(u64::from(step), grid.tag, &grid.picture)
     }
 
@@ -145,6 +167,11 @@ impl<'a> RunLog<'a> {
         #[cfg(feature = "cli")]
         self.curves.save(&self.folder)?;
         Ok(())
+    }
+
+    /// Prints a warning to stderr, above the progress bar.
+    pub fn warn(&self, problem: &str) {
+        self.bar.suspend(|| eprintln!("warning: {problem}"));
     }
 
     /// Prints a line above the progress bar.

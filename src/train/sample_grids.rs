@@ -10,6 +10,7 @@ use crate::nn::PARAMETERS;
 use crate::output::{Images, Layout, grid, strip};
 use crate::rng::{key, normal4, philox};
 use crate::tape::stream;
+use std::sync::atomic::AtomicBool;
 
 /// Rows of a grid.
 const ROWS: u32 = 4;
@@ -29,7 +30,7 @@ impl Trainer {
     ///
     /// # Errors
     /// Settings that the sampler does not support.
-    pub(super) fn sample_grids(&mut self, finished: u32) -> Result<Vec<Grid>> {
+    pub(super) fn sample_grids(&mut self, finished: u32, stop: &AtomicBool) -> Result<Vec<Grid>> {
         let Some(model) = self.objective.generative() else { return Ok(vec![]) };
         let classes = self.dataset.class_names.len();
         let columns = if classes > 1 { classes.min(MAX_COLUMNS) } else { MAX_COLUMNS } as u32;
@@ -37,7 +38,7 @@ impl Trainer {
         let layout = Layout { columns: columns as usize, scale: SCALE, ..Layout::default() };
         let mut grids = vec![];
         for (weights, tag) in [(EMA, "ema"), (PARAMETERS, "raw")] {
-            let request = SampleRequest { weights, labels: &labels, first: 0, name: "grid", snapshots: 0 };
+            let request = SampleRequest { weights, labels: &labels, first: 0, name: "grid", snapshots: 0, stop };
             let images = model.sample(&mut self.ctx, &self.config, &request)?;
             let description = format!("step {finished}, {tag} weights, guidance {}", self.config.guidance);
             grids.extend(images.last().map(|images| Grid { tag, picture: grid::grid(images, layout), description }));
@@ -50,7 +51,7 @@ impl Trainer {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub(super) fn save_strips(&mut self) -> Result<()> {
+    pub(super) fn save_strips(&mut self, stop: &AtomicBool) -> Result<()> {
         let Some(model) = self.objective.generative() else { return Ok(()) };
         let layout = Layout { scale: SCALE, ..Layout::default() };
         let text = [("Software", "degrain")];
@@ -61,7 +62,7 @@ impl Trainer {
         let classes = self.dataset.class_names.len().max(1) as u32;
         let labels: Vec<u32> = (0..STRIP_ROWS).map(|k| k % classes).collect();
         let snapshots = STRIP_COLUMNS - 1;
-        let request = SampleRequest { weights: EMA, labels: &labels, first: 0, name: "strip", snapshots };
+        let request = SampleRequest { weights: EMA, labels: &labels, first: 0, name: "strip", snapshots, stop };
         let reverse = model.sample(&mut self.ctx, &self.config, &request)?;
         if reverse.len() > 1 {
             strip::strip(&reverse, layout).save_png(&self.config.out.join("reverse.png"), &text)?;

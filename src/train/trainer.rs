@@ -108,19 +108,24 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Continues from the last checkpoint in the run's folder ([`Config::out`]). The result is bit
-    /// for bit the same as without the interruption.
+    /// Continues from the last checkpoint in the run's folder ([`Config::out`]) that can be read. The
+    /// result is bit for bit the same as without the interruption.
     ///
     /// # Errors
-    /// A folder without a checkpoint.
+    /// A folder without a checkpoint; a run that has already finished its steps.
     pub fn resume(mut self) -> Result<Trainer> {
-        self.checkpoint = last_checkpoint(&self.config.out)?;
-        if self.checkpoint.is_some() {
-            return Ok(self);
+        let run = &self.config.out;
+        let Some((finished, checkpoint)) = self.newest_intact()? else {
+            let file = run.join("config.toml");
+            let problem = format!("holds no checkpoint yet: start it again with --config {}", file.display());
+            return Err(Error::file(run, problem));
+        };
+        if finished >= self.config.steps {
+            let problem = format!("has finished {finished} steps: to train further, add a larger --steps");
+            return Err(Error::file(run, problem));
         }
-        let (run, file) = (&self.config.out, self.config.out.join("config.toml"));
-        let problem = format!("holds no checkpoint yet: start it again with --config {}", file.display());
-        Err(Error::file(run, problem))
+        self.checkpoint = Some((finished, checkpoint));
+        Ok(self)
     }
 
     /// Continues from the last checkpoint in the run's folder, or starts a new run if there is
@@ -129,7 +134,7 @@ impl Trainer {
     /// # Errors
     /// A folder that cannot be read.
     pub fn resume_or_start(mut self) -> Result<Trainer> {
-        self.checkpoint = last_checkpoint(&self.config.out)?;
+        self.checkpoint = self.newest_intact()?;
         Ok(self)
     }
 
@@ -233,8 +238,8 @@ fn in_memory(settings: Settings) -> Settings {
     settings.or(Settings { data: Some(IN_MEMORY.into()), ..Settings::default() })
 }
 
-/// The last checkpoint of a run folder and its number of finished steps; `None` if there is no
-/// folder or no checkpoint.
-pub(super) fn last_checkpoint(run: &Path) -> Result<Option<(u32, PathBuf)>> {
-    if run.is_dir() { Ok(checkpoints(run)?.pop()) } else { Ok(None) }
+/// The checkpoints of a run folder with their numbers of finished steps, oldest first. Empty if
+/// there is no folder.
+pub(super) fn all_checkpoints(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    if run.is_dir() { checkpoints(run) } else { Ok(vec![]) }
 }

@@ -3,23 +3,22 @@
 //! EMA. A resumed run continues from them bit for bit.
 //!
 //! A folder is written under a temporary name and renamed when it is complete, so an interrupted
-//! save leaves the last checkpoint intact.
+//! save leaves the last checkpoint intact. An old checkpoint is renamed before it is removed.
 
 use super::buffers::{EMA, FIRST_MOMENT, SECOND_MOMENT};
 use super::clock::Progress;
-use super::trainer::Trainer;
+use super::trainer::{Trainer, all_checkpoints};
 use crate::checkpoint::{self, CheckpointMetadata};
-use crate::files::write_atomically;
+use crate::files::{REMOVED_SUFFIX, remove_folder, replace_folder, sync_folder, write_atomically};
 use crate::nn::{PARAMETERS, statistics_of};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+/// The file that makes a checkpoint of a run complete: it is written last.
 const STATE_FILE: &str = "training_state.safetensors";
-/// Prefix of the folder name of an incomplete checkpoint.
-const PARTIAL_PREFIX: &str = ".checkpoint-";
 /// Suffix of the folder name of an incomplete checkpoint.
 const PARTIAL_SUFFIX: &str = ".partial";
 
@@ -31,19 +30,17 @@ impl Trainer {
     /// [`Error::Io`] with the file that cannot be written.
     pub(super) fn save(&self, progress: Progress) -> Result<()> {
         let run = &self.config.out;
-        let partial = run.join(format!("{PARTIAL_PREFIX}{}{PARTIAL_SUFFIX}", progress.step));
-        remove(&partial)?;
+        let partial = run.join(format!(".checkpoint-{}{PARTIAL_SUFFIX}", progress.step));
+        remove_folder(&partial)?;
         if let Err(error) = self.write_checkpoint(&partial, progress) {
             // The first error is the one to report. On a full disk this frees space.
-            let _ = remove(&partial);
+            let _ = remove_folder(&partial);
             return Err(error);
         }
-        let complete = run.join(format!("checkpoint-{}", progress.step));
-        remove(&complete)?;
-        fs::rename(&partial, &complete).map_err(Error::io(&complete))?;
+        replace_folder(&partial, &run.join(format!("checkpoint-{}", progress.step)))?;
         let all = checkpoint::checkpoints(run)?;
         let superfluous = all.len().saturating_sub(self.config.keep_checkpoints as usize);
-        all[..superfluous].iter().try_for_each(|(_, path)| remove(path))
+        all[..superfluous].iter().try_for_each(|(_, path)| remove_folder(path))
     }
 
     fn write_checkpoint(&self, folder: &Path, progress: Progress) -> Result<()> {
@@ -62,7 +59,8 @@ impl Trainer {
         self.objective.fill_metadata(&mut metadata);
         checkpoint::write(folder, model, &averaged, self.objective.scheduler().as_ref(), &metadata)?;
         let path = folder.join(STATE_FILE);
-        write_atomically(&path, &serialize(&parts, &values).map_err(|e| Error::file(&path, e.to_string()))?)
+        write_atomically(&path, &serialize(&parts, &values).map_err(|e| Error::file(&path, e.to_string()))?)?;
+        sync_folder(folder)
     }
 
     /// Restores from a checkpoint the buffers that training changes.
@@ -70,6 +68,32 @@ impl Trainer {
     /// # Errors
     /// A file that is missing, damaged or belongs to another model.
     pub(super) fn restore(&self, checkpoint: &Path) -> Result<Progress> {
+        self.read_state(checkpoint, |name, bytes| self.ctx.write(name, 0, bytes))
+    }
+
+    /// The newest checkpoint of the run's folder that can be restored, with its number of finished
+    /// steps. Warns of damaged ones after it. `None` if there is no checkpoint.
+    ///
+    /// # Errors
+    /// The error of the newest checkpoint, if none can be restored.
+    pub(super) fn newest_intact(&self) -> Result<Option<(u32, PathBuf)>> {
+        let mut first = None;
+        for (step, path) in all_checkpoints(&self.config.out)?.into_iter().rev() {
+            match self.read_state(&path, |_, _| Ok(())) {
+                Ok(_) => {
+                    if let Some(problem) = first {
+                        eprintln!("warning: {problem}. The run continues from {}", path.display());
+                    }
+                    return Ok(Some((step, path)));
+                }
+                Err(problem) => first = first.or(Some(problem)),
+            }
+        }
+        first.map_or(Ok(None), Err)
+    }
+
+    /// Reads the buffers that training changes, and passes them to `put` with their names.
+    fn read_state(&self, checkpoint: &Path, put: impl Fn(&str, &[u8]) -> Result<()>) -> Result<Progress> {
         // The metadata is read first, because it identifies a checkpoint of another version of
         // degrain.
         let missing = || Error::file(checkpoint, "has no degrain.json: degrain did not write it, and cannot resume it");
@@ -84,7 +108,7 @@ impl Trainer {
                     format!("`{name}` has the shape {:?}, but this model needs [{length}] of F32", tensor.shape());
                 return Err(Error::file(&path, problem));
             }
-            self.ctx.write(&name, 0, tensor.data())?;
+            put(&name, tensor.data())?;
         }
         Ok(Progress { step: metadata.step, seconds: metadata.seconds })
     }
@@ -103,20 +127,33 @@ impl Trainer {
     }
 }
 
-/// Removes incomplete checkpoints from a run folder, which a killed process leaves.
+/// Removes incomplete and half-removed checkpoints, which a killed process leaves in a run folder,
+/// and sets aside the checkpoints of steps after `start`, from which the run was not continued:
+/// `checkpoint-N` becomes `abandoned-checkpoint-N`. Returns their new folders.
 ///
 /// # Errors
 /// A folder that cannot be read or changed.
-pub fn clear_partial(run: &Path) -> Result<()> {
+pub(super) fn clean(run: &Path, start: u32) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(run).map_err(Error::io(run))? {
         let entry = entry.map_err(Error::io(run))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(PARTIAL_PREFIX) && name.ends_with(PARTIAL_SUFFIX) {
-            remove(&entry.path())?;
+        let ours = name.starts_with('.') && name.trim_start_matches('.').starts_with("checkpoint-");
+        if ours && (name.ends_with(PARTIAL_SUFFIX) || name.ends_with(REMOVED_SUFFIX)) {
+            remove_folder(&entry.path())?;
         }
     }
-    Ok(())
+    let mut abandoned = vec![];
+    for (step, path) in checkpoint::checkpoints(run)?.into_iter().filter(|(step, _)| *step > start) {
+        let name = (1..).map(|copy| match copy {
+            1 => run.join(format!("abandoned-checkpoint-{step}")),
+            _ => run.join(format!("abandoned-checkpoint-{step}-{copy}")),
+        });
+        let aside = name.into_iter().find(|path| !path.exists()).expect("there are infinitely many names");
+        fs::rename(&path, &aside).map_err(Error::io(&path))?;
+        abandoned.push(aside);
+    }
+    Ok(abandoned)
 }
 
 fn serialize(parts: &[(String, usize)], values: &[Vec<f32>]) -> std::result::Result<Vec<u8>, SafeTensorError> {
@@ -125,11 +162,4 @@ fn serialize(parts: &[(String, usize)], values: &[Vec<f32>]) -> std::result::Res
         views.push((name, TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?));
     }
     safetensors::serialize(views, None)
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder)(error)),
-        _ => Ok(()),
-    }
 }

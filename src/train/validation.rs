@@ -7,13 +7,14 @@
 use super::buffers::{EMA, VALIDATION_LOSS, VALIDATION_TIMESTEPS};
 use super::clock::Progress;
 use super::log_entry::{LogEntry, Metric, by_quarter};
-use super::objective::{Generative, SampleRequest};
+use super::objective::{Generative, LikelihoodRequest, SampleRequest};
 use super::trainer::Trainer;
 use crate::Result;
 use crate::metrics::feature_extractor::FeatureProgram;
 use crate::metrics::frechet::{Gaussian, frechet_distance};
 use crate::metrics::likelihood::LabeledImages;
 use crate::tape::{Program, Step};
+use std::sync::atomic::AtomicBool;
 
 /// Seed of the validation noise, different from training's.
 const VALIDATION_SEED: u32 = 0x7a11_da7e;
@@ -81,21 +82,27 @@ impl Trainer {
     ///
     /// # Errors
     /// Samples that are not finite.
-    pub(super) fn evaluate(&mut self, evaluator: &Evaluator, progress: Progress) -> Result<LogEntry> {
+    pub(super) fn evaluate(
+        &mut self,
+        evaluator: &Evaluator,
+        progress: Progress,
+        stop: &AtomicBool,
+    ) -> Result<LogEntry> {
         let first = self.training_images() as usize;
         let count = LIKELIHOOD_IMAGES.min(self.dataset.count - first);
         let bits_per_dim = match self.objective.bits_per_dim().filter(|_| count > 0) {
             Some(likelihood) => {
                 let bytes = &self.dataset.images[first * self.dataset.pixels()..][..count * self.dataset.pixels()];
                 let images = LabeledImages { bytes, labels: &self.dataset.labels[first..first + count] };
-                Some(likelihood.measure(&mut self.ctx, images, EMA, &self.config)?)
+                let request = LikelihoodRequest { weights: EMA, images, stop };
+                Some(likelihood.measure(&mut self.ctx, &self.config, &request)?)
             }
             None => None,
         };
         let objective = self.objective.clone();
         let frechet_distance = match objective.generative() {
             Some(model) => {
-                let samples = self.evaluation_samples(model)?;
+                let samples = self.evaluation_samples(model, stop)?;
                 let features = evaluator.reader.run(&self.ctx, &samples, &mut |_| Ok(()))?;
                 let samples = Gaussian::fit(&features.features, features.width)?;
                 Some(frechet_distance(&samples, &evaluator.training)?)
@@ -106,14 +113,14 @@ impl Trainer {
     }
 
     /// Samples of all classes in turn, bytes `[N, C, H, W]`.
-    fn evaluation_samples(&mut self, model: &dyn Generative) -> Result<Vec<u8>> {
+    fn evaluation_samples(&mut self, model: &dyn Generative, stop: &AtomicBool) -> Result<Vec<u8>> {
         let (count, batch) = (self.config.evaluate_count, self.config.batch);
         let classes = self.dataset.classes.max(1) as u32;
         let mut bytes = vec![];
         for first in (0..count).step_by(batch as usize) {
             let labels: Vec<u32> = (first..(first + batch).min(count)).map(|k| k % classes).collect();
-            let request =
-                SampleRequest { weights: EMA, labels: &labels, first, name: "evaluation.samples", snapshots: 0 };
+            let name = "evaluation.samples";
+            let request = SampleRequest { weights: EMA, labels: &labels, first, name, snapshots: 0, stop };
             let images = model.sample(&mut self.ctx, &self.config, &request)?;
             bytes.extend(images.last().map_or(&[][..], |images| images.bytes()));
         }

@@ -151,7 +151,7 @@ fn crc32c_matches_the_published_vectors() {
 #[test]
 fn tensorboard_file_holds_framed_records() {
     let folder = TempDir::new().unwrap();
-    let mut writer = EventWriter::create(&folder.path().join("run")).unwrap();
+    let mut writer = EventWriter::create(&folder.path().join("run"), 0).unwrap();
     writer.scalar(300, "loss/train", 0.25).unwrap();
     writer.image(300, "samples", &Picture { height: 1, width: 2, channels: 1, bytes: vec![0, 255] }).unwrap();
     // Every record is in the file when its call returns, without a flush or a drop.

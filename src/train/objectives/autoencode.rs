@@ -4,8 +4,8 @@
 use crate::Result;
 use crate::diffusion::autoencoder::Decoder;
 use crate::gpu::Context;
+use crate::metrics::likelihood::Draws;
 use crate::metrics::likelihood::elbo::ElboEstimator;
-use crate::metrics::likelihood::{Draws, LabeledImages};
 use crate::nn::{Likelihood, Model, Vae, Weights};
 use crate::ops::{
     add, affine, bce_with_logits, discretized_logistic, kl_normal, random_timesteps, reparameterize, split_channels,
@@ -13,7 +13,9 @@ use crate::ops::{
 use crate::output::Images;
 use crate::tape::Tape;
 use crate::train::config::Config;
-use crate::train::objective::{Batch, BitsPerDim, Generative, Loss, Objective, SampleRequest};
+use crate::train::objective::{
+    Batch, BitsPerDim, Generative, LikelihoodRequest, Loss, Objective, SampleRequest, check_stop,
+};
 
 /// Trains a variational autoencoder.
 #[derive(Debug)]
@@ -78,8 +80,9 @@ impl Generative for Autoencode {
 
 impl BitsPerDim for Autoencode {
     /// The evidence lower bound, with one latent per image.
-    fn measure(&self, ctx: &mut Context, images: LabeledImages<'_>, weights: &str, config: &Config) -> Result<f64> {
-        let elbo = ElboEstimator::new(ctx, &self.model, weights, config.batch, "evaluation.elbo")?;
-        Ok(elbo.measure(ctx, images, Draws { per_image: 1, seed: config.seed }, &mut |_| Ok(()))?.total.value)
+    fn measure(&self, ctx: &mut Context, config: &Config, request: &LikelihoodRequest<'_>) -> Result<f64> {
+        let elbo = ElboEstimator::new(ctx, &self.model, request.weights, config.batch, "evaluation.elbo")?;
+        let draws = Draws { per_image: 1, seed: config.seed };
+        Ok(elbo.measure(ctx, request.images, draws, &mut |_| check_stop(request.stop))?.total.value)
     }
 }

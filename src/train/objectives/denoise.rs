@@ -12,8 +12,8 @@ use crate::diffusion::{
     Variance, variational,
 };
 use crate::gpu::Context;
+use crate::metrics::likelihood::Draws;
 use crate::metrics::likelihood::vlb::VlbEstimator;
-use crate::metrics::likelihood::{Draws, LabeledImages};
 use crate::metrics::padding::ImagePadding;
 use crate::nn::{Model, Network, Weights};
 use crate::ops::{
@@ -23,7 +23,9 @@ use crate::ops::{
 use crate::output::Images;
 use crate::tape::{Shape, Tape, Tensor, stream};
 use crate::train::config::Config;
-use crate::train::objective::{Batch, BitsPerDim, Generative, Loss, Objective, SampleRequest, Tables};
+use crate::train::objective::{
+    Batch, BitsPerDim, Generative, LikelihoodRequest, Loss, Objective, SampleRequest, Tables, check_stop,
+};
 
 /// Weight of each training time in the loss, `[T]`.
 const LOSS_WEIGHTS: &str = "process.weights";
@@ -219,6 +221,7 @@ impl Generative for Denoise {
             images.push(now()?);
         }
         generator.run(ctx, request.first, &mut |done| {
+            check_stop(request.stop)?;
             if frames.due(done) {
                 images.push(now()?);
             }
@@ -243,11 +246,11 @@ impl Generative for Denoise {
 }
 
 impl BitsPerDim for Denoise {
-    fn measure(&self, ctx: &mut Context, images: LabeledImages<'_>, weights: &str, config: &Config) -> Result<f64> {
+    fn measure(&self, ctx: &mut Context, config: &Config, request: &LikelihoodRequest<'_>) -> Result<f64> {
         let padding = ImagePadding::new(self.image(), self.image())?;
-        let model = self.denoiser_with(weights);
+        let model = self.denoiser_with(request.weights);
         let vlb = VlbEstimator::new(ctx, &model, padding, config.batch, "evaluation.vlb")?;
         let draws = Draws { per_image: VLB_TIMESTEPS, seed: config.seed };
-        Ok(vlb.measure(ctx, images, draws, &mut |_| Ok(()))?.total.value)
+        Ok(vlb.measure(ctx, request.images, draws, &mut |_| check_stop(request.stop))?.total.value)
     }
 }

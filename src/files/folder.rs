@@ -1,0 +1,96 @@
+//! Folders: replaced and removed by renaming, temporary ones, and syncing to the disk.
+
+use crate::error::{Error, Result};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Moves the folder `new` to `path`, replacing a folder there. A killed process leaves the old or
+/// the new folder at `path`, or neither; the old one is then beside it under a hidden name.
+///
+/// # Errors
+/// [`Error::Io`] naming `path`.
+pub fn replace_folder(new: &Path, path: &Path) -> Result<()> {
+    let old = set_aside(path)?;
+    fs::rename(new, path).map_err(Error::io(path))?;
+    sync_parent(path)?;
+    old.map_or(Ok(()), |old| fs::remove_dir_all(&old).map_err(Error::io(&old)))
+}
+
+/// Removes a folder, if it exists. It is renamed first, so a killed process leaves no half of it
+/// under its name.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    let Some(old) = set_aside(path)? else { return Ok(()) };
+    fs::remove_dir_all(&old).map_err(Error::io(&old))
+}
+
+/// Renames a folder to a hidden name beside it; `None` if there is no folder.
+fn set_aside(path: &Path) -> Result<Option<PathBuf>> {
+    let aside = super::unique_name_beside(path, REMOVED_SUFFIX);
+    match fs::rename(path, &aside) {
+        Ok(()) => Ok(Some(aside)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+/// Suffix of the hidden name of a folder that is being removed.
+pub const REMOVED_SUFFIX: &str = "removed";
+
+/// Writes the entries of a folder to the disk. After a power cut, a file that was created or
+/// renamed in it is there.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    // Windows cannot sync a folder, and does not need it.
+    if cfg!(unix) {
+        File::open(folder).and_then(|file| file.sync_all()).map_err(Error::io(folder))?;
+    }
+    Ok(())
+}
+
+/// Syncs the folder that holds `path`.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub fn sync_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
+}
+
+/// A new folder that is removed when it is dropped. Its name is unique, so it cannot be a folder
+/// that somebody else created.
+#[derive(Debug)]
+pub struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    /// Creates a folder in `parent` with a hidden name that begins with `name`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the folder.
+    pub fn create(parent: &Path, name: &str) -> Result<TemporaryFolder> {
+        let path = super::unique_name_beside(&parent.join(name), "tmp");
+        // `create_dir` fails for a folder that exists.
+        fs::create_dir(&path).map_err(Error::io(&path))?;
+        Ok(TemporaryFolder(path))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // The result was already read. A folder that stays only takes space.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

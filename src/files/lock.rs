@@ -1,0 +1,51 @@
+//! One writer per folder.
+
+use crate::error::{Error, Result};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Seek, Write};
+use std::path::Path;
+
+/// Name of the lock file.
+const LOCK: &str = ".lock";
+
+/// The exclusive right to write into a folder. It ends when this value is dropped or the process
+/// ends, however it ends. The lock file stays.
+#[derive(Debug)]
+pub struct FolderLock(#[allow(dead_code)] File); // held, never read
+
+impl FolderLock {
+    /// Locks a folder, which is created if missing.
+    ///
+    /// # Errors
+    /// [`Error::File`] naming the process that holds the lock; [`Error::Io`] for a folder that
+    /// cannot be written or a file system without locks.
+    pub fn acquire(folder: &Path) -> Result<FolderLock> {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let path = folder.join(LOCK);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = open.map_err(Error::io(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                // On Windows a locked file cannot be read.
+                let holder = fs::read_to_string(&path).unwrap_or_default();
+                let holder = if holder.is_empty() { "another process" } else { holder.trim_end() };
+                return Err(Error::file(
+                    folder,
+                    format!(
+                        "{holder} is writing into this folder: wait until it has finished, or choose another folder"
+                    ),
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
+        }
+        let program = std::env::current_exe().ok();
+        let program =
+            program.as_deref().and_then(Path::file_stem).map_or("a program".into(), |name| name.to_string_lossy());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| write!(file, "{program} (process {})", std::process::id()))
+            .map_err(Error::io(&path))?;
+        Ok(FolderLock(file))
+    }
+}
