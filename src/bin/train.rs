@@ -65,6 +65,9 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     if arguments.resume.is_some() {
         trainer = trainer.resume()?;
+        for changed in trainer.changed_settings() {
+            eprintln!("changed since the last start: {changed}");
+        }
     }
     let outcome = trainer.run(&*on_interrupt()?)?;
     let folder = trainer.config().out.display();

@@ -296,7 +296,7 @@ settings! {
     guidance_rescale: f32,
 }
 
-fn missing(name: &str) -> Error {
+pub(super) fn missing(name: &str) -> Error {
     Error::Config(format!("no preset, file or option sets `{name}`: give --{}", name.replace('_', "-")))
 }
 
@@ -316,7 +316,7 @@ impl Settings {
     /// A folder that is not a run.
     pub fn or_those_of_run(self, run: &Path) -> Result<Settings> {
         let here = Settings { out: Some(run.into()), ..self };
-        Ok(here.or(Config::read(run)?.into()))
+        Ok(here.or(of_run(run)?))
     }
 }
 
@@ -334,6 +334,17 @@ const RENAMED: [(&str, &str); 11] = [
     ("rescale", "rescale_betas"),
     ("ruler", "feature_extractor"),
 ];
+
+/// The settings in the folder of a run. A setting that did not exist when the run was made is
+/// missing.
+pub(super) fn of_run(run: &Path) -> Result<Settings> {
+    let path = run.join("config.toml");
+    if !path.is_file() {
+        let problem = "not a run folder, which has config.toml and checkpoint-STEP folders";
+        return Err(Error::file(run, problem));
+    }
+    Settings::read(&path)
+}
 
 fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
@@ -354,19 +365,6 @@ fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 impl Config {
-    /// Reads the settings of a run folder.
-    ///
-    /// # Errors
-    /// A folder that is not a run, or a damaged file.
-    pub fn read(run: &Path) -> Result<Config> {
-        let path = run.join("config.toml");
-        if !path.is_file() {
-            let problem = "not a run folder, which has config.toml and checkpoint-STEP folders";
-            return Err(Error::file(run, problem));
-        }
-        read_toml(&path)
-    }
-
     /// The noise schedule, rescaled or not.
     pub fn beta_schedule(&self) -> BetaSchedule {
         let mut schedule = self.schedule.clone();

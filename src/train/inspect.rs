@@ -105,6 +105,7 @@ impl Trainer {
             loader,
             ctx: self.ctx.fork(),
             checkpoint: None,
+            changed: vec![],
             stop_after: None,
         })
     }

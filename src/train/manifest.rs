@@ -1,39 +1,102 @@
 //! `manifest.json` and `config.toml` of a run folder: everything needed to repeat the run.
 
 use super::trainer::Trainer;
+use crate::data::Dataset;
 use crate::files::write_atomically;
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fs;
 
 /// Name of the manifest in a run folder.
 pub(super) const FILE: &str = "manifest.json";
 
+/// What a run was made from. The file has an entry for each start: the first, and one for each
+/// resumption.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    pub data: Data,
+    /// Number of parameters of the model.
+    parameters: usize,
+    starts: Vec<Start>,
+}
+
+/// The data set.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Data {
+    pub name: String,
+    pub images: usize,
+    pub files: Vec<DataFile>,
+}
+
+/// A file of the data set.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DataFile {
+    path: String,
+    pub sha256: String,
+    /// Name of a published file with this content.
+    known_as: Option<String>,
+}
+
+/// A start of the run.
+#[derive(Debug, Serialize, Deserialize)]
+struct Start {
+    /// Finished steps of the checkpoint that it continued from; 0 for the first start.
+    step: u32,
+    /// Settings that changed since the start before, such as `batch: 32 -> 64`.
+    changed: Vec<String>,
+    /// Version of degrain.
+    version: String,
+    adapter: String,
+    class: String,
+    backend: String,
+    driver: String,
+    kernels: String,
+}
+
+impl Manifest {
+    /// The manifest's description of a data set.
+    pub fn data_of(dataset: &Dataset) -> Data {
+        let file = |file: &crate::data::DataFile| DataFile {
+            path: file.path.display().to_string(),
+            sha256: file.sha256.clone(),
+            known_as: file.known.map(Into::into),
+        };
+        Data { name: dataset.name.clone(), images: dataset.count, files: dataset.files.iter().map(file).collect() }
+    }
+}
+
 impl Trainer {
-    /// Writes the complete settings, and the version, device, kernel variants, data hashes and
-    /// model size.
+    /// Writes the complete settings, and adds this start to the manifest.
     ///
     /// # Errors
-    /// A folder that cannot be written.
+    /// A folder that cannot be written; a manifest that is damaged.
     pub(super) fn write_manifest(&self) -> Result<()> {
         let folder = &self.config.out;
+        let path = folder.join(FILE);
+        let earlier: Option<Manifest> = match fs::read_to_string(&path) {
+            Ok(text) if self.checkpoint.is_some() => {
+                Some(serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))?)
+            }
+            _ => None,
+        };
+        let adapter = self.ctx.gpu.adapter();
+        let mut starts = earlier.map_or(vec![], |manifest| manifest.starts);
+        starts.push(Start {
+            step: self.finished_steps(),
+            changed: self.changed.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            adapter: adapter.name.clone(),
+            class: adapter.class.to_string(),
+            backend: adapter.backend.clone(),
+            driver: adapter.driver.clone(),
+            kernels: self.ctx.target().to_string(),
+        });
+        let parameters = self.objective.model().parameters().count();
+        let manifest = Manifest { data: Manifest::data_of(&self.dataset), parameters, starts };
+        let json = serde_json::to_string_pretty(&manifest).map_err(|e| Error::Config(e.to_string()))?;
+        write_atomically(&path, format!("{json}\n").as_bytes())?;
         let text = toml::to_string(&self.config)
             .map_err(|e| Error::Config(format!("the settings cannot be written as TOML: {e}")))?;
-        write_atomically(&folder.join("config.toml"), text.as_bytes())?;
-        let adapter = self.ctx.gpu.adapter();
-        let data = &self.dataset;
-        let files = data
-            .files
-            .iter()
-            .map(|file| serde_json::json!({ "path": file.path, "sha256": file.sha256, "known_as": file.known }));
-        let manifest = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "adapter": adapter.name,
-            "class": adapter.class.to_string(),
-            "backend": adapter.backend,
-            "driver": adapter.driver,
-            "kernels": self.ctx.target().to_string(),
-            "data": { "name": data.name, "images": data.count, "files": files.collect::<Vec<_>>() },
-            "parameters": self.objective.model().parameters().count(),
-        });
-        write_atomically(&folder.join(FILE), format!("{manifest:#}\n").as_bytes())
+        write_atomically(&folder.join("config.toml"), text.as_bytes())
     }
 }

@@ -6,6 +6,7 @@
 mod buffers;
 mod clock;
 mod config;
+mod continuation;
 #[cfg(feature = "cli")]
 mod curves;
 mod data_loader;

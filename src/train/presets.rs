@@ -2,11 +2,11 @@
 //! table for each size. Other settings come from the preset that its key `like` names, or from
 //! `presets/defaults.toml`.
 
-use super::config::{Config, Settings, Size};
+use super::config::{Config, Settings, Size, missing, of_run};
 use crate::gpu::KernelVariant;
 use crate::{Error, Result};
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 macro_rules! presets {
     ($($name:literal),* $(,)?) => {
@@ -88,5 +88,18 @@ impl Settings {
         let config = self.or(chosen).or(settings(&preset, size)?).complete()?;
         config.check()?;
         Ok(config)
+    }
+}
+
+impl Config {
+    /// Reads the settings of a run folder.
+    ///
+    /// # Errors
+    /// A folder that is not a run, or a damaged file.
+    pub fn read(run: &Path) -> Result<Config> {
+        let given = of_run(run)?;
+        let preset = given.preset.clone().ok_or_else(|| missing("preset"))?;
+        let size = given.size.ok_or_else(|| missing("size"))?;
+        given.or(settings(&preset, size)?).complete()
     }
 }

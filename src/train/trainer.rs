@@ -43,6 +43,8 @@ pub struct Trainer {
     pub(super) ctx: Context,
     /// The checkpoint to continue from, with its number of finished steps.
     pub(super) checkpoint: Option<(u32, PathBuf)>,
+    /// Settings that differ from those of the run's last start.
+    pub(super) changed: Vec<String>,
     pub(super) stop_after: Option<u32>,
 }
 
@@ -102,7 +104,8 @@ impl Trainer {
         }
         let loader = DataLoader::new(ctx, &config, &dataset)?;
         let ctx = ctx.fork();
-        let trainer = Trainer { config, dataset, objective, loader, ctx, checkpoint: None, stop_after: None };
+        let trainer =
+            Trainer { config, dataset, objective, loader, ctx, checkpoint: None, changed: vec![], stop_after: None };
         // A missing feature extractor is reported now, not hours later.
         trainer.feature_extractor()?;
         Ok(trainer)
@@ -112,7 +115,8 @@ impl Trainer {
     /// result is bit for bit the same as without the interruption.
     ///
     /// # Errors
-    /// A folder without a checkpoint; a run that has already finished its steps.
+    /// A folder without a checkpoint; a run that has already finished its steps; another data set,
+    /// or a setting that changes the meaning of the weights.
     pub fn resume(mut self) -> Result<Trainer> {
         let run = &self.config.out;
         let Some((finished, checkpoint)) = self.newest_intact()? else {
@@ -124,6 +128,7 @@ impl Trainer {
             let problem = format!("has finished {finished} steps: to train further, add a larger --steps");
             return Err(Error::file(run, problem));
         }
+        self.changed = self.differences()?;
         self.checkpoint = Some((finished, checkpoint));
         Ok(self)
     }
@@ -132,9 +137,13 @@ impl Trainer {
     /// none.
     ///
     /// # Errors
-    /// A folder that cannot be read.
+    /// A folder that cannot be read; another data set, or a setting that changes the meaning of the
+    /// weights.
     pub fn resume_or_start(mut self) -> Result<Trainer> {
         self.checkpoint = self.newest_intact()?;
+        if self.checkpoint.is_some() {
+            self.changed = self.differences()?;
+        }
         Ok(self)
     }
 
@@ -168,6 +177,12 @@ impl Trainer {
     /// Like [`Trainer::context`], to compile programs that use the run's buffers.
     pub fn context_mut(&mut self) -> &mut Context {
         &mut self.ctx
+    }
+
+    /// Settings that differ from those with which the run was last started, such as
+    /// `batch: 32 -> 64`. Empty for a new run.
+    pub fn changed_settings(&self) -> &[String] {
+        &self.changed
     }
 
     /// Finished steps of the checkpoint to continue from; 0 for a new run.
