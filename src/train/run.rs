@@ -72,10 +72,10 @@ impl Trainer {
     /// As [`Trainer::run`].
     pub fn run_with(&mut self, stop: &AtomicBool, on_entry: &mut dyn FnMut(&LogEntry)) -> Result<Outcome> {
         let folder = self.config.out.clone();
+        // Before the lock, which would change the folder, and once more when nobody else can write.
+        self.refuse_to_overwrite()?;
         let _lock = FolderLock::acquire(&folder)?;
-        if self.checkpoint.is_none() {
-            self.refuse_to_overwrite()?;
-        }
+        self.refuse_to_overwrite()?;
 
         // Compile the programs.
         self.upload()?;
@@ -262,9 +262,13 @@ impl Trainer {
         )))
     }
 
-    /// Refuses a folder that already holds a run, or files that a run would replace.
+    /// Refuses to start a new run in a folder that already holds one, or files that a run would
+    /// replace.
     fn refuse_to_overwrite(&self) -> Result<()> {
         let folder = &self.config.out;
+        if self.checkpoint.is_some() {
+            return Ok(());
+        }
         if let Some((step, _)) = all_checkpoints(folder)?.last() {
             return Err(Error::Config(format!(
                 "{0} already holds a run of {step} steps. Continue it with --resume {0}, choose another --out, or remove it",

@@ -11,4 +11,5 @@ mod edit; // images and masks that do not fit
 mod environment; // wrong command lines, full disks, no adapter, closed pipes
 mod evaluation; // `evaluate` from checkpoint to page
 mod sample; // damaged checkpoints, samplers, classifiers
-mod train; // data sets, settings, run folders
+mod train;
+mod user_files; // what the programs must never remove, mix up or lose // data sets, settings, run folders

@@ -1,0 +1,202 @@
+//! The user's files: nothing is removed or mixed up that a program did not create, and what was saved
+//! stays.
+
+use crate::common::run::{copy, files};
+use crate::common::small::small;
+use crate::harness::{SAMPLE, TRAIN, command, fails, refused, succeeds, text, train, trained};
+use degrain::files::FolderLock;
+use degrain::train::{LogEntry, Settings};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A run of 20 steps with checkpoints every 5 steps, stopped after `steps`.
+fn stopped_run(folder: &Path, steps: u32) -> PathBuf {
+    let out = folder.join("run");
+    let settings = Settings { out: Some(out.clone()), checkpoint_every: Some(5), ..small("ddpm") };
+    succeeds(train(&settings, &["--stop-after", &steps.to_string()]));
+    out
+}
+
+/// Runs a command that must succeed. Returns its standard error.
+#[track_caller]
+fn messages(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{command:?}: {messages}");
+    messages
+}
+
+fn log(run: &Path) -> Vec<LogEntry> {
+    let text = fs::read_to_string(run.join("log.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn run_folder_has_one_writer() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 5);
+    let lock = FolderLock::acquire(&run).unwrap();
+    let process = format!("(process {})", std::process::id());
+    let before = files(&run);
+    refused(TRAIN, &["--resume", text(&run)], &[text(&run), &process, "is writing into this folder"]);
+    assert!(files(&run) == before, "the run has changed");
+    drop(lock);
+    succeeds(command(TRAIN, &["--resume", text(&run), "--stop-after", "6"]));
+}
+
+#[test]
+fn run_does_not_replace_files_that_no_run_made() {
+    for name in ["config.toml", "log.jsonl", "samples/cat.png"] {
+        let folder = TempDir::new().unwrap();
+        let out = folder.path().join("run");
+        let file = out.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "mine").unwrap();
+        let start = train(&Settings { out: Some(out.clone()), ..small("ddpm") }, &[]);
+        fails(start, 1, &[name.split('/').next().unwrap(), "no run made this", "--out"]);
+        assert_eq!(files(&out), [(name.to_string(), b"mine".to_vec())]);
+    }
+}
+
+#[test]
+fn checkpoint_counts_only_if_it_is_complete() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 5);
+    fs::write(run.join("checkpoint-9"), "a file").unwrap();
+    fs::create_dir_all(run.join("checkpoint-8/unet")).unwrap();
+    let out = folder.path().join("out.png");
+    let sample = ["--checkpoint", text(&run), "--count", "1", "--steps", "2", "--out", text(&out)];
+    assert!(succeeds(command(SAMPLE, &sample)).contains("checkpoint-5"));
+    succeeds(command(TRAIN, &["--resume", text(&run), "--stop-after", "6"]));
+    assert_eq!(fs::read(run.join("checkpoint-9")).unwrap(), b"a file");
+    assert!(run.join("checkpoint-8/unet").is_dir(), "a folder that is no checkpoint was removed");
+}
+
+#[test]
+fn resume_continues_before_a_damaged_checkpoint_and_keeps_it() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 10);
+    let state = run.join("checkpoint-10/training_state.safetensors");
+    fs::write(&state, &fs::read(&state).unwrap()[..1000]).unwrap();
+    let told = messages(command(TRAIN, &["--resume", text(&run), "--stop-after", "7"]));
+    for part in ["checkpoint-10/training_state.safetensors", "damaged", "continues from", "checkpoint-5"] {
+        assert!(told.contains(part), "{told:?} does not say {part:?}");
+    }
+    let kept = run.join("abandoned-checkpoint-10/training_state.safetensors");
+    assert_eq!(fs::read(kept).unwrap().len(), 1000, "the damaged checkpoint is set aside");
+    assert!(run.join("checkpoint-7").is_dir() && !run.join("checkpoint-10").exists());
+    let steps: Vec<u32> =
+        log(&run).iter().filter(|entry| matches!(entry, LogEntry::Step { .. })).map(LogEntry::step).collect();
+    assert_eq!(steps, (1..=7).collect::<Vec<_>>(), "each step is logged once");
+}
+
+#[test]
+fn resume_of_a_finished_run_is_refused_and_changes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    succeeds(train(&Settings { out: Some(out.clone()), steps: Some(3), ..small("ddpm") }, &[]));
+    let before = files(&out);
+    refused(TRAIN, &["--resume", text(&out)], &["has finished 3 steps", "--steps"]);
+    refused(TRAIN, &["--resume", text(&out), "--steps", "2"], &["has finished 3 steps", "--steps"]);
+    assert!(files(&out) == before, "the run has changed");
+}
+
+#[test]
+fn resume_refuses_what_changes_the_meaning_of_the_weights_and_lists_the_rest() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 5);
+    let before = files(&run);
+    for (option, value) in [
+        ("--prediction", "v_prediction"),
+        ("--schedule", "cosine"),
+        ("--timesteps", "40"),
+        ("--rescale-betas", "true"),
+        ("--unconditional", "true"),
+        ("--block-out-channels", "8,12"),
+    ] {
+        refused(TRAIN, &["--resume", text(&run), option, value], &[option, "meaning", "--out"]);
+    }
+    // The same files, but two images have exchanged their labels.
+    let data = folder.path().join("data");
+    copy(crate::common::run::digits(), &data);
+    let labels = data.join("train-labels-idx1-ubyte");
+    let mut bytes = fs::read(&labels).unwrap();
+    bytes.swap(8, 9);
+    fs::write(&labels, bytes).unwrap();
+    refused(TRAIN, &["--resume", text(&run), "--data", text(&data)], &["other data", "SHA-256", "--data"]);
+    assert!(files(&run) == before, "the run has changed");
+
+    let resume = ["--resume", text(&run), "--batch", "8", "--lr", "1e-3", "--stop-after", "6"];
+    let told = messages(command(TRAIN, &resume));
+    assert!(told.contains("batch: 4 -> 8") && told.contains("lr: 0.002 -> 0.001"), "{told}");
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(run.join("manifest.json")).unwrap()).unwrap();
+    let starts: Vec<u64> = manifest["starts"].as_array().unwrap().iter().map(|s| s["step"].as_u64().unwrap()).collect();
+    assert_eq!(starts, [0, 5]);
+    assert_eq!(manifest["starts"][1]["changed"][0], "batch: 4 -> 8", "{manifest}");
+}
+
+/// A run of an older version, before a setting existed.
+#[test]
+fn resume_takes_the_default_of_a_setting_that_the_run_does_not_have() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 5);
+    let config = run.join("config.toml");
+    let text_of = fs::read_to_string(&config).unwrap();
+    let without: Vec<&str> = text_of.lines().filter(|line| !line.starts_with("guidance_rescale")).collect();
+    assert!(without.len() < text_of.lines().count());
+    fs::write(&config, without.join("\n")).unwrap();
+    succeeds(command(TRAIN, &["--resume", text(&run), "--stop-after", "6"]));
+    assert!(fs::read_to_string(&config).unwrap().contains("guidance_rescale"));
+}
+
+#[test]
+fn grid_that_cannot_be_written_is_a_warning_and_loses_nothing() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 5);
+    fs::write(run.join("samples"), "not a folder").unwrap();
+    let resume = ["--resume", text(&run), "--sample-every", "10", "--stop-after", "12"];
+    let told = messages(command(TRAIN, &resume));
+    assert!(told.contains("warning: the grid of samples after step 10 failed: "), "{told}");
+    assert!(told.contains(text(&run.join("samples"))), "{told}");
+    assert!(run.join("checkpoint-10").is_dir() && run.join("checkpoint-12").is_dir());
+}
+
+/// The checkpoint of step 5 is complete, and the process was killed before the validation.
+#[test]
+fn resume_makes_up_for_a_validation_that_was_not_made() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 5);
+    let validations = |run: &Path| -> Vec<u32> {
+        log(run).iter().filter(|entry| matches!(entry, LogEntry::Validation { .. })).map(LogEntry::step).collect()
+    };
+    assert_eq!(validations(&run), [5]);
+    let path = run.join("log.jsonl");
+    let text_of = fs::read_to_string(&path).unwrap();
+    let without: Vec<&str> = text_of.lines().filter(|line| !line.contains("validation_loss")).collect();
+    fs::write(&path, without.join("\n") + "\n").unwrap();
+    assert_eq!(validations(&run), [0; 0]);
+    succeeds(command(TRAIN, &["--resume", text(&run), "--stop-after", "6"]));
+    assert_eq!(validations(&run), [5]);
+}
+
+/// An event file of a resumed run begins with a `SessionLog` of status START at the next step.
+#[test]
+fn tensorboard_drops_the_steps_that_a_resumed_run_repeats() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    copy(&trained("ddpm"), &run);
+    let events = |run: &Path| -> Vec<Vec<u8>> {
+        let all = files(run).into_iter().filter(|(name, _)| name.contains("tfevents"));
+        all.map(|(_, content)| content).collect()
+    };
+    assert_eq!(events(&run).len(), 1);
+    succeeds(command(TRAIN, &["--resume", text(&run), "--stop-after", "3"]));
+    let all = events(&run);
+    assert_eq!(all.len(), 2, "the resumed run has a second file");
+    // Field 2, the step: 2. Field 7, the session log, with field 1, the status: 1 for START.
+    let start = [0x10, 2, 0x3a, 2, 0x08, 1];
+    let has_start = |file: &Vec<u8>| file.windows(start.len()).any(|bytes| bytes == start);
+    assert_eq!(all.iter().filter(|file| has_start(file)).count(), 1);
+}
