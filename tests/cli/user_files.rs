@@ -68,7 +68,7 @@ fn checkpoint_counts_only_if_it_is_complete() {
     fs::create_dir_all(run.join("checkpoint-8/unet")).unwrap();
     let out = folder.path().join("out.png");
     let sample = ["--checkpoint", text(&run), "--count", "1", "--steps", "2", "--out", text(&out)];
-    assert!(succeeds(command(SAMPLE, &sample)).contains("checkpoint-5"));
+    assert!(messages(command(SAMPLE, &sample)).contains("checkpoint-5"));
     succeeds(command(TRAIN, &["--resume", text(&run), "--stop-after", "6"]));
     assert_eq!(fs::read(run.join("checkpoint-9")).unwrap(), b"a file");
     assert!(run.join("checkpoint-8/unet").is_dir(), "a folder that is no checkpoint was removed");
@@ -109,14 +109,14 @@ fn resume_refuses_what_changes_the_meaning_of_the_weights_and_lists_the_rest() {
     let run = stopped_run(folder.path(), 5);
     let before = files(&run);
     for (option, value) in [
-        ("--prediction", "v_prediction"),
+        ("--prediction", "epsilon"),
         ("--schedule", "cosine"),
         ("--timesteps", "40"),
         ("--rescale-betas", "true"),
         ("--unconditional", "true"),
         ("--block-out-channels", "8,12"),
     ] {
-        refused(TRAIN, &["--resume", text(&run), option, value], &[option, "meaning", "--out"]);
+        refused(TRAIN, &["--resume", text(&run), option, value], &[option, "what its weights mean", "--out"]);
     }
     // The same files, but two images have exchanged their labels.
     let data = folder.path().join("data");
