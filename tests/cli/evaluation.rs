@@ -91,6 +91,10 @@ fn places() -> [String; 3] {
 fn evaluated(what: [&str; 2], more: &[&str]) -> Evaluation {
     let (folder, places) = (TempDir::new().unwrap(), places());
     let out = folder.path().join("evaluation");
+    // Folders of the user whose names evaluations use or used.
+    let others = ["classifier", "drawing", "sample_cache"].map(|name| out.join(name));
+    others.iter().for_each(|other| fs::create_dir_all(other).unwrap());
+    fs::write(others[0].join("model.bin"), "mine").unwrap();
     let arguments = [&what[..], &inputs(&places, text(&out)), more].concat();
     let table = succeeds(command(EVALUATE, &arguments));
     let json = fs::read_to_string(out.join("evaluation.json")).unwrap();
@@ -99,6 +103,11 @@ fn evaluated(what: [&str; 2], more: &[&str]) -> Evaluation {
     for picture in ["grid.png", "closest.png"] {
         assert!(out.join(picture).is_file(), "{picture}");
     }
+    assert!(others.iter().all(|other| other.is_dir()), "a folder of the user was removed");
+    assert_eq!(fs::read(others[0].join("model.bin")).unwrap(), b"mine");
+    let hidden = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let hidden: Vec<String> = hidden.filter(|name| name.starts_with('.') && name != ".lock").collect();
+    assert_eq!(hidden, [""; 0], "temporary files are left");
     evaluation
 }
 

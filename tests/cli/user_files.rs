@@ -112,7 +112,7 @@ fn resume_refuses_what_changes_the_meaning_of_the_weights_and_lists_the_rest() {
         ("--prediction", "epsilon"),
         ("--schedule", "cosine"),
         ("--timesteps", "40"),
-        ("--rescale-betas", "true"),
+        ("--zero-terminal-snr", "true"),
         ("--unconditional", "true"),
         ("--block-out-channels", "8,12"),
     ] {
