@@ -294,12 +294,13 @@ fn evaluation_resumes_after_an_interruption() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let cache = Path::new(&broken).join("sample_cache");
     // Eight bytes for the seconds of a batch, and its images.
     let record = 8 + 8 * 784;
     let file = loop {
-        let found = fs::read_dir(&cache).into_iter().flatten().next().map(|entry| entry.unwrap().path());
-        match found {
+        let entries = fs::read_dir(&broken).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let is_cache =
+            |path: &PathBuf| path.file_name().is_some_and(|name| text(Path::new(name)).starts_with(".samples-"));
+        match entries.into_iter().find(is_cache) {
             Some(file) if fs::metadata(&file).unwrap().len() >= record => break file,
             _ => assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed"),
         }
@@ -317,7 +318,7 @@ fn evaluation_resumes_after_an_interruption() {
     let images = execute(&broken);
     assert!(images[..8 * 784].iter().all(|&byte| byte == 255), "the first batch comes from the disk");
     assert_eq!(images[8 * 784..], expected[8 * 784..]);
-    assert!(!cache.exists(), "the cache is removed");
+    assert!(!file.exists(), "the cache is removed");
 }
 
 #[test]
