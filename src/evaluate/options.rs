@@ -79,8 +79,12 @@ fn parse_sweep_entry(text: &str) -> std::result::Result<SamplingOptions, String>
         _ => return Err(wrong()),
     };
     let sampler = SamplerName::ALL.iter().find(|known| known.name() == name);
+    let unknown = || {
+        let names: Vec<&str> = SamplerName::ALL.iter().map(|sampler| sampler.name()).collect();
+        format!("there is no sampler `{name}`; there are: {}", names.join(", "))
+    };
     Ok(SamplingOptions {
-        sampler: Some(*sampler.ok_or_else(|| format!("there is no sampler `{name}`"))?),
+        sampler: Some(*sampler.ok_or_else(unknown)?),
         steps: Some(steps.parse().map_err(|_| wrong())?),
         guidance,
         ..SamplingOptions::default()

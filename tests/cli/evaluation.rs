@@ -3,7 +3,7 @@
 
 use crate::common::run::{copy, digits, idx, mnist};
 use crate::common::small::small;
-use crate::harness::{EVALUATE, command, refused, succeeds, text, train};
+use crate::harness::{EVALUATE, command, fails, refused, succeeds, text, train};
 use degrain::data::{Dataset, Split, images_of_npz, load};
 use degrain::evaluate::Evaluation;
 use degrain::metrics::feature_extractor::FeatureExtractor;
@@ -359,6 +359,8 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     refuses(["--checkpoint", &run], &["--guidance", "-1"], &["guidance scale of -1"]);
     refuses(["--checkpoint", &run], &["--likelihood-draws", "0"], &["--likelihood-draws"]);
     refuses(["--checkpoint", &run], &["--sweep", "heun:5:-2"], &["--sweep heun:5", "guidance scale of -2"]);
+    let unknown = command(EVALUATE, &["--checkpoint", &run, "--sweep", "hoin:5"]);
+    fails(unknown, 2, &["no sampler `hoin`", "ddpm, ddim", "heun"]);
     refuses(["--samples", &run], &[], &["run"]);
     refuses(["--checkpoint", &path("nothing")], &[], &["nothing"]);
 

@@ -1,5 +1,5 @@
-//! The processes. Each has a file here and a line in the list below, which also gives its name in
-//! settings and checkpoints.
+//! The processes. Each has a file here and a line in the list below. The name in front of the colon
+//! is the module and the name in settings and checkpoints.
 //!
 //! A file holds a struct with the parameters, their usual values as its `Default`, a method `check`
 //! that refuses invalid values, and an implementation of [`Process`]. The discrete process is not
@@ -33,12 +33,39 @@ macro_rules! processes {
         /// The processes by name. In a configuration: `{ name = "vp", beta_max = 20 }`; on a
         /// command line: the name.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(tag = "name", rename_all = "snake_case")]
+        #[serde(from = "InFile", into = "InFile")]
         pub enum ProcessConfig {
             /// T discrete timesteps: see [`Discrete`].
             #[default]
             Discrete,
             $($(#[$meta])* $type($type),)*
+        }
+
+        /// The form in files: serde takes the name of a variant, and no macro as its attribute.
+        #[allow(non_camel_case_types)]
+        #[derive(Serialize, Deserialize)]
+        #[serde(tag = "name")]
+        enum InFile {
+            discrete,
+            $($name($type),)*
+        }
+
+        impl From<InFile> for ProcessConfig {
+            fn from(process: InFile) -> ProcessConfig {
+                match process {
+                    InFile::discrete => ProcessConfig::Discrete,
+                    $(InFile::$name(process) => ProcessConfig::$type(process),)*
+                }
+            }
+        }
+
+        impl From<ProcessConfig> for InFile {
+            fn from(process: ProcessConfig) -> InFile {
+                match process {
+                    ProcessConfig::Discrete => InFile::discrete,
+                    $(ProcessConfig::$type(process) => InFile::$name(process),)*
+                }
+            }
         }
 
         impl fmt::Display for ProcessConfig {

@@ -1,5 +1,6 @@
-//! The samplers. Each has a file here and a line in the list below, which also gives its name on
-//! the command line and its class in diffusers.
+//! The samplers. Each has a file here and a line in the list below, which also gives its name and
+//! its class in diffusers. The name in front of the colon is the module, the name on the command
+//! line and the name in files.
 //!
 //! A file holds a struct with `KEYS` (its options in scheduler_config.json), `OPTIONS` (all its
 //! options), `new`, and an implementation of [`Sampler`]. A sampler without a class in diffusers is
@@ -20,10 +21,28 @@ macro_rules! samplers {
         /// The samplers by name.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-        #[serde(rename_all = "snake_case")]
-        #[cfg_attr(feature = "cli", value(rename_all = "snake_case"))]
+        #[serde(from = "InFile", into = "InFile")]
         pub enum SamplerName {
-            $($(#[$meta])* $type,)*
+            $($(#[$meta])* #[cfg_attr(feature = "cli", value(name = stringify!($name)))] $type,)*
+        }
+
+        /// The names in files: serde takes the name of a variant, and no macro as its attribute.
+        #[allow(non_camel_case_types)]
+        #[derive(Serialize, Deserialize)]
+        enum InFile {
+            $($name,)*
+        }
+
+        impl From<InFile> for SamplerName {
+            fn from(name: InFile) -> SamplerName {
+                match name { $(InFile::$name => SamplerName::$type),* }
+            }
+        }
+
+        impl From<SamplerName> for InFile {
+            fn from(name: SamplerName) -> InFile {
+                match name { $(SamplerName::$type => InFile::$name),* }
+            }
         }
 
         impl SamplerName {

@@ -1,4 +1,5 @@
 use super::goldens;
+use clap::ValueEnum;
 use degrain::checkpoint::SchedulerConfig;
 use degrain::diffusion::{BetaRange, BetaSchedule, Prediction, SamplerName, SamplerOptions, Spacing, Variance};
 use serde_json::{Value, json};
@@ -144,4 +145,18 @@ fn scheduler_config_returns_unknown_keys() {
 fn scheduler_config_names_a_missing_file() {
     let problem = SchedulerConfig::read(&goldens().join("nowhere.json")).unwrap_err().to_string();
     assert!(problem.contains("nowhere.json"));
+}
+
+#[test]
+fn sampler_names_are_equal_in_files_and_on_the_command_line() {
+    for &sampler in SamplerName::ALL {
+        let name = sampler.name();
+        let value = sampler.to_possible_value().expect("no sampler is hidden");
+        assert_eq!(value.get_name(), name, "on the command line");
+        assert_eq!(serde_json::to_value(sampler).unwrap(), json!(name), "in a file");
+        assert_eq!(serde_json::from_value::<SamplerName>(json!(name)).unwrap(), sampler);
+        assert_eq!(SamplerName::from_str(name, false).unwrap(), sampler);
+    }
+    let unknown = serde_json::from_value::<SamplerName>(json!("eluer")).unwrap_err().to_string();
+    assert!(unknown.contains("`eluer`") && unknown.contains("`euler`"), "the known names: {unknown}");
 }
