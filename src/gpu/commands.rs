@@ -164,10 +164,9 @@ impl CommandList {
         pass.dispatch_workgroups(x, y, z);
     }
 
-    /// Fills a transient buffer with a bit pattern. Tests start from NaN.
-    pub fn fill_slot(&self, ctx: &Context, slot: usize, word: u32) {
-        let words = vec![word; self.slots[slot].size() as usize / 4];
-        ctx.gpu.queue.write_buffer(&self.slots[slot], 0, bytemuck::cast_slice(&words));
+    /// Writes the first words of a transient buffer. Tests start from NaN.
+    pub fn write_slot(&self, ctx: &Context, slot: usize, words: &[u32]) {
+        ctx.gpu.queue.write_buffer(&self.slots[slot], 0, bytemuck::cast_slice(words));
     }
 
     /// Reads the first `count` words of a transient buffer; waits for the device.

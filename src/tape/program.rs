@@ -11,6 +11,13 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// The word in the guards of a transient buffer: a NaN, so that a kernel that reads it gives a wrong
+/// result. Each buffer has another word, because a kernel that reads the guard of its input may
+/// write the same NaN over the guard of its result.
+fn guard_word(slot: usize) -> u32 {
+    0x7fe0_0000 | (slot as u32 + 1)
+}
+
 /// A compiled tape. Pipelines, transient buffers and bind groups are made once. A run is one small
 /// write, one pass and one submit, without allocations.
 pub struct Program {
@@ -114,22 +121,33 @@ impl Program {
         &self.plan
     }
 
-    /// Fills all transient buffers, guards included, with one word.
-    pub fn fill_slots(&self, ctx: &Context, word: u32) {
-        (0..self.plan.slots.len()).for_each(|slot| self.commands.fill_slot(ctx, slot, word));
+    /// Fills all transient buffers with one word, and their guards with [`guard_word`]. For plans
+    /// in which tensors do not share buffers.
+    pub fn fill_slots(&self, ctx: &Context, tape: &Tape, word: u32) {
+        for (&x, &slot) in &self.plan.slot_of {
+            let mut words = vec![guard_word(slot); self.plan.slots[slot] as usize / 4];
+            words[self.data_words(tape, x)].fill(word);
+            self.commands.write_slot(ctx, slot, &words);
+        }
     }
 
-    /// Finds a guard that no longer holds `word`, and returns the tensor next to it.
-    pub fn find_broken_guard(&self, ctx: &Context, tape: &Tape, word: u32) -> Result<Option<Tensor>> {
+    /// Finds a guard that has changed since [`Program::fill_slots`], and returns the tensor next to
+    /// it.
+    pub fn find_broken_guard(&self, ctx: &Context, tape: &Tape) -> Result<Option<Tensor>> {
         for (&x, &slot) in &self.plan.slot_of {
             let words = self.commands.read_slot(ctx, slot, self.plan.slots[slot] as usize / 4)?;
-            let guard = self.guard as usize / 4;
-            let data = tape.shape(x).bytes() as usize / 4;
-            if words[..guard].iter().chain(&words[guard + data..]).any(|&w| w != word) {
+            let data = self.data_words(tape, x);
+            if words[..data.start].iter().chain(&words[data.end..]).any(|&word| word != guard_word(slot)) {
                 return Ok(Some(x));
             }
         }
         Ok(None)
+    }
+
+    /// The words of a transient tensor within its guarded buffer.
+    fn data_words(&self, tape: &Tape, x: Tensor) -> Range<usize> {
+        let guard = self.guard as usize / 4;
+        guard..guard + tape.shape(x).bytes() as usize / 4
     }
 
     /// Reads a tensor from a named buffer, or from a transient buffer that no later tensor has

@@ -28,3 +28,4 @@ mod settings; // settings that a run refuses
 mod shaders; // every shader through the compilers of naga
 mod tape; // recording, gradients, the memory plan
 mod training; // runs: resume, interruption, damaged files
+mod verify; // the verifier notices wrong kernels

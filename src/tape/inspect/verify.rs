@@ -19,11 +19,12 @@ use crate::tape::shape::{Dtype, Shape};
 use crate::tape::step::Step;
 use crate::tape::tensor::Tensor;
 use std::fmt;
+use std::ops::Range;
 
 /// Bytes around each tensor that no kernel may touch.
 const GUARD: u64 = 256;
 /// The pattern that transient buffers are filled with: a NaN whose bits no kernel produces by
-/// chance.
+/// chance. Their guards hold other NaNs.
 pub const POISON: u32 = 0x7fc0_dead;
 
 /// The allowed difference between a result in f32 and in f64. The rounding errors of a sum of
@@ -66,7 +67,7 @@ impl<'a> Verifier<'a> {
     pub fn new(ctx: &'a mut Context, tape: &'a Tape, step: Step) -> Result<Verifier<'a>> {
         let options = PlanOptions { separate: true, guard: GUARD };
         let program = Program::compile_with(ctx, tape, options)?;
-        program.fill_slots(ctx, POISON);
+        program.fill_slots(ctx, tape, POISON);
         Ok(Verifier { ctx, tape, program, step })
     }
 
@@ -87,7 +88,7 @@ impl<'a> Verifier<'a> {
             }
             progress(number + 1, sections.len());
         }
-        if let Some(x) = self.program.find_broken_guard(self.ctx, self.tape, POISON)? {
+        if let Some(x) = self.program.find_broken_guard(self.ctx, self.tape)? {
             let section = sections
                 .iter()
                 .find(|s| self.tape.calls()[s.calls.clone()].iter().any(|c| c.dispatch.operands.contains(&x)));
@@ -174,11 +175,10 @@ fn compare(got: &Array, expected: &Array, terms: usize) -> Option<String> {
     let allowed =
         if got.shape.dtype == Dtype::U32 { 0.0 } else { tolerance(terms, expected.max_abs().max(f64::MIN_POSITIVE)) };
     let differences = got.data.iter().zip(&expected.data).map(|(a, b)| (a - b).abs()).enumerate();
-    let or_infinite = |difference: f64| if difference.is_nan() { f64::INFINITY } else { difference };
     let (at, difference) = differences.max_by(|a, b| or_infinite(a.1).total_cmp(&or_infinite(b.1)))?;
     (difference.is_nan() || difference > allowed).then(|| {
         format!(
-            "element {at} of {} is {}, not {}: off by {difference:.3e}, allowed {allowed:.3e}",
+            "element {at} of {}: kernel {}, reference {}, off by {difference:.3e}, allowed {allowed:.3e}",
             got.shape, got.data[at], expected.data[at]
         )
     })
@@ -202,44 +202,122 @@ impl GradientReference<'_> {
 
     /// Compares `dx`, the gradient of an input. `scale` is the largest magnitude that was rounded.
     fn compare(&self, input: usize, dx: &Array, scale: f64) -> Option<String> {
-        let inputs = self.inputs;
-        let dy = &self.dy.data;
-        let here = self.node.op.piecewise_linear().then(|| self.output(inputs));
-        let length = 1e-5 * spread(&inputs[input]);
+        let here = self.node.op.piecewise_linear().then(|| self.output(self.inputs));
+        let probe = Probe { input, dx, scale, length: 1e-5 * spread(&self.inputs[input]), here };
         for direction in directions(dx.data.len()) {
-            let moved = |sign: f64| {
-                let mut inputs = inputs.to_vec();
-                inputs[input].data.iter_mut().zip(&direction).for_each(|(x, v)| *x += sign * length * v);
-                self.output(&inputs)
-            };
-            let up = moved(1.0);
-            let down = moved(-1.0);
-            let slopes = up.data.iter().zip(&down.data).zip(dy).map(|((u, d), g)| g * (u - d) / (2.0 * length));
-            let (expected, squares) =
-                slopes.fold((0.0, 0.0), |(sum, squares), slope| (sum + slope, squares + slope * slope));
-            let got: f64 = dx.data.iter().zip(&direction).map(|(g, v)| g * v).sum();
-            let norm = direction.iter().map(|v| v * v).sum::<f64>().sqrt();
-            let bend = |here: &Array| {
-                let sides = up.data.iter().zip(&down.data).zip(&here.data).map(|((u, d), x)| (u + d - 2.0 * x).abs());
-                sides.zip(dy).map(|(bend, g)| g.abs() * bend / (2.0 * length)).sum()
-            };
-            // Where slopes cancel, their sum does not show the size of the rounded numbers. The
-            // root of their squares does.
-            let allowed = tolerance(self.terms, (scale * norm).max(f64::sqrt(squares)).max(f64::MIN_POSITIVE))
-                + here.as_ref().map_or(0.0, bend);
-            let difference = (got - expected).abs();
-            if difference.is_nan() || difference > allowed {
-                let along = match direction.iter().filter(|&&v| v != 0.0).count() {
-                    1 => format!("element {}", direction.iter().position(|&v| v != 0.0).unwrap_or(0)),
-                    _ => "a random direction".into(),
-                };
-                return Some(format!(
-                    "along {along} it is {got}, not {expected}: off by {difference:.3e}, allowed {allowed:.3e}"
-                ));
+            let found = self.along(&probe, &direction);
+            if found.is_wrong() {
+                let mut moved = direction.iter().enumerate().filter(|&(_, &v)| v != 0.0).map(|(element, _)| element);
+                return Some(match (moved.next(), moved.next()) {
+                    (Some(element), None) => self.describe_element(&probe, element),
+                    _ => {
+                        let worst = self.describe_element(&probe, self.find_wrong_element(&probe, direction));
+                        format!("along a random direction: {found}\n  the worst element found: {worst}")
+                    }
+                });
             }
         }
         None
     }
+
+    /// The derivative along a direction.
+    fn along(&self, probe: &Probe<'_>, direction: &[f64]) -> Slopes {
+        let &Probe { input, dx, scale, length, ref here } = probe;
+        let dy = &self.dy.data;
+        let moved = |sign: f64| {
+            let mut inputs = self.inputs.to_vec();
+            inputs[input].data.iter_mut().zip(direction).for_each(|(x, v)| *x += sign * length * v);
+            self.output(&inputs)
+        };
+        let up = moved(1.0);
+        let down = moved(-1.0);
+        let slopes = up.data.iter().zip(&down.data).zip(dy).map(|((u, d), g)| g * (u - d) / (2.0 * length));
+        let (reference, squares) =
+            slopes.fold((0.0, 0.0), |(sum, squares), slope| (sum + slope, squares + slope * slope));
+        let kernel: f64 = dx.data.iter().zip(direction).map(|(g, v)| g * v).sum();
+        let norm = direction.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let bend = |here: &Array| {
+            let sides = up.data.iter().zip(&down.data).zip(&here.data).map(|((u, d), x)| (u + d - 2.0 * x).abs());
+            sides.zip(dy).map(|(bend, g)| g.abs() * bend / (2.0 * length)).sum()
+        };
+        // Where slopes cancel, their sum does not show the size of the rounded numbers. The root of
+        // their squares does.
+        let allowed = tolerance(self.terms, (scale * norm).max(f64::sqrt(squares)).max(f64::MIN_POSITIVE))
+            + here.as_ref().map_or(0.0, bend);
+        Slopes { kernel, reference, allowed }
+    }
+
+    /// An element whose derivative is wrong, for a direction along which the derivative is wrong.
+    /// Halves the direction and follows the larger difference, because the reference is too slow
+    /// for a comparison of every element.
+    fn find_wrong_element(&self, probe: &Probe<'_>, mut direction: Vec<f64>) -> usize {
+        let (mut start, mut end) = (0, direction.len());
+        while end - start > 1 {
+            let middle = start.midpoint(end);
+            let half = |range: Range<usize>| {
+                let mut half = vec![0.0; direction.len()];
+                half[range.clone()].copy_from_slice(&direction[range]);
+                half
+            };
+            let (low, high) = (half(start..middle), half(middle..end));
+            let [below, above] = [&low, &high].map(|half| or_infinite(self.along(probe, half).difference()));
+            if below >= above {
+                (end, direction) = (middle, low);
+            } else {
+                (start, direction) = (middle, high);
+            }
+        }
+        start
+    }
+
+    fn describe_element(&self, probe: &Probe<'_>, element: usize) -> String {
+        let mut direction = vec![0.0; probe.dx.data.len()];
+        direction[element] = 1.0;
+        let value = self.inputs[probe.input].data[element];
+        format!("element {element} (its input is {value}): {}", self.along(probe, &direction))
+    }
+}
+
+/// What the derivatives of one input are computed from.
+struct Probe<'a> {
+    input: usize,
+    /// The gradient that the kernel computed.
+    dx: &'a Array,
+    /// Largest magnitude that was rounded.
+    scale: f64,
+    /// Step of the central differences.
+    length: f64,
+    /// The output at the inputs, for piecewise linear operators.
+    here: Option<Array>,
+}
+
+/// A derivative along a direction: the kernel's and the reference's.
+struct Slopes {
+    kernel: f64,
+    reference: f64,
+    allowed: f64,
+}
+
+impl Slopes {
+    fn difference(&self) -> f64 {
+        (self.kernel - self.reference).abs()
+    }
+
+    fn is_wrong(&self) -> bool {
+        let difference = self.difference();
+        difference.is_nan() || difference > self.allowed
+    }
+}
+
+impl fmt::Display for Slopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Slopes { kernel, reference, allowed } = self;
+        write!(f, "kernel {kernel}, reference {reference}, off by {:.3e}, allowed {allowed:.3e}", self.difference())
+    }
+}
+
+fn or_infinite(difference: f64) -> f64 {
+    if difference.is_nan() { f64::INFINITY } else { difference }
 }
 
 /// Largest distance from the mean. The step of a central difference is relative to it, because

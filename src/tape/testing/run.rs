@@ -103,16 +103,21 @@ pub fn check_case(ctx: &Context, case: &Case) -> Result<std::result::Result<(), 
         recorded.fill(&mut ctx)?;
         let verifier = Verifier::new(&mut ctx, &recorded.tape, TEST_STEP)?;
         if let Err(mismatch) = verifier.verify(|_, _| ())? {
-            return Ok(Err(mismatch));
+            return Ok(Err(Mismatch { operator: describe(case), ..mismatch }));
         }
         bits.push(recorded.results.iter().map(|&x| verifier.bits(x)).collect::<Result<_>>()?);
     }
     if bits[0] != bits[1] {
         let what = "two runs differ in their bits".into();
-        let operator = format!("{:?} of {:?}", case.op, case.inputs);
+        let operator = describe(case);
         let recorded = case.record(ctx.target(), 2);
         let kernels: Vec<&str> = recorded.tape.calls().iter().map(|call| call.dispatch.entry.label).collect();
         return Ok(Err(Mismatch { operator, kernels: kernels.join(", "), what }));
     }
     Ok(Ok(()))
+}
+
+/// The operator with its settings, and the shapes and contents of its inputs.
+fn describe(case: &Case) -> String {
+    format!("{:?} of {:?}", case.op, case.inputs)
 }
