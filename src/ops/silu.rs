@@ -69,7 +69,11 @@ pub(super) const OPERATOR: Operator = Operator {
         let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(-120.0, 120.0)]);
         Case { op: Rc::new(Silu), inputs: vec![(shape, fill)] }
     },
-    edge: Vec::new,
+    edge: || {
+        // exp overflows or vanishes for every element.
+        let far = [Fill::Uniform(-10_000.0, -100.0), Fill::Uniform(100.0, 10_000.0)];
+        far.map(|fill| Case { op: Rc::new(Silu), inputs: vec![(Shape::f32([3, 7]), fill)] }).into()
+    },
     bench: || {
         let shape = Shape::f32([64, 32, 28, 28]);
         vec![Case { op: Rc::new(Silu), inputs: vec![(shape, Fill::Normal(1.0))] }]

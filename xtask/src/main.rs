@@ -18,6 +18,10 @@ fn main() -> ExitCode {
     match arguments.split_first() {
         Some((command, rest)) if command == "mutants" => mutants::main(rest),
         Some((command, [folder])) if command == "shaders" => shaders::main(Path::new(folder)),
+        Some((command, _)) if ["--help", "-h", "help"].contains(&command.as_str()) => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)

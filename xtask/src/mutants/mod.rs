@@ -32,7 +32,8 @@ struct Shaders {
 
 /// Number of draws. Only some of an operator's cases run a given shader, so there are many.
 const DRAWS: usize = 96;
-/// Cases that each mutant is checked with: as many as the kernel tests use.
+/// Random cases that each mutant is checked with, after the edge cases: as many as the kernel tests
+/// use.
 const CASES: usize = 12;
 
 fn shaders() -> PathBuf {
@@ -67,7 +68,7 @@ fn functions(text: &str) -> Vec<&str> {
 }
 
 impl Shaders {
-    /// The cases that run a shader; for a prelude file, the cases that run a shader that calls one
+    /// The edge cases and the random cases that run a shader; for a prelude file, the cases that run a shader that calls one
     /// of its functions.
     fn cases(&self, name: &str, text: &str, target: Target) -> Vec<Case> {
         let called = functions(text);
@@ -79,18 +80,19 @@ impl Shaders {
                 shader.name == stem(name)
             }
         };
-        let mut cases = Vec::new();
+        let runs_it = |case: &Case| {
+            let recorded = case.record(target, 1);
+            recorded.tape.calls().iter().any(|call| concerned(call.dispatch.entry.shader))
+        };
+        let mut cases: Vec<Case> =
+            ops::ALL.iter().flat_map(|(_, operator)| (operator.edge)()).filter(runs_it).collect();
+        let edge = cases.len();
         // Many shaders use a prelude file, so two draws of each operator are enough.
         let (draws, most) = if prelude { (2, usize::MAX) } else { (DRAWS, CASES) };
         for draw in &self.draws[..draws] {
-            for (_, operator) in ops::ALL {
-                let case = (operator.case)(&mut Choices::new(draw.clone()));
-                let trial = case.record(target, 1);
-                if trial.tape.calls().iter().any(|call| concerned(call.dispatch.entry.shader)) {
-                    cases.push(case);
-                }
-            }
-            if cases.len() >= most {
+            let drawn = ops::ALL.iter().map(|(_, operator)| (operator.case)(&mut Choices::new(draw.clone())));
+            cases.extend(drawn.filter(runs_it));
+            if cases.len() - edge >= most {
                 break;
             }
         }

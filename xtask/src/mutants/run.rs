@@ -37,17 +37,37 @@ pub enum Verdict {
     Crashed,
 }
 
-/// The command: `[--list] [--every N] [--seconds N] [NAME...]`, where NAME is part of a shader's
-/// name.
+const HELP: &str = "\
+usage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
+
+Changes the shaders in one place at a time and checks that a kernel test fails. Checks the unchanged
+shader first. The shaders are read when the program runs, so a changed shader needs no build.
+
+  NAME           Only shaders whose file name contains NAME or whose path starts with NAME [default: all]
+  --list         Print the mutants without checking them
+  --every N      Only every Nth mutant [default: 1]
+  --seconds N    Time limit of a check [default: 60]";
+
+/// Printed after the survivors.
+const ADVICE: &str = "\
+A mutant survives if no test notices the change. If a test is missing, add a case to `edge` in the
+operator's file in src/ops. If the change has no effect, add the mutant to
+xtask/src/mutants/equivalent.toml with the reason.";
+
+/// The command, with its arguments as [`HELP`] describes them.
 pub fn main<K: Kernels>(args: &[String], kernels: impl FnOnce() -> K, equivalent: &str) -> ExitCode {
     if args.first().is_some_and(|a| a == "--worker") {
         work(&mut kernels());
         return ExitCode::SUCCESS;
     }
+    if args.iter().any(|argument| ["--help", "-h"].contains(&argument.as_str())) {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
     let options = match Options::parse(args) {
         Ok(options) => options,
         Err(problem) => {
-            eprintln!("{problem}\nusage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]");
+            eprintln!("{problem}\n\n{HELP}");
             return ExitCode::from(2);
         }
     };
@@ -199,6 +219,9 @@ fn drive(
         mutants.len(),
         start.elapsed().as_secs_f64()
     ));
+    if !survived.is_empty() {
+        say(ADVICE.into());
+    }
     Ok(survived.len())
 }
 
@@ -313,6 +336,7 @@ mod tests {
         assert!(said[1].contains("0 -> 1"), "{said:?}");
         assert_eq!(said[2], "shaders/f.wgsl: 2 of 4 mutants detected");
         assert!(said[3].starts_with("2 of 4 mutants detected (1 by the time limit, 0 by a crash)"), "{said:?}");
+        assert_eq!(said[4..], [ADVICE]);
     }
 
     #[test]
