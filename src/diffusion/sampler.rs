@@ -19,6 +19,8 @@ use std::fmt::Debug;
 /// x' = x0 · x_0 + x · x + eps · eps + z · z + h · h
 /// h' = h_next · (x_0, x, eps)
 /// ```
+///
+/// x' uses h, and h' uses x: a stage can use the history and replace it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Update {
     /// Coefficient of the predicted image.

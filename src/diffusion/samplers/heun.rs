@@ -65,7 +65,7 @@ impl Sampler for Heun {
             };
             let to = SlopePoint::new(process, next);
             let half = 0.5 * (to.coords.coordinate - from.coords.coordinate);
-            stages.push(from.step_and_store(&to.coords, 2.0 * half));
+            stages.push(from.step_and_store(&to.coords, 2.0 * half, 0.0));
             let mut corrected = to.step(&to.coords, half, -half);
             if let Action::Move(update) = &mut corrected.action {
                 update.z = next * (raise * raise - 1.0).sqrt();

@@ -38,7 +38,7 @@ impl Sampler for Midpoint {
             let (from, middle) = (SlopePoint::new(process, t), SlopePoint::new(process, 0.5 * (t + next)));
             let (half, to) = (middle.coords.coordinate - from.coords.coordinate, process.solver_coords(next));
             let whole = to.coordinate - from.coords.coordinate;
-            [from.step_and_store(&middle.coords, half), middle.step(&to, whole, -half)]
+            [from.step_and_store(&middle.coords, half, 0.0), middle.step(&to, whole, -half)]
         };
         Ok(Trajectory::Stages(times.iter().enumerate().flat_map(step).collect()))
     }

@@ -31,10 +31,10 @@ impl SlopePoint {
         Stage { time: self.time, action: Action::Move(update) }
     }
 
-    /// [`SlopePoint::step`] that also stores the slope d in h.
-    pub fn step_and_store(&self, to: &SolverCoords, own: f64) -> Stage {
+    /// [`SlopePoint::step`] that also stores the slope d in h, after the use of the stored slope.
+    pub fn step_and_store(&self, to: &SolverCoords, own: f64, stored: f64) -> Stage {
         let [x0, x] = self.slope;
-        let mut stage = self.step(to, own, 0.0);
+        let mut stage = self.step(to, own, stored);
         if let Action::Move(update) = &mut stage.action {
             update.h_next = [x0, x, 0.0];
         }
