@@ -6,9 +6,11 @@ mod markdown;
 mod programs;
 
 use commands::Kind;
+use degrain::diffusion::{ProcessConfig, SamplerName};
 use degrain::gpu::Target;
 use degrain::ops::ALL;
 use degrain::tape::testing::{Choices, Operator};
+use degrain::train::presets;
 use markdown::Document;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,10 +29,10 @@ fn root() -> &'static Path {
 fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("a folder entry").path();
-        match path.is_dir() {
-            true if path.ends_with("node_modules") => (),
-            true => walk(&path, into),
-            false => into.push(path),
+        if !path.is_dir() {
+            into.push(path);
+        } else if !path.ends_with("node_modules") {
+            walk(&path, into);
         }
     }
 }
@@ -188,7 +190,30 @@ fn operator_table_is_the_list_of_operators() {
     let text = &documents[Path::new("docs/operators.md")];
     let (_, rest) = text.split_once(BEGIN).expect("docs/operators.md has the line that begins the table");
     let (written, _) = rest.split_once(END).expect("docs/operators.md has the line that ends the table");
-    assert!(written == table, "put this between the two marks in docs/operators.md:\n\n{table}");
+    let [written_rows, rows] = [written, &table].map(|text| text.lines().collect::<BTreeSet<_>>());
+    let missing = rows.difference(&written_rows).map(|row| format!("docs/operators.md needs this row:\n{row}"));
+    let extra = written_rows.difference(&rows).map(|row| format!("docs/operators.md must not have this row:\n{row}"));
+    passes(&extra.chain(missing).collect::<Vec<_>>());
+    assert!(written == table, "the rows of docs/operators.md are in the wrong order, or one is there twice");
+}
+
+#[test]
+fn models_document_has_a_row_for_every_name() {
+    let documents = documents();
+    let text = &documents[Path::new("docs/models.md")];
+    let section = |title: &str| {
+        let (_, rest) = text.split_once(&format!("\n## {title}\n")).expect("docs/models.md has the section");
+        rest.split("\n## ").next().unwrap_or_default()
+    };
+    let processes: Vec<String> = ProcessConfig::all_defaults().iter().map(ToString::to_string).collect();
+    let samplers: Vec<String> = SamplerName::ALL.iter().map(|sampler| sampler.name().into()).collect();
+    let presets: Vec<String> = presets::NAMES.iter().map(ToString::to_string).collect();
+    let mut problems = vec![];
+    for (title, names) in [("Presets", presets), ("Processes", processes), ("Samplers", samplers)] {
+        let missing = names.iter().filter(|name| !section(title).contains(&format!("\n| `{name}`")));
+        problems.extend(missing.map(|name| format!("docs/models.md, {title}: there is no row for `{name}`")));
+    }
+    passes(&problems);
 }
 
 fn row(name: &str, operator: &Operator) -> String {
