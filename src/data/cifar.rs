@@ -61,7 +61,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     };
     Ok(Dataset {
         name: "CIFAR-10".to_string(),
-        statistics: Statistics::of(&images),
+        statistics: Statistics::new(&images),
         images,
         count: labels.len(),
         labels,

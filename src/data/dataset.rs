@@ -1,7 +1,5 @@
 //! A data set: images and labels of one split, and the statistics of the pixels.
 
-use crate::error::{Error, Result};
-use std::ops::Range;
 use std::path::PathBuf;
 
 /// The two parts in which data sets are published.
@@ -97,7 +95,7 @@ impl Dataset {
         Dataset {
             name: name.into(),
             count: labels.len(),
-            statistics: Statistics::of(&images),
+            statistics: Statistics::new(&images),
             images,
             labels,
             channels,
@@ -136,7 +134,7 @@ impl Dataset {
         Dataset {
             name: name.into(),
             count: labels.len(),
-            statistics: Statistics::of(&images),
+            statistics: Statistics::new(&images),
             images,
             labels,
             files: vec![],
@@ -144,27 +142,11 @@ impl Dataset {
             ..*self
         }
     }
-
-    /// Splits off the last `holdout` images for validation. Returns the indices of the training
-    /// images and of the validation images. No image is moved, so one upload serves both.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if no image is left to train on.
-    pub fn split_holdout(&self, holdout: usize) -> Result<(Range<usize>, Range<usize>)> {
-        if holdout >= self.count {
-            return Err(Error::Config(format!(
-                "{holdout} validation images leave none of the {} images of {} to train on: use fewer",
-                self.count, self.name
-            )));
-        }
-        let training = self.count - holdout;
-        Ok((0..training, training..self.count))
-    }
 }
 
 impl Statistics {
     /// Counts the 256 values in one pass, which is exact for any number of pixels.
-    pub(super) fn of(images: &[u8]) -> Statistics {
+    pub(super) fn new(images: &[u8]) -> Statistics {
         let mut counts = [0u64; 256];
         images.iter().for_each(|&byte| counts[byte as usize] += 1);
         let scaled = |byte: usize| byte as f64 / 127.5 - 1.0;

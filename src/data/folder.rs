@@ -59,7 +59,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         Some(labels) => {
             let class_names = training_classes(folder, split)?.unwrap_or_else(|| labels.classes());
             files.push(labels.file.clone());
-            (labels.of(&names, &class_names)?, class_names)
+            (labels.class_indices(&names, &class_names)?, class_names)
         }
         None if training_classes(folder, split)?.is_some() => {
             let problem = format!("has no {}, but the training images have one", labels::NAME);
@@ -69,7 +69,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     };
     Ok(Dataset {
         name: "images".to_string(),
-        statistics: Statistics::of(&images),
+        statistics: Statistics::new(&images),
         images,
         labels,
         count: names.len(),

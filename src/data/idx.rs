@@ -75,7 +75,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     };
     Ok(Dataset {
         name: set.map_or("idx", |set| set.name).to_string(),
-        statistics: Statistics::of(&images),
+        statistics: Statistics::new(&images),
         images,
         labels: labels.into_iter().map(u32::from).collect(),
         count,

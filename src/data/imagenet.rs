@@ -75,7 +75,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     }
     Ok(Dataset {
         name: format!("ImageNet {side}x{side}"),
-        statistics: Statistics::of(&images),
+        statistics: Statistics::new(&images),
         images,
         count: labels.len(),
         labels,

@@ -78,7 +78,7 @@ impl LabelFile {
 
     /// The class of each image, as an index into `classes`. `images` must be exactly the images
     /// that the file names.
-    pub fn of(&self, images: &[String], classes: &[String]) -> Result<Vec<u32>> {
+    pub fn class_indices(&self, images: &[String], classes: &[String]) -> Result<Vec<u32>> {
         let known: BTreeSet<&String> = images.iter().collect();
         let unknown = self.lines.iter().filter(|(name, _)| !known.contains(name)).min_by_key(|(_, (number, _))| number);
         if let Some((name, (number, _))) = unknown {

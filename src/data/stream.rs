@@ -108,7 +108,7 @@ mod tests {
         let images: Vec<u8> = (0..21).collect();
         Arc::new(Dataset {
             name: "small".into(),
-            statistics: Statistics::of(&images),
+            statistics: Statistics::new(&images),
             images,
             labels: (0..7).map(|n| 10 * n).collect(),
             count: 7,

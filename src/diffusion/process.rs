@@ -175,7 +175,7 @@ pub struct TrainingTables {
     /// The times as the network receives them, `[T]`.
     pub times: Vec<f64>,
     /// (a, b), [T, 2]: the network's input is a x_0 + b eps.
-    pub shown: Vec<[f32; 2]>,
+    pub input_factors: Vec<[f32; 2]>,
     /// (p, q), [T, 2]: its target is p x_0 + q eps.
     pub target: Vec<[f32; 2]>,
 }
@@ -185,12 +185,12 @@ impl TrainingTables {
     pub fn new(process: &dyn Process) -> TrainingTables {
         let times = process.training_times();
         let views: Vec<Parameterization> = times.iter().map(|&t| process.parameterization(t)).collect();
-        let shown = |(&t, view): (&f64, &Parameterization)| {
+        let input_factors = |(&t, view): (&f64, &Parameterization)| {
             let at = process.marginal(t);
             [at.alpha, at.sigma].map(|factor| (view.c_in * factor) as f32)
         };
         TrainingTables {
-            shown: times.iter().zip(&views).map(shown).collect(),
+            input_factors: times.iter().zip(&views).map(input_factors).collect(),
             target: views.iter().map(|view| view.target.map(|x| x as f32)).collect(),
             times: views.iter().map(|view| view.time).collect(),
         }

@@ -83,8 +83,8 @@ pub enum SampleSize {
 }
 
 impl SampleSize {
-    /// From a height and a width.
-    pub fn of(height: u32, width: u32) -> SampleSize {
+    /// A square if both are equal.
+    pub fn new(height: u32, width: u32) -> SampleSize {
         if height == width { SampleSize::Square(height) } else { SampleSize::Rectangle([height, width]) }
     }
 

@@ -89,7 +89,7 @@ fn unet_config(config: &Config, channels: u32, height: u32, width: u32) -> UNet2
     let down = |&attention: &bool| if attention { DownBlock::Attention } else { DownBlock::Plain };
     let up = |&attention: &bool| if attention { UpBlock::Attention } else { UpBlock::Plain };
     UNet2dConfig {
-        sample_size: Some(SampleSize::of(height, width)),
+        sample_size: Some(SampleSize::new(height, width)),
         in_channels: channels,
         down_block_types: config.attention.iter().map(down).collect(),
         up_block_types: config.attention.iter().rev().map(up).collect(),

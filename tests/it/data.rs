@@ -179,15 +179,6 @@ fn idx_labels_must_match_the_images() {
 }
 
 #[test]
-fn dataset_holdout_takes_the_last_images() {
-    let folder = folder(&[(IMAGES, &images()), (LABELS, &labels())]);
-    let dataset = load(folder.path(), Split::Train).unwrap();
-    assert_eq!(dataset.split_holdout(2).unwrap(), (0..3, 3..5));
-    assert_eq!(dataset.split_holdout(0).unwrap(), (0..5, 5..5));
-    says(&dataset.split_holdout(5).unwrap_err().to_string(), &["5 validation images", "use fewer"]);
-}
-
-#[test]
 fn mnist_matches_the_published_files() {
     // The moments were computed with other software from the sum of all bytes, 1567298545, and of
     // their squares, 342590800147.

@@ -71,8 +71,8 @@ impl VlbEstimator {
         let x0 = t.named(&named("x0"), Shape::f32([batch, channels, height, width]));
         let timestep = t.named(&named("timesteps"), Shape::u32([batch]));
         let eps = randn(t, stream::NOISE, t.shape(x0));
-        let shown = t.named(&named("shown"), Shape::f32([timesteps, 2]));
-        let x = q_sample(t, x0, eps, shown, timestep);
+        let input_factors = t.named(&named("input_factors"), Shape::f32([timesteps, 2]));
+        let x = q_sample(t, x0, eps, input_factors, timestep);
         let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
         let time = TimeTable { name: &named("time"), rows: timesteps };
         let conditions = Conditions::record(t, model.network, timestep, time, labels);
@@ -94,7 +94,7 @@ impl VlbEstimator {
             t.keep(bits, &named(&format!("bits.{number}")));
         }
         let program = Program::compile(ctx, &tape)?;
-        ctx.write(&named("shown"), 0, &tables.shown.concat())?;
+        ctx.write(&named("input_factors"), 0, &tables.input_factors.concat())?;
         ctx.write_if_present(&named("time"), &model.network.time_table(&tables.times))?;
         for (number, &variance) in variances.iter().enumerate() {
             let rows = table(schedule, model.process, variance, model.spec.decoder_min_std).concat();

@@ -241,7 +241,7 @@ impl Generative for Denoise {
 
     fn forward_process(&self, columns: u32) -> Vec<[f32; 2]> {
         let last = self.num_times() - 1;
-        (0..columns).map(|column| self.noising.tables.shown[(last * column / (columns - 1)) as usize]).collect()
+        (0..columns).map(|column| self.noising.tables.input_factors[(last * column / (columns - 1)) as usize]).collect()
     }
 }
 

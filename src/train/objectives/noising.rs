@@ -37,7 +37,7 @@ impl Noising {
     /// The named buffers that recorded calls read.
     pub fn named_tables(&self) -> Tables {
         vec![
-            (INPUT, self.tables.shown.concat()),
+            (INPUT, self.tables.input_factors.concat()),
             (TARGET, self.tables.target.concat()),
             (TIME, self.time_features.clone()),
         ]

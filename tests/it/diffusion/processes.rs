@@ -197,8 +197,8 @@ fn flow_paths_are_straight() {
 fn process_inputs_of_the_network_are_bounded() {
     for process in processes() {
         let tables = TrainingTables::new(&*process);
-        assert_eq!((tables.times.len(), tables.shown.len()), (tables.target.len(), tables.times.len()));
-        for (time, [a, b]) in tables.times.iter().zip(&tables.shown) {
+        assert_eq!((tables.times.len(), tables.input_factors.len()), (tables.target.len(), tables.times.len()));
+        for (time, [a, b]) in tables.times.iter().zip(&tables.input_factors) {
             assert!(time.abs() < 2000.0 && a.abs() <= 2.01 && b.abs() <= 1.0, "{} {time} {a} {b}", process.describe());
         }
     }

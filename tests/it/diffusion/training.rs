@@ -24,8 +24,8 @@ fn prediction_targets_give_x0_and_eps_back() {
         assert_eq!((tables.times[0], tables.times[999], tables.times.len()), (0.0, 999.0, 1000));
         for t in [0, 1, 499, 999] {
             let bar = noise.alphas_cumprod()[t];
-            assert_eq!(tables.shown[t], [bar.sqrt() as f32, (1.0 - bar).sqrt() as f32]);
-            let [a, b] = tables.shown[t].map(f64::from);
+            assert_eq!(tables.input_factors[t], [bar.sqrt() as f32, (1.0 - bar).sqrt() as f32]);
+            let [a, b] = tables.input_factors[t].map(f64::from);
             let x = a * image + b * eps;
             let [p, q] = tables.target[t].map(f64::from);
             let expected = match prediction {
