@@ -115,8 +115,7 @@ pub trait Network: Model {
     #[track_caller]
     fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor;
 
-    /// The time features of many times, one row per time: the table that [`Conditions::time`] is
-    /// looked up in.
+    /// The time features of many times, one row per time: the contents of a [`TimeTable`].
     fn time_table(&self, times: &[f64]) -> Vec<f32> {
         times.iter().flat_map(|&time| self.time_row(time)).map(|x| x as f32).collect()
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The word in the guards of a transient buffer: a NaN, so that a kernel that reads it gives a wrong
-/// result. Each buffer has another word, because a kernel that reads the guard of its input may
+/// result. Each buffer has a different word, because a kernel that reads the guard of its input may
 /// write the same NaN over the guard of its result.
 fn guard_word(slot: usize) -> u32 {
     0x7fe0_0000 | (slot as u32 + 1)
@@ -121,8 +121,8 @@ impl Program {
         &self.plan
     }
 
-    /// Fills all transient buffers with one word, and their guards with [`guard_word`]. For plans
-    /// in which tensors do not share buffers.
+    /// Fills all transient buffers with one word, and their guards with a different NaN for
+    /// each buffer. For plans in which tensors do not share buffers.
     pub fn fill_slots(&self, ctx: &Context, tape: &Tape, word: u32) {
         for (&x, &slot) in &self.plan.slot_of {
             let mut words = vec![guard_word(slot); self.plan.slots[slot] as usize / 4];
