@@ -7,7 +7,7 @@ PYTHON ?= python3
 # `npm ci` takes the compiler's version from the lock file. Packages must not run scripts.
 TINT := tools/tint/node_modules/.package-lock.json
 
-.PHONY: train test bench goldens mutants tint swiftshader lint driver browser help
+.PHONY: train test bench goldens mutants tint swiftshader format lint driver browser help
 
 train: driver ## train a model on the bundled MNIST
 	cargo run --release --bin train -- $(ARGS)
@@ -33,10 +33,17 @@ tint: $(TINT) ## compile every linked shader with Tint, the WGSL compiler of Chr
 swiftshader: driver ## run the kernel tests on SwiftShader (subgroups of 4 lanes)
 	tools/swiftshader.sh cargo test --release --test kernels $(ARGS)
 
-lint: ## check the formatting, and clippy without a warning, also of the library alone
-	cargo fmt --all --check
+# `cargo fmt` does not see the modules that macros declare, such as the operators.
+RUST_FILES := git ls-files --cached --others --exclude-standard '*.rs'
+
+format: ## format the code
+	$(RUST_FILES) | xargs rustfmt --edition 2024
+
+lint: ## check the formatting; clippy and rustdoc without a warning, also of the library alone
+	$(RUST_FILES) | xargs rustfmt --edition 2024 --check
 	cargo clippy --release --no-default-features --lib -- -D warnings
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --workspace
 
 driver:
 	@tools/driver.sh
