@@ -41,7 +41,8 @@ const HELP: &str = "\
 usage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
 
 Changes the shaders in one place at a time and checks that a kernel test fails. Checks the unchanged
-shader first. The shaders are read when the program runs, so a changed shader needs no build.
+shader first. The shaders are read at run time: `target/release/xtask mutants` tries a changed shader
+without a build.
 
   NAME           Only shaders whose file name contains NAME or whose path starts with NAME [default: all]
   --list         Print the mutants without checking them
