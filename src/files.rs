@@ -6,6 +6,7 @@
 mod folder;
 mod lock;
 
+use folder::unique_name_beside;
 pub use folder::{REMOVED_SUFFIX, TemporaryFolder, remove_folder, replace_folder, sync_folder};
 pub use lock::FolderLock;
 
@@ -13,7 +14,6 @@ use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes `bytes` to `path`, replacing an existing file. At every moment the file has either its
 /// old or its new content.
@@ -58,15 +58,6 @@ pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Re
 pub fn print(text: impl std::fmt::Display) -> Result<()> {
     let mut out = io::stdout().lock();
     write!(out, "{text}").and_then(|()| out.flush()).map_err(Error::io("standard output"))
-}
-
-/// A hidden name in the same folder (a rename across file systems is not atomic), unique among
-/// processes and threads.
-fn unique_name_beside(path: &Path, suffix: &str) -> PathBuf {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{name}.{}-{count}.{suffix}", std::process::id()))
 }
 
 /// A file that grows by whole records: a log, an event file.

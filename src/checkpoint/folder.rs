@@ -1,12 +1,12 @@
 //! Finds checkpoints: run folders with their `checkpoint-STEP` folders, and folders of diffusers.
 
-use super::WEIGHTS;
 use super::metadata::CheckpointMetadata;
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub(super) const CONFIG: &str = "config.json";
+pub(super) const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
 /// The checkpoint folder that a path names: itself, or the last checkpoint of a run folder.
 ///

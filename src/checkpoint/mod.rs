@@ -28,11 +28,10 @@ use crate::files::write_atomically;
 use crate::gpu::Context;
 use crate::nn::Model;
 use crate::{Error, Result};
-use folder::{CONFIG, model_folder};
+use folder::{CONFIG, WEIGHTS, model_folder};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 /// The class of U-Nets in diffusers.
 const UNET: &str = "UNet2DModel";

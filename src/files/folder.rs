@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Moves the folder `new` to `path`, replacing a folder there. A killed process leaves the old or
 /// the new folder at `path`, or neither; the old one is then beside it under a hidden name.
@@ -29,7 +30,7 @@ pub fn remove_folder(path: &Path) -> Result<()> {
 
 /// Renames a folder to a hidden name beside it; `None` if there is no folder.
 fn set_aside(path: &Path) -> Result<Option<PathBuf>> {
-    let aside = super::unique_name_beside(path, REMOVED_SUFFIX);
+    let aside = unique_name_beside(path, REMOVED_SUFFIX);
     match fs::rename(path, &aside) {
         Ok(()) => Ok(Some(aside)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -76,7 +77,7 @@ impl TemporaryFolder {
     /// # Errors
     /// [`Error::Io`] naming the folder.
     pub fn create(parent: &Path, name: &str) -> Result<TemporaryFolder> {
-        let path = super::unique_name_beside(&parent.join(name), "tmp");
+        let path = unique_name_beside(&parent.join(name), "tmp");
         // `create_dir` fails for a folder that exists.
         fs::create_dir(&path).map_err(Error::io(&path))?;
         Ok(TemporaryFolder(path))
@@ -93,4 +94,13 @@ impl Drop for TemporaryFolder {
         // The result was already read. A folder that stays only takes space.
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// A hidden name in the same folder (a rename across file systems is not atomic), unique among
+/// processes and threads.
+pub(super) fn unique_name_beside(path: &Path, suffix: &str) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{name}.{}-{count}.{suffix}", std::process::id()))
 }

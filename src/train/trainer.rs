@@ -119,16 +119,19 @@ impl Trainer {
     /// or a setting that changes the meaning of the weights.
     pub fn resume(mut self) -> Result<Trainer> {
         let run = &self.config.out;
-        let Some((finished, checkpoint)) = self.newest_intact()? else {
-            let file = run.join("config.toml");
-            let problem = format!("holds no checkpoint yet: start it again with --config {}", file.display());
-            return Err(Error::file(run, problem));
-        };
+        let file = run.join("config.toml");
+        let problem = format!("holds no checkpoint yet: start it again with --config {}", file.display());
+        let nothing = Error::file(run, problem);
+        if all_checkpoints(run)?.is_empty() {
+            return Err(nothing);
+        }
+        self.changed = self.differences()?;
+        let run = &self.config.out;
+        let (finished, checkpoint) = self.newest_intact()?.ok_or(nothing)?;
         if finished >= self.config.steps {
             let problem = format!("has finished {finished} steps: to train further, add a larger --steps");
             return Err(Error::file(run, problem));
         }
-        self.changed = self.differences()?;
         self.checkpoint = Some((finished, checkpoint));
         Ok(self)
     }
@@ -140,9 +143,9 @@ impl Trainer {
     /// A folder that cannot be read; another data set, or a setting that changes the meaning of the
     /// weights.
     pub fn resume_or_start(mut self) -> Result<Trainer> {
-        self.checkpoint = self.newest_intact()?;
-        if self.checkpoint.is_some() {
+        if !all_checkpoints(&self.config.out)?.is_empty() {
             self.changed = self.differences()?;
+            self.checkpoint = self.newest_intact()?;
         }
         Ok(self)
     }

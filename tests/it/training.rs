@@ -91,7 +91,7 @@ fn training_lowers_the_loss_in_fifty_steps() {
 
     let kept: Vec<u32> = checkpoints(run).unwrap().into_iter().map(|(step, _)| step).collect();
     assert_eq!(kept, [40, 50], "the last two checkpoints are kept");
-    let hidden = |name: &str| name.starts_with('.') || name.contains("/.");
+    let hidden = |name: &str| (name.starts_with('.') || name.contains("/.")) && name != ".lock";
     let all: BTreeSet<String> = files(run).into_iter().map(|(name, _)| name).collect();
     assert!(!all.iter().any(|name| hidden(name)), "half-written files are left: {all:?}");
     for name in [
@@ -246,16 +246,23 @@ fn resume_refuses_a_checkpoint_of_another_model() {
     let (ctx, folder) = (context(), TempDir::new().unwrap());
     let run = folder.path();
     train(&ctx, run_settings(run, 40), first(1));
-    let other = Settings { layers_per_block: Some(2), ..run_settings(run, 40) };
-    let (outcome, _) = try_train(&ctx, other, REST);
-    let message = outcome.unwrap_err().to_string();
-    for part in ["checkpoint-1/training_state.safetensors", "`parameters`", "this model needs"] {
-        assert!(message.contains(part), "{message:?} does not say {part:?}");
-    }
+    let refused = |settings: Settings, parts: &[&str]| {
+        let problem = Trainer::new(&ctx, settings).unwrap().resume().err().expect("the resumption is refused");
+        let message = problem.to_string();
+        for part in parts {
+            assert!(message.contains(part), "{message:?} does not say {part:?}");
+        }
+    };
+    let other = || Settings { layers_per_block: Some(2), ..run_settings(run, 40) };
+    refused(other(), &["--layers-per-block", "was trained with 1"]);
+    // Even if the run's settings say so.
+    let config = run.join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("layers_per_block = 1", "layers_per_block = 2")).unwrap();
+    refused(other(), &["checkpoint-1/training_state.safetensors", "`parameters`", "this model needs"]);
+    fs::write(&config, text).unwrap();
     let path = run.join("checkpoint-1/training_state.safetensors");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    let (outcome, _) = try_train(&ctx, run_settings(run, 40), REST);
-    let message = outcome.unwrap_err().to_string();
-    assert!(message.contains("training_state.safetensors: damaged"), "{message}");
+    refused(run_settings(run, 40), &["training_state.safetensors: damaged"]);
 }

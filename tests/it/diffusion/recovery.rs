@@ -8,7 +8,8 @@ use degrain::diffusion::process::Family;
 use degrain::diffusion::processes::{Edm, Ve, Vp};
 use degrain::diffusion::sampler::{Action, Sampler, StepSpec};
 use degrain::diffusion::{
-    BetaSchedule, NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, SamplingPlan, Spacing, Variance,
+    BetaSchedule, DenoiserSpec, NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, Sampling,
+    SamplingOptions, SamplingPlan, Spacing, Variance,
 };
 
 const DATA: Gaussian = Gaussian { mean: 0.3, variance: 0.25 };
@@ -161,6 +162,9 @@ fn sampling_plan_tables_match_their_stages() {
 fn samplers_refuse_other_processes() {
     let mut refused = 0;
     let spec = StepSpec { steps: 20, spacing: Spacing::Leading, offset: 0 };
+    let none = SamplingOptions::default();
+    let sampling =
+        Sampling { options: none.options, ..Sampling::resolve(none, none, &DenoiserSpec::default()).unwrap() };
     for &name in SamplerName::ALL {
         let sampler = built(name);
         for process in processes() {
@@ -171,9 +175,11 @@ fn samplers_refuse_other_processes() {
             }
             let problem = refusal(result);
             let own = sampler.families().iter().map(|family| family.describe());
-            for part in [name.name(), process.family().describe(), &process.describe()].into_iter().chain(own) {
+            for part in [process.family().describe(), &process.describe()].into_iter().chain(own) {
                 assert!(problem.contains(part), "{part}: {problem}");
             }
+            let named = Sampling { sampler: name, steps: 20, ..sampling }.plan(&*process).unwrap_err().to_string();
+            assert!(named.contains(name.name()), "{named}");
             refused += 1;
         }
     }
