@@ -50,6 +50,22 @@ pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Re
     folder::sync_parent(path)
 }
 
+/// Checks before long work that a file can be written at `path`: creates the folders above it, and
+/// creates and removes a file with a unique name beside it.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder that cannot be created or written, or `path` if it is a folder.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    if path.is_dir() {
+        return Err(Error::file(path, "is a folder: name a file"));
+    }
+    let probe = unique_name_beside(path, "tmp");
+    OpenOptions::new().write(true).create_new(true).open(&probe).map_err(Error::io(folder))?;
+    fs::remove_file(&probe).map_err(Error::io(&probe))
+}
+
 /// Prints `text`, without adding a newline. Unlike `print!` it does not panic if the reader has
 /// closed the pipe, as `| head` does.
 ///

@@ -2,8 +2,32 @@
 
 pub(in crate::nn) type Rule = std::result::Result<(), String>;
 
+/// Largest number of channels. The weights of a 3x3 convolution between two such layers still have
+/// a size in 32 bits.
+const MAX_CHANNELS: u32 = 16_384;
+/// Largest number of layers per block.
+const MAX_LAYERS: u32 = 64;
+
 pub(in crate::nn) fn positive(key: &str, value: u32) -> Rule {
-    if value == 0 { Err(format!("`{key}` = 0 must be at least 1")) } else { Ok(()) }
+    at_most(key, value, u32::MAX)
+}
+
+/// Checks a number of channels, or of another dimension of weights.
+pub(in crate::nn) fn channels(key: &str, value: u32) -> Rule {
+    at_most(key, value, MAX_CHANNELS)
+}
+
+/// Checks a number of layers per block.
+pub(in crate::nn) fn layers(key: &str, value: u32) -> Rule {
+    at_most(key, value, MAX_LAYERS)
+}
+
+fn at_most(key: &str, value: u32, most: u32) -> Rule {
+    match value {
+        0 => Err(format!("`{key}` = 0 must be at least 1")),
+        _ if value > most => Err(format!("`{key}` = {value} must be at most {most}")),
+        _ => Ok(()),
+    }
 }
 
 /// Checks a dropout probability.
@@ -16,14 +40,15 @@ pub(in crate::nn) fn rate(key: &str, value: f64) -> Rule {
 }
 
 /// Checks `block_out_channels`.
-pub(in crate::nn) fn levels_at_least(channels: &[u32], least: usize) -> Rule {
-    if channels.len() < least {
-        let entries = if channels.is_empty() { "is empty".into() } else { format!("= {channels:?} is too short") };
+pub(in crate::nn) fn levels_at_least(block_out_channels: &[u32], least: usize) -> Rule {
+    if block_out_channels.len() < least {
+        let given = block_out_channels;
+        let entries = if given.is_empty() { "is empty".into() } else { format!("= {given:?} is too short") };
         return Err(format!(
             "`block_out_channels` {entries}: it needs a number of channels for each level, and {least} at least"
         ));
     }
-    channels.iter().try_for_each(|&channels| positive("block_out_channels", channels))
+    block_out_channels.iter().try_for_each(|&count| channels("block_out_channels", count))
 }
 
 /// Checks that a number of groups divides the channels of a level.

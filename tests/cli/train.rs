@@ -43,6 +43,12 @@ fn train_refuses_invalid_settings() {
         ("ddpm", &["--adapter", "Voodoo 2"], &["Voodoo 2", "there are:\n  0: "]),
         ("score", &["--sampler", "ddim"], &["ddim", "stochastic differential equation"]),
         ("vae", &["--kl-weight", "-1"], &["--kl-weight -1"]),
+        ("ddpm", &["--layers-per-block", "4000000000"], &["`layers_per_block` = 4000000000", "at most 64"]),
+        ("ddpm", &["--block-out-channels", "8,4000000000"], &["`block_out_channels` = 4000000000", "at most 16384"]),
+        ("plain", &["--hidden-channels", "4000000000"], &["`hidden` = 4000000000", "at most 16384"]),
+        ("plain-conditional", &["--condition-channels", "4000000000"], &["4000000000", "at most 16384"]),
+        ("vae", &["--latent-channels", "4000000000"], &["`latent_channels` = 4000000000", "at most 16384"]),
+        ("residual-attention", &["--layers-per-block", "4000000000"], &["`layers_per_block`", "at most 64"]),
     ] {
         train_refuses(preset, options, parts);
     }

@@ -74,6 +74,31 @@ fn checkpoint_counts_only_if_it_is_complete() {
     assert!(run.join("checkpoint-8/unet").is_dir(), "a folder that is no checkpoint was removed");
 }
 
+/// The place of `--out` is tried before anything is sampled.
+#[test]
+fn sample_tries_the_place_of_its_output_first() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("file"), "mine").unwrap();
+    fs::create_dir(folder.path().join("folder.png")).unwrap();
+    let run = trained("ddpm");
+    for (name, part) in [("file/out.png", "file"), ("folder.png", "is a folder")] {
+        let out = folder.path().join(name);
+        // The checkpoint does not exist, and the message is about the output.
+        refused(SAMPLE, &["--checkpoint", "/nowhere", "--out", text(&out)], &[part]);
+        refused(SAMPLE, &["--checkpoint", text(&run), "--out", text(&out)], &[part]);
+    }
+    assert_eq!(files(folder.path()), [("file".to_string(), b"mine".to_vec())]);
+}
+
+#[test]
+fn sample_refuses_more_images_than_the_memory_holds() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("out.npz");
+    let run = trained("ddpm");
+    let count = ["--checkpoint", text(&run), "--out", text(&out), "--steps", "1", "--count", "4000000000"];
+    refused(SAMPLE, &count, &["--count 4000000000", "GB of memory", "fewer at once"]);
+}
+
 #[test]
 fn resume_continues_before_a_damaged_checkpoint_and_keeps_it() {
     let folder = TempDir::new().unwrap();

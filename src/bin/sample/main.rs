@@ -8,7 +8,7 @@ use degrain::diffusion::autoencoder::Decoder;
 use degrain::diffusion::{
     BatchSpec, ClassifierGuide, Generator, Guidance, SampleSet, SampledImages, Sampling, SamplingOptions,
 };
-use degrain::files::print;
+use degrain::files::{check_writable, print};
 use degrain::gpu::Context;
 use degrain::nn::Vae;
 use degrain::{Error, Result, cli};
@@ -69,6 +69,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.count == 0 || arguments.batch == 0 {
         return Err(Error::Config("--count and --batch must be at least 1".into()));
     }
+    if !arguments.classifier_scale.is_finite() {
+        let scale = arguments.classifier_scale;
+        return Err(Error::Config(format!("--classifier-scale {scale} must be finite, usually 1 to 10")));
+    }
+    check_writable(&arguments.out)?;
     let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
     checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let samples = match &checkpoint.model {
@@ -81,9 +86,6 @@ fn run(arguments: &Arguments) -> Result<()> {
                 .into(),
         ));
     }
-    if let Some(folder) = arguments.out.parent() {
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    }
     output::write(arguments, output, &samples)?;
     print(format!("{}\n", arguments.out.display()))
 }
@@ -91,8 +93,9 @@ fn run(arguments: &Arguments) -> Result<()> {
 fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Result<Samples> {
     let denoiser = checkpoint.denoiser("weights")?;
     let class = checkpoint.class(arguments.class.as_deref(), arguments.classifier.is_some())?;
-    let labels = checkpoint.labels(class, arguments.count);
     let image = checkpoint.image_shape(arguments.image_size)?;
+    check_memory(arguments.count, image, if output == Output::Animation { FRAMES } else { 0 })?;
+    let labels = checkpoint.labels(class, arguments.count);
     let sampling = checkpoint.sampling(arguments.options)?;
     let (plan, warnings) = sampling.plan(denoiser.process)?;
     warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
@@ -141,12 +144,29 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
             "--{option}: an autoencoder decodes images directly from latents, without classes, samplers or steps"
         )));
     }
+    check_memory(arguments.count, vae.image_shape(), 0)?;
     let mut ctx = Context::open(arguments.adapter.as_deref())?;
     checkpoint.load(&mut ctx, "weights")?;
     let decoder = Decoder::new(&mut ctx, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
     let images = decoder.draw(&ctx, arguments.seed, 0..arguments.count)?;
     let description = format!("{} images of latents from the prior, seed {}", arguments.count, arguments.seed);
     Ok(Samples { images, frames: vec![], labels: None, image: vae.image_shape(), classes: 0, description })
+}
+
+/// Refuses more images, with `frames` intermediate states, than the memory can hold.
+fn check_memory(count: u32, image: [u32; 3], frames: u32) -> Result<()> {
+    // f32 images and states, and the bytes of the output.
+    let bytes =
+        image.iter().map(|&n| u128::from(n)).product::<u128>() * u128::from(count) * (4 * (1 + u128::from(frames)) + 1);
+    let free = usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+    if free {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "--count {count}: the images need {:.1} GB of memory, more than this system has. Sample fewer at once, each part \
+         with another --seed",
+        bytes as f64 * 1e-9
+    )))
 }
 
 fn describe(arguments: &Arguments, sampling: &Sampling) -> String {

@@ -14,7 +14,7 @@
 
 use crate::nn::choices::Activation;
 use crate::nn::config::ModelConfig;
-use crate::nn::config_rules::{Rule, levels_at_least, positive, rate};
+use crate::nn::config_rules::{Rule, channels, levels_at_least, rate};
 use crate::nn::embedding::{ConditionEmbedding, sinusoid};
 use crate::nn::layers::{BatchNorm, Conv, Dropout, Linear};
 use crate::nn::network::{Conditions, Model, Network};
@@ -87,7 +87,7 @@ impl ModelConfig for ClassifierConfig {
             ("classes", self.classes),
             ("time_embedding_dim", self.time_embedding_dim),
         ] {
-            positive(key, value)?;
+            channels(key, value)?;
         }
         rate("dropout", self.dropout)?;
         let [height, width] = self.sample_size;

@@ -16,7 +16,7 @@
 
 use crate::nn::choices::Activation;
 use crate::nn::config::ModelConfig;
-use crate::nn::config_rules::{Rule, check_size, levels_at_least, positive};
+use crate::nn::config_rules::{Rule, channels, check_size, levels_at_least, positive};
 use crate::nn::layers::{BatchNorm, Conv, Linear};
 use crate::nn::network::{Conditions, Model, Network};
 use crate::nn::parameters::{Initial, ParameterId, Parameters, Weights};
@@ -78,10 +78,10 @@ impl ModelConfig for PlainUNetConfig {
             ("class_channels", self.class_channels),
             ("hidden", self.hidden),
             ("num_class_embeds", self.num_class_embeds.unwrap_or(1)),
-            ("num_train_timesteps", self.num_train_timesteps),
         ] {
-            positive(key, value)?;
+            channels(key, value)?;
         }
+        positive("num_train_timesteps", self.num_train_timesteps)?;
         let [height, width] = self.sample_size;
         check_size(self.block_out_channels.len(), height, width).map_err(|problem| format!("`sample_size`: {problem}"))
     }

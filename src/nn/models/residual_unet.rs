@@ -15,7 +15,7 @@ use crate::nn::blocks::resnet::ResnetSettings;
 use crate::nn::blocks::self_attention::SelfAttentionSettings;
 use crate::nn::choices::{Activation, TimeShift};
 use crate::nn::config::ModelConfig;
-use crate::nn::config_rules::{Rule, check_size, divides_all, head_fits, levels_at_least, positive, rate};
+use crate::nn::config_rules::{self, Rule, check_size, divides_all, head_fits, layers, levels_at_least, rate};
 use crate::nn::embedding::{ConditionEmbedding, sinusoid};
 use crate::nn::layers::{BatchNorm, Conv, Normalization};
 use crate::nn::network::{Conditions, Model, Network};
@@ -92,12 +92,12 @@ impl ModelConfig for ResidualUNetConfig {
         for (key, value) in [
             ("in_channels", self.in_channels),
             ("out_channels", self.out_channels),
-            ("layers_per_block", self.layers_per_block),
             ("attention_head_dim", self.attention_head_dim),
             ("num_class_embeds", self.num_class_embeds.unwrap_or(1)),
         ] {
-            positive(key, value)?;
+            config_rules::channels(key, value)?;
         }
+        layers("layers_per_block", self.layers_per_block)?;
         if self.attention.len() != channels.len() {
             return Err(format!(
                 "`attention` has {} entries, but `block_out_channels` has {}: one for each level",

@@ -6,7 +6,9 @@
 use crate::nn::choices::{
     Activation, ClassEmbedding, DownBlock, MidBlock, Resampling, SampleSize, TimeEmbedding, TimeShift, UpBlock,
 };
-use crate::nn::config_rules::{Rule, check_size, divides, divides_all, head_fits, levels_at_least, positive, rate};
+use crate::nn::config_rules::{
+    Rule, channels, check_size, divides, divides_all, head_fits, layers, levels_at_least, rate,
+};
 use crate::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -187,15 +189,15 @@ fn check(config: &UNet2dConfig) -> Rule {
     list("down_block_types", config.down_block_types.len())?;
     list("up_block_types", config.up_block_types.len())?;
     levels_at_least(&config.block_out_channels, 1)?;
-    positive("in_channels", config.in_channels)?;
-    positive("out_channels", config.out_channels)?;
-    positive("layers_per_block", config.layers_per_block)?;
+    channels("in_channels", config.in_channels)?;
+    channels("out_channels", config.out_channels)?;
+    layers("layers_per_block", config.layers_per_block)?;
     for (key, value) in [
         ("num_class_embeds", config.num_class_embeds),
         ("time_embedding_dim", config.time_embedding_dim),
         ("attention_head_dim", config.attention_head_dim),
     ] {
-        value.map_or(Ok(()), |value| positive(key, value))?;
+        value.map_or(Ok(()), |value| channels(key, value))?;
     }
     rate("dropout", config.dropout)?;
     if config.downsample_padding > 1 {

@@ -14,7 +14,7 @@
 
 use crate::nn::choices::Activation;
 use crate::nn::config::ModelConfig;
-use crate::nn::config_rules::{Rule, check_size, divides_all, levels_at_least, positive};
+use crate::nn::config_rules::{Rule, channels, check_size, divides_all, levels_at_least};
 use crate::nn::layers::{Conv, Linear, Norm};
 use crate::nn::network::Model;
 use crate::nn::parameters::{Parameters, Weights};
@@ -74,8 +74,8 @@ impl ModelConfig for VaeConfig {
 
     fn check(&self) -> Rule {
         levels_at_least(&self.block_out_channels, 1)?;
-        positive("in_channels", self.in_channels)?;
-        positive("latent_channels", self.latent_channels)?;
+        channels("in_channels", self.in_channels)?;
+        channels("latent_channels", self.latent_channels)?;
         divides_all(&self.block_out_channels, "norm_num_groups", self.norm_num_groups)?;
         let [height, width] = self.sample_size;
         check_size(self.block_out_channels.len(), height, width).map_err(|problem| format!("`sample_size`: {problem}"))
