@@ -2,8 +2,10 @@
 //!
 //!     cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
 //!     cargo xtask shaders FOLDER
+//!     cargo xtask reliability kill|writers COUNT
 
 mod mutants;
+mod reliability;
 mod shaders;
 
 use std::path::Path;
@@ -11,12 +13,14 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
-       cargo xtask shaders FOLDER";
+       cargo xtask shaders FOLDER
+       cargo xtask reliability kill|writers COUNT";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
         Some((command, rest)) if command == "mutants" => mutants::main(rest),
+        Some((command, rest)) if command == "reliability" => reliability::main(rest),
         Some((command, [folder])) if command == "shaders" => shaders::main(Path::new(folder)),
         Some((command, _)) if ["--help", "-h", "help"].contains(&command.as_str()) => {
             println!("{USAGE}");
