@@ -65,7 +65,9 @@ fn run(arguments: Arguments) -> Result<()> {
 
 /// The settings of one run.
 fn settings(asked: Settings, ctx: &Context, schedule: &str, attention: bool, folder: &Path) -> Result<Settings> {
-    let usual = asked.clone().resolve(ctx.target().variant)?.attention;
+    let config = asked.clone().resolve(ctx.target().variant)?;
+    asked.check_effect(&config)?;
+    let usual = config.attention;
     let schedule: BetaSchedule = schedule.parse()?;
     let levels = if attention { usual } else { vec![false; usual.len()] };
     Ok(Settings { schedule: Some(schedule), attention: Some(levels), out: Some(folder.into()), ..asked })

@@ -52,12 +52,14 @@ fn run(arguments: Arguments) -> Result<()> {
         return list_adapters().iter().try_for_each(|adapter| print(format!("{adapter}\n")));
     }
     let ctx = Context::open(arguments.adapter.as_deref())?;
+    let given = arguments.settings;
     let settings = match (&arguments.resume, &arguments.config) {
-        (Some(run), _) => arguments.settings.or_those_of_run(run)?,
-        (None, Some(file)) => arguments.settings.or(Settings::read(file)?),
-        (None, None) => arguments.settings,
+        (Some(run), _) => given.clone().or_those_of_run(run)?,
+        (None, Some(file)) => given.clone().or(Settings::read(file)?),
+        (None, None) => given.clone(),
     };
     let mut trainer = Trainer::new(&ctx, settings)?.stop_after(arguments.stop_after);
+    given.check_effect(trainer.config())?;
     print(trainer.describe())?;
     if arguments.dry_run || arguments.listing || arguments.profile || arguments.verify {
         let Arguments { listing, profile, verify, .. } = arguments;

@@ -12,6 +12,7 @@ mod curves;
 mod data_loader;
 mod device_log;
 mod due;
+mod effect;
 mod inspect;
 mod log_entry;
 mod manifest;

@@ -55,6 +55,25 @@ fn train_refuses_invalid_settings() {
 }
 
 #[test]
+fn train_refuses_options_without_effect() {
+    for (preset, options, parts) in [
+        ("edm", &["--schedule", "cosine"][..], &["--schedule has no effect", "--process discrete"][..]),
+        ("flow", &["--prediction", "sample"], &["--prediction has no effect", "--process discrete"]),
+        ("ddpm", &["--hidden-channels", "64"], &["--hidden-channels has no effect", "--network plain, not unet"]),
+        ("ddpm", &["--latent-channels", "4"], &["--latent-channels has no effect", "vae"]),
+        ("ddpm", &["--vlb-weight", "0.1"], &["--vlb-weight has no effect", "--learned-variance"]),
+        ("ddpm", &["--evaluate-count", "100"], &["--evaluate-count has no effect", "--evaluate-every"]),
+        ("ddpm", &["--schedule", "cosine", "--rescale-betas", "true"], &["--rescale-betas has no effect"]),
+        ("plain", &["--attention", "true,false"], &["--attention has no effect", "unet, residual"]),
+        ("vae", &["--guidance", "2"], &["--guidance has no effect", "denoisers"]),
+        ("classifier", &["--sampler", "ddim"], &["--sampler has no effect", "denoisers"]),
+        ("score", &["--spacing", "trailing"], &["--spacing has no effect", "--process discrete"]),
+    ] {
+        train_refuses(preset, options, parts);
+    }
+}
+
+#[test]
 fn train_refuses_invalid_config_files() {
     refused(TRAIN, &["--config", "/nowhere.toml"], &["/nowhere.toml"]);
     let folder = TempDir::new().unwrap();

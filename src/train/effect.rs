@@ -1,0 +1,67 @@
+//! Options without an effect: a user who gives one expects something that will not happen.
+
+use super::config::{Config, NetworkName, Settings};
+use crate::diffusion::{BetaSchedule, ProcessConfig, SamplerName};
+use crate::{Error, Result};
+
+impl Settings {
+    /// Refuses the settings among these that have no effect on a run with this config. Call it with
+    /// the options of a command line; a complete config has settings for every network.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the option and what it needs.
+    pub fn check_effect(&self, config: &Config) -> Result<()> {
+        let given = toml::Table::try_from(self).map_err(|e| Error::Config(e.to_string()))?;
+        match given.keys().find_map(|key| Some((key, needs(key, config)?))) {
+            Some((key, needs)) => Err(Error::Config(format!(
+                "--{} has no effect here: {needs}. Leave the option out",
+                key.replace('_', "-")
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a setting needs to have an effect, if the config does not have it.
+fn needs(key: &str, config: &Config) -> Option<String> {
+    use NetworkName::{Classifier, Plain, Residual, Unet, Vae};
+    let network = config.network;
+    let denoises = matches!(network, Unet | Plain | Residual);
+    let discrete = denoises && config.process == ProcessConfig::Discrete;
+    let noised = discrete || network == Classifier && config.noise_aware;
+    let ranged = !matches!(config.schedule, BetaSchedule::Cosine);
+    let for_networks = |networks: &[NetworkName]| {
+        let names: Vec<String> = networks.iter().map(|network| format!("{network:?}").to_lowercase()).collect();
+        let own = format!("{network:?}").to_lowercase();
+        (!networks.contains(&network)).then(|| format!("it is for --network {}, not {own}", names.join(", ")))
+    };
+    let unless = |condition: bool, needs: &str| (!condition).then(|| needs.to_string());
+    match key {
+        "attention" | "attention_head_dim" | "layers_per_block" => for_networks(&[Unet, Residual]),
+        "norm_num_groups" => for_networks(&[Unet, Residual, Vae]),
+        "scale_shift" => for_networks(&[Unet]),
+        "dropout" => for_networks(&[Unet, Residual, Classifier]),
+        "downsample" => for_networks(&[Residual]),
+        "condition_channels" | "hidden_channels" => for_networks(&[Plain]),
+        "noise_aware" => for_networks(&[Classifier]),
+        "latent_channels" | "likelihood" | "kl_weight" => for_networks(&[Vae]),
+        "process" | "loss_weighting" | "unconditional" | "sampler" | "sampling_steps" | "guidance" => {
+            unless(denoises, "it is for denoisers")
+        }
+        "schedule" | "zero_terminal_snr" => unless(noised, "it is for --process discrete"),
+        "timesteps" => unless(noised || network == Plain, "it is for --process discrete"),
+        "rescale_betas" => {
+            unless(noised && ranged, "it is for --process discrete with --schedule linear, scaled_linear or sigmoid")
+        }
+        "prediction" | "spacing" => unless(discrete, "it is for --process discrete"),
+        "learned_variance" | "importance_sampling" => unless(discrete, "it is for --process discrete"),
+        "vlb_weight" | "decoder_min_std" => unless(config.learned_variance, "it needs --learned-variance"),
+        "label_dropout" => unless(denoises && !config.unconditional, "it is for a denoiser with classes"),
+        "variance" => unless(denoises && config.sampler == SamplerName::Ddpm, "it is for --sampler ddpm"),
+        "guidance_rescale" => unless(denoises && config.guidance != 1.0, "it needs --guidance other than 1"),
+        "evaluate_count" | "feature_extractor" => {
+            unless(config.evaluate_every > 0, "it needs --evaluate-every above 0")
+        }
+        _ => None,
+    }
+}
