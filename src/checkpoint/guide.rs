@@ -31,16 +31,20 @@ impl Checkpoint {
         let guide = Checkpoint::open(path)?;
         let network = guide.classifier()?;
         let (ours, theirs) = (&self.metadata, &guide.metadata);
+        let other_content =
+            ours.data_sha256.is_some() && theirs.data_sha256.is_some() && ours.data_sha256 != theirs.data_sha256;
         if theirs.dataset != ours.dataset
+            || other_content
             || theirs.class_names != ours.class_names
             || network.image_shape() != Some(image)
         {
             let problem = format!(
-                "the classifier was trained on {} ({} classes), and the model on {} ({} classes): use a classifier of the same data",
+                "the classifier was trained on {} ({} classes), and the model on {} ({} classes){}: use a classifier of the same data",
                 theirs.dataset,
                 theirs.class_names.len(),
                 ours.dataset,
-                ours.class_names.len()
+                ours.class_names.len(),
+                if other_content { " with other content" } else { "" }
             );
             return Err(Error::file(&guide.folder, problem));
         }

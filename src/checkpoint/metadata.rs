@@ -17,6 +17,9 @@ pub struct CheckpointMetadata {
     pub seconds: RunSeconds,
     /// Name of the data set; empty if it is unknown.
     pub dataset: String,
+    /// SHA-256 of the data set ([`Dataset::sha256`](crate::data::Dataset::sha256)), if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_sha256: Option<String>,
     /// Names of the classes.
     pub class_names: Vec<String>,
     /// The process. scheduler_config.json describes the discrete process.

@@ -1,5 +1,6 @@
 //! A data set: images and labels of one split, and the statistics of the pixels.
 
+use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 /// The two parts in which data sets are published.
@@ -106,6 +107,23 @@ impl Dataset {
             mirrors: false,
             files: vec![],
         }
+    }
+
+    /// SHA-256 of the content in lower-case hexadecimal: of the files' checksums, or of images and
+    /// labels in memory.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        if self.files.is_empty() {
+            hash.update(&self.images);
+            self.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        }
+        self.files.iter().for_each(|file| hash.update(&file.sha256));
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether every file is a published one, so that the name says what the data set holds.
+    pub fn is_published(&self) -> bool {
+        !self.files.is_empty() && self.files.iter().all(|file| file.known.is_some())
     }
 
     /// The bytes of image `index`: `[channels, height, width]`.

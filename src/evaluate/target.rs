@@ -169,13 +169,14 @@ fn splits(data: &Path) -> Result<[Dataset; 2]> {
 /// Checks that the model was trained on this data set. Checkpoints not written by degrain do not
 /// name their data set and pass.
 fn check_data(folder: &Path, metadata: &CheckpointMetadata, data: &Dataset, place: &Path) -> Result<()> {
-    if metadata.dataset.is_empty() || metadata.dataset == data.name {
+    let same = metadata.data_sha256.as_ref().map_or(metadata.dataset == data.name, |sum| *sum == data.sha256());
+    if metadata.dataset.is_empty() || same {
         return Ok(());
     }
     Err(Error::file(
         folder,
         format!(
-            "this checkpoint was trained on {}, and {} holds {}: give the folder of the model's data set with --data",
+            "this checkpoint was trained on {}, and {} holds other data ({}): give the folder of the model's data set with --data",
             metadata.dataset,
             place.display(),
             data.name

@@ -7,7 +7,7 @@
 
 use super::padding::pixel_value;
 use super::proportion::Proportion;
-use crate::checkpoint::{AnyModel, Checkpoint};
+use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata};
 use crate::data::Dataset;
 use crate::gpu::Context;
 use crate::nn::{Classifier, Conditions, Model, Network};
@@ -28,6 +28,8 @@ pub struct FeatureExtractor {
     pub sha256: String,
     /// Name of the data set that it was trained on.
     pub dataset: String,
+    /// SHA-256 of that data set, if the checkpoint has it.
+    pub data_sha256: Option<String>,
     /// Names of its classes.
     pub class_names: Vec<String>,
 }
@@ -65,8 +67,12 @@ impl FeatureExtractor {
         let mut bytes = network.config_json().into_bytes();
         bytes.extend(weights.iter().flat_map(|weight| weight.to_le_bytes()));
         let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        let (dataset, class_names) = (metadata.dataset, metadata.class_names);
-        Ok(FeatureExtractor { folder, network, weights, sha256, dataset, class_names })
+        let CheckpointMetadata { dataset, data_sha256, class_names, .. } = metadata;
+        if class_names.len() < 2 {
+            let problem = "distinguishes fewer than two classes: features need a classifier of several classes";
+            return Err(Error::file(&folder, problem));
+        }
+        Ok(FeatureExtractor { folder, network, weights, sha256, dataset, data_sha256, class_names })
     }
 
     /// Number of features of an image.
@@ -74,19 +80,23 @@ impl FeatureExtractor {
         self.network.config().block_out_channels.last().copied().unwrap_or(0) as usize
     }
 
-    /// Checks that it was trained on the images of this data set.
+    /// Checks that it was trained on the images of this data set: by their SHA-256, or by the name of
+    /// a published data set.
     ///
     /// # Errors
     /// It was trained on other data.
     pub fn check(&self, data: &Dataset) -> Result<()> {
-        let same = self.dataset == data.name && self.class_names == data.class_names;
-        if same && self.network.image_shape() == Some(data.shape()) {
+        let same = match &self.data_sha256 {
+            Some(sum) => *sum == data.sha256(),
+            None => self.dataset == data.name && data.is_published(),
+        };
+        if same && self.class_names == data.class_names && self.network.image_shape() == Some(data.shape()) {
             return Ok(());
         }
         Err(Error::file(
             &self.folder,
             format!(
-                "this feature extractor was trained on {}, and the images are from {}: train one with \
+                "this feature extractor was trained on {}, and the images are from other data ({}): train one with \
                  `train --preset classifier --noise-aware false --data FOLDER` and name it with --feature-extractor",
                 self.dataset, data.name
             ),

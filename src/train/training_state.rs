@@ -53,6 +53,7 @@ impl Trainer {
             step: progress.step,
             seconds: progress.seconds,
             dataset: self.dataset.name.clone(),
+            data_sha256: Some(self.dataset.sha256()),
             class_names: self.dataset.class_names.clone(),
             ..CheckpointMetadata::default()
         };

@@ -41,7 +41,9 @@ fn shared() -> &'static Path {
         let to = folder.path().join("extractor");
         copy(&from, &to);
         let metadata = fs::read_to_string(to.join("degrain.json")).unwrap();
-        fs::write(to.join("degrain.json"), metadata.replace("MNIST", "idx")).unwrap();
+        let sum = load(&data, Split::Train).unwrap().sha256();
+        let relabeled = metadata.replace("\"MNIST\"", &format!("\"idx\", \"data_sha256\": \"{sum}\""));
+        fs::write(to.join("degrain.json"), relabeled).unwrap();
         folder
     };
     FOLDER.get_or_init(make).path()
@@ -336,6 +338,26 @@ fn likelihood_of_flows_and_autoencoders_is_measured() {
             assert!(bits.method.contains(what) && bits.total.value > 1.967 && bits.images == 4, "{bits:?}");
         }
     }
+}
+
+/// The name `idx` is that of every data set of unknown IDX files.
+#[test]
+fn feature_extractor_of_other_data_with_the_same_name_is_refused() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let other = folder.path().join("other");
+    copy(Path::new(&places[0]), &other);
+    let images = other.join("train-images-idx3-ubyte");
+    let mut bytes = fs::read(&images).unwrap();
+    bytes[16 + 400] ^= 1;
+    fs::write(&images, bytes).unwrap();
+    let samples = folder.path().join("samples.npz");
+    let (bytes, labels) = chosen(0..100);
+    save(&samples, &bytes, Some(&labels));
+    let [_, extractor, features] = &places;
+    let out = folder.path().join("out");
+    let inputs = ["--feature-extractor", extractor, "--feature-cache", features, "--out", text(&out)];
+    let data = ["--samples", text(&samples), "--data", text(&other)];
+    refused(EVALUATE, &[&data[..], &inputs].concat(), &["feature extractor", "other data (idx)", "--data FOLDER"]);
 }
 
 #[test]

@@ -55,6 +55,14 @@ fn train_refuses_invalid_settings() {
 }
 
 #[test]
+fn train_refuses_a_classifier_of_one_class() {
+    let data = TempDir::new().unwrap();
+    fs::write(data.path().join("train-images-idx3-ubyte"), idx(&[64, 28, 28], &[7; 64 * 784])).unwrap();
+    fs::write(data.path().join("train-labels-idx1-ubyte"), idx(&[64], &[0; 64])).unwrap();
+    train_refuses("classifier", &["--data", text(data.path())], &["one class", "at least two"]);
+}
+
+#[test]
 fn train_refuses_options_without_effect() {
     for (preset, options, parts) in [
         ("edm", &["--schedule", "cosine"][..], &["--schedule has no effect", "--process discrete"][..]),

@@ -33,6 +33,12 @@ pub fn from_config(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>>
 }
 
 fn classify(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
+    if data.classes < 2 {
+        return Err(Error::Config(format!(
+            "{}: all images are of one class, and a classifier needs at least two",
+            config.data.display()
+        )));
+    }
     let network = networks::classifier(config, data)?;
     let classes = data.classes as u32;
     if !config.noise_aware {
