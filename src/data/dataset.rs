@@ -132,6 +132,17 @@ impl Dataset {
         &self.images[index * pixels..][..pixels]
     }
 
+    /// Exchanges two images with their labels.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        let pixels = self.pixels();
+        if a != b {
+            let (low, high) = (a.min(b), a.max(b));
+            let (head, tail) = self.images.split_at_mut(high * pixels);
+            head[low * pixels..][..pixels].swap_with_slice(&mut tail[..pixels]);
+            self.labels.swap(a, b);
+        }
+    }
+
     /// Channels, rows and columns of an image.
     pub fn shape(&self) -> [u32; 3] {
         [self.channels, self.height, self.width].map(|n| n as u32)

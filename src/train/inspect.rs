@@ -34,12 +34,13 @@ impl Trainer {
         let model = self.objective.model();
         let mut lines = vec![format!("adapter   {}, kernels {}", self.ctx.gpu.adapter(), self.ctx.target())];
         lines.push(format!(
-            "data      {}: {} images of {}x{}x{}, {} classes ({}){}{}",
+            "data      {}: {} images of {}x{}x{}, {} of them for validation, {} classes ({}){}{}",
             data.name,
             data.count,
             data.channels,
             data.height,
             data.width,
+            config.validation_count,
             data.classes,
             config.data.display(),
             if self.loader.streamed() { ", streamed" } else { "" },
@@ -66,6 +67,12 @@ impl Trainer {
             config.seed,
             config.out.display()
         ));
+        if config.validation_count as usize * 5 > data.count {
+            lines.push(format!(
+                "warning: {} of the {} images are for validation and not trained on: lower --validation-count",
+                config.validation_count, data.count
+            ));
+        }
         lines.extend(self.objective.warning().map(|warning| format!("warning: {warning}")));
         lines.join("\n") + "\n"
     }

@@ -13,6 +13,7 @@ mod data_loader;
 mod device_log;
 mod due;
 mod effect;
+mod hold_out;
 mod inspect;
 mod log_entry;
 mod manifest;

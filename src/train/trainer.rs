@@ -3,6 +3,7 @@
 use super::buffers::EMA;
 use super::config::{Config, Settings};
 use super::data_loader::DataLoader;
+use super::hold_out;
 use super::objective::Objective;
 use super::objectives;
 use super::step_uniforms;
@@ -79,19 +80,19 @@ impl Trainer {
         objective: impl Objective + 'static,
     ) -> Result<Trainer> {
         let config = in_memory(settings).resolve(ctx.target().variant)?;
-        Trainer::from_parts(ctx, config, Arc::new(dataset), Rc::new(objective))
+        Trainer::from_parts(ctx, config, dataset, Rc::new(objective))
     }
 
     fn from_config(ctx: &Context, mut config: Config, dataset: Dataset) -> Result<Trainer> {
         config.process = config.process.measured(dataset.statistics.std);
         let objective = objectives::from_config(&config, &dataset)?;
-        Trainer::from_parts(ctx, config, Arc::new(dataset), objective)
+        Trainer::from_parts(ctx, config, dataset, objective)
     }
 
     pub(super) fn from_parts(
         ctx: &Context,
         config: Config,
-        dataset: Arc<Dataset>,
+        mut dataset: Dataset,
         objective: Rc<dyn Objective>,
     ) -> Result<Trainer> {
         let held_out = config.validation_count;
@@ -102,6 +103,8 @@ impl Trainer {
                 config.data.display()
             )));
         }
+        hold_out::move_to_end(&mut dataset, held_out as usize);
+        let dataset = Arc::new(dataset);
         let loader = DataLoader::new(ctx, &config, &dataset)?;
         let ctx = ctx.fork();
         let trainer =
@@ -194,6 +197,7 @@ impl Trainer {
     }
 
     /// Number of training images: all images except the last ones, which are the validation images.
+    /// They were moved there: a random share of each class.
     pub fn training_images(&self) -> u32 {
         self.dataset.count as u32 - self.config.validation_count
     }

@@ -13,6 +13,7 @@ use crate::Result;
 use crate::metrics::feature_extractor::FeatureProgram;
 use crate::metrics::frechet::{Gaussian, frechet_distance};
 use crate::metrics::likelihood::LabeledImages;
+use crate::metrics::subset::subset;
 use crate::tape::{Program, Step};
 use std::sync::atomic::AtomicBool;
 
@@ -20,6 +21,8 @@ use std::sync::atomic::AtomicBool;
 const VALIDATION_SEED: u32 = 0x7a11_da7e;
 /// Number of training images in the Frechet distance.
 const TRAINING_IMAGES: usize = 10_000;
+/// Number of the subset of training images.
+const TRAINING_SUBSET: u32 = 0x7a11;
 /// Number of validation images whose bits per dimension are measured.
 const LIKELIHOOD_IMAGES: usize = 256;
 /// Batch size of the feature extractor.
@@ -72,8 +75,9 @@ impl Trainer {
         let (network, weights) = (&extractor.network, &extractor.weights);
         let reader = FeatureProgram::new(&mut self.ctx, network, weights, FEATURE_BATCH, "evaluation.features")?;
         let count = TRAINING_IMAGES.min(self.training_images() as usize);
-        let images = &self.dataset.images[..count * self.dataset.pixels()];
-        let features = reader.run(&self.ctx, images, &mut |_| Ok(()))?;
+        let rows = subset(self.training_images() as usize, count, [TRAINING_SUBSET, 0], 0);
+        let images: Vec<u8> = rows.iter().flat_map(|&row| self.dataset.image(row)).copied().collect();
+        let features = reader.run(&self.ctx, &images, &mut |_| Ok(()))?;
         let training = Gaussian::fit(&features.features, features.width)?;
         Ok(Some(Evaluator { reader, training }))
     }

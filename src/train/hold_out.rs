@@ -1,0 +1,103 @@
+//! Which images are held out for validation: a random share of each class.
+//!
+//! The last images of the file would not do: a data set that is sorted by class would lose its last
+//! class.
+
+use crate::data::Dataset;
+use crate::metrics::subset::subset;
+
+/// Number of the subsets, which differ from those of evaluations.
+const SUBSET: u32 = 0x401d;
+/// The choice does not depend on the run's seed, so runs on the same data can be compared.
+const SEED: u64 = 0;
+
+/// Moves `count` images to the end of the data set, in random order: from each class its share,
+/// rounded.
+pub(super) fn move_to_end(data: &mut Dataset, count: usize) {
+    let first = data.count - count;
+    let chosen = choose(&data.labels, count);
+    // A place of the tail is free for a chosen image if its own image stays in training. Chosen
+    // images that are in the tail already are exchanged among themselves.
+    let is_chosen = {
+        let mut is_chosen = vec![false; data.count];
+        chosen.iter().for_each(|&image| is_chosen[image] = true);
+        is_chosen
+    };
+    let free = (first..data.count).filter(|&place| !is_chosen[place]);
+    let outside: Vec<usize> = chosen.iter().copied().filter(|&image| image < first).collect();
+    for (image, place) in outside.into_iter().zip(free.collect::<Vec<_>>()) {
+        data.swap(image, place);
+    }
+    // Now the tail holds the chosen images. Shuffle it.
+    for (place, from) in subset(count, count, [SUBSET, u32::MAX], SEED).into_iter().enumerate() {
+        data.swap(first + place, first + from);
+    }
+}
+
+/// Indices of `count` images with each class's share.
+fn choose(labels: &[u32], count: usize) -> Vec<usize> {
+    let classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
+    let mut of_class = vec![vec![]; classes];
+    labels.iter().enumerate().for_each(|(image, &label)| of_class[label as usize].push(image));
+    // The largest remainders get the images that rounding down leaves.
+    let exact = |images: &Vec<usize>| (images.len() * count) as f64 / labels.len() as f64;
+    let mut shares: Vec<usize> = of_class.iter().map(|images| exact(images) as usize).collect();
+    let mut by_remainder: Vec<usize> = (0..classes).collect();
+    by_remainder.sort_by(|&a, &b| exact(&of_class[b]).fract().total_cmp(&exact(&of_class[a]).fract()));
+    let left = count - shares.iter().sum::<usize>();
+    by_remainder.iter().take(left).for_each(|&class| shares[class] += 1);
+    let choose = |(class, (images, share)): (usize, (&Vec<usize>, usize))| -> Vec<usize> {
+        subset(images.len(), share, [SUBSET, class as u32], SEED).into_iter().map(|row| images[row]).collect()
+    };
+    of_class.iter().zip(shares).enumerate().flat_map(choose).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// 300 images sorted by class: 200 of class 0, 90 of class 1, 10 of class 2. Every image has its
+    /// number in its bytes.
+    fn sorted() -> Dataset {
+        let images = (0..300u32).flat_map(|image| (image as u16).to_le_bytes()).collect();
+        let labels = (0..300).map(|image| if image < 200 { 0 } else { u32::from(image >= 290) + 1 }).collect();
+        Dataset::from_arrays("sorted", images, labels, [1, 1, 2])
+    }
+
+    fn number(data: &Dataset, image: usize) -> u16 {
+        u16::from_le_bytes([data.image(image)[0], data.image(image)[1]])
+    }
+
+    #[test]
+    fn validation_images_have_the_share_of_each_class() {
+        let mut data = sorted();
+        move_to_end(&mut data, 30);
+        let count = |class| data.labels[270..].iter().filter(|&&label| label == class).count();
+        assert_eq!([count(0), count(1), count(2)], [20, 9, 1]);
+        let all: BTreeSet<u16> = (0..300).map(|image| number(&data, image)).collect();
+        assert_eq!(all.len(), 300, "no image is lost");
+        for image in 0..300 {
+            let class = match number(&data, image) {
+                0..200 => 0,
+                200..290 => 1,
+                _ => 2,
+            };
+            assert_eq!(data.labels[image], class, "an image keeps its label");
+        }
+        let numbers: Vec<u16> = (270..300).map(|image| number(&data, image)).collect();
+        assert!(!numbers.is_sorted(), "the validation images are in random order");
+        let mut again = sorted();
+        move_to_end(&mut again, 30);
+        assert_eq!(again.images, data.images, "the choice is the same in each run");
+    }
+
+    #[test]
+    fn validation_images_of_tiny_data_sets_fit() {
+        for count in [0, 1, 2, 299] {
+            let mut data = sorted();
+            move_to_end(&mut data, count);
+            assert_eq!((0..300).map(|image| number(&data, image)).collect::<BTreeSet<_>>().len(), 300);
+        }
+    }
+}
