@@ -188,6 +188,40 @@ fn grid_that_cannot_be_written_is_a_warning_and_loses_nothing() {
     assert!(run.join("checkpoint-10").is_dir() && run.join("checkpoint-12").is_dir());
 }
 
+/// Ctrl-C while a grid is sampled: the grid is left out, and the run stops.
+#[cfg(unix)]
+#[test]
+fn interrupt_ends_a_grid_and_a_resumed_run_makes_it() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let settings = Settings {
+        out: Some(run.clone()),
+        checkpoint_every: Some(5),
+        sample_every: Some(5),
+        timesteps: Some(1000),
+        sampling_steps: Some(1000),
+        ..small("ddpm")
+    };
+    let mut child = train(&settings, &[])
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !run.join("checkpoint-5").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was interrupted");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let output = child.wait_with_output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && printed.contains("stopped after step 5 and saved"), "{printed}");
+    let grid = run.join("samples/ema-000005.png");
+    assert!(!grid.exists(), "the whole grid was sampled before the run stopped");
+    succeeds(command(TRAIN, &["--resume", text(&run), "--sampling-steps", "3", "--stop-after", "6"]));
+    assert!(grid.exists(), "the resumed run makes the grid");
+}
+
 /// The checkpoint of step 5 is complete, and the process was killed before the validation.
 #[test]
 fn resume_makes_up_for_a_validation_that_was_not_made() {
