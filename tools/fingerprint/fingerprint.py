@@ -80,9 +80,10 @@ def record(arguments):
             run = Path(folder) / "run"
             print(f"{preset}: training {STEPS} steps", file=sys.stderr)
             base = [train, "--preset", preset, "--size", "tiny", "--seed", "11"]
-            steps = ["--steps", str(STEPS), "--sampling-steps", "2", "--out", run]
-            if preset == "score":
-                steps[3] = "20"  # the predictor-corrector and Euler-Maruyama need some
+            steps = ["--steps", str(STEPS), "--out", run]
+            if preset not in ("classifier", "vae"):  # they have no sampler
+                # The predictor-corrector and Euler-Maruyama need some steps.
+                steps += ["--sampling-steps", "20" if preset == "score" else "2"]
             subprocess.run([*base, *steps], check=True, stdout=subprocess.DEVNULL)
             checkpoint = run / f"checkpoint-{STEPS}"
             entry = {"weights": weights(checkpoint), "state": state(checkpoint)}
