@@ -3,7 +3,7 @@
 use clap::Parser;
 use degrain::evaluate::html::EvaluatedRun;
 use degrain::evaluate::{self, EvalOptions, EvalTarget, Evaluation};
-use degrain::files::{FolderLock, print, write_atomically};
+use degrain::files::{print, write_atomically};
 use degrain::gpu::Context;
 use degrain::metrics::feature_extractor::FeatureExtractor;
 use degrain::{Error, Result, cli};
@@ -59,7 +59,6 @@ fn run(arguments: &Arguments) -> Result<()> {
             eprintln!("{} will be replaced", archive.display());
         }
     }
-    let _lock = FolderLock::acquire(&folder)?;
     if folder.join(Evaluation::FILE).exists() {
         eprintln!("the evaluation in {} will be replaced", folder.display());
     }

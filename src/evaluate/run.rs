@@ -12,6 +12,7 @@ use super::target::{EvalTarget, ImageSource, WEIGHTS};
 use super::{cas, cost, likelihoods};
 use crate::data::Dataset;
 use crate::diffusion::{Sampling, SamplingOptions};
+use crate::files::FolderLock;
 use crate::gpu::Context;
 use crate::metrics::balance::Balance;
 use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram, Features};
@@ -39,6 +40,8 @@ pub struct EvaluationOutput {
     pub closest: Picture,
     /// Caches of the samples, which are removed when the evaluation is written.
     pub(super) caches: Vec<PathBuf>,
+    /// The right to write into the folder of the evaluation.
+    _lock: FolderLock,
 }
 
 /// Sampling settings of the main samples and of each sweep entry; `None` for targets without a
@@ -53,6 +56,7 @@ struct EvaluationRun<'a> {
     context: EvalContext<'a>,
     extractor: FeatureProgram,
     reference: Reference,
+    lock: FolderLock,
 }
 
 /// Runs a complete evaluation. Temporary files in `folder`, the evaluation's folder, allow an
@@ -79,6 +83,7 @@ pub fn run(
     }
     // A missing or damaged file of the run must fail here, before hours of sampling.
     let cost = cost::cost(ctx, target)?;
+    let lock = FolderLock::acquire(folder)?;
     let mut ctx = ctx.fork();
     write_weights(&mut ctx, target)?;
     let program =
@@ -94,7 +99,7 @@ pub fn run(
     };
     let reference = Reference::fit(train, test)?;
     let context = EvalContext { ctx, target, options, folder, caches: RefCell::default() };
-    let mut run = EvaluationRun { context, extractor: program, reference };
+    let run = EvaluationRun { context, extractor: program, reference, lock };
     run.evaluate(&samplings, extractor_info, cost)
 }
 
@@ -138,7 +143,7 @@ fn resolve_sweep(
 
 impl EvaluationRun<'_> {
     fn evaluate(
-        &mut self,
+        mut self,
         samplings: &Samplings,
         feature_extractor: ExtractorInfo,
         cost: Option<Cost>,
@@ -174,7 +179,14 @@ impl EvaluationRun<'_> {
             sweep,
         };
         let caches = self.context.caches.take();
-        Ok(EvaluationOutput { evaluation, grid: sample_grid(&samples, &target.train), samples, closest, caches })
+        Ok(EvaluationOutput {
+            evaluation,
+            grid: sample_grid(&samples, &target.train),
+            samples,
+            closest,
+            caches,
+            _lock: self.lock,
+        })
     }
 
     fn features(&self, bytes: &[u8]) -> Result<Features> {
