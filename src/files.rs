@@ -7,7 +7,7 @@ mod folder;
 mod lock;
 
 use folder::unique_name_beside;
-pub use folder::{REMOVED_SUFFIX, TemporaryFolder, remove_folder, replace_folder, sync_folder};
+pub use folder::{REMOVED_SUFFIX, TemporaryFolder, remove_folder, sync_folder};
 pub use lock::FolderLock;
 
 use crate::error::{Error, Result};
@@ -32,9 +32,9 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// [`Error::Io`] naming `path`, also for an error that `fill` returns. No temporary file remains.
 pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let temporary = unique_name_beside(path, "tmp");
+    // `create_new` never writes through an existing link.
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(Error::io(path))?;
     let written = (|| {
-        // `create_new` never writes through an existing link.
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         fill(&mut file)?;
         // Without this, a power cut after the rename can leave an empty file.
         file.sync_all()?;
@@ -42,7 +42,7 @@ pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Re
         fs::rename(&temporary, path)
     })();
     if let Err(error) = written {
-        // The first error is reported. The file may not exist if its creation failed.
+        // The first error is reported.
         let _ = fs::remove_file(&temporary);
         return Err(Error::io(path)(error));
     }
@@ -117,6 +117,14 @@ impl Appender {
         }
         self.length += record.len() as u64;
         Ok(())
+    }
+
+    /// Writes the file to the disk: a power cut keeps its records.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io(&self.path))
     }
 
     /// Cuts the file to its first `length` bytes. This removes a partial record of a killed

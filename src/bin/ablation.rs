@@ -65,7 +65,9 @@ fn run(arguments: Arguments) -> Result<()> {
 
 /// The settings of one run.
 fn settings(asked: Settings, ctx: &Context, schedule: &str, attention: bool, folder: &Path) -> Result<Settings> {
-    let config = asked.clone().resolve(ctx.target().variant)?;
+    // The linear schedule has the most options.
+    let linear = Settings { schedule: Some("linear".parse()?), ..asked.clone() };
+    let config = linear.resolve(ctx.target().variant)?;
     asked.check_effect(&config)?;
     let usual = config.attention;
     let schedule: BetaSchedule = schedule.parse()?;
@@ -77,7 +79,7 @@ fn settings(asked: Settings, ctx: &Context, schedule: &str, attention: bool, fol
 /// interrupted.
 fn train_one(ctx: &Context, settings: Settings, stop: &AtomicBool) -> Result<bool> {
     let mut trainer = Trainer::new(ctx, settings)?.resume_or_start()?;
-    if trainer.finished_steps() >= trainer.config().steps {
+    if trainer.is_finished()? {
         print(format!("{}: finished\n", trainer.config().out.display()))?;
         return Ok(true);
     }
@@ -94,11 +96,11 @@ struct Row {
 
 fn row(folder: &Path) -> Result<Row> {
     let log = folder.join("log.jsonl");
+    let steps = Config::read(folder)?.steps;
     let mut losses = jsonl::read(&log)?.into_iter().filter_map(|entry| match entry {
-        LogEntry::Validation { validation_loss, .. } => Some(validation_loss),
+        LogEntry::Validation { step, validation_loss, .. } if step == steps => Some(validation_loss),
         _ => None,
     });
-    let steps = Config::read(folder)?.steps;
     Ok(Row {
         name: folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         loss: losses

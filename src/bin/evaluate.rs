@@ -53,11 +53,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let ctx = Context::open(arguments.adapter.as_deref())?;
     let folder = options.out.clone().unwrap_or_else(|| target.default_folder(path));
     let archive = options.save_samples.as_deref();
-    if let Some(archive) = archive {
-        evaluate::check_archive(archive)?;
-        if archive.exists() {
-            eprintln!("{} will be replaced", archive.display());
-        }
+    evaluate::check_outputs(&folder, archive)?;
+    if let Some(archive) = archive.filter(|archive| archive.exists()) {
+        eprintln!("{} will be replaced", archive.display());
     }
     if folder.join(Evaluation::FILE).exists() {
         eprintln!("the evaluation in {} will be replaced", folder.display());

@@ -30,4 +30,4 @@ pub use run::{EvaluationOutput, run};
 pub use samples::Samples;
 pub use table::table;
 pub use target::{EvalTarget, ImageSource};
-pub use write::{check_archive, write};
+pub use write::{check_outputs, write};

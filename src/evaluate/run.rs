@@ -16,6 +16,7 @@ use crate::files::FolderLock;
 use crate::gpu::Context;
 use crate::metrics::balance::Balance;
 use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram, Features};
+use crate::metrics::frechet::check_count;
 use crate::metrics::proportion::Proportion;
 use crate::output::grid::grid;
 use crate::output::{Images, Layout, Picture};
@@ -74,6 +75,9 @@ pub fn run(
     options.check(extractor.width())?;
     extractor.check(&target.train)?;
     let samplings = Samplings::resolve(target, options)?;
+    if let ImageSource::Images(bytes, _) = &target.source {
+        check_count(bytes.len() / target.train.pixels(), extractor.width())?;
+    }
     if let ImageSource::Denoiser(checkpoint) = &target.source {
         let denoiser = checkpoint.denoiser(WEIGHTS)?;
         for sampling in samplings.main.iter().chain(&samplings.sweep) {

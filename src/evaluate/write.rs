@@ -4,7 +4,7 @@ use super::evaluation::Evaluation;
 use super::run::EvaluationOutput;
 use super::sample_cache;
 use crate::data::Dataset;
-use crate::files::write_atomically;
+use crate::files::{check_writable, write_atomically};
 use crate::output::{Images, npz};
 use crate::{Error, Result};
 use std::path::Path;
@@ -14,16 +14,22 @@ pub const GRID: &str = "grid.png";
 /// File name of the samples nearest to training images.
 pub const CLOSEST: &str = "closest.png";
 
-/// Checks before a long evaluation that the archive of samples can be written.
+/// Checks before a long evaluation that its files can be written, and that they do not replace
+/// files that no evaluation made.
 ///
 /// # Errors
-/// The folder of the archive does not exist.
-pub fn check_archive(archive: &Path) -> Result<()> {
-    let folder = archive.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if folder.is_dir() {
-        return Ok(());
+/// A folder that cannot be written; a picture without an evaluation.
+pub fn check_outputs(folder: &Path, archive: Option<&Path>) -> Result<()> {
+    if let Some(archive) = archive {
+        check_writable(archive)?;
     }
-    Err(Error::file(folder, "this folder of --save-samples does not exist: create it, or name another"))
+    let evaluated = folder.join(Evaluation::FILE).exists();
+    match [GRID, CLOSEST].map(|name| folder.join(name)).into_iter().find(|path| path.exists()) {
+        Some(path) if !evaluated => {
+            Err(Error::file(path, "does not belong to an evaluation, which would replace it: choose another --out"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes `evaluation.json` and the images into a folder, replacing the files of an earlier
@@ -34,15 +40,6 @@ pub fn check_archive(archive: &Path) -> Result<()> {
 /// [`Error::NonFinite`] if a value of the evaluation is not finite.
 pub fn write(output: &EvaluationOutput, folder: &Path, archive: Option<&Path>, data: &Dataset) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let text = [("Software", "degrain")];
-    output.grid.save_png(&folder.join(GRID), &text)?;
-    output.closest.save_png(&folder.join(CLOSEST), &text)?;
-    if let Some(archive) = archive {
-        let [channels, height, width] = data.shape().map(|n| n as usize);
-        let count = output.samples.bytes.len() / data.pixels();
-        let images = Images::new(&output.samples.bytes, [count, channels, height, width]);
-        npz::save_npz(archive, &images, output.samples.labels.as_deref())?;
-    }
     let json = serde_json::to_string_pretty(&output.evaluation).map_err(|e| Error::Config(e.to_string()))?;
     // JSON cannot represent values that are not finite: they are written as null and cannot be read
     // back.
@@ -52,5 +49,14 @@ pub fn write(output: &EvaluationOutput, folder: &Path, archive: Option<&Path>, d
         return Err(Error::NonFinite(problem.into()));
     }
     write_atomically(&folder.join(Evaluation::FILE), format!("{json}\n").as_bytes())?;
+    let text = [("Software", "degrain")];
+    output.grid.save_png(&folder.join(GRID), &text)?;
+    output.closest.save_png(&folder.join(CLOSEST), &text)?;
+    if let Some(archive) = archive {
+        let [channels, height, width] = data.shape().map(|n| n as usize);
+        let count = output.samples.bytes.len() / data.pixels();
+        let images = Images::new(&output.samples.bytes, [count, channels, height, width]);
+        npz::save_npz(archive, &images, output.samples.labels.as_deref())?;
+    }
     sample_cache::remove(&output.caches)
 }

@@ -5,18 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Moves the folder `new` to `path`, replacing a folder there. A killed process leaves the old or
-/// the new folder at `path`, or neither; the old one is then beside it under a hidden name.
-///
-/// # Errors
-/// [`Error::Io`] naming `path`.
-pub fn replace_folder(new: &Path, path: &Path) -> Result<()> {
-    let old = set_aside(path)?;
-    fs::rename(new, path).map_err(Error::io(path))?;
-    sync_parent(path)?;
-    old.map_or(Ok(()), |old| fs::remove_dir_all(&old).map_err(Error::io(&old)))
-}
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Removes a folder, if it exists. It is renamed first, so a killed process leaves no half of it
 /// under its name.
@@ -97,10 +86,11 @@ impl Drop for TemporaryFolder {
 }
 
 /// A hidden name in the same folder (a rename across file systems is not atomic), unique among
-/// processes and threads.
+/// processes, threads and machines: process numbers alone repeat in containers.
 pub(super) fn unique_name_beside(path: &Path, suffix: &str) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{name}.{}-{count}.{suffix}", std::process::id()))
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    path.with_file_name(format!(".{name}.{}-{}-{count}.{suffix}", std::process::id(), now.as_nanos()))
 }

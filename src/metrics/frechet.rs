@@ -36,12 +36,7 @@ impl Gaussian {
     #[track_caller]
     pub fn fit(features: &[f32], width: usize) -> Result<Gaussian> {
         let count = rows::finite(features, width)?;
-        if count <= width {
-            return Err(Error::Config(format!(
-                "the Frechet distance of {width} features needs at least {} images, and there are {count}",
-                width + 1
-            )));
-        }
+        check_count(count, width)?;
         let mut mean = DVector::zeros(width);
         for row in features.chunks_exact(width) {
             mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
@@ -121,4 +116,18 @@ fn overlap(f: &DMatrix<f64>, g: &DMatrix<f64>) -> f64 {
     let product = few * many.transpose();
     let square = &product * product.transpose();
     square.symmetric_eigenvalues().iter().map(|x| x.max(0.0).sqrt()).sum()
+}
+
+/// Checks that there are enough images for the covariance of `width` features.
+///
+/// # Errors
+/// [`Error::Config`] for fewer than width + 1 images.
+pub fn check_count(count: usize, width: usize) -> Result<()> {
+    if count > width {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "the Frechet distance of {width} features needs at least {} images, and there are {count}",
+        width + 1
+    )))
 }

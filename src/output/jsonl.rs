@@ -43,6 +43,14 @@ impl JsonLines {
         self.file.append(&line)
     }
 
+    /// Writes the records to the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming the file.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync()
+    }
+
     /// Keeps the records before the first that `keep` rejects or that cannot be parsed, and returns
     /// them. Removes the rest of the file, which a resumed run writes again.
     ///

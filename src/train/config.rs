@@ -409,7 +409,8 @@ impl Config {
             "--validate-every, --sample-every and --checkpoint-every must be at least 1".into(),
         )?;
         rule(
-            self.attention.len() == self.block_out_channels.len(),
+            !matches!(self.network, NetworkName::Unet | NetworkName::Residual)
+                || self.attention.len() == self.block_out_channels.len(),
             format!(
                 "--attention has {} values for {} levels of --block-out-channels",
                 self.attention.len(),
@@ -427,11 +428,7 @@ impl Config {
             discrete || !(self.learned_variance || self.importance_sampling),
             format!("--learned-variance and --importance-sampling need --process discrete, not {}", self.process),
         )?;
-        let deviates = self.decoder_min_std == 0.0 || self.learned_variance && self.decoder_min_std > 0.0;
-        rule(
-            deviates,
-            format!("--decoder-min-std {} needs --learned-variance, and must be non-negative", self.decoder_min_std),
-        )?;
+        rule(self.decoder_min_std >= 0.0, format!("--decoder-min-std {} must be non-negative", self.decoder_min_std))?;
         let unguided = self.guidance == 1.0 || self.unconditional || self.network == NetworkName::Classifier;
         rule(
             unguided || self.label_dropout > 0.0,

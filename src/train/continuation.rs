@@ -1,10 +1,12 @@
 //! Compares a resumed run with what it was started with.
 
 use super::config::{Config, Settings};
-use super::manifest::{self, Manifest};
+use super::log_entry::LogEntry;
+use super::manifest::Manifest;
+use super::run_log::grid_path;
 use super::trainer::Trainer;
+use crate::output::jsonl;
 use crate::{Error, Result};
-use std::fs;
 
 /// Settings that change how a run continues, but not what its weights mean. All other settings must
 /// stay as they were.
@@ -30,8 +32,9 @@ const FREE: &[&str] = &[
     "dropout",
     "kl_weight",
     "random_flip",
+    // Parameters are initialized once.
+    "initialization",
     "storage",
-    "validation_count",
     "validate_every",
     "sample_every",
     "checkpoint_every",
@@ -70,8 +73,8 @@ impl Trainer {
             let then = then.map_or("nothing".into(), toml::Value::to_string);
             if !FREE.contains(&key.as_str()) {
                 return Err(Error::Config(format!(
-                    "--{}: {} was trained with {then}, and {now} would change what its weights mean. Resume it without \
-                     this option, or start another run with another --out",
+                    "--{}: {} was trained with {then}, and {now} would change what its weights mean or which images are \
+                     for validation. Resume it without this option, or start another run with another --out",
                     key.replace('_', "-"),
                     self.config.out.display()
                 )));
@@ -84,12 +87,8 @@ impl Trainer {
 
     /// Compares the content of the data set with the manifest's.
     fn check_data(&self) -> Result<()> {
-        let path = self.config.out.join(manifest::FILE);
-        let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))?;
-        let sums = |files: &[manifest::DataFile]| files.iter().map(|file| file.sha256.clone()).collect::<Vec<_>>();
-        let now = Manifest::data_of(&self.dataset);
-        if sums(&manifest.data.files) == sums(&now.files) {
+        let Some(manifest) = Manifest::read(&self.config.out)? else { return Ok(()) };
+        if manifest.data.sha256 == self.data_sha256 {
             return Ok(());
         }
         Err(Error::Config(format!(
@@ -99,8 +98,28 @@ impl Trainer {
             manifest.data.images,
             manifest.data.name,
             self.config.data.display(),
-            now.images,
+            self.dataset.count,
         )))
+    }
+
+    /// Whether the measurements and pictures after the last step, `step`, were made. A run that was
+    /// killed between its last checkpoint and its end lacks some.
+    ///
+    /// # Errors
+    /// A log that cannot be read.
+    pub(super) fn is_complete(&self, step: u32) -> Result<bool> {
+        let folder = &self.config.out;
+        let path = folder.join("log.jsonl");
+        let entries: Vec<LogEntry> = if path.exists() { jsonl::read(&path)? } else { vec![] };
+        let has = |wanted: fn(&LogEntry) -> bool| entries.iter().any(|entry| entry.step() == step && wanted(entry));
+        let generative = self.objective.generative();
+        let validated = self.config.validation_count == 0 || has(|entry| matches!(entry, LogEntry::Validation { .. }));
+        let evaluated = self.config.evaluate_every == 0
+            || generative.is_none()
+            || has(|entry| matches!(entry, LogEntry::Evaluation { .. }));
+        let sampled = generative.is_none() || grid_path(folder, "raw", step).exists();
+        let noised = generative.is_some_and(|model| !model.forward_process(2).is_empty());
+        Ok(validated && evaluated && sampled && (!noised || folder.join("reverse.png").exists()))
     }
 }
 

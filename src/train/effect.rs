@@ -12,7 +12,14 @@ impl Settings {
     /// [`Error::Config`] with the option and what it needs.
     pub fn check_effect(&self, config: &Config) -> Result<()> {
         let given = toml::Table::try_from(self).map_err(|e| Error::Config(e.to_string()))?;
-        match given.keys().find_map(|key| Some((key, needs(key, config)?))) {
+        // Switching off what is off already is allowed.
+        let off = |value: &toml::Value| match value {
+            toml::Value::Boolean(on) => !on,
+            toml::Value::Float(number) => *number == 0.0,
+            _ => false,
+        };
+        let given = given.iter().filter(|(_, value)| !off(value));
+        match given.map(|(key, _)| key).find_map(|key| Some((key, needs(key, config)?))) {
             Some((key, needs)) => Err(Error::Config(format!(
                 "--{} has no effect here: {needs}. Leave the option out",
                 key.replace('_', "-")
@@ -22,6 +29,8 @@ impl Settings {
     }
 }
 
+const DENOISERS: &str = "it is for denoisers";
+
 /// What a setting needs to have an effect, if the config does not have it.
 fn needs(key: &str, config: &Config) -> Option<String> {
     use NetworkName::{Classifier, Plain, Residual, Unet, Vae};
@@ -29,6 +38,8 @@ fn needs(key: &str, config: &Config) -> Option<String> {
     let denoises = matches!(network, Unet | Plain | Residual);
     let discrete = denoises && config.process == ProcessConfig::Discrete;
     let noised = discrete || network == Classifier && config.noise_aware;
+    // What a setting of the noise schedule needs.
+    let process = if denoises { "it is for --process discrete" } else { DENOISERS };
     let ranged = !matches!(config.schedule, BetaSchedule::Cosine);
     let for_networks = |networks: &[NetworkName]| {
         let names: Vec<String> = networks.iter().map(|network| format!("{network:?}").to_lowercase()).collect();
@@ -45,22 +56,24 @@ fn needs(key: &str, config: &Config) -> Option<String> {
         "condition_channels" | "hidden_channels" => for_networks(&[Plain]),
         "noise_aware" => for_networks(&[Classifier]),
         "latent_channels" | "likelihood" | "kl_weight" => for_networks(&[Vae]),
-        "process" | "loss_weighting" | "unconditional" | "sampler" | "sampling_steps" | "guidance" => {
-            unless(denoises, "it is for denoisers")
+        "process" | "loss_weighting" | "unconditional" | "sampler" | "sampling_steps" => unless(denoises, DENOISERS),
+        "guidance" | "guidance_rescale" | "label_dropout" => {
+            unless(denoises && !config.unconditional, "it is for denoisers with classes")
         }
-        "schedule" | "zero_terminal_snr" => unless(noised, "it is for --process discrete"),
-        "timesteps" => unless(noised || network == Plain, "it is for --process discrete"),
-        "rescale_betas" => {
-            unless(noised && ranged, "it is for --process discrete with --schedule linear, scaled_linear or sigmoid")
-        }
-        "prediction" | "spacing" => unless(discrete, "it is for --process discrete"),
-        "learned_variance" | "importance_sampling" => unless(discrete, "it is for --process discrete"),
+        "schedule" | "zero_terminal_snr" | "prediction" => unless(noised, process),
+        "timesteps" => unless(noised || network == Plain, process),
+        "rescale_betas" if noised => unless(ranged, "it is for --schedule linear, scaled_linear or sigmoid"),
+        "rescale_betas" => Some(process.into()),
+        "spacing" | "learned_variance" | "importance_sampling" => unless(discrete, process),
         "vlb_weight" | "decoder_min_std" => unless(config.learned_variance, "it needs --learned-variance"),
-        "label_dropout" => unless(denoises && !config.unconditional, "it is for a denoiser with classes"),
-        "variance" => unless(denoises && config.sampler == SamplerName::Ddpm, "it is for --sampler ddpm"),
-        "guidance_rescale" => unless(denoises && config.guidance != 1.0, "it needs --guidance other than 1"),
+        "variance" => unless(
+            denoises && config.sampler == SamplerName::Ddpm && !config.learned_variance,
+            "it is for --sampler ddpm without a learned variance",
+        ),
+        "validate_every" => unless(config.validation_count > 0, "it needs --validation-count above 0"),
+        "sample_every" | "evaluate_every" => unless(network != Classifier, "a classifier does not generate images"),
         "evaluate_count" | "feature_extractor" => {
-            unless(config.evaluate_every > 0, "it needs --evaluate-every above 0")
+            unless(config.evaluate_every > 0 && network != Classifier, "it needs --evaluate-every above 0")
         }
         _ => None,
     }

@@ -108,10 +108,12 @@ impl Trainer {
         Ok(Trainer {
             config,
             dataset: self.dataset.clone(),
+            data_sha256: self.data_sha256.clone(),
             objective: self.objective.clone(),
             loader,
             ctx: self.ctx.fork(),
             checkpoint: None,
+            newest: None,
             changed: vec![],
             stop_after: None,
         })

@@ -6,6 +6,7 @@ use crate::files::write_atomically;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::path::Path;
 
 /// Name of the manifest in a run folder.
 pub(super) const FILE: &str = "manifest.json";
@@ -24,6 +25,8 @@ pub(super) struct Manifest {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Data {
     pub name: String,
+    /// SHA-256 of the data set.
+    pub sha256: String,
     pub images: usize,
     pub files: Vec<DataFile>,
 }
@@ -32,7 +35,7 @@ pub(super) struct Data {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DataFile {
     path: String,
-    pub sha256: String,
+    sha256: String,
     /// Name of a published file with this content.
     known_as: Option<String>,
 }
@@ -42,7 +45,7 @@ pub(super) struct DataFile {
 struct Start {
     /// Finished steps of the checkpoint that it continued from; 0 for the first start.
     step: u32,
-    /// Settings that changed since the start before, such as `batch: 32 -> 64`.
+    /// Settings that changed since the previous start, such as `batch: 32 -> 64`.
     changed: Vec<String>,
     /// Version of degrain.
     version: String,
@@ -54,14 +57,36 @@ struct Start {
 }
 
 impl Manifest {
-    /// The manifest's description of a data set.
-    pub fn data_of(dataset: &Dataset) -> Data {
+    /// Reads the manifest of a run's folder; `None` if there is none.
+    ///
+    /// # Errors
+    /// A file that cannot be read or was not written by this version.
+    pub fn read(folder: &Path) -> Result<Option<Manifest>> {
+        let path = folder.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                serde_json::from_str(&text).map(Some).map_err(|e| Error::file(&path, format!("not a manifest: {e}")))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(&path)(error)),
+        }
+    }
+}
+
+impl Data {
+    fn new(dataset: &Dataset, sha256: &str) -> Data {
         let file = |file: &crate::data::DataFile| DataFile {
             path: file.path.display().to_string(),
             sha256: file.sha256.clone(),
             known_as: file.known.map(Into::into),
         };
-        Data { name: dataset.name.clone(), images: dataset.count, files: dataset.files.iter().map(file).collect() }
+        let sha256 = sha256.to_string();
+        Data {
+            name: dataset.name.clone(),
+            sha256,
+            images: dataset.count,
+            files: dataset.files.iter().map(file).collect(),
+        }
     }
 }
 
@@ -73,12 +98,7 @@ impl Trainer {
     pub(super) fn write_manifest(&self) -> Result<()> {
         let folder = &self.config.out;
         let path = folder.join(FILE);
-        let earlier: Option<Manifest> = match fs::read_to_string(&path) {
-            Ok(text) if self.checkpoint.is_some() => {
-                Some(serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))?)
-            }
-            _ => None,
-        };
+        let earlier = if self.checkpoint.is_some() { Manifest::read(folder)? } else { None };
         let adapter = self.ctx.gpu.adapter();
         let mut starts = earlier.map_or(vec![], |manifest| manifest.starts);
         starts.push(Start {
@@ -92,7 +112,7 @@ impl Trainer {
             kernels: self.ctx.target().to_string(),
         });
         let parameters = self.objective.model().parameters().count();
-        let manifest = Manifest { data: Manifest::data_of(&self.dataset), parameters, starts };
+        let manifest = Manifest { data: Data::new(&self.dataset, &self.data_sha256), parameters, starts };
         let json = serde_json::to_string_pretty(&manifest).map_err(|e| Error::Config(e.to_string()))?;
         write_atomically(&path, format!("{json}\n").as_bytes())?;
         let text = toml::to_string(&self.config)

@@ -4,19 +4,36 @@ use super::clock::{Activity, Clock, Progress};
 use super::device_log::{DeviceLog, LogRow, Rows};
 use super::due::{Due, is_due};
 use super::log_entry::{LogEntry, by_quarter};
+use super::manifest::Manifest;
 use super::run_log::RunLog;
 use super::trainer::{Trainer, all_checkpoints};
 use super::validation::Evaluator;
-use super::{manifest, step_uniforms, training_state};
+use super::{step_uniforms, training_state};
 use crate::files::FolderLock;
 use crate::nn::GRADIENTS;
 use crate::ops::measure_peak_flops;
 use crate::tape::Program;
 use crate::{Error, Result};
 use std::collections::VecDeque;
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+/// Files that a run writes, except checkpoints and TensorBoard's, which have unique names.
+const FILES: &[&str] = &[
+    "config.toml",
+    "manifest.json",
+    "log.jsonl",
+    "samples",
+    "loss.png",
+    "loss.svg",
+    "bits_per_dim.png",
+    "bits_per_dim.svg",
+    "frechet_distance.png",
+    "frechet_distance.svg",
+    "forward.png",
+    "reverse.png",
+];
 /// Steps that may wait in the device's queue: enough to hide the host's work, few enough to stop
 /// quickly.
 const IN_FLIGHT: usize = 2;
@@ -76,6 +93,7 @@ impl Trainer {
         self.refuse_to_overwrite()?;
         let _lock = FolderLock::acquire(&folder)?;
         self.refuse_to_overwrite()?;
+        self.refuse_if_continued()?;
 
         // Compile the programs.
         self.upload()?;
@@ -143,6 +161,7 @@ impl Trainer {
 
             // Save first: nothing that fails afterwards loses the steps.
             if saves {
+                log.sync()?;
                 self.save(clock.progress(step, Instant::now()))?;
                 saved = Some(step);
             }
@@ -153,17 +172,23 @@ impl Trainer {
 
         // Save the steps since the last checkpoint.
         self.drain(&mut device_log, &mut log, &clock, step)?;
-        let stopped = step < config.steps;
-        if stopped && saved != Some(step) {
+        if saved != Some(step) {
+            log.sync()?;
             self.save(clock.progress(step, Instant::now()))?;
         }
-        log.finish()?;
-        if stopped {
+        if let Err(problem) = log.finish() {
+            eprintln!("warning: the curves could not be written: {problem}");
+        }
+        if step < config.steps {
             return Ok(Outcome::Stopped(step));
         }
         match self.save_strips(stop) {
             Ok(()) | Err(Error::Interrupted) => {}
             Err(problem) => eprintln!("warning: the pictures of the process could not be made: {problem}"),
+        }
+        // An interrupt after the last step leaves out measurements, which a resumption makes.
+        if stop.load(Ordering::Relaxed) && !self.is_complete(step)? {
+            return Ok(Outcome::Stopped(step));
         }
         Ok(Outcome::Finished)
     }
@@ -275,11 +300,31 @@ impl Trainer {
                 folder.display()
             )));
         }
-        let begun = folder.join(manifest::FILE).exists();
-        match ["config.toml", "log.jsonl", "samples"].iter().map(|name| folder.join(name)).find(|path| path.exists()) {
-            Some(path) if !begun => {
-                Err(Error::file(path, "no run made this, and a run would replace it: choose another --out"))
+        // A run that was stopped before its first checkpoint starts again in its folder.
+        if Manifest::read(folder).is_ok_and(|manifest| manifest.is_some()) || !folder.is_dir() {
+            return Ok(());
+        }
+        for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+            let path = entry.map_err(Error::io(folder))?.path();
+            let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+            if FILES.contains(&name.as_str()) || name.starts_with("checkpoint-") {
+                return Err(Error::file(
+                    path,
+                    "does not belong to a run, and a run would replace it: choose another --out",
+                ));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses to continue from a checkpoint if another process has trained the run since it was
+    /// chosen.
+    fn refuse_if_continued(&self) -> Result<()> {
+        match (&self.checkpoint, all_checkpoints(&self.config.out)?.last()) {
+            (Some(_), Some((newest, _))) if Some(*newest) != self.newest => Err(Error::Config(format!(
+                "{} was continued by another process to step {newest} in the meantime: resume it again",
+                self.config.out.display()
+            ))),
             _ => Ok(()),
         }
     }

@@ -91,12 +91,9 @@ impl<'a> RunLog<'a> {
         Due {
             validation: due.validation && !self.validated,
             evaluation: due.evaluation && !self.evaluated,
-            samples: due.samples && !self.grid_path("ema", start).exists(),
+            // The grid of the raw weights is written last.
+            samples: due.samples && !grid_path(&self.folder, "raw", start).exists(),
         }
-    }
-
-    fn grid_path(&self, tag: &str, step: u32) -> PathBuf {
-        self.folder.join("samples").join(format!("{tag}-{step:06}.png"))
     }
 
     /// Whether the progress line is visible and the device's peak speed is not known yet.
@@ -154,8 +151,16 @@ impl<'a> RunLog<'a> {
         let folder = self.folder.join("samples");
         std::fs::create_dir_all(&folder).map_err(crate::Error::io(&folder))?;
         let text = [("Description", &*grid.description), ("Software", "degrain")];
-        grid.picture.save_png(&self.grid_path(grid.tag, step), &text)?;
+        grid.picture.save_png(&grid_path(&self.folder, grid.tag, step), &text)?;
         self.events.image(u64::from(step), grid.tag, &grid.picture)
+    }
+
+    /// Writes the log to the disk, so that a checkpoint never has steps that the log lacks.
+    ///
+    /// # Errors
+    /// A full disk.
+    pub fn sync(&self) -> Result<()> {
+        self.lines.sync()
     }
 
     /// Ends the progress bar and, with the feature `cli`, plots the curves.
@@ -183,6 +188,11 @@ impl<'a> RunLog<'a> {
             self.bar.println(line);
         }
     }
+}
+
+/// Path of a grid in the folder of a run.
+pub(super) fn grid_path(folder: &Path, tag: &str, step: u32) -> PathBuf {
+    folder.join("samples").join(format!("{tag}-{step:06}.png"))
 }
 
 /// Peak speed of the device, in FLOP/s.

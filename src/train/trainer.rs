@@ -39,11 +39,15 @@ const IN_MEMORY: &str = "(in memory)";
 pub struct Trainer {
     pub(super) config: Config,
     pub(super) dataset: Arc<Dataset>,
+    /// SHA-256 of the data set, in its own order.
+    pub(super) data_sha256: String,
     pub(super) objective: Rc<dyn Objective>,
     pub(super) loader: DataLoader,
     pub(super) ctx: Context,
     /// The checkpoint to continue from, with its number of finished steps.
     pub(super) checkpoint: Option<(u32, PathBuf)>,
+    /// Steps of the newest checkpoint when one was chosen.
+    pub(super) newest: Option<u32>,
     /// Settings that differ from those of the run's last start.
     pub(super) changed: Vec<String>,
     pub(super) stop_after: Option<u32>,
@@ -103,12 +107,24 @@ impl Trainer {
                 config.data.display()
             )));
         }
+        // Before the images change their order.
+        let data_sha256 = dataset.sha256();
         hold_out::move_to_end(&mut dataset, held_out as usize);
         let dataset = Arc::new(dataset);
         let loader = DataLoader::new(ctx, &config, &dataset)?;
         let ctx = ctx.fork();
-        let trainer =
-            Trainer { config, dataset, objective, loader, ctx, checkpoint: None, changed: vec![], stop_after: None };
+        let trainer = Trainer {
+            config,
+            dataset,
+            data_sha256,
+            objective,
+            loader,
+            ctx,
+            checkpoint: None,
+            newest: None,
+            changed: vec![],
+            stop_after: None,
+        };
         // A missing feature extractor is reported now, not hours later.
         trainer.feature_extractor()?;
         Ok(trainer)
@@ -118,8 +134,8 @@ impl Trainer {
     /// result is bit for bit the same as without the interruption.
     ///
     /// # Errors
-    /// A folder without a checkpoint; a run that has already finished its steps; another data set,
-    /// or a setting that changes the meaning of the weights.
+    /// A folder without a checkpoint; a run that has finished its steps and their measurements;
+    /// another data set, or a setting that changes the meaning of the weights.
     pub fn resume(mut self) -> Result<Trainer> {
         let run = &self.config.out;
         let file = run.join("config.toml");
@@ -128,10 +144,11 @@ impl Trainer {
         if all_checkpoints(run)?.is_empty() {
             return Err(nothing);
         }
+        self.newest = all_checkpoints(run)?.last().map(|(step, _)| *step);
         self.changed = self.differences()?;
         let run = &self.config.out;
         let (finished, checkpoint) = self.newest_intact()?.ok_or(nothing)?;
-        if finished >= self.config.steps {
+        if finished >= self.config.steps && self.is_complete(finished)? {
             let problem = format!("has finished {finished} steps: to train further, add a larger --steps");
             return Err(Error::file(run, problem));
         }
@@ -146,7 +163,8 @@ impl Trainer {
     /// A folder that cannot be read; another data set, or a setting that changes the meaning of the
     /// weights.
     pub fn resume_or_start(mut self) -> Result<Trainer> {
-        if !all_checkpoints(&self.config.out)?.is_empty() {
+        self.newest = all_checkpoints(&self.config.out)?.last().map(|(step, _)| *step);
+        if self.newest.is_some() {
             self.changed = self.differences()?;
             self.checkpoint = self.newest_intact()?;
         }
@@ -189,6 +207,15 @@ impl Trainer {
     /// `batch: 32 -> 64`. Empty for a new run.
     pub fn changed_settings(&self) -> &[String] {
         &self.changed
+    }
+
+    /// Whether all steps are finished, and the measurements after the last one.
+    ///
+    /// # Errors
+    /// A log that cannot be read.
+    pub fn is_finished(&self) -> Result<bool> {
+        let finished = self.finished_steps();
+        Ok(finished >= self.config.steps && self.is_complete(finished)?)
     }
 
     /// Finished steps of the checkpoint to continue from; 0 for a new run.

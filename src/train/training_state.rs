@@ -9,7 +9,7 @@ use super::buffers::{EMA, FIRST_MOMENT, SECOND_MOMENT};
 use super::clock::Progress;
 use super::trainer::{Trainer, all_checkpoints};
 use crate::checkpoint::{self, CheckpointMetadata};
-use crate::files::{REMOVED_SUFFIX, remove_folder, replace_folder, sync_folder, write_atomically};
+use crate::files::{REMOVED_SUFFIX, remove_folder, sync_folder, write_atomically};
 use crate::nn::{PARAMETERS, statistics_of};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
@@ -37,7 +37,11 @@ impl Trainer {
             let _ = remove_folder(&partial);
             return Err(error);
         }
-        replace_folder(&partial, &run.join(format!("checkpoint-{}", progress.step)))?;
+        let complete = run.join(format!("checkpoint-{}", progress.step));
+        // Never replaced: what is there was not made by this run.
+        set_aside(run, progress.step, &complete)?;
+        fs::rename(&partial, &complete).map_err(Error::io(&complete))?;
+        sync_folder(run)?;
         let all = checkpoint::checkpoints(run)?;
         let superfluous = all.len().saturating_sub(self.config.keep_checkpoints as usize);
         all[..superfluous].iter().try_for_each(|(_, path)| remove_folder(path))
@@ -53,7 +57,7 @@ impl Trainer {
             step: progress.step,
             seconds: progress.seconds,
             dataset: self.dataset.name.clone(),
-            data_sha256: Some(self.dataset.sha256()),
+            data_sha256: Some(self.data_sha256.clone()),
             class_names: self.dataset.class_names.clone(),
             ..CheckpointMetadata::default()
         };
@@ -129,8 +133,8 @@ impl Trainer {
 }
 
 /// Removes incomplete and half-removed checkpoints, which a killed process leaves in a run folder,
-/// and sets aside the checkpoints of steps after `start`, from which the run was not continued:
-/// `checkpoint-N` becomes `abandoned-checkpoint-N`. Returns their new folders.
+/// and sets aside what has the name of a checkpoint after step `start`, from which the run was not
+/// continued: `checkpoint-N` becomes `abandoned-checkpoint-N`. Returns the new paths.
 ///
 /// # Errors
 /// A folder that cannot be read or changed.
@@ -145,16 +149,33 @@ pub(super) fn clean(run: &Path, start: u32) -> Result<Vec<PathBuf>> {
         }
     }
     let mut abandoned = vec![];
-    for (step, path) in checkpoint::checkpoints(run)?.into_iter().filter(|(step, _)| *step > start) {
-        let name = (1..).map(|copy| match copy {
-            1 => run.join(format!("abandoned-checkpoint-{step}")),
-            _ => run.join(format!("abandoned-checkpoint-{step}-{copy}")),
-        });
-        let aside = name.into_iter().find(|path| !path.exists()).expect("there are infinitely many names");
-        fs::rename(&path, &aside).map_err(Error::io(&path))?;
-        abandoned.push(aside);
+    for entry in fs::read_dir(run).map_err(Error::io(run))? {
+        let path = entry.map_err(Error::io(run))?.path();
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        if let Some(step) = name.strip_prefix("checkpoint-").and_then(|step| step.parse().ok())
+            && step > start
+        {
+            abandoned.extend(set_aside(run, step, &path)?);
+        }
     }
+    abandoned.sort();
     Ok(abandoned)
+}
+
+/// Renames `path` to `abandoned-checkpoint-STEP`, or to that with a number. Returns the new path;
+/// `None` if there is nothing at `path`.
+fn set_aside(run: &Path, step: u32, path: &Path) -> Result<Option<PathBuf>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let name = |copy: u32| match copy {
+        1 => run.join(format!("abandoned-checkpoint-{step}")),
+        _ => run.join(format!("abandoned-checkpoint-{step}-{copy}")),
+    };
+    let free = (1..u32::MAX).map(name).find(|path| !path.exists());
+    let aside = free.ok_or_else(|| Error::file(run, "holds too many abandoned checkpoints"))?;
+    fs::rename(path, &aside).map_err(Error::io(path))?;
+    Ok(Some(aside))
 }
 
 fn serialize(parts: &[(String, usize)], values: &[Vec<f32>]) -> std::result::Result<Vec<u8>, SafeTensorError> {

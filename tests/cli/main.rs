@@ -11,5 +11,5 @@ mod edit; // images and masks that do not fit
 mod environment; // wrong command lines, full disks, no adapter, closed pipes
 mod evaluation; // `evaluate` from checkpoint to page
 mod sample; // damaged checkpoints, samplers, classifiers
-mod train;
-mod user_files; // what the programs must never remove, mix up or lose // data sets, settings, run folders
+mod train; // data sets, settings, run folders
+mod user_files; // files that must not be removed, mixed up or lost

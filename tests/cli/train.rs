@@ -76,8 +76,28 @@ fn train_refuses_options_without_effect() {
         ("vae", &["--guidance", "2"], &["--guidance has no effect", "denoisers"]),
         ("classifier", &["--sampler", "ddim"], &["--sampler has no effect", "denoisers"]),
         ("score", &["--spacing", "trailing"], &["--spacing has no effect", "--process discrete"]),
+        ("ddpm", &["--unconditional", "--guidance", "2"], &["--guidance has no effect", "classes"]),
+        ("classifier", &["--sample-every", "5"], &["--sample-every has no effect", "classifier"]),
     ] {
         train_refuses(preset, options, parts);
+    }
+}
+
+/// Options that another option makes necessary, or that switch off what is off.
+#[test]
+fn train_accepts_options_that_a_preset_needs() {
+    let data = text(digits());
+    for options in [
+        &["--preset", "plain", "--block-out-channels", "16,32"][..],
+        &["--preset", "classifier", "--block-out-channels", "16,32"],
+        &["--preset", "vae", "--block-out-channels", "8,16,32"],
+        &["--preset", "hybrid", "--learned-variance", "false", "--importance-sampling", "false"],
+        &["--preset", "hybrid", "--process", "vp", "--learned-variance", "false", "--importance-sampling", "false"],
+        &["--preset", "classifier", "--zero-terminal-snr", "--prediction", "v_prediction"],
+        &["--preset", "ddpm", "--guidance", "1", "--guidance-rescale", "0.7"],
+    ] {
+        let small = ["--size", "tiny", "--data", data, "--validation-count", "10", "--dry-run"];
+        succeeds(command(TRAIN, &[options, &small].concat()));
     }
 }
 

@@ -1,5 +1,5 @@
-//! The user's files: nothing is removed or mixed up that a program did not create, and what was saved
-//! stays.
+//! The user's files: programs keep files that they did not create, one program writes at a time, and
+//! saved checkpoints stay.
 
 use crate::common::run::{copy, files};
 use crate::common::small::small;
@@ -48,14 +48,14 @@ fn run_folder_has_one_writer() {
 
 #[test]
 fn run_does_not_replace_files_that_no_run_made() {
-    for name in ["config.toml", "log.jsonl", "samples/cat.png"] {
+    for name in ["config.toml", "log.jsonl", "samples/cat.png", "manifest.json", "loss.png", "checkpoint-500/unet/x"] {
         let folder = TempDir::new().unwrap();
         let out = folder.path().join("run");
         let file = out.join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "mine").unwrap();
         let start = train(&Settings { out: Some(out.clone()), ..small("ddpm") }, &[]);
-        fails(start, 1, &[name.split('/').next().unwrap(), "no run made this", "--out"]);
+        fails(start, 1, &[name.split('/').next().unwrap(), "does not belong to a run", "--out"]);
         assert_eq!(files(&out), [(name.to_string(), b"mine".to_vec())]);
     }
 }
@@ -70,8 +70,11 @@ fn checkpoint_counts_only_if_it_is_complete() {
     let sample = ["--checkpoint", text(&run), "--count", "1", "--steps", "2", "--out", text(&out)];
     assert!(messages(command(SAMPLE, &sample)).contains("checkpoint-5"));
     succeeds(command(TRAIN, &["--resume", text(&run), "--stop-after", "6"]));
-    assert_eq!(fs::read(run.join("checkpoint-9")).unwrap(), b"a file");
-    assert!(run.join("checkpoint-8/unet").is_dir(), "a folder that is no checkpoint was removed");
+    // They would be in the way of the checkpoints of these steps.
+    assert_eq!(fs::read(run.join("abandoned-checkpoint-9")).unwrap(), b"a file");
+    assert!(run.join("abandoned-checkpoint-8/unet").is_dir());
+    succeeds(command(TRAIN, &["--resume", text(&run), "--stop-after", "10"]));
+    assert_eq!(fs::read(run.join("abandoned-checkpoint-9")).unwrap(), b"a file");
 }
 
 /// The place of `--out` is tried before anything is sampled.
@@ -128,6 +131,23 @@ fn resume_of_a_finished_run_is_refused_and_changes_nothing() {
     assert!(files(&out) == before, "the run has changed");
 }
 
+/// A run that was killed after its last checkpoint lacks measurements. It can be resumed to make
+/// them.
+#[test]
+fn resume_makes_the_missing_measurements_of_the_last_step() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    succeeds(train(&Settings { out: Some(out.clone()), steps: Some(5), ..small("ddpm") }, &[]));
+    let checkpoint = files(&out.join("checkpoint-5"));
+    for missing in ["samples/raw-000005.png", "reverse.png"] {
+        fs::remove_file(out.join(missing)).unwrap();
+        succeeds(command(TRAIN, &["--resume", text(&out)]));
+        assert!(out.join(missing).exists(), "{missing}");
+        refused(TRAIN, &["--resume", text(&out)], &["has finished 5 steps"]);
+    }
+    assert!(files(&out.join("checkpoint-5")) == checkpoint, "the checkpoint has changed");
+}
+
 #[test]
 fn resume_refuses_what_changes_the_meaning_of_the_weights_and_lists_the_rest() {
     let folder = TempDir::new().unwrap();
@@ -140,6 +160,7 @@ fn resume_refuses_what_changes_the_meaning_of_the_weights_and_lists_the_rest() {
         ("--zero-terminal-snr", "true"),
         ("--unconditional", "true"),
         ("--block-out-channels", "8,12"),
+        ("--validation-count", "20"),
     ] {
         refused(TRAIN, &["--resume", text(&run), option, value], &[option, "what its weights mean", "--out"]);
     }
@@ -224,7 +245,7 @@ fn interrupt_ends_a_grid_and_a_resumed_run_makes_it() {
 
 /// The checkpoint of step 5 is complete, and the process was killed before the validation.
 #[test]
-fn resume_makes_up_for_a_validation_that_was_not_made() {
+fn resume_makes_a_missing_validation() {
     let folder = TempDir::new().unwrap();
     let run = stopped_run(folder.path(), 5);
     let validations = |run: &Path| -> Vec<u32> {

@@ -158,8 +158,8 @@ fn check_memory(count: u32, image: [u32; 3], frames: u32) -> Result<()> {
     // f32 images and states, and the bytes of the output.
     let bytes =
         image.iter().map(|&n| u128::from(n)).product::<u128>() * u128::from(count) * (4 * (1 + u128::from(frames)) + 1);
-    let free = usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
-    if free {
+    let reservable = usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+    if reservable && available_memory().is_none_or(|available| bytes <= u128::from(available)) {
         return Ok(());
     }
     Err(Error::Config(format!(
@@ -167,6 +167,13 @@ fn check_memory(count: u32, image: [u32; 3], frames: u32) -> Result<()> {
          with another --seed",
         bytes as f64 * 1e-9
     )))
+}
+
+/// Bytes of memory that are available, if the system reports them as Linux does.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 fn describe(arguments: &Arguments, sampling: &Sampling) -> String {

@@ -71,7 +71,7 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
     let spec = DenoiserSpec {
         labels,
         learned_variance: config.learned_variance,
-        decoder_min_std: f64::from(config.decoder_min_std),
+        decoder_min_std: if config.learned_variance { f64::from(config.decoder_min_std) } else { 0.0 },
     };
     // Sampling settings that do not fit are reported now, not hours later.
     let sampling = Sampling::resolve(SamplingOptions::default(), sampling_options(config), &spec)

@@ -37,7 +37,15 @@ pub fn run(count: u32) -> Result<()> {
                 }
                 break;
             }
-            child.kill().and_then(|()| child.wait()).map_err(|e| e.to_string())?;
+            child.kill().map_err(|e| e.to_string())?;
+            let output = child.wait_with_output().map_err(|e| e.to_string())?;
+            // A killed process has no exit code.
+            if output.status.code().is_some_and(|code| code != 0) {
+                return Err(format!("{}: {}", out.display(), String::from_utf8_lossy(&output.stderr).trim()));
+            }
+            if output.status.success() {
+                break;
+            }
             kills += 1;
             let now = runs::newest(&out)?;
             if now < newest {

@@ -1,5 +1,5 @@
-//! Campaigns against what must never be lost: a process is killed, or two write into one folder, at
-//! random moments. They use the programs in `target/release`.
+//! Tests that kills and second writers at random moments lose nothing. They use the programs in
+//! `target/release`.
 
 mod kill;
 mod runs;

@@ -88,13 +88,15 @@ pub fn log_problems(out: &Path) -> Result<Vec<String>> {
     Ok(wrong.map(|(step, key, count)| format!("{key} of step {step} is logged {count} times")).collect())
 }
 
-/// Random numbers for moments and distances; not for anything that must be repeated.
+/// Random numbers for moments and distances. The seed is printed.
 pub struct Random(u64);
 
 impl Random {
     pub fn new() -> Random {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Random(now.as_nanos() as u64 | 1)
+        let seed = now.as_nanos() as u64 | 1;
+        println!("seed {seed}");
+        Random(seed)
     }
 
     /// Uniform in 0..1.
