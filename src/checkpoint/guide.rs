@@ -55,7 +55,7 @@ impl Checkpoint {
                 let [ours, theirs] = [ours, theirs].map(|process| process.map_or("none".into(), Process::describe));
                 let problem = format!(
                     "the classifier and the model were trained with different processes ({theirs} and {ours}): train it \
-                     with the model's --schedule, --timesteps and --rescale-betas, or with --noise-aware false"
+                     with the model's --schedule, --timesteps, --rescale-betas and --zero-terminal-snr, or with --noise-aware false"
                 );
                 return Err(Error::file(&guide.folder, problem));
             }
