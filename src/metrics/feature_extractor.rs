@@ -80,8 +80,8 @@ impl FeatureExtractor {
         self.network.config().block_out_channels.last().copied().unwrap_or(0) as usize
     }
 
-    /// Checks that it was trained on the images of this data set: by their SHA-256, or by the name of
-    /// a published data set.
+    /// Checks that it was trained on the images of this data set: by their SHA-256, or by the name
+    /// of a published data set.
     ///
     /// # Errors
     /// It was trained on other data.

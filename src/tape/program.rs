@@ -11,9 +11,9 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// The word in the guards of a transient buffer: a NaN, so that a kernel that reads it gives a wrong
-/// result. Each buffer has a different word, because a kernel that reads the guard of its input may
-/// write the same NaN over the guard of its result.
+/// The word in the guards of a transient buffer: a NaN, so that a kernel that reads it gives a
+/// wrong result. Each buffer has a different word, because a kernel that reads the guard of its
+/// input may write the same NaN over the guard of its result.
 fn guard_word(slot: usize) -> u32 {
     0x7fe0_0000 | (slot as u32 + 1)
 }

@@ -57,8 +57,8 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// 300 images sorted by class: 200 of class 0, 90 of class 1, 10 of class 2. Every image has its
-    /// number in its bytes.
+    /// 300 images sorted by class: 200 of class 0, 90 of class 1, 10 of class 2. Every image has
+    /// its number in its bytes.
     fn sorted() -> Dataset {
         let images = (0..300u32).flat_map(|image| (image as u16).to_le_bytes()).collect();
         let labels = (0..300).map(|image| if image < 200 { 0 } else { u32::from(image >= 290) + 1 }).collect();

@@ -28,12 +28,12 @@ pub(super) struct Data {
     /// SHA-256 of the data set.
     pub sha256: String,
     pub images: usize,
-    pub files: Vec<DataFile>,
+    pub files: Vec<ManifestFile>,
 }
 
 /// A file of the data set.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct DataFile {
+pub(super) struct ManifestFile {
     path: String,
     sha256: String,
     /// Name of a published file with this content.
@@ -75,7 +75,7 @@ impl Manifest {
 
 impl Data {
     fn new(dataset: &Dataset, sha256: &str) -> Data {
-        let file = |file: &crate::data::DataFile| DataFile {
+        let file = |file: &crate::data::DataFile| ManifestFile {
             path: file.path.display().to_string(),
             sha256: file.sha256.clone(),
             known_as: file.known.map(Into::into),

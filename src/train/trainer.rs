@@ -130,8 +130,8 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Continues from the last checkpoint in the run's folder ([`Config::out`]) that can be read. The
-    /// result is bit for bit the same as without the interruption.
+    /// Continues from the last checkpoint in the run's folder ([`Config::out`]) that can be read.
+    /// The result is bit for bit the same as without the interruption.
     ///
     /// # Errors
     /// A folder without a checkpoint; a run that has finished its steps and their measurements;

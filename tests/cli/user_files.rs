@@ -1,5 +1,5 @@
-//! The user's files: programs keep files that they did not create, one program writes at a time, and
-//! saved checkpoints stay.
+//! The user's files: programs keep files that they did not create, one program writes at a time,
+//! and saved checkpoints stay.
 
 use crate::common::run::{copy, files};
 use crate::common::small::small;

@@ -17,7 +17,8 @@ use std::path::Path;
 
 macro_rules! config {
     ($($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:expr;)*) => {
-        /// The settings of a [`UNet2d`](crate::nn::UNet2d), under the names that diffusers gives them.
+        /// The settings of a [`UNet2d`](crate::nn::UNet2d), under the names that diffusers gives
+        /// them.
         #[derive(Clone, Debug, PartialEq, Serialize)]
         pub struct UNet2dConfig {
             $($(#[doc = $doc])* pub $key: $type,)*

@@ -68,8 +68,8 @@ fn functions(text: &str) -> Vec<&str> {
 }
 
 impl Shaders {
-    /// The edge cases and the random cases that run a shader; for a prelude file, the cases that run a shader that calls one
-    /// of its functions.
+    /// The edge cases and the random cases that run a shader; for a prelude file, the cases that
+    /// run a shader that calls one of its functions.
     fn cases(&self, name: &str, text: &str, target: Target) -> Vec<Case> {
         let called = functions(text);
         let prelude = name.starts_with("prelude/");
