@@ -31,7 +31,7 @@ tint: $(TINT) ## compile every linked shader with Tint, the WGSL compiler of Chr
 	node tools/tint/check.mjs target/shaders
 
 swiftshader: driver ## run the kernel tests on SwiftShader (subgroups of 4 lanes)
-	tools/swiftshader.sh cargo test --release --test kernels $(ARGS)
+	tools/swiftshader.sh cargo test --release --workspace --test kernels $(ARGS)
 
 # `cargo fmt` does not see the modules that macros declare, such as the operators.
 RUST_FILES := git ls-files --cached --others --exclude-standard '*.rs'

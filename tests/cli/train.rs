@@ -92,7 +92,7 @@ fn train_accepts_options_that_a_preset_needs() {
         &["--preset", "classifier", "--block-out-channels", "16,32"],
         &["--preset", "vae", "--block-out-channels", "8,16,32"],
         &["--preset", "hybrid", "--learned-variance", "false", "--importance-sampling", "false"],
-        &["--preset", "hybrid", "--process", "vp", "--learned-variance", "false", "--importance-sampling", "false"],
+        &["--preset", "hybrid", "--process", "vp", "--sampler", "euler", "--learned-variance", "false"],
         &["--preset", "classifier", "--zero-terminal-snr", "--prediction", "v_prediction"],
         &["--preset", "ddpm", "--guidance", "1", "--guidance-rescale", "0.7"],
     ] {
