@@ -268,8 +268,9 @@ impl std::fmt::Display for Status {
         if let Some(steps) = self.throughput.steps_per_second() {
             let speed = steps * self.flops as f64;
             let share = match self.peak {
-                Peak::Measured(peak) => format!(" ({:.0} % of peak)", 100.0 * speed / peak),
-                Peak::Unknown | Peak::Unmeasurable => String::new(),
+                Peak::Measured(peak) if speed <= peak => format!(" ({:.0} % of peak)", 100.0 * speed / peak),
+                // A peak below the speed was measured while other programs ran.
+                Peak::Measured(_) | Peak::Unknown | Peak::Unmeasurable => String::new(),
             };
             parts.push(format!("{}{share}", scaled(speed, "FLOP/s")));
         }
@@ -318,6 +319,8 @@ mod tests {
         status.add(&step(30, 0.5));
         assert_eq!(status.to_string(), "loss 0.5000  160.0 images/s  00:00:14 left  15.0 GFLOP/s (25 % of peak)");
         status.add(&step(31, 1.5));
+        status.peak = Peak::Measured(1e9);
+        assert!(!status.to_string().contains('%'), "a share above 1 is no share: {status}");
         status.peak = Peak::Unmeasurable;
         let seconds = RunSeconds::default();
         let (validation_loss, validation_by_quarter, metric) = (0.25, [None; 4], None);
