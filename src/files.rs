@@ -66,6 +66,14 @@ pub fn check_writable(path: &Path) -> Result<()> {
     fs::remove_file(&probe).map_err(Error::io(&probe))
 }
 
+/// A path as a word of a shell command, which a user can paste: in quotes if it has a space or a
+/// special character.
+pub fn shell_quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "_-./\\:".contains(c);
+    if !path.is_empty() && path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
 /// Prints `text`, without adding a newline. Unlike `print!` it does not panic if the reader has
 /// closed the pipe, as `| head` does.
 ///

@@ -1,7 +1,7 @@
 //! Trains a diffusion model: `train` alone trains a class-conditional DDPM on the bundled MNIST.
 
 use clap::Parser;
-use degrain::files::print;
+use degrain::files::{print, shell_quoted};
 use degrain::gpu::{Context, list_adapters};
 use degrain::train::{Inspection, Outcome, Settings, Trainer, on_interrupt};
 use degrain::{Result, cli};
@@ -72,7 +72,7 @@ fn run(arguments: Arguments) -> Result<()> {
         }
     }
     let outcome = trainer.run(&*on_interrupt()?)?;
-    let folder = trainer.config().out.display();
+    let folder = shell_quoted(&trainer.config().out);
     match outcome {
         Outcome::Stopped(step) => print(format!(
             "stopped after step {step} and saved. Continue with:\n  cargo run --release --bin train -- --resume {folder}\n"

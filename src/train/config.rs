@@ -160,7 +160,7 @@ settings! {
     /// Random seed for parameters, noise, timesteps and the order of images
     seed: u64,
 
-    /// Training steps
+    /// Training steps, counted from the start of the run
     steps: u32,
     /// Images per training step
     batch: u32,

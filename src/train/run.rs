@@ -9,7 +9,7 @@ use super::run_log::RunLog;
 use super::trainer::{Trainer, all_checkpoints};
 use super::validation::Evaluator;
 use super::{step_uniforms, training_state};
-use crate::files::FolderLock;
+use crate::files::{FolderLock, shell_quoted};
 use crate::nn::GRADIENTS;
 use crate::ops::measure_peak_flops;
 use crate::tape::Program;
@@ -273,7 +273,7 @@ impl Trainer {
             Some(parameter) => format!(", seen first in the gradient of `{}`", parameter.name),
             None => String::new(),
         };
-        let folder = self.config.out.display();
+        let folder = shell_quoted(&self.config.out);
         let advice = "Lower --lr or --max-grad-norm, or raise --warmup";
         let rest = match all_checkpoints(&self.config.out)?.last() {
             Some((saved, _)) => {
@@ -296,8 +296,9 @@ impl Trainer {
         }
         if let Some((step, _)) = all_checkpoints(folder)?.last() {
             return Err(Error::Config(format!(
-                "{0} already holds a run of {step} steps. Continue it with --resume {0}, choose another --out, or remove it",
-                folder.display()
+                "{} already holds a run of {step} steps. Continue it with --resume {}, choose another --out, or remove it",
+                folder.display(),
+                shell_quoted(folder)
             )));
         }
         // A run that was stopped before its first checkpoint starts again in its folder.

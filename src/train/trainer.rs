@@ -9,6 +9,7 @@ use super::objectives;
 use super::step_uniforms;
 use crate::checkpoint::checkpoints;
 use crate::data::{Dataset, Split, load};
+use crate::files::shell_quoted;
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::FeatureExtractor;
 use crate::nn::PARAMETERS;
@@ -102,9 +103,11 @@ impl Trainer {
         let held_out = config.validation_count;
         if held_out as usize >= dataset.count {
             return Err(Error::Config(format!(
-                "--validation-count {held_out} leaves none of the {} images of {} to train on",
+                "--validation-count {held_out} leaves none of the {} images of {} to train on: use a smaller one, such as \
+                 --validation-count {}",
                 dataset.count,
-                config.data.display()
+                config.data.display(),
+                dataset.count / 10
             )));
         }
         // Before the images change their order.
@@ -139,7 +142,7 @@ impl Trainer {
     pub fn resume(mut self) -> Result<Trainer> {
         let run = &self.config.out;
         let file = run.join("config.toml");
-        let problem = format!("holds no checkpoint yet: start it again with --config {}", file.display());
+        let problem = format!("holds no checkpoint yet: start it again with --config {}", shell_quoted(&file));
         let nothing = Error::file(run, problem);
         if all_checkpoints(run)?.is_empty() {
             return Err(nothing);
@@ -148,9 +151,8 @@ impl Trainer {
         self.changed = self.differences()?;
         let run = &self.config.out;
         let (finished, checkpoint) = self.newest_intact()?.ok_or(nothing)?;
-        if finished >= self.config.steps && self.is_complete(finished)? {
-            let problem = format!("has finished {finished} steps: to train further, add a larger --steps");
-            return Err(Error::file(run, problem));
+        if finished > self.config.steps || finished == self.config.steps && self.is_complete(finished)? {
+            return Err(has_finished(run, finished));
         }
         self.checkpoint = Some((finished, checkpoint));
         Ok(self)
@@ -167,6 +169,9 @@ impl Trainer {
         if self.newest.is_some() {
             self.changed = self.differences()?;
             self.checkpoint = self.newest_intact()?;
+        }
+        if self.finished_steps() > self.config.steps {
+            return Err(has_finished(&self.config.out, self.finished_steps()));
         }
         Ok(self)
     }
@@ -281,6 +286,11 @@ impl Trainer {
         parameters.write(&mut self.ctx, PARAMETERS, &fresh)?;
         parameters.write(&mut self.ctx, EMA, &fresh)
     }
+}
+
+fn has_finished(run: &Path, steps: u32) -> Error {
+    let problem = format!("has finished {steps} steps: to train further, add a larger --steps, counted from its start");
+    Error::file(run, problem)
 }
 
 fn in_memory(settings: Settings) -> Settings {

@@ -129,6 +129,26 @@ fn resume_of_a_finished_run_is_refused_and_changes_nothing() {
     refused(TRAIN, &["--resume", text(&out)], &["has finished 3 steps", "--steps"]);
     refused(TRAIN, &["--resume", text(&out), "--steps", "2"], &["has finished 3 steps", "--steps"]);
     assert!(files(&out) == before, "the run has changed");
+
+    // A run that was stopped, with fewer steps than it has.
+    let other = TempDir::new().unwrap();
+    let stopped = stopped_run(other.path(), 5);
+    let before = files(&stopped);
+    refused(TRAIN, &["--resume", text(&stopped), "--steps", "3"], &["has finished 5 steps", "--steps"]);
+    assert!(files(&stopped) == before, "the run has changed");
+}
+
+/// The command that a stopped run prints can be pasted into a shell.
+#[cfg(unix)]
+#[test]
+fn resume_command_of_a_path_with_a_space_can_be_pasted() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("it's a run");
+    let printed = succeeds(train(&Settings { out: Some(out.clone()), ..small("ddpm") }, &["--stop-after", "1"]));
+    let command = printed.lines().find_map(|line| line.trim().strip_prefix("cargo run --release --bin train -- "));
+    let script = format!("'{TRAIN}' {} --stop-after 2", command.expect("a command"));
+    succeeds(crate::harness::command("sh", &["-c", &script]));
+    assert!(out.join("checkpoint-2").is_dir());
 }
 
 /// A run that was killed after its last checkpoint lacks measurements. It can be resumed to make
