@@ -1,4 +1,4 @@
-//! Folders: replaced and removed by renaming, temporary ones, and syncing to the disk.
+//! Folders: removed after renaming, temporary, and synced to the disk.
 
 use crate::error::{Error, Result};
 use std::fs::{self, File};
@@ -13,12 +13,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// # Errors
 /// [`Error::Io`] naming the folder.
 pub fn remove_folder(path: &Path) -> Result<()> {
-    let Some(old) = set_aside(path)? else { return Ok(()) };
+    let Some(old) = rename_hidden(path)? else { return Ok(()) };
     fs::remove_dir_all(&old).map_err(Error::io(&old))
 }
 
 /// Renames a folder to a hidden name beside it; `None` if there is no folder.
-fn set_aside(path: &Path) -> Result<Option<PathBuf>> {
+fn rename_hidden(path: &Path) -> Result<Option<PathBuf>> {
     let aside = unique_name_beside(path, REMOVED_SUFFIX);
     match fs::rename(path, &aside) {
         Ok(()) => Ok(Some(aside)),

@@ -11,7 +11,10 @@ const LOCK: &str = ".lock";
 /// The exclusive right to write into a folder. It ends when this value is dropped or the process
 /// ends, however it ends. The lock file stays.
 #[derive(Debug)]
-pub struct FolderLock(#[allow(dead_code)] File); // held, never read
+pub struct FolderLock {
+    /// The lock ends when the file is closed.
+    _file: File,
+}
 
 impl FolderLock {
     /// Locks a folder, which is created if missing.
@@ -46,6 +49,6 @@ impl FolderLock {
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{program} (process {})", std::process::id()))
             .map_err(Error::io(&path))?;
-        Ok(FolderLock(file))
+        Ok(FolderLock { _file: file })
     }
 }

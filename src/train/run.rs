@@ -58,6 +58,8 @@ struct Recorder<'r, 'l> {
     log: &'r mut RunLog<'l>,
     clock: &'r mut Clock,
     step: u32,
+    /// Ends a measurement when it is set.
+    stop: &'r AtomicBool,
 }
 
 impl<'l> Recorder<'_, 'l> {
@@ -129,7 +131,7 @@ impl Trainer {
         let mut step = start.step;
         // A run that was killed or stopped after a checkpoint lacks the measurements of that step.
         let missing = log.missing(step, self.due(step, &programs));
-        self.measure(missing, &programs, &mut Recorder { log: &mut log, clock: &mut clock, step }, stop);
+        self.measure(missing, &programs, &mut Recorder { log: &mut log, clock: &mut clock, step, stop });
         while step < last && !stop.load(Ordering::Relaxed) {
             if log.needs_peak() {
                 self.drain(&mut device_log, &mut log, &clock, step)?;
@@ -167,7 +169,7 @@ impl Trainer {
             }
 
             // Training goes on without a measurement that fails.
-            self.measure(due, &programs, &mut Recorder { log: &mut log, clock: &mut clock, step }, stop);
+            self.measure(due, &programs, &mut Recorder { log: &mut log, clock: &mut clock, step, stop });
         }
 
         // Save the steps since the last checkpoint.
@@ -205,8 +207,8 @@ impl Trainer {
     }
 
     /// Validates, evaluates and samples, as far as they are due.
-    fn measure(&mut self, due: Due, programs: &Measurements, recorder: &mut Recorder<'_, '_>, stop: &AtomicBool) {
-        let step = recorder.step;
+    fn measure(&mut self, due: Due, programs: &Measurements, recorder: &mut Recorder<'_, '_>) {
+        let Recorder { step, stop, .. } = *recorder;
         if due.validation || due.evaluation {
             recorder.clock.switch(Activity::Evaluating, Instant::now());
             let progress = recorder.clock.progress(step, Instant::now());
@@ -301,14 +303,21 @@ impl Trainer {
                 shell_quoted(folder)
             )));
         }
-        // A run that was stopped before its first checkpoint starts again in its folder.
-        if Manifest::read(folder).is_ok_and(|manifest| manifest.is_some()) || !folder.is_dir() {
+        if !folder.is_dir() {
             return Ok(());
         }
+        // A run that was stopped before its first checkpoint starts again in its folder.
+        let begun = Manifest::read(folder).is_ok_and(|manifest| manifest.is_some());
         for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
             let path = entry.map_err(Error::io(folder))?.path();
             let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-            if FILES.contains(&name.as_str()) || name.starts_with("checkpoint-") {
+            if name.starts_with("checkpoint-") {
+                return Err(Error::file(
+                    path,
+                    "is not a complete checkpoint, and a new run would start here: choose another --out",
+                ));
+            }
+            if FILES.contains(&name.as_str()) && !begun {
                 return Err(Error::file(
                     path,
                     "does not belong to a run, and a run would replace it: choose another --out",

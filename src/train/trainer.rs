@@ -144,10 +144,10 @@ impl Trainer {
         let file = run.join("config.toml");
         let problem = format!("holds no checkpoint yet: start it again with --config {}", shell_quoted(&file));
         let nothing = Error::file(run, problem);
-        if all_checkpoints(run)?.is_empty() {
+        self.newest = all_checkpoints(run)?.last().map(|(step, _)| *step);
+        if self.newest.is_none() {
             return Err(nothing);
         }
-        self.newest = all_checkpoints(run)?.last().map(|(step, _)| *step);
         self.changed = self.differences()?;
         let run = &self.config.out;
         let (finished, checkpoint) = self.newest_intact()?.ok_or(nothing)?;

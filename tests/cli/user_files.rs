@@ -55,9 +55,21 @@ fn run_does_not_replace_files_that_no_run_made() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "mine").unwrap();
         let start = train(&Settings { out: Some(out.clone()), ..small("ddpm") }, &[]);
-        fails(start, 1, &[name.split('/').next().unwrap(), "does not belong to a run", "--out"]);
+        fails(start, 1, &[name.split('/').next().unwrap(), "--out"]);
         assert_eq!(files(&out), [(name.to_string(), b"mine".to_vec())]);
     }
+}
+
+/// A run whose only checkpoint is damaged: starting again would replace its log.
+#[test]
+fn run_does_not_start_again_over_a_damaged_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 5);
+    fs::remove_file(run.join("checkpoint-5/degrain.json")).unwrap();
+    let before = files(&run);
+    let start = train(&Settings { out: Some(run.clone()), ..small("ddpm") }, &[]);
+    fails(start, 1, &["checkpoint-5", "not a complete checkpoint", "--out"]);
+    assert!(files(&run) == before, "the run has changed");
 }
 
 #[test]
