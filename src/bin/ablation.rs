@@ -2,12 +2,12 @@
 //! without), and samples them from the same noise. An interrupted run continues, and a finished run
 //! is not repeated.
 
-use clap::Parser;
-use degrain::diffusion::BetaSchedule;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use degrain::diffusion::{BetaSchedule, ProcessConfig};
 use degrain::files::{FolderLock, print};
 use degrain::gpu::Context;
 use degrain::output::{Layout, Picture, jsonl, stack};
-use degrain::train::{Config, LogEntry, Outcome, Settings, Trainer, on_interrupt};
+use degrain::train::{Config, LogEntry, NetworkName, Outcome, Settings, Trainer, on_interrupt};
 use degrain::{Error, Result, cli};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,7 +26,16 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    cli::main(|| run(Arguments::parse()))
+    cli::main(|| run(parse()))
+}
+
+/// Parses the command line, whose help leaves out the settings that differ between the runs.
+fn parse() -> Arguments {
+    let command = Arguments::command()
+        .mut_arg("schedule", |option| option.hide(true))
+        .mut_arg("attention", |option| option.hide(true))
+        .mut_arg("out", |option| option.help("Folder of the four runs [default: runs/ablation]"));
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 fn run(arguments: Arguments) -> Result<()> {
@@ -41,17 +50,29 @@ fn run(arguments: Arguments) -> Result<()> {
     let ctx = Context::open(arguments.adapter.as_deref())?;
     let out = asked.out.clone().unwrap_or_else(|| PathBuf::from("runs/ablation"));
     let _lock = FolderLock::acquire(&out)?;
-    let interrupted = on_interrupt()?;
-    let mut rows = Vec::new();
+    // All four are checked before the first is trained.
+    let mut trainers: Vec<Trainer> = Vec::new();
     for schedule in ["linear", "cosine"] {
         for attention in [true, false] {
             let folder = out.join(format!("{schedule}-{}", if attention { "attention" } else { "none" }));
             let settings = settings(asked.clone(), &ctx, schedule, attention, &folder)?;
-            if !train_one(&ctx, settings, &interrupted)? {
-                return print("stopped and saved: run the same command again to continue\n");
-            }
-            rows.push(row(&folder)?);
+            let trainer = match trainers.first() {
+                None => Trainer::new(&ctx, settings)?,
+                Some(first) => first.with_settings(settings)?,
+            };
+            let trainer = trainer.resume_or_start()?;
+            refuse_other_settings(&trainer)?;
+            trainers.push(trainer);
         }
+    }
+    let interrupted = on_interrupt()?;
+    let mut rows = Vec::new();
+    for trainer in trainers {
+        let folder = trainer.config().out.clone();
+        if !train_one(trainer, &interrupted)? {
+            return print("stopped and saved: run the same command again to continue\n");
+        }
+        rows.push(row(&folder)?);
     }
     let pictures: Vec<Picture> = rows.iter().map(|row| Picture::load_png(&row.picture)).collect::<Result<_>>()?;
     let picture = out.join("ablation.png");
@@ -69,16 +90,50 @@ fn settings(asked: Settings, ctx: &Context, schedule: &str, attention: bool, fol
     let linear = Settings { schedule: Some("linear".parse()?), ..asked.clone() };
     let config = linear.resolve(ctx.target().variant)?;
     asked.check_effect(&config)?;
+    let differ = config.process == ProcessConfig::Discrete
+        && matches!(config.network, NetworkName::Unet | NetworkName::Residual);
+    if !differ {
+        return Err(Error::Config(
+            "the four runs would not differ: use a preset with --process discrete and --network unet or residual, such \
+             as ddpm"
+                .into(),
+        ));
+    }
+    if config.validation_count == 0 {
+        return Err(Error::Config(
+            "--validation-count 0: the runs are compared by their validation losses, which need 1 image or more".into(),
+        ));
+    }
     let usual = config.attention;
+    if !usual.contains(&true) {
+        return Err(Error::Config(format!(
+            "the four runs would not differ: no level of size {} has attention. Use another --size",
+            config.size
+        )));
+    }
     let schedule: BetaSchedule = schedule.parse()?;
     let levels = if attention { usual } else { vec![false; usual.len()] };
     Ok(Settings { schedule: Some(schedule), attention: Some(levels), out: Some(folder.into()), ..asked })
 }
 
+/// Refuses a finished run that was trained with other settings than asked for.
+fn refuse_other_settings(trainer: &Trainer) -> Result<()> {
+    let changed = trainer.changed_settings();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let (folder, changed) = (&trainer.config().out, changed.join(", "));
+    if trainer.is_finished()? {
+        let problem = format!("has finished with other settings ({changed}): give the same settings, or another --out");
+        return Err(Error::file(folder, problem));
+    }
+    eprintln!("{}: changed since the last start: {changed}", folder.display());
+    Ok(())
+}
+
 /// Trains a run to its end, from its last checkpoint if there is one. Returns false if it was
 /// interrupted.
-fn train_one(ctx: &Context, settings: Settings, stop: &AtomicBool) -> Result<bool> {
-    let mut trainer = Trainer::new(ctx, settings)?.resume_or_start()?;
+fn train_one(mut trainer: Trainer, stop: &AtomicBool) -> Result<bool> {
     if trainer.is_finished()? {
         print(format!("{}: finished\n", trainer.config().out.display()))?;
         return Ok(true);

@@ -3,7 +3,7 @@
 use clap::Parser;
 use degrain::files::{print, shell_quoted};
 use degrain::gpu::{Context, list_adapters};
-use degrain::train::{Inspection, Outcome, Settings, Trainer, on_interrupt};
+use degrain::train::{Inspection, Outcome, ResumePath, Settings, Trainer, on_interrupt};
 use degrain::{Result, cli};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +15,8 @@ struct Arguments {
     /// TOML file with settings, such as a run's config.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Continue this run from its last checkpoint, with its settings; options override them
+    /// Continue this run from its last checkpoint, or from RUN/checkpoint-STEP, with its settings;
+    /// options override them
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "preset", "size", "config"])]
     resume: Option<PathBuf>,
     /// Save a checkpoint and stop after this number of steps, counted from the start of the run
@@ -27,6 +28,9 @@ struct Arguments {
     /// List the adapters, then stop
     #[arg(long)]
     list_adapters: bool,
+    /// Print all settings as TOML, which --config reads, then stop
+    #[arg(long)]
+    show_settings: bool,
     /// Print the model, and the kernel calls, FLOPs and memory of a training step, then stop
     #[arg(long)]
     dry_run: bool,
@@ -39,7 +43,10 @@ struct Arguments {
     /// Check every kernel call of a training step against its reference, then stop
     #[arg(long)]
     verify: bool,
-    #[command(flatten, next_help_heading = "Settings [default: from --config, then from the preset]")]
+    #[command(
+        flatten,
+        next_help_heading = "Settings [default: from --config, then from the preset; --show-settings prints them]"
+    )]
     settings: Settings,
 }
 
@@ -53,11 +60,17 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     let ctx = Context::open(arguments.adapter.as_deref())?;
     let given = arguments.settings;
-    let settings = match (&arguments.resume, &arguments.config) {
-        (Some(run), _) => given.clone().or_those_of_run(run)?,
+    let resume = arguments.resume.as_deref().map(ResumePath::new);
+    let settings = match (&resume, &arguments.config) {
+        (Some(path), _) => given.clone().or_those_of_run(&path.run)?,
         (None, Some(file)) => given.clone().or(Settings::read(file)?),
         (None, None) => given.clone(),
     };
+    if arguments.show_settings {
+        let config = settings.resolve(ctx.target().variant)?;
+        given.check_effect(&config)?;
+        return print(config.to_toml()?);
+    }
     let mut trainer = Trainer::new(&ctx, settings)?.stop_after(arguments.stop_after);
     given.check_effect(trainer.config())?;
     print(trainer.describe())?;
@@ -65,8 +78,11 @@ fn run(arguments: Arguments) -> Result<()> {
         let Arguments { listing, profile, verify, .. } = arguments;
         return trainer.inspect(Inspection { listing, profile, verify });
     }
-    if arguments.resume.is_some() {
-        trainer = trainer.resume()?;
+    if let Some(path) = &resume {
+        trainer = match path.step {
+            Some(step) => trainer.resume_from(step)?,
+            None => trainer.resume()?,
+        };
         for changed in trainer.changed_settings() {
             eprintln!("changed since the last start: {changed}");
         }
@@ -74,6 +90,10 @@ fn run(arguments: Arguments) -> Result<()> {
     let outcome = trainer.run(&*on_interrupt()?)?;
     let folder = shell_quoted(&trainer.config().out);
     match outcome {
+        Outcome::Stopped(step) if step == trainer.config().steps => print(format!(
+            "stopped after the last step, and saved. Make the measurements that are missing with:\n  \
+             cargo run --release --bin train -- --resume {folder}\n"
+        )),
         Outcome::Stopped(step) => print(format!(
             "stopped after step {step} and saved. Continue with:\n  cargo run --release --bin train -- --resume {folder}\n"
         )),

@@ -15,6 +15,7 @@ mod folder;
 mod guide;
 mod metadata;
 pub mod noise;
+mod python_json;
 mod scheduler_config;
 pub mod state_dict;
 
@@ -33,6 +34,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
+/// The same file in a folder without subfolders.
+const FLAT_SCHEDULER: &str = "scheduler_config.json";
 /// The class of U-Nets in diffusers.
 const UNET: &str = "UNet2DModel";
 
@@ -68,21 +71,23 @@ impl Checkpoint {
         let config = config_file(&folder);
         let (model, unknown) = read_model(&config)?;
         let mut warnings = ignored(CONFIG, unknown);
-        let scheduler_file = folder.join(SCHEDULER);
+        // A folder with the files of the model alone can have its scheduler beside them.
+        let scheduler_file = [SCHEDULER, FLAT_SCHEDULER].map(|name| folder.join(name)).into_iter().find(|f| f.exists());
         let needs_scheduler = match &model {
             AnyModel::Denoiser(_) => metadata.as_ref().is_none_or(|m| m.process == ProcessConfig::Discrete),
             AnyModel::Classifier(classifier) => classifier.config().noise_aware,
             AnyModel::Vae(_) => false,
         };
         let mut scheduler = None;
-        if needs_scheduler && config.parent() == Some(&folder) && !scheduler_file.exists() {
+        if needs_scheduler && config.parent() == Some(&folder) && scheduler_file.is_none() {
             warnings.insert(
                 0,
                 "a model without a scheduler: it is sampled as trained with a linear schedule of 1000 timesteps".into(),
             );
             scheduler = Some(SchedulerConfig::default());
         } else if needs_scheduler {
-            let (config, unknown) = SchedulerConfig::read(&scheduler_file)?;
+            let file = scheduler_file.unwrap_or_else(|| folder.join(SCHEDULER));
+            let (config, unknown) = SchedulerConfig::read(&file)?;
             warnings.extend(ignored("scheduler_config.json", unknown));
             scheduler = Some(config);
         }

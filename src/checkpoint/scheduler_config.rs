@@ -4,6 +4,7 @@
 //! An unsupported value is an error that names the key, the value and the supported values. Keys
 //! that the scheduler does not have are returned, for the caller to print.
 
+use super::python_json::quote_non_finite;
 use crate::diffusion::{
     BetaRange, BetaSchedule, Discrete, NoiseSchedule, Prediction, SamplerName, SamplerOptions, Sampling,
     SamplingOptions, SamplingPlan, Spacing,
@@ -77,7 +78,8 @@ impl SchedulerConfig {
     /// A message for text that is not JSON, for a value that is not supported, and for values that
     /// do not fit each other.
     pub fn from_json(text: &str) -> Checked<(SchedulerConfig, Vec<String>)> {
-        let mut map: Map<String, Value> = serde_json::from_str(text).map_err(|e| format!("not a JSON object: {e}"))?;
+        let mut map: Map<String, Value> =
+            serde_json::from_str(&quote_non_finite(text)).map_err(|e| format!("not a JSON object: {e}"))?;
         let config = SchedulerConfig::from_map(&mut map)?;
         config.noise_schedule().map_err(|problem| problem.to_string())?;
         Ok((config, map.into_iter().map(|(key, _)| key).filter(|key| !key.starts_with('_')).collect()))

@@ -37,7 +37,11 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
     // `read_dir` and not `exists`: it says why a folder cannot be read.
     std::fs::read_dir(folder).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
-            Error::file(folder, "there is no such folder: name the folder of the data set's files")
+            let here = std::env::current_dir().map_or_else(|_| ".".into(), |here| here.display().to_string());
+            let place = if folder.is_absolute() { String::new() } else { format!(" in {here}") };
+            let problem =
+                format!("there is no such folder{place}: name the folder of the data set's files with --data");
+            Error::file(folder, problem)
         }
         _ => Error::io(folder)(error),
     })?;

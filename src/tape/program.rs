@@ -47,16 +47,7 @@ impl Program {
     /// If the tape was recorded for another target than the device's.
     pub fn compile_with(ctx: &mut Context, tape: &Tape, options: PlanOptions) -> Result<Program> {
         assert_eq!(tape.target(), ctx.target(), "the tape was recorded for another target");
-        let limit = ctx.gpu.max_binding();
-        for call in tape.calls() {
-            for (&x, binding) in call.dispatch.operands.iter().zip(call.dispatch.entry.bindings) {
-                let bytes = tape.shape(x).bytes();
-                if bytes > limit {
-                    let what = format!("`{}` of {} ({})", binding.name, call.dispatch.entry.label, tape.shape(x));
-                    return Err(Error::TooLarge { what, bytes, limit, advice: "use a smaller --batch".into() });
-                }
-            }
-        }
+        Program::check_bindings(ctx, tape)?;
         for (name, bytes) in tape.buffer_sizes() {
             if !ctx.buffers.contains(&name) || ctx.buffers.bytes(&name) < bytes {
                 ctx.require(&name, bytes)?;
@@ -85,6 +76,24 @@ impl Program {
         }
         commands.finish(ctx)?;
         Ok(Program { commands, plan, calls: tape.calls().len(), guard: options.guard })
+    }
+
+    /// Checks that the device can bind every tensor of a tape. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] naming the first tensor that is larger than the device's bindings.
+    pub fn check_bindings(ctx: &Context, tape: &Tape) -> Result<()> {
+        let limit = ctx.gpu.max_binding();
+        for call in tape.calls() {
+            for (&x, binding) in call.dispatch.operands.iter().zip(call.dispatch.entry.bindings) {
+                let bytes = tape.shape(x).bytes();
+                if bytes > limit {
+                    let what = format!("`{}` of {} ({})", binding.name, call.dispatch.entry.label, tape.shape(x));
+                    return Err(Error::TooLarge { what, bytes, limit, advice: "use a smaller --batch".into() });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Runs all calls. Does not wait for the device.

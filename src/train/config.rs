@@ -149,11 +149,13 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Preset: a model with its process and settings [default: ddpm]
+    /// Preset, a model with its process and settings: ddpm, plain, plain-conditional,
+    /// residual-attention, score, guided, hybrid, edm, flow, vae or classifier [default: ddpm]
     preset: String,
     /// Size of the model [default: tiny on a CPU, base on a GPU]
     size: Size,
     /// Folder of the data set: IDX files (MNIST), CIFAR-10, downsampled ImageNet, or PNG files
+    /// [default: data/mnist]
     data: PathBuf,
     /// Folder of the run [default: runs/PRESET-SIZE]
     out: PathBuf,
@@ -340,7 +342,11 @@ const RENAMED: [(&str, &str); 11] = [
 pub(super) fn of_run(run: &Path) -> Result<Settings> {
     let path = run.join("config.toml");
     if !path.is_file() {
-        let problem = "not a run folder, which has config.toml and checkpoint-STEP folders";
+        let problem = if run.exists() {
+            "not a run folder, which has config.toml and checkpoint-STEP folders"
+        } else {
+            "there is no such folder: name the folder of a run, such as runs/ddpm-tiny"
+        };
         return Err(Error::file(run, problem));
     }
     Settings::read(&path)
@@ -374,6 +380,14 @@ impl Config {
             range.rescale = self.rescale_betas;
         }
         schedule
+    }
+
+    /// The settings as TOML, as in `config.toml` of a run's folder.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a value that TOML cannot hold, such as a seed above 2^63 - 1.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::Config(format!("the settings cannot be written as TOML: {e}")))
     }
 
     /// Checks that the settings fit each other.

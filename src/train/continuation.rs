@@ -4,9 +4,11 @@ use super::config::{Config, Settings};
 use super::log_entry::LogEntry;
 use super::manifest::Manifest;
 use super::run_log::grid_path;
-use super::trainer::Trainer;
+use super::step_uniforms::learning_rate;
+use super::trainer::{Trainer, all_checkpoints};
 use crate::output::jsonl;
 use crate::{Error, Result};
+use std::path::{Path, PathBuf};
 
 /// Settings that change how a run continues, but not what its weights mean. All other settings must
 /// stay as they were.
@@ -32,8 +34,6 @@ const FREE: &[&str] = &[
     "dropout",
     "kl_weight",
     "random_flip",
-    // Parameters are initialized once.
-    "initialization",
     "storage",
     "validate_every",
     "sample_every",
@@ -53,16 +53,56 @@ const FREE: &[&str] = &[
 /// Settings that only say where something is.
 const PLACES: &[&str] = &["data", "out"];
 
+/// A path for `--resume`: the folder of a run, or one of its checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumePath {
+    /// The folder of the run.
+    pub run: PathBuf,
+    /// The step of the checkpoint; `None` for the last one.
+    pub step: Option<u32>,
+}
+
+impl ResumePath {
+    /// Splits `RUN/checkpoint-STEP` into the run and the step. Every other path is a run.
+    ///
+    /// ```
+    /// use degrain::train::ResumePath;
+    /// use std::path::Path;
+    ///
+    /// let path = ResumePath::new(Path::new("runs/digits/checkpoint-500"));
+    /// assert_eq!((path.run.to_str(), path.step), (Some("runs/digits"), Some(500)));
+    /// let path = ResumePath::new(Path::new("runs/digits"));
+    /// assert_eq!((path.run.to_str(), path.step), (Some("runs/digits"), None));
+    /// ```
+    pub fn new(path: &Path) -> ResumePath {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let step = name.and_then(|name| name.strip_prefix("checkpoint-")?.parse().ok());
+        match (step, path.parent()) {
+            (Some(step), Some(run)) => {
+                let here = run.as_os_str().is_empty();
+                ResumePath { run: if here { ".".into() } else { run.into() }, step: Some(step) }
+            }
+            _ => ResumePath { run: path.into(), step: None },
+        }
+    }
+}
+
 impl Trainer {
+    /// The settings with which the run was last started.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(super) fn earlier_config(&self) -> Result<Config> {
+        Settings::read(&self.config.out.join("config.toml"))?.resolve(self.ctx.target().variant)
+    }
+
     /// The settings that differ from those with which the run was last started, such as
     /// `batch: 32 -> 64`.
     ///
     /// # Errors
     /// Another data set, or a setting that changes the meaning of the weights.
-    pub(super) fn differences(&self) -> Result<Vec<String>> {
-        let file = self.config.out.join("config.toml");
-        let before = Settings::read(&file)?.resolve(self.ctx.target().variant)?;
-        let before = table(&before)?;
+    pub(super) fn differences(&self, before: &Config) -> Result<Vec<String>> {
+        let before = table(before)?;
         let after = table(&self.config)?;
         let mut changed = vec![];
         for (key, now) in &after {
@@ -73,8 +113,8 @@ impl Trainer {
             let then = then.map_or("nothing".into(), toml::Value::to_string);
             if !FREE.contains(&key.as_str()) {
                 return Err(Error::Config(format!(
-                    "--{}: {} was trained with {then}, and {now} would change what its weights mean or which images are \
-                     for validation. Resume it without this option, or start another run with another --out",
+                    "--{}: {} was started with {then}, and {now} would make it another run. Resume it without this option, \
+                     or start another run with another --out",
                     key.replace('_', "-"),
                     self.config.out.display()
                 )));
@@ -83,6 +123,22 @@ impl Trainer {
         }
         self.check_data()?;
         Ok(changed)
+    }
+
+    /// The checkpoint of `step`, with its number of finished steps.
+    ///
+    /// # Errors
+    /// A checkpoint that the run does not have, or that cannot be restored.
+    pub(super) fn checkpoint_of(&self, step: u32) -> Result<(u32, PathBuf)> {
+        let run = &self.config.out;
+        let all = all_checkpoints(run)?;
+        let Some(checkpoint) = all.iter().find(|(number, _)| *number == step) else {
+            let there: Vec<String> = all.iter().map(|(number, _)| format!("checkpoint-{number}")).collect();
+            let problem = format!("holds no complete checkpoint-{step}; there are: {}", there.join(", "));
+            return Err(Error::file(run, problem));
+        };
+        self.check_state(&checkpoint.1)?;
+        Ok(checkpoint.clone())
     }
 
     /// Compares the content of the data set with the manifest's.
@@ -123,6 +179,45 @@ impl Trainer {
     }
 }
 
+/// Describes the change of the learning rate between two steps, the last one with the settings
+/// `before` and the next one with `after`. `None` if it is less than a tenth of the larger one, or
+/// if the settings give the same.
+pub(super) fn learning_rate_jump(before: &Config, after: &Config, finished: u32) -> Option<String> {
+    let next = learning_rate(after, finished);
+    if finished == 0 || learning_rate(before, finished) == next {
+        return None;
+    }
+    let last = learning_rate(before, finished - 1);
+    let jumps = (next - last).abs() > 0.1 * next.max(last);
+    jumps.then(|| format!("learning rate: {last:.2e} in step {finished} -> {next:.2e} in step {}", finished + 1))
+}
+
 fn table(config: &Config) -> Result<toml::Table> {
     toml::Table::try_from(config).map_err(|e| Error::Config(format!("the settings cannot be written as TOML: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::KernelVariant;
+    use crate::train::LrSchedule;
+
+    fn config(steps: u32, lr_schedule: LrSchedule) -> Config {
+        let (lr, warmup) = (Some(2e-3), Some(10));
+        let settings =
+            Settings { lr, warmup, steps: Some(steps), lr_schedule: Some(lr_schedule), ..Settings::default() };
+        settings.resolve(KernelVariant::Tiled).unwrap()
+    }
+
+    #[test]
+    fn learning_rate_jump_of_an_extended_cosine_is_described() {
+        let short = config(100, LrSchedule::Cosine);
+        let long = config(140, LrSchedule::Cosine);
+        let jump = learning_rate_jump(&short, &long, 100).unwrap();
+        assert_eq!(jump, "learning rate: 6.09e-7 in step 100 -> 4.13e-4 in step 101");
+        assert_eq!(learning_rate_jump(&short, &short, 100), None, "the same settings");
+        let constant = config(140, LrSchedule::Constant);
+        assert_eq!(learning_rate_jump(&config(100, LrSchedule::Constant), &constant, 100), None, "the same rate");
+        assert!(learning_rate_jump(&short, &constant, 100).is_some());
+    }
 }

@@ -50,7 +50,7 @@ impl Curves {
         let span = (self.losses.len() as f64 / 50.0).max(1.0);
         let mut plot = Plot::new("Loss", "step", "loss").logarithmic().smoothed("training", &self.losses, span);
         for (number, quarter) in self.quarters.iter().enumerate() {
-            plot = plot.smoothed(&format!("t in quarter {}", number + 1), quarter, span);
+            plot = plot.smoothed(&format!("timesteps, quarter {}", number + 1), quarter, span);
         }
         save(&plot.line("validation", &self.validations), folder, "loss")?;
         if !self.bits_per_dim.is_empty() {

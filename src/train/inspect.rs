@@ -1,7 +1,6 @@
 //! Description of a run before it starts, and listing, profile and verification of one training
 //! step.
 
-use super::data_loader::DataLoader;
 use super::trainer::Trainer;
 use crate::files::print;
 use crate::nn::{Initialization, PARAMETERS};
@@ -88,6 +87,11 @@ impl Trainer {
         } else {
             print(tape.summary())?;
         }
+        // What training would refuse.
+        Program::check_bindings(&self.ctx, &tape)?;
+        if self.config.validation_count > 0 {
+            Program::check_bindings(&self.ctx, &self.validation_tape())?;
+        }
         if what.profile {
             self.upload()?;
             let peaks = measure_peaks(&self.ctx)?;
@@ -104,19 +108,7 @@ impl Trainer {
     fn with_batch(&self, batch: u32) -> Result<Trainer> {
         let mut config = self.config.clone();
         config.batch = batch;
-        let loader = DataLoader::new(&self.ctx, &config, &self.dataset)?;
-        Ok(Trainer {
-            config,
-            dataset: self.dataset.clone(),
-            data_sha256: self.data_sha256.clone(),
-            objective: self.objective.clone(),
-            loader,
-            ctx: self.ctx.fork(),
-            checkpoint: None,
-            newest: None,
-            changed: vec![],
-            stop_after: None,
-        })
+        self.sibling(config, self.objective.clone())
     }
 
     /// Compares every kernel call of a step with its reference.

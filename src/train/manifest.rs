@@ -18,6 +18,8 @@ pub(super) struct Manifest {
     pub data: Data,
     /// Number of parameters of the model.
     parameters: usize,
+    /// Empty in a run that was made before starts were recorded.
+    #[serde(default)]
     starts: Vec<Start>,
 }
 
@@ -115,8 +117,6 @@ impl Trainer {
         let manifest = Manifest { data: Data::new(&self.dataset, &self.data_sha256), parameters, starts };
         let json = serde_json::to_string_pretty(&manifest).map_err(|e| Error::Config(e.to_string()))?;
         write_atomically(&path, format!("{json}\n").as_bytes())?;
-        let text = toml::to_string(&self.config)
-            .map_err(|e| Error::Config(format!("the settings cannot be written as TOML: {e}")))?;
-        write_atomically(&folder.join("config.toml"), text.as_bytes())
+        write_atomically(&folder.join("config.toml"), self.config.to_toml()?.as_bytes())
     }
 }

@@ -34,6 +34,7 @@ mod validation;
 
 pub use buffers::EMA;
 pub use config::{Config, LrSchedule, NetworkName, RandomFlip, Settings, Size, Storage};
+pub use continuation::ResumePath;
 pub use inspect::Inspection;
 pub use log_entry::{LogEntry, Metric};
 pub use objective::{

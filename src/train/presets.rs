@@ -103,3 +103,17 @@ impl Config {
         given.or(settings(&preset, size)?).complete()
     }
 }
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_preset() {
+        let mut command = <Settings as clap::Args>::augment_args(clap::Command::new("test"));
+        let help = command.render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (last, others) = NAMES.split_last().unwrap();
+        assert!(help.contains(&format!("{} or {last} [default: ddpm]", others.join(", "))), "{help}");
+    }
+}

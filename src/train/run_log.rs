@@ -11,12 +11,13 @@ use crate::Result;
 use crate::output::progress::{ProgressBar, clock, progress_bar};
 use crate::output::{EventWriter, JsonLines, Picture};
 use crate::tape::inspect::scaled;
+use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Smoothing of the loss in the progress line: the decay of its exponential moving average.
-const SMOOTHING: f64 = 0.98;
+/// Number of steps over which the progress line averages the loss.
+const AVERAGED_STEPS: usize = 50;
 /// Time between progress lines if there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(20);
 
@@ -213,7 +214,8 @@ struct Status {
     peak: Peak,
     throughput: Throughput,
     step: u32,
-    loss: Option<f64>,
+    /// Losses of the last [`AVERAGED_STEPS`] steps.
+    losses: VecDeque<f64>,
     validation: Option<f64>,
     bits_per_dim: Option<f64>,
     frechet_distance: Option<f64>,
@@ -228,7 +230,7 @@ impl Status {
             peak: Peak::Unknown,
             throughput: Throughput::new(start.seconds.trained, start.step),
             step: start.step,
-            loss: None,
+            losses: VecDeque::new(),
             validation: None,
             bits_per_dim: None,
             frechet_distance: None,
@@ -239,7 +241,10 @@ impl Status {
         self.step = entry.step();
         match *entry {
             LogEntry::Step { loss, .. } => {
-                self.loss = Some(self.loss.map_or(loss, |past| SMOOTHING * past + (1.0 - SMOOTHING) * loss));
+                self.losses.push_back(loss);
+                if self.losses.len() > AVERAGED_STEPS {
+                    self.losses.pop_front();
+                }
             }
             LogEntry::Validation { validation_loss, .. } => self.validation = Some(validation_loss),
             LogEntry::Evaluation { bits_per_dim, frechet_distance, .. } => {
@@ -257,7 +262,9 @@ impl Status {
 impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut parts: Vec<String> = vec![];
-        parts.extend(self.loss.map(|loss| format!("loss {loss:.4}")));
+        if !self.losses.is_empty() {
+            parts.push(format!("loss {:.4}", self.losses.iter().sum::<f64>() / self.losses.len() as f64));
+        }
         parts.extend(self.images_per_second().map(|images| format!("{images:.1} images/s")));
         if let Some(time) = self.throughput.time_for(self.steps.saturating_sub(self.step)) {
             parts.push(format!("{} left", clock(Duration::from_secs(time.as_secs()))));
@@ -291,7 +298,7 @@ mod tests {
             peak,
             throughput: Throughput::new(5.0, 20),
             step: 20,
-            loss: None,
+            losses: VecDeque::new(),
             validation: None,
             bits_per_dim: None,
             frechet_distance: None,
@@ -327,7 +334,20 @@ mod tests {
         status.add(&LogEntry::Validation { step: 30, seconds, validation_loss, validation_by_quarter, metric });
         status.add(&LogEntry::Evaluation { step: 30, seconds, bits_per_dim: Some(3.5), frechet_distance: Some(12.0) });
         let line =
-            "loss 0.5200  160.0 images/s  00:00:14 left  validation 0.2500  3.500 bits/dim  FD 12.00  15.0 GFLOP/s";
+            "loss 1.0000  160.0 images/s  00:00:14 left  validation 0.2500  3.500 bits/dim  FD 12.00  15.0 GFLOP/s";
         assert_eq!(status.to_string(), line);
+    }
+
+    /// The first losses are large. They must not stay in the mean.
+    #[test]
+    fn progress_line_shows_the_mean_loss_of_the_last_steps() {
+        let mut status = status(Peak::Unmeasurable);
+        for number in 0..50 {
+            status.add(&step(number, 100.0));
+        }
+        for number in 50..100 {
+            status.add(&step(number, if number % 2 == 0 { 0.2 } else { 0.4 }));
+        }
+        assert!(status.to_string().starts_with("loss 0.3000"), "{status}");
     }
 }

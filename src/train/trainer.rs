@@ -2,6 +2,7 @@
 
 use super::buffers::EMA;
 use super::config::{Config, Settings};
+use super::continuation::learning_rate_jump;
 use super::data_loader::DataLoader;
 use super::hold_out;
 use super::objective::Objective;
@@ -88,6 +89,25 @@ impl Trainer {
         Trainer::from_parts(ctx, config, dataset, Rc::new(objective))
     }
 
+    /// A trainer with other settings on the same data set, which is not read again.
+    ///
+    /// # Errors
+    /// Settings that do not fit each other or the data; another `data` or `validation_count`.
+    pub fn with_settings(&self, settings: Settings) -> Result<Trainer> {
+        let mut config = settings.resolve(self.ctx.target().variant)?;
+        if config.data != self.config.data || config.validation_count != self.config.validation_count {
+            return Err(Error::Config("the data set and the number of validation images must stay the same".into()));
+        }
+        config.process = config.process.measured(self.dataset.statistics.std);
+        let objective = objectives::from_config(&config, &self.dataset)?;
+        self.sibling(config, objective)
+    }
+
+    /// A trainer on the same data set, with separate buffers.
+    pub(super) fn sibling(&self, config: Config, objective: Rc<dyn Objective>) -> Result<Trainer> {
+        Trainer::assemble(&self.ctx, config, self.dataset.clone(), self.data_sha256.clone(), objective)
+    }
+
     fn from_config(ctx: &Context, mut config: Config, dataset: Dataset) -> Result<Trainer> {
         config.process = config.process.measured(dataset.statistics.std);
         let objective = objectives::from_config(&config, &dataset)?;
@@ -113,7 +133,17 @@ impl Trainer {
         // Before the images change their order.
         let data_sha256 = dataset.sha256();
         hold_out::move_to_end(&mut dataset, held_out as usize);
-        let dataset = Arc::new(dataset);
+        Trainer::assemble(ctx, config, Arc::new(dataset), data_sha256, objective)
+    }
+
+    /// A trainer of a data set whose validation images are at its end.
+    fn assemble(
+        ctx: &Context,
+        config: Config,
+        dataset: Arc<Dataset>,
+        data_sha256: String,
+        objective: Rc<dyn Objective>,
+    ) -> Result<Trainer> {
         let loader = DataLoader::new(ctx, &config, &dataset)?;
         let ctx = ctx.fork();
         let trainer = Trainer {
@@ -139,7 +169,20 @@ impl Trainer {
     /// # Errors
     /// A folder without a checkpoint; a run that has finished its steps and their measurements;
     /// another data set, or a setting that changes the meaning of the weights.
-    pub fn resume(mut self) -> Result<Trainer> {
+    pub fn resume(self) -> Result<Trainer> {
+        self.continued(None)
+    }
+
+    /// Like [`Trainer::resume`], from the checkpoint of `step`. Later checkpoints are kept as
+    /// `abandoned-checkpoint-STEP`.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`]; a checkpoint that the run does not have or that is damaged.
+    pub fn resume_from(self, step: u32) -> Result<Trainer> {
+        self.continued(Some(step))
+    }
+
+    fn continued(mut self, step: Option<u32>) -> Result<Trainer> {
         let run = &self.config.out;
         let file = run.join("config.toml");
         let problem = format!("holds no checkpoint yet: start it again with --config {}", shell_quoted(&file));
@@ -148,12 +191,17 @@ impl Trainer {
         if self.newest.is_none() {
             return Err(nothing);
         }
-        self.changed = self.differences()?;
+        let before = self.earlier_config()?;
+        self.changed = self.differences(&before)?;
         let run = &self.config.out;
-        let (finished, checkpoint) = self.newest_intact()?.ok_or(nothing)?;
+        let (finished, checkpoint) = match step {
+            Some(step) => self.checkpoint_of(step)?,
+            None => self.newest_intact()?.ok_or(nothing)?,
+        };
         if finished > self.config.steps || finished == self.config.steps && self.is_complete(finished)? {
             return Err(has_finished(run, finished));
         }
+        self.changed.extend(learning_rate_jump(&before, &self.config, finished));
         self.checkpoint = Some((finished, checkpoint));
         Ok(self)
     }
@@ -167,7 +215,7 @@ impl Trainer {
     pub fn resume_or_start(mut self) -> Result<Trainer> {
         self.newest = all_checkpoints(&self.config.out)?.last().map(|(step, _)| *step);
         if self.newest.is_some() {
-            self.changed = self.differences()?;
+            self.changed = self.differences(&self.earlier_config()?)?;
             self.checkpoint = self.newest_intact()?;
         }
         if self.finished_steps() > self.config.steps {

@@ -84,8 +84,8 @@ impl Trainer {
     pub(super) fn newest_intact(&self) -> Result<Option<(u32, PathBuf)>> {
         let mut first = None;
         for (step, path) in all_checkpoints(&self.config.out)?.into_iter().rev() {
-            match self.read_state(&path, |_, _| Ok(())) {
-                Ok(_) => {
+            match self.check_state(&path) {
+                Ok(()) => {
                     if let Some(problem) = first {
                         eprintln!("warning: {problem}. The run continues from {}", path.display());
                     }
@@ -95,6 +95,14 @@ impl Trainer {
             }
         }
         first.map_or(Ok(None), Err)
+    }
+
+    /// Checks that a checkpoint can be restored.
+    ///
+    /// # Errors
+    /// As [`Trainer::restore`].
+    pub(super) fn check_state(&self, checkpoint: &Path) -> Result<()> {
+        self.read_state(checkpoint, |_, _| Ok(())).map(|_| ())
     }
 
     /// Reads the buffers that training changes, and passes them to `put` with their names.

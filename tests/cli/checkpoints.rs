@@ -63,3 +63,56 @@ fn checkpoint_of_the_first_edition_gets_one_message() {
         fails(command(program, &arguments), 1, &["degrain.json", "another version of degrain"]);
     }
 }
+
+/// A folder with the files of a model and its scheduler, without subfolders, is sampled as the same
+/// files in subfolders.
+#[test]
+fn flat_folder_is_sampled_with_its_scheduler() {
+    let folder = TempDir::new().unwrap();
+    let [nested, flat] = ["nested", "flat"].map(|name| folder.path().join(name));
+    copy(&trained("ddpm").join("checkpoint-1"), &nested);
+    fs::remove_file(nested.join("degrain.json")).unwrap();
+    copy(&nested.join("unet"), &flat);
+    copy(&nested.join("scheduler"), &flat);
+    let sampled = |checkpoint: &std::path::Path| {
+        let out = checkpoint.with_extension("npz");
+        let arguments = ["--checkpoint", text(checkpoint), "--count", "2", "--steps", "3", "--guidance", "1"];
+        let output = command(SAMPLE, &[&arguments[..], &["--out", text(&out)]].concat()).output().unwrap();
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && !messages.contains("warning"), "{messages}");
+        fs::read(out).unwrap()
+    };
+    assert!(sampled(&flat) == sampled(&nested), "the scheduler beside the weights is not used");
+}
+
+/// Python writes numbers that JSON does not have, in keys that only other schedulers read.
+#[test]
+fn scheduler_config_of_python_can_hold_infinity() {
+    let folder = TempDir::new().unwrap();
+    copy(&trained("ddpm").join("checkpoint-1"), folder.path());
+    let file = folder.path().join("scheduler/scheduler_config.json");
+    let config = fs::read_to_string(&file).unwrap().replacen('{', "{\"lambda_min_clipped\": -Infinity,", 1);
+    fs::write(&file, &config).unwrap();
+    let out = folder.path().join("out.png");
+    let arguments = ["--checkpoint", text(folder.path()), "--count", "1", "--steps", "2", "--out", text(&out)];
+    let output = command(SAMPLE, &arguments).output().unwrap();
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && messages.contains("lambda_min_clipped"), "{messages}");
+    fs::write(&file, config.replace("\"clip_sample_range\": 1.0", "\"clip_sample_range\": NaN")).unwrap();
+    fails(command(SAMPLE, &arguments), 1, &["scheduler_config.json", "clip_sample_range", "NaN"]);
+}
+
+/// As in diffusers, a step of DDIM is shorter than the distance of the timesteps of `linspace`.
+#[test]
+fn ddim_with_linspace_warns_of_the_noise_that_is_left() {
+    let folder = TempDir::new().unwrap();
+    let (run, out) = (trained("ddpm"), folder.path().join("out.png"));
+    for (spacing, steps, warns) in [("linspace", "5", true), ("trailing", "5", false), ("leading", "10", false)] {
+        let options = ["--sampler", "ddim", "--spacing", spacing, "--steps", steps, "--count", "1"];
+        let arguments = [&["--checkpoint", text(&run), "--out", text(&out)][..], &options].concat();
+        let output = command(SAMPLE, &arguments).output().unwrap();
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{messages}");
+        assert_eq!(messages.contains("noise is left in the images"), warns, "{spacing}: {messages}");
+    }
+}

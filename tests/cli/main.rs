@@ -6,6 +6,7 @@ mod harness;
 #[path = "../common/programs.rs"]
 mod programs;
 
+mod ablation; // settings of the four runs
 mod checkpoints; // the same sampler in all programs, and the files of a checkpoint
 mod edit; // images and masks that do not fit
 mod environment; // wrong command lines, full disks, no adapter, closed pipes

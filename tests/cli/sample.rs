@@ -168,6 +168,15 @@ fn classifier_guidance_refuses_classifiers_of_other_models_and_data() {
         succeeds(command(SAMPLE, &[&arguments[..], &["--out", text(&out)]].concat()));
     }
 
+    // A model without classes from elsewhere has nothing that binds it to the classifier.
+    let foreign = TempDir::new().unwrap();
+    let out = foreign.path().join("run");
+    let settings = Settings { out: Some(out.clone()), unconditional: Some(true), ..small("ddpm") };
+    succeeds(train(&Settings { guidance: Some(1.0), ..settings }, &["--stop-after", "1"]));
+    fs::remove_file(out.join("checkpoint-1/degrain.json")).unwrap();
+    let arguments = ["--classifier", text(&noise_aware), "--count", "2"];
+    refuses(SAMPLE, &[], &out.join("checkpoint-1"), &arguments, &["0 classes", "10 classes", "same data"]);
+
     // Labels of three classes.
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("train-images-idx3-ubyte"), idx(&[24, 28, 28], &[7; 24 * 784])).unwrap();

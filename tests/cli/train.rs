@@ -8,6 +8,7 @@ use crate::harness::{TRAIN, command, fails, refused, succeeds, text, train, trai
 use degrain::train::Settings;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use tempfile::TempDir;
 
 /// `train` on files of a data set, which must be refused.
@@ -133,7 +134,9 @@ fn train_keeps_existing_runs_and_refuses_damaged_ones() {
 
     let resume = |folder: &Path, parts: &[&str]| refused(TRAIN, &["--resume", text(folder)], parts);
     resume(Path::new("/nowhere"), &["/nowhere", "run"]);
-    resume(&run.join("checkpoint-1"), &["checkpoint-1", "not a run folder"]);
+    resume(Path::new("/nowhere"), &["there is no such folder"]);
+    resume(run.parent().unwrap(), &["not a run folder"]);
+    resume(&run.join("checkpoint-7"), &[text(&run), "no complete checkpoint-7", "there are: checkpoint-1"]);
     let copied = TempDir::new().unwrap();
     copy(&run, copied.path());
     let state = copied.path().join("checkpoint-1/training_state.safetensors");
@@ -157,4 +160,31 @@ fn resume_continues_a_run_that_was_moved() {
     succeeds(command(TRAIN, &["--resume", text(&moved), "--stop-after", "2"]));
     assert!(moved.join("checkpoint-2").is_dir());
     assert!(!trained("ddpm").join("checkpoint-2").exists());
+}
+
+/// A user who starts the program elsewhere does not have `data/mnist`.
+#[test]
+fn missing_data_folder_is_named_with_the_option_and_the_current_folder() {
+    let folder = TempDir::new().unwrap();
+    let mut start = Command::new(TRAIN);
+    start.current_dir(folder.path());
+    fails(start, 1, &["data/mnist", "no such folder in", text(folder.path()), "--data"]);
+}
+
+/// What `--show-settings` prints is a complete file for `--config`.
+#[test]
+fn shown_settings_are_a_config_file() {
+    let shown = succeeds(command(TRAIN, &["--preset", "edm", "--size", "small", "--lr", "0.5", "--show-settings"]));
+    assert!(shown.contains("lr = 0.5") && shown.contains("sampler = \"heun\""), "{shown}");
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("edm.toml");
+    fs::write(&file, &shown).unwrap();
+    assert_eq!(succeeds(command(TRAIN, &["--config", text(&file), "--show-settings"])), shown);
+}
+
+/// A dry run refuses what training would, after its numbers.
+#[test]
+fn dry_run_refuses_a_batch_that_the_device_cannot_bind() {
+    let settings = Settings { batch: Some(65535), block_out_channels: Some(vec![512, 8]), ..small("ddpm") };
+    fails(train(&settings, &["--dry-run"]), 1, &["bytes, but this device allows", "smaller --batch"]);
 }

@@ -193,8 +193,9 @@ fn resume_refuses_what_changes_the_meaning_of_the_weights_and_lists_the_rest() {
         ("--unconditional", "true"),
         ("--block-out-channels", "8,12"),
         ("--validation-count", "20"),
+        ("--initialization", "py_torch"),
     ] {
-        refused(TRAIN, &["--resume", text(&run), option, value], &[option, "what its weights mean", "--out"]);
+        refused(TRAIN, &["--resume", text(&run), option, value], &[option, "another run", "--out"]);
     }
     // The same files, but two images have exchanged their labels.
     let data = folder.path().join("data");
@@ -311,4 +312,46 @@ fn tensorboard_drops_the_steps_that_a_resumed_run_repeats() {
     let start = [0x10, 2, 0x3a, 2, 0x08, 1];
     let has_start = |file: &Vec<u8>| file.windows(start.len()).any(|bytes| bytes == start);
     assert_eq!(all.iter().filter(|file| has_start(file)).count(), 1);
+}
+
+/// The last checkpoints are kept under another name, and the run goes on from the chosen one.
+#[test]
+fn resume_continues_from_a_chosen_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 12);
+    let later = files(&run.join("checkpoint-12"));
+    let told = messages(command(TRAIN, &["--resume", text(&run.join("checkpoint-5")), "--stop-after", "7"]));
+    assert!(told.contains("continues from step 5") && told.contains("abandoned-checkpoint-12"), "{told}");
+    assert!(files(&run.join("abandoned-checkpoint-12")) == later, "the later checkpoint has changed");
+    assert!(run.join("checkpoint-5").is_dir() && run.join("checkpoint-7").is_dir());
+    let steps: Vec<u32> =
+        log(&run).iter().filter(|entry| matches!(entry, LogEntry::Step { .. })).map(LogEntry::step).collect();
+    assert_eq!(steps, (1..=7).collect::<Vec<_>>(), "each step is logged once");
+}
+
+/// More steps stretch the cosine, so the learning rate jumps. The user is told.
+#[test]
+fn extension_of_a_cosine_run_tells_the_jump_of_the_learning_rate() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    let lr_schedule = Some(degrain::train::LrSchedule::Cosine);
+    succeeds(train(&Settings { out: Some(out.clone()), steps: Some(6), lr_schedule, ..small("ddpm") }, &[]));
+    let told = messages(command(TRAIN, &["--resume", text(&out), "--steps", "12", "--stop-after", "7"]));
+    assert!(told.contains("steps: 6 -> 12"), "{told}");
+    assert!(told.contains("learning rate: 2.93e-4 in step 6 -> 1.31e-3 in step 7"), "{told}");
+    // The next start changes nothing.
+    let told = messages(command(TRAIN, &["--resume", text(&out), "--stop-after", "8"]));
+    assert!(!told.contains("learning rate"), "{told}");
+}
+
+/// A manifest of an older version does not have the list of starts.
+#[test]
+fn resume_reads_a_manifest_without_starts() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 5);
+    let path = run.join("manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest.as_object_mut().unwrap().remove("starts");
+    fs::write(&path, manifest.to_string()).unwrap();
+    succeeds(command(TRAIN, &["--resume", text(&run), "--stop-after", "6"]));
 }

@@ -1,0 +1,41 @@
+//! JSON as Python writes it: numbers can be NaN, Infinity and -Infinity.
+
+/// Puts the numbers that JSON does not have in quotes. A key with such a number that nobody reads
+/// is then no error, and one that is read is refused with its value.
+pub(super) fn quote_non_finite(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    let mut rest = text;
+    let (mut in_string, mut escaped) = (false, false);
+    while let Some(next) = rest.chars().next() {
+        if !in_string && let Some(word) = ["-Infinity", "Infinity", "NaN"].iter().find(|word| rest.starts_with(**word))
+        {
+            quoted.extend(["\"", word, "\""]);
+            rest = &rest[word.len()..];
+            continue;
+        }
+        if next == '"' && !escaped {
+            in_string = !in_string;
+        }
+        escaped = in_string && next == '\\' && !escaped;
+        quoted.push(next);
+        rest = &rest[next.len_utf8()..];
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_not_finite_are_quoted_outside_strings() {
+        for (text, quoted) in [
+            (r#"{"a": -Infinity, "b": [NaN,Infinity]}"#, r#"{"a": "-Infinity", "b": ["NaN","Infinity"]}"#),
+            (r#"{"NaN \" Infinity": "é NaN"}"#, r#"{"NaN \" Infinity": "é NaN"}"#),
+            (r#"{"a\\": NaN}"#, r#"{"a\\": "NaN"}"#),
+            (r#"{"a": -1.5e3}"#, r#"{"a": -1.5e3}"#),
+        ] {
+            assert_eq!(quote_non_finite(text), quoted);
+        }
+    }
+}
