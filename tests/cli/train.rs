@@ -185,6 +185,8 @@ fn shown_settings_are_a_config_file() {
 /// A dry run refuses what training would, after its numbers.
 #[test]
 fn dry_run_refuses_a_batch_that_the_device_cannot_bind() {
-    let settings = Settings { batch: Some(65535), block_out_channels: Some(vec![512, 8]), ..small("ddpm") };
+    let folder = TempDir::new().unwrap();
+    let out = Some(folder.path().join("run"));
+    let settings = Settings { out, batch: Some(65535), block_out_channels: Some(vec![512, 8]), ..small("ddpm") };
     fails(train(&settings, &["--dry-run"]), 1, &["bytes, but this device allows", "smaller --batch"]);
 }

@@ -193,7 +193,7 @@ fn resume_refuses_what_changes_the_meaning_of_the_weights_and_lists_the_rest() {
         ("--unconditional", "true"),
         ("--block-out-channels", "8,12"),
         ("--validation-count", "20"),
-        ("--initialization", "py_torch"),
+        ("--initialization", "pytorch"),
     ] {
         refused(TRAIN, &["--resume", text(&run), option, value], &[option, "another run", "--out"]);
     }
@@ -320,13 +320,13 @@ fn resume_continues_from_a_chosen_checkpoint() {
     let folder = TempDir::new().unwrap();
     let run = stopped_run(folder.path(), 12);
     let later = files(&run.join("checkpoint-12"));
-    let told = messages(command(TRAIN, &["--resume", text(&run.join("checkpoint-5")), "--stop-after", "7"]));
-    assert!(told.contains("continues from step 5") && told.contains("abandoned-checkpoint-12"), "{told}");
+    let told = messages(command(TRAIN, &["--resume", text(&run.join("checkpoint-10")), "--stop-after", "11"]));
+    assert!(told.contains("continues from step 10") && told.contains("abandoned-checkpoint-12"), "{told}");
     assert!(files(&run.join("abandoned-checkpoint-12")) == later, "the later checkpoint has changed");
-    assert!(run.join("checkpoint-5").is_dir() && run.join("checkpoint-7").is_dir());
+    assert!(run.join("checkpoint-10").is_dir() && run.join("checkpoint-11").is_dir());
     let steps: Vec<u32> =
         log(&run).iter().filter(|entry| matches!(entry, LogEntry::Step { .. })).map(LogEntry::step).collect();
-    assert_eq!(steps, (1..=7).collect::<Vec<_>>(), "each step is logged once");
+    assert_eq!(steps, (1..=11).collect::<Vec<_>>(), "each step is logged once");
 }
 
 /// More steps stretch the cosine, so the learning rate jumps. The user is told.
