@@ -4,7 +4,6 @@ use super::config::{Config, Settings};
 use super::log_entry::LogEntry;
 use super::manifest::Manifest;
 use super::run_log::grid_path;
-use super::step_uniforms::learning_rate;
 use super::trainer::{Trainer, all_checkpoints};
 use crate::output::jsonl;
 use crate::{Error, Result};
@@ -179,45 +178,6 @@ impl Trainer {
     }
 }
 
-/// Describes the change of the learning rate between two steps, the last one with the settings
-/// `before` and the next one with `after`. `None` if it is less than a tenth of the larger one, or
-/// if the settings give the same.
-pub(super) fn learning_rate_jump(before: &Config, after: &Config, finished: u32) -> Option<String> {
-    let next = learning_rate(after, finished);
-    if finished == 0 || learning_rate(before, finished) == next {
-        return None;
-    }
-    let last = learning_rate(before, finished - 1);
-    let jumps = (next - last).abs() > 0.1 * next.max(last);
-    jumps.then(|| format!("learning rate: {last:.2e} in step {finished} -> {next:.2e} in step {}", finished + 1))
-}
-
 fn table(config: &Config) -> Result<toml::Table> {
     toml::Table::try_from(config).map_err(|e| Error::Config(format!("the settings cannot be written as TOML: {e}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gpu::KernelVariant;
-    use crate::train::LrSchedule;
-
-    fn config(steps: u32, lr_schedule: LrSchedule) -> Config {
-        let (lr, warmup) = (Some(2e-3), Some(10));
-        let settings =
-            Settings { lr, warmup, steps: Some(steps), lr_schedule: Some(lr_schedule), ..Settings::default() };
-        settings.resolve(KernelVariant::Tiled).unwrap()
-    }
-
-    #[test]
-    fn learning_rate_jump_of_an_extended_cosine_is_described() {
-        let short = config(100, LrSchedule::Cosine);
-        let long = config(140, LrSchedule::Cosine);
-        let jump = learning_rate_jump(&short, &long, 100).unwrap();
-        assert_eq!(jump, "learning rate: 6.09e-7 in step 100 -> 4.13e-4 in step 101");
-        assert_eq!(learning_rate_jump(&short, &short, 100), None, "the same settings");
-        let constant = config(140, LrSchedule::Constant);
-        assert_eq!(learning_rate_jump(&config(100, LrSchedule::Constant), &constant, 100), None, "the same rate");
-        assert!(learning_rate_jump(&short, &constant, 100).is_some());
-    }
 }

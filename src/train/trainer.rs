@@ -2,7 +2,6 @@
 
 use super::buffers::EMA;
 use super::config::{Config, Settings};
-use super::continuation::learning_rate_jump;
 use super::data_loader::DataLoader;
 use super::hold_out;
 use super::objective::Objective;
@@ -201,7 +200,7 @@ impl Trainer {
         if finished > self.config.steps || finished == self.config.steps && self.is_complete(finished)? {
             return Err(has_finished(run, finished));
         }
-        self.changed.extend(learning_rate_jump(&before, &self.config, finished));
+        self.changed.extend(step_uniforms::learning_rate_jump(&before, &self.config, finished));
         self.checkpoint = Some((finished, checkpoint));
         Ok(self)
     }
