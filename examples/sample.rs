@@ -32,7 +32,7 @@ fn main() -> Result<()> {
     let batch = BatchSpec { name: "sample", size: COUNT, image, seed: 0 };
     let generator = Generator::new(&mut ctx, denoiser, guidance, plan, batch)?;
     let labels = checkpoint.labels(None, COUNT); // all classes in turn
-    let set = SampleSet { labels: &labels, noise: None, frames: 0 };
+    let set = SampleSet { labels: &labels, first: 0, noise: None, frames: 0 };
     let samples = generator.sample_set(&ctx, set, &mut |done| {
         eprint!("\r{:3.0} %", 100.0 * done);
         Ok(())

@@ -1,15 +1,23 @@
 //! Common parts of the programs: error message, exit code, progress bar, and a Vulkan loader
 //! without spurious errors.
 
-use crate::Result;
+use crate::output::{interrupt, progress};
+use crate::{Error, Result};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-/// Runs a program. Prints its error as one message and returns exit code 1.
+/// Exit code of a program that Ctrl-C stopped: 128 and the number of the signal.
+const STOPPED: u8 = 130;
+
+/// Runs a program. Prints its error as one message and returns exit code 1. A program that was
+/// interrupted has said so itself, and returns exit code 130.
 pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
     #[cfg(target_os = "linux")]
     disable_device_select();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Interrupted) => ExitCode::from(STOPPED),
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -17,8 +25,17 @@ pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
     }
 }
 
+/// A flag that Ctrl-C or a termination signal sets. `message` says what happens then, in less than
+/// 80 characters. The second signal ends the process.
+///
+/// # Errors
+/// [`Error::Config`] if the system does not allow a handler.
+pub fn on_interrupt(message: &'static str) -> Result<Arc<AtomicBool>> {
+    interrupt::on_interrupt(message)
+}
+
 /// A progress bar on stderr.
-pub struct Progress(indicatif::ProgressBar);
+pub struct Progress(progress::ProgressBar);
 
 impl Progress {
     const PARTS: f64 = 1000.0;
@@ -26,9 +43,7 @@ impl Progress {
     /// Shows an empty bar.
     #[allow(clippy::new_without_default)] // it draws
     pub fn new() -> Progress {
-        let style = indicatif::ProgressStyle::with_template("{bar:30} {percent} %  {eta_precise} left");
-        let style = style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar());
-        Progress(indicatif::ProgressBar::new(Progress::PARTS as u64).with_style(style))
+        Progress(progress::progress_bar(Progress::PARTS as u64, "{bar:30} {percent} %  {eta_precise} left"))
     }
 
     /// Shows the finished share, 0 to 1.

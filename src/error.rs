@@ -4,6 +4,7 @@
 //! caller's line instead. `main` prints the message of an error and exits with code 1.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An error from outside the program. Each message names the thing and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -67,4 +68,12 @@ impl Error {
     pub fn file(path: impl AsRef<Path>, problem: impl Into<String>) -> Error {
         Error::File { path: path.as_ref().to_path_buf(), problem: problem.into() }
     }
+}
+
+/// Stops the work in progress if `stop` is set.
+///
+/// # Errors
+/// [`Error::Interrupted`].
+pub fn check_stop(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
 }

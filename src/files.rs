@@ -5,10 +5,12 @@
 
 mod folder;
 mod lock;
+mod part;
 
 use folder::unique_name_beside;
 pub use folder::{REMOVED_SUFFIX, TemporaryFolder, remove_folder, sync_folder};
 pub use lock::FolderLock;
+pub use part::PartFile;
 
 use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions};

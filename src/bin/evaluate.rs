@@ -1,6 +1,7 @@
 //! Evaluates a trained model, or compares evaluated models on one page.
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use degrain::evaluate::html::EvaluatedRun;
 use degrain::evaluate::{self, EvalOptions, EvalTarget, Evaluation};
 use degrain::files::{print, write_atomically};
@@ -35,11 +36,26 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    cli::main(|| run(&Arguments::parse()))
+    cli::main(|| {
+        let matches = Arguments::command().get_matches();
+        let from_user = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let ids = matches.ids().map(clap::Id::as_str).filter(|id| from_user(id));
+        let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        run(&arguments, &ids.collect::<Vec<_>>())
+    })
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+/// `given` are the options on the command line.
+fn run(arguments: &Arguments, given: &[&str]) -> Result<()> {
     if !arguments.compare.is_empty() {
+        // A group has the name of a struct or of its options' choice.
+        let own = |id: &str| ["compare", "page", "what"].contains(&id) || id.starts_with(char::is_uppercase);
+        if let Some(option) = given.iter().find(|id| !own(id)) {
+            return Err(Error::Config(format!(
+                "--{} has no effect with --compare, which evaluates nothing. Leave the option out",
+                option.replace('_', "-")
+            )));
+        }
         return compare(&arguments.compare, &arguments.page);
     }
     let options = &arguments.options;
@@ -49,6 +65,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         (None, None) => return Err(Error::Config("--checkpoint or --samples is required".into())),
     };
     target.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    options.check_effect(&target, given)?;
     let extractor = FeatureExtractor::open(&options.feature_extractor)?;
     let ctx = Context::open(arguments.adapter.as_deref())?;
     let folder = options.out.clone().unwrap_or_else(|| target.default_folder(path));

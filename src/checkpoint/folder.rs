@@ -23,6 +23,13 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
         )
     };
     if !path.exists() {
+        let run = path.parent().filter(|run| run.is_dir());
+        let others = run.and_then(|run| checkpoints(run).ok()).unwrap_or_default();
+        if !others.is_empty() {
+            let names: Vec<String> = others.iter().map(|(step, _)| format!("checkpoint-{step}")).collect();
+            let problem = format!("there is no such checkpoint; the run has {}", names.join(", "));
+            return Err(Error::file(path, problem));
+        }
         return Err(Error::file(
             path,
             "there is no such folder: name the folder of a run, which `train` makes, or of a checkpoint",
@@ -51,6 +58,11 @@ pub fn checkpoints(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
     }
     all.sort();
     Ok(all)
+}
+
+/// The run folder that a user named, or that holds the checkpoint `folder`: it has a config.toml.
+pub fn run_folder<'a>(path: &'a Path, folder: &'a Path) -> Option<&'a Path> {
+    [Some(path), folder.parent()].into_iter().flatten().find(|run| run.join("config.toml").is_file())
 }
 
 /// Whether a folder holds the weights of a model.

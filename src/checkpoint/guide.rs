@@ -3,6 +3,7 @@
 use super::{AnyModel, Checkpoint};
 use crate::diffusion::Process;
 use crate::nn::{Classifier, Model, Network};
+use crate::output::counted;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -39,11 +40,11 @@ impl Checkpoint {
             || network.image_shape() != Some(image)
         {
             let problem = format!(
-                "the classifier was trained on {} ({} classes), and the model on {} ({} classes){}: use a classifier of the same data",
+                "the classifier was trained on {} ({}), and the model on {} ({}){}: use a classifier of the same data",
                 theirs.dataset,
-                theirs.class_names.len(),
+                counted(theirs.class_names.len(), "class"),
                 ours.dataset,
-                ours.class_names.len(),
+                counted(ours.class_names.len(), "class"),
                 if other_content { " with other content" } else { "" }
             );
             return Err(Error::file(&guide.folder, problem));

@@ -2,6 +2,7 @@
 
 use crate::diffusion::{DenoiserSpec, ProcessConfig, SamplingOptions};
 use crate::files::write_atomically;
+use crate::output::counted;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -106,8 +107,9 @@ impl CheckpointMetadata {
             return Ok(());
         }
         Err(format!(
-            "{named} classes and {rows} labels do not fit the model's table of {classes}: it belongs to another model, or \
-             is damaged"
+            "{} and {} do not fit the model's table of {classes}: it belongs to another model, or is damaged",
+            counted(named, "class"),
+            counted(rows, "label")
         ))
     }
 }

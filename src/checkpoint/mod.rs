@@ -20,7 +20,7 @@ mod scheduler_config;
 pub mod state_dict;
 
 pub use any_model::{AnyModel, model_from_json, read_model};
-pub use folder::{checkpoints, locate};
+pub use folder::{checkpoints, locate, run_folder};
 pub use metadata::{CheckpointMetadata, RunSeconds};
 pub use scheduler_config::SchedulerConfig;
 
@@ -146,6 +146,14 @@ impl Checkpoint {
         }
         let file = self.scheduler.as_ref().map(SchedulerConfig::sampling_options).unwrap_or_default();
         Sampling::resolve(asked, run.or(file), &self.metadata.denoiser)
+    }
+
+    /// Refuses the options among `asked` that have no effect with the settings `sampling`.
+    ///
+    /// # Errors
+    /// As [`SamplingOptions::check_effect`].
+    pub fn check_effect(&self, asked: &SamplingOptions, sampling: &Sampling) -> Result<()> {
+        asked.check_effect(sampling, self.process.as_ref().is_some_and(|process| process.schedule().is_some()))
     }
 
     /// Settings of a deterministic sampler for the denoiser: DDIM for a discrete process, Euler's

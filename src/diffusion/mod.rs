@@ -26,6 +26,7 @@ pub mod sampler;
 mod sampler_options;
 pub mod samplers;
 mod sampling;
+mod sampling_effect;
 pub mod schedule;
 mod scope;
 pub mod spacing;

@@ -10,6 +10,8 @@ use crate::gpu::Context;
 pub struct SampleSet<'a> {
     /// One label per image. Their number is the number of images.
     pub labels: &'a [u32],
+    /// Index of the first image. The noise of an image depends on the seed and its index.
+    pub first: u32,
     /// Noise N(0, 1) for each image, `[N, C, H, W]`, instead of the seed's.
     pub noise: Option<&'a [f32]>,
     /// Number of intermediate states to keep, evenly spread over the stages.
@@ -61,10 +63,10 @@ impl Generator<'_> {
                     x.resize(batch * pixels, 0.0);
                     self.begin_from(ctx, &x, labels)?;
                 }
-                None => self.begin(ctx, labels, first as u32)?,
+                None => self.begin(ctx, labels, set.first + first as u32)?,
             }
             observe(0.0)?;
-            self.run(ctx, first as u32, &mut observe)?;
+            self.run(ctx, set.first + first as u32, &mut observe)?;
             all.images.extend(&self.images(ctx)?[..labels.len() * pixels]);
         }
         if set.frames > 0 {

@@ -13,6 +13,7 @@ use super::process::Process;
 use super::sampler::{SamplerOptions, StepSpec, Variance};
 use super::samplers::SamplerName;
 use super::spacing::Spacing;
+use crate::output::counted;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -170,7 +171,11 @@ impl Sampling {
             SamplerName::Ddim => "DDIM",
             other => other.name(),
         };
-        if self.adaptive() { format!("adaptive steps of {title}") } else { format!("{} steps of {title}", self.steps) }
+        if self.adaptive() {
+            format!("adaptive steps of {title}")
+        } else {
+            format!("{} of {title}", counted(self.steps, "step"))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! t (Ho et al. 2020, eq. 4). The formulas and constants are the same as in diffusers. They are
 //! computed in f64 where diffusers uses f32 (the results agree to 6e-6).
 
+use crate::output::counted;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{FRAC_PI_2, LN_2};
@@ -184,14 +185,16 @@ impl NoiseSchedule {
         let fewest = if zero_terminal_snr { 2 } else { 1 };
         if !(fewest..=MAX_TIMESTEPS).contains(&timesteps) {
             return Err(Error::Config(format!(
-                "a noise schedule of {timesteps} timesteps: use {fewest} to {MAX_TIMESTEPS}, usually 1000"
+                "a noise schedule of {}: use {fewest} to {MAX_TIMESTEPS}, usually 1000",
+                counted(timesteps, "timestep")
             )));
         }
         let mut betas = schedule.betas(timesteps);
         if betas.len() != timesteps as usize {
             return Err(Error::Config(format!(
-                "{} betas were given for {timesteps} timesteps: give one for each",
-                betas.len()
+                "{} given for {}: give one for each",
+                counted(betas.len(), "beta"),
+                counted(timesteps, "timestep")
             )));
         }
         for (t, &beta) in betas.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Spacing: the timesteps that a sampler visits if it has fewer steps than T.
 
+use crate::output::counted;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,11 @@ impl Spacing {
     /// timestep.
     pub fn timesteps(self, n: u32, of: u32, offset: u32) -> Result<Vec<u32>> {
         if n == 0 || n > of {
-            return Err(Error::Config(format!("{n} sampling steps with a model of {of} timesteps: use 1 to {of}")));
+            return Err(Error::Config(format!(
+                "{} with a model of {}: use 1 to {of}",
+                counted(n, "sampling step"),
+                counted(of, "timestep")
+            )));
         }
         let (last, count) = (f64::from(of) - 1.0, f64::from(n));
         match self {

@@ -53,11 +53,23 @@ impl FromStr for LossWeighting {
 }
 
 impl LossWeighting {
+    /// The name in settings and on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            LossWeighting::Simple => "simple",
+            LossWeighting::Snr => "snr",
+            LossWeighting::MinSnr { .. } => "min_snr",
+            LossWeighting::P2 { .. } => "p2",
+            LossWeighting::Likelihood => "likelihood",
+        }
+    }
+
     /// `[T]`: the weight of the squared error of the network's output at each training time.
     ///
     /// # Errors
-    /// [`Error::Config`] for a parameter that is not positive (gamma of P2 may be 0), and for
-    /// `likelihood` with a process that is not a stochastic differential equation.
+    /// [`Error::Config`] for a parameter that is not positive (gamma of P2 may be 0), for
+    /// `likelihood` with a process that is not a stochastic differential equation, and for weights
+    /// that are 0 in pure noise: the network would never be trained for the first step of sampling.
     pub fn weights(self, process: &dyn Process) -> Result<Vec<f32>> {
         let times = process.training_times();
         let (positive, other) = match self {
@@ -92,6 +104,14 @@ impl LossWeighting {
             };
             for_output as f32
         };
-        Ok(times.iter().map(weight).collect())
+        let weights: Vec<f32> = times.iter().map(weight).collect();
+        if process.schedule().is_some_and(|noise| noise.ends_in_pure_noise()) && weights.last() == Some(&0.0) {
+            return Err(Error::Config(format!(
+                "--loss-weighting {} is 0 at the last timestep of a schedule with zero terminal SNR, so that the first step \
+                 of sampling would not be trained: use --loss-weighting simple, or --zero-terminal-snr false",
+                self.name()
+            )));
+        }
+        Ok(weights)
     }
 }

@@ -9,6 +9,7 @@ use crate::data::Dataset;
 use crate::files::TemporaryFolder;
 use crate::metrics::feature_extractor::FeatureProgram;
 use crate::metrics::proportion::Proportion;
+use crate::output::counted;
 use crate::train::{EMA, Settings, Size, Trainer};
 use crate::{Error, Result};
 use std::sync::atomic::AtomicBool;
@@ -19,7 +20,7 @@ pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, samples: 
     let steps = context.options.cas_steps;
     let test = &context.target.test;
     let folder = TemporaryFolder::create(context.folder, "classifier")?;
-    let bar = Phase::new(&format!("training a classifier on the samples for {steps} steps"));
+    let bar = Phase::new(&format!("training a classifier on the samples for {}", counted(steps, "step")));
     let settings = Settings {
         preset: Some("classifier".into()),
         size: Some(Size::Tiny),

@@ -28,7 +28,10 @@ pub fn comparison<'a>(evaluations: impl Iterator<Item = (&'a str, &'a Evaluation
 fn row(name: &str, evaluation: &Evaluation) -> [String; 9] {
     let Evaluation { target, sampling, quality, classes, likelihood, cost, .. } = evaluation;
     let dash = || "-".to_string();
-    let minutes = cost.as_ref().map_or_else(dash, |cost| format!("{:.1} min", cost.training_seconds / 60.0));
+    // What is not known is 0.
+    let seconds = cost.as_ref().map(|cost| cost.training_seconds).filter(|&seconds| seconds > 0.0);
+    let minutes = seconds.map_or_else(dash, |seconds| format!("{:.1} min", seconds / 60.0));
+    let trained = if target.step > 0 { format!("{}, {minutes}", target.step) } else { dash() };
     let sampler = match sampling.sampler.as_str() {
         "none" => String::new(),
         sampler => format!(", {sampler} {}, guidance {}", sampling.steps, sampling.guidance),
@@ -36,7 +39,7 @@ fn row(name: &str, evaluation: &Evaluation) -> [String; 9] {
     let test = likelihood.iter().find(|bits| bits.split == "test");
     [
         format!("`{name}`"),
-        format!("{}, {minutes}", target.step),
+        trained,
         format!("{}{sampler}", sampling.count),
         format!("{:.2} ({:.1})", quality.fd_test, quality.fd_test / quality.fd_reference),
         format!("{:.2}, {:.2}", quality.precision, quality.recall),

@@ -7,7 +7,7 @@ use crate::gpu::Context;
 use crate::nn::{Conditions, Model, Network};
 use crate::output::jsonl;
 use crate::tape::{Shape, Tape};
-use crate::train::{LogEntry, Trainer};
+use crate::train::{LogEntry, TrainingCost};
 use std::path::Path;
 
 /// The cost of the target's training and of one forward pass. The costs of sampling are 0 until the
@@ -31,10 +31,8 @@ pub(super) fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
     };
     let (mut flops_per_training_image, mut training_bytes) = (0, 0);
     if let Some(settings) = &target.settings {
-        let trainer = Trainer::with_data(ctx, settings.clone(), target.train.clone())?;
-        let summary = trainer.training_tape().summary();
-        flops_per_training_image = summary.flops / u64::from(trainer.config().batch);
-        training_bytes = summary.slot_bytes + summary.named_bytes;
+        let cost = TrainingCost::new(ctx, settings.clone(), &target.train)?;
+        (flops_per_training_image, training_bytes) = (cost.flops_per_image, cost.bytes);
     }
     Ok(Some(Cost {
         adapter: ctx.gpu.adapter().to_string(),

@@ -5,6 +5,7 @@ use crate::data::Dataset;
 use crate::files::write_atomically;
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram, Features};
+use crate::output::counted;
 use crate::{Error, Result};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -27,23 +28,28 @@ pub struct FeatureCache<'a> {
 impl FeatureCache<'_> {
     /// Features of a data set. Reads them from the folder, or computes and stores them. The file's
     /// name contains the SHA-256 of the feature extractor and of the images. `split` names the
-    /// images in the progress message.
+    /// images in the progress message. Features that cannot be stored are a warning.
     ///
     /// # Errors
-    /// A damaged file, and errors of device and disk.
+    /// A damaged file, and errors of the device.
     pub fn features(&self, ctx: &Context, data: &Dataset, split: &str) -> Result<Features> {
         let images: String = Sha256::digest(&data.images).iter().map(|byte| format!("{byte:02x}")).collect();
         let path = self.folder.join(format!("{}-{}.safetensors", &self.extractor.sha256[..16], &images[..16]));
         if path.is_file() {
             return read(&path, self.extractor.width(), data.count);
         }
-        let bar =
-            Phase::new(&format!("computing features of {} {split} images, cached in {}", data.count, path.display()));
+        let bar = Phase::new(&format!(
+            "computing features of {}, cached in {}",
+            counted(data.count, &format!("{split} image")),
+            path.display()
+        ));
         let features = self.program.run(ctx, &data.images, &mut |count| {
             bar.set(count as f64 / data.count as f64);
             Ok(())
         })?;
-        write(&path, &features)?;
+        if let Err(problem) = write(&path, &features) {
+            eprintln!("warning: the features are not kept for the next evaluation: {problem}");
+        }
         Ok(features)
     }
 }

@@ -11,6 +11,7 @@ use crate::metrics::likelihood::vlb::VlbEstimator;
 use crate::metrics::likelihood::{BitsPerDimension, Draws, LabeledImages};
 use crate::metrics::subset::subset;
 use crate::nn;
+use crate::output::counted;
 
 /// Default number of images per split.
 const IMAGES: u32 = 1_000;
@@ -36,12 +37,12 @@ pub(super) fn likelihoods(context: &mut EvalContext<'_>) -> Result<Vec<SplitLike
     }
     let Some((default_count, measure)) = method(context)? else { return Ok(vec![]) };
     let mut all = vec![];
-    for (split, data) in [("train", &target.train), ("test", &target.test)] {
+    for (split, data) in [("train", &*target.train), ("test", &target.test)] {
         let count = data.count.min(options.likelihood_images.unwrap_or(default_count) as usize);
         let rows = subset(data.count, count, [SUBSET, 0], 0);
         let bytes: Vec<u8> = rows.iter().flat_map(|&row| data.image(row)).copied().collect();
         let labels: Vec<u32> = rows.iter().map(|&row| data.labels[row]).collect();
-        let bar = Phase::new(&format!("measuring bits per dimension of {count} {split} images"));
+        let bar = Phase::new(&format!("measuring bits per dimension of {}", counted(count, &format!("{split} image"))));
         let images = LabeledImages { bytes: &bytes, labels: &labels };
         let BitsPerDimension { method, images, total, parts } = measure(images, &mut |done| {
             bar.set(done);

@@ -16,6 +16,8 @@ use crate::output::{Images, Layout, Picture};
 
 /// Id of the subsets of samples and test images.
 const SUBSET: u32 = 1_002;
+/// Values of training images in a block that is converted to f32.
+const BLOCK_VALUES: usize = 1 << 24;
 /// Number of pairs in the image of the closest pairs.
 const PAIRS: usize = 16;
 
@@ -44,13 +46,10 @@ pub(super) fn memorization(
     let gather = |bytes: &[u8], rows: &[usize]| -> Vec<u8> {
         rows.iter().flat_map(|&row| &bytes[row * pixels..][..pixels]).copied().collect()
     };
-    let values = |bytes: &[u8]| -> Vec<f32> { bytes.iter().map(|&byte| pixel_value(byte)).collect() };
     let sample_bytes = gather(samples.bytes, &sample_rows);
     let test_bytes = gather(&test.images, &test_rows);
-    let among = values(&train.images);
-    let sample_pairs = nearest(&values(&sample_bytes), &among, pixels);
-    let test_pairs = nearest(&values(&test_bytes), &among, pixels);
-    drop(among);
+    let sample_pairs = nearest_images(&values(&sample_bytes), train);
+    let test_pairs = nearest_images(&values(&test_bytes), train);
     let in_features =
         |set: &Features, rows: &[usize]| nearest(&set.gather(rows), &reference.train.features, reference.train.width);
     let memorization = Memorization {
@@ -58,6 +57,27 @@ pub(super) fn memorization(
         features: compare(&in_features(samples.features, &sample_rows), &in_features(&reference.test, &test_rows)),
     };
     (memorization, closest(&sample_bytes, &sample_pairs, train))
+}
+
+fn values(bytes: &[u8]) -> Vec<f32> {
+    bytes.iter().map(|&byte| pixel_value(byte)).collect()
+}
+
+/// For each query `[N, C, H, W]`, the nearest image of the data set and its distance. The images
+/// are converted to f32 block by block, because all of them would need four times their memory.
+fn nearest_images(queries: &[f32], data: &Dataset) -> Vec<(usize, f64)> {
+    let pixels = data.pixels();
+    let images = (BLOCK_VALUES / pixels).max(1);
+    let mut all = vec![(0, f64::INFINITY); queries.len() / pixels];
+    for (block, bytes) in data.images.chunks(images * pixels).enumerate() {
+        for (best, (row, distance)) in all.iter_mut().zip(nearest(queries, &values(bytes), pixels)) {
+            // Of several images at the same distance it is the first.
+            if distance < best.1 {
+                *best = (block * images + row, distance);
+            }
+        }
+    }
+    all
 }
 
 fn compare(samples: &[(usize, f64)], test: &[(usize, f64)]) -> NearestDistances {
@@ -83,4 +103,21 @@ fn closest(samples: &[u8], pairs: &[(usize, f64)], train: &Dataset) -> Picture {
     let [channels, height, width] = train.shape().map(|n| n as usize);
     let layout = Layout { columns: order.len(), scale: 2, ..Layout::default() };
     grid(&Images::new(bytes, [2 * order.len(), channels, height, width]), layout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_images_in_blocks_equal_a_search_of_all() {
+        // 5 blocks of large images; image 7 is a copy of image 3.
+        let pixels = BLOCK_VALUES / 2;
+        let levels = [10, 60, 110, 160, 20, 70, 120, 160, 250];
+        let images: Vec<u8> = levels.iter().flat_map(|&level| std::iter::repeat_n(level, pixels)).collect();
+        let data = Dataset::from_arrays("levels", images, vec![0; levels.len()], [1, 1, pixels as u32]);
+        let query = values(&[vec![161; pixels], vec![250; pixels]].concat());
+        let found = nearest_images(&query, &data);
+        assert_eq!((found[0].0, found[1]), (3, (8, 0.0)));
+    }
 }

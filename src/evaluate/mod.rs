@@ -7,6 +7,7 @@ mod cas;
 mod comparison;
 mod context;
 mod cost;
+mod effect;
 pub mod evaluation;
 mod feature_cache;
 #[cfg(feature = "cli")]

@@ -19,15 +19,13 @@ use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram, Featur
 use crate::metrics::frechet::check_count;
 use crate::metrics::proportion::Proportion;
 use crate::output::grid::grid;
-use crate::output::{Images, Layout, Picture};
+use crate::output::{ClassGrid, Images, Layout, Picture};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 /// Batch size of the feature extractor.
 const EXTRACTOR_BATCH: u32 = 256;
-/// Rows of the grid of samples.
-const GRID_ROWS: usize = 4;
 
 /// The results of an evaluation.
 pub struct EvaluationOutput {
@@ -279,11 +277,11 @@ fn balance(features: &Features, train: &Dataset) -> Balance {
     Balance::new(&features.counts(train.classes), &shares)
 }
 
-/// A grid of the first samples, with one column per class if there are classes.
+/// A grid of the first samples. With few classes, each column is a class.
 fn sample_grid(samples: &Samples, data: &Dataset) -> Picture {
-    let columns = if (2..=10).contains(&data.classes) { data.classes } else { 10 };
-    let count = (samples.bytes.len() / data.pixels()).min(GRID_ROWS * columns);
+    let shape = ClassGrid::new(data.classes);
+    let count = (samples.bytes.len() / data.pixels()).min(shape.count);
     let [channels, height, width] = data.shape().map(|n| n as usize);
     let images = Images::new(&samples.bytes[..count * data.pixels()], [count, channels, height, width]);
-    grid(&images, Layout { columns, scale: 2, ..Layout::default() })
+    grid(&images, Layout { columns: shape.columns, scale: 2, ..Layout::default() })
 }

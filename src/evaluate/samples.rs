@@ -10,6 +10,7 @@ use crate::diffusion::{BatchSpec, Generator, Guidance, Sampling};
 use crate::gpu::Context;
 use crate::metrics::padding::ImagePadding;
 use crate::nn::Model;
+use crate::output::counted;
 use crate::output::images::to_bytes;
 use crate::{Error, Result};
 use std::time::Instant;
@@ -84,7 +85,7 @@ fn describe(context: &EvalContext<'_>, spec: SampleSpec<'_>) -> String {
     let settings = spec.sampling.map_or(String::new(), |s| format!(", {}, guidance {}", s.describe(), s.guidance));
     match context.target.source {
         ImageSource::Images(..) => "reading the images".to_string(),
-        _ => format!("sampling {} images{settings}", spec.count),
+        _ => format!("sampling {}{settings}", counted(spec.count, "image")),
     }
 }
 
@@ -116,7 +117,7 @@ impl DenoiserSampling<'_> {
         self.context.caches.borrow_mut().push(cache.path().into());
         let cached = (cache.bytes.len() / padding.data_len()) as u32;
         if cached > 0 {
-            eprintln!("resuming an interrupted evaluation: {cached} of {count} images are already sampled");
+            eprintln!("resuming an interrupted evaluation: {cached} of {} already sampled", counted(count, "image"));
         }
         for first in (cached..count).step_by(batch as usize) {
             let start = Instant::now();

@@ -4,6 +4,7 @@ use super::baselines::baselines;
 use super::evaluation::{Cost, Evaluation, NearestDistances, SplitLikelihood, SweepPoint};
 use crate::metrics::Estimate;
 use crate::metrics::proportion::Proportion;
+use crate::output::counted;
 use std::fmt::Write;
 
 /// The table of an evaluation.
@@ -29,22 +30,24 @@ pub fn table(evaluation: &Evaluation) -> String {
 
 fn header(evaluation: &Evaluation, rows: &mut TextTable) {
     let Evaluation { target, sampling, feature_extractor, .. } = evaluation;
-    rows.add(
-        "evaluated",
-        format!("{}: {}, {}, {} training steps", target.name, target.model, target.process, target.step),
-    );
+    // Images from a file, and models that were not trained by degrain, have no number of steps.
+    let trained = if target.step > 0 { format!(", {}", counted(target.step, "training step")) } else { String::new() };
+    rows.add("evaluated", format!("{}: {}, {}{trained}", target.name, target.model, target.process));
     let sampler = match sampling.sampler.as_str() {
         "none" => String::new(),
         sampler => {
-            format!(", {sampler}, {} steps, guidance {}, seed {}", sampling.steps, sampling.guidance, sampling.seed)
+            let steps =
+                if sampling.steps > 0 { format!(", {}", counted(sampling.steps, "step")) } else { String::new() };
+            format!(", {sampler}{steps}, guidance {}, seed {}", sampling.guidance, sampling.seed)
         }
     };
-    rows.add("images", format!("{}{sampler}, {:.1} s", sampling.count, sampling.seconds));
+    let seconds = if sampling.seconds > 0.0 { format!(", {:.1} s", sampling.seconds) } else { String::new() };
+    rows.add("images", format!("{}{sampler}{seconds}", sampling.count));
     rows.add(
         "feature extractor",
         format!(
-            "{} features, accuracy {} on the {} test images, sha256 {}…",
-            feature_extractor.features,
+            "{}, accuracy {} on the {} test images, sha256 {}…",
+            counted(feature_extractor.features, "feature"),
             percent(&feature_extractor.accuracy),
             feature_extractor.dataset,
             &feature_extractor.sha256[..16.min(feature_extractor.sha256.len())]
@@ -62,7 +65,11 @@ fn quality(evaluation: &Evaluation, rows: &mut TextTable) {
     rows.add("FD to training images", format!("{:.3}", quality.fd_train));
     rows.add(
         "reference FD",
-        format!("{:.3} between {} training images and the test images", quality.fd_reference, quality.counts.reference),
+        format!(
+            "{:.3} between {} and the test images",
+            quality.fd_reference,
+            counted(quality.counts.reference, "training image")
+        ),
     );
     rows.add(
         "KID to test images",
@@ -86,8 +93,10 @@ fn classes(evaluation: &Evaluation, rows: &mut TextTable) {
         rows.add(
             "chi-square test",
             format!(
-                "{:.1}, {} degrees of freedom, p = {:.2e}",
-                balance.chi_square, balance.degrees_of_freedom, balance.p_value
+                "{:.1}, {} of freedom, p = {:.2e}",
+                balance.chi_square,
+                counted(balance.degrees_of_freedom, "degree"),
+                balance.p_value
             ),
         );
     }
@@ -101,7 +110,7 @@ fn likelihood(splits: &[SplitLikelihood], dataset: &str, rows: &mut TextTable) {
     for bits in splits {
         let part = |(name, value): &(String, Estimate)| format!(", {name} {:.4}", value.value);
         let parts: String = bits.parts.iter().map(part).collect();
-        let name = format!("{} ({} images)", bits.split, bits.images);
+        let name = format!("{} ({})", bits.split, counted(bits.images, "image"));
         rows.add(&name, format!("{:.4} ± {:.4}{parts}: {}", bits.total.value, bits.total.error, bits.method));
     }
     let baselines: Vec<String> = baselines(dataset).iter().map(|(bits, what)| format!("{bits} ({what})")).collect();
@@ -112,13 +121,20 @@ fn likelihood(splits: &[SplitLikelihood], dataset: &str, rows: &mut TextTable) {
 
 fn costs(cost: &Cost, parameters: u64, rows: &mut TextTable) {
     rows.title("Cost");
-    rows.add("training", format!("{:.0} s, {:.1} images/s", cost.training_seconds, cost.training_images_per_second));
+    // What is not known is 0.
+    let speed = cost.training_images_per_second;
+    let speed = if speed > 0.0 { format!(", {speed:.1} images/s") } else { String::new() };
+    if cost.training_seconds > 0.0 {
+        rows.add("training", format!("{:.0} s{speed}", cost.training_seconds));
+    }
     rows.add("sampling", format!("{:.2} images/s", cost.sampling_images_per_second));
     rows.add("parameters", parameters.to_string());
     let flops = [cost.flops_per_image, cost.flops_per_training_image].map(|flops| flops as f64 / 1e6);
-    rows.add("MFLOP per image", format!("{:.1} per forward pass, {:.1} per training step", flops[0], flops[1]));
+    let training = if flops[1] > 0.0 { format!(", {:.1} per training step", flops[1]) } else { String::new() };
+    rows.add("MFLOP per image", format!("{:.1} per forward pass{training}", flops[0]));
     let bytes = [cost.training_bytes, cost.sampling_bytes].map(|bytes| bytes as f64 / f64::from(1 << 20));
-    rows.add("device memory, MiB", format!("training {:.0}, sampling {:.0}", bytes[0], bytes[1]));
+    let training = if bytes[0] > 0.0 { format!("training {:.0}, ", bytes[0]) } else { String::new() };
+    rows.add("device memory, MiB", format!("{training}sampling {:.0}", bytes[1]));
 }
 
 fn sweep(points: &[SweepPoint], rows: &mut TextTable) {
@@ -129,8 +145,10 @@ fn sweep(points: &[SweepPoint], rows: &mut TextTable) {
         rows.add(
             &name,
             format!(
-                "FD {:.3}, {} images, {:.3} s per image{accuracy}",
-                point.fd_test, point.count, point.seconds_per_image
+                "FD {:.3}, {}, {:.3} s per image{accuracy}",
+                point.fd_test,
+                counted(point.count, "image"),
+                point.seconds_per_image
             ),
         );
     }

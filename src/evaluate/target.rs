@@ -2,13 +2,14 @@
 //! set that it is compared with.
 
 use super::evaluation::TargetInfo;
-use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata};
+use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata, run_folder};
 use crate::data::{Dataset, Split, images_of_npz, load};
 use crate::metrics::padding::ImagePadding;
 use crate::nn::Vae;
 use crate::train::Settings;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Buffer of the model's weights.
 pub(super) const WEIGHTS: &str = "weights";
@@ -36,7 +37,7 @@ pub struct EvalTarget {
     /// The settings of the run, if there are any.
     pub settings: Option<Settings>,
     /// The training images.
-    pub train: Dataset,
+    pub train: Arc<Dataset>,
     /// The test images.
     pub test: Dataset,
     /// Padding between the images of the data and of the model.
@@ -62,7 +63,7 @@ impl EvalTarget {
             let problem = "holds a classifier, which cannot sample images: evaluate a denoiser or an autoencoder";
             return Err(Error::file(&folder, problem));
         }
-        let run = [Some(path), folder.parent()].into_iter().flatten().find(|run| run.join("config.toml").is_file());
+        let run = run_folder(path, &folder);
         let settings = run.map(|run| Settings::read(&run.join("config.toml"))).transpose()?;
         let run_data = settings.as_ref().and_then(|settings| settings.data.clone());
         let data = data.map(Path::to_path_buf).or(run_data).unwrap_or_else(|| DATA.into());
@@ -99,7 +100,7 @@ impl EvalTarget {
             training_seconds: metadata.seconds.trained,
             run,
             settings,
-            train,
+            train: Arc::new(train),
             test,
             padding,
             warnings,
@@ -131,7 +132,7 @@ impl EvalTarget {
             run: None,
             settings: None,
             padding: ImagePadding::new(train.shape(), train.shape())?,
-            train,
+            train: Arc::new(train),
             test,
             warnings: vec![],
         })

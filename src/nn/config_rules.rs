@@ -1,5 +1,7 @@
 //! Rules that configs of several models share. Every message says which values would fit.
 
+use crate::output::counted;
+
 pub(in crate::nn) type Rule = std::result::Result<(), String>;
 
 /// Largest number of channels. The weights of a 3x3 convolution between two such layers still have
@@ -99,9 +101,11 @@ pub(in crate::nn) fn check_size(levels: usize, height: u32, width: u32) -> Rule 
     let side = if fits(height) { width } else { height };
     let possible = if height == 0 || width == 0 { 0 } else { height.trailing_zeros().min(width.trailing_zeros()) + 1 };
     Err(format!(
-        "images of {height}x{width} do not fit a model of {levels} levels: sides must be multiples of {unit} \
-         (such as {} or {}); this size allows {possible} levels at most",
+        "images of {height}x{width} do not fit a model of {}: sides must be multiples of {unit} (such as {} or {}); this \
+         size allows {} at most",
+        counted(levels, "level"),
         below(side),
-        if below(side) == above(side) { below(side) + unit } else { above(side) }
+        if below(side) == above(side) { below(side) + unit } else { above(side) },
+        counted(possible, "level")
     ))
 }

@@ -6,11 +6,30 @@ use std::time::Duration;
 #[cfg(feature = "cli")]
 pub use indicatif::ProgressBar;
 
+/// The newest bar.
+#[cfg(feature = "cli")]
+static NEWEST: std::sync::Mutex<Option<indicatif::WeakProgressBar>> = std::sync::Mutex::new(None);
+
 /// A bar with a template of indicatif.
 #[cfg(feature = "cli")]
 pub fn progress_bar(length: u64, template: &str) -> ProgressBar {
     let style = indicatif::ProgressStyle::with_template(template);
-    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
+    let bar = ProgressBar::new(length).with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()));
+    if let Ok(mut newest) = NEWEST.lock() {
+        *newest = Some(bar.downgrade());
+    }
+    bar
+}
+
+/// Prints a line to stderr, above the newest bar if it is visible. A line that is printed in any
+/// other way is erased when a bar that fills several lines of the terminal is drawn again.
+#[cfg(feature = "cli")]
+pub fn print_above(line: &str) {
+    let newest = NEWEST.lock().ok().and_then(|newest| newest.as_ref().and_then(indicatif::WeakProgressBar::upgrade));
+    match newest.filter(|bar| !bar.is_finished()) {
+        Some(bar) => bar.suspend(|| eprintln!("{line}")),
+        None => eprintln!("{line}"),
+    }
 }
 
 /// A hidden bar.

@@ -5,6 +5,7 @@ use super::log_entry::LogEntry;
 use super::manifest::Manifest;
 use super::run_log::grid_path;
 use super::trainer::{Trainer, all_checkpoints};
+use crate::output::counted;
 use crate::output::jsonl;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -147,13 +148,13 @@ impl Trainer {
             return Ok(());
         }
         Err(Error::Config(format!(
-            "{} was trained on other data: {} images of {}, and {} now holds {} images with another SHA-256. Name the \
+            "{} was trained on other data: {} of {}, and {} now holds {} with another SHA-256. Name the \
              run's data with --data, or start another run with another --out",
             self.config.out.display(),
-            manifest.data.images,
+            counted(manifest.data.images, "image"),
             manifest.data.name,
             self.config.data.display(),
-            self.dataset.count,
+            counted(self.dataset.count, "image"),
         )))
     }
 

@@ -1,7 +1,7 @@
 //! Options without an effect: a user who gives one expects something that will not happen.
 
 use super::config::{Config, NetworkName, Settings};
-use crate::diffusion::{BetaSchedule, ProcessConfig, SamplerName};
+use crate::diffusion::{BetaSchedule, ProcessConfig, SamplerName, Spacing};
 use crate::{Error, Result};
 
 impl Settings {
@@ -19,6 +19,13 @@ impl Settings {
             _ => false,
         };
         let given = given.iter().filter(|(_, value)| !off(value));
+        if self.spacing == Some(Spacing::Leading) && config.zero_terminal_snr {
+            return Err(Error::Config(
+                "--spacing leading with --zero-terminal-snr: sampling would never visit the last timestep, which alone is \
+                 pure noise. Use --spacing trailing"
+                    .into(),
+            ));
+        }
         match given.map(|(key, _)| key).find_map(|key| Some((key, needs(key, config)?))) {
             Some((key, needs)) => Err(Error::Config(format!(
                 "--{} has no effect here: {needs}. Leave the option out",

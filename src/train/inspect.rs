@@ -5,6 +5,7 @@ use super::trainer::Trainer;
 use crate::files::print;
 use crate::nn::{Initialization, PARAMETERS};
 use crate::ops::measure_peaks;
+use crate::output::counted;
 use crate::output::progress::progress_bar;
 use crate::tape::Program;
 use crate::tape::inspect::{Profile, Verifier, call_times};
@@ -33,14 +34,14 @@ impl Trainer {
         let model = self.objective.model();
         let mut lines = vec![format!("adapter   {}, kernels {}", self.ctx.gpu.adapter(), self.ctx.target())];
         lines.push(format!(
-            "data      {}: {} images of {}x{}x{}, {} of them for validation, {} classes ({}){}{}",
+            "data      {}: {} of {}x{}x{}, {} of them for validation, {} ({}){}{}",
             data.name,
-            data.count,
+            counted(data.count, "image"),
             data.channels,
             data.height,
             data.width,
             config.validation_count,
-            data.classes,
+            counted(data.classes, "class"),
             config.data.display(),
             if self.loader.streamed() { ", streamed" } else { "" },
             if self.loader.random_flip() { ", flipped at random" } else { "" },
@@ -50,26 +51,27 @@ impl Trainer {
             lines.push(format!("          {} sha256 {}… ({known})", file.path.display(), &file.sha256[..16]));
         }
         lines.push(format!(
-            "model     preset {}, size {}: {}, {:?} channels, {} parameters, {} classes",
+            "model     preset {}, size {}: {}, {:?} channels, {} parameters, {}",
             config.preset,
             config.size,
             model.class(),
             config.block_out_channels,
             model.parameters().count(),
-            if config.unconditional { "no".into() } else { data.classes.to_string() },
+            if config.unconditional { "no classes".into() } else { counted(data.classes, "class") },
         ));
         lines.push(format!("process   {}", self.objective.describe()));
         lines.push(format!(
-            "training  {} steps of {} images, seed {}, into {}",
-            config.steps,
-            config.batch,
+            "training  {} of {}, seed {}, into {}",
+            counted(config.steps, "step"),
+            counted(config.batch, "image"),
             config.seed,
             config.out.display()
         ));
         if config.validation_count as usize * 5 > data.count {
             lines.push(format!(
-                "warning: {} of the {} images are for validation and not trained on: lower --validation-count",
-                config.validation_count, data.count
+                "warning: {} of the {} are for validation and not trained on: lower --validation-count",
+                config.validation_count,
+                counted(data.count, "image")
             ));
         }
         lines.extend(self.objective.warning().map(|warning| format!("warning: {warning}")));

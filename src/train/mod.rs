@@ -29,6 +29,7 @@ mod step_uniforms;
 #[cfg(feature = "cli")]
 mod stopping;
 mod trainer;
+mod training_cost;
 mod training_state;
 mod validation;
 
@@ -44,3 +45,4 @@ pub use run::Outcome;
 #[cfg(feature = "cli")]
 pub use stopping::on_interrupt;
 pub use trainer::Trainer;
+pub use training_cost::TrainingCost;

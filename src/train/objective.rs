@@ -6,6 +6,7 @@
 //! model has.
 
 use super::config::Config;
+use crate::Result;
 use crate::checkpoint::{CheckpointMetadata, SchedulerConfig};
 use crate::diffusion::{Denoiser, Sampling};
 use crate::gpu::Context;
@@ -13,9 +14,8 @@ use crate::metrics::likelihood::LabeledImages;
 use crate::nn::{Model, Weights};
 use crate::output::Images;
 use crate::tape::{Tape, Tensor};
-use crate::{Error, Result};
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// A batch of images on a tape.
 #[derive(Clone, Copy, Debug)]
@@ -153,14 +153,6 @@ pub struct LikelihoodRequest<'a> {
     pub images: LabeledImages<'a>,
     /// If it is set, measuring stops with [`Error::Interrupted`](crate::Error::Interrupted).
     pub stop: &'a AtomicBool,
-}
-
-/// Stops the work in progress if `stop` is set.
-///
-/// # Errors
-/// [`Error::Interrupted`].
-pub(super) fn check_stop(stop: &AtomicBool) -> Result<()> {
-    if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 /// A model whose likelihood can be measured in seconds.

@@ -12,6 +12,7 @@ use super::{step_uniforms, training_state};
 use crate::files::{FolderLock, shell_quoted};
 use crate::nn::GRADIENTS;
 use crate::ops::measure_peak_flops;
+use crate::output::counted;
 use crate::tape::Program;
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -223,6 +224,7 @@ impl Trainer {
         }
         if due.samples {
             recorder.clock.switch(Activity::Sampling, Instant::now());
+            recorder.log.busy(&format!("step {step}: sampling the grids"));
             let grids = self.sample_grids(step, stop);
             recorder.record("grid of samples", grids, |log, grids| {
                 grids.iter().try_for_each(|grid| log.add_grid(step, grid))
@@ -298,8 +300,9 @@ impl Trainer {
         }
         if let Some((step, _)) = all_checkpoints(folder)?.last() {
             return Err(Error::Config(format!(
-                "{} already holds a run of {step} steps. Continue it with --resume {}, choose another --out, or remove it",
+                "{} already holds a run of {}. Continue it with --resume {}, choose another --out, or remove it",
                 folder.display(),
+                counted(*step, "step"),
                 shell_quoted(folder)
             )));
         }

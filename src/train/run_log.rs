@@ -175,6 +175,15 @@ impl<'a> RunLog<'a> {
         Ok(())
     }
 
+    /// Says what happens between two steps.
+    pub fn busy(&self, what: &str) {
+        if self.bar.is_hidden() {
+            self.print(what);
+        } else {
+            self.bar.set_message(what.to_string());
+        }
+    }
+
     /// Prints a warning to stderr, above the progress bar.
     pub fn warn(&self, problem: &str) {
         self.bar.suspend(|| eprintln!("warning: {problem}"));

@@ -7,15 +7,11 @@ use super::run_log::Grid;
 use super::trainer::Trainer;
 use crate::Result;
 use crate::nn::PARAMETERS;
-use crate::output::{Images, Layout, grid, strip};
+use crate::output::{ClassGrid, Images, Layout, grid, strip};
 use crate::rng::{key, normal4, philox};
 use crate::tape::stream;
 use std::sync::atomic::AtomicBool;
 
-/// Rows of a grid.
-const ROWS: u32 = 4;
-/// Largest number of columns of a grid.
-const MAX_COLUMNS: usize = 10;
 /// Columns of a strip.
 const STRIP_COLUMNS: u32 = 11;
 /// Rows of a strip.
@@ -25,17 +21,16 @@ const SCALE: usize = 2;
 
 impl Trainer {
     /// Samples two grids after `finished` steps, with the EMA weights and with the raw weights. The
-    /// noise is always the same, and each column is a class. Empty for a model that does not
-    /// generate images.
+    /// noise is always the same, and the classes are those of [`ClassGrid`]. Empty for a model that
+    /// does not generate images.
     ///
     /// # Errors
     /// Settings that the sampler does not support.
     pub(super) fn sample_grids(&mut self, finished: u32, stop: &AtomicBool) -> Result<Vec<Grid>> {
         let Some(model) = self.objective.generative() else { return Ok(vec![]) };
-        let classes = self.dataset.class_names.len();
-        let columns = if classes > 1 { classes.min(MAX_COLUMNS) } else { MAX_COLUMNS } as u32;
-        let labels: Vec<u32> = (0..ROWS * columns).map(|k| k % classes.max(1) as u32 % columns).collect();
-        let layout = Layout { columns: columns as usize, scale: SCALE, ..Layout::default() };
+        let shape = ClassGrid::new(self.dataset.class_names.len());
+        let labels: Vec<u32> = (0..shape.count).map(|k| shape.label(k)).collect();
+        let layout = Layout { columns: shape.columns, scale: SCALE, ..Layout::default() };
         let mut grids = vec![];
         for (weights, tag) in [(EMA, "ema"), (PARAMETERS, "raw")] {
             let request = SampleRequest { weights, labels: &labels, first: 0, name: "grid", snapshots: 0, stop };
@@ -58,6 +53,9 @@ impl Trainer {
         let forward = self.forward_process(&model.forward_process(STRIP_COLUMNS));
         if !forward.is_empty() {
             strip::strip(&forward, layout).save_png(&self.config.out.join("forward.png"), &text)?;
+        }
+        if !forward.is_empty() {
+            eprintln!("sampling the pictures of the process");
         }
         let classes = self.dataset.class_names.len().max(1) as u32;
         let labels: Vec<u32> = (0..STRIP_ROWS).map(|k| k % classes).collect();

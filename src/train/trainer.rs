@@ -13,6 +13,7 @@ use crate::files::shell_quoted;
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::FeatureExtractor;
 use crate::nn::PARAMETERS;
+use crate::output::counted;
 use crate::tape::Step;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -119,20 +120,23 @@ impl Trainer {
         mut dataset: Dataset,
         objective: Rc<dyn Objective>,
     ) -> Result<Trainer> {
-        let held_out = config.validation_count;
-        if held_out as usize >= dataset.count {
-            return Err(Error::Config(format!(
-                "--validation-count {held_out} leaves none of the {} images of {} to train on: use a smaller one, such as \
-                 --validation-count {}",
-                dataset.count,
-                config.data.display(),
-                dataset.count / 10
-            )));
-        }
         // Before the images change their order.
         let data_sha256 = dataset.sha256();
-        hold_out::move_to_end(&mut dataset, held_out as usize);
+        check_hold_out(&config, &dataset)?;
+        hold_out::move_to_end(&mut dataset, config.validation_count as usize);
         Trainer::assemble(ctx, config, Arc::new(dataset), data_sha256, objective)
+    }
+
+    /// A trainer whose tape can be recorded, and which must not train: the validation images have
+    /// not been separated, and the data set is not compared with a run's.
+    pub(super) fn unprepared(ctx: &Context, settings: Settings, dataset: &Arc<Dataset>) -> Result<Trainer> {
+        // Without evaluations it needs no feature extractor, which may have been moved.
+        let settings = Settings { evaluate_every: Some(0), ..settings };
+        let mut config = in_memory(settings).resolve(ctx.target().variant)?;
+        config.process = config.process.measured(dataset.statistics.std);
+        check_hold_out(&config, dataset)?;
+        let objective = objectives::from_config(&config, dataset)?;
+        Trainer::assemble(ctx, config, dataset.clone(), String::new(), objective)
     }
 
     /// A trainer of a data set whose validation images are at its end.
@@ -335,8 +339,26 @@ impl Trainer {
     }
 }
 
+/// Refuses a number of validation images that leaves none to train on.
+fn check_hold_out(config: &Config, dataset: &Dataset) -> Result<()> {
+    let held_out = config.validation_count;
+    if (held_out as usize) < dataset.count {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "--validation-count {held_out} leaves none of the {} of {} to train on: use a smaller one, such as \
+         --validation-count {}",
+        counted(dataset.count, "image"),
+        config.data.display(),
+        dataset.count / 10
+    )))
+}
+
 fn has_finished(run: &Path, steps: u32) -> Error {
-    let problem = format!("has finished {steps} steps: to train further, add a larger --steps, counted from its start");
+    let problem = format!(
+        "has finished {}: to train further, add a larger --steps, counted from its start",
+        counted(steps, "step")
+    );
     Error::file(run, problem)
 }
 

@@ -1,8 +1,9 @@
 //! `edit`: images and masks that do not fit, and options out of range.
 
-use crate::common::run::mnist;
-use crate::harness::{EDIT, refuses, text, trained};
+use crate::common::run::{digits, mnist};
+use crate::harness::{EDIT, command, refuses, text, trained};
 use degrain::output::Picture;
+use std::path::Path;
 use tempfile::TempDir;
 
 #[test]
@@ -28,6 +29,45 @@ fn edit_refuses_images_and_masks_of_another_size() {
 
 #[test]
 fn edit_refuses_options_and_models_that_do_not_fit() {
-    refuses(EDIT, &["interpolate"], &trained("ddpm"), &["--columns", "1"], &["--columns"]);
-    refuses(EDIT, &["invert"], &trained("vae"), &["--data", text(&mnist())], &["not a denoiser"]);
+    let (mnist, ddpm) = (mnist(), trained("ddpm"));
+    let data = text(&mnist);
+    let refuses = |task: &str, options: &[&str], parts: &[&str]| refuses(EDIT, &[task], &ddpm, options, parts);
+    refuses("interpolate", &["--columns", "1"], &["--columns"]);
+    for out in ["/tmp/x.gif", "/tmp/x.jpg", "/tmp/x"] {
+        refuses("interpolate", &["--out", out], &[out, "must end in .png"]);
+        refuses("invert", &["--out", out], &[out, "must end in .png"]);
+    }
+    refuses("interpolate", &["--columns", "100000", "--rows", "100000"], &["--columns", "--rows", "65535"]);
+    refuses("interpolate", &["--guidance", "0", "--class", "3"], &["--class 3 has no effect", "--guidance 0"]);
+    refuses("invert", &["--data", data, "--count", "0"], &["--count must be at least 1"]);
+    refuses("invert", &["--data", data, "--first", "10000"], &["--first 10000", "10000 test images, 0 to 9999"]);
+    refuses("invert", &["--data", data, "--first", "9998"], &["--count 10", "2 of them from --first 9998"]);
+    refuses("invert", &["--data", data, "--count", "18446744073709551615", "--first", "2"], &["--count 1844"]);
+    // The run was trained on data without test images.
+    refuses("invert", &[], &[text(digits()), "t10k-images"]);
+    refuse_model("vae", data, &["not a denoiser"]);
+    let missing = trained("ddpm").join("checkpoint-3");
+    crate::harness::refuses(EDIT, &["invert"], &missing, &[], &["no such checkpoint", "the run has checkpoint-1"]);
+    crate::harness::refuses(EDIT, &["invert"], Path::new("/nowhere"), &[], &["/nowhere", "no such folder"]);
+}
+
+#[track_caller]
+fn refuse_model(preset: &str, data: &str, parts: &[&str]) {
+    refuses(EDIT, &["invert"], &trained(preset), &["--data", data], parts);
+}
+
+#[test]
+fn edit_warns_of_masks_of_one_color() {
+    let folder = TempDir::new().unwrap();
+    let (mnist, ddpm) = (mnist(), trained("ddpm"));
+    for (value, says) in [(0, "black everywhere"), (255, "white everywhere")] {
+        let mask = folder.path().join("mask.png");
+        Picture { height: 28, width: 28, channels: 1, bytes: vec![value; 784] }.save_png(&mask, &[]).unwrap();
+        let out = folder.path().join("out.png");
+        let few = ["--count", "1", "--steps", "2", "--passes", "1", "--mask", text(&mask), "--out", text(&out)];
+        let start = ["inpaint", "--checkpoint", text(&ddpm), "--data", text(&mnist)];
+        let output = command(EDIT, &[&start[..], &few].concat()).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && told.contains(says) && told.contains("1 image, 2 steps"), "{told}");
+    }
 }

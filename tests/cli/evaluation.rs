@@ -119,7 +119,8 @@ fn evaluate_images(bytes: &[u8], labels: Option<&[u32]>) -> Evaluation {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("samples.npz");
     save(&path, bytes, labels);
-    evaluated(["--samples", text(&path)], &["--cas-steps", "150"])
+    let more: &[&str] = if labels.is_some() { &["--cas-steps", "150"] } else { &[] };
+    evaluated(["--samples", text(&path)], more)
 }
 
 #[test]
@@ -380,6 +381,17 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     refuses(["--checkpoint", &run], &["--batch", "0"], &["--batch"]);
     refuses(["--checkpoint", &run], &["--guidance", "-1"], &["guidance scale of -1"]);
     refuses(["--checkpoint", &run], &["--likelihood-draws", "0"], &["--likelihood-draws"]);
+    for (options, parts) in [
+        (&["--sweep-count", "100"][..], &["--sweep-count has no effect", "--sweep"][..]),
+        (&["--likelihood-tolerance", "0.1"], &["--likelihood-tolerance has no effect", "continuous time"]),
+        (&["--likelihood-images", "0", "--likelihood-draws", "2"], &["--likelihood-draws has no effect"]),
+        (&["--guidance", "0", "--cas-steps", "5"], &["--cas-steps has no effect", "classes"]),
+        (&["--guidance", "0", "--balance-count", "5"], &["--balance-count has no effect", "labels"]),
+        (&["--guidance", "1", "--guidance-rescale", "0.5"], &["--guidance-rescale has no effect"]),
+        (&["--sampler", "heun", "--spacing", "trailing"], &["--spacing has no effect", "heun"]),
+    ] {
+        refuses(["--checkpoint", &run], options, parts);
+    }
     refuses(["--checkpoint", &run], &["--sweep", "heun:5:-2"], &["--sweep heun:5", "guidance scale of -2"]);
     let unknown = command(EVALUATE, &["--checkpoint", &run, "--sweep", "hoin:5"]);
     fails(unknown, 2, &["no sampler `hoin`", "ddpm, ddim", "heun"]);
@@ -421,7 +433,10 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     let (bytes, labels) = chosen(0..64);
     save(Path::new(&archive), &bytes, Some(&labels));
     refuses(["--samples", &archive], &[], &["65", "64"]);
-    refuses(["--samples", &archive], &["--steps", "5"], &["need a denoiser"]);
+    for option in ["--steps", "--count", "--batch", "--sweep-count", "--likelihood-images", "--guidance"] {
+        refuses(["--samples", &archive], &[option, "5"], &[option, "has no effect"]);
+    }
+    refuses(["--samples", &archive], &["--sampler", "ddim"], &["--sampler has no effect", "--samples"]);
     let wide = Images::new(vec![0u8; 100 * 900], [100, 1, 30, 30]);
     npz::save_npz(Path::new(&archive), &wide, None).unwrap();
     refuses(["--samples", &archive], &[], &["arr_0", "[100, 30, 30, 1]", "28, 28, 1"]);
@@ -435,6 +450,9 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     // Runs that cannot be compared.
     refused(EVALUATE, &["--compare", &run], &["has not been evaluated", "evaluate --checkpoint"]);
     refused(EVALUATE, &["--compare", &path("nothing")], &["no such folder"]);
+    for (option, value) in [("--count", "5"), ("--data", "x"), ("--adapter", "0"), ("--sampler", "ddim")] {
+        refused(EVALUATE, &["--compare", &run, option, value], &[option, "has no effect with --compare"]);
+    }
 }
 
 /// An archive whose `arr_0` contains floats.
@@ -476,5 +494,46 @@ fn compare_writes_a_page_of_two_runs() {
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         let distance = value["quality"]["fd_test"].to_string();
         assert!(html.contains(&format!("data-value=\"{distance}\"")), "{distance} is on the page");
+    }
+}
+
+/// A cache of features is optional. What is not known about images from a file is left out.
+#[test]
+fn evaluation_of_images_needs_no_cache_and_shows_no_zeros() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let [data, extractor, _] = &places;
+    let samples = folder.path().join("samples.npz");
+    let (bytes, _) = chosen(0..100);
+    save(&samples, &bytes, None);
+    let file = folder.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let cache = file.join("cache");
+    let out = folder.path().join("out");
+    let inputs = ["--feature-extractor", extractor, "--feature-cache", text(&cache), "--out", text(&out)];
+    let what = ["--samples", text(&samples), "--data", data, "--nearest-count", "20"];
+    let output = command(EVALUATE, &[&what[..], &inputs].concat()).output().unwrap();
+    let [table, told] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("warning: the features are not kept") && told.contains(text(&file)), "{told}");
+    for absent in ["training steps", "0.0 s", "Cost"] {
+        assert!(!table.contains(absent), "{absent:?} is in {table}");
+    }
+}
+
+/// A model without a run has no training time.
+#[test]
+fn evaluation_of_a_checkpoint_alone_shows_no_training_cost() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let [data, extractor, features] = &places;
+    let run = folder.path().join("run");
+    untrained("vae", &run, &[]);
+    let alone = folder.path().join("alone");
+    copy(&run.join("checkpoint-1"), &alone);
+    let inputs = ["--data", data, "--feature-extractor", extractor, "--feature-cache", features, "--batch", "8"];
+    let few = ["--count", "80", "--likelihood-images", "1", "--nearest-count", "20"];
+    let table = succeeds(command(EVALUATE, &[&["--checkpoint", text(&alone)], &inputs[..], &few].concat()));
+    assert!(table.contains("1 training step\n") && table.contains("train (1 image)"), "{table}");
+    for absent in ["per training step", "training 0", "0.0 images/s"] {
+        assert!(!table.contains(absent), "{absent:?} is in {table}");
     }
 }

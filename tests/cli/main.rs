@@ -11,6 +11,7 @@ mod checkpoints; // the same sampler in all programs, and the files of a checkpo
 mod edit; // images and masks that do not fit
 mod environment; // wrong command lines, full disks, no adapter, closed pipes
 mod evaluation; // `evaluate` from checkpoint to page
-mod sample; // damaged checkpoints, samplers, classifiers
+mod sample;
+mod sample_resume; // damaged checkpoints, samplers, classifiers
 mod train; // data sets, settings, run folders
 mod user_files; // files that must not be removed, mixed up or lost

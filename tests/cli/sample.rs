@@ -5,7 +5,9 @@
 use crate::common::golden;
 use crate::common::run::{copy, idx};
 use crate::common::small::small;
-use crate::harness::{SAMPLE, command, refuses, succeeds, text, train, trained};
+use crate::harness::{SAMPLE, command, fails, refuses, succeeds, text, train, trained};
+use degrain::data::images_of_npz;
+use degrain::output::Picture;
 use degrain::train::Settings;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::fs;
@@ -117,7 +119,7 @@ fn sample_refuses_options_that_do_not_fit_the_model() {
         (&["--out", "samples.jpeg"], &["samples.jpeg", ".png, .apng or .npz"]),
         (&["--out", "/proc/nothing/samples.png"], &["/proc/nothing"]),
         (&["--noise", "/nowhere.safetensors"], &["/nowhere.safetensors"]),
-        (&["--noise", &three], &["three.safetensors", "[3, 1, 28, 28]", "[2, 1, 28, 28]", "--count"]),
+        (&["--noise", &three], &["three.safetensors", "[3, 1, 28, 28]", "--count is 2", "--count 3"]),
         (&["--noise", &broken], &["broken.safetensors", "not finite"]),
         (&["--noise", "Cargo.toml"], &["Cargo.toml", "not a safetensors"]),
         (&["--adapter", "99"], &["`99`", "there are:\n  0: "]),
@@ -141,6 +143,19 @@ fn sample_refuses_samplers_of_another_process() {
         ("edm", &["--sampler", "ddim"], &["ddim", "EDM"]),
         ("ddpm", &["--sampler", "ddpm", "--variance", "learned_range"], &["learned_range", "hybrid"]),
         ("vae", &["--steps", "5"], &["--steps", "autoencoder"]),
+        ("vae", &["--image-size", "28"], &["--image-size", "autoencoder"]),
+        ("vae", &["--guidance-rescale", "0.5"], &["--guidance-rescale", "autoencoder"]),
+        ("vae", &["--eta", "0.5"], &["--eta", "autoencoder"]),
+        ("vae", &["--snr", "0.5"], &["--snr", "autoencoder"]),
+        ("vae", &["--variance", "fixed_small"], &["--variance", "autoencoder"]),
+        ("flow", &["--spacing", "trailing"], &["--spacing has no effect", "discrete"]),
+        ("ddpm", &["--spacing", "trailing", "--sampler", "heun"], &["--spacing has no effect", "heun"]),
+        (
+            "ddpm",
+            &["--guidance-rescale", "0.5", "--guidance", "1"],
+            &["--guidance-rescale has no effect", "--guidance"],
+        ),
+        ("ddpm", &["--class", "3", "--guidance", "0"], &["--class 3 has no effect", "--guidance 0"]),
         ("classifier", &[], &["Classifier", "not a denoiser"]),
         ("flow", &["--sampler", "ode", "--rtol", "-1"], &["rtol"]),
     ] {
@@ -186,4 +201,44 @@ fn classifier_guidance_refuses_classifiers_of_other_models_and_data() {
     let three = Settings { data: Some(folder.path().into()), out: Some(out.clone()), ..small("classifier") };
     succeeds(train(&three, &["--stop-after", "1"]));
     guided_by("ddpm", &out, &["3 classes", "10 classes", "same data"]);
+}
+
+#[test]
+fn sample_takes_the_count_of_the_noise_file() {
+    let folder = TempDir::new().unwrap();
+    let noise = folder.path().join("noise.safetensors");
+    let values = vec![0.5f32; 3 * 784];
+    let view = TensorView::new(Dtype::F32, vec![3, 1, 28, 28], bytemuck::cast_slice(&values)).unwrap();
+    fs::write(&noise, safetensors::serialize([("noise", view)], None).unwrap()).unwrap();
+    let out = folder.path().join("out.npz");
+    let model = trained("ddpm");
+    let arguments = ["--checkpoint", text(&model), "--noise", text(&noise), "--steps", "2", "--out", text(&out)];
+    succeeds(command(SAMPLE, &arguments));
+    let (images, labels) = images_of_npz(&out, [1, 28, 28], 10).unwrap();
+    assert_eq!((images.len(), labels), (3 * 784, Some(vec![0, 1, 2])));
+    fails(command(SAMPLE, &["--checkpoint", text(&model), "--classifier-scale", "2"]), 2, &["--classifier"]);
+}
+
+/// The columns of a grid are classes: 12 columns for 12 classes.
+#[test]
+fn grids_show_every_class() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let labels: Vec<u8> = (0..48).map(|k| k % 12).collect();
+    let images: Vec<u8> = labels.iter().flat_map(|&label| vec![20 * label; 784]).collect();
+    fs::write(data.join("train-images-idx3-ubyte"), idx(&[48, 28, 28], &images)).unwrap();
+    fs::write(data.join("train-labels-idx1-ubyte"), idx(&[48], &labels)).unwrap();
+    let run = folder.path().join("run");
+    let settings =
+        Settings { data: Some(data), out: Some(run.clone()), steps: Some(1), sample_every: Some(1), ..small("ddpm") };
+    succeeds(train(&settings, &[]));
+    let out = folder.path().join("out.png");
+    let few = ["--count", "30", "--steps", "2", "--out", text(&out)];
+    succeeds(command(SAMPLE, &[&["--checkpoint", text(&run)], &few[..]].concat()));
+    // Cells of 56 pixels with padding 2.
+    for (path, rows) in [(run.join("samples/ema-000001.png"), 4), (out, 3)] {
+        let picture = Picture::load_png(&path).unwrap();
+        assert_eq!([picture.width, picture.height], [12 * 58 + 2, rows * 58 + 2], "{}", path.display());
+    }
 }

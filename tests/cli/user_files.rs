@@ -108,7 +108,7 @@ fn sample_tries_the_place_of_its_output_first() {
 #[test]
 fn sample_refuses_more_images_than_the_memory_holds() {
     let folder = TempDir::new().unwrap();
-    let out = folder.path().join("out.npz");
+    let out = folder.path().join("out.png");
     let run = trained("ddpm");
     let count = ["--checkpoint", text(&run), "--out", text(&out), "--steps", "1", "--count", "4000000000"];
     refused(SAMPLE, &count, &["--count 4000000000", "GB of memory", "fewer at once"]);

@@ -3,6 +3,7 @@
 
 use crate::common::context;
 use crate::common::small::small;
+use degrain::diffusion::Spacing;
 use degrain::train::{Settings, Trainer};
 use tempfile::TempDir;
 
@@ -67,8 +68,29 @@ fn settings_refuse_combinations_that_do_not_fit() {
         ("ddpm", "sampler = 'euler_maruyama'", &["sampling-steps", "euler_maruyama", "discrete"]),
         ("score", "sampler = 'ddim'", &["ddim", "stochastic differential equation"]),
         ("flow", "loss_weighting = { name = 'likelihood' }", &["likelihood", "stochastic differential equation"]),
+        (
+            "ddpm",
+            "zero_terminal_snr = true\nprediction = 'v_prediction'\nloss_weighting = { name = 'min_snr' }",
+            &["--loss-weighting min_snr", "--zero-terminal-snr"],
+        ),
         ("edm", "learned_variance = true", &["--learned-variance", "discrete", "edm"]),
     ] {
         refuses(preset, lines, parts);
     }
+}
+
+#[test]
+fn settings_with_zero_terminal_snr_visit_the_last_timestep() {
+    let variant = context().target().variant;
+    let settings = || Settings { zero_terminal_snr: Some(true), ..small("ddpm") };
+    assert_eq!(settings().resolve(variant).unwrap().spacing, Spacing::Trailing);
+    let linspace = Settings { spacing: Some(Spacing::Linspace), ..settings() };
+    assert_eq!(linspace.resolve(variant).unwrap().spacing, Spacing::Linspace);
+    assert_eq!(small("ddpm").resolve(variant).unwrap().spacing, Spacing::Leading);
+    let config = settings().resolve(variant).unwrap();
+    assert!(settings().check_effect(&config).is_ok());
+    let leading = Settings { spacing: Some(Spacing::Leading), ..settings() };
+    let config = leading.clone().resolve(variant).unwrap();
+    let problem = leading.check_effect(&config).unwrap_err().to_string();
+    assert!(problem.contains("--spacing leading") && problem.contains("trailing"), "{problem}");
 }

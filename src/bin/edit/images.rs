@@ -1,23 +1,37 @@
 //! Reads images of the model's size from a data set or a file.
 
 use degrain::data::{Split, load};
-use degrain::output::Picture;
+use degrain::output::{Picture, counted};
 use degrain::{Error, Result};
 use std::path::Path;
 
+/// Which images of a test split to read.
+pub struct TestImages {
+    /// The option that chose the first image.
+    pub option: &'static str,
+    /// Number of the first image.
+    pub first: usize,
+    /// Number of images.
+    pub count: usize,
+}
+
 /// Images of the test split of a data set, in [-1, 1], with their labels.
-pub fn test_images(data: &Path, first: usize, count: usize, image: [u32; 3]) -> Result<(Vec<f32>, Vec<u32>)> {
+pub fn test_images(data: &Path, wanted: TestImages, image: [u32; 3]) -> Result<(Vec<f32>, Vec<u32>)> {
     let set = load(data, Split::Test)?;
     if set.shape() != image {
         let [ours, theirs] = [image, set.shape()].map(|[c, h, w]| format!("{c}x{h}x{w}"));
         return Err(Error::file(data, format!("its images are {theirs}, but the model's are {ours}")));
     }
-    if first + count > set.count || count == 0 {
+    let TestImages { option, first, count } = wanted;
+    let there = counted(set.count, "test image");
+    let Some(left) = set.count.checked_sub(first).filter(|&left| left > 0) else {
+        let last = set.count.saturating_sub(1);
+        return Err(Error::Config(format!("{option} {first}: {} has {there}, 0 to {last}", data.display())));
+    };
+    if count > left {
         return Err(Error::Config(format!(
-            "images {first} to {} of {}, which has {}: use others",
-            (first + count).saturating_sub(1),
-            data.display(),
-            set.count
+            "--count {count}: {} has {there}, {left} of them from {option} {first}",
+            data.display()
         )));
     }
     let bytes = &set.images[first * set.pixels()..][..count * set.pixels()];

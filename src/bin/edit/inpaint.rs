@@ -1,10 +1,11 @@
 //! Inpainting: samples the unknown part of an image.
 
-use super::images::{read_png, test_images};
-use super::model::LoadedModel;
+use super::images::{TestImages, read_png, test_images};
+use super::model::{LoadedModel, check_output};
 use clap::Args;
 use degrain::diffusion::inpaint::{Known, inpaint};
 use degrain::diffusion::{SamplerName, SamplingOptions};
+use degrain::output::counted;
 use degrain::{Error, Result, cli};
 use std::path::PathBuf;
 
@@ -12,15 +13,18 @@ use std::path::PathBuf;
 pub struct Inpaint {
     #[command(flatten)]
     model: LoadedModel,
+    /// Random seed
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
     /// Mask: a gray PNG file of the images' size, white where the image is known
     #[arg(long)]
     mask: PathBuf,
     /// Image: a PNG file of the model's size and channels [default: a test image of --data]
     #[arg(long, value_name = "PNG")]
     image: Option<PathBuf>,
-    /// Folder of the data set whose test image is inpainted
-    #[arg(long, default_value = "data/mnist", conflicts_with = "image")]
-    data: PathBuf,
+    /// Folder of the data set whose test image is inpainted [default: the run's]
+    #[arg(long, conflicts_with = "image")]
+    data: Option<PathBuf>,
     /// Number of the test image
     #[arg(long, default_value_t = 0, conflicts_with = "image")]
     index: usize,
@@ -40,17 +44,25 @@ impl Inpaint {
         if self.count == 0 || self.passes == 0 {
             return Err(Error::Config("--count and --passes must be at least 1".into()));
         }
+        check_output(&self.out)?;
         let loaded = self.model.load()?;
         let [_, height, width] = loaded.image;
         let mask = read_png(&self.mask, [1, height, width], "mask")?;
         let mask: Vec<bool> = mask.into_iter().map(|byte| byte > 127).collect();
+        if mask.iter().all(|&known| known) {
+            eprintln!("warning: the mask is white everywhere, so the whole image is known and nothing is sampled");
+        } else if !mask.contains(&true) {
+            eprintln!("warning: the mask is black everywhere, so nothing of the image is kept");
+        }
         let (image, label) = match &self.image {
             Some(path) => {
                 let bytes = read_png(path, loaded.image, "image")?;
                 (bytes.into_iter().map(|b| f32::from(b) / 127.5 - 1.0).collect(), None)
             }
             None => {
-                let (image, labels) = test_images(&self.data, self.index, 1, loaded.image)?;
+                let data = loaded.data(self.data.as_deref())?;
+                let wanted = TestImages { option: "--index", first: self.index, count: 1 };
+                let (image, labels) = test_images(&data, wanted, loaded.image)?;
                 (image, labels.first().copied())
             }
         };
@@ -60,15 +72,15 @@ impl Inpaint {
         let options = SamplingOptions { sampler: Some(sampler), ..self.model.options(1.0) };
         let sampling = loaded.checkpoint.sampling(options)?;
         let plan = loaded.plan(&sampling)?;
-        let (ctx, generator) = loaded.generator(&sampling, plan, self.count, self.model.seed)?;
+        let (ctx, generator) = loaded.generator(&sampling, plan, self.count, self.seed)?;
         generator.begin(&ctx, &vec![class; self.count as usize], 0)?;
-        let known = Known { image: &image, mask: &mask, passes: self.passes, seed: self.model.seed };
+        let known = Known { image: &image, mask: &mask, passes: self.passes, seed: self.seed };
         let progress = cli::Progress::new();
         inpaint(&ctx, &generator, &known, &mut |done| progress.set(done))?;
         let filled = generator.images(&ctx)?;
         let left: Vec<f32> =
             image.iter().enumerate().map(|(i, &x)| if mask[i % mask.len()] { x } else { 0.0 }).collect();
-        let text = format!("an image, its known part, and {} samples", self.count);
+        let text = format!("an image, its known part, and {}", counted(self.count, "sample"));
         loaded.save(&self.out, &[image, left, filled].concat(), self.count as usize + 2, &text)
     }
 }

@@ -1,8 +1,9 @@
 //! Interpolation: samples from noises between two noises.
 
-use super::model::LoadedModel;
+use super::model::{LoadedModel, check_output};
 use clap::Args;
 use degrain::diffusion::interpolation;
+use degrain::gpu::MAX_WORKGROUPS;
 use degrain::{Error, Result};
 use std::path::PathBuf;
 
@@ -10,6 +11,9 @@ use std::path::PathBuf;
 pub struct Interpolate {
     #[command(flatten)]
     model: LoadedModel,
+    /// Random seed
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
     /// Images per row, including both ends
     #[arg(long, default_value_t = 11)]
     columns: u32,
@@ -29,17 +33,26 @@ impl Interpolate {
         if self.columns < 2 || self.rows == 0 {
             return Err(Error::Config("--columns must be at least 2 and --rows at least 1".into()));
         }
+        let images = self.columns.checked_mul(self.rows).filter(|&images| images <= MAX_WORKGROUPS);
+        let Some(count) = images else {
+            let (columns, rows) = (self.columns, self.rows);
+            return Err(Error::Config(format!(
+                "--columns {columns} and --rows {rows} are too many images: use at most {MAX_WORKGROUPS} in all"
+            )));
+        };
+        check_output(&self.out)?;
         let loaded = self.model.load()?;
         let sampling = loaded.checkpoint.deterministic_sampling(self.model.options(self.guidance))?;
+        sampling.check_class(self.model.class.as_deref())?;
         let plan = loaded.plan(&sampling)?;
         // One class per row.
         let classes = loaded.checkpoint.metadata.class_names.len().max(1) as u32;
         let label = |k: u32| loaded.class.unwrap_or(k / self.columns % classes);
-        let labels: Vec<u32> = (0..self.columns * self.rows).map(label).collect();
+        let labels: Vec<u32> = (0..count).map(label).collect();
         let shape = [self.rows, self.columns];
-        let noise = interpolation::rows(shape, self.model.seed, loaded.pixels(), plan.prior_std());
+        let noise = interpolation::rows(shape, self.seed, loaded.pixels(), plan.prior_std());
         let images = loaded.sample_from(&sampling, plan, &noise, &labels)?;
-        let text = format!("between two noises, seed {}", self.model.seed);
+        let text = format!("between two noises, seed {}", self.seed);
         loaded.save(&self.out, &images, self.columns as usize, &text)
     }
 }

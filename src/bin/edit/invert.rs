@@ -1,20 +1,21 @@
 //! Inversion: finds the noise of images, and samples the images from this noise again.
 
-use super::images::test_images;
-use super::model::LoadedModel;
+use super::images::{TestImages, test_images};
+use super::model::{LoadedModel, check_output};
 use clap::Args;
 use degrain::checkpoint::noise;
 use degrain::diffusion::inversion;
-use degrain::{Result, files};
+use degrain::output::counted;
+use degrain::{Error, Result, files};
 use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Invert {
     #[command(flatten)]
     model: LoadedModel,
-    /// Folder of the data set whose test images are inverted
-    #[arg(long, default_value = "data/mnist")]
-    data: PathBuf,
+    /// Folder of the data set whose test images are inverted [default: the run's]
+    #[arg(long)]
+    data: Option<PathBuf>,
     /// Number of the first image
     #[arg(long, default_value_t = 0)]
     first: usize,
@@ -32,8 +33,15 @@ pub struct Invert {
 
 impl Invert {
     pub fn run(&self) -> Result<()> {
+        if self.count == 0 {
+            return Err(Error::Config("--count must be at least 1".into()));
+        }
+        check_output(&self.out)?;
+        self.noise.as_deref().map_or(Ok(()), files::check_writable)?;
         let loaded = self.model.load()?;
-        let (images, labels) = test_images(&self.data, self.first, self.count, loaded.image)?;
+        let data = loaded.data(self.data.as_deref())?;
+        let wanted = TestImages { option: "--first", first: self.first, count: self.count };
+        let (images, labels) = test_images(&data, wanted, loaded.image)?;
         let labels: Vec<u32> = labels.into_iter().map(|label| loaded.class.unwrap_or(label)).collect();
         let sampling = loaded.checkpoint.deterministic_sampling(self.model.options(1.0))?;
         let back = inversion::plan(loaded.denoiser()?.process, &sampling.step_spec())?;
@@ -50,7 +58,8 @@ impl Invert {
             noise::write(path, &unit, [self.count as u32, channels, height, width])?;
             files::print(format!("{}\n", path.display()))?;
         }
-        let text = format!("images, their noise, and samples from this noise with {} steps", self.model.steps);
+        let text =
+            format!("images, their noise, and samples from this noise with {}", counted(self.model.steps, "step"));
         loaded.save(&self.out, &[images, unit, again].concat(), self.count, &text)
     }
 }

@@ -1,10 +1,11 @@
 //! Code shared by the tasks: the model on a device, and the output.
 
 use clap::Args;
-use degrain::checkpoint::Checkpoint;
+use degrain::checkpoint::{Checkpoint, run_folder};
 use degrain::diffusion::{BatchSpec, Denoiser, Generator, Guidance, Sampling, SamplingOptions, SamplingPlan};
 use degrain::gpu::Context;
-use degrain::output::{Images, Layout, grid};
+use degrain::output::{Images, Layout, counted, grid};
+use degrain::train::Settings;
 use degrain::{Error, Result, cli, files};
 use std::path::{Path, PathBuf};
 
@@ -22,9 +23,6 @@ pub struct LoadedModel {
     /// Sampling steps
     #[arg(long, default_value_t = 50)]
     pub steps: u32,
-    /// Random seed
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
     /// GPU adapter: its number, or a part of its name [default: the fastest]
     #[arg(long)]
     pub adapter: Option<String>,
@@ -36,6 +34,8 @@ pub struct Loaded {
     pub checkpoint: Checkpoint,
     pub image: [u32; 3],
     pub class: Option<u32>,
+    /// The run folder, if the checkpoint belongs to a run.
+    run: Option<PathBuf>,
 }
 
 impl LoadedModel {
@@ -46,7 +46,8 @@ impl LoadedModel {
         let image = checkpoint.denoiser(WEIGHTS)?.network.image_shape().ok_or_else(unknown)?;
         let class = checkpoint.class(self.class.as_deref(), false)?;
         let ctx = Context::open(self.adapter.as_deref())?;
-        Ok(Loaded { ctx, checkpoint, image, class })
+        let run = run_folder(&self.checkpoint, &checkpoint.folder).map(Path::to_path_buf);
+        Ok(Loaded { ctx, checkpoint, image, class, run })
     }
 
     /// The sampling options of the command line, with a guidance scale.
@@ -80,6 +81,8 @@ impl Loaded {
         let guidance = Guidance { scale: sampling.guidance, rescale: sampling.guidance_rescale, classifier: None };
         let batch = BatchSpec { name: "edit", size: count, image: self.image, seed };
         let generator = Generator::new(&mut ctx, self.denoiser()?, guidance, plan, batch)?;
+        let (images, steps) = (counted(count, "image"), counted(generator.stages(), "step"));
+        eprintln!("{}: {images}, {steps}, on {}", self.checkpoint.folder.display(), ctx.gpu.adapter());
         Ok((ctx, generator))
     }
 
@@ -88,6 +91,13 @@ impl Loaded {
         let (ctx, generator) = self.generator(sampling, plan, labels.len() as u32, 0)?;
         let progress = cli::Progress::new();
         generator.sample_from(&ctx, x, labels, &mut |done| progress.set(done))
+    }
+
+    /// The folder of the data set: `given`, or the run's, or the bundled one.
+    pub fn data(&self, given: Option<&Path>) -> Result<PathBuf> {
+        let settings = self.run.as_deref().map(|run| Settings::read(&run.join("config.toml"))).transpose()?;
+        let run = settings.and_then(|settings| settings.data);
+        Ok(given.map(Path::to_path_buf).or(run).unwrap_or_else(|| "data/mnist".into()))
     }
 
     pub fn pixels(&self) -> usize {
@@ -99,10 +109,15 @@ impl Loaded {
         let [channels, height, width] = self.image.map(|n| n as usize);
         let images = Images::from_f32(images, [images.len() / self.pixels(), channels, height, width]);
         let layout = Layout { columns, scale: if height < 64 { 2 } else { 1 }, ..Layout::default() };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        }
         grid::grid(&images, layout).save_png(path, &[("Software", "degrain"), ("Description", description)])?;
         files::print(format!("{}\n", path.display()))
     }
+}
+
+/// Checks before long work that the picture can be written.
+pub fn check_output(path: &Path) -> Result<()> {
+    if path.extension().is_none_or(|ending| ending != "png") {
+        return Err(Error::Config(format!("--out {}: the name must end in .png", path.display())));
+    }
+    files::check_writable(path)
 }

@@ -1,21 +1,29 @@
 //! Samples images from a checkpoint: a grid, an animation, or an archive for other tools.
 
+mod drawing;
+mod header;
 mod output;
+mod store;
 
 use clap::Parser;
 use degrain::checkpoint::{AnyModel, Checkpoint, noise};
 use degrain::diffusion::autoencoder::Decoder;
 use degrain::diffusion::{
-    BatchSpec, ClassifierGuide, Generator, Guidance, SampleSet, SampledImages, Sampling, SamplingOptions,
+    BatchSpec, ClassifierGuide, FrameTimes, Generator, Guidance, SampleSet, SampledImages, Sampling, SamplingOptions,
 };
-use degrain::files::{check_writable, print};
+use degrain::files::{PartFile, check_writable, print};
 use degrain::gpu::Context;
 use degrain::nn::Vae;
+use degrain::output::counted;
 use degrain::{Error, Result, cli};
-use output::{Output, Samples};
+use drawing::{Draw, Drawing};
+use header::Header;
+use output::{Description, Output, check_memory};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Default number of samples.
+const COUNT: u32 = 40;
 /// Number of intermediate states in an animation.
 const FRAMES: u32 = 40;
 
@@ -26,9 +34,9 @@ struct Arguments {
     /// Run folder, checkpoint folder, or diffusers folder
     #[arg(long)]
     checkpoint: PathBuf,
-    /// Number of samples
-    #[arg(long, default_value_t = 40)]
-    count: u32,
+    /// Number of samples [default: 40, or the number in the file of --noise]
+    #[arg(long)]
+    count: Option<u32>,
     /// Class: a number or a name [default: all classes in turn]
     #[arg(long)]
     class: Option<String>,
@@ -66,7 +74,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let output = Output::from_path(&arguments.out)?;
-    if arguments.count == 0 || arguments.batch == 0 {
+    if arguments.count == Some(0) || arguments.batch == 0 {
         return Err(Error::Config("--count and --batch must be at least 1".into()));
     }
     if !arguments.classifier_scale.is_finite() {
@@ -76,33 +84,35 @@ fn run(arguments: &Arguments) -> Result<()> {
     check_writable(&arguments.out)?;
     let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
     checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    let samples = match &checkpoint.model {
-        AnyModel::Vae(vae) => decode(arguments, output, &checkpoint, vae)?,
-        AnyModel::Denoiser(_) | AnyModel::Classifier(_) => sample(arguments, output, &checkpoint)?,
-    };
-    if samples.images.iter().any(|x| !x.is_finite()) {
-        return Err(Error::NonFinite(
-            "the samples contain numbers that are not finite: the checkpoint may be damaged, or its training diverged"
-                .into(),
-        ));
+    match &checkpoint.model {
+        AnyModel::Vae(vae) => decode(arguments, output, &checkpoint, vae),
+        AnyModel::Denoiser(_) | AnyModel::Classifier(_) => sample(arguments, output, &checkpoint),
     }
-    output::write(arguments, output, &samples)?;
-    print(format!("{}\n", arguments.out.display()))
 }
 
-fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Result<Samples> {
+fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Result<()> {
     let denoiser = checkpoint.denoiser("weights")?;
     let class = checkpoint.class(arguments.class.as_deref(), arguments.classifier.is_some())?;
     let image = checkpoint.image_shape(arguments.image_size)?;
-    check_memory(arguments.count, image, if output == Output::Animation { FRAMES } else { 0 })?;
-    let labels = checkpoint.labels(class, arguments.count);
     let sampling = checkpoint.sampling(arguments.options)?;
+    checkpoint.check_effect(&arguments.options, &sampling)?;
+    if arguments.classifier.is_none() {
+        sampling.check_class(arguments.class.as_deref())?;
+    }
     let (plan, warnings) = sampling.plan(denoiser.process)?;
     warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let guide = arguments.classifier.as_deref().map(|run| checkpoint.open_guide(run, image)).transpose()?;
-    let [channels, height, width] = image;
-    let shape = [arguments.count, channels, height, width];
-    let noise = arguments.noise.as_deref().map(|path| noise::read(path, shape)).transpose()?;
+    let noise = arguments.noise.as_deref().map(|path| noise::read(path, image, arguments.count)).transpose()?;
+    let pixels = image.iter().map(|&n| n as usize).product();
+    let count = match &noise {
+        Some(noise) => (noise.len() / pixels) as u32,
+        None => arguments.count.unwrap_or(COUNT),
+    };
+    let frames = if output == Output::Animation { FRAMES } else { 0 };
+    let states = kept_states(frames, plan.fixed().map(|plan| plan.stages.len()));
+    let batch = arguments.batch.min(count);
+    let drawing = Drawing { count, batch, pixels, states, whole_batches: sampling.adaptive() };
+    check_memory(&drawing, output, image)?;
 
     let mut ctx = Context::open(arguments.adapter.as_deref())?;
     checkpoint.load(&mut ctx, "weights")?;
@@ -113,75 +123,127 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
         guidance.classifier =
             Some(ClassifierGuide { network, weights: "classifier", scale: arguments.classifier_scale });
     }
-    let size = arguments.batch.min(arguments.count);
-    let batch = BatchSpec { name: "sample", size, image, seed: arguments.seed };
+    let batch = BatchSpec { name: "sample", size: batch, image, seed: arguments.seed };
     let generator = Generator::new(&mut ctx, denoiser, guidance, plan, batch)?;
-    let description = describe(arguments, &sampling);
-    eprintln!("{}: {description} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
-    let frames = if output == Output::Animation { FRAMES } else { 0 };
-    let set = SampleSet { labels: &labels, noise: noise.as_deref(), frames };
-    let progress = cli::Progress::new();
-    let SampledImages { images, frames } = generator.sample_set(&ctx, set, &mut |done| progress.set(done))?;
-    let conditional = denoiser.network.classes().is_some() || guide.is_some();
+    let text = describe(arguments, count, &sampling);
+    eprintln!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
+
     let classes = checkpoint.metadata.class_names.len();
-    Ok(Samples { images, frames, labels: conditional.then_some(labels), image, classes, description })
+    let label = |k: u32| class.unwrap_or(k % classes.max(1) as u32);
+    let mut draw = |images: std::ops::Range<u32>, observer: &mut degrain::diffusion::Observer<'_>| {
+        let labels: Vec<u32> = images.clone().map(label).collect();
+        let noise = noise.as_deref().map(|noise| &noise[images.start as usize * pixels..images.end as usize * pixels]);
+        generator.sample_set(&ctx, SampleSet { labels: &labels, first: images.start, noise, frames }, observer)
+    };
+    let mut header = header(arguments, &drawing, checkpoint, &ctx);
+    header.set("--class", class);
+    header.set("image", image.to_vec());
+    header.set_sampling(&sampling);
+    header.set_model("--classifier", guide.as_ref());
+    header.set("--classifier-scale", guide.as_ref().map(|_| arguments.classifier_scale));
+    header.set_values("--noise", noise.as_deref());
+    let conditional = denoiser.network.classes().is_some() || guide.is_some();
+    let description = Description { image, label: conditional.then_some(&label), classes, text };
+    finish(arguments, &drawing, &header, &mut draw, &description)
 }
 
 /// Decodes latents of the prior.
-fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &Vae) -> Result<Samples> {
-    let options = SamplingOptions { guidance: None, ..arguments.options };
+fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &Vae) -> Result<()> {
+    // Switching off what is off already is allowed.
+    let options =
+        SamplingOptions { guidance: arguments.options.guidance.filter(|&scale| scale != 1.0), ..arguments.options };
     let unused = [
-        ("class", arguments.class.is_some()),
-        ("guidance", arguments.options.guidance.is_some_and(|scale| scale != 1.0)),
-        ("classifier", arguments.classifier.is_some()),
-        ("sampler", options.sampler.is_some()),
-        ("steps", options.steps.is_some()),
-        ("noise", arguments.noise.is_some()),
-        ("out *.apng", output == Output::Animation),
+        ("--class", arguments.class.is_some()),
+        ("--classifier", arguments.classifier.is_some()),
+        ("--noise", arguments.noise.is_some()),
+        ("--image-size", arguments.image_size.is_some()),
+        ("--out *.apng", output == Output::Animation),
     ];
-    if let Some((option, _)) = unused.iter().find(|(_, given)| *given) {
+    let unused = unused.into_iter().filter_map(|(option, given)| given.then(|| option.to_string()));
+    if let Some(option) = unused.chain(options.given().into_iter().map(|(option, _)| option)).next() {
         return Err(Error::Config(format!(
-            "--{option}: an autoencoder decodes images directly from latents, without classes, samplers or steps"
+            "{option}: an autoencoder decodes images directly from latents, without classes, samplers or steps"
         )));
     }
-    check_memory(arguments.count, vae.image_shape(), 0)?;
+    let image = vae.image_shape();
+    let pixels = image.iter().map(|&n| n as usize).product();
+    let count = arguments.count.unwrap_or(COUNT);
+    let drawing = Drawing { count, batch: arguments.batch.min(count), pixels, states: 1, whole_batches: false };
+    check_memory(&drawing, output, image)?;
     let mut ctx = Context::open(arguments.adapter.as_deref())?;
     checkpoint.load(&mut ctx, "weights")?;
-    let decoder = Decoder::new(&mut ctx, vae, "weights", arguments.batch.min(arguments.count), "sample")?;
-    let images = decoder.draw(&ctx, arguments.seed, 0..arguments.count)?;
-    let description = format!("{} images of latents from the prior, seed {}", arguments.count, arguments.seed);
-    Ok(Samples { images, frames: vec![], labels: None, image: vae.image_shape(), classes: 0, description })
+    let decoder = Decoder::new(&mut ctx, vae, "weights", drawing.batch, "sample")?;
+    let mut draw = |numbers: std::ops::Range<u32>, _: &mut degrain::diffusion::Observer<'_>| {
+        Ok(SampledImages { images: decoder.draw(&ctx, arguments.seed, numbers)?, frames: vec![] })
+    };
+    let text = format!("{} of latents from the prior, seed {}", counted(count, "image"), arguments.seed);
+    let header = header(arguments, &drawing, checkpoint, &ctx);
+    let description = Description { image, label: None, classes: 0, text };
+    finish(arguments, &drawing, &header, &mut draw, &description)
 }
 
-/// Refuses more images, with `frames` intermediate states, than the memory can hold.
-fn check_memory(count: u32, image: [u32; 3], frames: u32) -> Result<()> {
-    // f32 images and states, and the bytes of the output.
-    let bytes =
-        image.iter().map(|&n| u128::from(n)).product::<u128>() * u128::from(count) * (4 * (1 + u128::from(frames)) + 1);
-    let reservable = usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
-    if reservable && available_memory().is_none_or(|available| bytes <= u128::from(available)) {
-        return Ok(());
+/// Draws the images, writes the output and removes the file of finished images.
+fn finish(
+    arguments: &Arguments,
+    drawing: &Drawing,
+    header: &Header,
+    draw: &mut Draw<'_>,
+    description: &Description<'_>,
+) -> Result<()> {
+    let stop = cli::on_interrupt("finishing; press Ctrl-C again to stop at once")?;
+    let mut store = drawing.open(&arguments.out, header)?;
+    match drawing.run(&mut store, draw, &stop) {
+        Ok(()) => {}
+        // Nothing to go on from.
+        Err(problem) if store.count() == 0 => {
+            store.remove()?;
+            if matches!(problem, Error::Interrupted) {
+                eprintln!("stopped before the first batch was finished");
+            }
+            return Err(problem);
+        }
+        Err(problem) => {
+            let part = PartFile::path_for(&arguments.out);
+            let keeps = format!("{} keeps {} of {}", part.display(), store.count(), counted(drawing.count, "image"));
+            eprintln!("stopped: {keeps}. The same command goes on from there");
+            return Err(problem);
+        }
     }
-    Err(Error::Config(format!(
-        "--count {count}: the images need {:.1} GB of memory, more than this system has. Sample fewer at once, each part \
-         with another --seed",
-        bytes as f64 * 1e-9
-    )))
+    output::write(arguments, drawing, &mut store, description)?;
+    store.remove()?;
+    print(format!("{}\n", arguments.out.display()))
 }
 
-/// Bytes of memory that are available, if the system reports them as Linux does.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+/// What decides the images of every model.
+fn header(arguments: &Arguments, drawing: &Drawing, checkpoint: &Checkpoint, ctx: &Context) -> Header {
+    let mut header = Header::new();
+    header.set_model("model", Some(checkpoint));
+    header.set("--seed", arguments.seed);
+    header.set("--count", drawing.count);
+    header.set("adapter", ctx.gpu.adapter().to_string());
+    header.set("states of an image", drawing.states);
+    header.set("--batch", drawing.whole_batches.then_some(drawing.batch));
+    header
 }
 
-fn describe(arguments: &Arguments, sampling: &Sampling) -> String {
-    let class = arguments.class.as_ref().map_or("all classes in turn".into(), |class| format!("class {class}"));
+/// Number of states of an image that are kept, including the image itself. The adaptive solver,
+/// whose number of `stages` is not known, keeps at most this number.
+fn kept_states(frames: u32, stages: Option<usize>) -> usize {
+    let Some(stages) = stages else { return frames as usize + 1 };
+    let mut times = FrameTimes::new(frames);
+    (0..=stages).filter(|&stage| times.due(stage as f64 / stages as f64)).count() + 1
+}
+
+fn describe(arguments: &Arguments, count: u32, sampling: &Sampling) -> String {
+    let class = match &arguments.class {
+        Some(class) => format!("class {class}"),
+        None if sampling.guidance == 0.0 && arguments.classifier.is_none() => "without labels".into(),
+        None => "all classes in turn".into(),
+    };
     let classifier = arguments
         .classifier
         .as_ref()
         .map_or(String::new(), |_| format!(", guided by a classifier with scale {}", arguments.classifier_scale));
     let (guidance, steps) = (sampling.guidance, sampling.describe());
-    format!("{} images, {class}, guidance {guidance}{classifier}, {steps}, seed {}", arguments.count, arguments.seed)
+    format!("{}, {class}, guidance {guidance}{classifier}, {steps}, seed {}", counted(count, "image"), arguments.seed)
 }

@@ -5,7 +5,7 @@ use super::number::NumberFormat;
 use super::run::EvaluatedRun;
 use super::table::{Cell, HtmlTable};
 use crate::evaluate::evaluation::SweepPoint;
-use crate::output::Plot;
+use crate::output::{Plot, counted};
 use maud::{Markup, html};
 
 pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
@@ -95,7 +95,7 @@ fn sweep_figures(run: &EvaluatedRun) -> Vec<Markup> {
     };
     let at_steps = |point: &SweepPoint| match point.steps {
         0 => point.sampler.clone(),
-        steps => format!("{}, {steps} steps", point.sampler),
+        steps => format!("{}, {}", point.sampler, counted(steps, "step")),
     };
     let titled = |what: &str, x: &str, y: &str| Plot::new(&format!("{}: {what}", run.name()), x, y);
     let over_steps = titled("FD by steps", "sampling steps", "FD to test").logarithmic_x();

@@ -20,6 +20,7 @@ use crate::nn::layers::{BatchNorm, Conv, Dropout, Linear};
 use crate::nn::network::{Conditions, Model, Network};
 use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Conv2d, Padding, add, add_channels, global_pool, max_pool};
+use crate::output::counted;
 use crate::tape::{Tape, Tensor};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -104,7 +105,8 @@ impl ClassifierConfig {
             Ok(())
         } else {
             Err(format!(
-                "images of {height}x{width} do not fit a model of {levels} levels: sides must be at least {least}"
+                "images of {height}x{width} do not fit a model of {}: sides must be at least {least}",
+                counted(levels, "level")
             ))
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::Result;
 use crate::diffusion::autoencoder::Decoder;
+use crate::error::check_stop;
 use crate::gpu::Context;
 use crate::metrics::likelihood::Draws;
 use crate::metrics::likelihood::elbo::ElboEstimator;
@@ -13,9 +14,7 @@ use crate::ops::{
 use crate::output::Images;
 use crate::tape::Tape;
 use crate::train::config::Config;
-use crate::train::objective::{
-    Batch, BitsPerDim, Generative, LikelihoodRequest, Loss, Objective, SampleRequest, check_stop,
-};
+use crate::train::objective::{Batch, BitsPerDim, Generative, LikelihoodRequest, Loss, Objective, SampleRequest};
 
 /// Trains a variational autoencoder.
 #[derive(Debug)]

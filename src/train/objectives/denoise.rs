@@ -11,6 +11,7 @@ use crate::diffusion::{
     BatchSpec, Denoiser, DenoiserSpec, FrameTimes, Generator, Guidance, Labels, Process, ProcessConfig, Sampling,
     Variance, variational,
 };
+use crate::error::check_stop;
 use crate::gpu::Context;
 use crate::metrics::likelihood::Draws;
 use crate::metrics::likelihood::vlb::VlbEstimator;
@@ -24,7 +25,7 @@ use crate::output::Images;
 use crate::tape::{Shape, Tape, Tensor, stream};
 use crate::train::config::Config;
 use crate::train::objective::{
-    Batch, BitsPerDim, Generative, LikelihoodRequest, Loss, Objective, SampleRequest, Tables, check_stop,
+    Batch, BitsPerDim, Generative, LikelihoodRequest, Loss, Objective, SampleRequest, Tables,
 };
 
 /// Weight of each training time in the loss, `[T]`.
@@ -78,7 +79,9 @@ impl Objective for Denoise {
     }
 
     fn warning(&self) -> Option<String> {
-        self.process.warning()
+        // The warnings of the process, and of a sampler that does not fit it.
+        let plan = self.sampling.plan(&*self.process).ok();
+        plan.and_then(|(_, warnings)| warnings.into_iter().next())
     }
 
     fn num_times(&self) -> u32 {

@@ -186,6 +186,16 @@ fn sampling_plans_warn_of_doubtful_settings() {
     assert!(warnings(&config, 50)[0].contains("at 50 of 1000 steps"));
     let (config, _) = SchedulerConfig::from_json(r#"{"num_train_timesteps": 200}"#).unwrap();
     assert!(warnings(&config, 200)[0].contains("ends far from pure noise"));
+
+    // With zero terminal SNR, only the last timestep is pure noise.
+    let prediction = Prediction::VPrediction;
+    let mut config = SchedulerConfig { zero_terminal_snr: true, prediction, ..SchedulerConfig::default() };
+    let told = &warnings(&config, 50)[0];
+    assert!(told.contains("zero terminal SNR") && told.contains("timestep 980") && told.contains("trailing"), "{told}");
+    for spacing in [Spacing::Trailing, Spacing::Linspace] {
+        config.spacing = spacing;
+        assert!(warnings(&config, 50).is_empty());
+    }
 }
 
 #[test]

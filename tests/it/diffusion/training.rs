@@ -73,8 +73,17 @@ fn loss_weighting_is_equal_for_all_predictions() {
     }
     assert!(refusal("min_snt".parse::<LossWeighting>()).contains("min_snr"));
     let zero = NoiseSchedule::new(&BetaSchedule::default(), 1000, true).unwrap();
-    let v = LossWeighting::MinSnr { gamma: 5.0 }.weights(&along(&zero, Prediction::VPrediction)).unwrap();
-    assert!(v.iter().all(|w| w.is_finite()));
+    // The weights of the error of the image are 0 in pure noise.
+    for weighting in
+        [LossWeighting::Snr, LossWeighting::MinSnr { gamma: 5.0 }, LossWeighting::P2 { k: 1.0, gamma: 1.0 }]
+    {
+        for prediction in [Prediction::VPrediction, Prediction::Sample] {
+            let problem = refusal(weighting.weights(&along(&zero, prediction)));
+            assert!(problem.contains("--loss-weighting") && problem.contains("--zero-terminal-snr"), "{problem}");
+        }
+    }
+    let v = LossWeighting::Simple.weights(&along(&zero, Prediction::VPrediction)).unwrap();
+    assert!(v.iter().all(|w| *w == 1.0));
 }
 
 #[test]
