@@ -68,10 +68,15 @@ pub(super) fn sample(context: &EvalContext<'_>, spec: SampleSpec<'_>) -> Result<
             let batch = options.batch.min(spec.count);
             let decoder = Decoder::new(&mut ctx, vae, WEIGHTS, batch, "evaluate")?;
             let start = Instant::now();
-            let images = decoder.draw(&ctx, options.seed, 0..spec.count)?;
+            let mut bytes = vec![];
+            for first in (0..spec.count).step_by(batch as usize) {
+                let last = first.saturating_add(batch).min(spec.count);
+                bytes.extend(crop(&decoder.draw(&ctx, options.seed, first..last)?, target.padding)?);
+                bar.set(f64::from(last) / f64::from(spec.count));
+            }
             let seconds = start.elapsed().as_secs_f64();
             let device_bytes = ctx.buffers.total_bytes() + decoder.slot_bytes();
-            Ok(Samples { bytes: crop(&images, target.padding)?, labels: None, seconds, device_bytes })
+            Ok(Samples { bytes, labels: None, seconds, device_bytes })
         }
         ImageSource::Denoiser(checkpoint) => {
             let sampling = spec.sampling.expect("a denoiser needs sampling settings");

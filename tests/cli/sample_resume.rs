@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Options of a drawing of ten batches.
-const BATCHES: [&str; 4] = ["--count", "40", "--batch", "4"];
+/// Options of a drawing of five batches.
+const BATCHES: [&str; 6] = ["--count", "20", "--batch", "4", "--steps", "20"];
 
 fn sample(model: &str, out: &Path, options: &[&str]) -> Command {
     let model = trained(model);
@@ -50,19 +50,18 @@ fn messages(mut command: Command) -> String {
 
 #[test]
 fn sample_goes_on_after_a_kill_and_gives_equal_files() {
-    for (name, states) in [("a.npz", 1), ("a.png", 1), ("a.apng", 41)] {
+    for (name, states) in [("a.npz", 1), ("a.png", 1), ("a.apng", 21)] {
         let folder = TempDir::new().unwrap();
         let (whole, out) = (folder.path().join("whole").join(name), folder.path().join(name));
-        let steps = ["--steps", "50"];
-        succeeds(sample("ddpm", &whole, &[&["--count", "40"][..], &steps].concat()));
-        let drawing = || sample("ddpm", &out, &[&BATCHES[..], &steps].concat());
+        succeeds(sample("ddpm", &whole, &["--count", "20", "--steps", "20"]));
+        let drawing = || sample("ddpm", &out, &BATCHES);
         let part = killed(drawing(), &out, 784 * states);
         // A torn record is cut off.
         let mut bytes = fs::read(&part).unwrap();
         bytes.extend([7; 100]);
         fs::write(&part, bytes).unwrap();
         let told = messages(drawing());
-        assert!(told.contains(&format!("{name}.part: goes on after ")) && told.contains("of 40 images"), "{told}");
+        assert!(told.contains(&format!("{name}.part: goes on after ")) && told.contains("of 20 images"), "{told}");
         assert!(fs::read(&out).unwrap() == fs::read(&whole).unwrap(), "{name} differs from an uninterrupted drawing");
         assert!(!part.exists());
     }
@@ -72,11 +71,11 @@ fn sample_goes_on_after_a_kill_and_gives_equal_files() {
 #[test]
 fn sample_with_the_adaptive_solver_goes_on_in_whole_batches() {
     let folder = TempDir::new().unwrap();
-    let ode = |out: &Path, batch: &str| sample("flow", out, &["--sampler", "ode", "--count", "40", "--batch", batch]);
+    let ode = |out: &Path, batch: &str| sample("flow", out, &["--sampler", "ode", "--count", "20", "--batch", batch]);
     let (whole, out) = (folder.path().join("whole.npz"), folder.path().join("a.npz"));
     succeeds(ode(&whole, "4"));
-    let part = killed(ode(&out, "4"), &out, 784);
-    // One image of the batch is lost.
+    // After the second batch. One image of a batch is lost.
+    let part = killed(ode(&out, "4"), &out, 2 * 784);
     let length = fs::metadata(&part).unwrap().len();
     fs::File::options().write(true).open(&part).unwrap().set_len(length - 784).unwrap();
     fails(ode(&out, "5"), 1, &["a.npz.part", "--batch 4, not 5"]);
@@ -91,14 +90,14 @@ fn sample_keeps_finished_images_after_an_interrupt() {
     let folder = TempDir::new().unwrap();
     let (whole, out) = (folder.path().join("whole.npz"), folder.path().join("a.npz"));
     let part = PartFile::path_for(&out);
-    let options = [&BATCHES[..], &["--steps", "50"]].concat();
+    let options = BATCHES;
     succeeds(sample("ddpm", &whole, &options));
     let child = after_the_first_batch(sample("ddpm", &out, &options), &part, 784);
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{told}");
-    for said in ["a.npz.part keeps ", " of 40 images", "The same command goes on"] {
+    for said in ["a.npz.part keeps ", " of 20 images", "The same command goes on"] {
         assert!(told.contains(said), "{told:?} does not say {said:?}");
     }
     assert!(!out.exists());
@@ -111,7 +110,7 @@ fn sample_refuses_files_of_another_drawing_and_keeps_them() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("a.npz");
     let part = PartFile::path_for(&out);
-    let options = [&BATCHES[..], &["--steps", "50"]].concat();
+    let options = BATCHES;
     let refuses = |options: &[&str], parts: &[&str]| {
         let before = files(folder.path());
         let model = trained("ddpm");
@@ -134,8 +133,8 @@ fn sample_refuses_files_of_another_drawing_and_keeps_them() {
     ] {
         refuses(&[&options[..], other].concat(), &["a.npz.part", "other settings", says, "remove the file"]);
     }
-    let fewer = ["--count", "20", "--batch", "4", "--steps", "50"];
-    refuses(&fewer, &["a.npz.part", "--count 40, not 20"]);
+    let fewer = ["--count", "10", "--batch", "4", "--steps", "20"];
+    refuses(&fewer, &["a.npz.part", "--count 20, not 10"]);
 
     // Another process is drawing.
     let line = fs::read(&part).unwrap().split(|&byte| byte == b'\n').next().unwrap().to_vec();
