@@ -47,8 +47,13 @@ fn disk_that_is_full_leaves_the_last_checkpoint_intact() {
     let out = folder.path().join("many.npz");
     let many = ["--checkpoint", text(&run), "--count", "800", "--steps", "1", "--out", text(&out)];
     fails(limited(SAMPLE, &many), 1, &["many.npz", "File too large"]);
-    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["run"]);
+    let mut left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["many.npz.part", "run"]);
+    // The finished images are kept.
+    let output = command(SAMPLE, &many).output().unwrap();
+    assert!(output.status.success() && out.is_file());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("many.npz.part: goes on after "));
 }
 
 #[test]

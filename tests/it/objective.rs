@@ -213,6 +213,6 @@ fn resume_needs_a_run_and_a_request() {
     let mut first = trainer().and_then(Trainer::resume_or_start).unwrap().stop_after(Some(1));
     assert_eq!(first.run(&AtomicBool::new(false)).unwrap(), Outcome::Stopped(1));
     let message = trainer().unwrap().run(&AtomicBool::new(false)).unwrap_err().to_string();
-    assert!(message.contains("already holds a run of 1 steps"), "{message}");
+    assert!(message.contains("already holds a run of 1 step."), "{message}");
     assert_eq!(trainer().and_then(Trainer::resume_or_start).unwrap().finished_steps(), 1);
 }

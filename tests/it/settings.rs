@@ -87,10 +87,11 @@ fn settings_with_zero_terminal_snr_visit_the_last_timestep() {
     let linspace = Settings { spacing: Some(Spacing::Linspace), ..settings() };
     assert_eq!(linspace.resolve(variant).unwrap().spacing, Spacing::Linspace);
     assert_eq!(small("ddpm").resolve(variant).unwrap().spacing, Spacing::Leading);
-    let config = settings().resolve(variant).unwrap();
-    assert!(settings().check_effect(&config).is_ok());
-    let leading = Settings { spacing: Some(Spacing::Leading), ..settings() };
-    let config = leading.clone().resolve(variant).unwrap();
-    let problem = leading.check_effect(&config).unwrap_err().to_string();
+    // Options of a command line.
+    let zero = Settings { zero_terminal_snr: Some(true), ..Settings::default() };
+    let leading = Settings { spacing: Some(Spacing::Leading), ..zero.clone() };
+    let check = |given: &Settings| given.check_effect(&given.clone().or(settings()).resolve(variant).unwrap());
+    assert!(check(&zero).is_ok());
+    let problem = check(&leading).unwrap_err().to_string();
     assert!(problem.contains("--spacing leading") && problem.contains("trailing"), "{problem}");
 }
