@@ -268,8 +268,12 @@ fn interrupt_ends_a_grid_and_a_resumed_run_makes_it() {
     let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupt.success());
     let output = child.wait_with_output().unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
+    let [printed, told] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     assert!(output.status.success() && printed.contains("stopped after step 5 and saved"), "{printed}");
+    assert!(printed.contains("step 5: sampling the grids"), "{printed}");
+    // A message that is wider than a terminal is erased with the progress bar.
+    let message = told.lines().find(|line| line.contains("press Ctrl-C again")).expect("a message");
+    assert!(message.len() < 80, "{message}");
     let grid = run.join("samples/ema-000005.png");
     assert!(!grid.exists(), "the whole grid was sampled before the run stopped");
     succeeds(command(TRAIN, &["--resume", text(&run), "--sampling-steps", "3", "--stop-after", "6"]));

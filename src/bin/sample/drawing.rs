@@ -1,6 +1,6 @@
 //! Draws images batch by batch, and keeps finished batches.
 
-use super::header::Header;
+use super::header::PartHeader;
 use super::store::Store;
 use degrain::cli::Progress;
 use degrain::diffusion::{Observer, SampledImages};
@@ -33,7 +33,7 @@ pub type Draw<'a> = dyn FnMut(Range<u32>, &mut Observer<'_>) -> Result<SampledIm
 impl Drawing {
     /// Opens the file of finished images for an output. A drawing of a single batch has none, unless
     /// there is a file already.
-    pub fn open(&self, out: &Path, header: &Header) -> Result<Store> {
+    pub fn open(&self, out: &Path, header: &PartHeader) -> Result<Store> {
         let path = PartFile::path_for(out);
         let record = self.pixels * self.states;
         if self.count <= self.batch && path.symlink_metadata().is_err() {

@@ -9,12 +9,15 @@ use sha2::{Digest, Sha256};
 const FORMAT: &str = "finished images of degrain sample, version 1";
 
 /// Settings by name, in the order in which they were added.
-pub struct Header(Map<String, Value>);
+pub struct PartHeader(Map<String, Value>);
 
-impl Header {
+impl PartHeader {
     /// A header without settings.
-    pub fn new() -> Header {
-        Header(Map::from_iter([("format".into(), FORMAT.into()), ("version".into(), env!("CARGO_PKG_VERSION").into())]))
+    pub fn new() -> PartHeader {
+        PartHeader(Map::from_iter([
+            ("format".into(), FORMAT.into()),
+            ("version".into(), env!("CARGO_PKG_VERSION").into()),
+        ]))
     }
 
     /// Adds a setting.
@@ -54,9 +57,9 @@ impl Header {
             .and_then(Value::as_str)
             .is_none_or(|format| !format.starts_with(&FORMAT[..FORMAT.len() - 1]))
         {
-            return format!(
-                "was not written by `sample`, which keeps finished images under this name. Remove it, or choose another --out"
-            );
+            const FOREIGN: &str = "was not written by `sample`, which keeps finished images under this name. Remove it, \
+                                   or choose another --out";
+            return FOREIGN.into();
         }
         let names = self.0.keys().chain(theirs.keys().filter(|name| !self.0.contains_key(*name)));
         let show = |value: Option<&Value>| match value {

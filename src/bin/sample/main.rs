@@ -17,7 +17,7 @@ use degrain::nn::Vae;
 use degrain::output::counted;
 use degrain::{Error, Result, cli};
 use drawing::{Draw, Drawing};
-use header::Header;
+use header::PartHeader;
 use output::{Description, Output, check_memory};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -159,7 +159,7 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
         ("--image-size", arguments.image_size.is_some()),
         ("--out *.apng", output == Output::Animation),
     ];
-    let unused = unused.into_iter().filter_map(|(option, given)| given.then(|| option.to_string()));
+    let unused = unused.into_iter().filter(|(_, given)| *given).map(|(option, _)| option.to_string());
     if let Some(option) = unused.chain(options.given().into_iter().map(|(option, _)| option)).next() {
         return Err(Error::Config(format!(
             "{option}: an autoencoder decodes images directly from latents, without classes, samplers or steps"
@@ -186,7 +186,7 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
 fn finish(
     arguments: &Arguments,
     drawing: &Drawing,
-    header: &Header,
+    header: &PartHeader,
     draw: &mut Draw<'_>,
     description: &Description<'_>,
 ) -> Result<()> {
@@ -215,8 +215,8 @@ fn finish(
 }
 
 /// What decides the images of every model.
-fn header(arguments: &Arguments, drawing: &Drawing, checkpoint: &Checkpoint, ctx: &Context) -> Header {
-    let mut header = Header::new();
+fn header(arguments: &Arguments, drawing: &Drawing, checkpoint: &Checkpoint, ctx: &Context) -> PartHeader {
+    let mut header = PartHeader::new();
     header.set_model("model", Some(checkpoint));
     header.set("--seed", arguments.seed);
     header.set("--count", drawing.count);
