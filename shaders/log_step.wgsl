@@ -1,4 +1,4 @@
-// Row (step.index mod ROWS) of the log = (mean loss, |g|, finite, 0, loss[0..B], t[0..B])
+// Row (step.index mod ROWS) of the log = (mean loss, |g|, finite, step, loss[0..B], t[0..B])
 // The host reads the log every few steps, without stopping a step.
 //
 // loss      [B]
@@ -29,5 +29,6 @@ fn forward() {
   log_rows[row] = sum / f32(BATCH);
   log_rows[row + 1u] = norm[0];
   log_rows[row + 2u] = norm[2];
-  log_rows[row + 3u] = 0.0;
+  // Exact in f32, and never 0.
+  log_rows[row + 3u] = f32(step.index % (1u << 24u) + 1u);
 }

@@ -5,6 +5,7 @@ use super::submission::Submission;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 /// Buffers that outlive a run of a program, by name: parameters, optimizer state, the data set,
 /// results. Programs that name the same buffer share it.
@@ -96,7 +97,8 @@ impl Gpu {
         let staging = self.device.create_buffer(&descriptor);
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(source, offset, &staging, 0, descriptor.size);
-        let submitted = Submission(self.queue.submit([encoder.finish()]));
+        let index = self.queue.submit([encoder.finish()]);
+        let submitted = Submission { index, work: 0.0, submitted: Instant::now() };
         let (sender, mapped) = channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
             let _ = sender.send(result); // fails only if the readback was dropped

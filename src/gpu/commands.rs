@@ -9,6 +9,7 @@ use crate::{Error, Result};
 use std::num::NonZero;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// A kernel bound to its operands: everything that a dispatch needs.
 pub(super) struct BoundKernel {
@@ -31,6 +32,8 @@ pub struct BoundCall<'a> {
     pub dims: &'a [u32],
     /// Workgroups in each dimension.
     pub groups: [u32; 3],
+    /// Its work, as in [`work`](super::work).
+    pub work: f64,
 }
 
 /// The storage of an operand.
@@ -54,6 +57,8 @@ pub struct BufferSizes<'a> {
 /// The kernels of a program, its transient buffers, and its uniforms.
 pub struct CommandList {
     pub(super) kernels: Vec<BoundKernel>,
+    /// Work of each kernel.
+    pub(super) work: Vec<f64>,
     slots: Vec<wgpu::Buffer>,
     dims: Option<wgpu::Buffer>,
     dims_words: Vec<u32>,
@@ -88,7 +93,7 @@ impl CommandList {
             entries: &[wgpu::BindGroupEntry { binding: 0, resource: step.as_entire_binding() }],
         });
         let dims = (sizes.dims > 0).then(|| uniform("dims", sizes.dims));
-        Ok(CommandList { kernels: Vec::new(), slots, dims, dims_words: Vec::new(), step, step_group })
+        Ok(CommandList { kernels: Vec::new(), work: Vec::new(), slots, dims, dims_words: Vec::new(), step, step_group })
     }
 
     /// Compiles a kernel and binds its operands.
@@ -96,7 +101,7 @@ impl CommandList {
     /// # Errors
     /// [`Error::Config`] for a named buffer that does not exist.
     pub fn bind(&mut self, ctx: &Context, call: &BoundCall<'_>) -> Result<()> {
-        let BoundCall { entry, operands, constants, dims, groups } = *call;
+        let BoundCall { entry, operands, constants, dims, groups, work } = *call;
         let pipeline = ctx.gpu.pipeline(entry, constants);
         let mut entries = Vec::with_capacity(operands.len() + 1);
         let mut add = |index, buffer, offset, bytes| {
@@ -120,6 +125,7 @@ impl CommandList {
         let descriptor =
             wgpu::BindGroupDescriptor { label: Some(entry.label), layout: &pipeline.layout, entries: &entries };
         let operands = ctx.gpu.device.create_bind_group(&descriptor);
+        self.work.push(work);
         self.kernels.push(BoundKernel { pipeline, operands, takes_step: entry.takes_step, groups });
         Ok(())
     }
@@ -136,22 +142,33 @@ impl CommandList {
         ctx.gpu.check()
     }
 
-    /// Runs the kernels in `range`: one small write, one pass, one submit. Does not wait.
+    /// Runs the kernels in `range`: one small write, then one pass and one submit for each range
+    /// of [`Pace::split`](super::Pace::split). Does not wait.
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
     pub fn run(&self, ctx: &Context, range: Range<usize>, step: &[u8]) -> Result<Submission> {
+        let submitted = Instant::now();
         ctx.gpu.queue.write_buffer(&self.step, 0, step);
-        let mut encoder = ctx.gpu.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            for kernel in &self.kernels[range] {
-                self.encode(&mut pass, kernel);
+        let (kernels, work) = (&self.kernels[range.clone()], &self.work[range]);
+        let mut last = None;
+        for part in ctx.gpu.pace().split(work) {
+            let mut encoder = ctx.gpu.device.create_command_encoder(&Default::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                kernels[part].iter().for_each(|kernel| self.encode(&mut pass, kernel));
             }
+            last = Some(ctx.gpu.queue.submit([encoder.finish()]));
         }
-        let submitted = ctx.gpu.queue.submit([encoder.finish()]);
+        // Without kernels, the write is submitted.
+        let index = last.unwrap_or_else(|| ctx.gpu.queue.submit([]));
         ctx.gpu.check()?;
-        Ok(Submission(submitted))
+        Ok(Submission { index, work: work.iter().sum(), submitted })
+    }
+
+    /// The ranges of kernels that a run would submit now.
+    pub fn submissions(&self, ctx: &Context) -> Vec<Range<usize>> {
+        ctx.gpu.pace().split(&self.work)
     }
 
     pub(super) fn encode(&self, pass: &mut wgpu::ComputePass<'_>, kernel: &BoundKernel) {

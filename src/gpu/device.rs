@@ -1,6 +1,7 @@
 //! One open device: its target, its pipelines, its errors.
 
 use super::adapter::{self, AdapterChoice};
+use super::pace::Pace;
 use super::pipeline_cache::{BoundsChecks, Pipeline, PipelineCache};
 use super::shader::Entry;
 use super::submission::Submission;
@@ -9,12 +10,14 @@ use crate::{Error, Result};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// An open device. A process opens one, and makes a [`Context`](super::Context) from it.
 pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pipelines: RefCell<PipelineCache>,
+    pace: Pace,
     adapter: AdapterChoice,
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -57,7 +60,8 @@ impl Gpu {
                 note(&lost, format!("the device was lost ({message}); the last checkpoint is intact, resume from it"));
             }
         });
-        Ok(Gpu { device, queue, pipelines: RefCell::new(PipelineCache::new(target, checks)), adapter: choice, failure })
+        let pipelines = RefCell::new(PipelineCache::new(target, checks));
+        Ok(Gpu { device, queue, pipelines, pace: Pace::default(), adapter: choice, failure })
     }
 
     /// The adapter that was opened.
@@ -73,6 +77,11 @@ impl Gpu {
     /// Uses this target from now on. Tests and benches compare kernel variants on one device.
     pub fn set_target(&self, target: Target) {
         self.pipelines.borrow_mut().set_target(target);
+    }
+
+    /// The rate of the device, by which programs are split into submissions.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Size of the largest binding in bytes. A tensor may not be larger.
@@ -111,8 +120,12 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] if the device was lost, or has reported another error.
     pub fn wait_for(&self, submission: &Submission) -> Result<()> {
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission.0.clone()), timeout: None };
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission.index.clone()), timeout: None };
+        let began = Instant::now();
         self.device.poll(wait).map_err(|e| Error::Device(e.to_string()))?;
+        if submission.work > 0.0 {
+            self.pace.ended(submission.work, submission.submitted, began);
+        }
         self.check()
     }
 

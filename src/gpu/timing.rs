@@ -19,7 +19,9 @@ impl CommandList {
         }
         ctx.gpu.queue.write_buffer(&self.step, 0, step);
         let mut times = Vec::with_capacity(self.kernels.len());
-        for chunk in self.kernels.chunks(wgpu::QUERY_SET_MAX_QUERIES as usize / 2) {
+        let parts = self.submissions(ctx);
+        let most = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
+        for chunk in parts.into_iter().flat_map(|part| self.kernels[part].chunks(most)) {
             let count = 2 * chunk.len() as u32;
             let set = ctx.gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: None,

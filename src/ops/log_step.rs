@@ -1,7 +1,7 @@
 //! Keeps losses of the last steps on the device, so that the host need not wait for each step.
 //!
-//! Row `step.index` modulo R of `log` `[R, 4 + 2B]` becomes (mean loss, gradient norm, finite, 0,
-//! losses, timesteps), from `loss` `[B]`, `timesteps` u32 `[B]`, and `norm` `[4]`, the result of
+//! Row `step.index` modulo R of `log` `[R, 4 + 2B]` becomes (mean loss, gradient norm, finite,
+//! step.index modulo 2^24 + 1, losses, timesteps), from `loss` `[B]`, `timesteps` u32 `[B]`, and `norm` `[4]`, the result of
 //! [`gradient_norm`](super::gradient_norm()). There is no output and no gradient.
 //!
 //! ```
@@ -26,6 +26,12 @@ use std::rc::Rc;
 /// Columns of the log for a batch size.
 pub fn row_width(batch: u32) -> u32 {
     HEADER + 2 * batch
+}
+
+/// The number that the step with this index (the number of finished steps) writes to its row. It is
+/// never 0, and exact in f32.
+pub fn step_number(index: u32) -> u32 {
+    index % (1 << 24) + 1
 }
 
 #[derive(Debug)]
@@ -70,7 +76,9 @@ impl Op for LogStep {
         let width = log.shape.dims()[1] as usize;
         let row = step.index as usize % log.shape.dims()[0] as usize;
         let mean = x[0].data.iter().sum::<f64>() / x[0].data.len() as f64;
-        let written = [&[mean, x[2].data[0], x[2].data[2], 0.0], &x[0].data[..], &x[1].data[..]].concat();
+        let written =
+            [&[mean, x[2].data[0], x[2].data[2], f64::from(step_number(step.index))], &x[0].data[..], &x[1].data[..]]
+                .concat();
         log.data[row * width..(row + 1) * width].copy_from_slice(&written);
         vec![log]
     }
@@ -96,7 +104,7 @@ fn case(batch: u32, rows: u32) -> Case {
 
 /// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
-    formula: "log[step mod rows] = (mean loss, |g|, finite, losses, t)",
+    formula: "log[step mod rows] = (mean loss, |g|, finite, step, losses, t)",
     case: |draw: &mut Choices| case(draw.range(1, 70), draw.range(1, 9)),
     edge: Vec::new,
     bench: || vec![case(64, 64)],

@@ -71,7 +71,8 @@ impl Program {
                 })
                 .collect();
             let Dispatch { entry, constants, dims, .. } = &call.dispatch;
-            let bound = BoundCall { entry, operands: &operands, constants, dims, groups: call.groups };
+            let work = tape.work(call);
+            let bound = BoundCall { entry, operands: &operands, constants, dims, groups: call.groups, work };
             commands.bind(ctx, &bound)?;
         }
         commands.finish(ctx)?;
@@ -118,6 +119,11 @@ impl Program {
     /// [`Error::Device`] if the device was lost or has no time stamps.
     pub fn run_timed(&self, ctx: &Context, step: &Step) -> Result<Vec<f64>> {
         self.commands.run_timed(ctx, bytemuck::bytes_of(step))
+    }
+
+    /// The ranges of calls that a run would submit now, one submission each.
+    pub fn submissions(&self, ctx: &Context) -> Vec<Range<usize>> {
+        self.commands.submissions(ctx)
     }
 
     /// Bytes of the transient buffers.

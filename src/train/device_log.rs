@@ -28,6 +28,8 @@ pub struct LogRow<'a> {
     pub gradient_norm: f32,
     /// Whether the loss and every gradient are finite. If not, no parameter was changed.
     pub finite: bool,
+    /// Whether the step wrote the row. If not, the device did not run it, or not to its end.
+    pub written: bool,
     /// Loss of each image, `[B]`.
     pub losses: &'a [f32],
     /// Index of each image's training time, `[B]`.
@@ -35,11 +37,13 @@ pub struct LogRow<'a> {
 }
 
 impl<'a> LogRow<'a> {
-    fn new(row: &'a [f32]) -> LogRow<'a> {
+    /// The row of the step after `finished` steps.
+    fn new(row: &'a [f32], finished: u32) -> LogRow<'a> {
         let header = log_step::row_width(0) as usize;
         let (losses, times) = row[header..].split_at((row.len() - header) / 2);
         let [loss, gradient_norm, flag] = [row[0], row[1], row[2]];
-        LogRow { loss, gradient_norm, finite: flag == 1.0 && loss.is_finite(), losses, times }
+        let written = row[3] == log_step::step_number(finished) as f32;
+        LogRow { loss, gradient_norm, finite: flag == 1.0 && loss.is_finite(), written, losses, times }
     }
 }
 
@@ -61,7 +65,7 @@ impl Rows {
     pub fn iter(&self) -> impl Iterator<Item = (u32, LogRow<'_>)> {
         self.steps.clone().map(|before| {
             let start = (before % ROWS) as usize * self.width;
-            (before + 1, LogRow::new(&self.values[start..][..self.width]))
+            (before + 1, LogRow::new(&self.values[start..][..self.width], before))
         })
     }
 }
@@ -121,12 +125,14 @@ mod tests {
 
     #[test]
     fn log_row_names_what_the_operator_writes() {
-        let row = [0.5, 2.0, 1.0, 0.0, 0.25, 0.75, 3.0, 9.0];
-        let expected =
-            LogRow { loss: 0.5, gradient_norm: 2.0, finite: true, losses: &[0.25, 0.75], times: &[3.0, 9.0] };
-        assert_eq!(LogRow::new(&row), expected);
+        let row = [0.5, 2.0, 1.0, 8.0, 0.25, 0.75, 3.0, 9.0];
+        let (losses, times) = (&row[4..6], &row[6..]);
+        let expected = LogRow { loss: 0.5, gradient_norm: 2.0, finite: true, written: true, losses, times };
+        assert_eq!(LogRow::new(&row, 7), expected);
+        assert!(!LogRow::new(&row, 7 + ROWS).written, "the row of an earlier step");
+        assert!(!LogRow::new(&[0.0; 8], 0).written, "an empty log");
         for broken in [[f32::NAN, 2.0, 1.0], [0.5, f32::INFINITY, 0.0]] {
-            assert!(!LogRow::new(&[&broken[..], &row[3..]].concat()).finite, "{broken:?}");
+            assert!(!LogRow::new(&[&broken[..], &row[3..]].concat(), 7).finite, "{broken:?}");
         }
     }
 

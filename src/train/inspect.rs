@@ -1,6 +1,7 @@
 //! Description of a run before it starts, and listing, profile and verification of one training
 //! step.
 
+use super::config::NetworkName;
 use super::trainer::Trainer;
 use crate::files::print;
 use crate::nn::{Initialization, PARAMETERS};
@@ -50,6 +51,11 @@ impl Trainer {
             let known = file.known.map_or("unknown".into(), |name| format!("known: {name}"));
             lines.push(format!("          {} sha256 {}… ({known})", file.path.display(), &file.sha256[..16]));
         }
+        let with_classes = match config.network {
+            NetworkName::Classifier => true,
+            NetworkName::Vae => false,
+            NetworkName::Unet | NetworkName::Plain | NetworkName::Residual => !config.unconditional,
+        };
         lines.push(format!(
             "model     preset {}, size {}: {}, {:?} channels, {} parameters, {}",
             config.preset,
@@ -57,7 +63,7 @@ impl Trainer {
             model.class(),
             config.block_out_channels,
             model.parameters().count(),
-            if config.unconditional { "no classes".into() } else { counted(data.classes, "class") },
+            if with_classes { counted(data.classes, "class") } else { "no classes".into() },
         ));
         lines.push(format!("process   {}", self.objective.describe()));
         lines.push(format!(
@@ -102,6 +108,11 @@ impl Trainer {
             let times = call_times(&self.ctx, &program, &step, PROFILE_RUNS)?;
             let profile = Profile::from_times(&tape, &times, peaks);
             print(format!("{peaks}\n{profile}"))?;
+            // The time between kernels is not in these times.
+            let parts = program.submissions(&self.ctx);
+            let longest = parts.iter().map(|part| times[part.clone()].iter().sum()).fold(0.0, f64::max);
+            let count = parts.len();
+            print(format!("a step is {count} submissions; the kernels of the longest take {:.1} ms\n", longest * 1e3))?;
         }
         if what.verify { self.with_batch(VERIFY_BATCH)?.verify() } else { Ok(()) }
     }

@@ -251,6 +251,9 @@ impl Trainer {
         let progress = clock.progress(rows.finished(), Instant::now());
         log.read(progress);
         for (step, row) in rows.iter() {
+            if !row.written {
+                return Err(self.did_not_run(step)?);
+            }
             if !row.finite {
                 return Err(self.not_finite(step, row)?);
             }
@@ -277,18 +280,30 @@ impl Trainer {
             Some(parameter) => format!(", seen first in the gradient of `{}`", parameter.name),
             None => String::new(),
         };
-        let folder = shell_quoted(&self.config.out);
-        let advice = "Lower --lr or --max-grad-norm, or raise --warmup";
-        let rest = match all_checkpoints(&self.config.out)?.last() {
-            Some((saved, _)) => {
-                format!("The checkpoint of step {saved} is intact. {advice}, and continue with --resume {folder}")
-            }
-            None => format!("There is no checkpoint yet. {advice}, and start again"),
-        };
+        let rest = self.after_failure("Lower --lr or --max-grad-norm, or raise --warmup")?;
         let LogRow { loss, gradient_norm, .. } = row;
         Ok(Error::NonFinite(format!(
             "step {step}: loss {loss} and gradient norm {gradient_norm} are not both finite{place}. {rest}"
         )))
+    }
+
+    /// The error for a step that left no row in the log on the device.
+    fn did_not_run(&self, step: u32) -> Result<Error> {
+        let rest = self.after_failure("Use a smaller --batch or --size if it happens again")?;
+        Ok(Error::Device(format!(
+            "step {step} did not run on the device: the driver has stopped it without an error. {rest}"
+        )))
+    }
+
+    /// The last checkpoint and the command that continues from it, after some advice.
+    fn after_failure(&self, advice: &str) -> Result<String> {
+        let folder = shell_quoted(&self.config.out);
+        Ok(match all_checkpoints(&self.config.out)?.last() {
+            Some((saved, _)) => {
+                format!("The checkpoint of step {saved} is intact. {advice}, and continue with --resume {folder}")
+            }
+            None => format!("There is no checkpoint yet. {advice}, and start again"),
+        })
     }
 
     /// Refuses to start a new run in a folder that already holds one, or files that a run would

@@ -26,6 +26,7 @@ mod runs; // trains and reads the files of a run, for presets and training
 mod sampling; // samplers against diffusers
 mod settings; // settings that a run refuses
 mod shaders; // every shader through the compilers of naga
+mod submissions; // programs in several submissions
 mod tape; // recording, gradients, the memory plan
 mod training; // runs: resume, interruption, damaged files
 mod verify; // the verifier notices wrong kernels

@@ -1,6 +1,6 @@
 //! A tape in words and numbers, as `--listing` and `--dry-run` print it. Needs no GPU.
 
-use crate::gpu::Access;
+use crate::gpu::{Access, work};
 use crate::tape::memory_plan::{Plan, PlanOptions};
 use crate::tape::record::{Call, Tape};
 use crate::tape::tensor::{BufferOffset, Storage, Tensor};
@@ -34,6 +34,11 @@ impl Tape {
     pub fn bytes(&self, call: &Call) -> u64 {
         let operands = call.dispatch.operands.iter().zip(call.dispatch.entry.bindings);
         operands.map(|(&x, b)| self.shape(x).bytes() * if b.access == Access::ReadWrite { 2 } else { 1 }).sum()
+    }
+
+    /// Work of a call, by which programs are split into submissions.
+    pub fn work(&self, call: &Call) -> f64 {
+        work(call.flops, self.bytes(call))
     }
 
     /// The tape in numbers.
