@@ -254,7 +254,7 @@ fn resume_refuses_a_checkpoint_of_another_model() {
         }
     };
     let other = || Settings { layers_per_block: Some(2), ..run_settings(run, 40) };
-    refused(other(), &["--layers-per-block", "was trained with 1"]);
+    refused(other(), &["--layers-per-block", "was started with 1"]);
     // Even if the run's settings say so.
     let config = run.join("config.toml");
     let text = fs::read_to_string(&config).unwrap();
