@@ -7,8 +7,9 @@
 // dx       of the shape of a, or of b if SECOND
 //
 // In one image, each operand is one contiguous part of y. So the kernels copy parts and need
-// neither height nor width. Grid: (elements of an image, batch, operand), so that no index is
-// divided and each workgroup copies from one operand. An invocation copies four elements if the
+// neither height nor width. Grid: (elements of an image, batch, row and operand), so that no index
+// is divided and each workgroup copies from one operand. A row has as many workgroups as the first
+// dimension of the grid. An invocation copies four elements if the
 // lengths of the parts are multiples of 4 (then the lengths count vec4s), otherwise one (entry
 // points `*_scalar`).
 // FLOPs 0, backward with ADD n; bytes 8 n.
@@ -22,10 +23,10 @@ struct Dims { length_a: u32, length_b: u32 }   // elements or vec4s of one image
 
 @compute @workgroup_size(FLAT)
 fn forward(lane: Lane) {
-  let i = lane.workgroup.x * FLAT + lane.index;
+  let i = piece_index(lane, lane.workgroup.z >> 1u);
   let image = lane.workgroup.y;
   let first = image * (dims.length_a + dims.length_b);
-  if (lane.workgroup.z == 0u) {
+  if ((lane.workgroup.z & 1u) == 0u) {
     if (i < dims.length_a) {
       y[first + i] = a[image * dims.length_a + i];
     }
@@ -40,10 +41,10 @@ fn forward(lane: Lane) {
 
 @compute @workgroup_size(FLAT)
 fn forward_scalar(lane: Lane) {
-  let i = lane.workgroup.x * FLAT + lane.index;
+  let i = piece_index(lane, lane.workgroup.z >> 1u);
   let image = lane.workgroup.y;
   let first = image * (dims.length_a + dims.length_b);
-  if (lane.workgroup.z == 0u) {
+  if ((lane.workgroup.z & 1u) == 0u) {
     if (i < dims.length_a) {
       y_scalar[first + i] = a_scalar[image * dims.length_a + i];
     }
@@ -60,7 +61,7 @@ override SECOND: bool;   // whether dx is the gradient of b
 
 @compute @workgroup_size(FLAT)
 fn backward(lane: Lane) {
-  let i = lane.workgroup.x * FLAT + lane.index;
+  let i = piece_index(lane, lane.workgroup.z);
   let image = lane.workgroup.y;
   let length = select(dims.length_a, dims.length_b, SECOND);
   if (i < length) {
@@ -79,7 +80,7 @@ fn backward(lane: Lane) {
 
 @compute @workgroup_size(FLAT)
 fn backward_scalar(lane: Lane) {
-  let i = lane.workgroup.x * FLAT + lane.index;
+  let i = piece_index(lane, lane.workgroup.z);
   let image = lane.workgroup.y;
   let length = select(dims.length_a, dims.length_b, SECOND);
   if (i < length) {

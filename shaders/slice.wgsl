@@ -6,7 +6,7 @@
 // y, dy  [B, count, ...], n elements
 //
 // In one image, the channels are one contiguous part of x. So the kernels copy parts and need
-// neither height nor width. Grid: (elements of an image, batch), so that no index is divided. An
+// neither height nor width. Grid: (elements of an image, batch, row), so that no index is divided. An
 // invocation copies four elements if the part begins and ends at multiples of 4 and the image ends
 // at one (then all lengths count vec4s), otherwise one (entry points `*_scalar`).
 // FLOPs 0, backward with ADD n; bytes 8 n, the first backward 4 n and 4 per element of dx.
@@ -24,7 +24,7 @@ struct Dims {
 
 @compute @workgroup_size(FLAT)
 fn forward(lane: Lane) {
-  let i = lane.workgroup.x * FLAT + lane.index;
+  let i = piece_index(lane, lane.workgroup.z);
   let image = lane.workgroup.y;
   if (i < dims.length) {
     y[image * dims.length + i] = x[image * dims.image_length + dims.first + i];
@@ -36,7 +36,7 @@ fn forward(lane: Lane) {
 
 @compute @workgroup_size(FLAT)
 fn forward_scalar(lane: Lane) {
-  let i = lane.workgroup.x * FLAT + lane.index;
+  let i = piece_index(lane, lane.workgroup.z);
   let image = lane.workgroup.y;
   if (i < dims.length) {
     y_scalar[image * dims.length + i] = x_scalar[image * dims.image_length + dims.first + i];
@@ -50,7 +50,7 @@ override ADD: bool;
 
 @compute @workgroup_size(FLAT)
 fn backward(lane: Lane) {
-  let i = lane.workgroup.x * FLAT + lane.index;
+  let i = piece_index(lane, lane.workgroup.z);
   let image = lane.workgroup.y;
   if (ADD) {
     if (i < dims.length) {
@@ -70,7 +70,7 @@ fn backward(lane: Lane) {
 
 @compute @workgroup_size(FLAT)
 fn backward_scalar(lane: Lane) {
-  let i = lane.workgroup.x * FLAT + lane.index;
+  let i = piece_index(lane, lane.workgroup.z);
   let image = lane.workgroup.y;
   if (ADD) {
     if (i < dims.length) {

@@ -3,12 +3,15 @@
 //! Host only. A reader never finds a partial file or record, even if the disk fills up or the
 //! process is killed. This module does not know the content.
 
+mod faults;
 mod folder;
 mod lock;
 mod part;
 
+#[doc(hidden)]
+pub use faults::{DiskFault, DiskUse, disk_use, inject};
 use folder::unique_name_beside;
-pub use folder::{REMOVED_SUFFIX, TemporaryFolder, remove_folder, sync_folder};
+pub use folder::{REMOVED_SUFFIX, TemporaryFolder, create_folder, remove_folder, rename, sync_folder};
 pub use lock::FolderLock;
 pub use part::PartFile;
 
@@ -24,24 +27,16 @@ use std::path::{Path, PathBuf};
 /// [`Error::Io`] naming `path` (no such folder, no permission, disk full). No temporary file
 /// remains.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomically_with(path, |file| file.write_all(bytes))
-}
-
-/// [`write_atomically`] for content that is generated while it is written: `fill` gets a new,
-/// empty, seekable file.
-///
-/// # Errors
-/// [`Error::Io`] naming `path`, also for an error that `fill` returns. No temporary file remains.
-pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let temporary = unique_name_beside(path, "tmp");
     // `create_new` never writes through an existing link.
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(Error::io(path))?;
+    let mut file =
+        faults::open(OpenOptions::new().write(true).create_new(true), &temporary).map_err(Error::io(path))?;
     let written = (|| {
-        fill(&mut file)?;
+        faults::write_all(&mut file, bytes)?;
         // Without this, a power cut after the rename can leave an empty file.
-        file.sync_all()?;
+        faults::sync_all(&file)?;
         drop(file);
-        fs::rename(&temporary, path)
+        faults::rename(&temporary, path)
     })();
     if let Err(error) = written {
         // The first error is reported.
@@ -59,13 +54,24 @@ pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Re
 /// [`Error::Io`] naming the folder that cannot be created or written, or `path` if it is a folder.
 pub fn check_writable(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    create_folder(folder)?;
     if path.is_dir() {
         return Err(Error::file(path, "is a folder: name a file"));
     }
     let probe = unique_name_beside(path, "tmp");
-    OpenOptions::new().write(true).create_new(true).open(&probe).map_err(Error::io(folder))?;
+    faults::open(OpenOptions::new().write(true).create_new(true), &probe).map_err(Error::io(folder))?;
     fs::remove_file(&probe).map_err(Error::io(&probe))
+}
+
+/// Removes a file, if it exists.
+///
+/// # Errors
+/// [`Error::Io`] naming the file.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// A path as a word of a shell command, which a user can paste: in quotes if it has a space or a
@@ -100,16 +106,12 @@ impl Appender {
     /// [`Error::Io`] naming `path`.
     pub fn open(path: &Path) -> Result<Appender> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(Error::io(folder))?;
+            create_folder(folder)?;
         }
         // Not `append(true)`, because a failed record is removed by seeking back.
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(Error::io(path))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = faults::open(&options, path).map_err(Error::io(path))?;
         let length = file.seek(SeekFrom::End(0)).map_err(Error::io(path))?;
         Ok(Appender { path: path.to_path_buf(), file, length })
     }
@@ -119,7 +121,7 @@ impl Appender {
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn append(&mut self, record: &[u8]) -> Result<()> {
-        if let Err(error) = self.file.write_all(record) {
+        if let Err(error) = faults::write_all(&mut self.file, record) {
             // If the removal fails too, the first error is reported.
             let _ = self.file.set_len(self.length);
             let _ = self.file.seek(SeekFrom::Start(self.length));
@@ -134,7 +136,7 @@ impl Appender {
     /// # Errors
     /// [`Error::Io`] naming the file.
     pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(Error::io(&self.path))
+        faults::sync_data(&self.file).map_err(Error::io(&self.path))
     }
 
     /// Cuts the file to its first `length` bytes. This removes a partial record of a killed

@@ -75,7 +75,7 @@
 //! | [`tape`] | record, differentiate, plan memory, replay; list, profile, verify |
 //! | [`gpu`] | device, buffers, pipelines, time stamps: the only module that names wgpu |
 //! | [`data`], [`output`] | data sets as checked bytes; PNG files, plots, archives, event files |
-//! | [`rng`], [`files`], [`error`] | counter-based random numbers; atomic files; the error type |
+//! | [`rng`], [`files`], [`memory`], [`error`] | counter-based random numbers; atomic files; available memory; the error type |
 //!
 //! # Errors and panics
 //!
@@ -92,6 +92,7 @@ pub mod error;
 pub mod evaluate;
 pub mod files;
 pub mod gpu;
+pub mod memory;
 pub mod metrics;
 pub mod nn;
 pub mod ops;

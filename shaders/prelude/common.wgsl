@@ -32,6 +32,12 @@ fn flat_index(lane: Lane) -> u32 {
   return workgroup_index(lane) * FLAT + lane.index;
 }
 
+// The same for a kernel whose grid is (workgroups of a piece, images, ...): the number of an
+// invocation in its piece, which is folded into rows.
+fn piece_index(lane: Lane, row: u32) -> u32 {
+  return (lane.workgroup.x + row * lane.workgroups.x) * FLAT + lane.index;
+}
+
 // The only data that changes between two runs of a program. The host writes it before each run.
 struct Step {
   seed_low: u32,            // the seed: key of the random generator

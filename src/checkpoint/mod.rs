@@ -25,12 +25,11 @@ pub use metadata::{CheckpointMetadata, RunSeconds};
 pub use scheduler_config::SchedulerConfig;
 
 use crate::diffusion::{Denoiser, Labels, Process, ProcessConfig, SamplerName, Sampling, SamplingOptions, Variance};
-use crate::files::write_atomically;
+use crate::files::{create_folder, write_atomically};
 use crate::gpu::Context;
 use crate::nn::Model;
 use crate::{Error, Result};
 use folder::{CONFIG, WEIGHTS, model_folder};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
@@ -267,10 +266,9 @@ pub fn write(
     metadata: &CheckpointMetadata,
 ) -> Result<()> {
     let part = folder.join(if model.class() == UNET { "unet" } else { "model" });
-    let create = |part: &Path| fs::create_dir_all(part).map_err(Error::io(part));
-    create(&part)?;
+    create_folder(&part)?;
     if let Some(scheduler) = scheduler {
-        create(&folder.join("scheduler"))?;
+        create_folder(&folder.join("scheduler"))?;
         write_atomically(&folder.join(SCHEDULER), scheduler.to_json().as_bytes())?;
         if model.class() == UNET {
             let class = scheduler.sampler.class();

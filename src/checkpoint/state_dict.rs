@@ -50,7 +50,7 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
         }
         tensors.insert(name, tensor);
     }
-    let mut all = vec![0.0; parameters.length()];
+    let mut fitting = vec![];
     for parameter in parameters.iter() {
         let name = &parameter.name;
         let Some(tensor) = tensors.remove(name) else {
@@ -60,17 +60,24 @@ pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<
         let wanted: Vec<usize> = parameter.shape.dims().iter().map(|&d| d as usize).collect();
         if tensor.shape() != wanted {
             problems.push(format!("`{name}` has the shape {:?}, not {wanted:?}", tensor.shape()));
-            continue;
+        } else {
+            fitting.push((parameter, tensor));
         }
+    }
+    problems.extend(tensors.keys().map(|name| format!("`{name}` is not a tensor of this model")));
+    // A config can promise any size. It is allocated when the file has as many values.
+    let mut all = if problems.is_empty() { vec![0.0; parameters.length()] } else { vec![] };
+    for (parameter, tensor) in fitting {
+        let name = &parameter.name;
         match widen(&tensor) {
             None => problems.push(format!("`{name}` is of type {}, not F32, F16 or BF16", tensor.dtype())),
             Some(values) if values.iter().any(|x| !x.is_finite()) => {
                 problems.push(format!("`{name}` holds values that are not finite"));
             }
-            Some(values) => all[parameters.place(parameter)].copy_from_slice(&values),
+            Some(values) if !all.is_empty() => all[parameters.place(parameter)].copy_from_slice(&values),
+            Some(_) => {}
         }
     }
-    problems.extend(tensors.keys().map(|name| format!("`{name}` is not a tensor of this model")));
     if problems.is_empty() { Ok(all) } else { Err(list(&problems)) }
 }
 
@@ -103,6 +110,7 @@ fn current(name: &str) -> String {
     parts.iter().enumerate().map(renamed).collect::<Vec<_>>().join(".")
 }
 
+/// The values of a tensor of F32, F16 or BF16; `None` for another type.
 fn widen(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
     let data = tensor.data();
     let words = || data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));

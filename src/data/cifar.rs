@@ -35,8 +35,8 @@ fn names(split: Split) -> Vec<String> {
 fn load(folder: &Path, split: Split) -> Result<Dataset> {
     let (mut images, mut labels, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for (name, records) in batches(folder, split)?.into_values() {
-        let source = SourceFile::open(&folder.join(name))?;
-        let content = read(&source, records)?;
+        let mut source = SourceFile::open(&folder.join(name))?;
+        let content = read(&mut source, records)?;
         for (number, record) in content.chunks_exact(RECORD).enumerate() {
             let label = record[0];
             if usize::from(label) >= CLASSES.len() {
@@ -52,8 +52,8 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     }
     let class_names = match folder.join(NAMES) {
         path if path.is_file() => {
-            let source = SourceFile::open(&path)?;
-            let content = source.content(LONGEST_NAMES)?;
+            let mut source = SourceFile::open(&path)?;
+            let content = source.take(LONGEST_NAMES)?;
             files.push(source.describe(&content));
             class_names(&source, content)?
         }
@@ -116,9 +116,9 @@ fn parse(name: &str, split: Split) -> Option<(u32, Option<usize>)> {
 }
 
 /// The content of a file: at least one record, and as many records as its name says.
-fn read(source: &SourceFile, records: Option<usize>) -> Result<Vec<u8>> {
+fn read(source: &mut SourceFile, records: Option<usize>) -> Result<Vec<u8>> {
     // Reads one byte more than allowed, to detect a longer file.
-    let content = source.content(BATCH * RECORD + 1)?;
+    let content = source.take(BATCH * RECORD + 1)?;
     let (whole, left) = (content.len() / RECORD, content.len() % RECORD);
     if content.len() > BATCH * RECORD {
         return Err(

@@ -10,15 +10,14 @@ use super::format::Format;
 use super::labels::{self, LabelFile};
 use super::source::{matching, sum};
 use crate::error::{Error, Result};
-use png::{BitDepth, ColorType};
-use std::io::Cursor;
+use crate::memory;
+use crate::output::Picture;
 use std::path::{Path, PathBuf};
 
 pub(super) const FORMAT: Format = Format { names, load };
 
-/// Longest accepted side. The header of a damaged file can promise 2^31, which must not be
-/// allocated.
-const LONGEST_SIDE: u32 = 8192;
+/// Longest accepted side of an image.
+const LONGEST_SIDE: usize = 8192;
 /// Extensions of image formats that are not read.
 const OTHER_KINDS: [&str; 6] = ["jpg", "jpeg", "webp", "bmp", "gif", "tiff"];
 
@@ -36,20 +35,22 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         return Err(Error::file(folder, format!("a file is missing; looked in this folder for {wanted}")));
     };
     let names = images_in(&place)?;
-    let first = Image::read(&place.join(&names[0]))?;
-    let size = first.planes.len();
+    let first = read_image(&place.join(&names[0]))?;
+    let size = first.bytes.len();
+    check_memory(&place, names.len(), &first)?;
     let mut images = Vec::with_capacity(names.len() * size);
     for name in &names {
         let path = place.join(name);
-        let image = Image::read(&path)?;
-        if image.kind() != first.kind() {
-            let (other, [this, that]) = (&names[0], [&image, &first].map(Image::kind));
+        let image = read_image(&path)?;
+        if kind(&image) != kind(&first) {
+            let (other, [this, that]) = (&names[0], [&image, &first].map(kind));
             let problem = format!(
                 "is {this}, but {other} is {that}: all images of a folder must have the same size and channels"
             );
             return Err(Error::file(&path, problem));
         }
-        images.extend_from_slice(&image.planes);
+        let channels = image.channels;
+        images.extend((0..channels).flat_map(|channel| image.bytes.iter().skip(channel).step_by(channels)));
     }
     let named = names.iter().zip(images.chunks_exact(size));
     let parts: Vec<&[u8]> = named.flat_map(|(name, image)| [name.as_bytes(), &[0], image]).collect();
@@ -74,8 +75,8 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         labels,
         count: names.len(),
         channels: first.channels,
-        height: first.height as usize,
-        width: first.width as usize,
+        height: first.height,
+        width: first.width,
         classes: class_names.len(),
         class_names,
         // The images may be digits or letters.
@@ -123,56 +124,36 @@ fn training_classes(folder: &Path, split: Split) -> Result<Option<Vec<String>>> 
     Ok(labels.map(|labels| labels.classes()))
 }
 
-/// One image.
-struct Image {
-    channels: usize,
-    height: u32,
-    width: u32,
-    /// `[channels, height, width]` bytes.
-    planes: Vec<u8>,
+/// Reads one image and checks the length of its sides.
+fn read_image(path: &Path) -> Result<Picture> {
+    let picture = Picture::load_png(path)?;
+    let Picture { height, width, .. } = picture;
+    if height.max(width) > LONGEST_SIDE {
+        let problem =
+            format!("is {width} x {height} pixels large: the longest side allowed is {LONGEST_SIDE}: scale it down");
+        return Err(Error::file(path, problem));
+    }
+    Ok(picture)
 }
 
-impl Image {
-    fn read(path: &Path) -> Result<Image> {
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        let problem = |problem: String| Error::file(path, problem);
-        let damaged = |error| problem(format!("is not a readable PNG ({error}): replace or remove it"));
-        let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().map_err(damaged)?;
-        let info = reader.info();
-        let (height, width) = (info.height, info.width);
-        let channels = match (info.color_type, info.bit_depth) {
-            (ColorType::Indexed, _) => {
-                return Err(problem("is a PNG with a palette: convert it to RGB with 8 bits per channel".into()));
-            }
-            (ColorType::GrayscaleAlpha | ColorType::Rgba, _) => {
-                let advice = "put it on a background and save it as grayscale or RGB without alpha";
-                return Err(problem(format!("is a PNG with an alpha channel: {advice}")));
-            }
-            _ if info.trns.is_some() => {
-                return Err(problem("is a PNG with a transparent color: save it without transparency".into()));
-            }
-            (ColorType::Grayscale, BitDepth::Eight) => 1,
-            (ColorType::Rgb, BitDepth::Eight) => 3,
-            (_, depth) => {
-                let bits = depth as u8;
-                return Err(problem(format!("is a PNG of {bits} bits per channel: convert it to 8 bits")));
-            }
-        };
-        if height.max(width) > LONGEST_SIDE {
-            let advice = format!("the longest side allowed is {LONGEST_SIDE}: scale it down");
-            return Err(problem(format!("is {width} x {height} pixels large: {advice}")));
-        }
-        let mut pixels = vec![0; channels * height as usize * width as usize];
-        reader.next_frame(&mut pixels).map_err(damaged)?;
-        // Reads to the end, to detect a truncated file.
-        reader.finish().map_err(damaged)?;
-        let planes = (0..channels).flat_map(|channel| pixels.iter().skip(channel).step_by(channels).copied()).collect();
-        Ok(Image { channels, height, width, planes })
-    }
+/// Size and channels in words. They must be the same for all images of a folder.
+fn kind(picture: &Picture) -> String {
+    let color = if picture.channels == 1 { "grayscale" } else { "RGB" };
+    format!("{} x {} pixels (width x height) in {color}", picture.width, picture.height)
+}
 
-    /// Size and channels in words. They must be the same for all images of a folder.
-    fn kind(&self) -> String {
-        let color = if self.channels == 1 { "grayscale" } else { "RGB" };
-        format!("{} x {} pixels (width x height) in {color}", self.width, self.height)
+/// Refuses more images than the memory can hold.
+fn check_memory(place: &Path, count: usize, image: &Picture) -> Result<()> {
+    let bytes = count as u128 * image.bytes.len() as u128;
+    if memory::fits(bytes) {
+        return Ok(());
     }
+    let problem = format!(
+        "holds {count} images of {} x {} pixels, {:.1} GB in all, more than the memory that is available: use fewer or \
+         smaller images",
+        image.width,
+        image.height,
+        bytes as f64 * 1e-9
+    );
+    Err(Error::file(place, problem))
 }

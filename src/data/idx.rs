@@ -50,10 +50,10 @@ fn names(split: Split) -> Vec<String> {
 }
 
 fn load(folder: &Path, split: Split) -> Result<Dataset> {
-    let image_source = SourceFile::find(folder, &names_of(FileKind::Images, split))?;
-    let label_source = SourceFile::find(folder, &names_of(FileKind::Labels, split))?;
-    let (shape, mut images) = read(&image_source, FileKind::Images)?;
-    let (label_shape, mut labels) = read(&label_source, FileKind::Labels)?;
+    let mut image_source = SourceFile::find(folder, &names_of(FileKind::Images, split))?;
+    let mut label_source = SourceFile::find(folder, &names_of(FileKind::Labels, split))?;
+    let (shape, mut images) = read(&mut image_source, FileKind::Images)?;
+    let (label_shape, mut labels) = read(&mut label_source, FileKind::Labels)?;
     let [count, height, width] = shape[..] else { unreachable!("read returns as many dimensions as the kind has") };
     if label_shape[0] != count {
         return Err(label_source.problem(format!(
@@ -111,8 +111,8 @@ fn header_length(kind: FileKind) -> usize {
 
 /// The dimensions, which are positive, and the whole content with its header, which has exactly the
 /// length that the dimensions promise.
-fn read(source: &SourceFile, kind: FileKind) -> Result<(Vec<usize>, Vec<u8>)> {
-    let header = source.content(LONGEST_HEADER)?;
+fn read(source: &mut SourceFile, kind: FileKind) -> Result<(Vec<usize>, Vec<u8>)> {
+    let header = source.first(LONGEST_HEADER)?;
     check_magic(&header, kind).map_err(|problem| source.problem(problem))?;
     let length = header_length(kind);
     if header.len() < length {
@@ -135,7 +135,7 @@ fn read(source: &SourceFile, kind: FileKind) -> Result<(Vec<usize>, Vec<u8>)> {
             source.problem(format!("its header promises {dimensions} bytes, more than any file: it is damaged"))
         );
     };
-    let content = source.content(limit)?;
+    let content = source.take(limit)?;
     let (got, wanted) = (content.len() - length, limit - length - 1);
     if got < wanted {
         return Err(source.problem(format!("is truncated: {got} bytes of the {dimensions} that its header promises")));

@@ -13,6 +13,7 @@ use super::npy::Header;
 use super::npz::{Npz, NpzArray};
 use super::source::{matching, sum};
 use crate::error::{Error, Result};
+use crate::memory;
 use std::path::Path;
 
 pub(super) const FORMAT: Format = Format { names, load };
@@ -58,11 +59,12 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         batches.push(batch);
     }
     let side = side(batches[0].pixels);
-    let total: usize = batches.iter().map(|batch| batch.length).sum();
-    let mut images = Vec::new();
-    images.try_reserve_exact(total).map_err(|_| {
-        Error::file(folder, format!("holds {total} bytes of images, more than this machine's memory: use fewer files"))
-    })?;
+    let total: u128 = batches.iter().map(|batch| batch.length as u128).sum();
+    if !memory::fits(total) {
+        let problem = format!("holds {total} bytes of images, more than this machine's memory: use fewer files");
+        return Err(Error::file(folder, problem));
+    }
+    let mut images = Vec::with_capacity(total as usize);
     let (mut labels, mut files) = (Vec::new(), Vec::new());
     for BatchFile { mut npz, length, labels: of_batch, raw_labels, .. } in batches {
         let start = images.len();

@@ -32,8 +32,8 @@ impl LabelFile {
         if !path.is_file() {
             return Ok(None);
         }
-        let source = SourceFile::open(&path)?;
-        let content = source.content(LONGEST)?;
+        let mut source = SourceFile::open(&path)?;
+        let content = source.take(LONGEST)?;
         let file = source.describe(&content);
         let text = String::from_utf8(content)
             .map_err(|_| source.problem("should hold lines `file,label`, but is not UTF-8: save it as CSV in UTF-8"))?;

@@ -9,10 +9,16 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 use zip::read::ZipFile;
 
+/// The largest ratio of content to compressed bytes of deflate: a match of 258 bytes takes two
+/// bits.
+const LARGEST_RATIO: u64 = 4 * 258;
+
 /// An open archive.
 pub(super) struct Npz {
     pub path: PathBuf,
     archive: ZipArchive<BufReader<File>>,
+    /// Length of the file in bytes.
+    length: u64,
 }
 
 /// An array of an archive. Its header has been read.
@@ -20,6 +26,7 @@ pub(super) struct NpzArray<'a> {
     name: &'a str,
     path: &'a Path,
     entry: ZipFile<'a, BufReader<File>>,
+    file_length: u64,
     pub header: Header,
 }
 
@@ -27,10 +34,11 @@ impl Npz {
     /// Opens an archive and reads the list of its arrays.
     pub fn open(path: &Path) -> Result<Npz> {
         let file = File::open(path).map_err(Error::io(path))?;
+        let length = file.metadata().map_err(Error::io(path))?.len();
         let archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
             Error::file(path, format!("is not a readable npz archive ({error}): download it again"))
         })?;
-        Ok(Npz { path: path.to_path_buf(), archive })
+        Ok(Npz { path: path.to_path_buf(), archive, length })
     }
 
     /// Whether there is an array called `name`.
@@ -52,7 +60,7 @@ impl Npz {
         if header.fortran_order {
             return Err(said("is in Fortran's order: save it again after numpy.ascontiguousarray".to_string()));
         }
-        Ok(NpzArray { name, path, entry, header })
+        Ok(NpzArray { name, path, entry, file_length: self.length, header })
     }
 }
 
@@ -63,12 +71,18 @@ impl NpzArray<'_> {
     }
 
     /// Bytes of the array according to its shape, for elements of `size` bytes. The archive must
-    /// give the same length.
+    /// give the same length, which its compressed bytes can hold.
     pub fn length(&self, size: usize) -> Result<usize> {
         let Header { raw, shape, .. } = &self.header;
         let dimensions = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
         let got = self.entry.size().saturating_sub(raw.len() as u64);
+        // The archive's own numbers may be damaged too.
+        let compressed = self.entry.compressed_size().min(self.file_length);
         match shape.iter().try_fold(size, |product, &dimension| product.checked_mul(dimension)) {
+            Some(wanted) if wanted as u64 == got && got / LARGEST_RATIO > compressed => {
+                let problem = format!("promises {wanted} bytes, more than its {compressed} compressed ones can hold");
+                Err(self.problem(format!("{problem}: it is damaged")))
+            }
             None => Err(self.problem(format!("promises {dimensions} elements, more than any file: it is damaged"))),
             Some(wanted) if wanted as u64 == got => Ok(wanted),
             Some(wanted) if wanted as u64 > got => {
@@ -81,6 +95,9 @@ impl NpzArray<'_> {
     /// Appends the elements, exactly `length` bytes, to `bytes`. The archive's checksum is verified
     /// at their end.
     pub fn read(&mut self, length: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        bytes.try_reserve_exact(length).map_err(|_| {
+            self.problem(format!("holds {length} bytes, more than the memory that is available: use fewer images"))
+        })?;
         let limit = length as u64 + 1;
         let got = self.entry.by_ref().take(limit).read_to_end(bytes).map_err(|e| self.problem(unreadable(&e)))?;
         if got == length { Ok(()) } else { Err(self.problem("is not as long as the archive says: download it again")) }

@@ -12,15 +12,20 @@ use std::path::Path;
 /// class.
 pub fn images_of_npz(path: &Path, image: [u32; 3], classes: u32) -> Result<(Vec<u8>, Option<Vec<u32>>)> {
     let mut npz = Npz::open(path)?;
-    let interleaved = pixels(&mut npz.array("arr_0")?, image)?;
-    let each = image.iter().product::<u32>() as usize;
-    let count = interleaved.len() / each;
+    let mut images = pixels(&mut npz.array("arr_0")?, image)?;
+    let [channels, height, width] = image.map(|n| n as usize);
+    let each = channels * height * width;
+    let count = images.len() / each;
     let labels = if npz.has("arr_1") { Some(labels(&mut npz.array("arr_1")?, count, classes)?) } else { None };
-    let channels = image[0] as usize;
-    let planar = |image: &[u8]| -> Vec<u8> {
-        (0..channels).flat_map(|c| image.iter().skip(c).step_by(channels).copied()).collect()
-    };
-    Ok((interleaved.chunks(each).flat_map(planar).collect(), labels))
+    // One image at a time, so that memory holds the images once.
+    let mut interleaved = vec![0; each];
+    for planar in images.chunks_exact_mut(each) {
+        interleaved.copy_from_slice(planar);
+        for (channel, plane) in planar.chunks_exact_mut(height * width).enumerate() {
+            plane.iter_mut().zip(interleaved.iter().skip(channel).step_by(channels)).for_each(|(to, &from)| *to = from);
+        }
+    }
+    Ok((images, labels))
 }
 
 fn pixels(array: &mut NpzArray<'_>, [channels, height, width]: [u32; 3]) -> Result<Vec<u8>> {

@@ -2,7 +2,7 @@
 
 use super::progress::Phase;
 use crate::data::Dataset;
-use crate::files::write_atomically;
+use crate::files::{create_folder, write_atomically};
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram, Features};
 use crate::output::counted;
@@ -56,7 +56,7 @@ impl FeatureCache<'_> {
 
 fn write(path: &Path, features: &Features) -> Result<()> {
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    create_folder(&folder)?;
     let shape = vec![features.count(), features.width];
     let rows = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(&features.features));
     let classes = TensorView::new(Dtype::U32, vec![features.count()], bytemuck::cast_slice(&features.classes));

@@ -5,7 +5,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::diffusion::Sampling;
-use crate::files::Appender;
+use crate::files::{Appender, remove_file};
 use crate::gpu::Context;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -76,11 +76,5 @@ pub(super) fn cache_name(ctx: &Context, checkpoint: &Checkpoint, sampling: &Samp
 /// Removes caches after the evaluation was written. Another evaluation in the same folder keeps its
 /// caches.
 pub(super) fn remove(caches: &[PathBuf]) -> Result<()> {
-    for path in caches {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(path)(error)),
-            _ => {}
-        }
-    }
-    Ok(())
+    caches.iter().try_for_each(|path| remove_file(path))
 }

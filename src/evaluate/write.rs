@@ -4,7 +4,7 @@ use super::evaluation::Evaluation;
 use super::run::EvaluationOutput;
 use super::sample_cache;
 use crate::data::Dataset;
-use crate::files::{check_writable, write_atomically};
+use crate::files::{check_writable, create_folder, write_atomically};
 use crate::output::{Images, npz};
 use crate::{Error, Result};
 use std::path::Path;
@@ -39,7 +39,7 @@ pub fn check_outputs(folder: &Path, archive: Option<&Path>) -> Result<()> {
 /// # Errors
 /// [`Error::NonFinite`] if a value of the evaluation is not finite.
 pub fn write(output: &EvaluationOutput, folder: &Path, archive: Option<&Path>, data: &Dataset) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    create_folder(folder)?;
     let json = serde_json::to_string_pretty(&output.evaluation).map_err(|e| Error::Config(e.to_string()))?;
     // JSON cannot represent values that are not finite: they are written as null and cannot be read
     // back.

@@ -1,5 +1,6 @@
 //! Folders: removed after renaming, temporary, and synced to the disk.
 
+use super::faults;
 use crate::error::{Error, Result};
 use std::fs::{self, File};
 use std::io;
@@ -20,11 +21,27 @@ pub fn remove_folder(path: &Path) -> Result<()> {
 /// Renames a folder to a hidden name beside it; `None` if there is no folder.
 fn rename_hidden(path: &Path) -> Result<Option<PathBuf>> {
     let aside = unique_name_beside(path, REMOVED_SUFFIX);
-    match fs::rename(path, &aside) {
+    match faults::rename(path, &aside) {
         Ok(()) => Ok(Some(aside)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io(path)(error)),
     }
+}
+
+/// Creates a folder and the folders above it, if they are missing.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub fn create_folder(path: &Path) -> Result<()> {
+    faults::create_folder(path).map_err(Error::io(path))
+}
+
+/// Renames a file or folder. What is at `to` is replaced only if it is a file or an empty folder.
+///
+/// # Errors
+/// [`Error::Io`] naming `to`.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    faults::rename(from, to).map_err(Error::io(to))
 }
 
 /// Suffix of the hidden name of a folder that is being removed.
@@ -38,7 +55,7 @@ pub const REMOVED_SUFFIX: &str = "removed";
 pub fn sync_folder(folder: &Path) -> Result<()> {
     // Windows cannot sync a folder, and does not need it.
     if cfg!(unix) {
-        File::open(folder).and_then(|file| file.sync_all()).map_err(Error::io(folder))?;
+        File::open(folder).and_then(|file| faults::sync_all(&file)).map_err(Error::io(folder))?;
     }
     Ok(())
 }

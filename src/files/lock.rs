@@ -1,8 +1,10 @@
 //! One writer per folder.
 
+use super::faults;
+use super::folder::create_folder;
 use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Seek, Write};
+use std::io::Seek;
 use std::path::Path;
 
 /// Name of the lock file.
@@ -23,10 +25,11 @@ impl FolderLock {
     /// [`Error::File`] naming the process that holds the lock; [`Error::Io`] for a folder that
     /// cannot be written or a file system without locks.
     pub fn acquire(folder: &Path) -> Result<FolderLock> {
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        create_folder(folder)?;
         let path = folder.join(LOCK);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = open.map_err(Error::io(&path))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = faults::open(&options, &path).map_err(Error::io(&path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -47,7 +50,9 @@ impl FolderLock {
             program.as_deref().and_then(Path::file_stem).map_or("a program".into(), |name| name.to_string_lossy());
         file.set_len(0)
             .and_then(|()| file.rewind())
-            .and_then(|()| write!(file, "{program} (process {})", std::process::id()))
+            .and_then(|()| {
+                faults::write_all(&mut file, format!("{program} (process {})", std::process::id()).as_bytes())
+            })
             .map_err(Error::io(&path))?;
         Ok(FolderLock { _file: file })
     }

@@ -2,6 +2,7 @@
 //!
 //! The first line is a header that describes the work. Records of equal length follow.
 
+use super::faults;
 use super::folder::sync_parent;
 use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -49,8 +50,8 @@ impl PartFile {
         if begin.len() < line.len() && line.as_bytes().starts_with(&begin) {
             // A new file, or one whose process was killed while it wrote the header.
             file.seek(SeekFrom::Start(0))
-                .and_then(|_| file.write_all(line.as_bytes()))
-                .and_then(|()| file.sync_all())
+                .and_then(|_| faults::write_all(&mut file, line.as_bytes()))
+                .and_then(|()| faults::sync_all(&file))
                 .map_err(Error::io(path))?;
             sync_parent(path)?;
         } else if !begin.starts_with(line.as_bytes()) {
@@ -98,8 +99,8 @@ impl PartFile {
         let written = self
             .file
             .seek(SeekFrom::Start(end))
-            .and_then(|_| self.file.write_all(records))
-            .and_then(|()| self.file.sync_data());
+            .and_then(|_| faults::write_all(&mut self.file, records))
+            .and_then(|()| faults::sync_data(&self.file));
         if let Err(error) = written {
             // If this fails too, the partial record is removed when the file is opened again.
             let _ = self.file.set_len(end);
@@ -139,7 +140,9 @@ fn open_locked(path: &Path) -> Result<File> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io(path)(error)),
             _ => {}
         }
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let open = faults::open(&options, path);
         let file = open.map_err(Error::io(path))?;
         match file.try_lock() {
             Ok(()) => {}

@@ -7,6 +7,12 @@ pub(in crate::nn) type Rule = std::result::Result<(), String>;
 /// Largest number of channels. The weights of a 3x3 convolution between two such layers still have
 /// a size in 32 bits.
 const MAX_CHANNELS: u32 = 16_384;
+/// Largest side of an image. The product of two sides has a size in 32 bits.
+const MAX_SIDE: u32 = 16_384;
+/// Largest number of values of the map that a linear layer computes or takes.
+const MAX_MAP_VALUES: u64 = 1 << 24;
+/// Largest number of levels: each halves the image.
+const MAX_LEVELS: usize = 15;
 /// Largest number of layers per block.
 const MAX_LAYERS: u32 = 64;
 
@@ -50,6 +56,10 @@ pub(in crate::nn) fn levels_at_least(block_out_channels: &[u32], least: usize) -
             "`block_out_channels` {entries}: it needs a number of channels for each level, and {least} at least"
         ));
     }
+    if block_out_channels.len() > MAX_LEVELS {
+        let count = block_out_channels.len();
+        return Err(format!("`block_out_channels` has {count} levels, and images allow at most {MAX_LEVELS}"));
+    }
     block_out_channels.iter().try_for_each(|&count| channels("block_out_channels", count))
 }
 
@@ -77,6 +87,18 @@ pub fn suggest_groups(channels: &[u32]) -> Option<u32> {
     (1..=32).rev().find(|&groups| channels.iter().all(|&c| c.is_multiple_of(groups) && c / groups >= 4))
 }
 
+/// Checks the number of values of a map, which a linear layer computes or takes.
+pub(in crate::nn) fn map_values(channels: u32, [height, width]: [u32; 2]) -> Rule {
+    let values = u64::from(channels) * u64::from(height) * u64::from(width);
+    if values <= MAX_MAP_VALUES {
+        return Ok(());
+    }
+    Err(format!(
+        "the coarsest map has {channels} channels of {height}x{width}, {values} values, and at most {MAX_MAP_VALUES} are \
+         supported: use more levels or fewer channels"
+    ))
+}
+
 /// Checks that an attention head is not wider than its level.
 pub(in crate::nn) fn head_fits(levels: &[u32], level: usize, width: Option<u32>) -> Rule {
     match width {
@@ -89,8 +111,17 @@ pub(in crate::nn) fn head_fits(levels: &[u32], level: usize, width: Option<u32>)
     }
 }
 
+/// Checks that an image is not too large.
+pub(in crate::nn) fn check_sides(height: u32, width: u32) -> Rule {
+    if height.max(width) > MAX_SIDE {
+        return Err(format!("images of {height}x{width} are too large: sides are at most {MAX_SIDE}"));
+    }
+    Ok(())
+}
+
 /// Checks that an image can be halved between all levels.
 pub(in crate::nn) fn check_size(levels: usize, height: u32, width: u32) -> Rule {
+    check_sides(height, width)?;
     let unit = 1u32 << (levels - 1).min(31);
     let fits = |side: u32| side > 0 && side.is_multiple_of(unit);
     if fits(height) && fits(width) {
@@ -108,4 +139,24 @@ pub(in crate::nn) fn check_size(levels: usize, height: u32, width: u32) -> Rule 
         if below(side) == above(side) { below(side) + unit } else { above(side) },
         counted(possible, "level")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_rules_bound_sizes() {
+        let refused = |rule: Rule, part: &str| {
+            let problem = rule.expect_err(part);
+            assert!(problem.contains(part), "{problem}");
+        };
+        assert!(check_size(1, 16_384, 16_384).is_ok());
+        refused(check_size(1, 65_536, 65_536), "sides are at most 16384");
+        refused(check_sides(8, u32::MAX), "sides are at most 16384");
+        assert!(levels_at_least(&[1; 15], 1).is_ok());
+        refused(levels_at_least(&[1; 16], 1), "16 levels");
+        assert!(map_values(64, [512, 512]).is_ok());
+        refused(map_values(u32::MAX, [u32::MAX, u32::MAX]), "more levels or fewer channels");
+    }
 }

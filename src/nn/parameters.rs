@@ -5,10 +5,10 @@
 //! of the weights. So Adam, gradient clipping and the EMA are one kernel call each, and a model can
 //! be sampled with the weights of any of these buffers.
 
-use crate::Result;
 use crate::gpu::Context;
 use crate::rng::{key, normal, philox, uniform};
 use crate::tape::{BufferOffset, Shape, Tape, Tensor, stream};
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Name of the buffer of the parameters, updated by training.
@@ -18,6 +18,8 @@ pub const GRADIENTS: &str = "gradients";
 
 /// Alignment in bytes of a tensor in a flat buffer, so that a kernel can bind it.
 const ALIGNMENT: u64 = 256;
+/// Largest flat buffer in bytes. Devices bind at most 4 GiB.
+const MAX_BYTES: u64 = 1 << 32;
 
 /// A tensor of a model, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +154,22 @@ impl Parameters {
     /// Bytes of a flat buffer. Up to 252 bytes of padding between tensors stay zero.
     pub fn bytes(&self) -> u64 {
         self.end(false)
+    }
+
+    /// Checks that a device can hold the parameters in one buffer.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for more than 2^30 parameters, padding included.
+    pub(super) fn check_size(&self) -> Result<()> {
+        let bytes = self.end(false).max(self.end(true));
+        if bytes <= MAX_BYTES {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "the model has {:.1} GB of parameters, and {:.1} GB are supported: use fewer channels or layers",
+            bytes as f64 * 1e-9,
+            MAX_BYTES as f64 * 1e-9
+        )))
     }
 
     fn end(&self, statistic: bool) -> u64 {

@@ -15,6 +15,7 @@
 //! ```
 
 use super::kernels::concat::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
+use super::rows::piece_grid;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -33,9 +34,9 @@ fn length(shape: Shape) -> u32 {
     shape.dims()[1..].iter().product()
 }
 
-/// Grid of a copy of pieces of `length` units: workgroups per piece, images, operands.
+/// Grid of a copy of pieces of `length` units.
 fn grid(length: u32, shape: Shape, operands: u32) -> [u32; 3] {
-    [length.div_ceil(FORWARD.workgroup_size[0]), shape.dims()[0], operands]
+    piece_grid(length, FORWARD.workgroup_size[0], shape.dims()[0], operands)
 }
 
 impl Op for Concat {
@@ -121,7 +122,15 @@ pub(super) const OPERATOR: Operator = Operator {
         let shape = |c| if images { Shape::f32([batch, c, h, w]) } else { Shape::f32([batch, c * w]) };
         Case { op: Rc::new(Concat), inputs: vec![(shape(a), Fill::Normal(1.0)), (shape(b), Fill::Normal(1.0))] }
     },
-    edge: Vec::new,
+    edge: || {
+        // More workgroups per image than a dimension of the grid has, of single elements and of
+        // vec4s.
+        let case = |a, b| {
+            let shape = |length| (Shape::f32([2, length]), Fill::Normal(1.0));
+            Case { op: Rc::new(Concat), inputs: vec![shape(a), shape(b)] }
+        };
+        vec![case(64 * 65_536 + 1, 2), case(4, 4 * (64 * 65_535 + 1))]
+    },
     bench: || {
         let case = |channels, side| {
             let shape = Shape::f32([64, channels, side, side]);

@@ -14,6 +14,7 @@
 //! ```
 
 use super::kernels::slice::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
+use super::rows::piece_grid;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -65,7 +66,7 @@ impl Slice {
 
 /// Grid of a copy of `length` units per image.
 fn grid(length: u32, shape: Shape) -> [u32; 3] {
-    [length.div_ceil(FORWARD.workgroup_size[0]), shape.dims()[0], 1]
+    piece_grid(length, FORWARD.workgroup_size[0], shape.dims()[0], 1)
 }
 
 impl Op for Slice {
@@ -153,6 +154,10 @@ pub(super) const OPERATOR: Operator = Operator {
             case(from, count, Shape::f32([batch, channels]))
         }
     },
-    edge: Vec::new,
+    // More workgroups per image than a dimension of the grid has, of single elements and of vec4s.
+    edge: || {
+        let long = 64 * 65_535 + 1;
+        vec![case(1, long, Shape::f32([2, long + 1])), case(4, 4, Shape::f32([1, 4 * long]))]
+    },
     bench: || vec![case(0, 32, Shape::f32([64, 64, 28, 28])), case(4, 4, Shape::f32([64, 8, 7, 7]))],
 };

@@ -1,6 +1,6 @@
 //! Images as models use them (planar batches), and pictures as files store them (interleaved).
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files;
 use std::borrow::Cow;
 use std::path::Path;
@@ -115,31 +115,6 @@ impl Picture {
     #[track_caller]
     pub fn save_png(&self, path: &Path, text: &[(&str, &str)]) -> Result<()> {
         files::write_atomically(path, &self.to_png(text))
-    }
-
-    /// Reads a PNG file of 8 bits per channel, gray or RGB: a file of [`Picture::save_png`], or a
-    /// user's own image to start from.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::File`] if it is not such a PNG.
-    pub fn load_png(path: &Path) -> Result<Picture> {
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        let damaged = |error| Error::file(path, format!("is not a readable PNG ({error})"));
-        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().map_err(damaged)?;
-        let channels = match reader.output_color_type() {
-            (png::ColorType::Grayscale, png::BitDepth::Eight) => 1,
-            (png::ColorType::Rgb, png::BitDepth::Eight) => 3,
-            (color, depth) => {
-                let problem = format!("is a PNG of {color:?} at {depth:?} bits: convert it to 8-bit grayscale or RGB");
-                return Err(Error::file(path, problem));
-            }
-        };
-        let Some(size) = reader.output_buffer_size() else {
-            return Err(Error::file(path, "is a PNG too large for this machine's memory"));
-        };
-        let mut bytes = vec![0; size];
-        let frame = reader.next_frame(&mut bytes).map_err(damaged)?;
-        Ok(Picture { height: frame.height as usize, width: frame.width as usize, channels, bytes })
     }
 }
 

@@ -17,6 +17,7 @@ pub mod npz;
 pub mod plot;
 mod plural;
 pub(crate) mod progress;
+mod read_png;
 pub mod strip;
 pub mod tensorboard;
 #[cfg(feature = "cli")]

@@ -18,6 +18,9 @@ impl Tape {
     /// If `dloss` and `loss` have different numbers of elements.
     pub fn backward(&mut self, loss: Tensor, dloss: Tensor) {
         assert_eq!(self.shape(loss).len(), self.shape(dloss).len(), "the gradient of the loss has its shape");
+        if self.excess.is_some() {
+            return;
+        }
         self.gradients.insert(self.root(loss), dloss);
         for number in (0..self.nodes.len()).rev() {
             let node = &self.nodes[number];
@@ -30,8 +33,12 @@ impl Tape {
         }
     }
 
-    /// The gradient of a tensor, under the tensor's shape, if backward has reached it.
+    /// The gradient of a tensor, under the tensor's shape, if backward has reached it. A recording
+    /// that ended early because it is too large gives a tensor without content.
     pub fn gradient(&mut self, x: Tensor) -> Option<Tensor> {
+        if self.excess.is_some() {
+            return Some(self.transient(self.shape(x)));
+        }
         let gradient = *self.gradients.get(&self.root(x))?;
         Some(self.shaped(gradient, self.shape(x)))
     }

@@ -84,6 +84,7 @@ impl Program {
     /// # Errors
     /// [`Error::TooLarge`] naming the first tensor that is larger than the device's bindings.
     pub fn check_bindings(ctx: &Context, tape: &Tape) -> Result<()> {
+        tape.check_size()?;
         let limit = ctx.gpu.max_binding();
         for call in tape.calls() {
             for (&x, binding) in call.dispatch.operands.iter().zip(call.dispatch.entry.bindings) {

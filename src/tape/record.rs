@@ -5,9 +5,14 @@ use super::op::{Node, Op};
 use super::shape::Shape;
 use super::tensor::{BufferOffset, Storage, Tensor, TensorInfo};
 use crate::gpu::Target;
+use crate::{Error, Result};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
+
+/// Largest number of elements of a tensor. Devices bind at most 4 GiB, and operators count elements
+/// in 32 bits.
+const MAX_ELEMENTS: usize = 1 << 30;
 
 /// A kernel call.
 pub struct Call {
@@ -61,6 +66,8 @@ pub struct Tape {
     pub(super) gradients: HashMap<Tensor, Tensor>,
     /// The gradients that the backward section being recorded has written so far.
     pub(super) written: Vec<WrittenGradient>,
+    /// What no device can hold or run, if anything. Nothing is recorded after it.
+    pub(super) excess: Option<String>,
 }
 
 impl Tape {
@@ -74,6 +81,7 @@ impl Tape {
             sections: vec![],
             gradients: HashMap::new(),
             written: vec![],
+            excess: None,
         }
     }
 
@@ -100,6 +108,20 @@ impl Tape {
     /// The calls by node, in the order in which they run.
     pub fn sections(&self) -> &[Section] {
         &self.sections
+    }
+
+    /// Checks that devices can hold the tensors and run the calls. A recording does not fail: it
+    /// ends at the first operator that is too large.
+    ///
+    /// # Errors
+    /// [`Error::Config`], with the operator and advice.
+    pub fn check_size(&self) -> Result<()> {
+        match &self.excess {
+            Some(what) => {
+                Err(Error::Config(format!("{what}: use a smaller --batch, smaller images or fewer channels")))
+            }
+            None => Ok(()),
+        }
     }
 
     fn tensor(&mut self, shape: Shape, storage: Storage, needs_gradient: bool) -> Tensor {
@@ -225,8 +247,17 @@ impl Tape {
         let needs = op.differentiable() && inputs.iter().any(|&x| self.needs_gradient(x));
         let outputs: Vec<Tensor> =
             results.into_iter().map(|shape| self.tensor(shape, Storage::Transient, needs)).collect();
+        let sizes = inputs.iter().chain(&outputs).map(|&x| self.shape(x));
+        if let Some(shape) = sizes.max_by_key(|shape| shape.len()).filter(|shape| shape.len() > MAX_ELEMENTS) {
+            let bytes = shape.len() as f64 * 4.0;
+            self.excess.get_or_insert_with(|| {
+                format!("{op:?} has a tensor of {shape}, {:.1} GB, more than any device binds", bytes * 1e-9)
+            });
+        }
         self.nodes.push(Node { op, inputs: inputs.to_vec(), outputs: outputs.clone(), saved: vec![] });
-        self.lower_forward(self.nodes.len() - 1);
+        if self.excess.is_none() {
+            self.lower_forward(self.nodes.len() - 1);
+        }
         outputs
     }
 }

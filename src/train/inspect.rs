@@ -90,6 +90,7 @@ impl Trainer {
     /// With `verify`, a kernel that disagrees with its reference.
     pub fn inspect(&mut self, what: Inspection) -> Result<()> {
         let tape = self.training_tape();
+        tape.check_size()?;
         if what.listing {
             print(tape.listing())?;
         } else {

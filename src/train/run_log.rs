@@ -8,6 +8,7 @@ use super::curves::Curves;
 use super::due::Due;
 use super::log_entry::LogEntry;
 use crate::Result;
+use crate::files::create_folder;
 use crate::output::progress::{ProgressBar, clock, progress_bar};
 use crate::output::{EventWriter, JsonLines, Picture};
 use crate::tape::inspect::scaled;
@@ -150,7 +151,7 @@ impl<'a> RunLog<'a> {
     /// A file that cannot be written.
     pub fn add_grid(&mut self, step: u32, grid: &Grid) -> Result<()> {
         let folder = self.folder.join("samples");
-        std::fs::create_dir_all(&folder).map_err(crate::Error::io(&folder))?;
+        create_folder(&folder)?;
         let text = [("Description", &*grid.description), ("Software", "degrain")];
         grid.picture.save_png(&grid_path(&self.folder, grid.tag, step), &text)?;
         self.events.image(u64::from(step), grid.tag, &grid.picture)

@@ -9,7 +9,7 @@ use super::buffers::{EMA, FIRST_MOMENT, SECOND_MOMENT};
 use super::clock::Progress;
 use super::trainer::{Trainer, all_checkpoints};
 use crate::checkpoint::{self, CheckpointMetadata};
-use crate::files::{REMOVED_SUFFIX, remove_folder, sync_folder, write_atomically};
+use crate::files::{REMOVED_SUFFIX, remove_folder, rename, sync_folder, write_atomically};
 use crate::nn::{PARAMETERS, statistics_of};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
@@ -40,7 +40,7 @@ impl Trainer {
         let complete = run.join(format!("checkpoint-{}", progress.step));
         // Never replaced: what is there was not made by this run.
         set_aside(run, progress.step, &complete)?;
-        fs::rename(&partial, &complete).map_err(Error::io(&complete))?;
+        rename(&partial, &complete)?;
         sync_folder(run)?;
         let all = checkpoint::checkpoints(run)?;
         let superfluous = all.len().saturating_sub(self.config.keep_checkpoints as usize);
@@ -182,7 +182,7 @@ fn set_aside(run: &Path, step: u32, path: &Path) -> Result<Option<PathBuf>> {
     };
     let free = (1..u32::MAX).map(name).find(|path| !path.exists());
     let aside = free.ok_or_else(|| Error::file(run, "holds too many abandoned checkpoints"))?;
-    fs::rename(path, &aside).map_err(Error::io(path))?;
+    rename(path, &aside)?;
     Ok(Some(aside))
 }
 

@@ -11,7 +11,8 @@ mod checkpoints; // the same sampler in all programs, and the files of a checkpo
 mod edit; // images and masks that do not fit
 mod environment; // wrong command lines, full disks, no adapter, closed pipes
 mod evaluation; // `evaluate` from checkpoint to page
-mod sample;
-mod sample_resume; // damaged checkpoints, samplers, classifiers
+mod sample; // damaged checkpoints, samplers, classifiers
+mod sample_resume; // images that an interrupted `sample` keeps
+mod sizes; // images, batches and models that are too large
 mod train; // data sets, settings, run folders
 mod user_files; // files that must not be removed, mixed up or lost

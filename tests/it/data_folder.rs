@@ -177,6 +177,40 @@ fn folder_refuses_unsupported_and_damaged_png() {
 }
 
 #[test]
+fn folder_refuses_sizes_that_a_file_cannot_hold() {
+    // The header is read before anything is allocated: 2^31 - 1 squared, and a size below the
+    // longest side.
+    for (width, height) in [(i32::MAX as u32, i32::MAX as u32), (8192, 8000)] {
+        let mut file = gray([1, 2]);
+        let header = [&b"IHDR"[..], &width.to_be_bytes(), &height.to_be_bytes(), &file[24..29]].concat();
+        let mut sum = flate2::Crc::new();
+        sum.update(&header);
+        file.splice(12..33, [&header[..], &sum.sum().to_be_bytes()].concat());
+        refused(
+            &[("a.png", &file)],
+            "a.png",
+            &[&format!("{width} x {height} pixels cannot be in"), "replace or remove"],
+        );
+    }
+}
+
+#[test]
+fn folder_refuses_more_images_than_memory_holds() {
+    let place = TempDir::new().unwrap();
+    let black = png(8192, 8192, ColorType::Grayscale, BitDepth::Eight, &vec![0; 8192 * 8192]);
+    fs::write(place.path().join("0.png"), black).unwrap();
+    // Images of 67 MB, all in one file.
+    let links = 30_000;
+    for number in 1..links {
+        fs::hard_link(place.path().join("0.png"), place.path().join(format!("{number}.png"))).unwrap();
+    }
+    let message = load(place.path(), Split::Train).unwrap_err().to_string();
+    for part in ["30000 images of 8192 x 8192 pixels", "2013.3 GB", "fewer or smaller"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
 fn folder_refuses_invalid_labels() {
     csv_refused(b"a.png,x\n", &["no label for b.png", "0 more"]);
     csv_refused(b"a.png,x\nb.png,y\nc.png,y\n", &["line 3", "c.png", "no such image"]);

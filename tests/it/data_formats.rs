@@ -209,6 +209,19 @@ fn imagenet_refuses_arrays_of_the_wrong_shape_or_type() {
 }
 
 #[test]
+fn imagenet_refuses_sizes_that_an_archive_cannot_hold() {
+    let array = npy("|u1", "(80000000, 48)", &[7; 48]);
+    let mut archive = npz(CompressionMethod::Deflated, &[("data.npy", &array), ("labels.npy", &labels(&[1]))]);
+    // The archive's sizes agree with the shape: those of the first entry and of its directory.
+    let promised = (80_000_000u64 * 48 + array.len() as u64 - 48) as u32;
+    let directory = archive.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+    for at in [22, directory + 24] {
+        archive[at..at + 4].copy_from_slice(&promised.to_le_bytes());
+    }
+    refused(&[(TRAIN, &archive)], TRAIN, &["`data`", "3840000000 bytes", "compressed ones can hold"]);
+}
+
+#[test]
 fn imagenet_refuses_damaged_files() {
     let (data_2, labels_2) = (data(0, 2), labels(&[1, 2]));
     let of = |data: &[u8], parts: &[&str]| {

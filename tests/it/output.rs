@@ -1,13 +1,13 @@
 //! Files that the crate writes, read back: pixels, text, frame times, headers and checksums.
 
 use degrain::data::{Split, load};
-use degrain::files::{Appender, write_atomically, write_atomically_with};
+use degrain::files::{Appender, DiskFault, inject, write_atomically};
 use degrain::output::images::to_bytes;
 use degrain::output::tensorboard::{crc32c, masked_crc32c};
 use degrain::output::{EventWriter, Images, JsonLines, Layout, Picture, Plot};
 use degrain::output::{apng::save_apng, grid::grid, npz::save_npz, plot::smooth, strip::strip};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -197,14 +197,14 @@ fn write_atomically_keeps_the_old_file_if_it_fails() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("samples.png");
     write_atomically(&path, b"old").unwrap();
-    let full = write_atomically_with(&path, |file| {
-        file.write_all(b"half of the n")?;
-        Err(io::ErrorKind::StorageFull.into())
-    });
-    let message = full.unwrap_err().to_string();
-    assert!(message.contains("samples.png") && message.contains("no storage space"), "{message}");
-    assert_eq!(fs::read(&path).unwrap(), b"old");
-    assert_eq!(names(folder.path()), std::slice::from_ref(&path));
+    for fault in [DiskFault::Full(5), DiskFault::Sync(0), DiskFault::Rename(0)] {
+        inject(Some(fault));
+        let message = write_atomically(&path, b"much longer than the old").unwrap_err().to_string();
+        inject(None);
+        assert!(message.contains("samples.png") && message.contains("on purpose"), "{message}");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), std::slice::from_ref(&path));
+    }
     write_atomically(&path, b"new").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"new");
     assert_eq!(names(folder.path()), [path]);

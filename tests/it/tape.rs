@@ -1,7 +1,7 @@
 //! Recording, differentiation and the memory plan, without a device.
 
 use degrain::gpu::Target;
-use degrain::ops::{add, attention, concat, downsample, upsample};
+use degrain::ops::{add, attention, concat, downsample, split_channels, upsample};
 use degrain::tape::{BufferOffset, PlanOptions, Shape, Tape, Tensor};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -90,6 +90,44 @@ fn tape_folds_a_grid_of_more_than_65535_workgroups() {
     let wanted = t.shape(y).vec4s() / 64;
     assert_eq!(groups[0], 65_535);
     assert!(groups[0] * groups[1] >= wanted && groups[0] * (groups[1] - 1) < wanted, "{groups:?} for {wanted}");
+}
+
+#[test]
+fn tape_refuses_what_no_device_can_hold_or_run() {
+    // A tensor of 16 GB, and operators after it.
+    let mut t = tape();
+    let x = t.named("x", Shape::f32([65536, 65536]));
+    t.watch(x);
+    assert!(t.check_size().is_ok());
+    let y = add(&mut t, x, x);
+    let z = add(&mut t, y, x);
+    differentiate(&mut t, z);
+    assert!(t.gradient(x).is_some());
+    assert_eq!(labels(&t), [""; 0]);
+    let message = t.check_size().unwrap_err().to_string();
+    assert!(message.contains("Add") && message.contains("17.2 GB") && message.contains("--batch"), "{message}");
+
+    // 2^17 queries of one head in workgroups of at least 4.
+    let mut t = tape();
+    let q = t.named("q", Shape::f32([1, 4, 1 << 22]));
+    let k = t.named("k", Shape::f32([1, 4, 1 << 22]));
+    attention(&mut t, q, k, k, 4);
+    let message = t.check_size().unwrap_err().to_string();
+    assert!(message.contains("attention.forward needs a grid") && message.contains("65535"), "{message}");
+}
+
+#[test]
+fn concat_and_slice_fold_their_grids() {
+    let mut t = tape();
+    let x = t.named("x", Shape::f32([2, 256, 512, 512]));
+    t.watch(x);
+    let both = concat(&mut t, x, x);
+    let [half, _] = split_channels(&mut t, both);
+    differentiate(&mut t, half);
+    assert_eq!(t.check_size().map_err(|e| e.to_string()), Ok(()));
+    for call in t.calls() {
+        assert!(call.groups.iter().all(|&count| count <= 65_535), "{}: {:?}", call.dispatch.entry.label, call.groups);
+    }
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //!
 //!     cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
 //!     cargo xtask shaders FOLDER
-//!     cargo xtask reliability kill|writers COUNT
+//!     cargo xtask reliability kill|writers|disk|files COUNT
 
+mod allocator;
 mod mutants;
 mod reliability;
 mod shaders;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
        cargo xtask shaders FOLDER
-       cargo xtask reliability kill|writers COUNT";
+       cargo xtask reliability kill|writers|disk|files COUNT";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -98,8 +98,7 @@ pub fn check_memory(drawing: &Drawing, output: Output, image: [u32; 3]) -> Resul
     // The states of the images, twice, and the pictures.
     let states = if output == Output::Animation { drawing.states as u128 } else { 1 };
     let bytes = one * u128::from(drawing.count) * (states + 2 + (scale(image) as u128).pow(2) * pictures);
-    let reservable = usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
-    if reservable && available_memory().is_none_or(|available| bytes <= u128::from(available)) {
+    if degrain::memory::fits(bytes) {
         return Ok(());
     }
     Err(Error::Config(format!(
@@ -108,11 +107,4 @@ pub fn check_memory(drawing: &Drawing, output: Output, image: [u32; 3]) -> Resul
         drawing.count,
         bytes as f64 * 1e-9
     )))
-}
-
-/// Bytes of memory that are available, if the system reports them as Linux does.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }

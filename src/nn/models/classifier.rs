@@ -14,7 +14,7 @@
 
 use crate::nn::choices::Activation;
 use crate::nn::config::ModelConfig;
-use crate::nn::config_rules::{Rule, channels, levels_at_least, rate};
+use crate::nn::config_rules::{Rule, channels, check_sides, levels_at_least, rate};
 use crate::nn::embedding::{ConditionEmbedding, sinusoid};
 use crate::nn::layers::{BatchNorm, Conv, Dropout, Linear};
 use crate::nn::network::{Conditions, Model, Network};
@@ -99,6 +99,7 @@ impl ModelConfig for ClassifierConfig {
 impl ClassifierConfig {
     /// Odd sizes are rounded when halved, so a side only has to stay at least 1.
     fn check_size(&self, height: u32, width: u32) -> Rule {
+        check_sides(height, width)?;
         let levels = self.block_out_channels.len();
         let least = 1u64 << (levels - 1).min(32);
         if u64::from(height.min(width)) >= least {
@@ -179,6 +180,7 @@ impl Classifier {
         let levels = channels.windows(2).enumerate().map(level).collect();
         let dropout = Dropout::new(p, config.dropout as f32);
         let head = Linear::new(p, "head", channels[channels.len() - 1], config.classes).last(p);
+        parameters.check_size()?;
         Ok(Classifier { stem, embedding, levels, dropout, head, config, parameters })
     }
 

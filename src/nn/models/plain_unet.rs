@@ -16,7 +16,7 @@
 
 use crate::nn::choices::Activation;
 use crate::nn::config::ModelConfig;
-use crate::nn::config_rules::{Rule, channels, check_size, levels_at_least, positive};
+use crate::nn::config_rules::{Rule, channels, check_size, levels_at_least, map_values, positive};
 use crate::nn::layers::{BatchNorm, Conv, Linear};
 use crate::nn::network::{Conditions, Model, Network};
 use crate::nn::parameters::{Initial, ParameterId, Parameters, Weights};
@@ -83,7 +83,9 @@ impl ModelConfig for PlainUNetConfig {
         }
         positive("num_train_timesteps", self.num_train_timesteps)?;
         let [height, width] = self.sample_size;
-        check_size(self.block_out_channels.len(), height, width).map_err(|problem| format!("`sample_size`: {problem}"))
+        check_size(self.block_out_channels.len(), height, width)
+            .map_err(|problem| format!("`sample_size`: {problem}"))?;
+        map_values(self.time_channels.max(self.class_channels), bottom_size(self))
     }
 }
 
@@ -173,6 +175,7 @@ impl PlainUNet {
             })
             .collect();
         let conv_out = Conv::pointwise(p, "conv_out", channels[0], config.out_channels).last(p);
+        parameters.check_size()?;
         Ok(PlainUNet { down, time, class, bottom, up, conv_out, config, parameters })
     }
 

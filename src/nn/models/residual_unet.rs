@@ -174,7 +174,7 @@ impl ResidualUNet {
         let mut parameters = Parameters::new();
         let p = &mut parameters;
         let first = config.block_out_channels[0];
-        Ok(ResidualUNet {
+        let model = ResidualUNet {
             conv_in: Conv::same(p, "conv_in", config.in_channels, first),
             embedding: ConditionEmbedding::new(p, first, config.time_width(), config.num_class_embeds),
             levels: Levels::new(p, &config.levels()),
@@ -182,7 +182,9 @@ impl ResidualUNet {
             conv_out: Conv::same(p, "conv_out", first, config.out_channels).last(p),
             config,
             parameters,
-        })
+        };
+        model.parameters.check_size()?;
+        Ok(model)
     }
 
     /// Its settings.

@@ -47,7 +47,7 @@ impl UNet2d {
         let mut parameters = Parameters::new();
         let p = &mut parameters;
         let first = config.block_out_channels[0];
-        Ok(UNet2d {
+        let model = UNet2d {
             conv_in: Conv::same(p, "conv_in", config.in_channels, first),
             embedding: ConditionEmbedding::new(p, first, config.time_width(), config.num_class_embeds),
             levels: Levels::new(p, &levels(&config)),
@@ -55,7 +55,9 @@ impl UNet2d {
             conv_out: Conv::same(p, "conv_out", first, config.out_channels).last(p),
             config,
             parameters,
-        })
+        };
+        model.parameters.check_size()?;
+        Ok(model)
     }
 
     /// Its settings.

@@ -14,7 +14,7 @@
 
 use crate::nn::choices::Activation;
 use crate::nn::config::ModelConfig;
-use crate::nn::config_rules::{Rule, channels, check_size, divides_all, levels_at_least};
+use crate::nn::config_rules::{Rule, channels, check_size, divides_all, levels_at_least, map_values};
 use crate::nn::layers::{Conv, Linear, Norm};
 use crate::nn::network::Model;
 use crate::nn::parameters::{Parameters, Weights};
@@ -78,7 +78,10 @@ impl ModelConfig for VaeConfig {
         channels("latent_channels", self.latent_channels)?;
         divides_all(&self.block_out_channels, "norm_num_groups", self.norm_num_groups)?;
         let [height, width] = self.sample_size;
-        check_size(self.block_out_channels.len(), height, width).map_err(|problem| format!("`sample_size`: {problem}"))
+        check_size(self.block_out_channels.len(), height, width)
+            .map_err(|problem| format!("`sample_size`: {problem}"))?;
+        let [channels, height, width] = self.coarsest();
+        map_values(channels, [height, width])
     }
 }
 
@@ -166,6 +169,7 @@ impl Vae {
             })
             .collect();
         let conv_out = Conv::same(p, "decoder.conv_out", channels[0], outputs).last(p);
+        parameters.check_size()?;
         Ok(Vae { down, mean, log_variance, latent: from_latent, norm, up, conv_out, config, parameters })
     }
 

@@ -141,7 +141,7 @@ pub fn circles(imports: &Imports) -> Vec<Vec<String>> {
 }
 
 /// The code without modules that are compiled for tests only.
-fn without_tests(code: &str) -> String {
+pub fn without_tests(code: &str) -> String {
     let mut out = code.to_owned();
     while let Some(at) = out.find("#[cfg(test)]") {
         let rest = &out[at..];

@@ -1,5 +1,6 @@
 //! The rules of the source tree, checked on the sources: modules import lower layers only, files do
-//! not import each other in circles, one module names wgpu, and no file is too long.
+//! not import each other in circles, one module names wgpu, one module writes files, and no file is
+//! too long.
 //!
 //!     bin, cli      argument parsing and printing
 //!     evaluate      a trained model in numbers, a table and a page
@@ -12,7 +13,7 @@
 //!     tape          record, differentiate, plan memory, replay
 //!     gpu           device, buffers, pipelines
 //!     data, output  host only
-//!     error, files, rng
+//!     error, files, memory, rng
 //!
 //! The checks are pure functions of paths and texts. The tests at the end give them sources that
 //! break each rule.
@@ -20,7 +21,7 @@
 mod imports;
 mod source;
 
-use imports::{Crate, circles};
+use imports::{Crate, circles, without_tests};
 use source::{code_of, heads, line_of, words};
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +29,7 @@ use std::path::Path;
 
 /// The layers, lowest first. A module imports from lower layers only.
 const LAYERS: &[&[&str]] = &[
-    &["error", "files", "rng"],
+    &["error", "files", "memory", "rng"],
     &["data", "output"],
     &["gpu"],
     &["tape"],
@@ -47,6 +48,24 @@ const WITHIN_LAYER: &[(&str, &str)] = &[("files", "error"), ("data", "output")];
 
 /// Files that may import each other. The tape stores operators, and operators write to a tape.
 const ALLOWED_CIRCLES: &[&[&str]] = &[&["src/tape/op.rs", "src/tape/record.rs"]];
+
+/// Functions that change files. Only src/files calls them, so that every write is atomic or undone,
+/// and the campaign of failing disks reaches it.
+const WRITES: &[&str] = &[
+    "fs::write",
+    "fs::rename",
+    "fs::copy",
+    "fs::hard_link",
+    "fs::remove_file",
+    "fs::remove_dir",
+    "fs::remove_dir_all",
+    "fs::create_dir",
+    "fs::create_dir_all",
+    "File::create",
+    "File::create_new",
+    "File::options",
+    "OpenOptions",
+];
 
 /// The largest number of lines of a file in src/ or shaders/.
 const LINES: usize = 500;
@@ -142,6 +161,9 @@ fn check_rust(path: &str, text: &str, exported: &BTreeMap<String, String>, probl
     } else if let Some(at) = text.to_lowercase().find("gradient") {
         problems.push(format!("{path}:{}: src/gpu does not know gradients", line_of(text, at)));
     }
+    if module != "files" {
+        check_writes(path, &without_tests(&code), problems);
+    }
     if module == "lib" || module == "bin" {
         return; // they may import every module
     }
@@ -161,6 +183,15 @@ fn check_rust(path: &str, text: &str, exported: &BTreeMap<String, String>, probl
             Some(_) => problems.push(format!("{path}:{line}: `{module}` imports `{target}` of a higher layer")),
             None if name == "super" => problems.push(format!("{path}:{line}: use crate:: instead of super::super::")),
             None => problems.push(format!("{path}:{line}: crate::{name} has no layer. Add it to LAYERS in {HERE}")),
+        }
+    }
+}
+
+fn check_writes(path: &str, code: &str, problems: &mut Vec<String>) {
+    for function in WRITES {
+        let name = function.rsplit("::").next().unwrap_or(function);
+        for at in words(code, name).filter(|at| code[..at + name.len()].ends_with(function)) {
+            problems.push(format!("{path}:{}: only src/files calls {function}", line_of(code, at)));
         }
     }
 }
@@ -275,6 +306,22 @@ mod examples {
         );
         fails("src/ops/add.rs", "use crate::attic::x;", "crate::attic has no layer");
         fails("src/attic.rs", "", "`attic` has no layer");
+    }
+
+    #[test]
+    fn files_are_written_by_one_module() {
+        fails(
+            "src/train/run.rs",
+            "\nfn f() { std::fs::create_dir_all(x); }",
+            "run.rs:2: only src/files calls fs::create_dir_all",
+        );
+        fails("src/bin/edit/model.rs", "use std::fs::OpenOptions;", "only src/files calls OpenOptions");
+        passes("src/files/lock.rs", "fn f() { std::fs::rename(a, b); File::create(x); }");
+        passes("src/files.rs", "fn f() { fs::write(x, y); }");
+        passes(
+            "src/train/run.rs",
+            "fn f() { fs::read(x); files::rename(a, b); }\n#[cfg(test)]\nmod tests { fn f() { fs::write(x, y); } }",
+        );
     }
 
     #[test]

@@ -1,29 +1,43 @@
-//! Tests that kills and second writers at random moments lose nothing. They use the programs in
-//! `target/release`.
+//! Tests that kills, second writers, failing disks and damaged files lose nothing and end nothing.
+//! Kills and writers use the programs in `target/release`.
 
+mod disk;
+mod files;
 mod kill;
 mod runs;
 mod writers;
 
 use std::process::ExitCode;
 
-/// Runs a campaign with these arguments: `kill` or `writers`, then the number of trials.
+const USAGE: &str = "usage: cargo xtask reliability kill|writers|disk|files COUNT [SEED]";
+
+/// Runs a campaign with these arguments: its name, then the number of trials.
 pub fn main(arguments: &[String]) -> ExitCode {
-    let parsed = match arguments {
-        [campaign, count] => count.parse().ok().map(|count| (campaign.as_str(), count)),
-        _ => None,
-    };
-    let outcome = match parsed {
-        Some(("kill", count)) => kill::run(count),
-        Some(("writers", count)) => writers::run(count),
-        _ => Err("usage: cargo xtask reliability kill|writers COUNT".into()),
-    };
-    match outcome {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("error: {problem}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let number = |text: &String| text.parse::<u32>().map_err(|_| USAGE.to_string());
+    match arguments {
+        [child, rest @ ..] if child == disk::CHILD => disk::child(rest),
+        [child, rest @ ..] if child == files::CHILD => files::child(rest),
+        [campaign, count] => match campaign.as_str() {
+            "kill" => kill::run(number(count)?),
+            "writers" => writers::run(number(count)?),
+            "disk" => disk::run(number(count)?),
+            "files" => files::run(number(count)?.into(), None),
+            _ => Err(USAGE.into()),
+        },
+        [campaign, count, seed] if campaign == "files" => {
+            files::run(number(count)?.into(), Some(seed.parse().map_err(|_| USAGE.to_string())?))
+        }
+        _ => Err(USAGE.into()),
     }
 }
 

@@ -19,24 +19,20 @@ pub fn folder(campaign: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A command that starts a run in a folder, with a checkpoint after every step.
+/// Settings of a small run with a checkpoint after every step, as TOML.
+pub fn settings_toml() -> String {
+    let settings = "size = \"tiny\"\nbatch = 4\nwarmup = 2\nblock_out_channels = [8, 8]\nattention = [false, true]\n\
+        norm_num_groups = 4\nvalidation_count = 10\nvalidate_every = 7\nsample_every = 15\nsampling_steps = 3\n\
+        checkpoint_every = 1\n";
+    format!("{settings}steps = {STEPS}\n")
+}
+
+/// A command that starts a run in a folder.
 pub fn start(out: &Path) -> Result<Command> {
+    let file = out.with_extension("toml");
+    fs::write(&file, settings_toml()).map_err(|e| format!("{}: {e}", file.display()))?;
     let mut command = train()?;
-    let settings = [
-        ("--size", "tiny"),
-        ("--batch", "4"),
-        ("--warmup", "2"),
-        ("--block-out-channels", "8,8"),
-        ("--attention", "false,true"),
-        ("--norm-num-groups", "4"),
-        ("--validation-count", "10"),
-        ("--validate-every", "7"),
-        ("--sample-every", "15"),
-        ("--sampling-steps", "3"),
-        ("--checkpoint-every", "1"),
-    ];
-    command.args(settings.into_iter().flat_map(|(option, value)| [option, value]));
-    command.arg("--steps").arg(STEPS.to_string()).arg("--out").arg(out);
+    command.arg("--config").arg(file).arg("--out").arg(out);
     Ok(command)
 }
 
@@ -68,24 +64,48 @@ pub fn newest(out: &Path) -> Result<u32> {
 
 /// The model and the training state after the last step: their bytes.
 pub fn result(out: &Path) -> Result<Vec<Vec<u8>>> {
-    let checkpoint = out.join(format!("checkpoint-{STEPS}"));
+    content(&out.join(format!("checkpoint-{STEPS}")))
+}
+
+/// The model and the training state of a checkpoint: their bytes.
+pub fn content(checkpoint: &Path) -> Result<Vec<Vec<u8>>> {
     let files = ["unet/diffusion_pytorch_model.safetensors", "training_state.safetensors"];
     let read = |name| fs::read(checkpoint.join(name)).map_err(|e| format!("{}/{name}: {e}", checkpoint.display()));
     files.into_iter().map(read).collect()
 }
 
-/// The steps that the log has more than once, or not at all.
+/// The steps and validations that the log has more than once, or not at all.
 pub fn log_problems(out: &Path) -> Result<Vec<String>> {
+    let mut problems = step_problems(out)?;
+    problems.extend(logged_once(out, "validation_loss", (7..=STEPS).step_by(7))?);
+    Ok(problems)
+}
+
+/// The steps that the log has more than once, or not at all.
+pub fn step_problems(out: &Path) -> Result<Vec<String>> {
+    logged_once(out, "\"loss\":", 1..=STEPS)
+}
+
+fn logged_once(out: &Path, key: &str, steps: impl Iterator<Item = u32>) -> Result<Vec<String>> {
     let path = out.join("log.jsonl");
     let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let count = |key: &str, step: u32| {
+    let count = |step: u32| {
         let step = format!("\"step\":{step},");
         text.lines().filter(|line| line.contains(&step) && line.contains(key)).count()
     };
-    let steps = (1..=STEPS).map(|step| (step, "\"loss\":", count("\"loss\":", step)));
-    let validations = (7..=STEPS).step_by(7).map(|step| (step, "validation_loss", count("validation_loss", step)));
-    let wrong = steps.chain(validations).filter(|(_, _, count)| *count != 1);
-    Ok(wrong.map(|(step, key, count)| format!("{key} of step {step} is logged {count} times")).collect())
+    let wrong = steps.map(|step| (step, count(step))).filter(|(_, count)| *count != 1);
+    Ok(wrong.map(|(step, count)| format!("{key} of step {step} is logged {count} times")).collect())
+}
+
+/// The last training step in the log; 0 for none.
+pub fn last_logged_step(out: &Path) -> u32 {
+    let text = fs::read_to_string(out.join("log.jsonl")).unwrap_or_default();
+    (1..=STEPS).rev().find(|step| text.contains(&format!("\"step\":{step},"))).unwrap_or(0)
+}
+
+/// A seed that differs from start to start.
+pub fn time_seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64 | 1
 }
 
 /// Random numbers for moments and distances. The seed is printed.
@@ -93,10 +113,23 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new() -> Random {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seed = now.as_nanos() as u64 | 1;
+        let seed = time_seed();
         println!("seed {seed}");
         Random(seed)
+    }
+
+    /// The numbers of one case of a campaign.
+    pub fn of_case(seed: u64, case: u64) -> Random {
+        // The finalizer of splitmix64, so that neighboring cases have unrelated numbers.
+        let mut z = seed.wrapping_add(case.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Random(z ^ (z >> 31))
+    }
+
+    /// An integer in 0..count.
+    pub fn below(&mut self, count: usize) -> usize {
+        (self.uniform() * count as f64) as usize
     }
 
     /// Uniform in 0..1.
