@@ -110,11 +110,8 @@ impl DataLoader {
     pub fn upload(&self, ctx: &mut Context, data: &Dataset, training: u32) -> Result<()> {
         let (names, first) = if self.streamed { (VALIDATION, training as usize) } else { (ALL, 0) };
         if first < data.count {
-            let mut pixels = data.images[first * data.pixels()..].to_vec();
-            pixels.resize(pixels.len().next_multiple_of(16), 0);
-            let labels = &data.labels[first..];
-            upload(ctx, names.pixels, &pixels)?;
-            upload(ctx, names.labels, bytemuck::cast_slice(labels))?;
+            upload(ctx, names.pixels, &data.images[first * data.pixels()..])?;
+            upload(ctx, names.labels, bytemuck::cast_slice(&data.labels[first..]))?;
         }
         Ok(())
     }
@@ -164,13 +161,19 @@ impl ChunkSource {
     }
 }
 
+/// Uploads bytes, padded to a multiple of 16, without a copy of all of them.
 fn upload(ctx: &mut Context, name: &str, bytes: &[u8]) -> Result<()> {
     ctx.require(name, (bytes.len() as u64).next_multiple_of(16))?;
-    ctx.write(name, 0, bytes)
+    let (whole, rest) = bytes.split_at(bytes.len() / 16 * 16);
+    ctx.write(name, 0, whole)?;
+    let mut padded = [0; 16];
+    padded[..rest.len()].copy_from_slice(rest);
+    if rest.is_empty() { Ok(()) } else { ctx.write(name, whole.len() as u64, &padded) }
 }
 
 fn stored(t: &mut Tape, names: ImageBuffers, data: &Dataset, count: usize) -> StoredImages {
-    let words = (data.pixels() * count).div_ceil(4) as u32;
+    // A size beyond 32 bits is refused when the tensor is used.
+    let words = u32::try_from((data.pixels() * count).div_ceil(4)).unwrap_or(u32::MAX);
     StoredImages {
         pixels: t.named(names.pixels, Shape::u32([words])),
         labels: t.named(names.labels, Shape::u32([count as u32])),

@@ -102,7 +102,14 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::restore`].
     pub(super) fn check_state(&self, checkpoint: &Path) -> Result<()> {
-        self.read_state(checkpoint, |_, _| Ok(())).map(|_| ())
+        let own = self.read_state(checkpoint, |_, _| Ok(()))?.step;
+        let name = checkpoint.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match name.strip_prefix("checkpoint-").and_then(|step| step.parse::<u32>().ok()) {
+            Some(step) if step != own => {
+                Err(Error::file(checkpoint.join(CheckpointMetadata::FILE), format!("is of step {own}, not {step}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads the buffers that training changes, and passes them to `put` with their names.

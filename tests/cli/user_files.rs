@@ -115,6 +115,17 @@ fn sample_refuses_more_images_than_the_memory_holds() {
 }
 
 #[test]
+fn resume_skips_a_checkpoint_with_the_metadata_of_another_step() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 10);
+    fs::copy(run.join("checkpoint-5/degrain.json"), run.join("checkpoint-10/degrain.json")).unwrap();
+    let told = messages(command(TRAIN, &["--resume", text(&run), "--stop-after", "6"]));
+    for part in ["checkpoint-10/degrain.json", "is of step 5, not 10", "continues from", "checkpoint-5"] {
+        assert!(told.contains(part), "{told:?} does not say {part:?}");
+    }
+}
+
+#[test]
 fn resume_continues_before_a_damaged_checkpoint_and_keeps_it() {
     let folder = TempDir::new().unwrap();
     let run = stopped_run(folder.path(), 10);
