@@ -33,11 +33,11 @@ static ALLOCATOR: Counting = Counting;
 
 fn add(size: usize) -> bool {
     let live = LIVE.fetch_add(size, Ordering::Relaxed).saturating_add(size);
-    PEAK.fetch_max(live, Ordering::Relaxed);
     if live > LIMIT.load(Ordering::Relaxed) {
         LIVE.fetch_sub(size, Ordering::Relaxed);
         return false;
     }
+    PEAK.fetch_max(live, Ordering::Relaxed);
     true
 }
 
