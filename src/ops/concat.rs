@@ -15,7 +15,7 @@
 //! ```
 
 use super::kernels::concat::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
-use super::rows::piece_grid;
+use super::rows::{PIECE_ROW, piece_grid};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -123,13 +123,13 @@ pub(super) const OPERATOR: Operator = Operator {
         Case { op: Rc::new(Concat), inputs: vec![(shape(a), Fill::Normal(1.0)), (shape(b), Fill::Normal(1.0))] }
     },
     edge: || {
-        // More workgroups per image than a dimension of the grid has, of single elements and of
-        // vec4s.
+        // Several rows of the grid, of single elements and of vec4s.
         let case = |a, b| {
             let shape = |length| (Shape::f32([2, length]), Fill::Normal(1.0));
             Case { op: Rc::new(Concat), inputs: vec![shape(a), shape(b)] }
         };
-        vec![case(64 * 65_536 + 1, 2), case(4, 4 * (64 * 65_535 + 1))]
+        let row = FORWARD.workgroup_size[0] * PIECE_ROW;
+        vec![case(2 * row + 1, 2), case(4, 4 * (row + 1))]
     },
     bench: || {
         let case = |channels, side| {

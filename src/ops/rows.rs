@@ -1,7 +1,7 @@
 //! How kernels divide rows and channels between the lanes of a workgroup.
 
 use super::kernels::prelude::reduce_workgroup;
-use crate::gpu::{KernelVariant, MAX_WORKGROUPS, Target};
+use crate::gpu::{KernelVariant, Target};
 use crate::tape::Shape;
 
 /// Batch, channels, and elements per channel of `[B, C, ...]`.
@@ -10,12 +10,16 @@ pub(super) fn batch_channels_area(x: Shape) -> [u32; 3] {
     [dims[0], dims[1], dims[2..].iter().product()]
 }
 
+/// Workgroups in a row of [`piece_grid`]. Far below the limit of devices, so that tests of several
+/// rows are small.
+pub(super) const PIECE_ROW: u32 = 1024;
+
 /// Grid of a copy of one piece per image and operand: `units` elements or vec4s in workgroups of
-/// `size`, images, and operands. More workgroups per piece than a dimension has are folded into
-/// rows: the last dimension counts operands in each row.
+/// `size`, images, and operands. Many workgroups per piece are folded into rows, because a dimension
+/// of the grid is limited: the last dimension counts operands in each row.
 pub(super) fn piece_grid(units: u32, size: u32, images: u32, operands: u32) -> [u32; 3] {
     let groups = units.div_ceil(size);
-    let rows = groups.div_ceil(MAX_WORKGROUPS);
+    let rows = groups.div_ceil(PIECE_ROW);
     [groups.div_ceil(rows), images, rows * operands]
 }
 

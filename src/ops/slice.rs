@@ -14,7 +14,7 @@
 //! ```
 
 use super::kernels::slice::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
-use super::rows::piece_grid;
+use super::rows::{PIECE_ROW, piece_grid};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -154,10 +154,10 @@ pub(super) const OPERATOR: Operator = Operator {
             case(from, count, Shape::f32([batch, channels]))
         }
     },
-    // More workgroups per image than a dimension of the grid has, of single elements and of vec4s.
+    // Several rows of the grid, of single elements and of vec4s.
     edge: || {
-        let long = 64 * 65_535 + 1;
-        vec![case(1, long, Shape::f32([2, long + 1])), case(4, 4, Shape::f32([1, 4 * long]))]
+        let long = FORWARD.workgroup_size[0] * PIECE_ROW + 1;
+        vec![case(1, long, Shape::f32([2, long + 1])), case(4, 4 * long, Shape::f32([1, 4 * long + 8]))]
     },
     bench: || vec![case(0, 32, Shape::f32([64, 64, 28, 28])), case(4, 4, Shape::f32([64, 8, 7, 7]))],
 };

@@ -178,20 +178,14 @@ fn folder_refuses_unsupported_and_damaged_png() {
 
 #[test]
 fn folder_refuses_sizes_that_a_file_cannot_hold() {
-    // The header is read before anything is allocated: 2^31 - 1 squared, and a size below the
-    // longest side.
-    for (width, height) in [(i32::MAX as u32, i32::MAX as u32), (8192, 8000)] {
-        let mut file = gray([1, 2]);
-        let header = [&b"IHDR"[..], &width.to_be_bytes(), &height.to_be_bytes(), &file[24..29]].concat();
-        let mut sum = flate2::Crc::new();
-        sum.update(&header);
-        file.splice(12..33, [&header[..], &sum.sum().to_be_bytes()].concat());
-        refused(
-            &[("a.png", &file)],
-            "a.png",
-            &[&format!("{width} x {height} pixels cannot be in"), "replace or remove"],
-        );
-    }
+    // The header is read before anything is allocated.
+    let (width, height) = (8192u32, 8000u32);
+    let mut file = gray([1, 2]);
+    let header = [&b"IHDR"[..], &width.to_be_bytes(), &height.to_be_bytes(), &file[24..29]].concat();
+    let mut sum = flate2::Crc::new();
+    sum.update(&header);
+    file.splice(12..33, [&header[..], &sum.sum().to_be_bytes()].concat());
+    refused(&[("a.png", &file)], "a.png", &["8192 x 8000 pixels cannot be in", "replace or remove"]);
 }
 
 #[test]

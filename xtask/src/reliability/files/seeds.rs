@@ -222,7 +222,7 @@ fn save(
 
 /// Settings of a run of two steps.
 const RUN: &str = "size = \"tiny\"\nsteps = 2\nbatch = 2\nwarmup = 1\nblock_out_channels = [4, 4]\n\
-    attention = [false, true]\nnorm_num_groups = 2\nvalidation_count = 3\nvalidate_every = 1\nsample_every = 2\n\
+    attention = [false, true]\nattention_head_dim = 4\nnorm_num_groups = 2\nvalidation_count = 3\nvalidate_every = 1\nsample_every = 2\n\
     sampling_steps = 2\ncheckpoint_every = 1\nevaluate_every = 0\ntimesteps = 50\n";
 
 /// A run that stopped after one of two steps.
