@@ -27,14 +27,24 @@ use std::path::{Path, PathBuf};
 /// [`Error::Io`] naming `path` (no such folder, no permission, disk full). No temporary file
 /// remains.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// [`write_atomically`] for content that is generated while it is written: `fill` gets a new,
+/// empty, seekable file.
+///
+/// # Errors
+/// [`Error::Io`] naming `path`, also for an error that `fill` returns. No temporary file remains.
+pub fn write_atomically_with(path: &Path, fill: impl FnOnce(&mut NewFile) -> io::Result<()>) -> Result<()> {
     let temporary = unique_name_beside(path, "tmp");
     // `create_new` never writes through an existing link.
-    let mut file =
-        faults::open(OpenOptions::new().write(true).create_new(true), &temporary).map_err(Error::io(path))?;
+    let mut file = faults::open(OpenOptions::new().write(true).create_new(true), &temporary)
+        .map(NewFile)
+        .map_err(Error::io(path))?;
     let written = (|| {
-        faults::write_all(&mut file, bytes)?;
+        fill(&mut file)?;
         // Without this, a power cut after the rename can leave an empty file.
-        faults::sync_all(&file)?;
+        faults::sync_all(&file.0)?;
         drop(file);
         faults::rename(&temporary, path)
     })();
@@ -45,6 +55,26 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     // Without this, a power cut can undo the rename.
     folder::sync_parent(path)
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub struct NewFile(File);
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        faults::write_all(&mut self.0, bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Seek for NewFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
 }
 
 /// Checks before long work that a file can be written at `path`: creates the folders above it, and

@@ -61,7 +61,7 @@ pub const READERS: &[Reader] = &[
         images_of_npz(&folder.join("samples.npz"), [1, SIDE as u32, SIDE as u32], 3).map(drop)
     }),
     reader("noise", &["noise.safetensors"], |_, folder| {
-        noise::read(&folder.join("noise.safetensors"), [1, 1, 8, 8]).map(drop)
+        noise::read(&folder.join("noise.safetensors"), [1, 8, 8], None).map(drop)
     }),
     reader("picture", &["picture.png"], |_, folder| Picture::load_png(&folder.join("picture.png")).map(drop)),
     reader("unet", UNET, denoiser),
