@@ -40,8 +40,8 @@ fn train_refuses_models_that_no_device_holds() {
     let small = ["--size", "tiny", "--validation-count", "1", "--dry-run", "--data", text(data.path())];
     let cases: [(&[&str], &str); 3] = [
         (&["--layers-per-block", "4000000000"], "must be at most 64"),
-        (&["--block-out-channels", "16384,16384"], "of parameters"),
-        (&["--block-out-channels", "4000000000,8"], "must be at most 16384"),
+        (&["--block-out-channels", "16384,16384,16384"], "of parameters"),
+        (&["--block-out-channels", "4000000000,8,8"], "must be at most 16384"),
     ];
     for (options, part) in cases {
         fails(command(TRAIN, &[&small[..], options].concat()), 1, &[part]);

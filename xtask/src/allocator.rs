@@ -75,3 +75,16 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(pointer, layout) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn allocator_measures_the_peak_and_limits_it() {
+        let before = super::live();
+        super::start(1 << 30);
+        drop(std::hint::black_box(vec![1u8; 1 << 24]));
+        assert!(Vec::<u8>::new().try_reserve_exact(1 << 31).is_err());
+        let peak = super::stop(before);
+        assert!((1 << 24..1 << 30).contains(&peak), "{peak}");
+    }
+}

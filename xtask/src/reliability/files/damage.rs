@@ -205,3 +205,42 @@ fn in_safetensors(bytes: &[u8], random: &mut Random, change: impl Fn(&mut Vec<u8
     out.extend(&bytes[8 + length..]);
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use degrain::output::Picture;
+
+    #[test]
+    fn damage_depends_on_the_case_only() {
+        let of = |case| damage("log.jsonl", b"{\"step\":1,\"loss\":0.5}\n", &mut Random::of_case(5, case));
+        assert_eq!((0..50).map(of).collect::<Vec<_>>(), (0..50).map(of).collect::<Vec<_>>());
+        assert!((0..50).any(|case| of(case) != of(case + 1)));
+    }
+
+    #[test]
+    fn damage_gets_past_checksums_and_lengths() {
+        let file = Picture { height: 4, width: 4, channels: 1, bytes: vec![7; 16] }.to_png(&[]);
+        let mut random = Random::of_case(1, 1);
+        let wide = in_png(&file, &mut random, |chunk, _| *chunk = [chunk, &b"x"[..]].concat()).unwrap();
+        assert_eq!(wide.len(), file.len() + 1);
+        let mut encoder = GzEncoder::new(vec![], flate2::Compression::fast());
+        encoder.write_all(b"abc").unwrap();
+        let gzip = in_gzip(&encoder.finish().unwrap(), &mut random, |content, _| content.push(b'd')).unwrap();
+        let mut content = String::new();
+        GzDecoder::new(&gzip[..]).read_to_string(&mut content).unwrap();
+        assert_eq!(content, "abcd");
+        let tensors = [&12u64.to_le_bytes()[..], b"{\"a\":\"12345\"", b"data"].concat();
+        let longer = in_safetensors(&tensors, &mut random, |header, _| header.push(b'}')).unwrap();
+        assert_eq!(longer, [&13u64.to_le_bytes()[..], b"{\"a\":\"12345\"}", b"data"].concat());
+    }
+
+    #[test]
+    fn numbers_and_values_are_replaced() {
+        let mut text = b"{\"a1\": 12.5}".to_vec();
+        replace_number(&mut text, "NaN", &mut Random::of_case(1, 2));
+        assert_eq!(text, b"{\"a1\": NaN}");
+        replace_value(&mut text, "[]", &mut Random::of_case(1, 2));
+        assert_eq!(text, b"{\"a1\":[]}");
+    }
+}
