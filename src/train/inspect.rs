@@ -4,12 +4,14 @@
 use super::config::NetworkName;
 use super::trainer::Trainer;
 use crate::files::print;
+use crate::gpu::DeviceClass;
+use crate::memory;
 use crate::nn::{Initialization, PARAMETERS};
 use crate::ops::measure_peaks;
 use crate::output::counted;
 use crate::output::progress::progress_bar;
-use crate::tape::Program;
 use crate::tape::inspect::{Profile, Verifier, call_times};
+use crate::tape::{Program, Tape};
 use crate::{Error, Result};
 
 /// Number of runs over which `--profile` takes the median.
@@ -101,6 +103,7 @@ impl Trainer {
         if self.config.validation_count > 0 {
             Program::check_bindings(&self.ctx, &self.validation_tape())?;
         }
+        self.check_memory(&tape)?;
         if what.profile {
             self.upload()?;
             let peaks = measure_peaks(&self.ctx)?;
@@ -116,6 +119,18 @@ impl Trainer {
             print(format!("a step is {count} submissions; the kernels of the longest take {:.1} ms\n", longest * 1e3))?;
         }
         if what.verify { self.with_batch(VERIFY_BATCH)?.verify() } else { Ok(()) }
+    }
+
+    /// Checks that the memory of this system can hold the buffers of a step, for a software driver.
+    /// The memory of a GPU is not known before it is allocated.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with both sizes.
+    pub(super) fn check_memory(&self, tape: &Tape) -> Result<()> {
+        let summary = tape.summary();
+        let software = self.ctx.gpu.adapter().class == DeviceClass::Cpu;
+        let available = if software { memory::available() } else { None };
+        check_fits(summary.slot_bytes + summary.named_bytes, available)
     }
 
     /// A trainer of the same objective with another batch size and separate buffers.
@@ -152,5 +167,32 @@ impl Trainer {
                 self.ctx.gpu.adapter()
             ))),
         }
+    }
+}
+
+fn check_fits(bytes: u64, available: Option<u64>) -> Result<()> {
+    let gigabytes = |bytes: u64| bytes as f64 * 1e-9;
+    match available {
+        Some(available) if bytes > available => Err(Error::Config(format!(
+            "a training step needs {:.1} GB of memory, and this system has {:.1} GB left: use a smaller --batch or --size",
+            gigabytes(bytes),
+            gigabytes(available)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn step_that_exceeds_the_memory_is_refused_with_both_sizes() {
+        assert!(check_fits(10, Some(10)).is_ok() && check_fits(u64::MAX, None).is_ok());
+        let message = check_fits(142_000_000_000, Some(15_500_000_000)).unwrap_err().to_string();
+        assert!(
+            message.contains("142.0 GB") && message.contains("15.5 GB") && message.contains("--batch"),
+            "{message}"
+        );
     }
 }

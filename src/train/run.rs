@@ -101,6 +101,7 @@ impl Trainer {
         // Compile the programs.
         self.upload()?;
         let tape = self.training_tape();
+        self.check_memory(&tape)?;
         let training = Program::compile(&mut self.ctx, &tape)?;
         let programs = Measurements { validation: self.validation_program()?, evaluator: self.evaluator()? };
 
