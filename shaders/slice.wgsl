@@ -6,9 +6,9 @@
 // y, dy  [B, count, ...], n elements
 //
 // In one image, the channels are one contiguous part of x. So the kernels copy parts and need
-// neither height nor width. Grid: (elements of an image, batch, row), so that no index is divided. An
-// invocation copies four elements if the part begins and ends at multiples of 4 and the image ends
-// at one (then all lengths count vec4s), otherwise one (entry points `*_scalar`).
+// neither height nor width. Grid: (elements of an image, batch, row), so that no index is divided.
+// An invocation copies four elements if the part begins and ends at multiples of 4 and the image
+// ends at one (then all lengths count vec4s), otherwise one (entry points `*_scalar`).
 // FLOPs 0, backward with ADD n; bytes 8 n, the first backward 4 n and 4 per element of dx.
 
 struct Dims {

@@ -20,7 +20,7 @@ struct Arguments {
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "preset", "size", "config"])]
     resume: Option<PathBuf>,
     /// Save a checkpoint and stop after this number of steps, counted from the start of the run
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", conflicts_with_all = ["list_adapters", "show_settings", "dry_run", "listing", "profile", "verify"])]
     stop_after: Option<u32>,
     /// GPU adapter: its number, or a part of its name [default: the fastest]
     #[arg(long)]
@@ -74,10 +74,6 @@ fn run(arguments: Arguments) -> Result<()> {
     let mut trainer = Trainer::new(&ctx, settings)?.stop_after(arguments.stop_after);
     given.check_effect(trainer.config())?;
     print(trainer.describe())?;
-    if arguments.dry_run || arguments.listing || arguments.profile || arguments.verify {
-        let Arguments { listing, profile, verify, .. } = arguments;
-        return trainer.inspect(Inspection { listing, profile, verify });
-    }
     if let Some(path) = &resume {
         trainer = match path.step {
             Some(step) => trainer.resume_from(step)?,
@@ -86,6 +82,10 @@ fn run(arguments: Arguments) -> Result<()> {
         for changed in trainer.changed_settings() {
             eprintln!("changed since the last start: {changed}");
         }
+    }
+    if arguments.dry_run || arguments.listing || arguments.profile || arguments.verify {
+        let Arguments { listing, profile, verify, .. } = arguments;
+        return trainer.inspect(Inspection { listing, profile, verify });
     }
     let outcome = trainer.run(&*on_interrupt()?)?;
     let folder = shell_quoted(&trainer.config().out);

@@ -70,7 +70,7 @@ impl Checkpoint {
         let config = config_file(&folder);
         let (model, unknown) = read_model(&config)?;
         let mut warnings = ignored(CONFIG, unknown);
-        // A folder with the files of the model alone can have its scheduler beside them.
+        // A folder without subfolders has the scheduler's file next to the model's.
         let scheduler_file = [SCHEDULER, FLAT_SCHEDULER].map(|name| folder.join(name)).into_iter().find(|f| f.exists());
         let needs_scheduler = match &model {
             AnyModel::Denoiser(_) => metadata.as_ref().is_none_or(|m| m.process == ProcessConfig::Discrete),

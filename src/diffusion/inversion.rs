@@ -4,19 +4,22 @@
 use super::plan::{SamplingPlan, StagePlan};
 use super::process::Process;
 use super::sampler::{Action, Stage, StepSpec, Update, discrete_timesteps};
-use crate::Result;
+use crate::{Error, Result};
 
 /// The plan that turns images into noise. It visits the times of a deterministic sampler with
 /// `spec.steps` steps in reverse order. Each step is x' = alpha' x_0 + sigma' eps, with x_0 and eps
 /// predicted at the previous time. Nothing is clipped, because clipping cannot be undone.
 ///
 /// # Errors
-/// [`Error::Config`](crate::Error::Config) for a number of steps that the process does not have.
+/// [`Error::Config`] for a number of steps that the process does not have, and for fewer than 2.
 pub fn plan(process: &dyn Process, spec: &StepSpec) -> Result<SamplingPlan> {
     let mut times: Vec<f64> = match process.schedule() {
         Some(_) => discrete_timesteps(process, spec)?.1.into_iter().map(f64::from).collect(),
         None => process.timesteps(spec.steps),
     };
+    if times.len() < 2 {
+        return Err(Error::Config(format!("--steps {}: an inversion needs at least 2 steps", times.len())));
+    }
     times.reverse();
     let stage = |pair: &[f64]| {
         let next = process.marginal(pair[1]);

@@ -23,7 +23,7 @@ pub struct EvalOptions {
     /// Folder for evaluation.json and the images [default: `evaluation` in the run folder]
     #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER"))]
     pub out: Option<PathBuf>,
-    /// Number of samples; ignored with --samples, which uses all images of the file
+    /// Number of samples; not with --samples, which uses all images of the file
     #[cfg_attr(feature = "cli", arg(long, default_value_t = 10_000))]
     pub count: u32,
     /// Options of the sampler.

@@ -42,19 +42,22 @@ impl PartFile {
     /// [`Error::Io`].
     pub fn open(path: &Path, header: &str, record: usize, explain: &dyn Fn(&str) -> String) -> Result<PartFile> {
         assert!(!header.contains('\n') && record > 0, "a header of one line and records of at least one byte");
-        let mut file = open_locked(path)?;
+        let (mut file, created) = open_locked(path)?;
         let line = format!("{header}\n");
         let start = line.len() as u64;
+        if created {
+            let written = faults::write_all(&mut file, line.as_bytes()).and_then(|()| faults::sync_all(&file));
+            if let Err(error) = written {
+                // The first error is reported.
+                let _ = fs::remove_file(path);
+                return Err(Error::io(path)(error));
+            }
+            sync_parent(path)?;
+            file.seek(SeekFrom::Start(0)).map_err(Error::io(path))?;
+        }
         let mut begin = vec![];
         (&mut file).take(start.max(LONGEST_LINE)).read_to_end(&mut begin).map_err(Error::io(path))?;
-        if begin.len() < line.len() && line.as_bytes().starts_with(&begin) {
-            // A new file, or one whose process was killed while it wrote the header.
-            file.seek(SeekFrom::Start(0))
-                .and_then(|_| faults::write_all(&mut file, line.as_bytes()))
-                .and_then(|()| faults::sync_all(&file))
-                .map_err(Error::io(path))?;
-            sync_parent(path)?;
-        } else if !begin.starts_with(line.as_bytes()) {
+        if !begin.starts_with(line.as_bytes()) {
             let first = begin.split(|&byte| byte == b'\n').next().unwrap_or_default();
             return Err(Error::file(path, explain(&String::from_utf8_lossy(first))));
         }
@@ -130,8 +133,8 @@ impl PartFile {
     }
 }
 
-/// Opens or creates a file and locks it.
-fn open_locked(path: &Path) -> Result<File> {
+/// Opens or creates a file and locks it. Also returns whether it was created.
+fn open_locked(path: &Path) -> Result<(File, bool)> {
     loop {
         match fs::symlink_metadata(path) {
             Ok(found) if !found.is_file() => {
@@ -141,9 +144,18 @@ fn open_locked(path: &Path) -> Result<File> {
             _ => {}
         }
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let open = faults::open(&options, path);
-        let file = open.map_err(Error::io(path))?;
+        options.read(true).write(true);
+        let (file, created) = match faults::open(&options, path) {
+            Ok(file) => (file, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match faults::open(options.create_new(true), path) {
+                    // Another process created it in the meantime.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                    created => (created.map_err(Error::io(path))?, true),
+                }
+            }
+            Err(error) => return Err(Error::io(path)(error)),
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -156,7 +168,7 @@ fn open_locked(path: &Path) -> Result<File> {
         }
         // Another process may have removed the file between opening and locking.
         if !is_removed(&file, path).map_err(Error::io(path))? {
-            return Ok(file);
+            return Ok((file, created));
         }
     }
 }
@@ -207,13 +219,12 @@ mod tests {
     fn part_file_refuses_other_headers_and_a_second_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.part");
-        for content in [&b"other\nmore"[..], b"minerals", b"\x00\xff"] {
+        for content in [&b"other\nmore"[..], b"minerals", b"mi", b"", b"\x00\xff"] {
             fs::write(&path, content).unwrap();
             assert!(open(&path, "mine").unwrap_err().to_string().contains("differs: "));
             assert_eq!(fs::read(&path).unwrap(), content);
         }
-        // Killed while the header was written.
-        fs::write(&path, "mi").unwrap();
+        fs::remove_file(&path).unwrap();
         let part = open(&path, "mine").unwrap();
         assert_eq!((part.count(), fs::read(&path).unwrap()), (0, b"mine\n".to_vec()));
         assert!(open(&path, "mine").unwrap_err().to_string().contains("another process"));

@@ -16,7 +16,7 @@ pub const SECONDS: f64 = 0.1;
 const WORK_PER_BYTE: f64 = 8.0;
 /// Units of work per second that are assumed before the first measurement: a slow integrated GPU.
 const FIRST_RATE: f64 = 1e11;
-/// Runs that take less time, in seconds, are mostly overhead and show no low rate.
+/// Runs that take less time, in seconds, are mostly overhead and show a rate that is too low.
 const SHORTEST: f64 = 0.02;
 /// A wait that was shorter than this did not see the end of its run.
 const BLOCKED: Duration = Duration::from_millis(1);
@@ -72,12 +72,12 @@ impl Pace {
     }
 
     /// Learns that the device did this work in this time. The rate at most doubles, so that one
-    /// wrong measurement is harmless. A short run can only raise it.
+    /// wrong measurement is harmless. A short run at most halves it.
     pub fn observe(&self, work: f64, seconds: f64) {
         let (now, before) = (work / seconds.max(1e-9), self.rate.get());
-        let slower = now < before && seconds < SHORTEST;
-        if !slower && now > 0.0 {
-            self.rate.set(now.min(2.0 * before));
+        let least = if seconds < SHORTEST { 0.5 * before } else { 0.0 };
+        if now > 0.0 {
+            self.rate.set(now.clamp(least, 2.0 * before));
         }
     }
 
@@ -126,7 +126,7 @@ mod tests {
         pace.observe(1e9, 1.0);
         assert_eq!(pace.rate.get(), 1e9, "a slow device is believed at once");
         pace.observe(1e3, 0.001);
-        assert_eq!(pace.rate.get(), 1e9, "a short run is overhead");
+        assert_eq!(pace.rate.get(), 0.5e9, "a short run is mostly overhead");
     }
 
     /// Two runs were submitted, and the wait for the first saw its end.

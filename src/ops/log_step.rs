@@ -1,8 +1,9 @@
 //! Keeps losses of the last steps on the device, so that the host need not wait for each step.
 //!
 //! Row `step.index` modulo R of `log` `[R, 4 + 2B]` becomes (mean loss, gradient norm, finite,
-//! step.index modulo 2^24 + 1, losses, timesteps), from `loss` `[B]`, `timesteps` u32 `[B]`, and `norm` `[4]`, the result of
-//! [`gradient_norm`](super::gradient_norm()). There is no output and no gradient.
+//! step.index modulo 2^24 + 1, losses, timesteps), from `loss` `[B]`, `timesteps` u32 `[B]`, and
+//! `norm` `[4]`, the result of [`gradient_norm`](super::gradient_norm()). There is no output and no
+//! gradient.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};

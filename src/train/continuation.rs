@@ -78,7 +78,8 @@ impl ResumePath {
         let name = path.file_name().and_then(|name| name.to_str());
         let step = name.and_then(|name| name.strip_prefix("checkpoint-")?.parse().ok());
         match (step, path.parent()) {
-            (Some(step), Some(run)) => {
+            // A run can have such a name too.
+            (Some(step), Some(run)) if !path.join("config.toml").is_file() => {
                 let here = run.as_os_str().is_empty();
                 ResumePath { run: if here { ".".into() } else { run.into() }, step: Some(step) }
             }

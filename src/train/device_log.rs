@@ -28,7 +28,7 @@ pub struct LogRow<'a> {
     pub gradient_norm: f32,
     /// Whether the loss and every gradient are finite. If not, no parameter was changed.
     pub finite: bool,
-    /// Whether the step wrote the row. If not, the device did not run it, or not to its end.
+    /// Whether the step wrote the row. If not, the device did not run its last submission.
     pub written: bool,
     /// Loss of each image, `[B]`.
     pub losses: &'a [f32],

@@ -11,7 +11,9 @@ impl Settings {
     /// # Errors
     /// [`Error::Config`] with the option and what it needs.
     pub fn check_effect(&self, config: &Config) -> Result<()> {
-        let given = toml::Table::try_from(self).map_err(|e| Error::Config(e.to_string()))?;
+        let given = toml::Table::try_from(self).map_err(|e| {
+            Error::Config(format!("an option cannot be written as TOML ({e}); --seed is at most {}", i64::MAX))
+        })?;
         // Switching off what is off already is allowed.
         let off = |value: &toml::Value| match value {
             toml::Value::Boolean(on) => !on,
@@ -55,6 +57,9 @@ fn needs(key: &str, config: &Config) -> Option<String> {
     };
     let unless = |condition: bool, needs: &str| (!condition).then(|| needs.to_string());
     match key {
+        "attention_head_dim" if matches!(network, Unet | Residual) => {
+            unless(config.attention.contains(&true), "it needs a level with --attention true")
+        }
         "attention" | "attention_head_dim" | "layers_per_block" => for_networks(&[Unet, Residual]),
         "norm_num_groups" => for_networks(&[Unet, Residual, Vae]),
         "scale_shift" => for_networks(&[Unet]),
@@ -63,7 +68,14 @@ fn needs(key: &str, config: &Config) -> Option<String> {
         "condition_channels" | "hidden_channels" => for_networks(&[Plain]),
         "noise_aware" => for_networks(&[Classifier]),
         "latent_channels" | "likelihood" | "kl_weight" => for_networks(&[Vae]),
-        "process" | "loss_weighting" | "unconditional" | "sampler" | "sampling_steps" => unless(denoises, DENOISERS),
+        "process" | "loss_weighting" | "unconditional" | "sampler" => unless(denoises, DENOISERS),
+        "sampling_steps" if denoises => {
+            unless(config.sampler != SamplerName::Ode, "the sampler ode chooses its number of steps itself")
+        }
+        "sampling_steps" => Some(DENOISERS.into()),
+        "guidance_rescale" if denoises && !config.unconditional => {
+            unless(config.guidance != 1.0, "it needs --guidance other than 1")
+        }
         "guidance" | "guidance_rescale" | "label_dropout" => {
             unless(denoises && !config.unconditional, "it is for denoisers with classes")
         }

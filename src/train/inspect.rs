@@ -98,12 +98,14 @@ impl Trainer {
         } else {
             print(tape.summary())?;
         }
-        // What training would refuse.
-        Program::check_bindings(&self.ctx, &tape)?;
-        if self.config.validation_count > 0 {
-            Program::check_bindings(&self.ctx, &self.validation_tape())?;
+        // What training would refuse. A verification has another batch.
+        if !what.verify {
+            Program::check_bindings(&self.ctx, &tape)?;
+            if self.config.validation_count > 0 {
+                Program::check_bindings(&self.ctx, &self.validation_tape())?;
+            }
+            self.check_memory(&tape)?;
         }
-        self.check_memory(&tape)?;
         if what.profile {
             self.upload()?;
             let peaks = measure_peaks(&self.ctx)?;
@@ -113,10 +115,14 @@ impl Trainer {
             let profile = Profile::from_times(&tape, &times, peaks);
             print(format!("{peaks}\n{profile}"))?;
             // The time between kernels is not in these times.
+            for _ in 0..PROFILE_RUNS {
+                // As in training: the rate of the device is learned while the host waits.
+                self.ctx.wait_for(&program.run(&self.ctx, &step)?)?;
+            }
             let parts = program.submissions(&self.ctx);
             let longest = parts.iter().map(|part| times[part.clone()].iter().sum()).fold(0.0, f64::max);
-            let count = parts.len();
-            print(format!("a step is {count} submissions; the kernels of the longest take {:.1} ms\n", longest * 1e3))?;
+            let parts = counted(parts.len(), "submission");
+            print(format!("a step is {parts}; the kernels of the longest take {:.1} ms\n", longest * 1e3))?;
         }
         if what.verify { self.with_batch(VERIFY_BATCH)?.verify() } else { Ok(()) }
     }

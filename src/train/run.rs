@@ -99,9 +99,10 @@ impl Trainer {
         self.refuse_if_continued()?;
 
         // Compile the programs.
-        self.upload()?;
         let tape = self.training_tape();
+        // Before the upload, because the named buffers include the data set.
         self.check_memory(&tape)?;
+        self.upload()?;
         let training = Program::compile(&mut self.ctx, &tape)?;
         let programs = Measurements { validation: self.validation_program()?, evaluator: self.evaluator()? };
 
@@ -118,6 +119,10 @@ impl Trainer {
         for path in training_state::clean(&folder, start.step)? {
             let (steps, path) = (start.step, path.display());
             eprintln!("this run continues from step {steps}: a later checkpoint was kept as {path}");
+        }
+        if let Some(newest) = self.newest.filter(|&newest| newest > start.step) {
+            let path = training_state::keep_log(&folder, newest)?;
+            eprintln!("the log of the later steps was kept as {}", path.display());
         }
         self.write_manifest()?;
         let mut log = RunLog::open(&folder, &self.config, start, tape.summary().flops, on_entry)?;

@@ -218,8 +218,10 @@ impl Trainer {
     pub fn resume_or_start(mut self) -> Result<Trainer> {
         self.newest = all_checkpoints(&self.config.out)?.last().map(|(step, _)| *step);
         if self.newest.is_some() {
-            self.changed = self.differences(&self.earlier_config()?)?;
+            let before = self.earlier_config()?;
+            self.changed = self.differences(&before)?;
             self.checkpoint = self.newest_intact()?;
+            self.changed.extend(step_uniforms::learning_rate_jump(&before, &self.config, self.finished_steps()));
         }
         if self.finished_steps() > self.config.steps {
             return Err(has_finished(&self.config.out, self.finished_steps()));

@@ -183,14 +183,32 @@ fn set_aside(run: &Path, step: u32, path: &Path) -> Result<Option<PathBuf>> {
     if !path.exists() {
         return Ok(None);
     }
-    let name = |copy: u32| match copy {
-        1 => run.join(format!("abandoned-checkpoint-{step}")),
-        _ => run.join(format!("abandoned-checkpoint-{step}-{copy}")),
-    };
-    let free = (1..u32::MAX).map(name).find(|path| !path.exists());
-    let aside = free.ok_or_else(|| Error::file(run, "holds too many abandoned checkpoints"))?;
+    let aside = free_name(run, &format!("abandoned-checkpoint-{step}"), "")?;
     rename(path, &aside)?;
     Ok(Some(aside))
+}
+
+/// Copies the log of a run to `abandoned-log-STEP.jsonl`, or to that with a number, before its last
+/// entries are cut off. Returns the new path.
+///
+/// # Errors
+/// A file that cannot be read or written.
+pub(super) fn keep_log(run: &Path, step: u32) -> Result<PathBuf> {
+    let log = run.join("log.jsonl");
+    let bytes = fs::read(&log).map_err(Error::io(&log))?;
+    let copy = free_name(run, &format!("abandoned-log-{step}"), ".jsonl")?;
+    write_atomically(&copy, &bytes)?;
+    Ok(copy)
+}
+
+/// The first of NAME, NAME-2, NAME-3, ... that is free in a folder.
+fn free_name(folder: &Path, name: &str, ending: &str) -> Result<PathBuf> {
+    let numbered = |copy: u32| match copy {
+        1 => folder.join(format!("{name}{ending}")),
+        _ => folder.join(format!("{name}-{copy}{ending}")),
+    };
+    let free = (1..u32::MAX).map(numbered).find(|path| !path.exists());
+    free.ok_or_else(|| Error::file(folder, format!("holds too many files named {name}")))
 }
 
 fn serialize(parts: &[(String, usize)], values: &[Vec<f32>]) -> std::result::Result<Vec<u8>, SafeTensorError> {

@@ -1,7 +1,7 @@
 //! `edit`: images and masks that do not fit, and options out of range.
 
 use crate::common::run::{digits, mnist};
-use crate::harness::{EDIT, command, refuses, text, trained};
+use crate::harness::{EDIT, command, refused, refuses, text, trained};
 use degrain::output::Picture;
 use std::path::Path;
 use tempfile::TempDir;
@@ -70,4 +70,14 @@ fn edit_warns_of_masks_of_one_color() {
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success() && told.contains(says) && told.contains("1 image, 2 steps"), "{told}");
     }
+}
+
+#[test]
+fn edit_invert_refuses_a_single_step_and_equal_outputs() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("out.png");
+    let run = trained("ddpm");
+    let invert = ["invert", "--checkpoint", text(&run), "--count", "1", "--out", text(&out)];
+    refused(EDIT, &[&invert[..], &["--steps", "1"]].concat(), &["--steps 1", "at least 2"]);
+    refused(EDIT, &[&invert[..], &["--noise", text(&out)]].concat(), &["--noise and --out", "same file"]);
 }

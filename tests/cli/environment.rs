@@ -53,7 +53,7 @@ fn disk_that_is_full_leaves_the_last_checkpoint_intact() {
     // The finished images are kept.
     let output = command(SAMPLE, &many).output().unwrap();
     assert!(output.status.success() && out.is_file());
-    assert!(String::from_utf8(output.stderr).unwrap().contains("many.npz.part: goes on after "));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("many.npz.part: continues after "));
 }
 
 #[test]

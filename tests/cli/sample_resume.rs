@@ -61,7 +61,7 @@ fn sample_goes_on_after_a_kill_and_gives_equal_files() {
         bytes.extend([7; 100]);
         fs::write(&part, bytes).unwrap();
         let told = messages(drawing());
-        assert!(told.contains(&format!("{name}.part: goes on after ")) && told.contains("of 20 images"), "{told}");
+        assert!(told.contains(&format!("{name}.part: continues after ")) && told.contains("of 20 images"), "{told}");
         assert!(fs::read(&out).unwrap() == fs::read(&whole).unwrap(), "{name} differs from an uninterrupted drawing");
         assert!(!part.exists());
     }
@@ -80,7 +80,7 @@ fn sample_with_the_adaptive_solver_goes_on_in_whole_batches() {
     fs::File::options().write(true).open(&part).unwrap().set_len(length - 784).unwrap();
     fails(ode(&out, "5"), 1, &["a.npz.part", "--batch 4, not 5"]);
     let told = messages(ode(&out, "4"));
-    assert!(told.contains("goes on after"), "{told}");
+    assert!(told.contains("continues after"), "{told}");
     assert!(fs::read(&out).unwrap() == fs::read(&whole).unwrap());
 }
 
@@ -97,7 +97,7 @@ fn sample_keeps_finished_images_after_an_interrupt() {
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{told}");
-    for said in ["a.npz.part keeps ", " of 20 images", "The same command goes on"] {
+    for said in ["a.npz.part keeps ", " of 20 images", "The same command continues"] {
         assert!(told.contains(said), "{told:?} does not say {said:?}");
     }
     assert!(!out.exists());

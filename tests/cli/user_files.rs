@@ -329,7 +329,8 @@ fn tensorboard_drops_the_steps_that_a_resumed_run_repeats() {
     assert_eq!(all.iter().filter(|file| has_start(file)).count(), 1);
 }
 
-/// The last checkpoints are kept under another name, and the run goes on from the chosen one.
+/// The later checkpoints and the log are kept under other names. The run continues from the chosen
+/// checkpoint.
 #[test]
 fn resume_continues_from_a_chosen_checkpoint() {
     let folder = TempDir::new().unwrap();
@@ -338,6 +339,8 @@ fn resume_continues_from_a_chosen_checkpoint() {
     let told = messages(command(TRAIN, &["--resume", text(&run.join("checkpoint-10")), "--stop-after", "11"]));
     assert!(told.contains("continues from step 10") && told.contains("abandoned-checkpoint-12"), "{told}");
     assert!(files(&run.join("abandoned-checkpoint-12")) == later, "the later checkpoint has changed");
+    let kept = fs::read_to_string(run.join("abandoned-log-12.jsonl")).unwrap();
+    assert!(told.contains("abandoned-log-12.jsonl") && kept.contains("\"step\":12,"), "{told} {kept}");
     assert!(run.join("checkpoint-10").is_dir() && run.join("checkpoint-11").is_dir());
     let steps: Vec<u32> =
         log(&run).iter().filter(|entry| matches!(entry, LogEntry::Step { .. })).map(LogEntry::step).collect();

@@ -37,6 +37,9 @@ impl Invert {
             return Err(Error::Config("--count must be at least 1".into()));
         }
         check_output(&self.out)?;
+        if self.noise.as_ref() == Some(&self.out) {
+            return Err(Error::Config("--noise and --out name the same file: choose another name for one".into()));
+        }
         self.noise.as_deref().map_or(Ok(()), files::check_writable)?;
         let loaded = self.model.load()?;
         let data = loaded.data(self.data.as_deref())?;

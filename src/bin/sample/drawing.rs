@@ -44,7 +44,7 @@ impl Drawing {
         let whole = part.count().min(u64::from(self.count));
         part.truncate(if whole == u64::from(self.count) { whole } else { whole / batch * batch })?;
         if part.count() > 0 {
-            eprintln!("{}: goes on after {} of {}", path.display(), part.count(), counted(self.count, "image"));
+            eprintln!("{}: continues after {} of {}", path.display(), part.count(), counted(self.count, "image"));
         }
         Ok(Store::File(part))
     }

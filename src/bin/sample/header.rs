@@ -64,7 +64,9 @@ impl PartHeader {
         let names = self.0.keys().chain(theirs.keys().filter(|name| !self.0.contains_key(*name)));
         let show = |value: Option<&Value>| match value {
             None | Some(Value::Null) => "none".to_string(),
-            Some(Value::String(text)) if text.len() == 64 => text[..8].to_string(),
+            Some(Value::String(text)) if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                text[..8].to_string()
+            }
             Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
         };
@@ -73,7 +75,7 @@ impl PartHeader {
             .map(|name| format!("{name} {}, not {}", show(theirs.get(name)), show(self.0.get(name))))
             .collect();
         format!(
-            "keeps the finished images of an interrupted drawing with other settings: {}. Repeat its command to go on, \
+            "keeps the finished images of an interrupted command with other settings: {}. Repeat that command, \
              remove the file, or choose another --out",
             differences.join("; ")
         )

@@ -196,7 +196,8 @@ fn finish(
         Ok(()) => {}
         // Nothing to go on from.
         Err(problem) if store.count() == 0 => {
-            store.remove()?;
+            // The first error is reported.
+            let _ = store.remove();
             if matches!(problem, Error::Interrupted) {
                 eprintln!("stopped before the first batch was finished");
             }
@@ -205,7 +206,9 @@ fn finish(
         Err(problem) => {
             let part = PartFile::path_for(&arguments.out);
             let keeps = format!("{} keeps {} of {}", part.display(), store.count(), counted(drawing.count, "image"));
-            eprintln!("stopped: {keeps}. The same command goes on from there");
+            // Numbers that are not finite would come again.
+            let next = if matches!(problem, Error::NonFinite(_)) { "" } else { ". The same command continues there" };
+            eprintln!("stopped: {keeps}{next}");
             return Err(problem);
         }
     }
