@@ -68,14 +68,7 @@ fn needs(key: &str, config: &Config) -> Option<String> {
         "condition_channels" | "hidden_channels" => for_networks(&[Plain]),
         "noise_aware" => for_networks(&[Classifier]),
         "latent_channels" | "likelihood" | "kl_weight" => for_networks(&[Vae]),
-        "process" | "loss_weighting" | "unconditional" | "sampler" => unless(denoises, DENOISERS),
-        "sampling_steps" if denoises => {
-            unless(config.sampler != SamplerName::Ode, "the sampler ode chooses its number of steps itself")
-        }
-        "sampling_steps" => Some(DENOISERS.into()),
-        "guidance_rescale" if denoises && !config.unconditional => {
-            unless(config.guidance != 1.0, "it needs --guidance other than 1")
-        }
+        "process" | "loss_weighting" | "unconditional" | "sampler" | "sampling_steps" => unless(denoises, DENOISERS),
         "guidance" | "guidance_rescale" | "label_dropout" => {
             unless(denoises && !config.unconditional, "it is for denoisers with classes")
         }

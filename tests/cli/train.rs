@@ -182,6 +182,17 @@ fn shown_settings_are_a_config_file() {
     assert_eq!(succeeds(command(TRAIN, &["--config", text(&file), "--show-settings"])), shown);
 }
 
+/// A dry run of a resumption refuses what the resumption would.
+#[test]
+fn dry_run_refuses_a_resumption_that_is_refused() {
+    let run = trained("ddpm");
+    let resume = ["--resume", text(&run), "--dry-run"];
+    refused(TRAIN, &[&resume[..], &["--validation-count", "20"]].concat(), &["--validation-count", "another run"]);
+    let missing = ["--resume", text(&run.join("checkpoint-999")), "--dry-run"];
+    refused(TRAIN, &missing, &["no complete checkpoint-999"]);
+    succeeds(command(TRAIN, &resume));
+}
+
 /// A dry run refuses what training would, after its numbers.
 #[test]
 fn dry_run_refuses_a_batch_that_the_device_cannot_bind() {

@@ -42,12 +42,12 @@ impl Invert {
         }
         self.noise.as_deref().map_or(Ok(()), files::check_writable)?;
         let loaded = self.model.load()?;
+        let sampling = loaded.checkpoint.deterministic_sampling(self.model.options(1.0))?;
+        let back = inversion::plan(loaded.denoiser()?.process, &sampling.step_spec())?;
         let data = loaded.data(self.data.as_deref())?;
         let wanted = TestImages { option: "--first", first: self.first, count: self.count };
         let (images, labels) = test_images(&data, wanted, loaded.image)?;
         let labels: Vec<u32> = labels.into_iter().map(|label| loaded.class.unwrap_or(label)).collect();
-        let sampling = loaded.checkpoint.deterministic_sampling(self.model.options(1.0))?;
-        let back = inversion::plan(loaded.denoiser()?.process, &sampling.step_spec())?;
         let (forth, _) = sampling.plan(loaded.denoiser()?.process)?;
         let prior_std = forth.prior_std();
         let noise = loaded.sample_from(&sampling, back, &images, &labels)?;
