@@ -188,8 +188,8 @@ fn dry_run_refuses_a_resumption_that_is_refused() {
     let run = trained("ddpm");
     let resume = ["--resume", text(&run), "--dry-run"];
     refused(TRAIN, &[&resume[..], &["--validation-count", "20"]].concat(), &["--validation-count", "another run"]);
-    let missing = ["--resume", text(&run.join("checkpoint-999")), "--dry-run"];
-    refused(TRAIN, &missing, &["no complete checkpoint-999"]);
+    let missing = run.join("checkpoint-999");
+    refused(TRAIN, &["--resume", text(&missing), "--dry-run"], &["no complete checkpoint-999"]);
     succeeds(command(TRAIN, &resume));
 }
 

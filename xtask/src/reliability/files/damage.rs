@@ -85,7 +85,7 @@ fn change(bytes: &mut Vec<u8>, random: &mut Random) {
             bytes.splice(at..at, block.repeat(copies));
         }
         5 => drop(bytes.drain(at..at + size)),
-        6 | 7 | 8 => replace_number(bytes, NUMBERS[random.below(NUMBERS.len())], random),
+        6..=8 => replace_number(bytes, NUMBERS[random.below(NUMBERS.len())], random),
         9 => integer(bytes, INTEGERS[random.below(INTEGERS.len())], random),
         10 => {
             let depth = [3, 100, 200, 20_000][random.below(4)];
