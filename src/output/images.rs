@@ -108,7 +108,7 @@ impl Picture {
     /// Writes a PNG file with `text` (keyword, value) in text chunks.
     ///
     /// # Errors
-    /// [`Error::Io`] naming `path`.
+    /// [`Error::Io`](crate::Error::Io) naming `path`.
     ///
     /// # Panics
     /// As [`Picture::to_png`].
