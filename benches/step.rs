@@ -10,6 +10,7 @@
 //! - the host's part of a replayed step: CPU time of the calling thread in `Program::run`. It has
 //!   our code, wgpu's, and the driver's work on that thread while commands are recorded, but not
 //!   the driver's other threads;
+//! - submissions: how many a training step is split into, and what that costs;
 //! - memory: planned, and the peak of the process after training, if the system reports it;
 //! - the first training step, from the start of a separate process to the end of the step: once
 //!   with an empty Mesa shader cache, once with the cache that the first left. Caches of other
@@ -105,6 +106,7 @@ fn measure(options: &Options) -> Result<()> {
         "  host",
         &format!("{:.3} ms of CPU in Program::run, for {calls} calls of {pipelines} pipelines", times.host * 1e3),
     );
+    row("  submissions", &training.splitting(options.steps)?);
     let mb = |bytes: u64| bytes as f64 * 1e-6;
     row("  slots", &format!("{:.1} MB in {slots} buffers ({:.1} MB unshared)", mb(slot_bytes), mb(unshared_bytes)));
     row("  named buffers", &format!("{:.1} MB", mb(named_bytes)));
@@ -165,6 +167,25 @@ impl Training {
     /// The step after `finished` steps.
     fn step(&self, finished: u32) -> Result<Submission> {
         self.program.run(self.trainer.context(), &self.trainer.step_uniforms(finished))
+    }
+}
+
+impl Training {
+    /// What splitting a step into submissions costs: steps as in training and steps in one
+    /// submission, in turns.
+    fn splitting(&self, steps: usize) -> Result<String> {
+        let ctx = self.trainer.context();
+        let parts = self.program.submissions(ctx).len();
+        let mut times = [Vec::new(), Vec::new()];
+        for n in 0..2 * steps.max(1) {
+            ctx.gpu.pace().set_fixed((n % 2 == 1).then_some(usize::MAX));
+            let start = Instant::now();
+            ctx.wait_for(&self.step(n as u32)?)?;
+            times[n % 2].push(start.elapsed());
+        }
+        ctx.gpu.pace().set_fixed(None);
+        let [split, whole] = times.map(median);
+        Ok(format!("{parts}; {:.3} times as long as in one submission, in turns", split / whole))
     }
 }
 

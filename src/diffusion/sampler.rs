@@ -126,8 +126,8 @@ pub fn discrete_timesteps<'a>(process: &'a dyn Process, spec: &StepSpec) -> Resu
 }
 
 /// A warning if sampling starts with pure noise at a timestep at which the model expects part of
-/// the image, or leaves out the last timestep of a schedule with zero terminal SNR (Lin et al. 2023,
-/// section 3.3).
+/// the image, or leaves out the last timestep of a schedule with zero terminal SNR (Lin et al.
+/// 2023, section 3.3).
 pub(super) fn late_start_warning(process: &dyn Process, times: &[f64]) -> Option<String> {
     let (noise, first) = (process.schedule()?, *times.first()? as u32);
     let bits = noise.kl_bits(first, 1.0);

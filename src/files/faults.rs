@@ -1,5 +1,5 @@
-//! Failures of the disk, made on purpose. A test switches one on for its thread, to see that no good
-//! file is lost. They are off otherwise: no option and no environment variable reaches them.
+//! Failures of the disk, made on purpose. A test switches one on for its thread, to see that no
+//! good file is lost. They are off otherwise: no option and no environment variable reaches them.
 
 use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};

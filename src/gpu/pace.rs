@@ -1,9 +1,9 @@
 //! Splits a program into submissions that are short enough for drivers.
 //!
 //! Drivers reset a device whose submission runs for too long: Windows after two seconds, others
-//! after a few more. A training step of a large model can take longer on a slow device. So a program
-//! is split into submissions of about [`SECONDS`], by the work of its calls and the rate at which
-//! the device has done work before.
+//! after a few more. A training step of a large model can take longer on a slow device. So a
+//! program is split into submissions of about [`SECONDS`], by the work of its calls and the rate at
+//! which the device has done work before.
 
 use std::cell::Cell;
 use std::ops::Range;

@@ -15,8 +15,8 @@ pub(super) fn batch_channels_area(x: Shape) -> [u32; 3] {
 pub(super) const PIECE_ROW: u32 = 1024;
 
 /// Grid of a copy of one piece per image and operand: `units` elements or vec4s in workgroups of
-/// `size`, images, and operands. Many workgroups per piece are folded into rows, because a dimension
-/// of the grid is limited: the last dimension counts operands in each row.
+/// `size`, images, and operands. Many workgroups per piece are folded into rows, because a
+/// dimension of the grid is limited: the last dimension counts operands in each row.
 pub(super) fn piece_grid(units: u32, size: u32, images: u32, operands: u32) -> [u32; 3] {
     let groups = units.div_ceil(size);
     let rows = groups.div_ceil(PIECE_ROW);

@@ -15,8 +15,8 @@ impl Picture {
     /// user's own image.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::File`] if it is damaged, truncated or not such a
-    /// PNG.
+    /// [`Error::Io`] if it cannot be read, [`Error::File`] if it is damaged, truncated or not such
+    /// a PNG.
     pub fn load_png(path: &Path) -> Result<Picture> {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         decode(&bytes).map_err(|problem| Error::file(path, problem))

@@ -86,8 +86,8 @@ impl Settings {
         });
         let out = PathBuf::from(format!("runs/{preset}-{size}"));
         let chosen = Settings { preset: Some(preset.clone()), size: Some(size), out: Some(out), ..Settings::default() };
-        // Only `trailing` and `linspace` visit the last timestep, which alone is pure noise (Lin et al.
-        // 2023, section 3.3).
+        // Only `trailing` and `linspace` visit the last timestep, which alone is pure noise (Lin et
+        // al. 2023, section 3.3).
         let spacing = (self.zero_terminal_snr == Some(true)).then_some(Spacing::Trailing);
         let chosen = Settings { spacing, ..chosen };
         let config = self.or(chosen).or(settings(&preset, size)?).complete()?;

@@ -31,8 +31,8 @@ pub struct Drawing {
 pub type Draw<'a> = dyn FnMut(Range<u32>, &mut Observer<'_>) -> Result<SampledImages> + 'a;
 
 impl Drawing {
-    /// Opens the file of finished images for an output. A drawing of a single batch has none, unless
-    /// there is a file already.
+    /// Opens the file of finished images for an output. A drawing of a single batch has none,
+    /// unless there is a file already.
     pub fn open(&self, out: &Path, header: &PartHeader) -> Result<Store> {
         let path = PartFile::path_for(out);
         let record = self.pixels * self.states;
@@ -52,8 +52,8 @@ impl Drawing {
     /// Draws the missing images. Each finished batch is added to the store.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if `stop` is set, [`Error::NonFinite`], and errors of device and disk.
-    /// The finished batches stay in the store.
+    /// [`Error::Interrupted`] if `stop` is set, [`Error::NonFinite`], and errors of device and
+    /// disk. The finished batches stay in the store.
     pub fn run(&self, store: &mut Store, draw: &mut Draw<'_>, stop: &AtomicBool) -> Result<()> {
         let progress = Progress::new();
         while store.count() < self.count {

@@ -1,6 +1,6 @@
 //! `train`'s loop with a disk that fails at a random moment: it is full after a number of bytes, or
-//! one sync or rename fails. No good checkpoint may be lost, and the run must reach its end with the
-//! weights of an undisturbed run.
+//! one sync or rename fails. No good checkpoint may be lost, and the run must reach its end with
+//! the weights of an undisturbed run.
 //!
 //! Each run is a child process of this program, which switches the failure on in its own disk
 //! functions ([`degrain::files::inject`]).
