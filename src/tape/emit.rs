@@ -36,7 +36,7 @@ impl Tape {
     /// A dimension over 65,535 makes [`Tape::check_size`] fail.
     ///
     /// # Panics
-    /// As [`Tape::emit`], and if a dimension is zero.
+    /// As [`Tape::emit`]. Also if a dimension is zero.
     #[track_caller]
     pub fn emit_grid(&mut self, kernel: impl Kernel, groups: [u32; 3], flops: u64) {
         let dispatch = kernel.call();

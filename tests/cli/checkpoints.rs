@@ -2,7 +2,7 @@
 //! of a checkpoint.
 
 use crate::common::run::copy;
-use crate::harness::{EDIT, SAMPLE, TRAIN, command, fails, succeeds, text, trained};
+use crate::harness::{EDIT, SAMPLE, TRAIN, command, fails, messages, succeeds, text, trained};
 use degrain::checkpoint::noise;
 use degrain::diffusion::interpolation::initial_noise;
 use degrain::output::Picture;
@@ -38,10 +38,8 @@ fn scheduler_config_is_written_for_discrete_timesteps_only() {
         let file = run.join("checkpoint-1/scheduler/scheduler_config.json");
         assert_eq!(file.exists(), discrete, "{preset}: {}", file.display());
         let out = folder.path().join("out.png");
-        let output = command(SAMPLE, &["--checkpoint", text(&run), "--count", "2", "--out", text(&out)]).output();
-        let output = output.unwrap();
-        let messages = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && !messages.contains("warning"), "{preset}: {messages}");
+        let printed = messages(command(SAMPLE, &["--checkpoint", text(&run), "--count", "2", "--out", text(&out)]));
+        assert!(!printed.contains("warning"), "{preset}: {printed}");
     }
 }
 
@@ -77,9 +75,8 @@ fn flat_folder_is_sampled_with_its_scheduler() {
     let sampled = |checkpoint: &std::path::Path| {
         let out = checkpoint.with_extension("npz");
         let arguments = ["--checkpoint", text(checkpoint), "--count", "2", "--steps", "3", "--guidance", "1"];
-        let output = command(SAMPLE, &[&arguments[..], &["--out", text(&out)]].concat()).output().unwrap();
-        let messages = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success() && !messages.contains("warning"), "{messages}");
+        let printed = messages(command(SAMPLE, &[&arguments[..], &["--out", text(&out)]].concat()));
+        assert!(!printed.contains("warning"), "{printed}");
         fs::read(out).unwrap()
     };
     assert!(sampled(&flat) == sampled(&nested), "the scheduler beside the weights is not used");
@@ -95,9 +92,8 @@ fn scheduler_config_of_python_can_hold_infinity() {
     fs::write(&file, &config).unwrap();
     let out = folder.path().join("out.png");
     let arguments = ["--checkpoint", text(folder.path()), "--count", "1", "--steps", "2", "--out", text(&out)];
-    let output = command(SAMPLE, &arguments).output().unwrap();
-    let messages = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && messages.contains("lambda_min_clipped"), "{messages}");
+    let printed = messages(command(SAMPLE, &arguments));
+    assert!(printed.contains("lambda_min_clipped"), "{printed}");
     fs::write(&file, config.replace("\"clip_sample_range\": 1.0", "\"clip_sample_range\": NaN")).unwrap();
     fails(command(SAMPLE, &arguments), 1, &["scheduler_config.json", "clip_sample_range", "NaN"]);
 }
@@ -110,9 +106,7 @@ fn ddim_with_linspace_warns_of_the_noise_that_is_left() {
     for (spacing, steps, warns) in [("linspace", "5", true), ("trailing", "5", false), ("leading", "10", false)] {
         let options = ["--sampler", "ddim", "--spacing", spacing, "--steps", steps, "--count", "1"];
         let arguments = [&["--checkpoint", text(&run), "--out", text(&out)][..], &options].concat();
-        let output = command(SAMPLE, &arguments).output().unwrap();
-        let messages = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{messages}");
-        assert_eq!(messages.contains("noise is left in the images"), warns, "{spacing}: {messages}");
+        let printed = messages(command(SAMPLE, &arguments));
+        assert_eq!(printed.contains("noise is left in the images"), warns, "{spacing}: {printed}");
     }
 }

@@ -24,6 +24,15 @@ pub fn succeeds(mut command: Command) -> String {
     String::from_utf8(output.stdout).expect("output in UTF-8")
 }
 
+/// Runs a command that must succeed. Returns its standard error.
+#[track_caller]
+pub fn messages(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{command:?}: {messages}");
+    messages
+}
+
 /// Runs a command that must fail with this exit code and one message, which contains all the parts.
 /// Returns its standard error.
 #[track_caller]

@@ -11,6 +11,7 @@ mod checkpoints; // the same sampler in all programs, and the files of a checkpo
 mod edit; // images and masks that do not fit
 mod environment; // wrong command lines, full disks, no adapter, closed pipes
 mod evaluation; // `evaluate` from checkpoint to page
+mod evaluation_refusals; // inputs that `evaluate` refuses
 mod sample; // damaged checkpoints, samplers, classifiers
 mod sample_resume; // images that an interrupted `sample` keeps
 mod sizes; // images, batches and models that are too large

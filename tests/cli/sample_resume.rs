@@ -1,7 +1,7 @@
 //! `sample`: finished images are kept, and an interrupted drawing goes on where it was.
 
 use crate::common::run::files;
-use crate::harness::{SAMPLE, command, fails, refused, succeeds, text, trained};
+use crate::harness::{SAMPLE, command, fails, messages, refused, succeeds, text, trained};
 use degrain::files::PartFile;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,15 +37,6 @@ fn killed(drawing: Command, out: &Path, image_bytes: u64) -> PathBuf {
     child.wait().unwrap();
     assert!(part.exists() && !out.exists(), "it had finished before it was killed");
     part
-}
-
-/// Runs a command that must succeed. Returns its messages.
-#[track_caller]
-fn messages(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    let messages = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{command:?}: {messages}");
-    messages
 }
 
 #[test]

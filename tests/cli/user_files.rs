@@ -3,7 +3,7 @@
 
 use crate::common::run::{copy, files};
 use crate::common::small::small;
-use crate::harness::{SAMPLE, TRAIN, command, fails, refused, succeeds, text, train, trained};
+use crate::harness::{SAMPLE, TRAIN, command, fails, messages, refused, succeeds, text, train, trained};
 use degrain::files::FolderLock;
 use degrain::train::{LogEntry, Settings};
 use std::fs;
@@ -17,15 +17,6 @@ fn stopped_run(folder: &Path, steps: u32) -> PathBuf {
     let settings = Settings { out: Some(out.clone()), checkpoint_every: Some(5), ..small("ddpm") };
     succeeds(train(&settings, &["--stop-after", &steps.to_string()]));
     out
-}
-
-/// Runs a command that must succeed. Returns its standard error.
-#[track_caller]
-fn messages(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    let messages = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{command:?}: {messages}");
-    messages
 }
 
 fn log(run: &Path) -> Vec<LogEntry> {
@@ -347,7 +338,7 @@ fn resume_continues_from_a_chosen_checkpoint() {
     assert_eq!(steps, (1..=11).collect::<Vec<_>>(), "each step is logged once");
 }
 
-/// More steps stretch the cosine, so the learning rate jumps. The user is told.
+/// More steps stretch the cosine, so the learning rate jumps. `train` prints the jump.
 #[test]
 fn extension_of_a_cosine_run_tells_the_jump_of_the_learning_rate() {
     let folder = TempDir::new().unwrap();

@@ -1,0 +1,140 @@
+//! `evaluate`: inputs that cannot be evaluated, and options without effect, give one message.
+
+use crate::common::run::{copy, digits};
+use crate::evaluation::{chosen, inputs, places, save, untrained};
+use crate::harness::{EVALUATE, command, fails, refused, text};
+use degrain::output::{Images, npz};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// The name `idx` is that of every data set of unknown IDX files.
+#[test]
+fn feature_extractor_of_other_data_with_the_same_name_is_refused() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let other = folder.path().join("other");
+    copy(Path::new(&places[0]), &other);
+    let images = other.join("train-images-idx3-ubyte");
+    let mut bytes = fs::read(&images).unwrap();
+    bytes[16 + 400] ^= 1;
+    fs::write(&images, bytes).unwrap();
+    let samples = folder.path().join("samples.npz");
+    let (bytes, labels) = chosen(0..100);
+    save(&samples, &bytes, Some(&labels));
+    let [_, extractor, features] = &places;
+    let out = folder.path().join("out");
+    let inputs = ["--feature-extractor", extractor, "--feature-cache", features, "--out", text(&out)];
+    let data = ["--samples", text(&samples), "--data", text(&other)];
+    refused(EVALUATE, &[&data[..], &inputs].concat(), &["feature extractor", "other data (idx)", "--data FOLDER"]);
+}
+
+#[test]
+fn evaluate_refuses_invalid_inputs_with_one_message() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let [data, extractor, _] = &places;
+    let out = path("out");
+    let small = |what: [&str; 2], more: &[&str]| -> Vec<String> {
+        [&what[..], &inputs(&places, &out), more].concat().iter().map(|part| part.to_string()).collect()
+    };
+    let refuses = |what: [&str; 2], more: &[&str], parts: &[&str]| {
+        let arguments = small(what, more);
+        refused(EVALUATE, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), parts);
+        assert!(!Path::new(&out).exists(), "{more:?}: files were left");
+    };
+    let run = path("run");
+    untrained("ddpm", Path::new(&run), &[]);
+    refuses(["--checkpoint", &run], &["--count", "64"], &["--count 64", "at least 65"]);
+    refuses(["--checkpoint", &run], &["--batch", "0"], &["--batch"]);
+    refuses(["--checkpoint", &run], &["--guidance", "-1"], &["guidance scale of -1"]);
+    refuses(["--checkpoint", &run], &["--likelihood-draws", "0"], &["--likelihood-draws"]);
+    for (options, parts) in [
+        (&["--sweep-count", "100"][..], &["--sweep-count has no effect", "--sweep"][..]),
+        (&["--likelihood-tolerance", "0.1"], &["--likelihood-tolerance has no effect", "continuous time"]),
+        (&["--likelihood-images", "0", "--likelihood-draws", "2"], &["--likelihood-draws has no effect"]),
+        (&["--guidance", "0", "--cas-steps", "5"], &["--cas-steps has no effect", "classes"]),
+        (&["--guidance", "0", "--balance-count", "5"], &["--balance-count has no effect", "labels"]),
+        (&["--guidance", "1", "--guidance-rescale", "0.5"], &["--guidance-rescale has no effect"]),
+        (&["--sampler", "heun", "--spacing", "trailing"], &["--spacing has no effect", "heun"]),
+    ] {
+        refuses(["--checkpoint", &run], options, parts);
+    }
+    refuses(["--checkpoint", &run], &["--sweep", "heun:5:-2"], &["--sweep heun:5", "guidance scale of -2"]);
+    let unknown = command(EVALUATE, &["--checkpoint", &run, "--sweep", "hoin:5"]);
+    fails(unknown, 2, &["no sampler `hoin`", "ddpm, ddim", "heun"]);
+    refuses(["--samples", &run], &[], &["run"]);
+    refuses(["--checkpoint", &path("nothing")], &[], &["nothing"]);
+
+    // Data, checkpoint and feature extractor of different data sets.
+    refused(
+        EVALUATE,
+        &["--checkpoint", &run, "--data", "data/mnist", "--out", &out],
+        &["trained on idx", "MNIST", "--data"],
+    );
+    refused(
+        EVALUATE,
+        &["--checkpoint", &run, "--out", &out],
+        &["feature extractor was trained on MNIST", "--feature-extractor"],
+    );
+    let missing = path("no-extractor");
+    refused(
+        EVALUATE,
+        &["--checkpoint", &run, "--feature-extractor", &missing, "--out", &out],
+        &["there is no feature extractor", "--noise-aware false"],
+    );
+    refused(
+        EVALUATE,
+        &["--checkpoint", &run, "--feature-extractor", &run, "--out", &out],
+        &["UNet2DModel, not a classifier"],
+    );
+    refused(
+        EVALUATE,
+        &["--checkpoint", extractor, "--data", data, "--out", &out],
+        &["classifier, which cannot sample images"],
+    );
+    let no_test = digits().to_str().unwrap();
+    refused(EVALUATE, &["--checkpoint", &run, "--data", no_test, "--out", &out], &["t10k-images"]);
+
+    // Images from a file.
+    let archive = path("samples.npz");
+    let (bytes, labels) = chosen(0..64);
+    save(Path::new(&archive), &bytes, Some(&labels));
+    refuses(["--samples", &archive], &[], &["65", "64"]);
+    for option in ["--steps", "--count", "--batch", "--sweep-count", "--likelihood-images", "--guidance"] {
+        refuses(["--samples", &archive], &[option, "5"], &[option, "has no effect"]);
+    }
+    refuses(["--samples", &archive], &["--sampler", "ddim"], &["--sampler has no effect", "--samples"]);
+    let wide = Images::new(vec![0u8; 100 * 900], [100, 1, 30, 30]);
+    npz::save_npz(Path::new(&archive), &wide, None).unwrap();
+    refuses(["--samples", &archive], &[], &["arr_0", "[100, 30, 30, 1]", "28, 28, 1"]);
+    save(Path::new(&archive), &bytes, Some(&[12; 64]));
+    refuses(["--samples", &archive], &[], &["arr_1", "label 12"]);
+    fs::write(&archive, wrong_type()).unwrap();
+    refuses(["--samples", &archive], &[], &["arr_0", "<f4", "unsigned bytes"]);
+    fs::write(&archive, b"no archive").unwrap();
+    refuses(["--samples", &archive], &[], &["samples.npz", "npz archive"]);
+
+    // Runs that cannot be compared.
+    refused(EVALUATE, &["--compare", &run], &["has not been evaluated", "evaluate --checkpoint"]);
+    refused(EVALUATE, &["--compare", &path("nothing")], &["no such folder"]);
+    for (option, value) in [("--count", "5"), ("--data", "x"), ("--adapter", "0"), ("--sampler", "ddim")] {
+        refused(EVALUATE, &["--compare", &run, option, value], &[option, "has no effect with --compare"]);
+    }
+}
+
+/// An archive whose `arr_0` contains floats.
+fn wrong_type() -> Vec<u8> {
+    use std::io::Write;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file("arr_0.npy", zip::write::SimpleFileOptions::default()).unwrap();
+    let mut header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 28, 28, 1), }".to_string();
+    while !(10 + header.len() + 1).is_multiple_of(64) {
+        header.push(' ');
+    }
+    header.push('\n');
+    zip.write_all(b"\x93NUMPY\x01\x00").unwrap();
+    zip.write_all(&(header.len() as u16).to_le_bytes()).unwrap();
+    zip.write_all(header.as_bytes()).unwrap();
+    zip.write_all(&[0; 784 * 4]).unwrap();
+    zip.finish().unwrap().into_inner()
+}
