@@ -8,6 +8,7 @@ use degrain::files::{print, write_atomically};
 use degrain::gpu::Context;
 use degrain::metrics::feature_extractor::FeatureExtractor;
 use degrain::{Error, Result, cli};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -36,13 +37,16 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    cli::main(|| {
-        let matches = Arguments::command().get_matches();
-        let from_user = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        let ids = matches.ids().map(clap::Id::as_str).filter(|id| from_user(id));
-        let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        run(&arguments, &ids.collect::<Vec<_>>())
-    })
+    cli::main(|| run_with(std::env::args_os()))
+}
+
+/// Runs the program with this command line. The campaign of failing devices calls it.
+pub fn run_with(command_line: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let matches = Arguments::command().get_matches_from(command_line);
+    let from_user = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let ids = matches.ids().map(clap::Id::as_str).filter(|id| from_user(id));
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    run(&arguments, &ids.collect::<Vec<_>>())
 }
 
 /// `given` are the options on the command line.

@@ -1,7 +1,9 @@
 //! Named buffers that programs share, and reading buffers back.
 
+use super::allocation::create_buffer;
 use super::device::Gpu;
 use super::submission::Submission;
+use super::submission_counter::SubmissionCounter;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
@@ -49,61 +51,67 @@ pub struct Readback {
     mapped: Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
     submitted: Submission,
     bytes: usize,
+    /// Where the number of submissions that ran is.
+    tail: usize,
+    /// Its value if all of them ran.
+    sent: u32,
 }
 
 impl Readback {
     /// Waits for everything submitted before the read was started, and returns the values.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device was lost.
+    /// [`Error::Device`] if the device was lost, or did not run one of the submissions.
     pub fn wait<T: bytemuck::Pod>(self, gpu: &Gpu) -> Result<Vec<T>> {
         gpu.wait_for(&self.submitted)?;
-        let lost = || Error::Device("a read was canceled: the device was lost".into());
-        self.mapped.recv().map_err(|_| lost())?.map_err(|e| Error::Device(e.to_string()))?;
-        let view = self.staging.slice(..).get_mapped_range().map_err(|e| Error::Device(e.to_string()))?;
-        let bytes: Vec<u8> = view[..self.bytes].to_vec();
-        Ok(bytemuck::pod_collect_to_vec(&bytes))
+        // The wait has called the callback of the mapping.
+        match self.mapped.try_recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(gpu.fail(error.to_string())),
+            Err(_) => return Err(gpu.fail("a read did not finish: the device was lost".into())),
+        }
+        let view = self.staging.slice(..).get_mapped_range().map_err(|error| gpu.fail(error.to_string()))?;
+        let ran: u32 = bytemuck::pod_read_unaligned(&view[self.tail..]);
+        if ran != self.sent {
+            return Err(gpu.fail(format!(
+                "a submission did not run on the device, and the driver reported no error ({} were sent, {ran} ran). \
+                 Start again, with a smaller --batch or --size if it happens again",
+                self.sent
+            )));
+        }
+        Ok(bytemuck::pod_collect_to_vec(&view[..self.bytes]))
     }
 }
 
 impl Gpu {
     /// A zeroed storage buffer.
     pub(super) fn allocate(&self, name: &str, bytes: u64) -> Result<wgpu::Buffer> {
-        let limit = self.device.limits().max_buffer_size;
-        if bytes > limit {
-            let advice = "use a smaller batch or a smaller model".into();
-            return Err(Error::TooLarge { what: format!("buffer `{name}`"), bytes, limit, advice });
-        }
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let descriptor = wgpu::BufferDescriptor { label: Some(name), size: bytes, usage, mapped_at_creation: false };
-        let buffer = self.device.create_buffer(&descriptor);
-        match pollster::block_on(scope.pop()) {
-            None => Ok(buffer),
-            Some(_) => Err(Error::Device(format!(
-                "out of memory: `{name}` needs {:.1} MB more. Use a smaller --batch or --size",
-                bytes as f64 / 1e6
-            ))),
-        }
+        create_buffer(&self.device, &descriptor)
     }
 
     pub(super) fn start_read(&self, source: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Readback> {
+        let size = bytes.next_multiple_of(4).max(4);
         let descriptor = wgpu::BufferDescriptor {
             label: Some("readback"),
-            size: bytes.next_multiple_of(4).max(4),
+            size: size + SubmissionCounter::BYTES,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
-        let staging = self.device.create_buffer(&descriptor);
+        let staging = create_buffer(&self.device, &descriptor)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(source, offset, &staging, 0, descriptor.size);
-        let index = self.queue.submit([encoder.finish()]);
+        encoder.copy_buffer_to_buffer(source, offset, &staging, 0, size);
+        // The read counts itself: no other read writes this number into the memory of `staging`.
+        self.counter.count(&mut encoder.begin_compute_pass(&Default::default()));
+        let sent = self.counter.copy(&mut encoder, &staging, size);
+        let index = self.submit(Some(encoder));
         let submitted = Submission { index, work: 0.0, submitted: Instant::now() };
         let (sender, mapped) = channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
             let _ = sender.send(result); // fails only if the readback was dropped
         });
         self.check()?;
-        Ok(Readback { staging, mapped, submitted, bytes: bytes as usize })
+        Ok(Readback { staging, mapped, submitted, bytes: bytes as usize, tail: size as usize, sent })
     }
 }

@@ -1,6 +1,7 @@
 //! The kernels of a program, bound to their buffers, and the passes that replay them.
 
 use super::OFFSET_ALIGNMENT;
+use super::allocation::create_buffer;
 use super::context::Context;
 use super::pipeline_cache::{Pipeline, step_layout};
 use super::shader::Entry;
@@ -84,15 +85,15 @@ impl CommandList {
         let uniform = |label, size| {
             let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
             let label = Some(label);
-            device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
+            create_buffer(device, &wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
         };
-        let step = uniform("step", sizes.step);
+        let step = uniform("step", sizes.step)?;
         let step_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("step"),
             layout: &step_layout(device),
             entries: &[wgpu::BindGroupEntry { binding: 0, resource: step.as_entire_binding() }],
         });
-        let dims = (sizes.dims > 0).then(|| uniform("dims", sizes.dims));
+        let dims = (sizes.dims > 0).then(|| uniform("dims", sizes.dims)).transpose()?;
         Ok(CommandList { kernels: Vec::new(), work: Vec::new(), slots, dims, dims_words: Vec::new(), step, step_group })
     }
 
@@ -157,11 +158,12 @@ impl CommandList {
             {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
                 kernels[part].iter().for_each(|kernel| self.encode(&mut pass, kernel));
+                ctx.gpu.counter.count(&mut pass);
             }
-            last = Some(ctx.gpu.queue.submit([encoder.finish()]));
+            last = Some(ctx.gpu.submit(Some(encoder)));
         }
         // Without kernels, the write is submitted.
-        let index = last.unwrap_or_else(|| ctx.gpu.queue.submit([]));
+        let index = last.unwrap_or_else(|| ctx.gpu.submit(None));
         ctx.gpu.check()?;
         Ok(Submission { index, work: work.iter().sum(), submitted })
     }

@@ -1,14 +1,19 @@
 //! One open device: its target, its pipelines, its errors.
 
 use super::adapter::{self, AdapterChoice};
+use super::faults;
 use super::pace::Pace;
 use super::pipeline_cache::{BoundsChecks, Pipeline, PipelineCache};
 use super::shader::Entry;
 use super::submission::Submission;
+use super::submission_counter::SubmissionCounter;
 use super::target::Target;
+use super::wait::{self, catch_loss, wait_until};
+use crate::output::progress::print_above;
 use crate::{Error, Result};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -19,7 +24,26 @@ pub struct Gpu {
     pipelines: RefCell<PipelineCache>,
     pace: Pace,
     adapter: AdapterChoice,
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Failure,
+    pub(super) counter: SubmissionCounter,
+    /// Submissions that the device has finished.
+    finished: Arc<AtomicU64>,
+    /// Whether the user was warned that the device does not answer.
+    warned: Cell<bool>,
+}
+
+/// The first failure that the device has reported.
+#[derive(Clone, Default)]
+struct Failure(Arc<Mutex<Option<String>>>);
+
+impl Failure {
+    fn note(&self, message: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().map(Error::Device)
+    }
 }
 
 impl Gpu {
@@ -48,20 +72,29 @@ impl Gpu {
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|e| Error::Adapter(format!("{choice} cannot be opened: {e}. Choose another with --adapter")))?;
 
-        let failure = Arc::new(Mutex::new(None));
-        let note = |failure: &Arc<Mutex<Option<String>>>, message: String| {
-            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
-        };
+        let failure = Failure::default();
         let uncaptured = failure.clone();
-        device.on_uncaptured_error(Arc::new(move |error| note(&uncaptured, error.to_string())));
+        device.on_uncaptured_error(Arc::new(move |error| uncaptured.note(error.to_string())));
         let lost = failure.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                note(&lost, format!("the device was lost ({message}); the last checkpoint is intact, resume from it"));
-            }
-        });
+        // The reason does not matter: nothing here destroys a device in use.
+        device.set_device_lost_callback(move |_, message| lost.note(lost_message(&message)));
+        let counter = SubmissionCounter::new(&device)?;
         let pipelines = RefCell::new(PipelineCache::new(target, checks));
-        Ok(Gpu { device, queue, pipelines, pace: Pace::default(), adapter: choice, failure })
+        let pace = Pace::default();
+        pace.set_fixed(faults::fixed_calls());
+        let gpu = Gpu {
+            device,
+            queue,
+            pipelines,
+            pace,
+            adapter: choice,
+            failure,
+            counter,
+            finished: Arc::default(),
+            warned: Cell::default(),
+        };
+        gpu.check()?;
+        Ok(gpu)
     }
 
     /// The adapter that was opened.
@@ -109,10 +142,23 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] with the first report: the device was lost, or it rejected a command.
     pub fn check(&self) -> Result<()> {
-        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            Some(message) => Err(Error::Device(message.clone())),
-            None => Ok(()),
-        }
+        self.failure.error().map_or(Ok(()), Err)
+    }
+
+    /// Makes [`Gpu::check`] fail from now on, and returns its error.
+    pub(super) fn fail(&self, message: String) -> Error {
+        self.failure.note(message.clone());
+        self.failure.error().unwrap_or(Error::Device(message))
+    }
+
+    /// Submits the commands of an encoder, or only the writes before it.
+    pub(super) fn submit(&self, encoder: Option<wgpu::CommandEncoder>) -> wgpu::SubmissionIndex {
+        let index = faults::submit(&self.device, &self.queue, encoder);
+        let finished = self.finished.clone();
+        self.queue.on_submitted_work_done(move || {
+            finished.fetch_add(1, Ordering::Relaxed);
+        });
+        index
     }
 
     /// Waits until a submitted run has finished.
@@ -120,13 +166,12 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] if the device was lost, or has reported another error.
     pub fn wait_for(&self, submission: &Submission) -> Result<()> {
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission.index.clone()), timeout: None };
         let began = Instant::now();
-        self.device.poll(wait).map_err(|e| Error::Device(e.to_string()))?;
+        self.wait_with(Some(&submission.index))?;
         if submission.work > 0.0 {
             self.pace.ended(submission.work, submission.submitted, began);
         }
-        self.check()
+        Ok(())
     }
 
     /// Waits until everything submitted has finished.
@@ -134,7 +179,33 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::wait_for`].
     pub fn wait(&self) -> Result<()> {
-        self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| Error::Device(e.to_string()))?;
+        self.wait_with(None)
+    }
+
+    /// Waits for a submission, or for all of them. Warns once if the device does not answer.
+    fn wait_with(&self, index: Option<&wgpu::SubmissionIndex>) -> Result<()> {
+        let poll = || {
+            let timeout = Some(wait::INTERVAL);
+            let kind = wgpu::PollType::Wait { submission_index: index.cloned(), timeout };
+            match catch_loss(|| faults::poll(&self.device, kind)) {
+                Some(Ok(_)) => Ok(true),
+                Some(Err(wgpu::PollError::Timeout)) => Ok(false),
+                // A lost device does not know later submissions. Its callback has given the cause.
+                Some(Err(_)) | None => Err(self.fail(lost_message(""))),
+            }
+        };
+        let warn = || {
+            if !self.warned.replace(true) {
+                print_above(&wait::warning(&self.adapter));
+            }
+        };
+        wait_until(poll, || self.finished.load(Ordering::Relaxed), warn)?;
         self.check()
     }
+}
+
+/// The message for a lost device, with the driver's words if there are any.
+fn lost_message(cause: &str) -> String {
+    let cause = if cause.is_empty() { String::new() } else { format!(" ({cause})") };
+    format!("the device was lost{cause}. Start again, with a smaller --batch or --size if it happens again")
 }

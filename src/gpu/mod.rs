@@ -29,22 +29,28 @@
 //! ```
 
 mod adapter;
+mod allocation;
 mod buffers;
 mod commands;
 mod context;
 mod device;
+mod faults;
 mod pace;
 mod pipeline_cache;
 mod shader;
 mod submission;
+mod submission_counter;
 mod target;
 mod timing;
+mod wait;
 
 pub use adapter::{AdapterChoice, list_adapters};
 pub use buffers::{Buffers, Readback};
 pub use commands::{BoundCall, BufferSizes, BufferSlot, CommandList};
 pub use context::Context;
 pub use device::Gpu;
+#[doc(hidden)]
+pub use faults::{DeviceFault, DeviceUse, device_use, inject};
 pub use pace::{Pace, SECONDS as SUBMISSION_SECONDS, work};
 pub use pipeline_cache::BoundsChecks;
 pub use shader::{Access, Binding, Entry, Shader, link};

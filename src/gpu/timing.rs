@@ -1,5 +1,6 @@
 //! Timing of each kernel of a program with the device's time stamps.
 
+use super::allocation::create_buffer;
 use super::commands::CommandList;
 use super::context::Context;
 use crate::{Error, Result};
@@ -30,12 +31,11 @@ impl CommandList {
             });
             let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
             let size = u64::from(count) * 8;
-            let resolved = ctx.gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size,
-                usage,
-                mapped_at_creation: false,
-            });
+            let label = Some("time stamps");
+            let resolved = create_buffer(
+                &ctx.gpu.device,
+                &wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false },
+            )?;
             let mut encoder = ctx.gpu.device.create_command_encoder(&Default::default());
             for (kernel, number) in chunk.iter().zip(0..) {
                 let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
@@ -48,7 +48,8 @@ impl CommandList {
                 self.encode(&mut pass, kernel);
             }
             encoder.resolve_query_set(&set, 0..count, &resolved, 0);
-            ctx.gpu.queue.submit([encoder.finish()]);
+            ctx.gpu.counter.count(&mut encoder.begin_compute_pass(&Default::default()));
+            ctx.gpu.submit(Some(encoder));
             let stamps: Vec<u64> = ctx.gpu.start_read(&resolved, 0, size)?.wait(&ctx.gpu)?;
             let period = f64::from(ctx.gpu.queue.get_timestamp_period());
             times.extend(stamps.chunks(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period));

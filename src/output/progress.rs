@@ -32,6 +32,12 @@ pub fn print_above(line: &str) {
     }
 }
 
+/// Prints a line to stderr.
+#[cfg(not(feature = "cli"))]
+pub fn print_above(line: &str) {
+    eprintln!("{line}");
+}
+
 /// A hidden bar.
 #[cfg(not(feature = "cli"))]
 pub struct ProgressBar;

@@ -10,6 +10,7 @@ use super::trainer::{Trainer, all_checkpoints};
 use super::validation::Evaluator;
 use super::{step_uniforms, training_state};
 use crate::files::{FolderLock, shell_quoted};
+use crate::gpu::Gpu;
 use crate::nn::GRADIENTS;
 use crate::ops::measure_peak_flops;
 use crate::output::counted;
@@ -59,6 +60,7 @@ struct Recorder<'r, 'l> {
     log: &'r mut RunLog<'l>,
     clock: &'r mut Clock,
     step: u32,
+    gpu: &'r Gpu,
     /// Ends a measurement when it is set.
     stop: &'r AtomicBool,
 }
@@ -66,11 +68,23 @@ struct Recorder<'r, 'l> {
 impl<'l> Recorder<'_, 'l> {
     /// Adds the result of a measurement to the log. If the measurement failed or cannot be written,
     /// the user gets a warning with the cause. An interrupted measurement is left out.
-    fn record<T>(&mut self, what: &str, result: Result<T>, add: impl FnOnce(&mut RunLog<'l>, T) -> Result<()>) {
+    ///
+    /// # Errors
+    /// The device has failed, so that training cannot go on.
+    fn record<T>(
+        &mut self,
+        what: &str,
+        result: Result<T>,
+        add: impl FnOnce(&mut RunLog<'l>, T) -> Result<()>,
+    ) -> Result<()> {
         match result.and_then(|value| add(self.log, value)) {
             Ok(()) | Err(Error::Interrupted) => {}
-            Err(problem) => self.log.warn(&format!("the {what} after step {} failed: {problem}", self.step)),
+            Err(problem) => {
+                self.gpu.check()?;
+                self.log.warn(&format!("the {what} after step {} failed: {problem}", self.step));
+            }
         }
+        Ok(())
     }
 }
 
@@ -91,6 +105,10 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::run`].
     pub fn run_with(&mut self, stop: &AtomicBool, on_entry: &mut dyn FnMut(&LogEntry)) -> Result<Outcome> {
+        self.train(stop, on_entry).map_err(|problem| self.with_checkpoint(problem))
+    }
+
+    fn train(&mut self, stop: &AtomicBool, on_entry: &mut dyn FnMut(&LogEntry)) -> Result<Outcome> {
         let folder = self.config.out.clone();
         // Before the lock, which would change the folder, and once more when nobody else can write.
         self.refuse_to_overwrite()?;
@@ -138,7 +156,9 @@ impl Trainer {
         let mut step = start.step;
         // A run that was killed or stopped after a checkpoint lacks the measurements of that step.
         let missing = log.missing(step, self.due(step, &programs));
-        self.measure(missing, &programs, &mut Recorder { log: &mut log, clock: &mut clock, step, stop });
+        let gpu = self.ctx.gpu.clone();
+        let mut recorder = Recorder { log: &mut log, clock: &mut clock, step, gpu: &gpu, stop };
+        self.measure(missing, &programs, &mut recorder)?;
         while step < last && !stop.load(Ordering::Relaxed) {
             if log.needs_peak() {
                 self.drain(&mut device_log, &mut log, &clock, step)?;
@@ -175,8 +195,9 @@ impl Trainer {
                 saved = Some(step);
             }
 
-            // Training goes on without a measurement that fails.
-            self.measure(due, &programs, &mut Recorder { log: &mut log, clock: &mut clock, step, stop });
+            // Training goes on without a measurement that fails, unless the device has failed.
+            let mut recorder = Recorder { log: &mut log, clock: &mut clock, step, gpu: &gpu, stop };
+            self.measure(due, &programs, &mut recorder)?;
         }
 
         // Save the steps since the last checkpoint.
@@ -193,7 +214,10 @@ impl Trainer {
         }
         match self.save_strips(stop) {
             Ok(()) | Err(Error::Interrupted) => {}
-            Err(problem) => eprintln!("warning: the pictures of the process could not be made: {problem}"),
+            Err(problem) => {
+                gpu.check()?;
+                eprintln!("warning: the pictures of the process could not be made: {problem}");
+            }
         }
         // An interrupt after the last step leaves out measurements, which a resumption makes.
         if stop.load(Ordering::Relaxed) && !self.is_complete(step)? {
@@ -214,18 +238,18 @@ impl Trainer {
     }
 
     /// Validates, evaluates and samples, as far as they are due.
-    fn measure(&mut self, due: Due, programs: &Measurements, recorder: &mut Recorder<'_, '_>) {
+    fn measure(&mut self, due: Due, programs: &Measurements, recorder: &mut Recorder<'_, '_>) -> Result<()> {
         let Recorder { step, stop, .. } = *recorder;
         if due.validation || due.evaluation {
             recorder.clock.switch(Activity::Evaluating, Instant::now());
             let progress = recorder.clock.progress(step, Instant::now());
             if let Some(validation) = programs.validation.as_ref().filter(|_| due.validation) {
                 let entry = self.validate(validation, progress);
-                recorder.record("validation", entry, |log, entry| log.add(&entry));
+                recorder.record("validation", entry, |log, entry| log.add(&entry))?;
             }
             if let Some(evaluator) = programs.evaluator.as_ref().filter(|_| due.evaluation) {
                 let entry = self.evaluate(evaluator, progress, stop);
-                recorder.record("evaluation", entry, |log, entry| log.add(&entry));
+                recorder.record("evaluation", entry, |log, entry| log.add(&entry))?;
             }
         }
         if due.samples {
@@ -234,9 +258,10 @@ impl Trainer {
             let grids = self.sample_grids(step, stop);
             recorder.record("grid of samples", grids, |log, grids| {
                 grids.iter().try_for_each(|grid| log.add_grid(step, grid))
-            });
+            })?;
         }
         recorder.clock.switch(Activity::Training, Instant::now());
+        Ok(())
     }
 
     fn validation_program(&mut self) -> Result<Option<Program>> {
@@ -258,7 +283,9 @@ impl Trainer {
         log.read(progress);
         for (step, row) in rows.iter() {
             if !row.written {
-                return Err(self.did_not_run(step)?);
+                return Err(Error::Device(format!(
+                    "step {step} did not run, and the driver reported no error. Use a smaller --batch or --size if it happens again"
+                )));
             }
             if !row.finite {
                 return Err(self.not_finite(step, row)?);
@@ -293,12 +320,20 @@ impl Trainer {
         )))
     }
 
-    /// The error for a step that left no row in the log on the device.
-    fn did_not_run(&self, step: u32) -> Result<Error> {
-        let rest = self.after_failure("Use a smaller --batch or --size if it happens again")?;
-        Ok(Error::Device(format!(
-            "step {step} did not run on the device: the driver has stopped it without an error. {rest}"
-        )))
+    /// Adds the last checkpoint and the command that continues from it to an error of the device.
+    fn with_checkpoint(&self, problem: Error) -> Error {
+        let Error::Device(message) = problem else { return problem };
+        let folder = &self.config.out;
+        let saved = all_checkpoints(folder).ok().and_then(|all| all.last().map(|(step, _)| *step));
+        Error::Device(match saved {
+            Some(step) => {
+                format!(
+                    "{message}. The checkpoint of step {step} is intact: --resume {} continues",
+                    shell_quoted(folder)
+                )
+            }
+            None => message,
+        })
     }
 
     /// The last checkpoint and the command that continues from it, after some advice.

@@ -10,6 +10,7 @@ mod architecture; // layers and imports, read from the sources
 mod data; // IDX files
 mod data_folder; // folders of PNG files
 mod data_formats; // CIFAR-10, downsampled ImageNet, npz
+mod device_faults; // devices that are lost, out of memory, or skip a submission
 mod diffusion; // schedules, processes, samplers, on data with known answers
 mod importance; // importance sampling of timesteps over many steps
 mod likelihood; // variational bound, ELBO and probability flow against closed forms

@@ -3,6 +3,7 @@
 //!     cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
 //!     cargo xtask shaders FOLDER
 //!     cargo xtask reliability kill|writers|disk|files COUNT
+//!     cargo xtask reliability device [COUNT]
 
 mod allocator;
 mod mutants;
@@ -15,7 +16,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
        cargo xtask shaders FOLDER
-       cargo xtask reliability kill|writers|disk|files COUNT";
+       cargo xtask reliability kill|writers|disk|files COUNT
+       cargo xtask reliability device [COUNT]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

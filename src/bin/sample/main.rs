@@ -19,6 +19,7 @@ use degrain::{Error, Result, cli};
 use drawing::{Draw, Drawing};
 use header::PartHeader;
 use output::{Description, Output, check_memory};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -69,7 +70,12 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    cli::main(|| run(&Arguments::parse()))
+    cli::main(|| run_with(std::env::args_os()))
+}
+
+/// Runs the program with this command line. The campaign of failing devices calls it.
+pub fn run_with(command_line: impl IntoIterator<Item = OsString>) -> Result<()> {
+    run(&Arguments::parse_from(command_line))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

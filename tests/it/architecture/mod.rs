@@ -67,6 +67,14 @@ const WRITES: &[&str] = &[
     "OpenOptions",
 ];
 
+/// Functions of the device, and the only file of src/gpu that calls each, so that the campaign of
+/// failing devices reaches every call.
+const DEVICE_CALLS: &[(&str, &str)] = &[
+    ("queue.submit", "src/gpu/faults.rs"),
+    ("device.poll", "src/gpu/faults.rs"),
+    ("device.create_buffer", "src/gpu/allocation.rs"),
+];
+
 /// The largest number of lines of a file in src/ or shaders/.
 const LINES: usize = 500;
 
@@ -160,6 +168,11 @@ fn check_rust(path: &str, text: &str, exported: &BTreeMap<String, String>, probl
         }
     } else if let Some(at) = text.to_lowercase().find("gradient") {
         problems.push(format!("{path}:{}: src/gpu does not know gradients", line_of(text, at)));
+    }
+    for (call, file) in DEVICE_CALLS.iter().filter(|(_, file)| *file != path) {
+        for at in words(&code, call) {
+            problems.push(format!("{path}:{}: only {file} calls {call}", line_of(&code, at)));
+        }
     }
     if module != "files" {
         check_writes(path, &without_tests(&code), problems);
@@ -384,6 +397,14 @@ mod examples {
         fails("src/ops/add.rs", "fn f(d: &wgpu::Device) {}", "only src/gpu names wgpu");
         fails("src/bin/train.rs", "fn main() {}\nuse wgpu;", "src/bin/train.rs:2: only src/gpu");
         fails("src/gpu/buffer.rs", "\n// where Gradients live", "src/gpu/buffer.rs:2");
+    }
+
+    #[test]
+    fn device_is_called_through_the_seam_of_its_failures() {
+        let source = "fn f(gpu: &Gpu) { gpu.queue.submit([]); }";
+        passes("src/gpu/faults.rs", source);
+        fails("src/gpu/commands.rs", source, "src/gpu/commands.rs:1: only src/gpu/faults.rs calls queue.submit");
+        fails("src/gpu/faults.rs", "fn f() { device.create_buffer(x) }", "only src/gpu/allocation.rs calls");
     }
 
     #[test]

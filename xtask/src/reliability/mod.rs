@@ -1,6 +1,8 @@
-//! Tests that kills, second writers, failing disks and damaged files lose nothing and end nothing.
+//! Tests that kills, second writers, failing disks and devices, and damaged files lose nothing and
+//! end nothing.
 //! Kills and writers use the programs in `target/release`.
 
+mod device;
 mod disk;
 mod files;
 mod kill;
@@ -9,7 +11,7 @@ mod writers;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask reliability kill|writers|disk|files COUNT [SEED]";
+const USAGE: &str = "usage: cargo xtask reliability kill|writers|disk|files COUNT [SEED], or device [COUNT]";
 
 /// Runs a campaign with these arguments: its name, then the number of trials.
 pub fn main(arguments: &[String]) -> ExitCode {
@@ -25,11 +27,14 @@ pub fn main(arguments: &[String]) -> ExitCode {
 fn run(arguments: &[String]) -> Result<()> {
     let number = |text: &String| text.parse::<u32>().map_err(|_| USAGE.to_string());
     match arguments {
+        [child, rest @ ..] if child == device::CHILD => device::child(rest),
+        [campaign] if campaign == "device" => device::run(None),
         [child, rest @ ..] if child == disk::CHILD => disk::child(rest),
         [child, rest @ ..] if child == files::CHILD => files::child(rest),
         [campaign, count] => match campaign.as_str() {
             "kill" => kill::run(number(count)?),
             "writers" => writers::run(number(count)?),
+            "device" => device::run(Some(number(count)?)),
             "disk" => disk::run(number(count)?),
             "files" => files::run(number(count)?.into(), None),
             _ => Err(USAGE.into()),

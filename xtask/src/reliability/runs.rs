@@ -86,7 +86,8 @@ pub fn step_problems(out: &Path) -> Result<Vec<String>> {
     logged_once(out, "\"loss\":", 1..=STEPS)
 }
 
-fn logged_once(out: &Path, key: &str, steps: impl Iterator<Item = u32>) -> Result<Vec<String>> {
+/// The steps whose entry with a key the log has more than once, or not at all.
+pub fn logged_once(out: &Path, key: &str, steps: impl Iterator<Item = u32>) -> Result<Vec<String>> {
     let path = out.join("log.jsonl");
     let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let count = |step: u32| {
