@@ -13,8 +13,15 @@
 //! * a `pub const` for each scalar `const` of the file that has a concrete type, such as the size
 //!   of a tile.
 //!
-//! `step.rs` has the uniform `Step` of the prelude as a struct, and the random streams.
+//! `step.rs` has the uniform `Step` of the prelude as a struct, the random streams, and the
+//! workgroup size of elementwise kernels.
+//!
+//! A kernel that would do wrong in a folded grid stops the build too (`build/folding.rs`).
 
+#[path = "build/folding.rs"]
+mod folding;
+
+use folding::{Folding, folding};
 use naga::{AddressSpace, Expression, GlobalVariable, Literal, Module, ScalarKind, StorageAccess, TypeInner};
 use std::fmt::Write;
 use std::ops::Range;
@@ -55,10 +62,15 @@ fn generate() -> Result<(), String> {
 
     let mut kernels = String::new();
     let mut names = Vec::new();
+    let mut problems = Vec::new();
     for path in &paths {
         let source = Source::read(path)?;
-        write_shader(&mut kernels, &source, path, &compile(&source, &variants)?).map_err(|e| e.to_string())?;
+        let written = compile(&source, &variants).and_then(|module| write_shader(&mut kernels, &source, path, &module));
+        problems.extend(written.err());
         names.push(source.name);
+    }
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
     }
     let list: String = names.iter().map(|n| format!("&{n}::SHADER, ")).collect();
     kernels += &format!("/// Every shader of the crate.\npub static SHADERS: &[&Shader] = &[{list}];\n");
@@ -191,12 +203,15 @@ fn write_shader(out: &mut String, source: &Source, path: &Path, module: &Module)
          pub static SHADER: Shader = Shader {{ name: {name:?}, text: include_str!({path:?}) }};\n"
     );
     *out += &constants(module, 0..source.text.len())?;
+    let mut problems = Vec::new();
     for entry in &module.entry_points {
-        *out += &entry_point(name, &entry.name, module)
-            .map_err(|e| format!("shaders/{name}.wgsl, entry point {}: {e}", entry.name))?;
+        match entry_point(name, &entry.name, module) {
+            Ok(text) => *out += &text,
+            Err(e) => problems.push(format!("shaders/{name}.wgsl, entry point {}: {e}", entry.name)),
+        }
     }
     *out += "}\n";
-    Ok(())
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
 }
 
 /// A field of a generated struct: name and Rust type.
@@ -214,6 +229,8 @@ struct Interface {
     overrides: Vec<Field>,
     takes_step: bool,
     workgroup_size: [u32; 3],
+    /// Whether its grid may be folded.
+    folds: bool,
 }
 
 impl Interface {
@@ -223,6 +240,12 @@ impl Interface {
         naga::compact::compact(&mut module, naga::compact::KeepUnused::No);
         let info = validator(true).validate(&module).map_err(|e| e.to_string())?;
         let uses = info.get_entry_point(0);
+        let folding = folding(&module, &module.entry_points[0]);
+        if folding == Folding::Unchecked {
+            return Err("compares no index with a count, but its grid may be folded, and then the last row has \
+                        workgroups past the end. Compare workgroup_index with the number of workgroups"
+                .into());
+        }
 
         let mut interface = Interface {
             tensors: Vec::new(),
@@ -231,6 +254,7 @@ impl Interface {
             overrides: overrides(&module)?,
             takes_step: false,
             workgroup_size: module.entry_points[0].workgroup_size,
+            folds: folding == Folding::Compared,
         };
         for (handle, global) in module.global_variables.iter() {
             let reads = uses[handle].contains(naga::valid::GlobalUse::READ);
@@ -307,7 +331,7 @@ fn entry_point(shader: &str, entry: &str, module: &Module) -> Result<String, Str
     let operands: String = interface.tensors.iter().map(|(_, name, _)| format!("self.{name}, ")).collect();
     let values: String = interface.overrides.iter().map(|(name, ty)| as_f64(&name.to_lowercase(), ty) + ", ").collect();
     let words: String = interface.members.iter().map(|(name, ty)| as_word(&name.to_lowercase(), ty) + ", ").collect();
-    let (takes_step, size) = (interface.takes_step, interface.workgroup_size);
+    let Interface { takes_step, workgroup_size: size, folds, .. } = interface;
     Ok(format!(
         "    /// `{shader}.{entry}`
     #[derive(Debug)]
@@ -323,6 +347,7 @@ fn entry_point(shader: &str, entry: &str, module: &Module) -> Result<String, Str
         uniform: {uniform},
         takes_step: {takes_step},
         workgroup_size: {size:?},
+        folds: {folds},
     }};
     impl Kernel for {struct_name} {{
         fn call(&self) -> Dispatch {{
@@ -391,6 +416,11 @@ fn write_step(module: &Module) -> Result<String, String> {
     }
     let fields: String =
         fields.iter().map(|(n, t)| format!("    #[allow(missing_docs)]\n    pub {n}: {t},\n")).collect();
+    let flat = |(_, c): &(_, &naga::Constant)| c.name.as_deref() == Some("FLAT");
+    let (_, flat) = module.constants.iter().find(flat).ok_or("shaders/prelude: no constant FLAT")?;
+    let Expression::Literal(Literal::U32(flat)) = module.global_expressions[flat.init] else {
+        return Err("FLAT must be a u32 literal".into());
+    };
     let mut streams = String::new();
     for (_, constant) in module.constants.iter() {
         let Some(name) = constant.name.as_deref().and_then(|name| name.strip_prefix("STREAM_")) else { continue };
@@ -400,7 +430,9 @@ fn write_step(module: &Module) -> Result<String, String> {
         streams += &format!("    #[allow(missing_docs)]\n    pub const {name}: u32 = {value};\n");
     }
     Ok(format!(
-        "/// Random streams: the purpose of a random number, and the first word of the counter
+        "/// Workgroup size of elementwise kernels (`shaders/prelude/common.wgsl`).
+pub(super) const FLAT: u32 = {flat};
+/// Random streams: the purpose of a random number, and the first word of the counter
 /// (`shaders/prelude/random.wgsl`).
 pub mod stream {{
 {streams}}}

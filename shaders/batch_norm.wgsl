@@ -52,6 +52,11 @@ struct Dims { batch: u32, length: u32 }   // B; B C HW in vec4s
 @group(0) @binding(1) var<storage, read_write> moments: array<vec2<f32>>;
 @group(0) @binding(8) var<uniform> dims: Dims;
 
+// Zero, which the compiler does not know.
+fn zero() -> u32 {
+  return dims.batch >> 31u;
+}
+
 // First element of a channel in the first image.
 fn reference(channel: u32) -> f32 {
   return x[channel * HW / 4u][channel * HW % 4u];
@@ -70,14 +75,14 @@ fn inside(i: u32, start: u32) -> vec4<bool> {
 fn row_moments(lane: Lane) {
   let row = workgroup_index(lane) * (WG / SPAN) + lane.index / SPAN;
   let start = row * HW;
-  let k = reference(row % C);
+  let k = vec4<f32>(reference(row % C));
   var n = vec4<f32>();
   var mean = vec4<f32>();
   var squares = vec4<f32>();
   for (var i = start / 4u + lane.index % SPAN; row < dims.batch * C && 4u * i < start + HW; i += SPAN) {
     let mask = inside(i, start);
     n += select(vec4<f32>(), vec4<f32>(1.0), mask);
-    let v = select(mean, x[i] - k, mask);   // elements outside change nothing
+    let v = select(mean, difference(x[i], k, zero()), mask);   // elements outside change nothing
     let d = v - mean;
     mean += d / max(n, vec4<f32>(1.0));
     squares += d * (v - mean);
@@ -154,12 +159,12 @@ fn normalize(lane: Lane) {
     let v = x[i];
     let c0 = line(4u * i);
     if (ALIGNED) {
-      y[i] = (v - c0.x) * c0.y + c0.z;
+      y[i] = difference(v, vec4<f32>(c0.x), zero()) * c0.y + c0.z;
     } else {
       let c1 = line(4u * i + 1u);
       let c2 = line(4u * i + 2u);
       let c3 = line(4u * i + 3u);
-      y[i] = (v - vec4<f32>(c0.x, c1.x, c2.x, c3.x)) * vec4<f32>(c0.y, c1.y, c2.y, c3.y)
+      y[i] = difference(v, vec4<f32>(c0.x, c1.x, c2.x, c3.x), zero()) * vec4<f32>(c0.y, c1.y, c2.y, c3.y)
         + vec4<f32>(c0.z, c1.z, c2.z, c3.z);
     }
   }
@@ -178,7 +183,7 @@ fn row_gradients(lane: Lane) {
   var gh_sum = vec4<f32>();
   for (var i = start / 4u + lane.index % SPAN; row < dims.batch * C && 4u * i < start + HW; i += SPAN) {
     let mask = inside(i, start);
-    let h = (x[i] - s.x - s.y) * s.z;
+    let h = (difference(x[i], vec4<f32>(s.x), zero()) - s.y) * s.z;
     g_sum += select(vec4<f32>(), dy[i], mask);
     gh_sum += select(vec4<f32>(), dy[i] * h, mask);
   }
@@ -234,12 +239,12 @@ fn backward_input(lane: Lane) {
   if (i < dims.length) {
     let v = x[i];
     let c0 = line(4u * i);
-    var value = c0.y * dy[i] + c0.z * (v - c0.x) + c0.w;
+    var value = c0.y * dy[i] + c0.z * difference(v, vec4<f32>(c0.x), zero()) + c0.w;
     if (!ALIGNED) {
       let c1 = line(4u * i + 1u);
       let c2 = line(4u * i + 2u);
       let c3 = line(4u * i + 3u);
-      let distance = v - vec4<f32>(c0.x, c1.x, c2.x, c3.x);
+      let distance = difference(v, vec4<f32>(c0.x, c1.x, c2.x, c3.x), zero());
       value = vec4<f32>(c0.y, c1.y, c2.y, c3.y) * dy[i] + vec4<f32>(c0.z, c1.z, c2.z, c3.z) * distance
         + vec4<f32>(c0.w, c1.w, c2.w, c3.w);
     }

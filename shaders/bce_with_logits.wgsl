@@ -20,6 +20,7 @@ struct Dims { length: u32 }   // B n
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(4) var<uniform> dims: Dims;
 
 // w of element i.
 fn against(i: u32) -> f32 {
@@ -28,21 +29,20 @@ fn against(i: u32) -> f32 {
 
 @compute @workgroup_size(WG)
 fn forward(lane: Lane) {
-  let b = workgroup_index(lane);
+  let b = min(workgroup_index(lane), dims.length / IMAGE_SIZE - 1u);
   var sum = 0.0;
   for (var i = b * IMAGE_SIZE + lane.index; i < (b + 1u) * IMAGE_SIZE; i += WG) {
     let size = abs(logits[i]);
     sum += size * against(i) + softplus(-size);
   }
   let total = workgroup_sum(sum, lane);
-  if (lane.index == 0u) {
+  if (lane.index == 0u && workgroup_index(lane) == b) {
     loss[b] = total;
   }
 }
 
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;
-@group(0) @binding(4) var<uniform> dims: Dims;
 
 @compute @workgroup_size(FLAT)
 fn backward(lane: Lane) {

@@ -30,6 +30,7 @@ struct Dims { length: u32 }   // B n
 @group(0) @binding(1) var<storage, read> log_scale: array<f32>;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(5) var<uniform> dims: Dims;
 
 // (z, h, 1 / s) of element i.
 fn place(i: u32) -> vec3<f32> {
@@ -39,7 +40,7 @@ fn place(i: u32) -> vec3<f32> {
 
 @compute @workgroup_size(WG)
 fn forward(lane: Lane) {
-  let b = workgroup_index(lane);
+  let b = min(workgroup_index(lane), dims.length / IMAGE_SIZE - 1u);
   var sum = 0.0;
   for (var i = b * IMAGE_SIZE + lane.index; i < (b + 1u) * IMAGE_SIZE; i += WG) {
     let at = place(i);
@@ -52,7 +53,7 @@ fn forward(lane: Lane) {
     }
   }
   let total = workgroup_sum(sum, lane);
-  if (lane.index == 0u) {
+  if (lane.index == 0u && workgroup_index(lane) == b) {
     loss[b] = total;
   }
 }
@@ -75,7 +76,6 @@ fn slopes(at: vec3<f32>, value: f32) -> vec2<f32> {
 
 @group(0) @binding(3) var<storage, read> dy: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
-@group(0) @binding(5) var<uniform> dims: Dims;
 
 @compute @workgroup_size(FLAT)
 fn backward_mean(lane: Lane) {

@@ -28,7 +28,7 @@ fn partial(lane: Lane) {
     sum += dot(g[i], g[i]);
   }
   let total = workgroup_sum(sum, lane);
-  if (lane.index == 0u) {
+  if (lane.index == 0u && part < COUNT) {
     parts[part] = total;
   }
 }

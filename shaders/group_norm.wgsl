@@ -48,14 +48,15 @@ fn forward(lane: Lane) {
   let live = workgroup_index(lane) < dims.blocks;
   let group = min(workgroup_index(lane), dims.blocks - 1u);
   let first = group * dims.d * dims.cells;
-  let k = x[first].x;
+  let k = vec4<f32>(x[first].x);
+  let zero = dims.blocks >> 31u;
 
   var n = 0.0;
   var mean = vec4<f32>();
   var squares = vec4<f32>();
   for (var i = lane.index; i < dims.d * dims.cells; i += WG) {
     n += 1.0;
-    let v = x[first + i] - k;
+    let v = difference(x[first + i], k, zero);
     let d = v - mean;
     mean += d * (1.0 / n);
     squares += d * (v - mean);
@@ -76,7 +77,7 @@ fn forward(lane: Lane) {
     let offset = b[channel] - shift * scale;
     let row = first + c * dims.cells;
     for (var i = lane.index % SPAN; i < dims.cells; i += SPAN) {
-      let z = (x[row + i] - k) * scale + offset;
+      let z = difference(x[row + i], k, zero) * scale + offset;
       if (SILU) {
         y[row + i] = z / (1.0 + exp(-z));
       } else {
@@ -105,7 +106,8 @@ fn backward(lane: Lane) {
   let live = workgroup_index(lane) < dims.blocks;
   let group = min(workgroup_index(lane), dims.blocks - 1u);
   let first = group * dims.d * dims.cells;
-  let k = x[first].x;
+  let k = vec4<f32>(x[first].x);
+  let zero = dims.blocks >> 31u;
   let shift = saved[group].x;
   let rstd = saved[group].y;
   let column = lane.index % SPAN;
@@ -121,7 +123,7 @@ fn backward(lane: Lane) {
     var g_sum = vec4<f32>();
     var gh_sum = vec4<f32>();
     for (var i = column; c < dims.d && i < dims.cells; i += SPAN) {
-      let h = (x[row + i] - k - shift) * rstd;
+      let h = (difference(x[row + i], k, zero) - shift) * rstd;
       let g = dy[row + i] * slope(h * weight + bias);
       g_sum += g;
       gh_sum += g * h;
@@ -140,7 +142,7 @@ fn backward(lane: Lane) {
     let bias = b[channel];
     let row = first + c * dims.cells;
     for (var i = column; i < dims.cells; i += SPAN) {
-      let h = (x[row + i] - k - shift) * rstd;
+      let h = (difference(x[row + i], k, zero) - shift) * rstd;
       let g = dy[row + i] * slope(h * weight + bias);
       let value = rstd * (weight * g - (all.x + h * all.y));
       dx[row + i] = select(value, dx[row + i] + value, ADD);

@@ -41,7 +41,8 @@ fn forward(lane: Lane) {
   let live = workgroup_index(lane) < dims.blocks;
   let group = min(workgroup_index(lane), dims.blocks - 1u);
   let first = group * dims.d * dims.hw;
-  let k = x[first / 4u][first % 4u];
+  let k = vec4<f32>(x[first / 4u][first % 4u]);
+  let zero = dims.blocks >> 31u;
 
   var n = vec4<f32>();
   var mean = vec4<f32>();
@@ -49,7 +50,7 @@ fn forward(lane: Lane) {
   for (var i = first / 4u + lane.index; 4u * i < first + dims.d * dims.hw; i += WG) {
     let mask = inside(i, first, dims.d * dims.hw);
     n += select(vec4<f32>(), vec4<f32>(1.0), mask);
-    let v = select(mean, x[i] - k, mask);   // elements outside change nothing
+    let v = select(mean, difference(x[i], k, zero), mask);   // elements outside change nothing
     let d = v - mean;
     mean += d / max(n, vec4<f32>(1.0));
     squares += d * (v - mean);
@@ -69,7 +70,7 @@ fn forward(lane: Lane) {
     let offset = b[channel] - shift * scale;
     let start = first + c * dims.hw;
     for (var i = start / 4u + lane.index % SPAN; 4u * i < start + dims.hw; i += SPAN) {
-      var z = (x[i] - k) * scale + offset;
+      var z = difference(x[i], k, zero) * scale + offset;
       if (SILU) {
         z = z / (1.0 + exp(-z));
       }
@@ -105,7 +106,8 @@ fn backward(lane: Lane) {
   let live = workgroup_index(lane) < dims.blocks;
   let group = min(workgroup_index(lane), dims.blocks - 1u);
   let first = group * dims.d * dims.hw;
-  let k = x[first / 4u][first % 4u];
+  let k = vec4<f32>(x[first / 4u][first % 4u]);
+  let zero = dims.blocks >> 31u;
   let shift = saved[group].x;
   let rstd = saved[group].y;
   let column = lane.index % SPAN;
@@ -122,7 +124,7 @@ fn backward(lane: Lane) {
     var gh_sum = vec4<f32>();
     for (var i = start / 4u + column; c < dims.d && 4u * i < start + dims.hw; i += SPAN) {
       let mask = inside(i, start, dims.hw);
-      let h = (x[i] - k - shift) * rstd;
+      let h = (difference(x[i], k, zero) - shift) * rstd;
       let g = dy[i] * slope(h * weight + bias);
       g_sum += select(vec4<f32>(), g, mask);
       gh_sum += select(vec4<f32>(), g * h, mask);
@@ -142,7 +144,7 @@ fn backward(lane: Lane) {
     let start = first + c * dims.hw;
     for (var i = start / 4u + column; 4u * i < start + dims.hw; i += SPAN) {
       let mask = inside(i, start, dims.hw);
-      let h = (x[i] - k - shift) * rstd;
+      let h = (difference(x[i], k, zero) - shift) * rstd;
       let g = dy[i] * slope(h * weight + bias);
       let value = rstd * (weight * g - (all.x + h * all.y));
       if (mask.x) { put(4u * i, value.x); }

@@ -38,7 +38,9 @@ fn forward(lane: Lane) {
 
 @compute @workgroup_size(WG)
 fn rescaled(lane: Lane) {
-  let first = workgroup_index(lane) * IMAGE_SIZE;
+  let image = min(workgroup_index(lane), dims.length / IMAGE_SIZE - 1u);
+  let live = workgroup_index(lane) == image;
+  let first = image * IMAGE_SIZE;
   var sum = vec2<f32>();
   for (var i = lane.index; i < IMAGE_SIZE; i += WG) {
     sum += guided(first + i);
@@ -54,7 +56,7 @@ fn rescaled(lane: Lane) {
   if (total.y > 0.0) {
     ratio = sqrt(total.x / total.y);
   }
-  for (var i = lane.index; i < IMAGE_SIZE; i += WG) {
+  for (var i = lane.index; live && i < IMAGE_SIZE; i += WG) {
     let g = guided(first + i).y;
     m[first + i] = RESCALE * g * ratio + (1.0 - RESCALE) * g;
   }

@@ -16,23 +16,23 @@ struct Dims { length: u32 }   // B n
 @group(0) @binding(0) var<storage, read> mean: array<f32>;
 @group(0) @binding(1) var<storage, read> log_variance: array<f32>;
 @group(0) @binding(2) var<storage, read_write> kl: array<f32>;
+@group(0) @binding(4) var<uniform> dims: Dims;
 
 @compute @workgroup_size(WG)
 fn forward(lane: Lane) {
-  let b = workgroup_index(lane);
+  let b = min(workgroup_index(lane), dims.length / IMAGE_SIZE - 1u);
   var sum = 0.0;
   for (var i = b * IMAGE_SIZE + lane.index; i < (b + 1u) * IMAGE_SIZE; i += WG) {
     sum += mean[i] * mean[i] + exp_above_line(log_variance[i]);
   }
   let total = workgroup_sum(sum, lane);
-  if (lane.index == 0u) {
+  if (lane.index == 0u && workgroup_index(lane) == b) {
     kl[b] = 0.5 * total;
   }
 }
 
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;
-@group(0) @binding(4) var<uniform> dims: Dims;
 
 @compute @workgroup_size(FLAT)
 fn backward_mean(lane: Lane) {

@@ -15,11 +15,14 @@
 
 override IMAGE_SIZE: u32;   // n
 
+struct Dims { batch: u32 }   // B
+
 const COEFFICIENTS = 12u;   // in a row of the table
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read> model: array<f32>;
 @group(0) @binding(2) var<storage, read> table: array<f32>;
+@group(0) @binding(3) var<uniform> dims: Dims;
 
 fn noise(image: u32, block: u32) -> vec4<f32> {
   return normal(random_words(STREAM_CORRECTOR, step.index, step.first_image + image, block));
@@ -33,8 +36,9 @@ fn score(i: u32) -> f32 {
 @compute @workgroup_size(WG)
 fn forward(lane: Lane) {
   let image = workgroup_index(lane);
+  let live = image < dims.batch;
   var squares = vec2<f32>();   // sums of the squares of z and of g
-  for (var first = 4u * lane.index; first < IMAGE_SIZE; first += 4u * WG) {
+  for (var first = 4u * lane.index; live && first < IMAGE_SIZE; first += 4u * WG) {
     let z = noise(image, first / 4u);
     let count = min(4u, IMAGE_SIZE - first);
     for (var k = 0u; k < count; k++) {
@@ -46,7 +50,7 @@ fn forward(lane: Lane) {
   if (total.y > 0.0) {
     let delta = table[COEFFICIENTS * step.index + 5u] * total.x / total.y;
     let deviation = sqrt(2.0 * delta);
-    for (var first = 4u * lane.index; first < IMAGE_SIZE; first += 4u * WG) {
+    for (var first = 4u * lane.index; live && first < IMAGE_SIZE; first += 4u * WG) {
       let z = noise(image, first / 4u);
       let count = min(4u, IMAGE_SIZE - first);
       for (var k = 0u; k < count; k++) {

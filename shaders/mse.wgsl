@@ -20,6 +20,7 @@ struct Dims { length: u32 }   // B n
 @group(0) @binding(2) var<storage, read> w: array<f32>;
 @group(0) @binding(3) var<storage, read> t: array<u32>;
 @group(0) @binding(4) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(6) var<uniform> dims: Dims;
 
 // Sum of squared differences of image b.
 fn squared_error(b: u32, lane: Lane) -> f32 {
@@ -33,25 +34,24 @@ fn squared_error(b: u32, lane: Lane) -> f32 {
 
 @compute @workgroup_size(WG)
 fn forward(lane: Lane) {
-  let b = workgroup_index(lane);
+  let b = min(workgroup_index(lane), dims.length / IMAGE_SIZE - 1u);
   let total = squared_error(b, lane);
-  if (lane.index == 0u) {
+  if (lane.index == 0u && workgroup_index(lane) == b) {
     loss[b] = w[t[b]] * total / f32(IMAGE_SIZE);
   }
 }
 
 @compute @workgroup_size(WG)
 fn forward_plain(lane: Lane) {
-  let b = workgroup_index(lane);
+  let b = min(workgroup_index(lane), dims.length / IMAGE_SIZE - 1u);
   let total = squared_error(b, lane);
-  if (lane.index == 0u) {
+  if (lane.index == 0u && workgroup_index(lane) == b) {
     loss[b] = total / f32(IMAGE_SIZE);
   }
 }
 
 @group(0) @binding(4) var<storage, read> dy: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
-@group(0) @binding(6) var<uniform> dims: Dims;
 
 @compute @workgroup_size(FLAT)
 fn backward(lane: Lane) {

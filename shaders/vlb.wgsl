@@ -35,6 +35,7 @@ struct Dims { length: u32 }   // B n
 @group(0) @binding(4) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> t: array<u32>;
 @group(0) @binding(6) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(8) var<uniform> dims: Dims;
 
 // exp(a^2) erfc(a) for a >= 0. The polynomial is fitted to (1 + 2 a) exp(a^2) erfc(a) at the
 // Chebyshev nodes of q in [-1, 1].
@@ -123,20 +124,19 @@ fn term(b: u32, i: u32) -> vec3<f32> {
 
 @compute @workgroup_size(WG)
 fn forward(lane: Lane) {
-  let b = workgroup_index(lane);
+  let b = min(workgroup_index(lane), dims.length / IMAGE_SIZE - 1u);
   var sum = 0.0;
   for (var i = b * IMAGE_SIZE + lane.index; i < (b + 1u) * IMAGE_SIZE; i += WG) {
     sum += term(b, i).x;
   }
   let total = workgroup_sum(sum, lane);
-  if (lane.index == 0u) {
+  if (lane.index == 0u && workgroup_index(lane) == b) {
     loss[b] = total * (BITS / f32(IMAGE_SIZE));
   }
 }
 
 @group(0) @binding(6) var<storage, read> dy: array<f32>;
 @group(0) @binding(7) var<storage, read_write> dx: array<f32>;
-@group(0) @binding(8) var<uniform> dims: Dims;
 
 @compute @workgroup_size(FLAT)
 fn backward(lane: Lane) {

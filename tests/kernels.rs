@@ -1,8 +1,8 @@
 //! Every operator against its f64 reference, forward and backward, with random shapes from
 //! proptest. Each case runs twice, and the results must be equal bit for bit.
 //!
-//! There is one test for each operator, kernel variant and compilation mode, as
-//! `conv2d.tiles.checked`. The tests are made from the list of operators, so this test program has
+//! There is one test for each operator, kernel variant and mode, as `conv2d.tiles.checked`. In the
+//! mode `folded` even small grids are folded, so that they have workgroups past the end. The tests are made from the list of operators, so this test program has
 //! its own `main`. It takes the same names and options as any other test program.
 
 mod common;
@@ -10,22 +10,50 @@ mod common;
 use common::Setup;
 use degrain::gpu::{BoundsChecks, Context};
 use degrain::ops::ALL;
-use degrain::tape::testing::{Choices, Operator};
+use degrain::tape::Shape;
+use degrain::tape::testing::{Case, Choices, Fill, Operator};
 use libtest_mimic::{Arguments, Failed, Trial};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use std::cell::RefCell;
 
-/// Cases per test; every operator has four tests.
+/// Workgroup size of elementwise kernels.
+const FLAT: u32 = 64;
+
+/// Cases per test; every operator has six tests.
 const CASES: u32 = 12;
 
 fn main() {
     let operators = ALL.iter().flat_map(|operator| Setup::ALL.map(|setup| (operator, setup)));
     let trials = operators.map(|((operator_name, operator), setup)| {
         let checks = if setup.checks == BoundsChecks::On { "checked" } else { "unchecked" };
-        let name = format!("{operator_name}.{}.{checks}", if setup.tiles { "tiles" } else { "native" });
+        let mode = if setup.folded { "folded" } else { checks };
+        let name = format!("{operator_name}.{}.{mode}", if setup.tiles { "tiles" } else { "native" });
         Trial::test(name.clone(), move || try_operator(operator, setup, &name))
     });
+    let large = Setup::ALL.map(|setup| {
+        let variant = if setup.tiles { "tiles" } else { "native" };
+        let trial = Trial::test(format!("large_grids.{variant}"), move || try_large_grids(setup));
+        (!setup.folded && setup.checks == BoundsChecks::Off).then_some(trial)
+    });
+    let trials = trials.chain(large.into_iter().flatten());
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
+
+/// More workgroups than a device allows in one dimension, and not a multiple of a row: one
+/// workgroup for each image, and one for each 64 elements.
+fn try_large_grids(setup: Setup) -> Result<(), Failed> {
+    let ctx = context_for(setup);
+    let images = Shape::f32([70_001, 1]);
+    let elements = Shape::f32([65_536 * FLAT + 1]);
+    for (operator, shape) in [("mse", images), ("duplicate", elements)] {
+        let (_, operator) = ALL.iter().find(|(name, _)| *name == operator).ok_or("no such operator")?;
+        let Case { op, inputs } = (operator.case)(&mut Choices::new(vec![0; 3]));
+        let case = Case { op, inputs: vec![(shape, Fill::Normal(1.0)); inputs.len().min(2)] };
+        let calls = case.record(ctx.target(), 1).tape;
+        assert!(calls.calls().iter().any(|call| call.groups[1] > 1), "{:?} is not folded", case.op);
+        common::check_case(&ctx, &case)?;
+    }
+    Ok(())
 }
 
 /// A context on the device of this thread and setup. Pipelines are then compiled once for all

@@ -8,8 +8,11 @@
 //   each load and store of device memory once.
 // * With the override ADD, a gradient is added to what its buffer holds; otherwise it replaces it.
 // * A grid dimension ends at 65535 workgroups, so a dispatch of n workgroups is folded into
-//   (min(n, 65535), ceil(n / 65535)). `workgroup_index` undoes the folding. It may exceed n - 1 in
-//   the last row, so a kernel must compare it with its own count.
+//   r = ceil(n / 65535) rows of ceil(n / r). `workgroup_index` undoes the folding. It may exceed
+//   n - 1 in the last row, so a kernel must compare it with its own count. The build checks that
+//   it does (build/folding.rs). With barriers, which every lane must reach, the workgroups past
+//   the end repeat the last one and store nothing: `let b = min(workgroup_index(lane), n - 1u)`,
+//   and later `if (workgroup_index(lane) == b)`.
 // * The storage of every tensor is padded to a multiple of 16 bytes, so elementwise kernels may
 //   treat a tensor as array<vec4<f32>>. A kernel may read the padding, whose content is undefined,
 //   and may write it, except in gradients of parameters.

@@ -53,6 +53,8 @@ pub struct Entry {
     /// Workgroup size in the subgroup variant with 8 lanes. Elementwise kernels have the same size
     /// for all targets.
     pub workgroup_size: [u32; 3],
+    /// Whether its grid may be folded into two dimensions: it compares an index with a count.
+    pub folds: bool,
 }
 
 /// The WGSL that is compiled for a target: the shader's text, then the prelude. WGSL allows use

@@ -3,6 +3,7 @@
 //! Operators ask the target which kernels to record. [`Target::choose`] derives that choice from
 //! the capabilities, and is the only place where it is made.
 
+use super::MAX_WORKGROUPS;
 use std::fmt;
 
 /// Operators with several kernels have one set for each variant.
@@ -71,6 +72,12 @@ pub struct Target {
     pub variant: KernelVariant,
     /// The capabilities of the device.
     pub capabilities: Capabilities,
+    /// Workgroups in a row of a folded grid, at most [`MAX_WORKGROUPS`]. Tests choose a few, so that
+    /// the grids of small tensors are folded.
+    pub grid_row: u32,
+    /// Rows past the end of every folded grid: none, except in tests that check that they are
+    /// harmless.
+    pub spare_rows: u32,
 }
 
 /// Lanes that the tiled variant is linked for. Its kernels do not use subgroups.
@@ -113,12 +120,25 @@ impl Target {
             }
             _ => KernelVariant::Tiled,
         };
-        Target { variant, capabilities }
+        Target { variant, capabilities, grid_row: MAX_WORKGROUPS, spare_rows: 0 }
     }
 
     /// The same device with the tiled variant, which every device can run.
     pub const fn tiled(self) -> Target {
         Target { variant: KernelVariant::Tiled, ..self }
+    }
+
+    /// A grid of two dimensions for at least `groups` workgroups: as few rows as possible, and as
+    /// few workgroups past the end.
+    ///
+    /// ```
+    /// use degrain::gpu::Target;
+    ///
+    /// assert_eq!(Target::DISCRETE_GPU.fold(70_001), [35_001, 2]);
+    /// ```
+    pub const fn fold(self, groups: u32) -> [u32; 2] {
+        let rows = groups.div_ceil(self.grid_row);
+        if rows <= 1 { [groups, 1] } else { [groups.div_ceil(rows), rows + self.spare_rows] }
     }
 
     /// Lanes of a subgroup in the subgroup variant: 4, 8 or 16. The tiled variant uses no

@@ -40,7 +40,7 @@ impl Op for BceWithLogits {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (batch, length) = (t.shape(y[0]).len() as u32, t.shape(x[0]).len() as u32);
-        let kernel = Forward { logits: x[0], x: x[1], loss: y[0], image_size: length / batch };
+        let kernel = Forward { logits: x[0], x: x[1], loss: y[0], image_size: length / batch, length };
         t.emit(kernel, batch, 24 * u64::from(length));
         vec![]
     }

@@ -35,8 +35,8 @@ fn length(shape: Shape) -> u32 {
 }
 
 /// Grid of a copy of pieces of `length` units.
-fn grid(length: u32, shape: Shape, operands: u32) -> [u32; 3] {
-    piece_grid(length, FORWARD.workgroup_size[0], shape.dims()[0], operands)
+fn grid(t: &Tape, length: u32, shape: Shape, operands: u32) -> [u32; 3] {
+    piece_grid(t.target(), length, shape.dims()[0], operands)
 }
 
 impl Op for Concat {
@@ -61,10 +61,10 @@ impl Op for Concat {
         let y = y[0];
         if length_a % 4 == 0 && length_b % 4 == 0 {
             let (length_a, length_b) = (length_a / 4, length_b / 4);
-            let groups = grid(length_a.max(length_b), shape, 2);
+            let groups = grid(t, length_a.max(length_b), shape, 2);
             t.emit_grid(Forward { a, b, y, length_a, length_b }, groups, 0);
         } else {
-            let groups = grid(length_a.max(length_b), shape, 2);
+            let groups = grid(t, length_a.max(length_b), shape, 2);
             let a_scalar = a;
             let b_scalar = b;
             let y_scalar = y;
@@ -78,7 +78,7 @@ impl Op for Concat {
         let vectors = lengths.iter().all(|n| n % 4 == 0);
         let [length_a, length_b] = if vectors { lengths.map(|n| n / 4) } else { lengths };
         for (&x, (length, second)) in node.inputs.iter().zip([(length_a, false), (length_b, true)]) {
-            let groups = grid(length, t.shape(x), 1);
+            let groups = grid(t, length, t.shape(x), 1);
             t.grad(x, |t, dx, add| {
                 if vectors {
                     t.emit_grid(Backward { dy, dx, add, second, length_a, length_b }, groups, 0);
@@ -86,6 +86,7 @@ impl Op for Concat {
                     let (dy_scalar, dx_scalar) = (dy, dx);
                     t.emit_grid(BackwardScalar { dy_scalar, dx_scalar, add, second, length_a, length_b }, groups, 0);
                 }
+                t.moves(dy, t.shape(dx).bytes());
             });
         }
     }

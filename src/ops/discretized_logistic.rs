@@ -44,7 +44,7 @@ impl Op for DiscretizedLogistic {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (batch, length) = (t.shape(y[0]).len() as u32, t.shape(x[0]).len() as u32);
-        let kernel = Forward { mean: x[0], log_scale: x[1], x: x[2], loss: y[0], image_size: length / batch };
+        let kernel = Forward { mean: x[0], log_scale: x[1], x: x[2], loss: y[0], image_size: length / batch, length };
         t.emit(kernel, batch, 70 * u64::from(length));
         vec![]
     }

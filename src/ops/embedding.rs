@@ -42,6 +42,7 @@ impl Op for EmbeddingOp {
         let [rows, width] = t.shape(x[1]).as_array();
         let [batch] = t.shape(x[0]).as_array();
         t.emit_flat(Forward { index: x[0], table: x[1], y: y[0], rows, width, batch }, batch * width, 0);
+        t.moves(x[1], 4 * u64::from(batch * width));
         vec![]
     }
 

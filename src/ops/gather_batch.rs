@@ -68,7 +68,9 @@ impl Op for GatherBatch {
         let (width, flip) = (self.width, self.flip);
         let images = Images { pixels: x[0], image: x[2], x: y[0], image_size, length, width, flip };
         t.emit_flat(images, length, 2 * u64::from(length));
+        t.moves(x[0], u64::from(length)); // a byte for each element
         t.emit_flat(Classes { labels: x[1], image: x[2], y: y[1], batch: count }, count, 0);
+        t.moves(x[1], 4 * u64::from(count));
         vec![]
     }
 

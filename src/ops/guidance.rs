@@ -61,7 +61,7 @@ impl Op for Guidance {
             t.emit_flat(Forward { model, m, length }, length, flops);
         } else {
             let kernel = Rescaled { model, m, image_size: length / batch, rescale, length };
-            t.emit_grid(kernel, [batch, 1, 1], flops);
+            t.emit(kernel, batch, flops);
         }
         vec![]
     }

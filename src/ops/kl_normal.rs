@@ -42,7 +42,7 @@ impl Op for KlNormal {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (batch, length) = (t.shape(y[0]).len() as u32, t.shape(x[0]).len() as u32);
-        let kernel = Forward { mean: x[0], log_variance: x[1], kl: y[0], image_size: length / batch };
+        let kernel = Forward { mean: x[0], log_variance: x[1], kl: y[0], image_size: length / batch, length };
         t.emit(kernel, batch, 16 * u64::from(length));
         vec![]
     }

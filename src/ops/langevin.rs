@@ -61,8 +61,9 @@ impl Op for Langevin {
     fn forward(&self, t: &mut Tape, x: &[Tensor], _: &[Tensor]) -> Vec<Tensor> {
         let shape = t.shape(x[0]);
         let batch = shape.dims()[0];
-        let kernel = Forward { x: x[0], model: x[1], table: x[2], image_size: shape.len() as u32 / batch };
-        t.emit_grid(kernel, [batch, 1, 1], self.flops(&[shape]));
+        let kernel = Forward { x: x[0], model: x[1], table: x[2], image_size: shape.len() as u32 / batch, batch };
+        t.emit(kernel, batch, self.flops(&[shape]));
+        t.moves(x[2], 4 * u64::from(COEFFICIENTS));
         vec![]
     }
 

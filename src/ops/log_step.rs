@@ -65,6 +65,7 @@ impl Op for LogStep {
         let batch = t.shape(x[0]).len() as u32;
         let rows = t.shape(x[3]).dims()[0];
         t.emit(Forward { loss: x[0], t: x[1], norm: x[2], log_rows: x[3], batch, rows }, 1, u64::from(batch));
+        t.moves(x[3], t.shape(x[3]).bytes() / u64::from(rows));
         vec![]
     }
 

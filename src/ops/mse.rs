@@ -66,9 +66,10 @@ impl Op for Mse {
         let image_size = length / batch;
         let flops = 3 * u64::from(length);
         if let [_, _, w, timesteps] = *inputs {
-            t.emit(Forward { x, targets, w, t: timesteps, loss, image_size }, batch, flops);
+            t.emit(Forward { x, targets, w, t: timesteps, loss, image_size, length }, batch, flops);
+            t.moves(w, 4 * u64::from(batch));
         } else {
-            t.emit(ForwardPlain { x, targets, loss, image_size }, batch, flops);
+            t.emit(ForwardPlain { x, targets, loss, image_size, length }, batch, flops);
         }
         vec![]
     }
@@ -82,6 +83,7 @@ impl Op for Mse {
             if let [_, _, w, timesteps] = node.inputs[..] {
                 let kernel = Backward { x, targets, w, t: timesteps, dy, dx, add, image_size, length };
                 t.emit_flat(kernel, length, flops);
+                t.moves(w, 4 * u64::from(length / image_size));
             } else {
                 t.emit_flat(BackwardPlain { x, targets, dy, dx, add, image_size, length }, length, flops);
             }

@@ -51,6 +51,7 @@ impl Op for QSample {
             length,
             3 * u64::from(length),
         );
+        t.moves(x[2], 8 * u64::from(length / image_size)); // a pair for each image
         vec![]
     }
 

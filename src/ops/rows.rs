@@ -1,6 +1,6 @@
 //! How kernels divide rows and channels between the lanes of a workgroup.
 
-use super::kernels::prelude::reduce_workgroup;
+use super::kernels::prelude::{common, reduce_workgroup};
 use crate::gpu::{KernelVariant, Target};
 use crate::tape::Shape;
 
@@ -14,13 +14,14 @@ pub(super) fn batch_channels_area(x: Shape) -> [u32; 3] {
 /// rows are small.
 pub(super) const PIECE_ROW: u32 = 1024;
 
-/// Grid of a copy of one piece per image and operand: `units` elements or vec4s in workgroups of
-/// `size`, images, and operands. Many workgroups per piece are folded into rows, because a
+/// Grid of a copy of one piece per image and operand: `units` elements or vec4s, images, and
+/// operands. Many workgroups per piece are folded into rows, because a
 /// dimension of the grid is limited: the last dimension counts operands in each row.
-pub(super) fn piece_grid(units: u32, size: u32, images: u32, operands: u32) -> [u32; 3] {
-    let groups = units.div_ceil(size);
-    let rows = groups.div_ceil(PIECE_ROW);
-    [groups.div_ceil(rows), images, rows * operands]
+pub(super) fn piece_grid(target: Target, units: u32, images: u32, operands: u32) -> [u32; 3] {
+    let groups = units.div_ceil(common::FLAT);
+    let row = Target { grid_row: target.grid_row.min(PIECE_ROW), ..target };
+    let [across, rows] = row.fold(groups);
+    [across, images, rows * operands]
 }
 
 /// Spans of `span` lanes in a workgroup of size WG, which the prelude defines.

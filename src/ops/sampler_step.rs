@@ -120,6 +120,7 @@ impl Op for SamplerStepOp {
                 t.emit_flat(kernel, invocations, flops);
             }
         }
+        t.moves(table, 4 * u64::from(COEFFICIENTS)); // one row
         vec![]
     }
 

@@ -65,8 +65,8 @@ impl Slice {
 }
 
 /// Grid of a copy of `length` units per image.
-fn grid(length: u32, shape: Shape) -> [u32; 3] {
-    piece_grid(length, FORWARD.workgroup_size[0], shape.dims()[0], 1)
+fn grid(t: &Tape, length: u32, shape: Shape) -> [u32; 3] {
+    piece_grid(t.target(), length, shape.dims()[0], 1)
 }
 
 impl Op for Slice {
@@ -94,11 +94,15 @@ impl Op for Slice {
         let x = x[0];
         let piece = self.piece(shape);
         if let Some(Piece { first, length, image_length }) = piece.in_vectors() {
-            t.emit_grid(Forward { x, y, first, length, image_length }, grid(length, shape), 0);
+            let grid = grid(t, length, shape);
+            t.emit_grid(Forward { x, y, first, length, image_length }, grid, 0);
+            t.moves(x, t.shape(y).bytes());
         } else {
             let Piece { first, length, image_length } = piece;
             let kernel = ForwardScalar { x_scalar: x, y_scalar: y, first, length, image_length };
-            t.emit_grid(kernel, grid(length, shape), 0);
+            let grid = grid(t, length, shape);
+            t.emit_grid(kernel, grid, 0);
+            t.moves(x, t.shape(y).bytes());
         }
         vec![]
     }
@@ -107,14 +111,19 @@ impl Op for Slice {
         let shape = t.shape(node.inputs[0]);
         let piece = self.piece(shape);
         t.grad(node.inputs[0], |t, dx, add| {
-            let written = |piece: Piece| grid(if add { piece.length } else { piece.image_length }, shape);
+            let written = |t: &Tape, piece: Piece| grid(t, if add { piece.length } else { piece.image_length }, shape);
             if let Some(piece) = piece.in_vectors() {
                 let Piece { first, length, image_length } = piece;
-                t.emit_grid(Backward { dy, dx, add, first, length, image_length }, written(piece), 0);
+                let grid = written(t, piece);
+                t.emit_grid(Backward { dy, dx, add, first, length, image_length }, grid, 0);
             } else {
                 let Piece { first, length, image_length } = piece;
                 let kernel = BackwardScalar { dy_scalar: dy, dx_scalar: dx, add, first, length, image_length };
-                t.emit_grid(kernel, written(piece), 0);
+                let grid = written(t, piece);
+                t.emit_grid(kernel, grid, 0);
+            }
+            if add {
+                t.moves(dx, t.shape(dy).bytes());
             }
         });
     }

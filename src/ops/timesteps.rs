@@ -65,8 +65,14 @@ impl Op for Timesteps {
         let batch = self.batch;
         let timesteps = self.timesteps;
         match *x {
-            [list] if t.shape(list).dtype == Dtype::U32 => t.emit_flat(Scheduled { list, y, batch }, batch, 0),
-            [cdf] => t.emit_flat(Weighted { cdf, y, batch, timesteps }, batch, 0),
+            [list] if t.shape(list).dtype == Dtype::U32 => {
+                t.emit_flat(Scheduled { list, y, batch }, batch, 0);
+                t.moves(list, 4); // one number
+            }
+            [cdf] => {
+                t.emit_flat(Weighted { cdf, y, batch, timesteps }, batch, 0);
+                t.moves(cdf, 4 * u64::from(batch * (2 + timesteps.ilog2())));
+            }
             _ => t.emit_flat(Random { y, batch, timesteps }, batch, 0),
         }
         vec![]

@@ -61,6 +61,11 @@ pub fn vlb(t: &mut Tape, inputs: VlbInputs, table: Tensor, timesteps: Tensor) ->
     t.apply1(Vlb, &[mean_output, variance_output, x0, x_t, table, timesteps])
 }
 
+/// Bytes of one row of the table for each image.
+fn rows_of(batch: u32) -> u64 {
+    4 * u64::from(COEFFICIENTS * batch)
+}
+
 impl Op for Vlb {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
@@ -77,8 +82,10 @@ impl Op for Vlb {
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let (batch, length) = (t.shape(y[0]).len() as u32, t.shape(x[0]).len() as u32);
         let [mean_output, v, x0, xt, table, steps] = x[..] else { unreachable!("six inputs") };
-        let kernel = Forward { mean_output, v, x0, xt, table, t: steps, loss: y[0], image_size: length / batch };
+        let kernel =
+            Forward { mean_output, v, x0, xt, table, t: steps, loss: y[0], image_size: length / batch, length };
         t.emit(kernel, batch, 60 * u64::from(length));
+        t.moves(table, rows_of(batch));
         vec![]
     }
 
@@ -89,6 +96,7 @@ impl Op for Vlb {
         t.grad(v, |t, dx, add| {
             let kernel = Backward { mean_output, v, x0, xt, table, t: steps, dy, dx, add, image_size, length };
             t.emit_flat(kernel, length, 60 * u64::from(length));
+            t.moves(table, rows_of(batch));
         });
     }
 

@@ -2,33 +2,46 @@
 
 use super::kernel::{Dispatch, Kernel};
 use super::record::{Call, Tape};
+use super::step::FLAT;
 use super::tensor::{Storage, Tensor};
-use crate::gpu::{Access, MAX_WORKGROUPS};
+use crate::gpu::{Access, Entry, MAX_WORKGROUPS};
 
 impl Tape {
     /// Records a call of `groups` workgroups that does `flops` operations. More than 65,535
     /// workgroups are folded into two dimensions.
     ///
     /// # Panics
-    /// If a written and a read operand are in one buffer, because devices cannot bind that.
+    /// If a written and a read operand are in one buffer, because devices cannot bind that. If the
+    /// grid is folded and the kernel does not compare its index with a count, because a folded grid
+    /// has workgroups past the end.
     #[track_caller]
     pub fn emit(&mut self, kernel: impl Kernel, groups: u32, flops: u64) {
-        let folded = if groups <= MAX_WORKGROUPS {
-            [groups, 1, 1]
-        } else {
-            [MAX_WORKGROUPS, groups.div_ceil(MAX_WORKGROUPS), 1]
-        };
-        self.emit_grid(kernel, folded, flops);
+        self.emit_folded(kernel, [groups, 1], flops);
+    }
+
+    /// [`Tape::emit`] with `[groups, depth]` workgroups, of which the first dimension is folded into
+    /// the first two of the grid.
+    ///
+    /// # Panics
+    /// As [`Tape::emit`].
+    #[track_caller]
+    pub fn emit_folded(&mut self, kernel: impl Kernel, [groups, depth]: [u32; 2], flops: u64) {
+        let [x, y] = self.target().fold(groups);
+        let Entry { label, folds, .. } = *kernel.call().entry;
+        assert!(y == 1 || folds, "{label} compares no index with a count, so its grid of {groups} cannot be folded");
+        self.emit_grid(kernel, [x, y, depth], flops);
     }
 
     /// [`Tape::emit`] for elementwise kernels: as many workgroups as `invocations` need.
     ///
     /// # Panics
-    /// As [`Tape::emit`].
+    /// As [`Tape::emit`]. Also if the kernel's workgroups do not have the size of elementwise ones:
+    /// the size of others depends on the target.
     #[track_caller]
     pub fn emit_flat(&mut self, kernel: impl Kernel, invocations: u32, flops: u64) {
-        let size = kernel.call().entry.workgroup_size[0];
-        self.emit(kernel, invocations.div_ceil(size), flops);
+        let Entry { label, workgroup_size, .. } = *kernel.call().entry;
+        assert_eq!(workgroup_size, [FLAT, 1, 1], "{label} is not elementwise: its workgroups have another size");
+        self.emit(kernel, invocations.div_ceil(FLAT), flops);
     }
 
     /// [`Tape::emit`] with a grid of three dimensions.
@@ -48,7 +61,19 @@ impl Tape {
             });
         }
         self.assert_hazard_free(&dispatch);
-        self.calls.push(Call { dispatch, groups, flops });
+        self.calls.push(Call { dispatch, groups, flops, moved: vec![] });
+    }
+
+    /// Says that the last recorded call reads or writes only this many bytes of an operand, such as
+    /// a few rows of a table. Other operands count as a whole.
+    ///
+    /// # Panics
+    /// If the call has no such operand.
+    #[track_caller]
+    pub fn moves(&mut self, x: Tensor, bytes: u64) {
+        let Some(call) = self.calls.last_mut() else { panic!("no call was recorded") };
+        assert!(call.dispatch.operands.contains(&x), "{} has no such operand", call.dispatch.entry.label);
+        call.moved.push((x, bytes));
     }
 
     /// A device cannot bind one buffer as read and as written in one call, even at different

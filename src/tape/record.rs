@@ -22,6 +22,8 @@ pub struct Call {
     pub groups: [u32; 3],
     /// Floating-point operations.
     pub flops: u64,
+    /// Operands of which the call moves only some bytes.
+    pub(super) moved: Vec<(Tensor, u64)>,
 }
 
 /// The calls of one node, forward or backward.

@@ -7,7 +7,7 @@ pub mod linear_network;
 pub mod run;
 pub mod small;
 
-use degrain::gpu::{BoundsChecks, Context, Gpu};
+use degrain::gpu::{BoundsChecks, Context, Gpu, Target};
 use degrain::tape::testing::Case;
 
 /// How a device is opened.
@@ -18,15 +18,24 @@ pub struct Setup {
     pub tiles: bool,
     /// Whether kernels are compiled with run-time checks.
     pub checks: BoundsChecks,
+    /// Whether grids are folded into rows of a few workgroups.
+    pub folded: bool,
 }
+
+/// Workgroups in a row of a folded grid, and rows past its end, in tests that fold small grids. The
+/// rows reach further than the padding of a tensor, which kernels may write.
+const SHORT_ROW: u32 = 3;
+const SPARE_ROWS: u32 = 2;
 
 impl Setup {
     /// All setups.
-    pub const ALL: [Setup; 4] = [
-        Setup { tiles: false, checks: BoundsChecks::On },
-        Setup { tiles: false, checks: BoundsChecks::Off },
-        Setup { tiles: true, checks: BoundsChecks::On },
-        Setup { tiles: true, checks: BoundsChecks::Off },
+    pub const ALL: [Setup; 6] = [
+        Setup { tiles: false, checks: BoundsChecks::On, folded: false },
+        Setup { tiles: false, checks: BoundsChecks::Off, folded: false },
+        Setup { tiles: true, checks: BoundsChecks::On, folded: false },
+        Setup { tiles: true, checks: BoundsChecks::Off, folded: false },
+        Setup { tiles: false, checks: BoundsChecks::Off, folded: true },
+        Setup { tiles: true, checks: BoundsChecks::Off, folded: true },
     ];
 }
 
@@ -38,17 +47,20 @@ pub fn context_for(setup: Setup) -> Context {
     if setup.tiles {
         gpu.set_target(gpu.target().tiled());
     }
+    if setup.folded {
+        gpu.set_target(Target { grid_row: SHORT_ROW, spare_rows: SPARE_ROWS, ..gpu.target() });
+    }
     Context::new(gpu)
 }
 
 /// A context on the device with the kernel variant that it chooses.
 pub fn context() -> Context {
-    context_for(Setup { tiles: false, checks: BoundsChecks::On })
+    context_for(Setup { tiles: false, checks: BoundsChecks::On, folded: false })
 }
 
 /// A context on the device with the kernel variant of real GPUs.
 pub fn context_with_tiles() -> Context {
-    context_for(Setup { tiles: true, checks: BoundsChecks::On })
+    context_for(Setup { tiles: true, checks: BoundsChecks::On, folded: false })
 }
 
 /// Runs one case forward and backward, twice, and compares it with its reference and with itself.

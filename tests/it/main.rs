@@ -12,6 +12,8 @@ mod data_folder; // folders of PNG files
 mod data_formats; // CIFAR-10, downsampled ImageNet, npz
 mod device_faults; // devices that are lost, out of memory, or skip a submission
 mod diffusion; // schedules, processes, samplers, on data with known answers
+mod fast_math; // sums that a compiler may reorder
+mod folded_grids; // which kernels a folded grid may launch
 mod importance; // importance sampling of timesteps over many steps
 mod likelihood; // variational bound, ELBO and probability flow against closed forms
 mod metrics; // Frechet distance, KID, precision and recall, balance

@@ -1,8 +1,10 @@
 //! Recording, differentiation and the memory plan, without a device.
 
-use degrain::gpu::Target;
-use degrain::ops::{add, attention, concat, downsample, split_channels, upsample};
-use degrain::tape::{BufferOffset, PlanOptions, Shape, Tape, Tensor};
+use degrain::gpu::{Entry, Shader, Target};
+use degrain::ops::{
+    GatherBatch, add, attention, concat, downsample, embedding, gather_batch, split_channels, upsample,
+};
+use degrain::tape::{BufferOffset, Dispatch, Kernel, PlanOptions, Shape, Tape, Tensor};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -87,9 +89,86 @@ fn tape_folds_a_grid_of_more_than_65535_workgroups() {
     let x = t.named("x", Shape::f32([65536, 1, 8, 32]));
     let y = add(&mut t, x, x);
     let groups = t.calls()[0].groups;
-    let wanted = t.shape(y).vec4s() / 64;
-    assert_eq!(groups[0], 65_535);
-    assert!(groups[0] * groups[1] >= wanted && groups[0] * (groups[1] - 1) < wanted, "{groups:?} for {wanted}");
+    // 2^16 workgroups: one more than a row has.
+    assert_eq!(t.shape(y).vec4s() / 64, 1 << 16);
+    assert_eq!(groups, [1 << 15, 2, 1]);
+    assert_eq!(t.target().fold(65_535), [65_535, 1]);
+    assert_eq!(t.target().fold(3 * 65_535 + 1), [49_152, 4]);
+    let short = Target { grid_row: 3, spare_rows: 2, ..t.target() };
+    assert_eq!([3, 4, 10].map(|groups| short.fold(groups)), [[3, 1], [2, 4], [3, 6]]);
+}
+
+#[test]
+fn tape_counts_the_bytes_that_a_lookup_reads() {
+    let bytes = |t: &Tape| t.calls().iter().map(|call| t.bytes(call)).collect::<Vec<_>>();
+    let batch = |images: u32| {
+        let mut t = tape();
+        let names = [("pixels", 196 * images), ("labels", images), ("image", 64)];
+        let [pixels, labels, image] = names.map(|(name, count)| t.named(name, Shape::u32([count])));
+        gather_batch(&mut t, pixels, labels, image, GatherBatch { channels: 1, height: 28, width: 28, flip: false });
+        bytes(&t)
+    };
+    // A byte in and four out for each pixel; a label in and out for each image; the numbers of the
+    // images in each call.
+    assert_eq!(batch(60_000), [5 * 64 * 784 + 4 * 64, 3 * 4 * 64]);
+    assert_eq!(batch(60_000), batch(1000));
+    // The data set is smaller than the batch.
+    assert!(batch(10) < batch(60_000));
+
+    let table = |rows: u32| {
+        let mut t = tape();
+        let (index, table) = (t.named("index", Shape::u32([64])), t.named("table", Shape::f32([rows, 32])));
+        embedding(&mut t, index, table);
+        bytes(&t)
+    };
+    assert_eq!(table(1000), [4 * 64 + 2 * 4 * 64 * 32]);
+
+    // Half of the channels: all of dx is written by the first gradient, half is added by the second.
+    let mut t = tape();
+    let x = image(&mut t, "x");
+    t.watch(x);
+    let [a, _] = split_channels(&mut t, x);
+    differentiate(&mut t, a);
+    let whole = t.shape(x).bytes();
+    let expected = [whole, whole, whole * 3 / 2];
+    assert_eq!((labels(&t), bytes(&t)), (vec!["slice.forward", "slice.forward", "slice.backward"], expected.to_vec()));
+}
+
+/// A kernel whose grid must be of the right kind.
+struct Launched(&'static Entry);
+
+impl Kernel for Launched {
+    fn call(&self) -> Dispatch {
+        Dispatch { entry: self.0, operands: vec![], constants: vec![], dims: vec![] }
+    }
+}
+
+/// An entry point without operands that compares no index, in workgroups of the subgroup variant.
+static REDUCTION: Entry = Entry {
+    shader: &Shader { name: "reduction", text: "" },
+    name: "forward",
+    label: "reduction.forward",
+    bindings: &[],
+    constants: &[],
+    uniform: None,
+    takes_step: false,
+    workgroup_size: [8, 1, 1],
+    folds: false,
+};
+
+#[test]
+#[should_panic(expected = "reduction.forward compares no index with a count, so its grid of 65536 cannot be folded")]
+fn tape_folds_no_grid_of_a_kernel_that_compares_no_index() {
+    let mut t = tape();
+    t.emit(Launched(&REDUCTION), 65_535, 0);
+    assert_eq!(t.calls()[0].groups, [65_535, 1, 1]);
+    t.emit(Launched(&REDUCTION), 65_536, 0);
+}
+
+#[test]
+#[should_panic(expected = "reduction.forward is not elementwise")]
+fn tape_refuses_a_flat_grid_of_a_reduction() {
+    tape().emit_flat(Launched(&REDUCTION), 1000, 0);
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Values that both variants of the convolution share.
 
-use crate::gpu::MAX_WORKGROUPS;
 use crate::tape::{Shape, Tape, Tensor};
 
 /// All sizes of one convolution.
@@ -43,10 +42,4 @@ impl Partial {
         let b = t.transient(Shape::f32([splits, s.channels_out]));
         Partial { splits, w, b }
     }
-}
-
-/// A grid of `columns` workgroups, folded into two dimensions, times `depth`.
-pub(super) fn grid(columns: u32, depth: u32) -> [u32; 3] {
-    let across = columns.min(MAX_WORKGROUPS);
-    [across, columns.div_ceil(across), depth]
 }

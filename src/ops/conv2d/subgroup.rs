@@ -1,7 +1,7 @@
 //! The subgroup variant of the convolution, for software Vulkan drivers: one subgroup per
 //! workgroup. Weights are packed first, and broadcast between lanes.
 
-use super::sizes::{ConvSizes, Partial, grid};
+use super::sizes::{ConvSizes, Partial};
 use crate::ops::destination::Destination;
 use crate::ops::kernels::{
     conv2d_pack, conv2d_point_subgroup, conv2d_stride2_subgroup, conv2d_subgroup, conv2d_weight_subgroup,
@@ -64,7 +64,7 @@ pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, 
         width: s.width_in,
         pad: s.pad,
     };
-    t.emit_grid(kernel, grid(patches.div_ceil(lanes), stride * depth), s.flops());
+    t.emit_folded(kernel, [patches.div_ceil(lanes), stride * depth], s.flops());
 }
 
 /// Convolves `[source, packed weights]`: the forward computation, and with stride 1 also the
@@ -97,11 +97,8 @@ fn convolve(t: &mut Tape, s: ConvSizes, operands: [Tensor; 2], destination: Dest
             pixels,
             splits: 1,
         };
-        t.emit_grid(
-            kernel,
-            grid((batch * pixels).div_ceil(conv2d_point_subgroup::LANE_COLUMNS * lanes), depth),
-            s.flops(),
-        );
+        let columns = (batch * pixels).div_ceil(conv2d_point_subgroup::LANE_COLUMNS * lanes);
+        t.emit_folded(kernel, [columns, depth], s.flops());
     } else if s.stride == 1 {
         let rows = height.div_ceil(conv2d_subgroup::PATCH_ROWS);
         let patches = batch * rows * width.div_ceil(conv2d_subgroup::PATCH_COLUMNS);
@@ -120,7 +117,7 @@ fn convolve(t: &mut Tape, s: ConvSizes, operands: [Tensor; 2], destination: Dest
             width,
             pad,
         };
-        t.emit_grid(kernel, grid(patches.div_ceil(lanes), depth), s.flops());
+        t.emit_folded(kernel, [patches.div_ceil(lanes), depth], s.flops());
     } else {
         let patches = batch * height * width.div_ceil(conv2d_stride2_subgroup::PATCH_COLUMNS);
         let kernel = conv2d_stride2_subgroup::Forward {
@@ -138,7 +135,7 @@ fn convolve(t: &mut Tape, s: ConvSizes, operands: [Tensor; 2], destination: Dest
             width,
             pad,
         };
-        t.emit_grid(kernel, grid(patches.div_ceil(lanes), depth), s.flops());
+        t.emit_folded(kernel, [patches.div_ceil(lanes), depth], s.flops());
     }
 }
 

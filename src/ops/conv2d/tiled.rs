@@ -1,6 +1,6 @@
 //! The tiled variant of the convolution: tiles in workgroup memory, for GPUs.
 
-use super::sizes::{ConvSizes, Partial, grid};
+use super::sizes::{ConvSizes, Partial};
 use crate::ops::destination::Destination;
 use crate::ops::kernels::{conv2d, conv2d_weight};
 use crate::tape::{Tape, Tensor};
@@ -16,7 +16,7 @@ pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], result: Tensor) 
     let b = x[2];
     let tile_m = tile_rows(s.channels_out);
     let tile_n = conv2d::TILE_ELEMENTS / tile_m;
-    let groups = grid((s.batch * s.height * s.width).div_ceil(tile_n), s.channels_out.div_ceil(tile_m));
+    let groups = [(s.batch * s.height * s.width).div_ceil(tile_n), s.channels_out.div_ceil(tile_m)];
     let kernel = conv2d::Forward {
         source,
         w,
@@ -35,14 +35,14 @@ pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], result: Tensor) 
         stride: s.stride,
         pad: s.pad,
     };
-    t.emit_grid(kernel, groups, s.flops());
+    t.emit_folded(kernel, groups, s.flops());
 }
 
 pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, dx: Destination) {
     let tile_m = tile_rows(s.channels_in);
     let tile_n = conv2d::TILE_ELEMENTS / tile_m;
     let pixels = s.batch * s.height_in.div_ceil(s.stride) * s.width_in.div_ceil(s.stride);
-    let groups = grid(pixels.div_ceil(tile_n), s.channels_in.div_ceil(tile_m) * s.stride * s.stride);
+    let groups = [pixels.div_ceil(tile_n), s.channels_in.div_ceil(tile_m) * s.stride * s.stride];
     let kernel = conv2d::BackwardInput {
         source: dy,
         w,
@@ -60,7 +60,7 @@ pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, 
         stride: s.stride,
         pad: s.pad,
     };
-    t.emit_grid(kernel, groups, s.flops());
+    t.emit_folded(kernel, groups, s.flops());
 }
 
 pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, x: Tensor, dy: Tensor) -> Partial {

@@ -1,6 +1,7 @@
 //! A tape in words and numbers, as `--listing` and `--dry-run` print it. Needs no GPU.
 
 use crate::gpu::{Access, work};
+use crate::tape::kernel::Dispatch;
 use crate::tape::memory_plan::{Plan, PlanOptions};
 use crate::tape::record::{Call, Tape};
 use crate::tape::tensor::{BufferOffset, Storage, Tensor};
@@ -29,11 +30,19 @@ pub struct Summary {
 }
 
 impl Tape {
-    /// Bytes that a call moves if each operand is read or written once. An operand that is read and
-    /// written counts twice.
+    /// Bytes that a call moves if each operand, or the part of it that the call uses, is read or
+    /// written once. An operand that is read and written counts twice, as does a gradient that is
+    /// added to; one that is stored counts once.
     pub fn bytes(&self, call: &Call) -> u64 {
-        let operands = call.dispatch.operands.iter().zip(call.dispatch.entry.bindings);
-        operands.map(|(&x, b)| self.shape(x).bytes() * if b.access == Access::ReadWrite { 2 } else { 1 }).sum()
+        let part = |x: Tensor| {
+            let stated = call.moved.iter().find(|(operand, _)| *operand == x).map_or(u64::MAX, |(_, bytes)| *bytes);
+            self.shape(x).bytes().min(stated)
+        };
+        let Dispatch { entry, operands, constants, .. } = &call.dispatch;
+        // The same kernels store a gradient or add to it.
+        let stores = entry.constants.iter().zip(constants).any(|(&name, &value)| name == "ADD" && value == 0.0);
+        let passes = |access: Access| if access == Access::ReadWrite && !stores { 2 } else { 1 };
+        operands.iter().zip(entry.bindings).map(|(&x, b)| part(x) * passes(b.access)).sum()
     }
 
     /// Work of a call, by which programs are split into submissions.
@@ -143,6 +152,7 @@ mod tests {
         uniform: None,
         takes_step: false,
         workgroup_size: [64, 1, 1],
+        folds: true,
     };
 
     struct MadeUp([Tensor; 3], f64);
@@ -164,7 +174,7 @@ mod tests {
         t.emit(MadeUp([x, a, sum], 2.0), 3, 2_500_000);
         let expected = "    0  made_up.forward            3   1.50 kFLOP    8.03 kB   \
             x [1000] data+256, >y [1000] #0, >sum [2, 2] sums\n    \
-            1  made_up.forward    65535x2x1       0 FLOP    8.03 kB   \
+            1  made_up.forward    35000x2x1       0 FLOP    8.03 kB   \
             x [1000] #0, >y [1000] #1, >sum [2, 2] sums\n    \
             2  made_up.forward            3   2.50 MFLOP    8.03 kB   \
             x [1000] data+256, >y [1000] #0, >sum [2, 2] sums\n\

@@ -1,0 +1,76 @@
+//! Metal and DirectX compile kernels with fast math, which may turn x - k - m into x - (k + m). The
+//! normalizations are written so that no compiler can do that. Vulkan does not do it, so the tests
+//! play such a compiler by a change of the text.
+
+use crate::common::{self, Setup};
+use degrain::gpu::Context;
+use degrain::ops::ALL;
+
+/// A shader, and the places where two subtractions follow each other.
+const CHANGES: [(&str, &str, &str, &str); 3] = [
+    (
+        "group_norm",
+        include_str!("../../shaders/group_norm.wgsl"),
+        "(difference(x[row + i], k, zero) - shift)",
+        "(x[row + i] - (k + shift))",
+    ),
+    (
+        "group_norm_unaligned",
+        include_str!("../../shaders/group_norm_unaligned.wgsl"),
+        "(difference(x[i], k, zero) - shift)",
+        "(x[i] - (k + shift))",
+    ),
+    (
+        "batch_norm",
+        include_str!("../../shaders/batch_norm.wgsl"),
+        "(difference(x[i], vec4<f32>(s.x), zero()) - s.y)",
+        "(x[i] - (s.x + s.y))",
+    ),
+];
+
+/// The first difference of an operator from its reference for inputs with a mean of 10,000 and a
+/// deviation of about 1, forward and backward.
+fn check(ctx: &Context, operator: &str) -> Result<(), String> {
+    let (_, operator) = ALL.iter().find(|(name, _)| *name == operator).expect("the operator");
+    let cases = (operator.edge)();
+    assert!(cases.len() >= 2 && cases.iter().all(|case| format!("{:?}", case.inputs[0].1).contains("10000")));
+    cases.iter().try_for_each(|case| common::check_case(ctx, case))
+}
+
+#[test]
+fn normalization_keeps_its_digits_far_from_zero() {
+    for setup in Setup::ALL {
+        let ctx = common::context_for(setup);
+        for operator in ["group_norm", "batch_norm"] {
+            check(&ctx, operator).unwrap_or_else(|problem| panic!("{setup:?}: {problem}"));
+        }
+    }
+}
+
+#[test]
+fn normalization_that_is_reassociated_has_a_wrong_gradient() {
+    for (name, text, before, after) in CHANGES {
+        let ctx = common::context();
+        assert!(text.contains(before), "{name}.wgsl has `{before}`");
+        ctx.gpu.replace_shader(name, Some(text.replace(before, after)));
+        let operator = name.trim_end_matches("_unaligned");
+        let problem = check(&ctx, operator).expect_err("a gradient that lost its digits");
+        assert!(problem.contains("backward") || problem.contains("gradient"), "{name}: {problem}");
+        assert!(
+            problem.contains("gradient of input 0") || problem.contains("gradient of input 1"),
+            "{name}: {problem}"
+        );
+    }
+}
+
+/// Every subtraction from an input in these shaders goes through `difference`, so that no later
+/// addition can be merged with it.
+#[test]
+fn normalization_subtracts_from_its_input_only_in_difference() {
+    for (name, text, ..) in CHANGES {
+        let code = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
+        for pattern in ["] - k", "x[i] -", "(v - vec4", "(v - c0"] {
+            assert!(!code.contains(pattern), "{name}.wgsl has `{pattern}`: call difference instead");
+        }
+    }
+}
