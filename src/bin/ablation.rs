@@ -7,7 +7,7 @@ use degrain::diffusion::{BetaSchedule, ProcessConfig};
 use degrain::files::{FolderLock, print};
 use degrain::gpu::Context;
 use degrain::output::{Layout, Picture, jsonl, stack};
-use degrain::train::{Config, LogEntry, NetworkName, Outcome, Settings, Trainer, on_interrupt};
+use degrain::train::{Config, LogEntry, NetworkName, Outcome, Settings, Size, Trainer, on_interrupt};
 use degrain::{Error, Result, cli};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ fn parse() -> Arguments {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let asked = &arguments.settings;
+    let asked = arguments.settings;
     for (option, given) in [("schedule", asked.schedule.is_some()), ("attention", asked.attention.is_some())] {
         if given {
             return Err(Error::Config(format!(
@@ -50,12 +50,16 @@ fn run(arguments: Arguments) -> Result<()> {
     let ctx = Context::open(arguments.adapter.as_deref())?;
     let out = asked.out.clone().unwrap_or_else(|| PathBuf::from("runs/ablation"));
     let _lock = FolderLock::acquire(&out)?;
+    let (asked, default) = asked.with_default_size(&ctx)?;
+    if let Some(size) = default {
+        print(format!("size      {size}\n"))?;
+    }
     // All four are checked before the first is trained.
     let mut trainers: Vec<Trainer> = Vec::new();
     for schedule in ["linear", "cosine"] {
         for attention in [true, false] {
             let folder = out.join(format!("{schedule}-{}", if attention { "attention" } else { "none" }));
-            let settings = settings(asked.clone(), &ctx, schedule, attention, &folder)?;
+            let settings = settings(asked.clone(), schedule, attention, &folder)?;
             let trainer = match trainers.first() {
                 None => Trainer::new(&ctx, settings)?,
                 Some(first) => first.with_settings(settings)?,
@@ -84,11 +88,11 @@ fn run(arguments: Arguments) -> Result<()> {
     print(format!("\nsamples of the four runs, in this order, from the same noise: {}\n", picture.display()))
 }
 
-/// The settings of one run.
-fn settings(asked: Settings, ctx: &Context, schedule: &str, attention: bool, folder: &Path) -> Result<Settings> {
+/// The settings of one run. `asked` has a size.
+fn settings(asked: Settings, schedule: &str, attention: bool, folder: &Path) -> Result<Settings> {
     // The linear schedule has the most options.
     let linear = Settings { schedule: Some("linear".parse()?), ..asked.clone() };
-    let config = linear.resolve(ctx.target().variant)?;
+    let config = linear.resolve(Size::Tiny)?;
     asked.check_effect(&config)?;
     let differ = config.process == ProcessConfig::Discrete
         && matches!(config.network, NetworkName::Unet | NetworkName::Residual);

@@ -3,7 +3,7 @@
 use clap::Parser;
 use degrain::files::{print, shell_quoted};
 use degrain::gpu::{Context, list_adapters};
-use degrain::train::{Inspection, Outcome, ResumePath, Settings, Trainer, on_interrupt};
+use degrain::train::{Inspection, Outcome, ResumePath, Settings, Size, Trainer, on_interrupt};
 use degrain::{Result, cli};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,9 +67,11 @@ fn run(arguments: Arguments) -> Result<()> {
         (None, None) => given.clone(),
     };
     if arguments.show_settings {
-        let config = settings.resolve(ctx.target().variant)?;
+        let (settings, default) = settings.with_default_size(&ctx)?;
+        let config = settings.resolve(Size::Tiny)?;
         given.check_effect(&config)?;
-        return print(config.to_toml()?);
+        let reason = default.map_or(String::new(), |size| format!("# size: {size}\n"));
+        return print(reason + &config.to_toml()?);
     }
     let mut trainer = Trainer::new(&ctx, settings)?.stop_after(arguments.stop_after);
     given.check_effect(trainer.config())?;

@@ -7,6 +7,9 @@ use super::target::Target;
 use crate::{Error, Result};
 use std::rc::Rc;
 
+/// Bytes that are uploaded at once. wgpu keeps a copy of each piece until it has arrived.
+const UPLOAD: usize = 32 << 20;
+
 /// An open device and the named buffers of one job on it.
 ///
 /// Programs that are compiled for one context share the buffers that they name. Jobs whose buffers
@@ -62,12 +65,22 @@ impl Context {
     }
 
     /// Writes `data` at `offset` bytes of a named buffer, before anything that is submitted later.
+    /// Waits for the device if there is more than one piece of [`UPLOAD`] bytes.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no buffer of this name. Data that does not fit is reported by
-    /// [`Gpu::check`].
+    /// [`Error::Config`] if there is no buffer of this name, [`Error::Device`] if the device was
+    /// lost. Data that does not fit is reported by [`Gpu::check`].
     pub fn write<T: bytemuck::NoUninit>(&self, name: &str, offset: u64, data: &[T]) -> Result<()> {
-        self.gpu.queue.write_buffer(self.buffers.buffer(name)?, offset, bytemuck::cast_slice(data));
+        let buffer = self.buffers.buffer(name)?;
+        let mut pieces = bytemuck::cast_slice::<T, u8>(data).chunks(UPLOAD).zip((offset..).step_by(UPLOAD)).peekable();
+        while let Some((piece, offset)) = pieces.next() {
+            self.gpu.queue.write_buffer(buffer, offset, piece);
+            if pieces.peek().is_some() {
+                // Frees the copy of the piece that wgpu made.
+                self.gpu.queue.submit([]);
+                self.gpu.wait()?;
+            }
+        }
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! One open device: its target, its pipelines, its errors.
 
+use super::OFFSET_ALIGNMENT;
 use super::adapter::{self, AdapterChoice};
 use super::faults;
 use super::pace::Pace;
@@ -16,6 +17,14 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+
+/// Kernels count bytes and elements with 32 bits.
+const MOST_BYTES: u64 = u32::MAX as u64 / OFFSET_ALIGNMENT * OFFSET_ALIGNMENT;
+
+/// The largest binding of a device that allows `bytes`. Metal allows all of its memory.
+fn largest_binding(bytes: u64) -> u64 {
+    bytes.min(MOST_BYTES)
+}
 
 /// An open device. A process opens one, and makes a [`Context`](super::Context) from it.
 pub struct Gpu {
@@ -117,9 +126,9 @@ impl Gpu {
         &self.pace
     }
 
-    /// Size of the largest binding in bytes. A tensor may not be larger.
+    /// Size of the largest binding in bytes, below 4 GiB. A tensor may not be larger.
     pub fn max_binding(&self) -> u64 {
-        self.device.limits().max_storage_buffer_binding_size
+        largest_binding(self.device.limits().max_storage_buffer_binding_size)
     }
 
     /// Whether the device can measure the time of its kernels.
@@ -135,6 +144,11 @@ impl Gpu {
 
     pub(super) fn pipeline(&self, entry: &'static Entry, constants: &[f64]) -> Rc<Pipeline> {
         self.pipelines.borrow_mut().pipeline(&self.device, entry, constants)
+    }
+
+    /// Compiles the entry points that are new, with these constants, by several threads.
+    pub fn compile<'a>(&self, kernels: impl IntoIterator<Item = (&'static Entry, &'a [f64])>) {
+        self.pipelines.borrow_mut().compile(&self.device, kernels);
     }
 
     /// Fails if the device has reported an error since it was opened.
@@ -208,4 +222,17 @@ impl Gpu {
 fn lost_message(cause: &str) -> String {
     let cause = if cause.is_empty() { String::new() } else { format!(" ({cause})") };
     format!("the device was lost{cause}. Start again, with a smaller --batch or --size if it happens again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `gather_batch` counts bytes: those of a larger binding would wrap.
+    #[test]
+    fn largest_binding_has_32_bit_indices_on_every_device() {
+        assert_eq!(largest_binding(134_217_728), 134_217_728);
+        let largest = largest_binding(64 << 30);
+        assert!(u32::try_from(largest).is_ok() && largest > 4_294_000_000, "{largest}");
+    }
 }

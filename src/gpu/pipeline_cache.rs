@@ -1,10 +1,13 @@
 //! Compiled kernels: each shader is compiled once, and each entry point once for each set of
-//! constants.
+//! constants. The kernels of a program are compiled by several threads.
 
 use super::shader::{Access, Entry, Shader, link_with};
 use super::target::Target;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZero;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// Whether kernels are compiled with naga's run-time checks of array bounds and integer division.
 /// Its check for endless loops is always off: drivers do not unroll the loops that it changes.
@@ -22,38 +25,49 @@ pub(super) struct Pipeline {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
-/// The compiled kernels of a device.
-pub(super) struct PipelineCache {
+/// How shaders become modules.
+struct Linker {
     target: Target,
     checks: BoundsChecks,
     /// Texts that replace shaders and prelude files, by name.
     replaced: HashMap<String, String>,
+}
+
+/// The compiled kernels of a device.
+pub(super) struct PipelineCache {
+    linker: Linker,
     /// By name of the shader.
-    modules: HashMap<&'static str, Rc<wgpu::ShaderModule>>,
-    /// By label and the bits of the constants.
-    pipelines: HashMap<(&'static str, Vec<u64>), Rc<Pipeline>>,
+    modules: HashMap<&'static str, wgpu::ShaderModule>,
+    pipelines: HashMap<Key, Rc<Pipeline>>,
+}
+
+/// Label of an entry point, and the bits of its constants.
+type Key = (&'static str, Vec<u64>);
+
+fn key(entry: &Entry, constants: &[f64]) -> Key {
+    (entry.label, constants.iter().map(|c| c.to_bits()).collect())
 }
 
 impl PipelineCache {
     pub(super) fn new(target: Target, checks: BoundsChecks) -> PipelineCache {
-        let replaced = HashMap::new();
-        PipelineCache { target, checks, replaced, modules: HashMap::new(), pipelines: HashMap::new() }
+        let linker = Linker { target, checks, replaced: HashMap::new() };
+        PipelineCache { linker, modules: HashMap::new(), pipelines: HashMap::new() }
     }
 
     pub(super) fn target(&self) -> Target {
-        self.target
+        self.linker.target
     }
 
     pub(super) fn set_target(&mut self, target: Target) {
         self.clear();
-        self.target = target;
+        self.linker.target = target;
     }
 
     pub(super) fn replace_shader(&mut self, name: &str, text: Option<String>) {
         self.clear();
         match text {
-            Some(text) => self.replaced.insert(name.to_owned(), text),
-            None => self.replaced.remove(name),
+            Some(text) => self.linker.replaced.insert(name.to_owned(), text),
+            None => self.linker.replaced.remove(name),
         };
     }
 
@@ -64,20 +78,43 @@ impl PipelineCache {
 
     /// The pipeline of an entry point with these constants. Compiles it at the first call.
     pub(super) fn pipeline(&mut self, device: &wgpu::Device, entry: &'static Entry, constants: &[f64]) -> Rc<Pipeline> {
-        let key = (entry.label, constants.iter().map(|c| c.to_bits()).collect::<Vec<_>>());
-        if let Some(pipeline) = self.pipelines.get(&key) {
-            return pipeline.clone();
+        let key = key(entry, constants);
+        if !self.pipelines.contains_key(&key) {
+            self.compile(device, [(entry, constants)]);
         }
-        let module = self.module(device, entry.shader);
-        let pipeline = Rc::new(compile(device, &module, entry, constants));
-        self.pipelines.insert(key, pipeline.clone());
-        pipeline
+        self.pipelines[&key].clone()
     }
 
-    fn module(&mut self, device: &wgpu::Device, shader: &'static Shader) -> Rc<wgpu::ShaderModule> {
-        if let Some(module) = self.modules.get(shader.name) {
-            return module.clone();
+    /// Compiles the entry points that are new, with these constants. Drivers take up to a second
+    /// for one, so that threads share them.
+    pub(super) fn compile<'a>(
+        &mut self,
+        device: &wgpu::Device,
+        kernels: impl IntoIterator<Item = (&'static Entry, &'a [f64])>,
+    ) {
+        let mut new = BTreeMap::new();
+        for (entry, constants) in kernels {
+            let key = key(entry, constants);
+            if !self.pipelines.contains_key(&key) {
+                new.insert(key, (entry, constants));
+            }
         }
+        let shaders: BTreeMap<_, _> = new.values().map(|(entry, _)| (entry.shader.name, entry.shader)).collect();
+        let shaders: Vec<_> = shaders.into_values().filter(|s| !self.modules.contains_key(s.name)).collect();
+        let linker = &self.linker;
+        let modules = in_threads(&shaders, |shader| (shader.name, linker.module(device, shader)));
+        self.modules.extend(modules);
+        let new: Vec<_> = new.into_iter().collect();
+        let modules = &self.modules;
+        let pipelines = in_threads(&new, |(key, (entry, constants))| {
+            (key.clone(), compile(device, &modules[entry.shader.name], entry, constants))
+        });
+        self.pipelines.extend(pipelines.into_iter().map(|(key, pipeline)| (key, Rc::new(pipeline))));
+    }
+}
+
+impl Linker {
+    fn module(&self, device: &wgpu::Device, shader: &'static Shader) -> wgpu::ShaderModule {
         let replacement = |name: &str| self.replaced.get(name).cloned();
         let text = replacement(shader.name).unwrap_or_else(|| shader.text.to_owned());
         let source = wgpu::ShaderSource::Wgsl(link_with(&text, self.target, replacement).into());
@@ -91,10 +128,24 @@ impl PipelineCache {
         // SAFETY: without checks, a kernel that left its buffers would be undefined behavior. The
         // kernel tests run with the checks on and off, between guard bands, over shapes that reach
         // every edge case.
-        let module = Rc::new(unsafe { device.create_shader_module_trusted(descriptor, checks) });
-        self.modules.insert(shader.name, module.clone());
-        module
+        unsafe { device.create_shader_module_trusted(descriptor, checks) }
     }
+}
+
+/// `f` of each item, computed by as many threads as there are processors.
+fn in_threads<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
+    if threads < 2 {
+        return items.iter().map(f).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || std::iter::from_fn(|| items.get(next.fetch_add(1, Ordering::Relaxed)).map(&f)).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let join =
+            |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
+        threads.into_iter().flat_map(join).collect()
+    })
 }
 
 fn compile(device: &wgpu::Device, module: &wgpu::ShaderModule, entry: &'static Entry, constants: &[f64]) -> Pipeline {

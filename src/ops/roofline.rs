@@ -20,6 +20,7 @@ use crate::tape::inspect::{Peaks, call_times};
 use crate::tape::testing::{Case, Choices, Fill, Operator, TEST_STEP};
 use crate::tape::{Array, Dtype, Op, Program, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// A kernel that reaches one of the peaks.
 #[derive(Clone, Copy, Debug)]
@@ -84,23 +85,18 @@ impl Op for Roofline {
 /// holds, and with multiply-adds for about 20 ms.
 ///
 /// # Errors
-/// The device has no time stamps.
+/// A device that was lost.
 pub fn measure_peaks(ctx: &Context) -> Result<Peaks> {
     let largest = ctx.gpu.max_binding().min(128 << 20) as u32 / 4;
     let bytes = 8.0 * f64::from(largest) / time(ctx, Roofline::Copy, largest)?;
-    Ok(Peaks { flops: measure_flops(ctx)?, bytes })
+    Ok(Peaks { flops: measure_peak_flops(ctx)?, bytes })
 }
 
-/// Measures the peak FLOP/s of a device, as [`measure_peaks`] does, in well under a second. `None`
-/// if the device has no time stamps.
+/// Measures the peak FLOP/s of a device, as [`measure_peaks`] does, in well under a second.
 ///
 /// # Errors
 /// A device that was lost.
-pub fn measure_peak_flops(ctx: &Context) -> Result<Option<f64>> {
-    if ctx.gpu.has_time_stamps() { measure_flops(ctx).map(Some) } else { Ok(None) }
-}
-
-fn measure_flops(ctx: &Context) -> Result<f64> {
+pub fn measure_peak_flops(ctx: &Context) -> Result<f64> {
     let count = 1 << 17;
     let mut rounds = 1;
     loop {
@@ -113,12 +109,22 @@ fn measure_flops(ctx: &Context) -> Result<f64> {
     }
 }
 
+/// The shortest of several times in seconds: from time stamps, or without them by the clock.
 fn time(ctx: &Context, op: Roofline, count: u32) -> Result<f64> {
     let mut tape = Tape::new(ctx.target());
     let x = tape.named("x", Shape::f32([count]));
     tape.apply(op, &[x]);
     let program = Program::compile(&mut ctx.fork(), &tape)?;
-    let times: Vec<f64> = (0..3).map(|_| Ok(call_times(ctx, &program, &TEST_STEP, 3)?[0])).collect::<Result<_>>()?;
+    let once = || {
+        if ctx.gpu.has_time_stamps() {
+            return Ok(call_times(ctx, &program, &TEST_STEP, 3)?[0]);
+        }
+        ctx.gpu.wait()?;
+        let began = Instant::now();
+        ctx.wait_for(&program.run(ctx, &TEST_STEP)?)?;
+        Ok(began.elapsed().as_secs_f64())
+    };
+    let times: Vec<f64> = (0..3).map(|_| once()).collect::<Result<_>>()?;
     Ok(times.into_iter().fold(f64::INFINITY, f64::min))
 }
 

@@ -58,6 +58,7 @@ impl Program {
         let sizes =
             BufferSizes { slots: &plan.slots, step: size_of::<Step>() as u64, dims: uniforms * OFFSET_ALIGNMENT };
         let mut commands = CommandList::new(ctx, &sizes)?;
+        ctx.gpu.compile(tape.calls().iter().map(|call| (call.dispatch.entry, &call.dispatch.constants[..])));
         for call in tape.calls() {
             let operands: Vec<(BufferSlot<'_>, u64)> = call
                 .dispatch

@@ -114,11 +114,10 @@ macro_rules! settings {
         /// All settings of a run, as stored in `config.toml` of its folder.
         ///
         /// ```
-        /// use degrain::gpu::KernelVariant;
-        /// use degrain::train::Settings;
+        /// use degrain::train::{Settings, Size};
         ///
         /// let settings = Settings { preset: Some("edm".into()), ..Settings::default() };
-        /// let config = settings.resolve(KernelVariant::Tiled)?;
+        /// let config = settings.resolve(Size::Base)?;
         /// assert_eq!((config.steps, config.sampling_steps), (30000, 18));
         /// assert_eq!(config.out.to_str(), Some("runs/edm-base"));
         /// # Ok::<(), degrain::Error>(())

@@ -94,7 +94,7 @@ impl Trainer {
     /// # Errors
     /// A file that cannot be read.
     pub(super) fn earlier_config(&self) -> Result<Config> {
-        Settings::read(&self.config.out.join("config.toml"))?.resolve(self.ctx.target().variant)
+        Settings::read(&self.config.out.join("config.toml"))?.resolve(self.config.size)
     }
 
     /// The settings that differ from those with which the run was last started, such as

@@ -53,7 +53,7 @@ impl DataLoader {
     ///
     /// # Errors
     /// [`Error::TooLarge`] for `--storage device` if the data set exceeds the device's largest
-    /// binding.
+    /// binding; for streamed images if their buffers do.
     pub fn new(ctx: &Context, config: &Config, data: &Dataset) -> Result<DataLoader> {
         let (bytes, limit) = (data.images.len() as u64, ctx.gpu.max_binding());
         let streamed = match config.storage {
@@ -65,6 +65,9 @@ impl DataLoader {
                 return Err(Error::TooLarge { what, bytes, limit, advice: "use --storage stream".into() });
             }
         };
+        if streamed {
+            check_stream(config, data.pixels() as u64, limit)?;
+        }
         let random_flip = match config.random_flip {
             RandomFlip::Auto => data.mirrors,
             RandomFlip::Always => true,
@@ -162,6 +165,29 @@ impl ChunkSource {
 }
 
 /// Uploads bytes, padded to a multiple of 16, without a copy of all of them.
+/// Refuses images whose ring or validation buffer exceeds `limit` bytes. An image has `pixels`
+/// bytes.
+fn check_stream(config: &Config, pixels: u64, limit: u64) -> Result<()> {
+    let ring = u64::from(CHUNKS * CHUNK) * u64::from(config.batch);
+    let validation = u64::from(config.validation_count);
+    for (images, what, option) in [
+        (ring, format!("a ring of {} batches", CHUNKS * CHUNK), "--batch"),
+        (validation, "the validation images".into(), "--validation-count"),
+    ] {
+        let bytes = images.saturating_mul(pixels);
+        if bytes > limit {
+            let what = format!("{what} on the device ({images} images of {pixels} bytes)");
+            return Err(Error::TooLarge {
+                what,
+                bytes,
+                limit,
+                advice: format!("use a smaller {option} or smaller images"),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn upload(ctx: &mut Context, name: &str, bytes: &[u8]) -> Result<()> {
     ctx.require(name, (bytes.len() as u64).next_multiple_of(16))?;
     let (whole, rest) = bytes.split_at(bytes.len() / 16 * 16);

@@ -67,6 +67,7 @@ impl Trainer {
             model.parameters().count(),
             if with_classes { counted(data.classes, "class") } else { "no classes".into() },
         ));
+        lines.extend(self.default_size.iter().map(|size| format!("size      {size}")));
         lines.push(format!("process   {}", self.objective.describe()));
         lines.push(format!(
             "training  {} of {}, seed {}, into {}",

@@ -10,6 +10,7 @@ mod continuation;
 #[cfg(feature = "cli")]
 mod curves;
 mod data_loader;
+mod default_size;
 mod device_log;
 mod due;
 mod effect;
@@ -36,6 +37,7 @@ mod validation;
 pub use buffers::EMA;
 pub use config::{Config, LrSchedule, NetworkName, RandomFlip, Settings, Size, Storage};
 pub use continuation::ResumePath;
+pub use default_size::DefaultSize;
 pub use inspect::Inspection;
 pub use log_entry::{LogEntry, Metric};
 pub use objective::{

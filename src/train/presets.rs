@@ -4,7 +4,6 @@
 
 use super::config::{Config, Settings, Size, missing, of_run};
 use crate::diffusion::Spacing;
-use crate::gpu::KernelVariant;
 use crate::{Error, Result};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -73,17 +72,13 @@ pub fn settings(name: &str, size: Size) -> Result<Settings> {
 }
 
 impl Settings {
-    /// Completes the settings by the preset's. The default size depends on the device: `tiny` for a
-    /// CPU, `base` for a GPU.
+    /// Completes the settings by the preset's, and the size by `size` if none is set.
     ///
     /// # Errors
     /// An unknown preset, or settings that do not fit each other.
-    pub fn resolve(self, variant: KernelVariant) -> Result<Config> {
+    pub fn resolve(self, size: Size) -> Result<Config> {
         let preset = self.preset.clone().unwrap_or_else(|| "ddpm".into());
-        let size = self.size.unwrap_or(match variant {
-            KernelVariant::Subgroup => Size::Tiny,
-            KernelVariant::Tiled => Size::Base,
-        });
+        let size = self.size.unwrap_or(size);
         let out = PathBuf::from(format!("runs/{preset}-{size}"));
         let chosen = Settings { preset: Some(preset.clone()), size: Some(size), out: Some(out), ..Settings::default() };
         // Only `trailing` and `linspace` visit the last timestep, which alone is pure noise (Lin et

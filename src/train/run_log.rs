@@ -100,12 +100,12 @@ impl<'a> RunLog<'a> {
 
     /// Whether the progress line is visible and the device's peak speed is not known yet.
     pub fn needs_peak(&self) -> bool {
-        self.status.peak == Peak::Unknown && (!self.bar.is_hidden() || self.printed.elapsed() > INTERVAL)
+        self.status.peak.is_none() && (!self.bar.is_hidden() || self.printed.elapsed() > INTERVAL)
     }
 
-    /// Sets the peak of the device in FLOP/s; `None` if it cannot be measured.
-    pub fn set_peak(&mut self, peak: Option<f64>) {
-        self.status.peak = peak.map_or(Peak::Unmeasurable, Peak::Measured);
+    /// Sets the peak of the device in FLOP/s.
+    pub fn set_peak(&mut self, peak: f64) {
+        self.status.peak = Some(peak);
     }
 
     /// Updates the progress line after losses were read.
@@ -206,14 +206,6 @@ pub(super) fn grid_path(folder: &Path, tag: &str, step: u32) -> PathBuf {
     folder.join("samples").join(format!("{tag}-{step:06}.png"))
 }
 
-/// Peak speed of the device, in FLOP/s.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Peak {
-    Unknown,
-    Unmeasurable,
-    Measured(f64),
-}
-
 /// The progress line. All speeds count training only. Terminals cut long lines, so the most
 /// important values come first.
 struct Status {
@@ -221,7 +213,8 @@ struct Status {
     batch: u32,
     /// FLOPs of one training step.
     flops: u64,
-    peak: Peak,
+    /// Measured peak of the device in FLOP/s.
+    peak: Option<f64>,
     throughput: Throughput,
     step: u32,
     /// Losses of the last [`AVERAGED_STEPS`] steps.
@@ -237,7 +230,7 @@ impl Status {
             steps: config.steps,
             batch: config.batch,
             flops,
-            peak: Peak::Unknown,
+            peak: None,
             throughput: Throughput::new(start.seconds.trained, start.step),
             step: start.step,
             losses: VecDeque::new(),
@@ -285,9 +278,9 @@ impl std::fmt::Display for Status {
         if let Some(steps) = self.throughput.steps_per_second() {
             let speed = steps * self.flops as f64;
             let share = match self.peak {
-                Peak::Measured(peak) if speed <= peak => format!(" ({:.0} % of peak)", 100.0 * speed / peak),
+                Some(peak) if speed <= peak => format!(" ({:.0} % of peak)", 100.0 * speed / peak),
                 // A peak below the speed was measured while other programs ran.
-                Peak::Measured(_) | Peak::Unknown | Peak::Unmeasurable => String::new(),
+                _ => String::new(),
             };
             parts.push(format!("{}{share}", scaled(speed, "FLOP/s")));
         }
@@ -300,7 +293,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::RunSeconds;
 
-    fn status(peak: Peak) -> Status {
+    fn status(peak: Option<f64>) -> Status {
         Status {
             steps: 100,
             batch: 32,
@@ -330,15 +323,15 @@ mod tests {
     /// 10 steps in 2 seconds: 160 images/s, 15 GFLOP/s, and 70 steps take 14 seconds.
     #[test]
     fn progress_line_shows_speed_share_and_time_left() {
-        let mut status = status(Peak::Measured(60e9));
+        let mut status = status(Some(60e9));
         assert_eq!(status.to_string(), "", "nothing is known before the first step");
         status.throughput.read(7.0, 30);
         status.add(&step(30, 0.5));
         assert_eq!(status.to_string(), "loss 0.5000  160.0 images/s  00:00:14 left  15.0 GFLOP/s (25 % of peak)");
         status.add(&step(31, 1.5));
-        status.peak = Peak::Measured(1e9);
+        status.peak = Some(1e9);
         assert!(!status.to_string().contains('%'), "a share above 1 is no share: {status}");
-        status.peak = Peak::Unmeasurable;
+        status.peak = None;
         let seconds = RunSeconds::default();
         let (validation_loss, validation_by_quarter, metric) = (0.25, [None; 4], None);
         status.add(&LogEntry::Validation { step: 30, seconds, validation_loss, validation_by_quarter, metric });
@@ -351,7 +344,7 @@ mod tests {
     /// The first losses are large. They must not stay in the mean.
     #[test]
     fn progress_line_shows_the_mean_loss_of_the_last_steps() {
-        let mut status = status(Peak::Unmeasurable);
+        let mut status = status(None);
         for number in 0..50 {
             status.add(&step(number, 100.0));
         }

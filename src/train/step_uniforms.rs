@@ -61,14 +61,13 @@ pub fn learning_rate_jump(before: &Config, after: &Config, finished: u32) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::KernelVariant;
-    use crate::train::Settings;
+    use crate::train::{Settings, Size};
 
     fn config(steps: u32, lr_schedule: LrSchedule) -> Config {
         let (lr, warmup) = (Some(2e-3), Some(10));
         let settings =
             Settings { lr, warmup, steps: Some(steps), lr_schedule: Some(lr_schedule), ..Settings::default() };
-        settings.resolve(KernelVariant::Tiled).unwrap()
+        settings.resolve(Size::Base).unwrap()
     }
 
     #[test]

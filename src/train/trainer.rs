@@ -1,8 +1,9 @@
 //! [`Trainer`]: a training run, from its settings to its last checkpoint.
 
 use super::buffers::EMA;
-use super::config::{Config, Settings};
+use super::config::{Config, Settings, Size};
 use super::data_loader::DataLoader;
+use super::default_size::DefaultSize;
 use super::hold_out;
 use super::objective::Objective;
 use super::objectives;
@@ -53,6 +54,8 @@ pub struct Trainer {
     /// Settings that differ from those of the run's last start.
     pub(super) changed: Vec<String>,
     pub(super) stop_after: Option<u32>,
+    /// The size, if it was chosen for the device.
+    pub(super) default_size: Option<DefaultSize>,
 }
 
 impl Trainer {
@@ -62,9 +65,9 @@ impl Trainer {
     /// # Errors
     /// Settings that do not fit each other or the data; a data set that is missing or damaged.
     pub fn new(ctx: &Context, settings: Settings) -> Result<Trainer> {
-        let config = settings.resolve(ctx.target().variant)?;
-        let dataset = load(&config.data, Split::Train)?;
-        Trainer::from_config(ctx, config, dataset)
+        // The folder is the same at all sizes.
+        let dataset = load(&settings.clone().resolve(Size::Tiny)?.data, Split::Train)?;
+        Trainer::from_settings(ctx, settings, dataset)
     }
 
     /// Like [`Trainer::new`], for a data set in memory.
@@ -72,10 +75,11 @@ impl Trainer {
     /// # Errors
     /// Settings that do not fit each other or the data.
     pub fn with_data(ctx: &Context, settings: Settings, dataset: Dataset) -> Result<Trainer> {
-        Trainer::from_config(ctx, in_memory(settings).resolve(ctx.target().variant)?, dataset)
+        Trainer::from_settings(ctx, in_memory(settings), dataset)
     }
 
-    /// Like [`Trainer::with_data`], for an objective that settings cannot select.
+    /// Like [`Trainer::with_data`], for an objective that settings cannot select. The default size
+    /// is `tiny` here.
     ///
     /// # Errors
     /// As [`Trainer::with_data`].
@@ -85,16 +89,17 @@ impl Trainer {
         dataset: Dataset,
         objective: impl Objective + 'static,
     ) -> Result<Trainer> {
-        let config = in_memory(settings).resolve(ctx.target().variant)?;
+        let config = in_memory(settings).resolve(Size::Tiny)?;
         Trainer::from_parts(ctx, config, dataset, Rc::new(objective))
     }
 
-    /// A trainer with other settings on the same data set, which is not read again.
+    /// A trainer with other settings on the same data set, which is not read again. Its default
+    /// size is that of this trainer.
     ///
     /// # Errors
     /// Settings that do not fit each other or the data; another `data` or `validation_count`.
     pub fn with_settings(&self, settings: Settings) -> Result<Trainer> {
-        let mut config = settings.resolve(self.ctx.target().variant)?;
+        let mut config = settings.resolve(self.config.size)?;
         if config.data != self.config.data || config.validation_count != self.config.validation_count {
             return Err(Error::Config("the data set and the number of validation images must stay the same".into()));
         }
@@ -108,10 +113,14 @@ impl Trainer {
         Trainer::assemble(&self.ctx, config, self.dataset.clone(), self.data_sha256.clone(), objective)
     }
 
-    fn from_config(ctx: &Context, mut config: Config, dataset: Dataset) -> Result<Trainer> {
+    fn from_settings(ctx: &Context, settings: Settings, dataset: Dataset) -> Result<Trainer> {
+        let dataset = Arc::new(dataset);
+        let default_size = DefaultSize::measure(ctx, &settings, &dataset)?;
+        let mut config = settings.resolve(default_size.as_ref().map_or(Size::Tiny, |default| default.size))?;
         config.process = config.process.measured(dataset.statistics.std);
         let objective = objectives::from_config(&config, &dataset)?;
-        Trainer::from_parts(ctx, config, dataset, objective)
+        let trainer = Trainer::from_parts(ctx, config, Arc::unwrap_or_clone(dataset), objective)?;
+        Ok(Trainer { default_size, ..trainer })
     }
 
     pub(super) fn from_parts(
@@ -128,11 +137,11 @@ impl Trainer {
     }
 
     /// A trainer whose tape can be recorded, and which must not train: the validation images have
-    /// not been separated, and the data set is not compared with a run's.
+    /// not been separated, and the data set is not compared with a run's. The default size is `tiny`.
     pub(super) fn unprepared(ctx: &Context, settings: Settings, dataset: &Arc<Dataset>) -> Result<Trainer> {
         // Without evaluations it needs no feature extractor, which may have been moved.
         let settings = Settings { evaluate_every: Some(0), ..settings };
-        let mut config = in_memory(settings).resolve(ctx.target().variant)?;
+        let mut config = in_memory(settings).resolve(Size::Tiny)?;
         config.process = config.process.measured(dataset.statistics.std);
         check_hold_out(&config, dataset)?;
         let objective = objectives::from_config(&config, dataset)?;
@@ -160,6 +169,7 @@ impl Trainer {
             newest: None,
             changed: vec![],
             stop_after: None,
+            default_size: None,
         };
         // A missing feature extractor is reported now, not hours later.
         trainer.feature_extractor()?;

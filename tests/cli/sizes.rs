@@ -35,6 +35,14 @@ fn train_refuses_batches_that_no_device_holds() {
 }
 
 #[test]
+fn train_refuses_photographs_whose_batches_no_device_holds() {
+    // The images exceed the binding of a software driver, and are streamed.
+    let data = images(7000, 3);
+    let options = [&LARGE[..], &[text(data.path()), "--batch", "64"]].concat();
+    fails(command(TRAIN, &options), 1, &["smaller --batch"]);
+}
+
+#[test]
 fn train_refuses_models_that_no_device_holds() {
     let data = images(16, 4);
     let small = ["--size", "tiny", "--validation-count", "1", "--dry-run", "--data", text(data.path())];

@@ -9,7 +9,7 @@ use degrain::checkpoint::Checkpoint;
 use degrain::diffusion::{
     BatchSpec, ClassifierGuide, Generator, Guidance, ProcessConfig, SamplerName, SamplingOptions,
 };
-use degrain::gpu::{Context, KernelVariant};
+use degrain::gpu::Context;
 use degrain::nn::{DownsampleType, Likelihood, Model};
 use degrain::train::{Inspection, Settings, Size, Storage, Trainer, presets};
 use std::path::Path;
@@ -33,12 +33,12 @@ fn presets_resolve_for_every_size() {
     for &preset in presets::NAMES {
         for (size, name) in [(Size::Tiny, "tiny"), (Size::Small, "small"), (Size::Base, "base")] {
             let asked = Settings { preset: Some(preset.into()), size: Some(size), ..Settings::default() };
-            let config = asked.resolve(KernelVariant::Tiled).unwrap_or_else(|e| panic!("{preset} {name}: {e}"));
+            let config = asked.resolve(Size::Tiny).unwrap_or_else(|e| panic!("{preset} {name}: {e}"));
             assert_eq!(config.out, Path::new(&format!("runs/{preset}-{name}")));
         }
     }
     let unknown = Settings { preset: Some("gan".into()), ..Settings::default() };
-    let message = unknown.resolve(KernelVariant::Tiled).unwrap_err().to_string();
+    let message = unknown.resolve(Size::Tiny).unwrap_err().to_string();
     assert!(presets::NAMES.iter().all(|preset| message.contains(preset)), "{message}");
 }
 

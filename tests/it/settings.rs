@@ -4,7 +4,7 @@
 use crate::common::context;
 use crate::common::small::small;
 use degrain::diffusion::Spacing;
-use degrain::train::{Settings, Trainer};
+use degrain::train::{Settings, Size, Trainer};
 use tempfile::TempDir;
 
 /// The settings of a small run, changed by these lines of TOML, must be refused.
@@ -81,16 +81,15 @@ fn settings_refuse_combinations_that_do_not_fit() {
 
 #[test]
 fn settings_with_zero_terminal_snr_visit_the_last_timestep() {
-    let variant = context().target().variant;
     let settings = || Settings { zero_terminal_snr: Some(true), ..small("ddpm") };
-    assert_eq!(settings().resolve(variant).unwrap().spacing, Spacing::Trailing);
+    assert_eq!(settings().resolve(Size::Tiny).unwrap().spacing, Spacing::Trailing);
     let linspace = Settings { spacing: Some(Spacing::Linspace), ..settings() };
-    assert_eq!(linspace.resolve(variant).unwrap().spacing, Spacing::Linspace);
-    assert_eq!(small("ddpm").resolve(variant).unwrap().spacing, Spacing::Leading);
+    assert_eq!(linspace.resolve(Size::Tiny).unwrap().spacing, Spacing::Linspace);
+    assert_eq!(small("ddpm").resolve(Size::Tiny).unwrap().spacing, Spacing::Leading);
     // Options of a command line.
     let zero = Settings { zero_terminal_snr: Some(true), ..Settings::default() };
     let leading = Settings { spacing: Some(Spacing::Leading), ..zero.clone() };
-    let check = |given: &Settings| given.check_effect(&given.clone().or(settings()).resolve(variant).unwrap());
+    let check = |given: &Settings| given.check_effect(&given.clone().or(settings()).resolve(Size::Tiny).unwrap());
     assert!(check(&zero).is_ok());
     let problem = check(&leading).unwrap_err().to_string();
     assert!(problem.contains("--spacing leading") && problem.contains("trailing"), "{problem}");

@@ -1,0 +1,146 @@
+//! The size of a model if the user sets none: the largest that the device trains in an hour.
+
+use super::config::{Settings, Size};
+use super::training_cost::TrainingCost;
+use crate::Result;
+use crate::data::{Dataset, Split, load};
+use crate::gpu::Context;
+use crate::ops::measure_peak_flops;
+use std::fmt;
+use std::sync::Arc;
+
+/// Longest expected training of a default, in hours. `tiny` may take longer: there is no smaller
+/// size.
+const LONGEST: f64 = 1.0;
+/// Share of the measured peak that a training step is expected to reach. `docs/benchmarks.md` has
+/// measured shares: 25 % for `base` on an H200.
+const SHARE: f64 = 0.2;
+
+/// A default size with its reason, which `Display` prints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DefaultSize {
+    /// The size.
+    pub size: Size,
+    /// Measured peak of the device in FLOP/s.
+    peak: f64,
+    /// Expected hours of training, for the sizes from the largest to the chosen one.
+    hours: Vec<(Size, f64)>,
+}
+
+impl DefaultSize {
+    /// Measures the peak of the device, in well under a second, and chooses the size for these
+    /// settings and images. `None` if the settings have a size.
+    ///
+    /// # Errors
+    /// A device that was lost.
+    pub fn measure(ctx: &Context, settings: &Settings, images: &Arc<Dataset>) -> Result<Option<DefaultSize>> {
+        if settings.size.is_some() {
+            return Ok(None);
+        }
+        let peak = measure_peak_flops(ctx)?;
+        let flops = |size| {
+            // Without validation images, which a small data set may not have.
+            let settings = Settings { size: Some(size), validation_count: Some(0), ..settings.clone() };
+            TrainingCost::new(ctx, settings, images).map(|cost| cost.flops)
+        };
+        Ok(Some(DefaultSize::choose(peak, flops)))
+    }
+
+    /// Chooses by the peak of a device in FLOP/s and the FLOPs of a training at each size.
+    fn choose(peak: f64, flops: impl Fn(Size) -> Result<f64>) -> DefaultSize {
+        let mut hours = vec![];
+        for size in [Size::Base, Size::Small] {
+            // Settings may fit one size only, such as a list with a value for each level.
+            let Ok(flops) = flops(size) else { continue };
+            let expected = flops / (SHARE * peak) / 3600.0;
+            hours.push((size, expected));
+            if expected <= LONGEST {
+                return DefaultSize { size, peak, hours };
+            }
+        }
+        DefaultSize { size: Size::Tiny, peak, hours }
+    }
+}
+
+impl Settings {
+    /// These settings with a size: the default for this device and their data set if they have
+    /// none, which is returned too.
+    ///
+    /// # Errors
+    /// As [`DefaultSize::measure`]; a data set that is missing or damaged.
+    pub fn with_default_size(self, ctx: &Context) -> Result<(Settings, Option<DefaultSize>)> {
+        if self.size.is_some() {
+            return Ok((self, None));
+        }
+        // The folder is the same at all sizes.
+        let images = load(&self.clone().resolve(Size::Tiny)?.data, Split::Train)?;
+        let default = DefaultSize::measure(ctx, &self, &Arc::new(images))?;
+        Ok((Settings { size: default.as_ref().map(|default| default.size), ..self }, default))
+    }
+}
+
+/// For example `tiny by default: this device reaches 0.12 TFLOP/s, so base would train for about
+/// 320 hours and small for about 15`.
+impl fmt::Display for DefaultSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by default: this device reaches {:.2} TFLOP/s", self.size, self.peak * 1e-12)?;
+        for (i, (size, hours)) in self.hours.iter().enumerate() {
+            let (and, verb) =
+                (if i > 0 { " and" } else { ", so" }, if *size == self.size { "should" } else { "would" });
+            write!(f, "{and} {size} {verb} train for about {}", time(*hours))?;
+        }
+        f.write_str("; --size sets another")
+    }
+}
+
+/// Hours with one digit below 10, minutes below one hour.
+fn time(hours: f64) -> String {
+    match hours {
+        h if h < 0.95 => format!("{:.0} minutes", (60.0 * h).max(1.0)),
+        h if h < 9.95 => format!("{h:.1} hours"),
+        h => format!("{h:.0} hours"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FLOPs of the trainings of `ddpm` on MNIST.
+    fn ddpm(size: Size) -> Result<f64> {
+        Ok(match size {
+            Size::Tiny => 1400.0 * 9e9,
+            Size::Small => 10_000.0 * 127e9,
+            Size::Base => 30_000.0 * 955e9,
+        })
+    }
+
+    #[test]
+    fn default_size_is_the_largest_that_trains_in_an_hour() {
+        // An H200, a mid-range GPU, integrated GPUs, and two cores with a software driver.
+        for (peak, size) in [
+            (63.9e12, Size::Base),
+            (12e12, Size::Small),
+            (2e12, Size::Small),
+            (0.4e12, Size::Tiny),
+            (0.1e12, Size::Tiny),
+        ] {
+            assert_eq!(DefaultSize::choose(peak, ddpm).size, size, "{peak}");
+        }
+    }
+
+    #[test]
+    fn default_size_names_its_reason() {
+        let text = |peak| DefaultSize::choose(peak, ddpm).to_string();
+        assert_eq!(
+            text(63.9e12),
+            "base by default: this device reaches 63.90 TFLOP/s, so base should train for about 37 minutes; \
+             --size sets another"
+        );
+        assert_eq!(
+            text(0.1e12),
+            "tiny by default: this device reaches 0.10 TFLOP/s, so base would train for about 398 hours and small \
+             would train for about 18 hours; --size sets another"
+        );
+    }
+}
