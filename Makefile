@@ -7,7 +7,7 @@ PYTHON ?= python3
 # `npm ci` takes the compiler's version from the lock file. Packages must not run scripts.
 TINT := tools/tint/node_modules/.package-lock.json
 
-.PHONY: train test bench goldens mutants tint swiftshader format lint driver browser help
+.PHONY: train test bench goldens mutants tint swiftshader gpu-report format lint driver browser help
 
 train: driver ## train a model on the bundled MNIST
 	cargo run --release --bin train -- $(ARGS)
@@ -32,6 +32,9 @@ tint: $(TINT) ## compile every linked shader with Tint, the WGSL compiler of Chr
 
 swiftshader: driver ## run the kernel tests on SwiftShader (subgroups of 4 lanes)
 	tools/swiftshader.sh cargo test --release --workspace --test kernels $(ARGS)
+
+gpu-report: ## check and measure a GPU, and write gpu-report.txt (docs/gpu.md)
+	cargo xtask gpu-report $(ARGS)
 
 # `cargo fmt` does not see the modules that macros declare, such as the operators.
 RUST_FILES := git ls-files --cached --others --exclude-standard '*.rs'
@@ -58,4 +61,4 @@ $(TINT): tools/tint/package-lock.json
 	cd tools/tint && npm ci --include=dev --ignore-scripts --no-audit --no-fund
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 16

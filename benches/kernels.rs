@@ -4,8 +4,10 @@
 //!     cargo bench --bench kernels -- [--variant tiled|subgroup] [--quick] [--adapter A]
 //!         [FILTER...]
 //!
-//! A FILTER is a part of a kernel's name (`conv2d`, `attention.backward`). Times are medians of the
-//! device's own time stamps, each call alone. It measures, and asserts nothing.
+//! A FILTER is a part of a kernel's name (`conv2d`, `attention.backward`). Times of kernels are
+//! medians of the device's own time stamps, each call alone. Above them stands the time of all
+//! calls of a case by the clock, when they follow each other as in training: on a GPU it includes
+//! the start of each call. It measures, and asserts nothing.
 
 #[path = "common/clock.rs"]
 mod clock;
@@ -15,7 +17,7 @@ use clock::today;
 use degrain::gpu::{Context, KernelVariant};
 use degrain::ops::{ALL, measure_peaks};
 use degrain::tape::Program;
-use degrain::tape::inspect::{Peaks, Profile, call_times};
+use degrain::tape::inspect::{Peaks, Profile, call_times, run_time};
 use degrain::tape::testing::{Case, TEST_STEP};
 use degrain::{Error, Result};
 use std::process::ExitCode;
@@ -93,8 +95,17 @@ fn measure_case(ctx: &Context, case: &Case, peaks: Peaks, options: &Options) -> 
     let runs = if options.quick { 3 } else { (0.5 / started.elapsed().as_secs_f64()).clamp(5.0, 101.0) as usize };
     let times = call_times(&ctx, &program, &TEST_STEP, runs)?;
     let shapes: Vec<String> = case.inputs.iter().map(|(shape, _)| shape.to_string()).collect();
-    println!("{:?} of {}", case.op, shapes.join(", "));
-    for row in Profile::from_times(&trial.tape, &times, peaks).rows.iter().filter(|row| wanted(row.label)) {
+    let profile = Profile::from_times(&trial.tape, &times, peaks);
+    // The calls follow each other without a pause, as in training.
+    let wall = run_time(&ctx, &program, &TEST_STEP, runs)?;
+    println!(
+        "{:?} of {}: {:.3} ms by the clock, {:.3} ms in kernels",
+        case.op,
+        shapes.join(", "),
+        wall * 1e3,
+        profile.seconds() * 1e3
+    );
+    for row in profile.rows.iter().filter(|row| wanted(row.label)) {
         let (ms, share) = (row.seconds * 1e3, 100.0 * row.share());
         let (gflops, gbytes) = (row.flops as f64 * 1e-9 / row.seconds, row.bytes as f64 * 1e-9 / row.seconds);
         println!("  {:42} {ms:9.3} {gflops:9.1} {gbytes:9.2} {share:8.1}%", row.label);

@@ -27,6 +27,7 @@ use clock::{peak_memory, process_time, thread_time, today};
 use degrain::diffusion::{BatchSpec, Generator, Guidance, Sampling};
 use degrain::gpu::{Context, Submission};
 use degrain::nn::PARAMETERS;
+use degrain::ops::measure_peak_flops;
 use degrain::tape::Program;
 use degrain::tape::inspect::Summary;
 use degrain::train::{Settings, Size, Trainer};
@@ -46,7 +47,7 @@ struct Options {
     /// Preset [default: ddpm]
     #[arg(long)]
     preset: Option<String>,
-    /// Size of the model [default: tiny on a CPU, base on a GPU]
+    /// Size of the model [default: the largest that this device trains in an hour]
     #[arg(long, value_enum)]
     size: Option<Size>,
     /// Images per step [default: the preset's]
@@ -101,7 +102,9 @@ fn measure(options: &Options) -> Result<()> {
     let Summary { calls, pipelines, slots, slot_bytes, unshared_bytes, named_bytes, flops, .. } = training.summary;
     row("training", &times.rate(config.batch, "images/s"));
     row("  a step", &times.to_string());
-    row("  work", &format!("{:.1} GFLOP, {:.1} GFLOP/s", flops as f64 * 1e-9, flops as f64 * 1e-9 / times.wall));
+    let (gflop, peak) = (flops as f64 * 1e-9, measure_peak_flops(&ctx)? * 1e-9);
+    let (speed, share) = (gflop / times.wall, 100.0 * gflop / times.wall / peak);
+    row("  work", &format!("{gflop:.1} GFLOP, {speed:.1} GFLOP/s, {share:.1} % of the measured peak of {peak:.1}"));
     row(
         "  host",
         &format!("{:.3} ms of CPU in Program::run, for {calls} calls of {pipelines} pipelines", times.host * 1e3),

@@ -151,7 +151,7 @@ settings! {
     /// Preset, a model with its process and settings: ddpm, plain, plain-conditional,
     /// residual-attention, score, guided, hybrid, edm, flow, vae or classifier [default: ddpm]
     preset: String,
-    /// Size of the model [default: tiny on a CPU, base on a GPU]
+    /// Size of the model [default: the largest that this device should train in an hour]
     size: Size,
     /// Folder of the data set: IDX files (MNIST), CIFAR-10, downsampled ImageNet, or PNG files
     /// [default: data/mnist]

@@ -10,7 +10,7 @@ use crate::nn::{Initialization, PARAMETERS};
 use crate::ops::measure_peaks;
 use crate::output::counted;
 use crate::output::progress::progress_bar;
-use crate::tape::inspect::{Profile, Verifier, call_times};
+use crate::tape::inspect::{Profile, RunTime, Verifier, call_times, run_time};
 use crate::tape::{Program, Tape};
 use crate::{Error, Result};
 
@@ -115,11 +115,9 @@ impl Trainer {
             let times = call_times(&self.ctx, &program, &step, PROFILE_RUNS)?;
             let profile = Profile::from_times(&tape, &times, peaks);
             print(format!("{peaks}\n{profile}"))?;
-            // The time between kernels is not in these times.
-            for _ in 0..PROFILE_RUNS {
-                // As in training: the rate of the device is learned while the host waits.
-                self.ctx.wait_for(&program.run(&self.ctx, &step)?)?;
-            }
+            let wall = run_time(&self.ctx, &program, &step, PROFILE_RUNS)?;
+            let whole = RunTime { wall, kernels: times.iter().sum(), flops: tape.summary().flops, peaks };
+            print(format!("a step: {whole}\n"))?;
             let parts = program.submissions(&self.ctx);
             let longest = parts.iter().map(|part| times[part.clone()].iter().sum()).fold(0.0, f64::max);
             let parts = counted(parts.len(), "submission");

@@ -39,11 +39,15 @@ impl Setup {
     ];
 }
 
+/// Number or part of the name of the adapter that the tests use instead of the best one.
+const ADAPTER: &str = "DEGRAIN_ADAPTER";
+
 /// A context without buffers on a newly opened device. The device is closed when the test drops the
 /// last context on it: NVIDIA's driver refused to open more after many tests had left theirs open.
 /// Fails with the message that says how to install a driver.
 pub fn context_for(setup: Setup) -> Context {
-    let gpu = Gpu::open_with(None, setup.checks).unwrap_or_else(|e| panic!("{e}"));
+    let adapter = std::env::var(ADAPTER).ok();
+    let gpu = Gpu::open_with(adapter.as_deref(), setup.checks).unwrap_or_else(|e| panic!("{e}"));
     if setup.tiles {
         gpu.set_target(gpu.target().tiled());
     }

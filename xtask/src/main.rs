@@ -2,10 +2,12 @@
 //!
 //!     cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
 //!     cargo xtask shaders FOLDER
+//!     cargo xtask gpu-report [ADAPTER]
 //!     cargo xtask reliability kill|writers|disk|files COUNT
 //!     cargo xtask reliability device [COUNT]
 
 mod allocator;
+mod gpu_report;
 mod mutants;
 mod reliability;
 mod shaders;
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
        cargo xtask shaders FOLDER
+       cargo xtask gpu-report [ADAPTER]
        cargo xtask reliability kill|writers|disk|files COUNT
        cargo xtask reliability device [COUNT]";
 
@@ -24,6 +27,8 @@ fn main() -> ExitCode {
     match arguments.split_first() {
         Some((command, rest)) if command == "mutants" => mutants::main(rest),
         Some((command, rest)) if command == "reliability" => reliability::main(rest),
+        Some((command, [])) if command == "gpu-report" => gpu_report::main(None),
+        Some((command, [adapter])) if command == "gpu-report" => gpu_report::main(Some(adapter)),
         Some((command, [folder])) if command == "shaders" => shaders::main(Path::new(folder)),
         Some((command, _)) if ["--help", "-h", "help"].contains(&command.as_str()) => {
             println!("{USAGE}");

@@ -3,9 +3,11 @@
 
 mod listing;
 mod profile;
+mod run_time;
 mod verify;
 
 pub use listing::Summary;
 pub(crate) use listing::scaled;
 pub use profile::{Peaks, Profile, ProfileRow, call_times};
+pub use run_time::{RunTime, run_time};
 pub use verify::{Mismatch, POISON, Verifier, tolerance};
