@@ -68,7 +68,7 @@ impl<'a> Generator<'a> {
         // Kernels count images along one dimension of their grid.
         let most = MAX_WORKGROUPS / if guided { 2 } else { 1 };
         if batch.size == 0 || batch.size > most {
-            return Err(Error::Config(format!("a batch of {} images: sample 1 to {most} at once", batch.size)));
+            return Err(Error::Config(format!("batch size {}: use 1 to {most}", batch.size)));
         }
         let [channels, height, width] = batch.image;
         let shape = Shape::f32([batch.size, channels, height, width]);

@@ -116,6 +116,14 @@ impl SamplingPlan {
         }
     }
 
+    /// Whether sampling adds noise to the initial noise, so that it depends on a seed.
+    pub fn adds_noise(&self) -> bool {
+        self.stages().iter().any(|stage| match stage.action {
+            Action::Move(update) | Action::MoveLearned { update, .. } => update.z != 0.0,
+            Action::Correct { .. } => true,
+        })
+    }
+
     /// Bound on the magnitude of the predicted image; infinite for none.
     pub fn clip(&self) -> f32 {
         match self {

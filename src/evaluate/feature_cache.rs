@@ -28,15 +28,21 @@ pub struct FeatureCache<'a> {
 impl FeatureCache<'_> {
     /// Features of a data set. Reads them from the folder, or computes and stores them. The file's
     /// name contains the SHA-256 of the feature extractor and of the images. `split` names the
-    /// images in the progress message. Features that cannot be stored are a warning.
+    /// images in the progress message. A damaged file is a warning, and so are features that cannot
+    /// be stored.
     ///
     /// # Errors
-    /// A damaged file, and errors of the device.
+    /// Errors of the device.
     pub fn features(&self, ctx: &Context, data: &Dataset, split: &str) -> Result<Features> {
         let images: String = Sha256::digest(&data.images).iter().map(|byte| format!("{byte:02x}")).collect();
         let path = self.folder.join(format!("{}-{}.safetensors", &self.extractor.sha256[..16], &images[..16]));
         if path.is_file() {
-            return read(&path, self.extractor.width(), data.count);
+            match read(&path, self.extractor.width(), data.count) {
+                Ok(features) => return Ok(features),
+                Err(problem) => {
+                    eprintln!("warning: {problem}: the features are computed again, and the file is replaced")
+                }
+            }
         }
         let bar = Phase::new(&format!(
             "computing features of {}, cached in {}",
@@ -69,7 +75,7 @@ fn write(path: &Path, features: &Features) -> Result<()> {
 
 fn read(path: &Path, width: usize, count: usize) -> Result<Features> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let damaged = || Error::file(path, "is damaged: remove the file, and the features are computed again");
+    let damaged = || Error::file(path, "is damaged");
     let file = SafeTensors::deserialize(&bytes).map_err(|_| damaged())?;
     let features = file.tensor(FEATURES).map_err(|_| damaged())?;
     let classes = file.tensor(CLASSES).map_err(|_| damaged())?;

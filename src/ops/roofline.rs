@@ -98,12 +98,14 @@ pub fn measure_peaks(ctx: &Context) -> Result<Peaks> {
 /// A device that was lost.
 pub fn measure_peak_flops(ctx: &Context) -> Result<f64> {
     let count = 1 << 17;
-    let mut rounds = 1;
+    let (mut rounds, mut peak) = (8, 0f64);
     loop {
         let op = Roofline::MultiplyAdd { rounds };
         let seconds = time(ctx, op, count)?;
-        if seconds > 0.01 || rounds > 4096 {
-            return Ok(op.flops(&[Shape::f32([count])]) as f64 / seconds);
+        // On a busy machine a short run can show a rate that is too low.
+        peak = peak.max(op.flops(&[Shape::f32([count])]) as f64 / seconds);
+        if rounds > 4096 || seconds > 0.01 && rounds > 8 {
+            return Ok(peak);
         }
         rounds = (f64::from(rounds) * (0.02 / seconds).clamp(2.0, 64.0)) as u32;
     }

@@ -6,6 +6,7 @@ use crate::Result;
 use crate::data::{Dataset, Split, load};
 use crate::gpu::Context;
 use crate::ops::measure_peak_flops;
+use crate::tape::inspect::scaled;
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,26 +80,27 @@ impl Settings {
     }
 }
 
-/// For example `tiny by default: this device reaches 0.12 TFLOP/s, so base would train for about
-/// 320 hours and small for about 15`.
+/// For example `small by default: this device reaches 12.0 TFLOP/s, so base would train for about
+/// 3.3 hours and small should train for about 9 minutes; --size sets another`.
 impl fmt::Display for DefaultSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by default: this device reaches {:.2} TFLOP/s", self.size, self.peak * 1e-12)?;
+        write!(f, "{} by default: this device reaches {}", self.size, scaled(self.peak, "FLOP/s"))?;
         for (i, (size, hours)) in self.hours.iter().enumerate() {
             let (and, verb) =
                 (if i > 0 { " and" } else { ", so" }, if *size == self.size { "should" } else { "would" });
-            write!(f, "{and} {size} {verb} train for about {}", time(*hours))?;
+            write!(f, "{and} {size} {verb} train for {}", time(*hours))?;
         }
         f.write_str("; --size sets another")
     }
 }
 
-/// Hours with one digit below 10, minutes below one hour.
+/// Hours with one digit below 10, and minutes below one hour.
 fn time(hours: f64) -> String {
     match hours {
-        h if h < 0.95 => format!("{:.0} minutes", (60.0 * h).max(1.0)),
-        h if h < 9.95 => format!("{h:.1} hours"),
-        h => format!("{h:.0} hours"),
+        h if h < 0.95 => format!("about {:.0} minutes", (60.0 * h).max(1.0)),
+        h if h < 9.95 => format!("about {h:.1} hours"),
+        h if h < 999.5 => format!("about {h:.0} hours"),
+        _ => "more than 1000 hours".into(),
     }
 }
 
@@ -134,12 +136,12 @@ mod tests {
         let text = |peak| DefaultSize::choose(peak, ddpm).to_string();
         assert_eq!(
             text(63.9e12),
-            "base by default: this device reaches 63.90 TFLOP/s, so base should train for about 37 minutes; \
+            "base by default: this device reaches 63.9 TFLOP/s, so base should train for about 37 minutes; \
              --size sets another"
         );
         assert_eq!(
             text(0.1e12),
-            "tiny by default: this device reaches 0.10 TFLOP/s, so base would train for about 398 hours and small \
+            "tiny by default: this device reaches 100.0 GFLOP/s, so base would train for about 398 hours and small \
              would train for about 18 hours; --size sets another"
         );
     }

@@ -389,6 +389,33 @@ fn evaluation_of_images_needs_no_cache_and_shows_no_zeros() {
     }
 }
 
+#[test]
+fn evaluation_computes_damaged_features_again() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let [data, extractor, _] = &places;
+    let samples = folder.path().join("samples.npz");
+    save(&samples, &chosen(0..100).0, None);
+    let cache = folder.path().join("cache");
+    let evaluate = |out: &str| {
+        let out = folder.path().join(out);
+        let inputs = ["--feature-extractor", extractor, "--feature-cache", text(&cache), "--out", text(&out)];
+        let what = ["--samples", text(&samples), "--data", data, "--nearest-count", "20"];
+        let output = command(EVALUATE, &[&what[..], &inputs].concat()).output().unwrap();
+        let [table, told] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success(), "{told}");
+        (table, told)
+    };
+    let (first, _) = evaluate("first");
+    let file = fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let (again, told) = evaluate("again");
+    assert!(told.contains("warning: ") && told.contains(text(&file)) && told.contains("computed again"), "{told}");
+    assert_eq!(fs::read(&file).unwrap(), whole, "the file is whole again");
+    let numbers = |table: &str| table.lines().filter(|line| line.contains("FD")).map(String::from).collect::<Vec<_>>();
+    assert_eq!((numbers(&again), numbers(&again).len()), (numbers(&first), 3));
+}
+
 /// A model without a run has no training time.
 #[test]
 fn evaluation_of_a_checkpoint_alone_shows_no_training_cost() {

@@ -107,6 +107,7 @@ fn sample_refuses_options_that_do_not_fit_the_model() {
         text(&path).to_owned()
     };
     let (three, broken) = (noise("three.safetensors", 3, 0.5), noise("broken.safetensors", 2, f32::NAN));
+    let two = noise("two.safetensors", 2, 0.5);
     for (options, parts) in [
         (&["--class", "10"][..], &["--class 10", "there are: 0, 1"][..]),
         (&["--class", "cat"], &["--class cat", "there are: 0, 1"]),
@@ -121,9 +122,10 @@ fn sample_refuses_options_that_do_not_fit_the_model() {
         (&["--noise", "/nowhere.safetensors"], &["/nowhere.safetensors"]),
         (&["--noise", &three], &["three.safetensors", "[3, 1, 28, 28]", "--count is 2", "--count 3"]),
         (&["--noise", &broken], &["broken.safetensors", "not finite"]),
+        (&["--noise", &two, "--sampler", "ddim", "--seed", "1"], &["--seed has no effect", "--noise"]),
         (&["--noise", "Cargo.toml"], &["Cargo.toml", "not a safetensors"]),
         (&["--adapter", "99"], &["`99`", "there are:\n  0: "]),
-        (&["--count", "70000", "--batch", "70000", "--guidance", "1"], &["70000 images", "65535"]),
+        (&["--count", "70000", "--batch", "70000", "--guidance", "1"], &["batch size 70000", "65535"]),
     ] {
         sample_refuses(&checkpoint(), options, parts);
     }

@@ -49,9 +49,9 @@ struct Arguments {
     /// Scale of classifier guidance
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, requires = "classifier")]
     classifier_scale: f64,
-    /// Random seed; sample k of a seed does not depend on the batch size
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Random seed; sample k of a seed does not depend on the batch size [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
     /// Initial noise: a safetensors file with one F32 tensor [count, channels, height, width]
     #[arg(long)]
     noise: Option<PathBuf>,
@@ -67,6 +67,12 @@ struct Arguments {
     /// GPU adapter: its number, or a part of its name [default: the fastest]
     #[arg(long)]
     adapter: Option<String>,
+}
+
+impl Arguments {
+    fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
 }
 
 fn main() -> ExitCode {
@@ -107,6 +113,10 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     }
     let (plan, warnings) = sampling.plan(denoiser.process)?;
     warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    if arguments.seed.is_some() && arguments.noise.is_some() && !plan.adds_noise() {
+        let problem = "--seed has no effect: the noise comes from --noise, and this sampler adds none";
+        return Err(Error::Config(problem.into()));
+    }
     let guide = arguments.classifier.as_deref().map(|run| checkpoint.open_guide(run, image)).transpose()?;
     let noise = arguments.noise.as_deref().map(|path| noise::read(path, image, arguments.count)).transpose()?;
     let pixels = image.iter().map(|&n| n as usize).product();
@@ -129,7 +139,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
         guidance.classifier =
             Some(ClassifierGuide { network, weights: "classifier", scale: arguments.classifier_scale });
     }
-    let batch = BatchSpec { name: "sample", size: batch, image, seed: arguments.seed };
+    let batch = BatchSpec { name: "sample", size: batch, image, seed: arguments.seed() };
     let generator = Generator::new(&mut ctx, denoiser, guidance, plan, batch)?;
     let text = describe(arguments, count, &sampling);
     eprintln!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
@@ -180,9 +190,9 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
     checkpoint.load(&mut ctx, "weights")?;
     let decoder = Decoder::new(&mut ctx, vae, "weights", drawing.batch, "sample")?;
     let mut draw = |numbers: std::ops::Range<u32>, _: &mut degrain::diffusion::Observer<'_>| {
-        Ok(SampledImages { images: decoder.draw(&ctx, arguments.seed, numbers)?, frames: vec![] })
+        Ok(SampledImages { images: decoder.draw(&ctx, arguments.seed(), numbers)?, frames: vec![] })
     };
-    let text = format!("{} of latents from the prior, seed {}", counted(count, "image"), arguments.seed);
+    let text = format!("{} of latents from the prior, seed {}", counted(count, "image"), arguments.seed());
     let header = header(arguments, &drawing, checkpoint, &ctx);
     let description = Description { image, label: None, classes: 0, text };
     finish(arguments, &drawing, &header, &mut draw, &description)
@@ -227,7 +237,7 @@ fn finish(
 fn header(arguments: &Arguments, drawing: &Drawing, checkpoint: &Checkpoint, ctx: &Context) -> PartHeader {
     let mut header = PartHeader::new();
     header.set_model("model", Some(checkpoint));
-    header.set("--seed", arguments.seed);
+    header.set("--seed", arguments.seed());
     header.set("--count", drawing.count);
     header.set("adapter", ctx.gpu.adapter().to_string());
     header.set("states of an image", drawing.states);
@@ -254,5 +264,5 @@ fn describe(arguments: &Arguments, count: u32, sampling: &Sampling) -> String {
         .as_ref()
         .map_or(String::new(), |_| format!(", guided by a classifier with scale {}", arguments.classifier_scale));
     let (guidance, steps) = (sampling.guidance, sampling.describe());
-    format!("{}, {class}, guidance {guidance}{classifier}, {steps}, seed {}", counted(count, "image"), arguments.seed)
+    format!("{}, {class}, guidance {guidance}{classifier}, {steps}, seed {}", counted(count, "image"), arguments.seed())
 }
