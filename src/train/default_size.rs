@@ -1,14 +1,9 @@
 //! The size of a model if the user sets none: the largest that the device trains in an hour.
 
-use super::config::{Settings, Size};
-use super::training_cost::TrainingCost;
+use super::config::Size;
 use crate::Result;
-use crate::data::{Dataset, Split, load};
-use crate::gpu::Context;
-use crate::ops::measure_peak_flops;
 use crate::tape::inspect::scaled;
 use std::fmt;
-use std::sync::Arc;
 
 /// Longest expected training of a default, in hours. `tiny` may take longer: there is no smaller
 /// size.
@@ -29,26 +24,9 @@ pub struct DefaultSize {
 }
 
 impl DefaultSize {
-    /// Measures the peak of the device, in well under a second, and chooses the size for these
-    /// settings and images. `None` if the settings have a size.
-    ///
-    /// # Errors
-    /// A device that was lost.
-    pub fn measure(ctx: &Context, settings: &Settings, images: &Arc<Dataset>) -> Result<Option<DefaultSize>> {
-        if settings.size.is_some() {
-            return Ok(None);
-        }
-        let peak = measure_peak_flops(ctx)?;
-        let flops = |size| {
-            // Without validation images, which a small data set may not have.
-            let settings = Settings { size: Some(size), validation_count: Some(0), ..settings.clone() };
-            TrainingCost::new(ctx, settings, images).map(|cost| cost.flops)
-        };
-        Ok(Some(DefaultSize::choose(peak, flops)))
-    }
-
     /// Chooses by the peak of a device in FLOP/s and the FLOPs of a training at each size.
-    fn choose(peak: f64, flops: impl Fn(Size) -> Result<f64>) -> DefaultSize {
+    /// An error of `flops` means that the settings do not fit the size.
+    pub(super) fn choose(peak: f64, flops: impl Fn(Size) -> Result<f64>) -> DefaultSize {
         let mut hours = vec![];
         for size in [Size::Base, Size::Small] {
             // Settings may fit one size only, such as a list with a value for each level.
@@ -60,23 +38,6 @@ impl DefaultSize {
             }
         }
         DefaultSize { size: Size::Tiny, peak, hours }
-    }
-}
-
-impl Settings {
-    /// These settings with a size: the default for this device and their data set if they have
-    /// none, which is returned too.
-    ///
-    /// # Errors
-    /// As [`DefaultSize::measure`]; a data set that is missing or damaged.
-    pub fn with_default_size(self, ctx: &Context) -> Result<(Settings, Option<DefaultSize>)> {
-        if self.size.is_some() {
-            return Ok((self, None));
-        }
-        // The folder is the same at all sizes.
-        let images = load(&self.clone().resolve(Size::Tiny)?.data, Split::Train)?;
-        let default = DefaultSize::measure(ctx, &self, &Arc::new(images))?;
-        Ok((Settings { size: default.as_ref().map(|default| default.size), ..self }, default))
     }
 }
 
@@ -141,7 +102,7 @@ mod tests {
         );
         assert_eq!(
             text(0.1e12),
-            "tiny by default: this device reaches 100.0 GFLOP/s, so base would train for about 398 hours and small \
+            "tiny by default: this device reaches 100 GFLOP/s, so base would train for about 398 hours and small \
              would train for about 18 hours; --size sets another"
         );
     }

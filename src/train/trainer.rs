@@ -14,6 +14,7 @@ use crate::files::shell_quoted;
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::FeatureExtractor;
 use crate::nn::PARAMETERS;
+use crate::ops::measure_peak_flops;
 use crate::output::counted;
 use crate::tape::Step;
 use crate::{Error, Result};
@@ -115,8 +116,8 @@ impl Trainer {
 
     fn from_settings(ctx: &Context, settings: Settings, dataset: Dataset) -> Result<Trainer> {
         let dataset = Arc::new(dataset);
-        let default_size = DefaultSize::measure(ctx, &settings, &dataset)?;
-        let mut config = settings.resolve(default_size.as_ref().map_or(Size::Tiny, |default| default.size))?;
+        let (settings, default_size) = with_default_size(ctx, settings, &dataset)?;
+        let mut config = settings.resolve(Size::Tiny)?;
         config.process = config.process.measured(dataset.statistics.std);
         let objective = objectives::from_config(&config, &dataset)?;
         let trainer = Trainer::from_parts(ctx, config, Arc::unwrap_or_clone(dataset), objective)?;
@@ -349,6 +350,40 @@ impl Trainer {
         parameters.write(&mut self.ctx, PARAMETERS, &fresh)?;
         parameters.write(&mut self.ctx, EMA, &fresh)
     }
+}
+
+impl Settings {
+    /// These settings with a size. If they have none, the peak of the device is measured, in well
+    /// under a second, and the default for it and their data set is also returned.
+    ///
+    /// # Errors
+    /// A device that was lost; a data set that is missing or damaged.
+    pub fn with_default_size(self, ctx: &Context) -> Result<(Settings, Option<DefaultSize>)> {
+        if self.size.is_some() {
+            return Ok((self, None));
+        }
+        // The folder is the same at all sizes.
+        let images = load(&self.clone().resolve(Size::Tiny)?.data, Split::Train)?;
+        with_default_size(ctx, self, &Arc::new(images))
+    }
+}
+
+fn with_default_size(
+    ctx: &Context,
+    settings: Settings,
+    images: &Arc<Dataset>,
+) -> Result<(Settings, Option<DefaultSize>)> {
+    if settings.size.is_some() {
+        return Ok((settings, None));
+    }
+    let flops = |size| {
+        // Without validation images, which a small data set may not have.
+        let settings = Settings { size: Some(size), validation_count: Some(0), ..settings.clone() };
+        let trainer = Trainer::unprepared(ctx, settings, images)?;
+        Ok(trainer.training_tape().summary().flops as f64 * f64::from(trainer.config.steps))
+    };
+    let default = DefaultSize::choose(measure_peak_flops(ctx)?, flops);
+    Ok((Settings { size: Some(default.size), ..settings }, Some(default)))
 }
 
 /// Refuses a number of validation images that leaves none to train on.

@@ -8,12 +8,10 @@ use crate::gpu::Context;
 use std::sync::Arc;
 
 /// Cost of a training step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingCost {
     /// Floating-point operations per image.
     pub flops_per_image: u64,
-    /// Floating-point operations of all steps.
-    pub flops: f64,
     /// Bytes of device memory.
     pub bytes: u64,
 }
@@ -28,7 +26,6 @@ impl TrainingCost {
         let summary = trainer.training_tape().summary();
         Ok(TrainingCost {
             flops_per_image: summary.flops / u64::from(trainer.config().batch),
-            flops: summary.flops as f64 * f64::from(trainer.config().steps),
             bytes: summary.slot_bytes + summary.named_bytes,
         })
     }

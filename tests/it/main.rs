@@ -7,6 +7,7 @@
 mod common;
 
 mod architecture; // layers and imports, read from the sources
+mod buffers; // uploads
 mod data; // IDX files
 mod data_folder; // folders of PNG files
 mod data_formats; // CIFAR-10, downsampled ImageNet, npz

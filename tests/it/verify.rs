@@ -5,7 +5,7 @@ use crate::common::context;
 use degrain::gpu::Context;
 use degrain::ops::{affine, relu};
 use degrain::tape::inspect::{Mismatch, Verifier};
-use degrain::tape::{Shape, Step, Tape};
+use degrain::tape::{Program, Shape, Step, Tape};
 
 const AFFINE: &str = include_str!("../../shaders/affine.wgsl");
 const RELU: &str = include_str!("../../shaders/relu.wgsl");
@@ -39,6 +39,18 @@ fn verify(mut ctx: Context) -> Result<(), Mismatch> {
 #[test]
 fn verifier_accepts_the_unchanged_kernels() {
     assert!(verify(context()).is_ok());
+}
+
+/// Kernels are compiled in other threads than the one that reports the error.
+#[test]
+fn program_reports_a_kernel_that_does_not_compile() {
+    let mut ctx = context_with("relu", RELU, "max(x[i]", "max(NOTHING").fork();
+    let mut t = Tape::new(ctx.target());
+    let x = t.named("x", Shape::f32([100]));
+    let middle = affine(&mut t, x, -2.0, 1.0);
+    relu(&mut t, middle);
+    let problem = Program::compile(&mut ctx, &t).err().expect("a shader with an unknown name").to_string();
+    assert!(problem.contains("relu") && problem.contains("NOTHING"), "{problem}");
 }
 
 /// The kernel reads one vec4 after the end of its transient input, which is a NaN of the guard, and

@@ -69,7 +69,7 @@ mod tests {
         let time = RunTime { wall: 0.02, kernels: 0.015, flops: 120_000_000_000, peaks };
         assert_eq!(
             time.to_string(),
-            "20.0 ms by the clock, 6.0 TFLOP/s, 10.0 % of the measured peak; 15.0 ms in kernels, 5.0 ms (25 %) between them"
+            "20.0 ms by the clock, 6.00 TFLOP/s, 10.0 % of the measured peak; 15.0 ms in kernels, 5.0 ms (25 %) between them"
         );
         let alone = RunTime { kernels: 0.025, ..time }.to_string();
         assert!(alone.ends_with("; the kernels, each timed alone, add up to 25.0 ms"), "{alone}");
