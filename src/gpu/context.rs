@@ -77,7 +77,7 @@ impl Context {
             self.gpu.queue.write_buffer(buffer, offset, piece);
             if pieces.peek().is_some() {
                 // Frees the copy of the piece that wgpu made.
-                self.gpu.queue.submit([]);
+                self.gpu.submit(None);
                 self.gpu.wait()?;
             }
         }
