@@ -76,10 +76,15 @@ impl Job {
         Ok(Whole { uses, result: outcome(kind, &out)?, files: files(&out)? })
     }
 
-    /// The problems after a failure.
-    pub fn check(&self, kind: Kind, whole: &Whole, fault: DeviceFault) -> Result<Vec<String>> {
+    /// The problems after a failure; `None` if the command ended before the failure. `train` reads
+    /// its log by the clock, so that the number of submissions differs by a few.
+    pub fn check(&self, kind: Kind, whole: &Whole, fault: DeviceFault) -> Result<Option<Vec<String>>> {
         let out = self.folder.join(format!("{kind:?}-{fault:?}").replace(['(', ')'], "-"));
         let output = start(Some(fault), &self.command(kind, &out))?;
+        if output.status.success() && !parse_use(&output).is_some_and(|uses| reached(fault, uses)) {
+            fs::remove_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
+            return Ok(None);
+        }
         let mut problems = ending(kind, fault, &output);
         if kind == Kind::Train {
             problems.extend(checkpoint_problems(whole, &out)?);
@@ -90,7 +95,7 @@ impl Job {
             let output = start(None, &self.command(kind, &out))?;
             if !output.status.success() {
                 problems.push(format!("does not continue: {}", messages(&output)));
-                return Ok(problems);
+                return Ok(Some(problems));
             }
         }
         if outcome(kind, &out)? != whole.result {
@@ -106,7 +111,7 @@ impl Job {
         if problems.is_empty() {
             fs::remove_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
         }
-        Ok(problems)
+        Ok(Some(problems))
     }
 
     /// The undisturbed result of a program.
@@ -153,6 +158,14 @@ fn result_file(kind: Kind) -> &'static str {
         Kind::Train => "log.jsonl",
         Kind::Sample => "samples.npz",
         Kind::Evaluate => "evaluation.json",
+    }
+}
+
+/// Whether a command that has asked the device for this has met a failure.
+fn reached(fault: DeviceFault, uses: DeviceUse) -> bool {
+    match fault {
+        DeviceFault::Lost(n) | DeviceFault::Dropped(n) => n < uses.submissions,
+        DeviceFault::OutOfMemory(n) => n < uses.allocations,
     }
 }
 

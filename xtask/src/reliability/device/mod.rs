@@ -30,9 +30,9 @@ pub fn run(count: Option<u32>) -> Result<()> {
         let faults = choose(whole.uses, count);
         let DeviceUse { submissions, allocations } = whole.uses;
         println!("{kind:?} makes {submissions} submissions and {allocations} allocations");
-        let found = check_all(&job, kind, &whole, &faults)?;
-        failures += faults.len();
-        println!("{} failures, {} problems, {:.0} s", faults.len(), found.len(), start.elapsed().as_secs_f64());
+        let (reached, found) = check_all(&job, kind, &whole, &faults)?;
+        failures += reached;
+        println!("{reached} failures, {} problems, {:.0} s", found.len(), start.elapsed().as_secs_f64());
         problems.extend(found);
     }
     println!("{failures} failures in {:.0} s", start.elapsed().as_secs_f64());
@@ -51,13 +51,15 @@ fn choose(uses: DeviceUse, count: Option<u32>) -> Vec<DeviceFault> {
     lost.chain(dropped).chain(numbers(uses.allocations).map(DeviceFault::OutOfMemory)).collect()
 }
 
-/// The problems with these failures. Several run at once.
-fn check_all(job: &Job, kind: Kind, whole: &Whole, faults: &[DeviceFault]) -> Result<Vec<String>> {
-    let next = AtomicUsize::new(0);
+/// How many of these failures were reached, and the problems with them. Several run at once.
+fn check_all(job: &Job, kind: Kind, whole: &Whole, faults: &[DeviceFault]) -> Result<(usize, Vec<String>)> {
+    let (next, reached) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let problems = Mutex::new(vec![]);
     let work = || {
         while let Some(&fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let found = job.check(kind, whole, fault).unwrap_or_else(|problem| vec![problem]);
+            let found = job.check(kind, whole, fault).unwrap_or_else(|problem| Some(vec![problem]));
+            let Some(found) = found else { continue };
+            reached.fetch_add(1, Ordering::Relaxed);
             let found = found.into_iter().map(|problem| format!("{kind:?} with {fault:?}: {problem}"));
             let mut problems = problems.lock().expect("no thread panics while it holds the lock");
             for problem in found {
@@ -71,5 +73,5 @@ fn check_all(job: &Job, kind: Kind, whole: &Whole, faults: &[DeviceFault]) -> Re
             scope.spawn(work);
         }
     });
-    problems.into_inner().map_err(|e| e.to_string())
+    problems.into_inner().map(|problems| (reached.into_inner(), problems)).map_err(|e| e.to_string())
 }
