@@ -11,7 +11,7 @@ mod part;
 #[doc(hidden)]
 pub use faults::{DiskFault, DiskUse, disk_use, inject};
 use folder::unique_name_beside;
-pub use folder::{REMOVED_SUFFIX, TemporaryFolder, create_folder, remove_folder, rename, sync_folder};
+pub use folder::{TemporaryFolder, create_folder, rename, sync_folder};
 pub use lock::FolderLock;
 pub use part::PartFile;
 
@@ -91,6 +91,18 @@ pub fn check_writable(path: &Path) -> Result<()> {
     let probe = unique_name_beside(path, "tmp");
     faults::open(OpenOptions::new().write(true).create_new(true), &probe).map_err(Error::io(folder))?;
     fs::remove_file(&probe).map_err(Error::io(&probe))
+}
+
+/// Refuses an output that would replace an input of the same command.
+///
+/// # Errors
+/// [`Error::File`] naming the file.
+pub fn check_not_input(output: &Path, inputs: &[&Path]) -> Result<()> {
+    let Ok(place) = output.canonicalize() else { return Ok(()) };
+    match inputs.iter().find(|input| input.canonicalize().is_ok_and(|input| input == place)) {
+        Some(input) => Err(Error::file(input, "is an input, and the output would replace it: choose another name")),
+        None => Ok(()),
+    }
 }
 
 /// Removes a file, if it exists.

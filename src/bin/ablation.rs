@@ -69,6 +69,13 @@ fn run(arguments: Arguments) -> Result<()> {
             trainers.push(trainer);
         }
     }
+    let picture = out.join("ablation.png");
+    if picture.exists() && trainers.iter().all(|trainer| trainer.finished_steps() == 0) {
+        return Err(Error::file(
+            picture,
+            "does not belong to these runs, and they would replace it: choose another --out",
+        ));
+    }
     let interrupted = on_interrupt()?;
     let mut rows = Vec::new();
     for trainer in trainers {
@@ -79,7 +86,6 @@ fn run(arguments: Arguments) -> Result<()> {
         rows.push(row(&folder)?);
     }
     let pictures: Vec<Picture> = rows.iter().map(|row| Picture::load_png(&row.picture)).collect::<Result<_>>()?;
-    let picture = out.join("ablation.png");
     stack(&pictures, Layout::default()).save_png(&picture, &[("Software", "degrain")])?;
     print(format!("\n{:24} {:>16}\n", "run", "validation loss"))?;
     for row in &rows {

@@ -12,6 +12,9 @@ use std::path::Path;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointMetadata {
+    /// Name of the run that wrote the checkpoint, as in its manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     /// Steps trained.
     pub step: u32,
     /// Seconds spent on them.

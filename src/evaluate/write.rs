@@ -23,9 +23,15 @@ pub fn check_outputs(folder: &Path, archive: Option<&Path>) -> Result<()> {
     if let Some(archive) = archive {
         check_writable(archive)?;
     }
-    let evaluated = folder.join(Evaluation::FILE).exists();
+    let file = folder.join(Evaluation::FILE);
+    // Also by another version.
+    let json = std::fs::read(&file).ok().and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
+    let made = json.is_some_and(|evaluation| evaluation.get("target").is_some());
+    if file.exists() && !made {
+        return Err(Error::file(file, "is not an evaluation, and one would replace it: choose another --out"));
+    }
     match [GRID, CLOSEST].map(|name| folder.join(name)).into_iter().find(|path| path.exists()) {
-        Some(path) if !evaluated => {
+        Some(path) if !made => {
             Err(Error::file(path, "does not belong to an evaluation, which would replace it: choose another --out"))
         }
         _ => Ok(()),

@@ -1,32 +1,11 @@
-//! Folders: removed after renaming, temporary, and synced to the disk.
+//! Folders: temporary, and synced to the disk.
 
 use super::faults;
 use crate::error::{Error, Result};
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Removes a folder, if it exists. It is renamed first, so a killed process leaves no half of it
-/// under its name.
-///
-/// # Errors
-/// [`Error::Io`] naming the folder.
-pub fn remove_folder(path: &Path) -> Result<()> {
-    let Some(old) = rename_hidden(path)? else { return Ok(()) };
-    fs::remove_dir_all(&old).map_err(Error::io(&old))
-}
-
-/// Renames a folder to a hidden name beside it; `None` if there is no folder.
-fn rename_hidden(path: &Path) -> Result<Option<PathBuf>> {
-    let aside = unique_name_beside(path, REMOVED_SUFFIX);
-    match faults::rename(path, &aside) {
-        Ok(()) => Ok(Some(aside)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io(path)(error)),
-    }
-}
 
 /// Creates a folder and the folders above it, if they are missing.
 ///
@@ -43,9 +22,6 @@ pub fn create_folder(path: &Path) -> Result<()> {
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     faults::rename(from, to).map_err(Error::io(to))
 }
-
-/// Suffix of the hidden name of a folder that is being removed.
-pub const REMOVED_SUFFIX: &str = "removed";
 
 /// Writes the entries of a folder to the disk. After a power cut, a file that was created or
 /// renamed in it is there.

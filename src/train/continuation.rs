@@ -5,6 +5,7 @@ use super::log_entry::LogEntry;
 use super::manifest::Manifest;
 use super::run_log::grid_path;
 use super::trainer::{Trainer, all_checkpoints};
+use crate::checkpoint::CheckpointMetadata;
 use crate::output::counted;
 use crate::output::jsonl;
 use crate::{Error, Result};
@@ -94,7 +95,13 @@ impl Trainer {
     /// # Errors
     /// A file that cannot be read.
     pub(super) fn earlier_config(&self) -> Result<Config> {
-        Settings::read(&self.config.out.join("config.toml"))?.resolve(self.config.size)
+        // A user can edit config.toml.
+        let recorded = Manifest::read(&self.config.out)?.and_then(|manifest| manifest.settings().cloned());
+        let settings = match recorded {
+            Some(settings) => settings,
+            None => Settings::read(&self.config.out.join("config.toml"))?,
+        };
+        settings.resolve(self.config.size)
     }
 
     /// The settings that differ from those with which the run was last started, such as
@@ -142,18 +149,27 @@ impl Trainer {
         Ok(checkpoint.clone())
     }
 
-    /// Compares the content of the data set with the manifest's.
+    /// Compares the content of the data set with the manifest's, or that of the last checkpoint.
     fn check_data(&self) -> Result<()> {
-        let Some(manifest) = Manifest::read(&self.config.out)? else { return Ok(()) };
-        if manifest.data.sha256 == self.data_sha256 {
+        let run = &self.config.out;
+        let (sha256, before) = match Manifest::read(run)? {
+            Some(Manifest { data, .. }) => {
+                (Some(data.sha256), format!("{} of {}", counted(data.images, "image"), data.name))
+            }
+            None => {
+                let last = all_checkpoints(run)?.pop();
+                let metadata =
+                    last.map_or(Ok(None), |(_, folder)| CheckpointMetadata::read(&folder))?.unwrap_or_default();
+                (metadata.data_sha256, metadata.dataset)
+            }
+        };
+        if sha256.is_none_or(|sha256| sha256 == self.data_sha256) {
             return Ok(());
         }
         Err(Error::Config(format!(
-            "{} was trained on other data: {} of {}, and {} now holds {} with another SHA-256. Name the \
-             run's data with --data, or start another run with another --out",
-            self.config.out.display(),
-            counted(manifest.data.images, "image"),
-            manifest.data.name,
+            "{} was trained on other data: {before}, and {} now holds {} with another SHA-256. Name the run's data with \
+             --data, or start another run with another --out",
+            run.display(),
             self.config.data.display(),
             counted(self.dataset.count, "image"),
         )))

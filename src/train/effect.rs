@@ -69,14 +69,17 @@ fn needs(key: &str, config: &Config) -> Option<String> {
         "noise_aware" => for_networks(&[Classifier]),
         "latent_channels" | "likelihood" | "kl_weight" => for_networks(&[Vae]),
         "process" | "loss_weighting" | "unconditional" | "sampler" | "sampling_steps" => unless(denoises, DENOISERS),
+        "guidance_rescale" if denoises && !config.unconditional => {
+            unless(![0.0, 1.0].contains(&config.guidance), "it needs a --guidance other than 0 and 1")
+        }
         "guidance" | "guidance_rescale" | "label_dropout" => {
             unless(denoises && !config.unconditional, "it is for denoisers with classes")
         }
-        "schedule" | "zero_terminal_snr" | "prediction" => unless(noised, process),
+        "schedule" | "zero_terminal_snr" => unless(noised, process),
         "timesteps" => unless(noised || network == Plain, process),
         "rescale_betas" if noised => unless(ranged, "it is for --schedule linear, scaled_linear or sigmoid"),
         "rescale_betas" => Some(process.into()),
-        "spacing" | "learned_variance" | "importance_sampling" => unless(discrete, process),
+        "prediction" | "spacing" | "learned_variance" | "importance_sampling" => unless(discrete, process),
         "vlb_weight" | "decoder_min_std" => unless(config.learned_variance, "it needs --learned-variance"),
         "variance" => unless(
             denoises && config.sampler == SamplerName::Ddpm && !config.learned_variance,

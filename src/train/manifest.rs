@@ -1,12 +1,16 @@
 //! `manifest.json` and `config.toml` of a run folder: everything needed to repeat the run.
 
+use super::config::Settings;
 use super::trainer::Trainer;
 use crate::data::Dataset;
 use crate::files::write_atomically;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Name of the manifest in a run folder.
 pub(super) const FILE: &str = "manifest.json";
@@ -15,6 +19,9 @@ pub(super) const FILE: &str = "manifest.json";
 /// resumption.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Manifest {
+    /// Name of the run, which its checkpoints have too. Missing in a run of an earlier version.
+    #[serde(default)]
+    pub run: Option<String>,
     pub data: Data,
     /// Number of parameters of the model.
     parameters: usize,
@@ -49,6 +56,9 @@ struct Start {
     step: u32,
     /// Settings that changed since the previous start, such as `batch: 32 -> 64`.
     changed: Vec<String>,
+    /// All settings; missing in a start of an earlier version.
+    #[serde(default)]
+    settings: Option<Settings>,
     /// Version of degrain.
     version: String,
     adapter: String,
@@ -59,6 +69,11 @@ struct Start {
 }
 
 impl Manifest {
+    /// The settings of the last start; `None` in a run of an earlier version.
+    pub fn settings(&self) -> Option<&Settings> {
+        self.starts.last().and_then(|start| start.settings.as_ref())
+    }
+
     /// Reads the manifest of a run's folder; `None` if there is none.
     ///
     /// # Errors
@@ -73,6 +88,14 @@ impl Manifest {
             Err(error) => Err(Error::io(&path)(error)),
         }
     }
+}
+
+/// A new name for a run.
+pub(super) fn new_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let text = format!("{now} {} {}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Data {
@@ -93,6 +116,14 @@ impl Data {
 }
 
 impl Trainer {
+    /// The name of the run in the manifest, or a new name for a run of an earlier version.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(super) fn earlier_name(&self) -> Result<String> {
+        Ok(Manifest::read(&self.config.out)?.and_then(|manifest| manifest.run).unwrap_or_else(new_name))
+    }
+
     /// Writes the complete settings, and adds this start to the manifest.
     ///
     /// # Errors
@@ -106,6 +137,7 @@ impl Trainer {
         starts.push(Start {
             step: self.finished_steps(),
             changed: self.changed.clone(),
+            settings: Some(self.config.clone().into()),
             version: env!("CARGO_PKG_VERSION").into(),
             adapter: adapter.name.clone(),
             class: adapter.class.to_string(),
@@ -114,7 +146,8 @@ impl Trainer {
             kernels: self.ctx.target().to_string(),
         });
         let parameters = self.objective.model().parameters().count();
-        let manifest = Manifest { data: Data::new(&self.dataset, &self.data_sha256), parameters, starts };
+        let run = Some(self.run.clone());
+        let manifest = Manifest { run, data: Data::new(&self.dataset, &self.data_sha256), parameters, starts };
         let json = serde_json::to_string_pretty(&manifest).map_err(|e| Error::Config(e.to_string()))?;
         write_atomically(&path, format!("{json}\n").as_bytes())?;
         write_atomically(&folder.join("config.toml"), self.config.to_toml()?.as_bytes())

@@ -134,7 +134,8 @@ impl Trainer {
         };
 
         // Clean the run's folder and open its log.
-        for path in training_state::clean(&folder, start.step)? {
+        self.run = self.earlier_name()?;
+        for path in training_state::clean(&folder, &self.run, start.step)? {
             let (steps, path) = (start.step, path.display());
             eprintln!("this run continues from step {steps}: a later checkpoint was kept as {path}");
         }

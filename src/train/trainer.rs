@@ -5,6 +5,7 @@ use super::config::{Config, Settings, Size};
 use super::data_loader::DataLoader;
 use super::default_size::DefaultSize;
 use super::hold_out;
+use super::manifest;
 use super::objective::Objective;
 use super::objectives;
 use super::step_uniforms;
@@ -55,6 +56,8 @@ pub struct Trainer {
     /// Settings that differ from those of the run's last start.
     pub(super) changed: Vec<String>,
     pub(super) stop_after: Option<u32>,
+    /// Name of the run, unique: it tells its checkpoints from those of other runs.
+    pub(super) run: String,
     /// The size, if it was chosen for the device.
     pub(super) default_size: Option<DefaultSize>,
 }
@@ -171,6 +174,7 @@ impl Trainer {
             changed: vec![],
             stop_after: None,
             default_size: None,
+            run: manifest::new_name(),
         };
         // A missing feature extractor is reported now, not hours later.
         trainer.feature_extractor()?;

@@ -3,38 +3,39 @@
 //! EMA. A resumed run continues from them bit for bit.
 //!
 //! A folder is written under a temporary name and renamed when it is complete, so an interrupted
-//! save leaves the last checkpoint intact. An old checkpoint is renamed before it is removed.
+//! save leaves the last checkpoint intact. An old checkpoint is renamed before it is removed. Both
+//! names contain the run's, so that a run removes only what it wrote.
 
 use super::buffers::{EMA, FIRST_MOMENT, SECOND_MOMENT};
 use super::clock::Progress;
 use super::trainer::{Trainer, all_checkpoints};
 use crate::checkpoint::{self, CheckpointMetadata};
-use crate::files::{REMOVED_SUFFIX, remove_folder, rename, sync_folder, write_atomically};
+use crate::files::{rename, sync_folder, write_atomically};
 use crate::nn::{PARAMETERS, statistics_of};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The file that makes a checkpoint of a run complete: it is written last.
 const STATE_FILE: &str = "training_state.safetensors";
-/// Suffix of the folder name of an incomplete checkpoint.
-const PARTIAL_SUFFIX: &str = ".partial";
 
 impl Trainer {
-    /// Saves a checkpoint in the run's folder, and removes the oldest ones beyond
-    /// [`Config::keep_checkpoints`](super::Config::keep_checkpoints).
+    /// Saves a checkpoint in the run's folder, and removes the run's oldest ones beyond
+    /// [`Config::keep_checkpoints`](super::Config::keep_checkpoints). Copies and checkpoints of
+    /// other runs stay.
     ///
     /// # Errors
     /// [`Error::Io`] with the file that cannot be written.
     pub(super) fn save(&self, progress: Progress) -> Result<()> {
         let run = &self.config.out;
-        let partial = run.join(format!(".checkpoint-{}{PARTIAL_SUFFIX}", progress.step));
-        remove_folder(&partial)?;
+        let partial = run.join(hidden(&self.run, progress.step, "partial"));
+        remove_if_there(&partial)?;
         if let Err(error) = self.write_checkpoint(&partial, progress) {
             // The first error is the one to report. On a full disk this frees space.
-            let _ = remove_folder(&partial);
+            let _ = remove_if_there(&partial);
             return Err(error);
         }
         let complete = run.join(format!("checkpoint-{}", progress.step));
@@ -43,8 +44,21 @@ impl Trainer {
         rename(&partial, &complete)?;
         sync_folder(run)?;
         let all = checkpoint::checkpoints(run)?;
-        let superfluous = all.len().saturating_sub(self.config.keep_checkpoints as usize);
-        all[..superfluous].iter().try_for_each(|(_, path)| remove_folder(path))
+        let own: Vec<_> = all.iter().filter(|(step, path)| self.wrote(*step, path)).collect();
+        let superfluous = own.len().saturating_sub(self.config.keep_checkpoints as usize);
+        for (step, path) in &own[..superfluous] {
+            let old = run.join(hidden(&self.run, *step, "removed"));
+            remove_if_there(&old)?;
+            rename(path, &old)?;
+            remove_if_there(&old)?;
+        }
+        Ok(())
+    }
+
+    /// Whether this run wrote the checkpoint of `step`.
+    fn wrote(&self, step: u32, checkpoint: &Path) -> bool {
+        let metadata = CheckpointMetadata::read(checkpoint).ok().flatten();
+        metadata.is_some_and(|metadata| metadata.run.as_ref() == Some(&self.run) && metadata.step == step)
     }
 
     fn write_checkpoint(&self, folder: &Path, progress: Progress) -> Result<()> {
@@ -54,6 +68,7 @@ impl Trainer {
             parts.iter().map(|(name, length)| self.ctx.read(name, 0, *length)).collect::<Result<_>>()?;
         let averaged = model.parameters().read(&self.ctx, EMA)?;
         let mut metadata = CheckpointMetadata {
+            run: Some(self.run.clone()),
             step: progress.step,
             seconds: progress.seconds,
             dataset: self.dataset.name.clone(),
@@ -147,20 +162,34 @@ impl Trainer {
     }
 }
 
-/// Removes incomplete and half-removed checkpoints, which a killed process leaves in a run folder,
-/// and sets aside what has the name of a checkpoint after step `start`, from which the run was not
+/// Beginning of the hidden names that a run uses for its checkpoints.
+fn hidden_prefix(name: &str) -> String {
+    format!(".{name}.checkpoint-")
+}
+
+/// Hidden name of a checkpoint that is being written or removed.
+fn hidden(name: &str, step: u32, suffix: &str) -> String {
+    format!("{}{step}.{suffix}", hidden_prefix(name))
+}
+
+fn remove_if_there(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(folder)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes incomplete and half-removed checkpoints of the run called `name`, which a killed process
+/// leaves in its folder, and sets aside what has the name of a checkpoint after step `start`, from which the run was not
 /// continued: `checkpoint-N` becomes `abandoned-checkpoint-N`. Returns the new paths.
 ///
 /// # Errors
 /// A folder that cannot be read or changed.
-pub(super) fn clean(run: &Path, start: u32) -> Result<Vec<PathBuf>> {
+pub(super) fn clean(run: &Path, name: &str, start: u32) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(run).map_err(Error::io(run))? {
         let entry = entry.map_err(Error::io(run))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let ours = name.starts_with('.') && name.trim_start_matches('.').starts_with("checkpoint-");
-        if ours && (name.ends_with(PARTIAL_SUFFIX) || name.ends_with(REMOVED_SUFFIX)) {
-            remove_folder(&entry.path())?;
+        if entry.file_name().to_string_lossy().starts_with(&hidden_prefix(name)) {
+            remove_if_there(&entry.path())?;
         }
     }
     let mut abandoned = vec![];

@@ -21,8 +21,8 @@ fn edit_and_sample_give_equal_images_from_equal_noise() {
     noise::write(&given, &all, [4, 1, 28, 28]).unwrap();
 
     let [run, given, edited_png, sampled_png] = [&run, &given, &edited, &sampled].map(|path| text(path));
-    let common = ["--checkpoint", run, "--class", "3", "--steps", "5", "--seed", "7", "--guidance", "1"];
-    let edit = ["--columns", "2", "--rows", "2", "--out", edited_png];
+    let common = ["--checkpoint", run, "--class", "3", "--steps", "5", "--guidance", "1"];
+    let edit = ["--seed", "7", "--columns", "2", "--rows", "2", "--out", edited_png];
     succeeds(command(EDIT, &[&["interpolate"][..], &common, &edit].concat()));
     let sample = ["--sampler", "ddim", "--noise", given, "--count", "4", "--out", sampled_png];
     succeeds(command(SAMPLE, &[&common[..], &sample].concat()));

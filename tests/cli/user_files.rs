@@ -320,6 +320,52 @@ fn tensorboard_drops_the_steps_that_a_resumed_run_repeats() {
     assert_eq!(all.iter().filter(|file| has_start(file)).count(), 1);
 }
 
+/// Copies of checkpoints and folders with the names of temporary ones are the user's.
+#[test]
+fn run_removes_only_checkpoints_that_it_wrote() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 10);
+    copy(&run.join("checkpoint-10"), &run.join("checkpoint-2"));
+    let other = folder.path().join("other");
+    let settings = Settings { out: Some(other.clone()), steps: Some(4), checkpoint_every: Some(4), ..small("ddpm") };
+    succeeds(train(&settings, &[]));
+    copy(&other.join("checkpoint-4"), &run.join("checkpoint-4"));
+    let partial = run.join(".checkpoint-12.partial");
+    fs::create_dir(&partial).unwrap();
+    succeeds(command(TRAIN, &["--resume", text(&run), "--keep-checkpoints", "1", "--stop-after", "12"]));
+    let there = |step: u32| run.join(format!("checkpoint-{step}")).is_dir();
+    assert_eq!([2, 4, 5, 10, 12].map(there), [true, true, false, false, true]);
+    assert!(partial.is_dir());
+}
+
+/// The manifest and the checkpoints know how the run was made.
+#[test]
+fn resume_compares_with_the_run_when_its_files_were_edited_or_removed() {
+    let folder = TempDir::new().unwrap();
+    let run = stopped_run(folder.path(), 5);
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    let edit = |from: &str, to: &str| {
+        assert!(config.contains(from), "{from:?} is not in {config}");
+        fs::write(run.join("config.toml"), config.replace(from, to)).unwrap();
+    };
+    let resume = ["--resume", text(&run), "--stop-after", "6"];
+    edit("prediction = \"v_prediction\"", "prediction = \"epsilon\"");
+    refused(TRAIN, &resume, &["--prediction", "v_prediction", "epsilon"]);
+    edit("batch = 4", "batch = 2");
+    let told = messages(command(TRAIN, &resume));
+    assert!(told.contains("changed since the last start: batch: 4 -> 2"), "{told}");
+    edit("batch = 4", "batch = 4");
+    fs::remove_file(run.join("manifest.json")).unwrap();
+    let data = folder.path().join("data");
+    copy(&crate::common::run::digits(), &data);
+    let labels = data.join("train-labels-idx1-ubyte");
+    let mut bytes = fs::read(&labels).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] = (bytes[last] + 1) % 10;
+    fs::write(&labels, bytes).unwrap();
+    refused(TRAIN, &["--resume", text(&run), "--data", text(&data)], &["other data", "--data"]);
+}
+
 /// The later checkpoints and the log are kept under other names. The run continues from the chosen
 /// checkpoint.
 #[test]

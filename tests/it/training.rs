@@ -50,9 +50,6 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn training_lowers_the_loss_in_fifty_steps() {
     let (ctx, run) = (context(), TempDir::new().unwrap());
     let run = run.path();
-    let leftover = run.join(".checkpoint-30.partial/unet");
-    fs::create_dir_all(&leftover).unwrap();
-    fs::write(leftover.join("diffusion_pytorch_model.safetensors"), [0; 100]).unwrap();
     let settings = Settings {
         data: Some(mnist()),
         batch: Some(8),
@@ -158,15 +155,21 @@ fn resume_continues_bit_for_bit() {
     let mut text = fs::read_to_string(paused.join("log.jsonl")).unwrap();
     text += &format!("{}\n{}", later[0].replace("0.", "9."), &later[0][..20]);
     fs::write(paused.join("log.jsonl"), text).unwrap();
-    let partial = paused.join(".checkpoint-8.partial");
-    fs::create_dir_all(&partial).unwrap();
-    fs::write(partial.join("training_state.safetensors"), [0; 100]).unwrap();
+    let manifest = fs::read_to_string(paused.join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let name = manifest["run"].as_str().unwrap();
+    let [partial, foreign] = [name, "other"].map(|name| paused.join(format!(".{name}.checkpoint-8.partial")));
+    for folder in [&partial, &foreign] {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("training_state.safetensors"), [0; 100]).unwrap();
+    }
 
     train(&ctx, settings(&paused), REST);
     same_files(&checkpoint(&paused, 14), &checkpoint(&whole, 14));
     assert_eq!(log(&paused), log(&whole), "each step once, and the same");
     assert_eq!(series(&log(&paused), "loss").len(), 14);
     assert!(!partial.exists(), "the half-written checkpoint is still there");
+    assert!(foreign.exists(), "a folder that the run did not write was removed");
 }
 
 /// Ctrl-C causes the same interrupt.

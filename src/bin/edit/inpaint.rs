@@ -6,8 +6,8 @@ use clap::Args;
 use degrain::diffusion::inpaint::{Known, inpaint};
 use degrain::diffusion::{SamplerName, SamplingOptions};
 use degrain::output::counted;
-use degrain::{Error, Result, cli};
-use std::path::PathBuf;
+use degrain::{Error, Result, cli, files};
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Inpaint {
@@ -45,6 +45,9 @@ impl Inpaint {
             return Err(Error::Config("--count and --passes must be at least 1".into()));
         }
         check_output(&self.out)?;
+        let inputs: Vec<&Path> =
+            [Some(&self.mask), self.image.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect();
+        files::check_not_input(&self.out, &inputs)?;
         let loaded = self.model.load()?;
         let [_, height, width] = loaded.image;
         let mask = read_png(&self.mask, [1, height, width], "mask")?;

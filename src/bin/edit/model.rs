@@ -108,9 +108,10 @@ impl Loaded {
     pub fn save(&self, path: &Path, images: &[f32], columns: usize, description: &str) -> Result<()> {
         let [channels, height, width] = self.image.map(|n| n as usize);
         let images = Images::from_f32(images, [images.len() / self.pixels(), channels, height, width]);
+        let replaced = if path.exists() { " (replaced)" } else { "" };
         let layout = Layout { columns, scale: if height < 64 { 2 } else { 1 }, ..Layout::default() };
         grid::grid(&images, layout).save_png(path, &[("Software", "degrain"), ("Description", description)])?;
-        files::print(format!("{}\n", path.display()))
+        files::print(format!("{}{replaced}\n", path.display()))
     }
 }
 

@@ -141,7 +141,8 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     }
     let batch = BatchSpec { name: "sample", size: batch, image, seed: arguments.seed() };
     let generator = Generator::new(&mut ctx, denoiser, guidance, plan, batch)?;
-    let text = describe(arguments, count, &sampling);
+    let conditional = denoiser.network.classes().is_some() || guide.is_some();
+    let text = describe(arguments, count, &sampling, conditional);
     eprintln!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
 
     let classes = checkpoint.metadata.class_names.len();
@@ -158,7 +159,6 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     header.set_model("--classifier", guide.as_ref());
     header.set("--classifier-scale", guide.as_ref().map(|_| arguments.classifier_scale));
     header.set_values("--noise", noise.as_deref());
-    let conditional = denoiser.network.classes().is_some() || guide.is_some();
     let description = Description { image, label: conditional.then_some(&label), classes, text };
     finish(arguments, &drawing, &header, &mut draw, &description)
 }
@@ -228,9 +228,10 @@ fn finish(
             return Err(problem);
         }
     }
+    let replaced = if arguments.out.exists() { " (replaced)" } else { "" };
     output::write(arguments, drawing, &mut store, description)?;
     store.remove()?;
-    print(format!("{}\n", arguments.out.display()))
+    print(format!("{}{replaced}\n", arguments.out.display()))
 }
 
 /// What decides the images of every model.
@@ -253,9 +254,10 @@ fn kept_states(frames: u32, stages: Option<usize>) -> usize {
     (0..=stages).filter(|&stage| times.due(stage as f64 / stages as f64)).count() + 1
 }
 
-fn describe(arguments: &Arguments, count: u32, sampling: &Sampling) -> String {
+fn describe(arguments: &Arguments, count: u32, sampling: &Sampling, conditional: bool) -> String {
     let class = match &arguments.class {
         Some(class) => format!("class {class}"),
+        None if !conditional => "without classes".into(),
         None if sampling.guidance == 0.0 && arguments.classifier.is_none() => "without labels".into(),
         None => "all classes in turn".into(),
     };
