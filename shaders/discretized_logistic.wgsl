@@ -21,7 +21,7 @@
 override ADD: bool;
 override IMAGE_SIZE: u32;   // n
 
-const LOWEST = -7.0;   // smallest log scale
+const LOWEST: f32 = -7.0;   // smallest log scale
 const EDGE = 0.999;    // |x| above this is in the first or last bin
 
 struct Dims { length: u32 }   // B n

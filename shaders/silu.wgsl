@@ -7,6 +7,9 @@
 override ADD: bool;
 override LENGTH: u32;   // in vec4s
 
+// Above it 1 - s is 0 in f32. If a division is less exact than that, x (1 - s) grows no further.
+const LARGE = 18.0;
+
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
 
@@ -26,7 +29,7 @@ fn backward(lane: Lane) {
   let i = flat_index(lane);
   if (i < LENGTH) {
     let s = 1.0 / (1.0 + exp(-x[i]));
-    let value = dy[i] * s * (1.0 + x[i] * (1.0 - s));
+    let value = dy[i] * s * (1.0 + min(x[i], vec4<f32>(LARGE)) * (1.0 - s));
     dx[i] = select(value, dx[i] + value, ADD);
   }
 }

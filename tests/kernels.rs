@@ -8,16 +8,26 @@
 mod common;
 
 use common::Setup;
+use common::inexact::{self, Direction, Inexactness};
 use degrain::gpu::{BoundsChecks, Context};
 use degrain::ops::ALL;
-use degrain::tape::Shape;
 use degrain::tape::testing::{Case, Choices, Fill, Operator};
+use degrain::tape::{Array, Shape};
 use libtest_mimic::{Arguments, Failed, Trial};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use std::cell::RefCell;
 
 /// Workgroup size of elementwise kernels.
 const FLAT: u32 = 64;
+
+/// Random cases per operator and device with inexact functions.
+const INEXACT_CASES: u32 = 4;
+/// A multiple of the errors that WGSL allows, which the comparison must notice.
+const TOO_MUCH: f32 = 16.0;
+/// Operators for which it does not, because the function has a small part in the result: Adam's
+/// update next to the parameter, the last root or division of a long sum, the noise of a sampler
+/// next to its image.
+const INSENSITIVE: [&str; 4] = ["adam", "gradient_norm", "log_step", "sampler_step"];
 
 /// Cases per test; every operator has six tests.
 const CASES: u32 = 12;
@@ -35,7 +45,10 @@ fn main() {
         let trial = Trial::test(format!("large_grids.{variant}"), move || try_large_grids(setup));
         (!setup.folded && setup.checks == BoundsChecks::Off).then_some(trial)
     });
-    let trials = trials.chain(large.into_iter().flatten());
+    let inexact = ALL.iter().map(|(operator_name, operator)| {
+        Trial::test(format!("{operator_name}.inexact"), move || try_inexact(operator_name, operator))
+    });
+    let trials = trials.chain(large.into_iter().flatten()).chain(inexact);
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
 
@@ -71,6 +84,68 @@ fn context_for(setup: Setup) -> Context {
         open.push((setup, context.fork()));
         context
     })
+}
+
+/// Whether a case passes on a device whose functions have these errors.
+fn passes(operator: &'static Operator, setup: Setup, inexactness: Inexactness) -> Result<(), String> {
+    thread_local!(static OPEN: RefCell<Vec<(Setup, Inexactness, Context)>> = const { RefCell::new(Vec::new()) });
+    let ctx = OPEN.with_borrow_mut(|open| {
+        if let Some((.., context)) = open.iter().find(|(s, i, _)| (*s, *i) == (setup, inexactness)) {
+            return context.fork();
+        }
+        let context = inexact::context(setup, inexactness);
+        std::mem::forget(context.fork()); // as in context_for
+        open.push((setup, inexactness, context.fork()));
+        context
+    });
+    let numbers = |seed: u32| (0..24).map(|i| degrain::rng::philox([seed, i, 0, 0], [0, 0])[0]).collect();
+    let random = (0..INEXACT_CASES).map(|seed| (operator.case)(&mut Choices::new(numbers(seed))));
+    (operator.edge)().into_iter().chain(random).try_for_each(|case| common::check_case(&ctx, &case))
+}
+
+/// Checks an operator on devices whose functions are as inexact as WGSL allows, and that the
+/// operator states an error of functions exactly if its kernels call one.
+fn try_inexact(name: &str, operator: &'static Operator) -> Result<(), Failed> {
+    let mut calls = false;
+    let cases = (operator.bench)();
+    for tiles in [false, true] {
+        let setup = Setup { tiles, checks: BoundsChecks::Off, folded: false };
+        let target = context_for(setup).target();
+        for case in &cases {
+            let recorded = case.record(target, 1);
+            calls |= recorded.tape.calls().iter().any(|call| {
+                let entry = call.dispatch.entry;
+                inexact::is_inexact(entry.shader.text, target, entry.name)
+            });
+        }
+    }
+    for case in &cases {
+        let content =
+            |(&(shape, fill), seed): (&(Shape, Fill), u64)| Array::from_words(shape, &fill.words(shape, seed));
+        let inputs: Vec<Array> = case.inputs.iter().zip(0..).map(content).collect();
+        let stated = case.op.function_error(&inputs);
+        if (stated > 0.0) && !calls {
+            return Err(format!("{name} states an error of functions, but its kernels call none").into());
+        }
+        if stated == 0.0 && calls && cases.len() == 1 {
+            return Err(format!("{name} states no error of functions, but its kernels call some").into());
+        }
+    }
+    if !calls {
+        return Ok(());
+    }
+    let all = [(false, Direction::Up), (false, Direction::Down), (false, Direction::Mixed), (true, Direction::Mixed)];
+    for (tiles, direction) in all {
+        let setup = Setup { tiles, checks: BoundsChecks::Off, folded: false };
+        let allowed = Inexactness { share: 1.0, direction };
+        passes(operator, setup, allowed).map_err(|error| format!("{setup:?}, {direction:?}: {error}"))?;
+    }
+    let setup = Setup { tiles: false, checks: BoundsChecks::Off, folded: false };
+    let too_much = passes(operator, setup, Inexactness { share: TOO_MUCH, direction: Direction::Up });
+    if too_much.is_ok() && !INSENSITIVE.contains(&name) {
+        return Err(format!("{name} passes with {TOO_MUCH} times the error that WGSL allows functions").into());
+    }
+    Ok(())
 }
 
 /// Checks the edge cases of an operator, then random cases. The smallest random case that fails is

@@ -27,6 +27,7 @@
 //! ```
 
 use super::kernels::adam::Forward;
+use crate::tape::accuracy::{DIVISION, SQRT};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -109,6 +110,10 @@ impl Op for Adam {
 
     fn terms(&self, _: &[Shape]) -> usize {
         16
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        SQRT + DIVISION
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

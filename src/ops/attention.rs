@@ -19,6 +19,7 @@
 
 use super::kernels::{attention, attention_subgroup};
 use crate::gpu::KernelVariant;
+use crate::tape::accuracy::{DIVISION, EXP_BELOW_ONE};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::f64::consts::LOG2_E;
@@ -197,6 +198,12 @@ impl Op for Attention {
             }
         }
         scale
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        // The weights and their sum, then the gradient of the scores from these weights and y.
+        let weights = 2.0 * EXP_BELOW_ONE + DIVISION;
+        2.0 * weights
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

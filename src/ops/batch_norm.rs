@@ -23,6 +23,7 @@ use super::kernels::batch_norm::{
     BackwardInput, BackwardTable, BackwardWeight, ChannelMoments, ChannelRunning, Normalize, RowGradients, RowMoments,
 };
 use super::rows::{batch_channels_area, row_span, spans};
+use crate::tape::accuracy::{DIVISION, RECIPROCAL_DEVIATION};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -187,6 +188,11 @@ impl Op for BatchNormSettings {
     fn terms(&self, inputs: &[Shape]) -> usize {
         let [batch, _, hw] = batch_channels_area(inputs[0]);
         (batch * hw) as usize
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        // The normalized value, and the sums that its gradient divides.
+        2.0 * (RECIPROCAL_DEVIATION + DIVISION)
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

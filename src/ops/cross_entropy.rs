@@ -17,6 +17,7 @@
 //! ```
 
 use super::kernels::cross_entropy::{Backward, Forward};
+use crate::tape::accuracy::{DIVISION, LOG, exp};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -73,6 +74,13 @@ impl Op for CrossEntropy {
 
     fn terms(&self, inputs: &[Shape]) -> usize {
         inputs[0].dims()[1] as usize
+    }
+
+    fn function_error(&self, x: &[Array]) -> f64 {
+        // Relative to a small probability, because the losses of all images may be small.
+        let largest = x[0].data.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let smallest = x[0].data.iter().copied().fold(f64::INFINITY, f64::min);
+        2.0 * exp(largest - smallest) + LOG + DIVISION
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

@@ -18,7 +18,8 @@
 //! assert_eq!(t.shape(loss), Shape::f32([64]));
 //! ```
 
-use super::kernels::discretized_logistic::{BackwardLogScale, BackwardMean, Forward};
+use super::kernels::discretized_logistic::{BackwardLogScale, BackwardMean, Forward, LOWEST};
+use crate::tape::accuracy::{LOG, SIGMOID, exp, exp_minus};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -76,6 +77,12 @@ impl Op for DiscretizedLogistic {
 
     fn terms(&self, inputs: &[Shape]) -> usize {
         inputs[0].len() / inputs[0].dims()[0] as usize
+    }
+
+    fn function_error(&self, x: &[Array]) -> f64 {
+        // 1 / s, to which z and h are proportional; then softplus, log1mexp and sigmoids of them.
+        let inverse = exp(x[1].data.iter().map(|v| v.max(f64::from(LOWEST)).abs()).fold(0.0, f64::max));
+        2.0 * inverse + 2.0 * SIGMOID + LOG + exp_minus(1.0)
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

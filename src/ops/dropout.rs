@@ -17,6 +17,7 @@
 
 use super::kernels::dropout::{Backward, BackwardScalar, Forward, ForwardScalar};
 use crate::rng::philox;
+use crate::tape::accuracy::DIVISION;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
@@ -95,6 +96,10 @@ impl Op for DropoutOp {
 
     fn terms(&self, _: &[Shape]) -> usize {
         1
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        DIVISION
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

@@ -20,6 +20,7 @@
 
 use super::kernels::gather_batch::{Classes, Images};
 use crate::rng::philox;
+use crate::tape::accuracy::DIVISION;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
@@ -98,6 +99,11 @@ impl Op for GatherBatch {
 
     fn terms(&self, _: &[Shape]) -> usize {
         2
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        // A quotient of up to 2, minus 1.
+        2.0 * DIVISION
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

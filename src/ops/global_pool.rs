@@ -15,6 +15,7 @@
 
 use super::kernels::global_pool::{Backward, Forward};
 use super::rows::{row_span, spans};
+use crate::tape::accuracy::DIVISION;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -68,6 +69,10 @@ impl Op for GlobalPool {
     fn terms(&self, inputs: &[Shape]) -> usize {
         let [_, _, h, w] = inputs[0].as_array();
         (h * w) as usize
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        DIVISION
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

@@ -15,6 +15,7 @@
 //! ```
 
 use super::kernels::gradient_norm::{Forward, Partial};
+use crate::tape::accuracy::{DIVISION, SQRT};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -58,6 +59,10 @@ impl Op for GradientNorm {
 
     fn terms(&self, inputs: &[Shape]) -> usize {
         inputs[0].len()
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        SQRT + DIVISION
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

@@ -18,6 +18,7 @@
 use super::kernels::group_norm::{Backward, BackwardWeight, Forward};
 use super::kernels::group_norm_unaligned as unaligned;
 use super::rows::{batch_channels_area, channel_span};
+use crate::tape::accuracy::{DIVISION, RECIPROCAL_DEVIATION, SIGMOID};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -161,6 +162,12 @@ impl Op for GroupNorm {
     fn terms(&self, inputs: &[Shape]) -> usize {
         let [batch, channels, hw] = batch_channels_area(inputs[0]);
         (channels / self.groups * hw).max(batch * hw) as usize
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        // The normalized value, and the sums that its gradient divides.
+        let activation = if self.silu { 2.0 * SIGMOID } else { 0.0 };
+        2.0 * (RECIPROCAL_DEVIATION + DIVISION) + activation
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

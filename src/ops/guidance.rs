@@ -17,6 +17,7 @@
 //! ```
 
 use super::kernels::guidance::{Forward, Rescaled};
+use crate::tape::accuracy::{DIVISION, SQRT};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -86,6 +87,11 @@ impl Op for Guidance {
 
     fn terms(&self, inputs: &[Shape]) -> usize {
         if self.rescale == 0.0 { 3 } else { inputs[0].len() / inputs[0].dims()[0] as usize }
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        // Two means; then the root of a quotient.
+        if self.rescale == 0.0 { 0.0 } else { 2.0 * DIVISION + SQRT }
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

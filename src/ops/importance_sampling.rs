@@ -23,6 +23,7 @@
 
 pub use super::kernels::importance_sampling::HISTORY_LENGTH;
 use super::kernels::importance_sampling::{Append, Forward};
+use crate::tape::accuracy::{DIVISION, SQRT};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -121,6 +122,11 @@ impl Op for ImportanceSampling {
 
     fn terms(&self, inputs: &[Shape]) -> usize {
         inputs[5].len() + HISTORY_LENGTH as usize
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        // A root, its share of the sum, and the reciprocal of that.
+        2.0 * SQRT + 3.0 * DIVISION
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

@@ -17,6 +17,7 @@
 //! ```
 
 use super::kernels::kl_normal::{BackwardLogVariance, BackwardMean, Forward};
+use crate::tape::accuracy::exp_minus;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -71,6 +72,10 @@ impl Op for KlNormal {
 
     fn terms(&self, inputs: &[Shape]) -> usize {
         inputs[0].len() / inputs[0].dims()[0] as usize
+    }
+
+    fn function_error(&self, x: &[Array]) -> f64 {
+        exp_minus(x[1].max_abs())
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

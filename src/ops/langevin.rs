@@ -27,6 +27,7 @@
 //! ```
 
 use super::kernels::langevin::{COEFFICIENTS, Forward};
+use crate::tape::accuracy::{DIVISION, NORMAL, SQRT};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
@@ -89,6 +90,11 @@ impl Op for Langevin {
 
     fn terms(&self, inputs: &[Shape]) -> usize {
         inputs[0].len() / inputs[0].dims()[0] as usize
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        // delta is a quotient of squares of normal numbers; then its root times a normal number.
+        NORMAL + DIVISION / 2.0 + SQRT + NORMAL
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

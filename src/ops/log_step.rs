@@ -20,6 +20,7 @@
 //! ```
 
 use super::kernels::log_step::{Forward, HEADER};
+use crate::tape::accuracy::DIVISION;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -87,6 +88,10 @@ impl Op for LogStep {
 
     fn terms(&self, inputs: &[Shape]) -> usize {
         inputs[0].len()
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        DIVISION
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

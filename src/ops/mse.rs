@@ -21,6 +21,7 @@
 //! ```
 
 use super::kernels::mse::{Backward, BackwardPlain, Forward, ForwardPlain};
+use crate::tape::accuracy::DIVISION;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
@@ -106,6 +107,10 @@ impl Op for Mse {
 
     fn terms(&self, inputs: &[Shape]) -> usize {
         inputs[0].len() / inputs[0].dims()[0] as usize
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        DIVISION
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

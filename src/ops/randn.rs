@@ -16,6 +16,7 @@
 
 use super::kernels::randn::Forward;
 use crate::rng::{normal4, philox};
+use crate::tape::accuracy::NORMAL;
 use crate::tape::testing::{Case, Choices, Operator};
 use crate::tape::{Array, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
@@ -63,6 +64,10 @@ impl Op for Randn {
 
     fn terms(&self, _: &[Shape]) -> usize {
         4
+    }
+
+    fn function_error(&self, _: &[Array]) -> f64 {
+        NORMAL
     }
 
     fn flops(&self, _: &[Shape]) -> u64 {

@@ -16,6 +16,7 @@
 //! ```
 
 use super::kernels::reparameterize::{BackwardLogVariance, BackwardMean, Forward};
+use crate::tape::accuracy::{NORMAL, exp};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
@@ -67,6 +68,10 @@ impl Op for Reparameterize {
 
     fn terms(&self, _: &[Shape]) -> usize {
         4
+    }
+
+    fn function_error(&self, x: &[Array]) -> f64 {
+        exp(0.5 * x[1].max_abs()) + NORMAL
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

@@ -31,6 +31,7 @@
 
 pub(crate) use super::kernels::sampler_step::COEFFICIENTS;
 use super::kernels::sampler_step::{Forward, ForwardHistory, ForwardVariance};
+use crate::tape::accuracy::{NORMAL, exp};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Op, Shape, Step, Tape, Tensor, stream};
 use std::rc::Rc;
@@ -152,6 +153,16 @@ impl Op for SamplerStepOp {
 
     fn terms(&self, _: &[Shape]) -> usize {
         16
+    }
+
+    fn function_error(&self, x: &[Array]) -> f64 {
+        // A normal number, times exp(l / 2) if the variance is learned.
+        if self.kind != Kind::Variance {
+            return NORMAL;
+        }
+        let log_variances = x[2].data.chunks(COEFFICIENTS as usize).map(|c| c[10].abs().max(c[11].abs()));
+        let shares = 1.0 + x[3].max_abs();
+        NORMAL + exp(0.5 * shares * log_variances.fold(0.0, f64::max))
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

@@ -32,6 +32,7 @@
 
 pub(crate) use super::kernels::vlb::COEFFICIENTS;
 use super::kernels::vlb::{Backward, Forward};
+use crate::tape::accuracy::{DIVISION, LOG, exp, exp_minus};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::f64::consts::{LN_2, TAU};
@@ -116,6 +117,18 @@ impl Op for Vlb {
 
     fn terms(&self, inputs: &[Shape]) -> usize {
         16 + inputs[0].len() / inputs[0].dims()[0] as usize
+    }
+
+    fn function_error(&self, x: &[Array]) -> f64 {
+        // The variance L, to which z and h are proportional in pairs; then either exp(r) - 1 - r with r
+        // = the posterior's log variance - L, or a log of quotients.
+        let rows = x[4].data.chunks(COEFFICIENTS as usize);
+        let shares = 0.5 * (1.0 + x[1].max_abs());
+        let largest = |of: [usize; 3]| {
+            rows.clone().map(|row| of.map(|i| row[i].abs()).into_iter().fold(0.0, f64::max)).fold(0.0, f64::max)
+        };
+        let l = 2.0 * shares.max(1.0) * largest([5, 6, 6]);
+        exp(l).max(2.0 * exp(0.5 * l)) + exp_minus(l + largest([4, 4, 4])) + LOG + 4.0 * DIVISION
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

@@ -39,13 +39,14 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `shape`, `array`, `step`, `tensor`, `kernel` | plain data |
+//! | `shape`, `array`, `step`, `tensor`, `kernel`, [`accuracy`] | plain data |
 //! | `op`, `record` | operators, nodes, the tape |
 //! | `emit`, `lower`, `gradient` | how calls get onto the tape |
 //! | `memory_plan`, `program` | transient buffers, replay on a device |
 //! | [`inspect`] | listing, profile, comparison with the references |
 //! | [`testing`] | test cases of operators |
 
+pub mod accuracy;
 mod array;
 mod emit;
 mod gradient;

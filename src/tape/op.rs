@@ -53,6 +53,14 @@ pub trait Op: Debug {
     /// comparison with the reference follows from it.
     fn terms(&self, inputs: &[Shape]) -> usize;
 
+    /// Error that WGSL allows the functions behind a result or a gradient, in units in the last
+    /// place of the largest result: the sum over the functions that follow each other
+    /// (`src/tape/accuracy.rs`). `inputs` are those of the comparison. The tolerance of a comparison
+    /// with the reference includes it.
+    fn function_error(&self, _inputs: &[Array]) -> f64 {
+        0.0
+    }
+
     /// Largest magnitude of a term in the sums behind the gradient of an input, for gradients whose
     /// terms may cancel: the result then does not show how large the rounded numbers are. `dy` is
     /// the gradient of the first output. The tolerance of a comparison is relative to the larger of

@@ -148,7 +148,7 @@ pub fn nudge(weights: &[f32]) -> Vec<f32> {
 /// that is zero only because its terms cancel, as for the bias of the keys, may thus differ by the
 /// rounding errors of its terms.)
 pub fn excess(got: &[f32], moved: &[f32], expected: &[f32]) -> f64 {
-    distance(got, expected) / (16.0 * distance(got, moved) + tolerance(1, largest(expected)))
+    distance(got, expected) / (16.0 * distance(got, moved) + tolerance(1, 0.0, largest(expected)))
 }
 
 /// Panics unless two results are equal up to rounding. Returns the difference relative to the

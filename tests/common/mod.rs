@@ -3,6 +3,7 @@
 #![allow(dead_code)] // not every test program uses all of it
 
 pub mod golden;
+pub mod inexact;
 pub mod linear_network;
 pub mod run;
 pub mod small;

@@ -29,9 +29,10 @@ pub const POISON: u32 = 0x7fc0_dead;
 
 /// The allowed difference between a result in f32 and in f64. The rounding errors of a sum of
 /// `terms` terms grow with the square root of `terms`, relative to the largest result `scale`.
-/// Eight units cover the few operations around the sum.
-pub fn tolerance(terms: usize, scale: f64) -> f64 {
-    f64::from(f32::EPSILON) * (8.0 + 2.0 * (terms as f64).sqrt()) * scale
+/// Eight units cover the few operations around the sum. `functions` is the error of functions in
+/// units in the last place ([`Op::function_error`](crate::tape::Op::function_error)).
+pub fn tolerance(terms: usize, functions: f64, scale: f64) -> f64 {
+    f64::from(f32::EPSILON) * (8.0 + 2.0 * (terms as f64).sqrt() + functions) * scale
 }
 
 /// A difference between a kernel and its reference.
@@ -132,9 +133,10 @@ impl<'a> Verifier<'a> {
         let results: Vec<Tensor> = node.outputs.iter().copied().chain(updated).collect();
         assert_eq!(expected.len(), results.len(), "{:?}: the reference has another number of results", node.op);
         let terms = node.op.terms(&shapes(&inputs));
+        let functions = node.op.function_error(&inputs);
         for (number, (&result, expected)) in results.iter().zip(&expected).enumerate() {
             let got = self.read(result)?;
-            if let Some(difference) = compare(&got, expected, terms) {
+            if let Some(difference) = compare(&got, expected, |scale| tolerance(terms, functions, scale)) {
                 return Ok(Some(format!("result {number}: {difference}")));
             }
         }
@@ -149,7 +151,8 @@ impl<'a> Verifier<'a> {
         let before: Vec<Option<Array>> = backward.written.iter().map(read_before).collect::<Result<_>>()?;
         self.run(section)?;
         let terms = node.op.terms(&shapes(&inputs));
-        let reference = GradientReference { node, step: &self.step, inputs: &inputs, dy: &dy, terms };
+        let functions = node.op.function_error(&inputs);
+        let reference = GradientReference { node, step: &self.step, inputs: &inputs, dy: &dy, terms, functions };
         for (&WrittenGradient { x, dx, .. }, before) in backward.written.iter().zip(before) {
             let Some(input) = node.inputs.iter().position(|&input| input == x) else { continue };
             let mut dx = self.read(dx)?;
@@ -170,10 +173,10 @@ fn shapes(arrays: &[Array]) -> Vec<Shape> {
     arrays.iter().map(|a| a.shape).collect()
 }
 
-fn compare(got: &Array, expected: &Array, terms: usize) -> Option<String> {
+fn compare(got: &Array, expected: &Array, tolerance: impl Fn(f64) -> f64) -> Option<String> {
     assert_eq!(got.shape, expected.shape, "the reference has another shape");
     let allowed =
-        if got.shape.dtype == Dtype::U32 { 0.0 } else { tolerance(terms, expected.max_abs().max(f64::MIN_POSITIVE)) };
+        if got.shape.dtype == Dtype::U32 { 0.0 } else { tolerance(expected.max_abs().max(f64::MIN_POSITIVE)) };
     let differences = got.data.iter().zip(&expected.data).map(|(a, b)| (a - b).abs()).enumerate();
     let (at, difference) = differences.max_by(|a, b| or_infinite(a.1).total_cmp(&or_infinite(b.1)))?;
     (difference.is_nan() || difference > allowed).then(|| {
@@ -193,6 +196,8 @@ struct GradientReference<'a> {
     dy: &'a Array,
     /// Number of terms of the longest sum behind a gradient.
     terms: usize,
+    /// Error of the functions behind a gradient, in units in the last place.
+    functions: f64,
 }
 
 impl GradientReference<'_> {
@@ -242,8 +247,9 @@ impl GradientReference<'_> {
         };
         // Where slopes cancel, their sum does not show the size of the rounded numbers. The root of
         // their squares does.
-        let allowed = tolerance(self.terms, (scale * norm).max(f64::sqrt(squares)).max(f64::MIN_POSITIVE))
-            + here.as_ref().map_or(0.0, bend);
+        let allowed =
+            tolerance(self.terms, self.functions, (scale * norm).max(f64::sqrt(squares)).max(f64::MIN_POSITIVE))
+                + here.as_ref().map_or(0.0, bend);
         Slopes { kernel, reference, allowed }
     }
 
