@@ -1,19 +1,6 @@
 // Functions that are zero at some point and stay accurate near it. They are built from exp and log,
 // which are accurate everywhere except near their own zeros.
 
-// x - k, which no compiler merges with a later addition. For `zero` pass a number that is 0, which
-// the compiler does not know: the upper bit of a size in a uniform.
-//
-// Metal and DirectX compile with fast math, as WGSL allows. Then x - k - m may become x - (k + m),
-// with k + m computed once before a loop. If the mean of x is large compared with its deviation,
-// k + m is rounded to a multiple of the unit in the last place of the mean, and the small difference
-// from x is wrong by as much. No order of floating-point operations is safe from this, also not
-// fma(x, 1, -k), and a bitcast there and back is removed. But a compiler cannot move an addition
-// through an integer operation whose result it does not know.
-fn difference(x: vec4<f32>, k: vec4<f32>, zero: u32) -> vec4<f32> {
-  return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x - k) | vec4<u32>(zero));
-}
-
 // (e^x - 1 - x) / x^2 for |x| < 0.7, by its power series.
 fn exp_series(x: f32) -> f32 {
   var p = 2.7557319e-7;

@@ -1,5 +1,5 @@
 //! Metal and DirectX compile kernels with fast math, which may turn x - k - m into x - (k + m). The
-//! normalizations are written so that no compiler can do that. Vulkan does not do it, so the tests
+//! normalizations of the tiled variant are written so that no compiler can do that. Vulkan does not do it, so the tests
 //! play such a compiler by a change of the text.
 
 use crate::common::{self, Setup};
