@@ -2,8 +2,11 @@
 //! proptest. Each case runs twice, and the results must be equal bit for bit.
 //!
 //! There is one test for each operator, kernel variant and mode, as `conv2d.tiles.checked`. In the
-//! mode `folded` even small grids are folded, so that they have workgroups past the end. The tests are made from the list of operators, so this test program has
-//! its own `main`. It takes the same names and options as any other test program.
+//! mode `folded` even small grids are folded, so that they have workgroups past the end. The test
+//! `NAME.inexact` runs an operator on devices whose functions are as inexact as WGSL allows.
+//!
+//! The tests are made from the list of operators, so this test program has its own `main`. It takes
+//! the same names and options as any other test program.
 
 mod common;
 
