@@ -26,7 +26,8 @@ pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
 }
 
 /// A flag that Ctrl-C or a termination signal sets. `message` says what happens then, in less than
-/// 80 characters. The second signal ends the process.
+/// 80 characters. The second signal ends the process, unless it follows the first within half a
+/// second.
 ///
 /// # Errors
 /// [`Error::Config`] if the system does not allow a handler.

@@ -98,7 +98,11 @@ fn run(arguments: Arguments) -> Result<()> {
 fn settings(asked: Settings, schedule: &str, attention: bool, folder: &Path) -> Result<Settings> {
     // The linear schedule has the most options.
     let linear = Settings { schedule: Some("linear".parse()?), ..asked.clone() };
-    let config = linear.resolve(Size::Tiny)?;
+    let usual = Settings { block_out_channels: None, ..linear.clone() }.resolve(Size::Tiny)?.attention;
+    let levels = asked.block_out_channels.as_ref().map_or(usual.len(), Vec::len);
+    // Attention at the coarsest level, as in the presets, if the number of levels is another one.
+    let usual = if levels == usual.len() { usual } else { (1..=levels).map(|level| level == levels).collect() };
+    let config = Settings { attention: Some(usual.clone()), ..linear }.resolve(Size::Tiny)?;
     asked.check_effect(&config)?;
     let differ = config.process == ProcessConfig::Discrete
         && matches!(config.network, NetworkName::Unet | NetworkName::Residual);
@@ -114,7 +118,6 @@ fn settings(asked: Settings, schedule: &str, attention: bool, folder: &Path) -> 
             "--validation-count 0: the runs are compared by their validation losses, which need 1 image or more".into(),
         ));
     }
-    let usual = config.attention;
     if !usual.contains(&true) {
         return Err(Error::Config(format!(
             "the four runs would not differ: no level of size {} has attention. Use another --size",

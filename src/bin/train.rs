@@ -73,7 +73,11 @@ fn run(arguments: Arguments) -> Result<()> {
         let reason = default.map_or(String::new(), |size| format!("# size: {size}\n"));
         return print(reason + &config.to_toml()?);
     }
-    let mut trainer = Trainer::new(&ctx, settings)?.stop_after(arguments.stop_after);
+    let trainer = Trainer::new(&ctx, settings.clone());
+    if trainer.is_err() && resume.is_some() {
+        settings.check_resumption()?;
+    }
+    let mut trainer = trainer?.stop_after(arguments.stop_after);
     given.check_effect(trainer.config())?;
     print(trainer.describe())?;
     if let Some(path) = &resume {

@@ -38,7 +38,38 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
     if !path.is_dir() {
         return Err(nothing());
     }
-    checkpoints(path)?.pop().map(|(_, folder)| folder).ok_or_else(nothing)
+    if let Some((_, newest)) = checkpoints(path)?.pop() {
+        return Ok(newest);
+    }
+    if !path.join("config.toml").is_file() {
+        return Err(nothing());
+    }
+    let problem = match all_steps(path)?.pop() {
+        Some((step, folder)) => format!("holds no complete checkpoint: checkpoint-{step} lacks {}", lacks(&folder)),
+        None => "is a run that holds no checkpoint yet: train it until its first checkpoint".into(),
+    };
+    Err(Error::file(path, problem))
+}
+
+/// Warnings for the checkpoints of a run that are later than `chosen` and were skipped because they
+/// are not complete.
+pub(super) fn skipped(run: &Path, chosen: &Path) -> Result<Vec<String>> {
+    let later = all_steps(run)?.into_iter().rev().take_while(|(_, folder)| folder != chosen);
+    let name = |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let warning = |(_, folder): (u32, PathBuf)| {
+        let (lacks, chosen) = (lacks(&folder), name(chosen));
+        format!("{}: the checkpoint lacks {lacks} and is skipped; {chosen} is used", folder.display())
+    };
+    Ok(later.map(warning).collect())
+}
+
+/// The files that an incomplete checkpoint lacks.
+fn lacks(folder: &Path) -> &'static str {
+    match (folder.join(CheckpointMetadata::FILE).is_file(), has_weights(folder)) {
+        (true, _) => "its weights",
+        (false, true) => CheckpointMetadata::FILE,
+        (false, false) => "degrain.json and its weights",
+    }
 }
 
 /// The complete checkpoints of a run folder with their steps, oldest first: folders `checkpoint-N`
@@ -47,12 +78,19 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
 /// # Errors
 /// A folder that cannot be read.
 pub fn checkpoints(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    let mut all = all_steps(run)?;
+    all.retain(|(_, path)| path.join(CheckpointMetadata::FILE).is_file() && has_weights(path));
+    Ok(all)
+}
+
+/// The folders `checkpoint-N` of a run, complete or not, oldest first.
+fn all_steps(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(run).map_err(Error::io(run))? {
         let path = entry.map_err(Error::io(run))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let step = name.strip_prefix("checkpoint-").and_then(|step| step.parse().ok());
-        if let Some(step) = step.filter(|_| path.join(CheckpointMetadata::FILE).is_file() && has_weights(&path)) {
+        if let Some(step) = step.filter(|_| path.is_dir()) {
             all.push((step, path));
         }
     }

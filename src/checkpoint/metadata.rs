@@ -85,17 +85,40 @@ impl CheckpointMetadata {
         write_atomically(&folder.join(CheckpointMetadata::FILE), format!("{value:#}\n").as_bytes())
     }
 
-    /// Finds a class by name or number.
+    /// Finds a class by name. A number is the index of a class only if no class has a number as its
+    /// name: with the classes 0, 1 and 3, it is not clear whether 2 is a mistake or means 3.
+    ///
+    /// ```
+    /// # use degrain::checkpoint::CheckpointMetadata;
+    /// let classes = |names: &[&str]| CheckpointMetadata {
+    ///     class_names: names.iter().map(|name| name.to_string()).collect(),
+    ///     ..CheckpointMetadata::default()
+    /// };
+    /// assert_eq!(classes(&["cat", "dog"]).class("dog")?, 1);
+    /// assert_eq!(classes(&["cat", "dog"]).class("1")?, 1);
+    /// assert_eq!(classes(&["0", "1", "3"]).class("3")?, 2);
+    /// assert!(classes(&["0", "1", "3"]).class("2").is_err());
+    /// # Ok::<(), degrain::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Config`] for a class that does not exist. The message lists the classes.
     pub fn class(&self, wanted: &str) -> Result<u32> {
         let names = &self.class_names;
         let by_name = names.iter().position(|name| name == wanted);
-        let class = by_name.or(wanted.parse().ok().filter(|&class| class < names.len()));
+        let numbered = names.iter().any(|name| name.parse::<i64>().is_ok());
+        let class = by_name.or(wanted.parse().ok().filter(|&class| !numbered && class < names.len()));
         class.map(|class| class as u32).ok_or_else(|| {
             Error::Config(format!("--class {wanted}: there is no such class; there are: {}", names.join(", ")))
         })
+    }
+
+    /// A class that was found as `wanted`, for messages: with its name if `wanted` is its number.
+    pub fn describe_class(&self, wanted: &str, class: u32) -> String {
+        match self.class_names.get(class as usize) {
+            Some(name) if name != wanted => format!("class {wanted} ({name})"),
+            _ => format!("class {wanted}"),
+        }
     }
 
     /// Checks the metadata against a denoiser whose class embedding has `classes` rows.

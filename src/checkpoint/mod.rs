@@ -29,7 +29,7 @@ use crate::files::{create_folder, write_atomically};
 use crate::gpu::Context;
 use crate::nn::Model;
 use crate::{Error, Result};
-use folder::{CONFIG, WEIGHTS, model_folder};
+use folder::{CONFIG, WEIGHTS, model_folder, skipped};
 use std::path::{Path, PathBuf};
 
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
@@ -70,6 +70,9 @@ impl Checkpoint {
         let config = config_file(&folder);
         let (model, unknown) = read_model(&config)?;
         let mut warnings = ignored(CONFIG, unknown);
+        if folder != path {
+            warnings.extend(skipped(path, &folder)?);
+        }
         // A folder without subfolders has the scheduler's file next to the model's.
         let scheduler_file = [SCHEDULER, FLAT_SCHEDULER].map(|name| folder.join(name)).into_iter().find(|f| f.exists());
         let needs_scheduler = match &model {
@@ -185,17 +188,24 @@ impl Checkpoint {
         Ok(shape)
     }
 
-    /// The class by name or number; `None` for no class. A model without classes can only have a
-    /// class if a classifier guides it.
+    /// The class by name or number ([`CheckpointMetadata::class`]); `None` for no class. A model
+    /// without classes can only have a class if a classifier guides it.
     ///
     /// # Errors
     /// [`Error::Config`] for a class that does not exist.
-    pub fn class(&self, wanted: Option<&str>, classifier: bool) -> Result<Option<u32>> {
+    pub fn class(&self, wanted: Option<&str>, guide: Option<&Checkpoint>) -> Result<Option<u32>> {
         let Some(wanted) = wanted else { return Ok(None) };
-        if self.denoiser("")?.network.classes().is_none() && !classifier {
+        if self.denoiser("")?.network.classes().is_none() && guide.is_none() {
             return Err(Error::Config(format!("--class {wanted}: the model was trained without classes")));
         }
-        self.metadata.class(wanted).map(Some)
+        self.with_classes(guide).class(wanted).map(Some)
+    }
+
+    /// The metadata with the names of the classes: the model's, or those of the classifier that
+    /// guides it if the model's are not known.
+    pub fn with_classes<'a>(&'a self, guide: Option<&'a Checkpoint>) -> &'a CheckpointMetadata {
+        let own = &self.metadata;
+        guide.filter(|_| own.class_names.is_empty()).map_or(own, |guide| &guide.metadata)
     }
 
     /// Labels for `count` images: one class, or all classes in turn.

@@ -82,10 +82,23 @@ impl SamplerOptions {
         let asked = serde_json::to_value(self).expect("options can be written as JSON");
         match asked.as_object().and_then(|asked| asked.keys().find(|key| !own.contains(&key.as_str()))) {
             Some(key) if own.is_empty() => {
-                Err(Error::Config(format!("the sampler {sampler} has no options, so no `{key}`")))
+                Err(Error::Config(format!("the sampler {sampler} has no options, so no {}", option_name(key))))
             }
-            Some(key) => Err(Error::Config(format!("the sampler {sampler} has no `{key}`: it has {}", own.join(", ")))),
+            Some(key) => {
+                let own: Vec<String> = own.iter().map(|key| option_name(key)).collect();
+                Err(Error::Config(format!(
+                    "the sampler {sampler} has no {}: it has {}",
+                    option_name(key),
+                    own.join(", ")
+                )))
+            }
             None => Ok(()),
         }
     }
+}
+
+/// The name of an option on the command line, from its key.
+pub(super) fn option_name(key: &str) -> String {
+    let name = if key == "variance_type" { "variance".into() } else { key.replace('_', "-") };
+    format!("--{name}")
 }

@@ -1,5 +1,6 @@
 //! Sampling options without an effect: a user who gives one expects something that will not happen.
 
+use super::sampler_options::option_name;
 use super::samplers::SamplerName;
 use super::sampling::{Sampling, SamplingOptions};
 use crate::{Error, Result};
@@ -17,11 +18,8 @@ impl SamplingOptions {
         let mut all = serde_json::to_value(self).expect("options can be written as JSON");
         let nested = all["options"].take();
         let entries = |map: &Value| map.as_object().cloned().unwrap_or_default();
-        let name = |key: String| {
-            if key == "variance_type" { "--variance".into() } else { format!("--{}", key.replace('_', "-")) }
-        };
         let all = entries(&all).into_iter().filter(|(key, _)| key != "options").chain(entries(&nested));
-        all.map(|(key, value)| (name(key), value)).collect()
+        all.map(|(key, value)| (option_name(&key), value)).collect()
     }
 
     /// Refuses the options among these that have no effect on samples with the settings `sampling`,
@@ -31,21 +29,28 @@ impl SamplingOptions {
     /// # Errors
     /// [`Error::Config`] with the option and what it needs.
     pub fn check_effect(&self, sampling: &Sampling, discrete: bool) -> Result<()> {
-        use SamplerName::{Ddim, Ddpm, DpmSolver};
         let refuse = |option: &str, needs: String| {
             Err(Error::Config(format!("{option} has no effect here: {needs}. Leave the option out")))
         };
         if self.spacing.is_some() && !discrete {
             return refuse("--spacing", "it is for models with discrete timesteps".into());
         }
-        if self.spacing.is_some() && ![Ddpm, Ddim, DpmSolver].contains(&sampling.sampler) {
-            let sampler = sampling.sampler.name();
-            return refuse("--spacing", format!("it is for the samplers ddpm, ddim and dpm_solver, not {sampler}"));
+        if let Some(needs) = sampling.sampler.ignores_spacing().filter(|_| self.spacing.is_some()) {
+            return refuse("--spacing", needs);
         }
         if self.guidance_rescale.is_some_and(|rescale| rescale > 0.0) && [0.0, 1.0].contains(&sampling.guidance) {
             return refuse("--guidance-rescale", format!("it needs guidance, and --guidance is {}", sampling.guidance));
         }
         Ok(())
+    }
+}
+
+impl SamplerName {
+    /// What the option `--spacing` needs, if the sampler chooses its times in another way.
+    pub(crate) fn ignores_spacing(self) -> Option<String> {
+        use SamplerName::{Ddim, Ddpm, DpmSolver};
+        let visits_timesteps = [Ddpm, Ddim, DpmSolver].contains(&self);
+        (!visits_timesteps).then(|| format!("it is for the samplers ddpm, ddim and dpm_solver, not {}", self.name()))
     }
 }
 

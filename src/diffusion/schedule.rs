@@ -51,7 +51,8 @@ impl BetaRange {
 /// How the betas are chosen. In a configuration: `{ name = "linear", beta_end = 0.02 }`; on a
 /// command line: the name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
+#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(expecting = "a table such as `schedule = { name = \"cosine\" }`")]
 pub enum BetaSchedule {
     /// Equally spaced betas (Ho et al. 2020, section 4).
     Linear(BetaRange),
@@ -59,7 +60,7 @@ pub enum BetaSchedule {
     ScaledLinear(BetaRange),
     /// abar_t = cos²(((t + 1)/T + 0.008)/1.008 · pi/2), betas at most 0.999 (Nichol and Dhariwal
     /// 2021, eq. 17): `squaredcos_cap_v2` in diffusers.
-    #[serde(alias = "squaredcos_cap_v2")]
+    #[serde(alias = "squaredcos_cap_v2", deserialize_with = "super::no_parameters")]
     Cosine,
     /// Betas along a sigmoid from -6 to 6 (GeoDiff, Xu et al. 2022).
     Sigmoid(BetaRange),
@@ -179,14 +180,24 @@ impl NoiseSchedule {
     /// [`Prediction::check`](super::Prediction::check) refuses the prediction `epsilon`.
     ///
     /// # Errors
-    /// [`Error::Config`] for no timesteps, for a number of given betas other than T, and for a beta
-    /// outside (0, 1).
+    /// [`Error::Config`] for no timesteps, for a number of given betas other than T, for a beta
+    /// outside (0, 1), and for a first beta above the last one.
     pub fn new(schedule: &BetaSchedule, timesteps: u32, zero_terminal_snr: bool) -> Result<NoiseSchedule> {
         let fewest = if zero_terminal_snr { 2 } else { 1 };
         if !(fewest..=MAX_TIMESTEPS).contains(&timesteps) {
             return Err(Error::Config(format!(
                 "a noise schedule of {}: use {fewest} to {MAX_TIMESTEPS}, usually 1000",
                 counted(timesteps, "timestep")
+            )));
+        }
+        if let Some(&BetaRange { beta_start, beta_end, .. }) = schedule.range()
+            && !(0.0 < beta_start && beta_start <= beta_end && beta_end < 1.0)
+        {
+            let usual = BetaRange::default();
+            return Err(Error::Config(format!(
+                "the {schedule} schedule with beta_start = {beta_start} and beta_end = {beta_end}: they must be between 0 \
+                 and 1, and beta_start at most beta_end, usually {} and {}",
+                usual.beta_start, usual.beta_end
             )));
         }
         let mut betas = schedule.betas(timesteps);
@@ -201,10 +212,10 @@ impl NoiseSchedule {
             let last = t + 1 == betas.len() && matches!(schedule, BetaSchedule::Given { .. });
             if !(beta > 0.0 && (beta < 1.0 || last && beta == 1.0)) {
                 let advice = match schedule.range() {
-                    Some(range) if range.rescale && range.beta_end < 1.0 => format!(
+                    Some(range) if range.rescale => format!(
                         "betas are scaled by 1000/T, which needs T >= {:.0} here; for fewer steps train with 1000 and sample with fewer, \
                          or use the cosine schedule",
-                        (USUAL_TIMESTEPS * range.beta_end.max(range.beta_start)).floor() + 1.0
+                        (USUAL_TIMESTEPS * range.beta_end).floor() + 1.0
                     ),
                     _ => "betas must be between 0 and 1".to_string(),
                 };

@@ -9,12 +9,15 @@ use std::str::FromStr;
 /// on a command line: the name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(expecting = "a table such as `loss_weighting = { name = \"min_snr\" }`")]
 pub enum LossWeighting {
     /// Equal weights for any prediction: L_simple (Ho et al. 2020, eq. 14).
     #[default]
+    #[serde(deserialize_with = "super::no_parameters")]
     Simple,
     /// Equal weights for the error of the noise, which is the weight SNR for the error of the
     /// image.
+    #[serde(deserialize_with = "super::no_parameters")]
     Snr,
     /// min(SNR, gamma) for the error of the image (Hang et al. 2023, section 3.4).
     MinSnr {
@@ -33,6 +36,7 @@ pub enum LossWeighting {
     },
     /// g(t)² for the error of the score of a stochastic differential equation: an upper bound of
     /// the negative log-likelihood (Song et al. 2021c, theorem 1).
+    #[serde(deserialize_with = "super::no_parameters")]
     Likelihood,
 }
 
@@ -79,7 +83,14 @@ impl LossWeighting {
             LossWeighting::P2 { k, gamma } => (k, gamma),
         };
         if !(positive > 0.0 && positive.is_finite() && other >= 0.0 && other.is_finite()) {
-            return Err(Error::Config(format!("the loss weighting {self:?} needs positive numbers")));
+            let parameters = match self {
+                LossWeighting::P2 { k, gamma } => format!("k = {k} and gamma = {gamma}"),
+                _ => format!("gamma = {positive}"),
+            };
+            return Err(Error::Config(format!(
+                "--loss-weighting {} with {parameters}: its parameters must be positive",
+                self.name()
+            )));
         }
         if self == LossWeighting::Likelihood && process.family() != Family::Sde {
             return Err(Error::Config(format!(

@@ -15,7 +15,7 @@ pub(super) fn create_buffer(device: &wgpu::Device, descriptor: &wgpu::BufferDesc
         return Err(Error::TooLarge { what: format!("buffer `{name}`"), bytes, limit, advice });
     }
     let refused = Error::Device(format!(
-        "out of memory: `{name}` needs {:.1} MB more. Use a smaller --batch or --size",
+        "out of memory: `{name}` needs {:.1} MB more. Use a smaller batch, smaller images or a smaller model",
         bytes as f64 / 1e6
     ));
     if faults::refuses_allocation() {

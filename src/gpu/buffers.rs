@@ -75,7 +75,7 @@ impl Readback {
         if ran != self.sent {
             return Err(gpu.fail(format!(
                 "a submission did not run on the device, and the driver reported no error ({} were sent, {ran} ran). \
-                 Start again, with a smaller --batch or --size if it happens again",
+                 Start again, with a smaller batch or model if it happens again",
                 self.sent
             )));
         }

@@ -221,7 +221,7 @@ impl Gpu {
 /// The message for a lost device, with the driver's words if there are any.
 fn lost_message(cause: &str) -> String {
     let cause = if cause.is_empty() { String::new() } else { format!(" ({cause})") };
-    format!("the device was lost{cause}. Start again, with a smaller --batch or --size if it happens again")
+    format!("the device was lost{cause}. Start again, with a smaller batch or model if it happens again")
 }
 
 #[cfg(test)]

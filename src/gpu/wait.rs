@@ -34,11 +34,11 @@ pub(super) fn warning(adapter: &AdapterChoice) -> String {
     let advice = match adapter.class {
         DeviceClass::Cpu => {
             "A large model or batch takes this long on a software driver: wait, or press Ctrl-C twice and use a \
-             smaller --batch or --size."
+             smaller batch or model."
         }
         _ => {
             "Either the model or batch is very large for it, or its driver hangs. Wait, or press Ctrl-C twice and \
-             start again, with a smaller --batch or --size if it happens again."
+             start again, with a smaller batch or model if it happens again."
         }
     };
     format!(
@@ -116,7 +116,7 @@ mod tests {
         };
         for (class, words) in [(DeviceClass::Cpu, "software driver"), (DeviceClass::Discrete, "driver hangs")] {
             let text = warning(&adapter(class));
-            for part in ["warning: Card 9", "60 seconds", words, "--batch", "Ctrl-C twice", "intact"] {
+            for part in ["warning: Card 9", "60 seconds", words, "smaller batch", "Ctrl-C twice", "intact"] {
                 assert!(text.contains(part), "{text}");
             }
         }

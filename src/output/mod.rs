@@ -18,6 +18,7 @@ pub mod plot;
 mod plural;
 pub(crate) mod progress;
 mod read_png;
+mod shortest;
 pub mod strip;
 pub mod tensorboard;
 #[cfg(feature = "cli")]
@@ -30,4 +31,5 @@ pub use jsonl::JsonLines;
 #[cfg(feature = "cli")]
 pub use plot::Plot;
 pub use plural::counted;
+pub use shortest::shortest;
 pub use tensorboard::EventWriter;

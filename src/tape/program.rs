@@ -92,7 +92,12 @@ impl Program {
                 let bytes = tape.shape(x).bytes();
                 if bytes > limit {
                     let what = format!("`{}` of {} ({})", binding.name, call.dispatch.entry.label, tape.shape(x));
-                    return Err(Error::TooLarge { what, bytes, limit, advice: "use a smaller --batch".into() });
+                    return Err(Error::TooLarge {
+                        what,
+                        bytes,
+                        limit,
+                        advice: "use a smaller batch or smaller images".into(),
+                    });
                 }
             }
         }

@@ -119,9 +119,7 @@ impl Tape {
     /// [`Error::Config`], with the operator and advice.
     pub fn check_size(&self) -> Result<()> {
         match &self.excess {
-            Some(what) => {
-                Err(Error::Config(format!("{what}: use a smaller --batch, smaller images or fewer channels")))
-            }
+            Some(what) => Err(Error::Config(format!("{what}: use a smaller batch, smaller images or fewer channels"))),
             None => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 use crate::diffusion::{BetaSchedule, LossWeighting, Prediction, ProcessConfig, SamplerName, Spacing, Variance};
 use crate::gpu::MAX_WORKGROUPS;
 use crate::nn::{DownsampleType, Initialization, Likelihood};
+use crate::output::counted;
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -425,9 +426,9 @@ impl Config {
             !matches!(self.network, NetworkName::Unet | NetworkName::Residual)
                 || self.attention.len() == self.block_out_channels.len(),
             format!(
-                "--attention has {} values for {} levels of --block-out-channels",
-                self.attention.len(),
-                self.block_out_channels.len()
+                "--attention has {} for {} of --block-out-channels",
+                counted(self.attention.len(), "value"),
+                counted(self.block_out_channels.len(), "level")
             ),
         )?;
         for (option, value) in [("dropout", self.dropout), ("guidance-rescale", self.guidance_rescale)] {
@@ -445,7 +446,10 @@ impl Config {
         let unguided = self.guidance == 1.0 || self.unconditional || self.network == NetworkName::Classifier;
         rule(
             unguided || self.label_dropout > 0.0,
-            "guidance needs a null class: train with --label-dropout above 0, or sample with --guidance 1".into(),
+            format!(
+                "--guidance {} needs --label-dropout above 0; without label dropout use --guidance 1",
+                self.guidance
+            ),
         )
     }
 }

@@ -6,8 +6,7 @@ use super::manifest::Manifest;
 use super::run_log::grid_path;
 use super::trainer::{Trainer, all_checkpoints};
 use crate::checkpoint::CheckpointMetadata;
-use crate::output::counted;
-use crate::output::jsonl;
+use crate::output::{counted, jsonl, shortest};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -89,19 +88,26 @@ impl ResumePath {
     }
 }
 
+impl Settings {
+    /// Refuses settings that would make another run of the run that these settings resume. Call it
+    /// for settings that a [`Trainer`] refuses: if a run is resumed with `--process flow`, the
+    /// reason is not that the run's sampler does not fit.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the option.
+    pub fn check_resumption(&self) -> Result<()> {
+        let Ok(after) = self.clone().complete() else { return Ok(()) };
+        earlier_config(&after).map_or(Ok(()), |before| differences(&before, &after).map(|_| ()))
+    }
+}
+
 impl Trainer {
     /// The settings with which the run was last started.
     ///
     /// # Errors
     /// A file that cannot be read.
     pub(super) fn earlier_config(&self) -> Result<Config> {
-        // A user can edit config.toml.
-        let recorded = Manifest::read(&self.config.out)?.and_then(|manifest| manifest.settings().cloned());
-        let settings = match recorded {
-            Some(settings) => settings,
-            None => Settings::read(&self.config.out.join("config.toml"))?,
-        };
-        settings.resolve(self.config.size)
+        earlier_config(&self.config)
     }
 
     /// The settings that differ from those with which the run was last started, such as
@@ -110,25 +116,7 @@ impl Trainer {
     /// # Errors
     /// Another data set, or a setting that changes the meaning of the weights.
     pub(super) fn differences(&self, before: &Config) -> Result<Vec<String>> {
-        let before = table(before)?;
-        let after = table(&self.config)?;
-        let mut changed = vec![];
-        for (key, now) in &after {
-            let then = before.get(key);
-            if then == Some(now) || PLACES.contains(&key.as_str()) {
-                continue;
-            }
-            let then = then.map_or("nothing".into(), toml::Value::to_string);
-            if !FREE.contains(&key.as_str()) {
-                return Err(Error::Config(format!(
-                    "--{}: {} was started with {then}, and {now} would make it another run. Resume it without this option, \
-                     or start another run with another --out",
-                    key.replace('_', "-"),
-                    self.config.out.display()
-                )));
-            }
-            changed.push(format!("{key}: {then} -> {now}"));
-        }
+        let changed = differences(before, &self.config)?;
         self.check_data()?;
         Ok(changed)
     }
@@ -193,6 +181,47 @@ impl Trainer {
         let sampled = generative.is_none() || grid_path(folder, "raw", step).exists();
         let noised = generative.is_some_and(|model| !model.forward_process(2).is_empty());
         Ok(validated && evaluated && sampled && (!noised || folder.join("reverse.png").exists()))
+    }
+}
+
+/// The settings with which the run of these settings was last started.
+fn earlier_config(config: &Config) -> Result<Config> {
+    // A user can edit config.toml.
+    let recorded = Manifest::read(&config.out)?.and_then(|manifest| manifest.settings().cloned());
+    let settings = match recorded {
+        Some(settings) => settings,
+        None => Settings::read(&config.out.join("config.toml"))?,
+    };
+    settings.resolve(config.size)
+}
+
+/// The settings that differ, without places.
+fn differences(before: &Config, after: &Config) -> Result<Vec<String>> {
+    let out = after.out.display();
+    let (before, after) = (table(before)?, table(after)?);
+    let mut changed = vec![];
+    for (key, now) in &after {
+        let then = before.get(key);
+        if then == Some(now) || PLACES.contains(&key.as_str()) {
+            continue;
+        }
+        let (then, now) = (then.map_or("nothing".into(), show), show(now));
+        if !FREE.contains(&key.as_str()) {
+            return Err(Error::Config(format!(
+                "--{}: {out} was started with {then}, and {now} would make it another run. Resume it without this option, \
+                 or start another run with another --out",
+                key.replace('_', "-")
+            )));
+        }
+        changed.push(format!("{key}: {then} -> {now}"));
+    }
+    Ok(changed)
+}
+
+fn show(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Float(number) => shortest(*number),
+        value => value.to_string(),
     }
 }
 

@@ -21,7 +21,8 @@ impl Settings {
             _ => false,
         };
         let given = given.iter().filter(|(_, value)| !off(value));
-        if self.spacing == Some(Spacing::Leading) && config.zero_terminal_snr {
+        let spaced = config.sampler.ignores_spacing().is_none();
+        if self.spacing == Some(Spacing::Leading) && config.zero_terminal_snr && spaced {
             return Err(Error::Config(
                 "--spacing leading with --zero-terminal-snr: sampling would never visit the last timestep, which alone is \
                  pure noise. Use --spacing trailing"
@@ -47,8 +48,9 @@ fn needs(key: &str, config: &Config) -> Option<String> {
     let denoises = matches!(network, Unet | Plain | Residual);
     let discrete = denoises && config.process == ProcessConfig::Discrete;
     let noised = discrete || network == Classifier && config.noise_aware;
-    // What a setting of the noise schedule needs.
+    // What a setting of the discrete process needs, and a setting of the noise schedule.
     let process = if denoises { "it is for --process discrete" } else { DENOISERS };
+    let noising = if network == Classifier { "it needs --noise-aware true" } else { process };
     let ranged = !matches!(config.schedule, BetaSchedule::Cosine);
     let for_networks = |networks: &[NetworkName]| {
         let names: Vec<String> = networks.iter().map(|network| format!("{network:?}").to_lowercase()).collect();
@@ -75,10 +77,11 @@ fn needs(key: &str, config: &Config) -> Option<String> {
         "guidance" | "guidance_rescale" | "label_dropout" => {
             unless(denoises && !config.unconditional, "it is for denoisers with classes")
         }
-        "schedule" | "zero_terminal_snr" => unless(noised, process),
-        "timesteps" => unless(noised || network == Plain, process),
+        "schedule" | "zero_terminal_snr" => unless(noised, noising),
+        "timesteps" => unless(noised || network == Plain, noising),
         "rescale_betas" if noised => unless(ranged, "it is for --schedule linear, scaled_linear or sigmoid"),
-        "rescale_betas" => Some(process.into()),
+        "rescale_betas" => Some(noising.into()),
+        "spacing" if discrete => config.sampler.ignores_spacing(),
         "prediction" | "spacing" | "learned_variance" | "importance_sampling" => unless(discrete, process),
         "vlb_weight" | "decoder_min_std" => unless(config.learned_variance, "it needs --learned-variance"),
         "variance" => unless(

@@ -16,6 +16,8 @@ use crate::{Error, Result};
 
 /// Number of runs over which `--profile` takes the median.
 const PROFILE_RUNS: usize = 3;
+/// Number of classes that a warning names.
+const NAMED_CLASSES: usize = 5;
 /// Batch size of `--verify`, whose references run on one CPU thread.
 const VERIFY_BATCH: u32 = 2;
 
@@ -78,13 +80,37 @@ impl Trainer {
         ));
         if config.validation_count as usize * 5 > data.count {
             lines.push(format!(
-                "warning: {} of the {} are for validation and not trained on: lower --validation-count",
+                "warning: --validation-count {} of {} leaves only {} to train on: lower it",
                 config.validation_count,
-                counted(data.count, "image")
+                counted(data.count, "image"),
+                self.training_images()
             ));
+        }
+        if with_classes {
+            lines.extend(self.untrained_classes().map(|warning| format!("warning: {warning}")));
         }
         lines.extend(self.objective.warning().map(|warning| format!("warning: {warning}")));
         lines.join("\n") + "\n"
+    }
+
+    /// A warning that names the classes without a training image, if there are any.
+    fn untrained_classes(&self) -> Option<String> {
+        let mut trained = vec![false; self.dataset.classes];
+        let labels = &self.dataset.labels[..self.training_images() as usize];
+        labels.iter().for_each(|&label| trained[label as usize] = true);
+        let names = self.dataset.class_names.iter().zip(&trained).filter(|(_, trained)| !**trained);
+        let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let (shown, more) = names.split_at(names.len().min(NAMED_CLASSES));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        Some(format!(
+            "{} of {} without a training image, which the model cannot learn: {}{more}",
+            names.len(),
+            counted(trained.len(), "class"),
+            shown.join(", ")
+        ))
     }
 
     /// Prints the output of `--dry-run`, `--listing`, `--profile` or `--verify`.
@@ -179,7 +205,7 @@ fn check_fits(bytes: u64, available: Option<u64>) -> Result<()> {
     let gigabytes = |bytes: u64| bytes as f64 * 1e-9;
     match available {
         Some(available) if bytes > available => Err(Error::Config(format!(
-            "a training step needs {:.1} GB of memory, and this system has {:.1} GB left: use a smaller --batch or --size",
+            "a training step needs {:.1} GB of memory, and this system has {:.1} GB left: use a smaller --batch or --size, or smaller images",
             gigabytes(bytes),
             gigabytes(available)
         ))),

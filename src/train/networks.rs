@@ -22,17 +22,20 @@ pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result
             num_class_embeds: classes,
             ..unet_config(config, channels, height, width)
         })?),
-        NetworkName::Plain => Box::new(PlainUNet::new(PlainUNetConfig {
-            sample_size: [height, width],
-            in_channels: channels,
-            out_channels,
-            block_out_channels: config.block_out_channels.clone(),
-            time_channels: config.condition_channels,
-            class_channels: config.condition_channels,
-            hidden: config.hidden_channels,
-            num_class_embeds: classes,
-            num_train_timesteps: config.timesteps,
-        })?),
+        NetworkName::Plain => Box::new(
+            PlainUNet::new(PlainUNetConfig {
+                sample_size: [height, width],
+                in_channels: channels,
+                out_channels,
+                block_out_channels: config.block_out_channels.clone(),
+                time_channels: config.condition_channels,
+                class_channels: config.condition_channels,
+                hidden: config.hidden_channels,
+                num_class_embeds: classes,
+                num_train_timesteps: config.timesteps,
+            })
+            .map_err(name_settings)?,
+        ),
         NetworkName::Residual => Box::new(ResidualUNet::new(ResidualUNetConfig {
             sample_size: [height, width],
             in_channels: channels,
@@ -50,6 +53,16 @@ pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result
             return Err(Error::Config("this network is not a denoiser".into()));
         }
     })
+}
+
+/// The settings of the plain network have other names than the keys of its config.
+fn name_settings(problem: Error) -> Error {
+    match problem {
+        Error::Config(text) => Error::Config(
+            text.replace("`time_channels`", "`condition_channels`").replace("`hidden`", "`hidden_channels`"),
+        ),
+        other => other,
+    }
 }
 
 /// Creates the classifier.

@@ -16,6 +16,9 @@ fn ablation_refuses_what_it_cannot_compare_before_the_first_run() {
         assert_eq!(made, [""; 0], "{options:?}");
     };
     refuses(&["--validation-count", "0"], &["--validation-count 0", "validation loss"]);
+    // Attention follows the number of levels.
+    let two_levels = ["--block-out-channels", "8,8", "--validation-count", "0"];
+    refuses(&two_levels, &["--validation-count 0", "validation loss"]);
     refuses(&["--preset", "edm"], &["would not differ", "--process discrete"]);
     refuses(&["--preset", "plain"], &["would not differ", "--network unet"]);
     refuses(&["--preset", "classifier"], &["would not differ", "--network unet"]);
@@ -27,10 +30,13 @@ fn ablation_refuses_a_finished_run_of_other_settings() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("four");
     let first = out.join("linear-attention");
-    let options = ["--size=tiny", "--data", text(digits()), "--steps=2", "--batch=4", "--block-out-channels=8,8,8"];
+    let options = ["--size=tiny", "--data", text(digits()), "--steps=2", "--batch=4", "--block-out-channels=8,8"];
     let options = [&options[..], &["--norm-num-groups=4", "--timesteps=50", "--validation-count=10"]].concat();
     let options = [&options[..], &["--sampling-steps=3", "--sample-every=2"]].concat();
-    succeeds(command(TRAIN, &[&options[..], &["--schedule=linear", "--out", text(&first)]].concat()));
+    succeeds(command(
+        TRAIN,
+        &[&options[..], &["--schedule=linear", "--attention=false,true", "--out", text(&first)]].concat(),
+    ));
     let before = files(&first);
     let asked = [&options[..], &["--lr=0.5", "--out", text(&out)]].concat();
     refused(ABLATION, &asked, &["linear-attention", "has finished with other settings", "-> 0.5", "--out"]);

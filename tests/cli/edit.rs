@@ -22,7 +22,7 @@ fn edit_refuses_images_and_masks_of_another_size() {
     let data = text(&mnist);
     let inpaint = |options: &[&str], parts: &[&str]| refuses(EDIT, &["inpaint"], &ddpm, options, parts);
     inpaint(&["--data", data, "--mask", &tall], &["a.png", "mask", "32x28", "28x28"]);
-    inpaint(&["--data", data, "--mask", &color], &["b.png", "3 channels"]);
+    inpaint(&["--data", data, "--mask", &color], &["b.png", "mask has 3 channels", "must have 1"]);
     inpaint(&["--mask", &fits, "--image", &tall], &["a.png", "image", "32x28"]);
     inpaint(&["--data", data, "--mask", &fits, "--index", "10000"], &["10000"]);
 }
@@ -38,6 +38,8 @@ fn edit_refuses_options_and_models_that_do_not_fit() {
         refuses("invert", &["--out", out], &[out, "must end in .png"]);
     }
     refuses("interpolate", &["--columns", "100000", "--rows", "100000"], &["--columns", "--rows", "65535"]);
+    refuses("interpolate", &["--rows", "1", "--columns", "20000"], &["smaller batch", "--rows times --columns"]);
+    refuses("interpolate", &["--guidance", "-3"], &["guidance", "-3", "1.5 to 4"]);
     refuses("interpolate", &["--guidance", "0", "--class", "3"], &["--class 3 has no effect", "--guidance 0"]);
     refuses("invert", &["--data", data, "--count", "0"], &["--count must be at least 1"]);
     refuses("invert", &["--data", data, "--first", "10000"], &["--first 10000", "10000 test images, 0 to 9999"]);
@@ -60,7 +62,8 @@ fn refuse_model(preset: &str, data: &str, parts: &[&str]) {
 fn edit_warns_of_masks_of_one_color() {
     let folder = TempDir::new().unwrap();
     let (mnist, ddpm) = (mnist(), trained("ddpm"));
-    for (value, says) in [(0, "black everywhere"), (255, "white everywhere")] {
+    for (value, says) in [(0, "no white pixel"), (127, "no white pixel (a value above 127)"), (255, "white everywhere")]
+    {
         let mask = folder.path().join("mask.png");
         Picture { height: 28, width: 28, channels: 1, bytes: vec![value; 784] }.save_png(&mask, &[]).unwrap();
         let out = folder.path().join("out.png");

@@ -5,7 +5,7 @@
 use crate::common::golden;
 use crate::common::run::{copy, idx};
 use crate::common::small::small;
-use crate::harness::{SAMPLE, command, fails, refuses, succeeds, text, train, trained};
+use crate::harness::{SAMPLE, command, fails, messages, refuses, succeeds, text, train, trained};
 use degrain::data::images_of_npz;
 use degrain::output::Picture;
 use degrain::train::Settings;
@@ -59,6 +59,10 @@ fn sample_refuses_damaged_checkpoints() {
     sample_refuses(Path::new("/nowhere"), &[], &["/nowhere", "no such folder"]);
     let empty = TempDir::new().unwrap();
     sample_refuses(empty.path(), &[], &["unet/config.json", "checkpoint-STEP"]);
+    fs::copy(trained("ddpm").join("config.toml"), empty.path().join("config.toml")).unwrap();
+    sample_refuses(empty.path(), &[], &["holds no checkpoint yet"]);
+    fs::create_dir(empty.path().join("checkpoint-3")).unwrap();
+    sample_refuses(empty.path(), &[], &["no complete checkpoint", "checkpoint-3 lacks degrain.json and its weights"]);
     let model = "unet/diffusion_pytorch_model.safetensors";
     damaged(
         |folder| {
@@ -185,14 +189,29 @@ fn classifier_guidance_refuses_classifiers_of_other_models_and_data() {
         succeeds(command(SAMPLE, &[&arguments[..], &["--out", text(&out)]].concat()));
     }
 
-    // A model without classes from elsewhere has nothing that binds it to the classifier.
+    // A model from elsewhere says nothing of its data.
     let foreign = TempDir::new().unwrap();
     let out = foreign.path().join("run");
     let settings = Settings { out: Some(out.clone()), unconditional: Some(true), ..small("ddpm") };
     succeeds(train(&Settings { guidance: Some(1.0), ..settings }, &["--stop-after", "1"]));
     fs::remove_file(out.join("checkpoint-1/degrain.json")).unwrap();
-    let arguments = ["--classifier", text(&noise_aware), "--count", "2"];
-    refuses(SAMPLE, &[], &out.join("checkpoint-1"), &arguments, &["0 classes", "10 classes", "same data"]);
+    let checkpoint = out.join("checkpoint-1");
+    let guided = ["--classifier", text(&noise_aware), "--count", "2", "--steps", "3", "--class"];
+    let samples = foreign.path().join("out.png");
+    let arguments = ["--checkpoint", text(&checkpoint), "--out", text(&samples)];
+    let told = messages(command(SAMPLE, &[&arguments[..], &guided, &["3"]].concat()));
+    for part in ["warning: ", "which data the model was trained on", "(10 classes)", "2 images, class 3,"] {
+        assert!(told.contains(part), "{told:?} does not say {part:?}");
+    }
+    refuses(SAMPLE, &[], &checkpoint, &[&guided[..], &["10"]].concat(), &["--class 10", "there are: 0, 1"]);
+    let smaller = [&guided[..], &["3", "--image-size", "16"]].concat();
+    refuses(SAMPLE, &[], &checkpoint, &smaller, &["images of 1x28x28", "1x16x16"]);
+    replace(
+        &checkpoint.join("scheduler/scheduler_config.json"),
+        "\"num_train_timesteps\": 50",
+        "\"num_train_timesteps\": 60",
+    );
+    refuses(SAMPLE, &[], &checkpoint, &[&guided[..], &["3"]].concat(), &["different processes"]);
 
     // Labels of three classes.
     let folder = TempDir::new().unwrap();
@@ -219,6 +238,32 @@ fn sample_takes_the_count_of_the_noise_file() {
     let (images, labels) = images_of_npz(&out, [1, 28, 28], 10).unwrap();
     assert_eq!((images.len(), labels), (3 * 784, Some(vec![0, 1, 2])));
     fails(command(SAMPLE, &["--checkpoint", text(&model), "--classifier-scale", "2"]), 2, &["--classifier"]);
+}
+
+/// A number is the index of a class only if no class has a number as its name. The last checkpoint
+/// of the run is not complete.
+#[test]
+fn sample_names_the_class_and_a_skipped_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    copy(&trained("ddpm"), &run);
+    copy(&run.join("checkpoint-1"), &run.join("checkpoint-2"));
+    fs::remove_file(run.join("checkpoint-2/degrain.json")).unwrap();
+    let metadata = run.join("checkpoint-1/degrain.json");
+    let with_names = |names: &str| {
+        let mut value: serde_json::Value = serde_json::from_slice(&fs::read(&metadata).unwrap()).unwrap();
+        value["class_names"] = names.split(' ').collect();
+        fs::write(&metadata, value.to_string()).unwrap();
+    };
+    with_names("0 1 3 4 5 6 7 8 9 10");
+    sample_refuses(&run, &["--class", "2"], &["--class 2", "there are: 0, 1, 3, 4"]);
+    with_names("a b c d e f g h i j");
+    let out = folder.path().join("out.png");
+    let few = ["--count", "1", "--steps", "2", "--out", text(&out), "--class", "7"];
+    let told = messages(command(SAMPLE, &[&["--checkpoint", text(&run)], &few[..]].concat()));
+    for part in ["1 image, class 7 (h),", "checkpoint-2: the checkpoint lacks degrain.json", "checkpoint-1 is used"] {
+        assert!(told.contains(part), "{told:?} does not say {part:?}");
+    }
 }
 
 /// The columns of a grid are classes: 12 columns for 12 classes.

@@ -31,7 +31,7 @@ fn train_takes_images_of_512_pixels() {
 fn train_refuses_batches_that_no_device_holds() {
     let data = images(512, 4);
     let options = [&LARGE[..], &[text(data.path()), "--batch", "65535"]].concat();
-    fails(command(TRAIN, &options), 1, &["GB", "more than any device binds", "smaller --batch"]);
+    fails(command(TRAIN, &options), 1, &["GB", "more than any device binds", "smaller batch"]);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn train_refuses_damaged_data_sets() {
 fn train_refuses_invalid_settings() {
     for (preset, options, parts) in [
         ("ddpm", &["--norm-num-groups", "3"][..], &["`norm_num_groups` = 3", "8 channels", "use 2"][..]),
-        ("ddpm", &["--attention", "true"], &["--attention has 1", "2 levels"]),
+        ("ddpm", &["--attention", "true"], &["--attention has 1 value for 2 levels"]),
         ("ddpm", &["--guidance", "-1"], &["--guidance", "1.5 to 4"]),
         ("ddpm", &["--lr", "nan"], &["--lr"]),
         ("ddpm", &["--preset", "nothing"], &["`nothing`", "there are: ddpm"]),
@@ -46,8 +46,14 @@ fn train_refuses_invalid_settings() {
         ("vae", &["--kl-weight", "-1"], &["--kl-weight -1"]),
         ("ddpm", &["--layers-per-block", "4000000000"], &["`layers_per_block` = 4000000000", "at most 64"]),
         ("ddpm", &["--block-out-channels", "8,4000000000"], &["`block_out_channels` = 4000000000", "at most 16384"]),
-        ("plain", &["--hidden-channels", "4000000000"], &["`hidden` = 4000000000", "at most 16384"]),
-        ("plain-conditional", &["--condition-channels", "4000000000"], &["4000000000", "at most 16384"]),
+        ("plain", &["--hidden-channels", "4000000000"], &["`hidden_channels` = 4000000000", "at most 16384"]),
+        ("plain", &["--condition-channels", "4000000000"], &["`condition_channels` = 4000000000", "at most 16384"]),
+        ("ddpm", &["--process", "vp"], &["--sampler: sampler ddim", "stochastic differential equation"]),
+        (
+            "ddpm",
+            &["--sampler", "ddpm", "--variance", "learned_range"],
+            &["--variance learned_range", "--learned-variance"],
+        ),
         ("vae", &["--latent-channels", "4000000000"], &["`latent_channels` = 4000000000", "at most 16384"]),
         ("residual-attention", &["--layers-per-block", "4000000000"], &["`layers_per_block`", "at most 64"]),
     ] {
@@ -64,6 +70,21 @@ fn train_refuses_a_classifier_of_one_class() {
 }
 
 #[test]
+fn train_names_the_classes_without_a_training_image() {
+    let data = TempDir::new().unwrap();
+    let labels: Vec<u8> = (0..64).map(|k| [2, 9][k % 2]).collect();
+    fs::write(data.path().join("train-images-idx3-ubyte"), idx(&[64, 28, 28], &[7; 64 * 784])).unwrap();
+    fs::write(data.path().join("train-labels-idx1-ubyte"), idx(&[64], &labels)).unwrap();
+    let settings = Settings { out: Some(data.path().join("run")), ..small("ddpm") };
+    let options = ["--data", text(data.path()), "--validation-count", "40", "--dry-run"];
+    let told = succeeds(train(&settings, &options));
+    for part in ["8 of 10 classes without a training image", ": 0, 1, 3, 4, 5 and 3 more", "leaves only 24 to train on"]
+    {
+        assert!(told.contains(part), "{told:?} does not say {part:?}");
+    }
+}
+
+#[test]
 fn train_refuses_options_without_effect() {
     for (preset, options, parts) in [
         ("edm", &["--schedule", "cosine"][..], &["--schedule has no effect", "--process discrete"][..]),
@@ -77,6 +98,12 @@ fn train_refuses_options_without_effect() {
         ("vae", &["--guidance", "2"], &["--guidance has no effect", "denoisers"]),
         ("classifier", &["--sampler", "ddim"], &["--sampler has no effect", "denoisers"]),
         ("score", &["--spacing", "trailing"], &["--spacing has no effect", "--process discrete"]),
+        ("ddpm", &["--sampler", "heun", "--spacing", "trailing"], &["--spacing has no effect", "dpm_solver, not heun"]),
+        (
+            "classifier",
+            &["--noise-aware", "false", "--timesteps", "10"],
+            &["--timesteps has no effect", "--noise-aware true"],
+        ),
         ("ddpm", &["--unconditional", "--guidance", "2"], &["--guidance has no effect", "classes"]),
         ("classifier", &["--sample-every", "5"], &["--sample-every has no effect", "classifier"]),
     ] {
@@ -120,6 +147,17 @@ fn train_refuses_invalid_config_files() {
     let file = folder.path().join("mine.toml");
     fs::write(&file, "steps = 3\nbatches = 4\n").unwrap();
     refused(TRAIN, &["--config", text(&file)], &["mine.toml", "batches", "line 2"]);
+    for (line, parts) in [
+        ("schedule = { name = 'cosine', beta_start = 0.1 }", &["unknown field", "beta_start"][..]),
+        ("schedule = 'cosine'", &["schedule = { name = \"cosine\" }"]),
+        ("process = { name = 'discrete', beta_max = 2 }", &["unknown field", "beta_max"]),
+        ("process = 'vp'", &["process = { name = \"vp\" }"]),
+        ("loss_weighting = { name = 'snr', gamma = 5 }", &["unknown field", "gamma"]),
+        ("loss_weighting = 'snr'", &["loss_weighting = { name = "]),
+    ] {
+        fs::write(&file, line).unwrap();
+        refused(TRAIN, &["--config", text(&file)], &[&["mine.toml", "line 1"], parts].concat());
+    }
     fs::write(&file, "validation_count = 4\nblock_out_channels = []\nattention = []\n").unwrap();
     refused(TRAIN, &["--config", text(&file), "--data", text(digits())], &["`block_out_channels` is empty"]);
 }
@@ -131,6 +169,9 @@ fn train_keeps_existing_runs_and_refuses_damaged_ones() {
     let again = train(&Settings { out: Some(run.clone()), ..small("ddpm") }, &[]);
     fails(again, 1, &["already holds a run of 1 step", "--resume", "--out"]);
     assert!(files(&run) == before, "the run has changed");
+    // The sampler of the run does not fit the process either.
+    let other = ["--resume", text(&run), "--process", "flow"];
+    refused(TRAIN, &other, &["--process", "discrete", "would make it another run"]);
 
     let resume = |folder: &Path, parts: &[&str]| refused(TRAIN, &["--resume", text(folder)], parts);
     resume(Path::new("/nowhere"), &["/nowhere", "run"]);
@@ -199,5 +240,5 @@ fn dry_run_refuses_a_batch_that_the_device_cannot_bind() {
     let folder = TempDir::new().unwrap();
     let out = Some(folder.path().join("run"));
     let settings = Settings { out, batch: Some(65535), ..small("ddpm") };
-    fails(train(&settings, &["--dry-run"]), 1, &["bytes, but this device allows", "smaller --batch"]);
+    fails(train(&settings, &["--dry-run"]), 1, &["bytes, but this device allows", "smaller batch"]);
 }

@@ -244,7 +244,8 @@ fn grid_that_cannot_be_written_is_a_warning_and_loses_nothing() {
     assert!(run.join("checkpoint-10").is_dir() && run.join("checkpoint-12").is_dir());
 }
 
-/// Ctrl-C while a grid is sampled: the grid is left out, and the run stops.
+/// Ctrl-C while a grid is sampled: the grid is left out, and the run stops. `timeout` sends its
+/// signal twice, to the process and to its group.
 #[cfg(unix)]
 #[test]
 fn interrupt_ends_a_grid_and_a_resumed_run_makes_it() {
@@ -267,8 +268,10 @@ fn interrupt_ends_a_grid_and_a_resumed_run_makes_it() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it was interrupted");
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(interrupt.success());
+    for _ in 0..2 {
+        let interrupt = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(interrupt.success());
+    }
     let output = child.wait_with_output().unwrap();
     let [printed, told] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     assert!(output.status.success() && printed.contains("stopped after step 5 and saved"), "{printed}");
@@ -352,8 +355,9 @@ fn resume_compares_with_the_run_when_its_files_were_edited_or_removed() {
     edit("prediction = \"v_prediction\"", "prediction = \"epsilon\"");
     refused(TRAIN, &resume, &["--prediction", "v_prediction", "epsilon"]);
     edit("batch = 4", "batch = 2");
-    let told = messages(command(TRAIN, &resume));
+    let told = messages(command(TRAIN, &[&resume[..], &["--label-dropout", "0.3"]].concat()));
     assert!(told.contains("changed since the last start: batch: 4 -> 2"), "{told}");
+    assert!(told.contains("label_dropout: 0.1 -> 0.3\n"), "{told}");
     edit("batch = 4", "batch = 4");
     fs::remove_file(run.join("manifest.json")).unwrap();
     let data = folder.path().join("data");

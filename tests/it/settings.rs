@@ -23,12 +23,15 @@ fn refuses(preset: &str, lines: &str, parts: &[&str]) {
 #[test]
 fn settings_refuse_values_out_of_range() {
     for (lines, parts) in [
-        ("label_dropout = 0.0", &["--label-dropout", "--guidance 1"][..]),
+        ("label_dropout = 0.0", &["--guidance 2 needs --label-dropout above 0", "use --guidance 1"][..]),
         ("guidance = -1.0", &["--guidance", "1.5 to 4"]),
         ("guidance = nan", &["--guidance", "1.5 to 4"]),
         ("sampling_steps = 51", &["--sampling-steps", "51", "1 to 50"]),
         ("sampling_steps = 0", &["--sampling-steps", "1 to 50"]),
         ("timesteps = 10", &["T = 10", "cosine"]),
+        ("schedule = { name = 'linear', beta_start = 0.5, beta_end = 0.1 }", &["beta_start = 0.5", "at most beta_end"]),
+        ("schedule = { name = 'sigmoid', beta_start = -0.5 }", &["beta_start = -0.5", "between 0 and 1"]),
+        ("loss_weighting = { name = 'min_snr', gamma = -1.0 }", &["--loss-weighting min_snr with gamma = -1"]),
         ("steps = 0", &["--steps"]),
         ("batch = 0", &["--batch 0", "65535"]),
         ("batch = 1000000", &["--batch 1000000", "65535"]),
@@ -51,7 +54,7 @@ fn settings_refuse_networks_that_do_not_fit() {
     for (lines, parts) in [
         (four_levels, &["28x28", "4 levels", "multiples of 8", "3 levels at most"][..]),
         ("norm_num_groups = 3", &["`norm_num_groups` = 3", "8 channels", "use 2"]),
-        ("attention = [true]", &["--attention has 1", "2 levels"]),
+        ("attention = [true]", &["--attention has 1 value for 2 levels"]),
         ("attention_head_dim = 16", &["`attention_head_dim` = 16", "8 channels"]),
         ("layers_per_block = 0", &["`layers_per_block` = 0", "at least 1"]),
         ("block_out_channels = []\nattention = []", &["`block_out_channels` is empty"]),
@@ -65,7 +68,7 @@ fn settings_refuse_networks_that_do_not_fit() {
 fn settings_refuse_combinations_that_do_not_fit() {
     for (preset, lines, parts) in [
         ("ddpm", "zero_terminal_snr = true\nprediction = 'epsilon'", &["zero terminal", "v_prediction"][..]),
-        ("ddpm", "sampler = 'euler_maruyama'", &["sampling-steps", "euler_maruyama", "discrete"]),
+        ("ddpm", "sampler = 'euler_maruyama'", &["--sampler: sampler euler_maruyama", "discrete"]),
         ("score", "sampler = 'ddim'", &["ddim", "stochastic differential equation"]),
         ("flow", "loss_weighting = { name = 'likelihood' }", &["likelihood", "stochastic differential equation"]),
         (

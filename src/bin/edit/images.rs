@@ -47,7 +47,10 @@ pub fn read_png(path: &Path, [channels, height, width]: [u32; 3], what: &str) ->
         return Err(Error::file(path, problem));
     }
     if found[0] != channels {
-        let problem = format!("the {what} has {} channels, but {channels} are needed", found[0]);
+        let problem = format!(
+            "the {what} has {}, and the {what} for this model must have {channels}",
+            counted(found[0], "channel")
+        );
         return Err(Error::file(path, problem));
     }
     let (plane, channels) = (picture.height * picture.width, picture.channels);

@@ -16,7 +16,7 @@ pub struct Inpaint {
     /// Random seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Mask: a gray PNG file of the images' size, white where the image is known
+    /// Mask: a gray PNG file of the images' size, white (above 127) where the image is known
     #[arg(long)]
     mask: PathBuf,
     /// Image: a PNG file of the model's size and channels [default: a test image of --data]
@@ -48,14 +48,14 @@ impl Inpaint {
         let inputs: Vec<&Path> =
             [Some(&self.mask), self.image.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect();
         files::check_not_input(&self.out, &inputs)?;
-        let loaded = self.model.load()?;
+        let loaded = self.model.load("--count")?;
         let [_, height, width] = loaded.image;
         let mask = read_png(&self.mask, [1, height, width], "mask")?;
         let mask: Vec<bool> = mask.into_iter().map(|byte| byte > 127).collect();
         if mask.iter().all(|&known| known) {
             eprintln!("warning: the mask is white everywhere, so the whole image is known and nothing is sampled");
         } else if !mask.contains(&true) {
-            eprintln!("warning: the mask is black everywhere, so nothing of the image is kept");
+            eprintln!("warning: the mask has no white pixel (a value above 127), so nothing of the image is kept");
         }
         let (image, label) = match &self.image {
             Some(path) => {

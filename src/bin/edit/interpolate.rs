@@ -21,7 +21,7 @@ pub struct Interpolate {
     #[arg(long, default_value_t = 5)]
     rows: u32,
     /// Scale of classifier-free guidance
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     guidance: f32,
     /// Output file (PNG)
     #[arg(long, default_value = "interpolation.png")]
@@ -41,7 +41,7 @@ impl Interpolate {
             )));
         };
         check_output(&self.out)?;
-        let loaded = self.model.load()?;
+        let loaded = self.model.load("--rows times --columns")?;
         let sampling = loaded.checkpoint.deterministic_sampling(self.model.options(self.guidance))?;
         sampling.check_class(self.model.class.as_deref())?;
         let plan = loaded.plan(&sampling)?;

@@ -41,7 +41,7 @@ impl Invert {
             return Err(Error::Config("--noise and --out name the same file: choose another name for one".into()));
         }
         self.noise.as_deref().map_or(Ok(()), files::check_writable)?;
-        let loaded = self.model.load()?;
+        let loaded = self.model.load("--count")?;
         let sampling = loaded.checkpoint.deterministic_sampling(self.model.options(1.0))?;
         let back = inversion::plan(loaded.denoiser()?.process, &sampling.step_spec())?;
         let data = loaded.data(self.data.as_deref())?;

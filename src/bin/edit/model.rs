@@ -17,7 +17,7 @@ pub struct LoadedModel {
     /// Run folder, checkpoint folder, or diffusers folder
     #[arg(long)]
     pub checkpoint: PathBuf,
-    /// Class of the images: a number or a name, for a model with classes
+    /// Class of the images, for a model with classes: a name, or its number if no name is a number
     #[arg(long)]
     pub class: Option<String>,
     /// Sampling steps
@@ -34,20 +34,27 @@ pub struct Loaded {
     pub checkpoint: Checkpoint,
     pub image: [u32; 3],
     pub class: Option<u32>,
+    /// The class for messages.
+    of_class: Option<String>,
+    /// The options that set the number of images.
+    batch: &'static str,
     /// The run folder, if the checkpoint belongs to a run.
     run: Option<PathBuf>,
 }
 
 impl LoadedModel {
-    pub fn load(&self) -> Result<Loaded> {
+    /// Opens the model and a device. `batch` names the options that set the number of images.
+    pub fn load(&self, batch: &'static str) -> Result<Loaded> {
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         let unknown = || Error::file(&checkpoint.folder, "does not contain the size of its images");
         let image = checkpoint.denoiser(WEIGHTS)?.network.image_shape().ok_or_else(unknown)?;
-        let class = checkpoint.class(self.class.as_deref(), false)?;
+        let class = checkpoint.class(self.class.as_deref(), None)?;
         let ctx = Context::open(self.adapter.as_deref())?;
         let run = run_folder(&self.checkpoint, &checkpoint.folder).map(Path::to_path_buf);
-        Ok(Loaded { ctx, checkpoint, image, class, run })
+        let asked = self.class.as_deref().zip(class);
+        let of_class = asked.map(|(wanted, class)| checkpoint.metadata.describe_class(wanted, class));
+        Ok(Loaded { ctx, checkpoint, image, class, of_class, batch, run })
     }
 
     /// The sampling options of the command line, with a guidance scale.
@@ -80,10 +87,27 @@ impl Loaded {
         self.checkpoint.load(&mut ctx, WEIGHTS)?;
         let guidance = Guidance { scale: sampling.guidance, rescale: sampling.guidance_rescale, classifier: None };
         let batch = BatchSpec { name: "edit", size: count, image: self.image, seed };
-        let generator = Generator::new(&mut ctx, self.denoiser()?, guidance, plan, batch)?;
+        let generator = Generator::new(&mut ctx, self.denoiser()?, guidance, plan, batch)
+            .map_err(|problem| self.with_batch_options(problem))?;
         let (images, steps) = (counted(count, "image"), counted(generator.stages(), "step"));
-        eprintln!("{}: {images}, {steps}, on {}", self.checkpoint.folder.display(), ctx.gpu.adapter());
+        let class = self.of_class.iter().map(|class| format!(", {class}")).collect::<String>();
+        eprintln!("{}: {images}, {steps}{class}, on {}", self.checkpoint.folder.display(), ctx.gpu.adapter());
         Ok((ctx, generator))
+    }
+
+    /// Adds the options that make the batch smaller to a message that asks for a smaller batch.
+    fn with_batch_options(&self, problem: Error) -> Error {
+        let add = |text: String| {
+            if text.contains("smaller batch") { format!("{text} (the batch is {})", self.batch) } else { text }
+        };
+        match problem {
+            Error::TooLarge { what, bytes, limit, advice } => {
+                Error::TooLarge { what, bytes, limit, advice: add(advice) }
+            }
+            Error::Config(text) => Error::Config(add(text)),
+            Error::Device(text) => Error::Device(add(text)),
+            other => other,
+        }
     }
 
     /// Runs a plan on x, with one image per label.

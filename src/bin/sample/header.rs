@@ -2,6 +2,7 @@
 
 use degrain::checkpoint::Checkpoint;
 use degrain::diffusion::{Sampling, SamplingOptions};
+use degrain::output::shortest;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -68,6 +69,7 @@ impl PartHeader {
                 text[..8].to_string()
             }
             Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) if number.is_f64() => number.as_f64().map_or_else(String::new, shortest),
             Some(value) => value.to_string(),
         };
         let differences: Vec<String> = names

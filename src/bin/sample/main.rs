@@ -38,7 +38,7 @@ struct Arguments {
     /// Number of samples [default: 40, or the number in the file of --noise]
     #[arg(long)]
     count: Option<u32>,
-    /// Class: a number or a name [default: all classes in turn]
+    /// Class: a name, or its number if no name is a number [default: all classes in turn]
     #[arg(long)]
     class: Option<String>,
     #[command(flatten)]
@@ -104,8 +104,10 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Result<()> {
     let denoiser = checkpoint.denoiser("weights")?;
-    let class = checkpoint.class(arguments.class.as_deref(), arguments.classifier.is_some())?;
     let image = checkpoint.image_shape(arguments.image_size)?;
+    let guide = arguments.classifier.as_deref().map(|run| checkpoint.open_guide(run, image)).transpose()?;
+    guide.iter().flat_map(|guide| &guide.warnings).for_each(|warning| eprintln!("warning: {warning}"));
+    let class = checkpoint.class(arguments.class.as_deref(), guide.as_ref())?;
     let sampling = checkpoint.sampling(arguments.options)?;
     checkpoint.check_effect(&arguments.options, &sampling)?;
     if arguments.classifier.is_none() {
@@ -117,7 +119,6 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
         let problem = "--seed has no effect: the noise comes from --noise, and this sampler adds none";
         return Err(Error::Config(problem.into()));
     }
-    let guide = arguments.classifier.as_deref().map(|run| checkpoint.open_guide(run, image)).transpose()?;
     let noise = arguments.noise.as_deref().map(|path| noise::read(path, image, arguments.count)).transpose()?;
     let pixels = image.iter().map(|&n| n as usize).product();
     let count = match &noise {
@@ -142,10 +143,17 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     let batch = BatchSpec { name: "sample", size: batch, image, seed: arguments.seed() };
     let generator = Generator::new(&mut ctx, denoiser, guidance, plan, batch)?;
     let conditional = denoiser.network.classes().is_some() || guide.is_some();
-    let text = describe(arguments, count, &sampling, conditional);
+    let named = checkpoint.with_classes(guide.as_ref());
+    let of_class = match (&arguments.class, class) {
+        (Some(wanted), Some(class)) => named.describe_class(wanted, class),
+        _ if !conditional => "without classes".into(),
+        _ if sampling.guidance == 0.0 && guide.is_none() => "without labels".into(),
+        _ => "all classes in turn".into(),
+    };
+    let text = describe(arguments, count, &of_class, &sampling);
     eprintln!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
 
-    let classes = checkpoint.metadata.class_names.len();
+    let classes = named.class_names.len();
     let label = |k: u32| class.unwrap_or(k % classes.max(1) as u32);
     let mut draw = |images: std::ops::Range<u32>, observer: &mut degrain::diffusion::Observer<'_>| {
         let labels: Vec<u32> = images.clone().map(label).collect();
@@ -254,13 +262,7 @@ fn kept_states(frames: u32, stages: Option<usize>) -> usize {
     (0..=stages).filter(|&stage| times.due(stage as f64 / stages as f64)).count() + 1
 }
 
-fn describe(arguments: &Arguments, count: u32, sampling: &Sampling, conditional: bool) -> String {
-    let class = match &arguments.class {
-        Some(class) => format!("class {class}"),
-        None if !conditional => "without classes".into(),
-        None if sampling.guidance == 0.0 && arguments.classifier.is_none() => "without labels".into(),
-        None => "all classes in turn".into(),
-    };
+fn describe(arguments: &Arguments, count: u32, class: &str, sampling: &Sampling) -> String {
     let classifier = arguments
         .classifier
         .as_ref()

@@ -44,8 +44,9 @@ macro_rules! processes {
         /// The form in files: serde takes the name of a variant, and no macro as its attribute.
         #[allow(non_camel_case_types)]
         #[derive(Serialize, Deserialize)]
-        #[serde(tag = "name")]
+        #[serde(tag = "name", expecting = "a table such as `process = { name = \"vp\" }`")]
         enum InFile {
+            #[serde(deserialize_with = "super::no_parameters")]
             discrete,
             $($name($type),)*
         }

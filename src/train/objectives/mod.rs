@@ -11,7 +11,7 @@ use super::objective::Objective;
 use crate::checkpoint::SchedulerConfig;
 use crate::data::Dataset;
 use crate::diffusion::{
-    DenoiserSpec, Discrete, Labels, NoiseSchedule, SamplerName, SamplerOptions, Sampling, SamplingOptions,
+    DenoiserSpec, Discrete, Labels, NoiseSchedule, SamplerName, SamplerOptions, Sampling, SamplingOptions, Variance,
 };
 use crate::{Error, Result};
 use noising::Noising;
@@ -58,8 +58,8 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
     let schedule = || NoiseSchedule::new(&config.beta_schedule(), config.timesteps, config.zero_terminal_snr);
     let process = config.process.build(|| Discrete::new(schedule()?, config.prediction))?;
     if let Some(noise) = process.schedule() {
-        let (most, asked) = (noise.betas()[0].sqrt(), f64::from(config.decoder_min_std));
-        if asked >= most {
+        let (most, asked) = (noise.betas()[0].sqrt(), config.decoder_min_std);
+        if f64::from(asked) >= most {
             return Err(Error::Config(format!(
                 "--decoder-min-std {asked}: must be less than {most:.5}, the largest standard deviation of the first step"
             )));
@@ -74,9 +74,15 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
         decoder_min_std: if config.learned_variance { f64::from(config.decoder_min_std) } else { 0.0 },
     };
     // Sampling settings that do not fit are reported now, not hours later.
-    let sampling = Sampling::resolve(SamplingOptions::default(), sampling_options(config), &spec)
-        .map_err(|e| within("guidance", e))?;
-    sampling.plan(&*process).map_err(|e| within("sampling-steps", e))?;
+    let options = sampling_options(config);
+    if options.options.variance_type == Some(Variance::LearnedRange) {
+        let problem = "--variance learned_range needs --learned-variance, which preset hybrid has: use fixed_small";
+        return Err(Error::Config(problem.into()));
+    }
+    let sampling = Sampling::resolve(SamplingOptions::default(), options, &spec).map_err(|e| within("guidance", e))?;
+    let supported = sampling.sampler.build(&sampling.options)?.families().contains(&process.family());
+    let option = if supported { "sampling-steps" } else { "sampler" };
+    sampling.plan(&*process).map_err(|e| within(option, e))?;
     Ok(Rc::new(denoise::Denoise {
         weights: config.loss_weighting.weights(&*process)?,
         noising: Noising::new(&*process, &*network),

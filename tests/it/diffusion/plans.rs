@@ -154,7 +154,7 @@ fn sampling_plans_refuse_invalid_settings() {
     for value in [-0.1, 1.1, f64::NAN] {
         assert!(refusal(SamplerName::Ddim.build(&eta(value))).contains("eta ="));
     }
-    assert!(refusal(SamplerName::Ddpm.build(&eta(0.5))).contains("ddpm has no `eta`"));
+    assert!(refusal(SamplerName::Ddpm.build(&eta(0.5))).contains("ddpm has no --eta: it has --variance"));
     let large = SamplerOptions { variance_type: Some(Variance::FixedLarge), ..SamplerOptions::default() };
     assert!(refusal(SamplerName::Ddim.build(&large)).contains("no `variance_type`"));
 

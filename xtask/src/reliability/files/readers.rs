@@ -109,7 +109,7 @@ fn data_set(_: &World, folder: &Path) -> Result<()> {
 fn denoiser(_: &World, folder: &Path) -> Result<()> {
     let checkpoint = Checkpoint::open(folder)?;
     checkpoint.image_shape(None)?;
-    checkpoint.class(Some("1"), false)?;
+    checkpoint.class(Some("1"), None)?;
     checkpoint.labels(None, 10);
     let denoiser = checkpoint.denoiser("weights")?;
     checkpoint.deterministic_sampling(SamplingOptions::default())?.plan(denoiser.process)?;
