@@ -50,7 +50,10 @@ fn run(arguments: Arguments) -> Result<()> {
     let ctx = Context::open(arguments.adapter.as_deref())?;
     let out = asked.out.clone().unwrap_or_else(|| PathBuf::from("runs/ablation"));
     let _lock = FolderLock::acquire(&out)?;
-    let (asked, default) = asked.with_default_size(&ctx)?;
+    // The size is chosen for a run with attention.
+    let attention = asked.block_out_channels.as_ref().map(|channels| coarsest(channels.len()));
+    let (sized, default) = Settings { attention, ..asked }.with_default_size(&ctx)?;
+    let asked = Settings { attention: None, ..sized };
     if let Some(size) = default {
         print(format!("size      {size}\n"))?;
     }
@@ -94,14 +97,19 @@ fn run(arguments: Arguments) -> Result<()> {
     print(format!("\nsamples of the four runs, in this order, from the same noise: {}\n", picture.display()))
 }
 
+/// Attention at the coarsest of `levels`.
+fn coarsest(levels: usize) -> Vec<bool> {
+    (1..=levels).map(|level| level == levels).collect()
+}
+
 /// The settings of one run. `asked` has a size.
 fn settings(asked: Settings, schedule: &str, attention: bool, folder: &Path) -> Result<Settings> {
     // The linear schedule has the most options.
     let linear = Settings { schedule: Some("linear".parse()?), ..asked.clone() };
     let usual = Settings { block_out_channels: None, ..linear.clone() }.resolve(Size::Tiny)?.attention;
     let levels = asked.block_out_channels.as_ref().map_or(usual.len(), Vec::len);
-    // Attention at the coarsest level, as in the presets, if the number of levels is another one.
-    let usual = if levels == usual.len() { usual } else { (1..=levels).map(|level| level == levels).collect() };
+    // The preset's attention, if it has the same number of levels.
+    let usual = if levels == usual.len() { usual } else { coarsest(levels) };
     let config = Settings { attention: Some(usual.clone()), ..linear }.resolve(Size::Tiny)?;
     asked.check_effect(&config)?;
     let differ = config.process == ProcessConfig::Discrete

@@ -81,6 +81,8 @@ fn needs(key: &str, config: &Config) -> Option<String> {
         "timesteps" => unless(noised || network == Plain, noising),
         "rescale_betas" if noised => unless(ranged, "it is for --schedule linear, scaled_linear or sigmoid"),
         "rescale_betas" => Some(noising.into()),
+        // A noise schedule with zero terminal SNR is refused with the prediction epsilon.
+        "prediction" if noised && config.zero_terminal_snr => None,
         "spacing" if discrete => config.sampler.ignores_spacing(),
         "prediction" | "spacing" | "learned_variance" | "importance_sampling" => unless(discrete, process),
         "vlb_weight" | "decoder_min_std" => unless(config.learned_variance, "it needs --learned-variance"),

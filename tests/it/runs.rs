@@ -46,13 +46,15 @@ pub fn train(ctx: &Context, settings: Settings, part: Part) -> Trainer {
     trainer
 }
 
-/// The files of a checkpoint, without the seconds in its metadata.
+/// The files of a checkpoint, without the seconds and the name of its run in its metadata.
 pub fn checkpoint(run: &Path, step: u32) -> Vec<(String, Vec<u8>)> {
     let mut all = files(&run.join(format!("checkpoint-{step}")));
     let metadata = all.iter_mut().find(|(name, _)| name == "degrain.json").expect("a checkpoint has degrain.json");
     let mut value: Value = serde_json::from_slice(&metadata.1).unwrap();
     assert!(value["seconds"]["trained"].as_f64().unwrap() > 0.0, "a checkpoint has the seconds of its run");
     value.as_object_mut().unwrap().remove("seconds");
+    assert!(value["run"].is_string(), "a checkpoint has the name of its run");
+    value.as_object_mut().unwrap().remove("run");
     metadata.1 = value.to_string().into_bytes();
     all
 }

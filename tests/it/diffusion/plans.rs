@@ -156,7 +156,7 @@ fn sampling_plans_refuse_invalid_settings() {
     }
     assert!(refusal(SamplerName::Ddpm.build(&eta(0.5))).contains("ddpm has no --eta: it has --variance"));
     let large = SamplerOptions { variance_type: Some(Variance::FixedLarge), ..SamplerOptions::default() };
-    assert!(refusal(SamplerName::Ddim.build(&large)).contains("no `variance_type`"));
+    assert!(refusal(SamplerName::Ddim.build(&large)).contains("no --variance: it has --eta"));
 
     let sampler = SamplerName::Ddpm.build(&SamplerOptions::default()).unwrap();
     let noise = NoiseSchedule::new(&BetaSchedule::default(), 1000, false).unwrap();
