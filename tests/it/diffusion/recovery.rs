@@ -205,7 +205,7 @@ fn sampler_options_out_of_range_are_refused() {
     ] {
         assert!(refusal(name.build(&of(key, wrong))).contains(&format!("{key} = {wrong}")), "{key}");
         for &other in SamplerName::ALL.iter().filter(|&&other| other != name) {
-            assert!(refusal(other.build(&of(key, 0.5))).contains(&format!("no `{key}`")), "{} {key}", other.name());
+            assert!(refusal(other.build(&of(key, 0.5))).contains(&format!("no --{key}")), "{} {key}", other.name());
         }
     }
 }
