@@ -25,6 +25,13 @@ pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
     }
 }
 
+/// How a user starts a program of this crate in the current folder: with cargo in the repository,
+/// otherwise by its name.
+pub fn start_of(program: &str) -> String {
+    let repository = std::fs::read_to_string("Cargo.toml").is_ok_and(|text| text.contains("name = \"degrain\""));
+    if repository { format!("cargo run --release --bin {program} --") } else { program.to_owned() }
+}
+
 /// A flag that Ctrl-C or a termination signal sets. `message` says what happens then, in less than
 /// 80 characters. The second signal ends the process, unless it follows the first within half a
 /// second.

@@ -28,7 +28,7 @@ pub enum Error {
         advice: String,
     },
     /// A file that cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), advice(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -52,6 +52,14 @@ pub enum Error {
     /// A loss, gradient or sample is not finite.
     #[error("{0}")]
     NonFinite(String),
+}
+
+/// What a user can do about an error of the operating system, if that is not obvious.
+fn advice(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::StorageFull => ". Free some space on this disk",
+        _ => "",
+    }
 }
 
 /// `Result` with this crate's [`Error`].

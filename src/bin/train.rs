@@ -95,17 +95,18 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     let outcome = trainer.run(&*on_interrupt()?)?;
     let folder = shell_quoted(&trainer.config().out);
+    let [train, sample] = ["train", "sample"].map(cli::start_of);
     match outcome {
         Outcome::Stopped(step) if step == trainer.config().steps => print(format!(
             "stopped after the last step, and saved. Make the measurements that are missing with:\n  \
-             cargo run --release --bin train -- --resume {folder}\n"
+             {train} --resume {folder}\n"
         )),
-        Outcome::Stopped(step) => print(format!(
-            "stopped after step {step} and saved. Continue with:\n  cargo run --release --bin train -- --resume {folder}\n"
-        )),
+        Outcome::Stopped(step) => {
+            print(format!("stopped after step {step} and saved. Continue with:\n  {train} --resume {folder}\n"))
+        }
         Outcome::Finished if trainer.objective().generative().is_some() => print(format!(
             "finished: {folder}. Look at its images, or sample more:\n  \
-             cargo run --release --bin sample -- --checkpoint {folder}\n"
+             {sample} --checkpoint {folder}\n"
         )),
         Outcome::Finished => print(format!("finished: {folder}\n")),
     }

@@ -159,10 +159,15 @@ fn resume_command_of_a_path_with_a_space_can_be_pasted() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("it's a run");
     let printed = succeeds(train(&Settings { out: Some(out.clone()), ..small("ddpm") }, &["--stop-after", "1"]));
-    let command = printed.lines().find_map(|line| line.trim().strip_prefix("cargo run --release --bin train -- "));
-    let script = format!("'{TRAIN}' {} --stop-after 2", command.expect("a command"));
-    succeeds(crate::harness::command("sh", &["-c", &script]));
+    let again = printed.lines().find_map(|line| line.trim().strip_prefix("cargo run --release --bin train -- "));
+    let script = format!("'{TRAIN}' {} --stop-after 2", again.expect("a command"));
+    succeeds(command("sh", &["-c", &script]));
     assert!(out.join("checkpoint-2").is_dir());
+    // Outside the repository there is no `cargo run`.
+    let mut elsewhere = command(TRAIN, &["--resume", text(&out), "--stop-after", "3"]);
+    elsewhere.current_dir(folder.path());
+    let printed = succeeds(elsewhere);
+    assert!(printed.contains("\n  train --resume '"), "{printed}");
 }
 
 /// A run that was killed after its last checkpoint lacks measurements. It can be resumed to make
