@@ -11,7 +11,7 @@ mod part;
 #[doc(hidden)]
 pub use faults::{DiskFault, DiskUse, disk_use, inject};
 use folder::unique_name_beside;
-pub use folder::{TemporaryFolder, create_folder, rename, sync_folder};
+pub use folder::{TemporaryFolder, create_folder, remove_folder, rename, sync_folder};
 pub use lock::FolderLock;
 pub use part::PartFile;
 

@@ -1,11 +1,23 @@
-//! Folders: temporary, and synced to the disk.
+//! Folders: created, removed, temporary, and synced to the disk.
 
 use super::faults;
 use crate::error::{Error, Result};
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Removes a folder with its content, if it exists.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
+    }
+}
 
 /// Creates a folder and the folders above it, if they are missing.
 ///

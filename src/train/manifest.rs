@@ -1,16 +1,14 @@
 //! `manifest.json` and `config.toml` of a run folder: everything needed to repeat the run.
 
 use super::config::Settings;
+use super::run_name;
 use super::trainer::Trainer;
 use crate::data::Dataset;
 use crate::files::write_atomically;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Name of the manifest in a run folder.
 pub(super) const FILE: &str = "manifest.json";
@@ -90,14 +88,6 @@ impl Manifest {
     }
 }
 
-/// A new name for a run.
-pub(super) fn new_name() -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let text = format!("{now} {} {}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Data {
     fn new(dataset: &Dataset, sha256: &str) -> Data {
         let file = |file: &crate::data::DataFile| ManifestFile {
@@ -121,7 +111,7 @@ impl Trainer {
     /// # Errors
     /// A file that cannot be read.
     pub(super) fn earlier_name(&self) -> Result<String> {
-        Ok(Manifest::read(&self.config.out)?.and_then(|manifest| manifest.run).unwrap_or_else(new_name))
+        Ok(Manifest::read(&self.config.out)?.and_then(|manifest| manifest.run).unwrap_or_else(run_name::unique))
     }
 
     /// Writes the complete settings, and adds this start to the manifest.

@@ -24,6 +24,7 @@ mod objectives;
 pub mod presets;
 mod run;
 mod run_log;
+mod run_name;
 mod sample_grids;
 mod step_tapes;
 mod step_uniforms;

@@ -5,9 +5,9 @@ use super::config::{Config, Settings, Size};
 use super::data_loader::DataLoader;
 use super::default_size::DefaultSize;
 use super::hold_out;
-use super::manifest;
 use super::objective::Objective;
 use super::objectives;
+use super::run_name;
 use super::step_uniforms;
 use crate::checkpoint::checkpoints;
 use crate::data::{Dataset, Split, load};
@@ -174,7 +174,7 @@ impl Trainer {
             changed: vec![],
             stop_after: None,
             default_size: None,
-            run: manifest::new_name(),
+            run: run_name::unique(),
         };
         // A missing feature extractor is reported now, not hours later.
         trainer.feature_extractor()?;

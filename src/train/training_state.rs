@@ -10,13 +10,12 @@ use super::buffers::{EMA, FIRST_MOMENT, SECOND_MOMENT};
 use super::clock::Progress;
 use super::trainer::{Trainer, all_checkpoints};
 use crate::checkpoint::{self, CheckpointMetadata};
-use crate::files::{rename, sync_folder, write_atomically};
+use crate::files::{remove_folder, rename, sync_folder, write_atomically};
 use crate::nn::{PARAMETERS, statistics_of};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The file that makes a checkpoint of a run complete: it is written last.
@@ -32,10 +31,10 @@ impl Trainer {
     pub(super) fn save(&self, progress: Progress) -> Result<()> {
         let run = &self.config.out;
         let partial = run.join(hidden(&self.run, progress.step, "partial"));
-        remove_if_there(&partial)?;
+        remove_folder(&partial)?;
         if let Err(error) = self.write_checkpoint(&partial, progress) {
             // The first error is the one to report. On a full disk this frees space.
-            let _ = remove_if_there(&partial);
+            let _ = remove_folder(&partial);
             return Err(error);
         }
         let complete = run.join(format!("checkpoint-{}", progress.step));
@@ -48,9 +47,9 @@ impl Trainer {
         let superfluous = own.len().saturating_sub(self.config.keep_checkpoints as usize);
         for (step, path) in &own[..superfluous] {
             let old = run.join(hidden(&self.run, *step, "removed"));
-            remove_if_there(&old)?;
+            remove_folder(&old)?;
             rename(path, &old)?;
-            remove_if_there(&old)?;
+            remove_folder(&old)?;
         }
         Ok(())
     }
@@ -172,13 +171,6 @@ fn hidden(name: &str, step: u32, suffix: &str) -> String {
     format!("{}{step}.{suffix}", hidden_prefix(name))
 }
 
-fn remove_if_there(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(folder)(error)),
-        _ => Ok(()),
-    }
-}
-
 /// Removes incomplete and half-removed checkpoints of the run called `name`, which a killed process
 /// leaves in its folder, and sets aside what has the name of a checkpoint after step `start`, from which the run was not
 /// continued: `checkpoint-N` becomes `abandoned-checkpoint-N`. Returns the new paths.
@@ -189,7 +181,7 @@ pub(super) fn clean(run: &Path, name: &str, start: u32) -> Result<Vec<PathBuf>> 
     for entry in fs::read_dir(run).map_err(Error::io(run))? {
         let entry = entry.map_err(Error::io(run))?;
         if entry.file_name().to_string_lossy().starts_with(&hidden_prefix(name)) {
-            remove_if_there(&entry.path())?;
+            remove_folder(&entry.path())?;
         }
     }
     let mut abandoned = vec![];

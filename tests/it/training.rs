@@ -262,6 +262,9 @@ fn resume_refuses_a_checkpoint_of_another_model() {
     let config = run.join("config.toml");
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("layers_per_block = 1", "layers_per_block = 2")).unwrap();
+    refused(other(), &["--layers-per-block", "was started with 1"]);
+    // Without the manifest, only the checkpoint knows.
+    fs::remove_file(run.join("manifest.json")).unwrap();
     refused(other(), &["checkpoint-1/training_state.safetensors", "`parameters`", "this model needs"]);
     fs::write(&config, text).unwrap();
     let path = run.join("checkpoint-1/training_state.safetensors");
