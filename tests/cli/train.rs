@@ -104,6 +104,11 @@ fn train_refuses_options_without_effect() {
             &["--noise-aware", "false", "--timesteps", "10"],
             &["--timesteps has no effect", "--noise-aware true"],
         ),
+        (
+            "ddpm",
+            &["--guidance", "1", "--guidance-rescale", "0.7"],
+            &["--guidance-rescale has no effect", "--guidance"],
+        ),
         ("ddpm", &["--unconditional", "--guidance", "2"], &["--guidance has no effect", "classes"]),
         ("classifier", &["--sample-every", "5"], &["--sample-every has no effect", "classifier"]),
     ] {
@@ -133,7 +138,6 @@ fn train_accepts_options_that_a_preset_needs() {
             "false",
         ],
         &["--preset", "classifier", "--zero-terminal-snr", "--prediction", "v_prediction"],
-        &["--preset", "ddpm", "--guidance", "1", "--guidance-rescale", "0.7"],
     ] {
         let small = ["--size", "tiny", "--data", data, "--validation-count", "10", "--dry-run"];
         succeeds(command(TRAIN, &[options, &small].concat()));

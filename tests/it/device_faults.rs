@@ -88,7 +88,7 @@ fn device_faults_a_refused_allocation_names_the_buffer_and_leaves_the_device_sou
     for n in 0..all.allocations - 1 {
         let (result, mut ctx) = with_fault(DeviceFault::OutOfMemory(n));
         let text = message(result);
-        assert!(text.contains("out of memory: `") && text.contains("--batch"), "{n}: {text}");
+        assert!(text.contains("out of memory: `") && text.contains("smaller batch"), "{n}: {text}");
         assert_eq!(run(&mut ctx).unwrap(), values, "{n}");
     }
     inject(Some(DeviceFault::OutOfMemory(0)));

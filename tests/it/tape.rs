@@ -184,7 +184,7 @@ fn tape_refuses_what_no_device_can_hold_or_run() {
     assert!(t.gradient(x).is_some());
     assert_eq!(labels(&t), [""; 0]);
     let message = t.check_size().unwrap_err().to_string();
-    assert!(message.contains("Add") && message.contains("17.2 GB") && message.contains("--batch"), "{message}");
+    assert!(message.contains("Add") && message.contains("17.2 GB") && message.contains("smaller batch"), "{message}");
 
     // 2^22 queries in workgroups of fewer than 64.
     let mut t = tape();
