@@ -34,7 +34,7 @@ swiftshader: driver ## run the kernel tests on SwiftShader (subgroups of 4 lanes
 	tools/swiftshader.sh cargo test --release --workspace --test kernels $(ARGS)
 
 gpu-report: ## check and measure a GPU, and write gpu-report.txt (docs/gpu.md)
-	cargo xtask gpu-report $(ARGS)
+	cargo xtask gpu-report $(if $(ARGS),"$(ARGS)")
 
 # `cargo fmt` does not see the modules that macros declare, such as the operators.
 RUST_FILES := git ls-files --cached --others --exclude-standard '*.rs'

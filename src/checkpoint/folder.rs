@@ -56,19 +56,21 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
 pub(super) fn skipped(run: &Path, chosen: &Path) -> Result<Vec<String>> {
     let later = all_steps(run)?.into_iter().rev().take_while(|(_, folder)| folder != chosen);
     let name = |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    // A checkpoint that a running training completes meanwhile lacks nothing.
     let warning = |(_, folder): (u32, PathBuf)| {
-        let (lacks, chosen) = (lacks(&folder), name(chosen));
-        format!("{}: the checkpoint lacks {lacks} and is skipped; {chosen} is used", folder.display())
+        let (lacks, chosen) = (lacks(&folder)?, name(chosen));
+        Some(format!("{}: the checkpoint lacks {lacks} and is skipped; {chosen} is used", folder.display()))
     };
-    Ok(later.map(warning).collect())
+    Ok(later.filter_map(warning).collect())
 }
 
-/// The files that an incomplete checkpoint lacks.
-fn lacks(folder: &Path) -> &'static str {
+/// The files that a checkpoint lacks; `None` if it is complete.
+fn lacks(folder: &Path) -> Option<&'static str> {
     match (folder.join(CheckpointMetadata::FILE).is_file(), has_weights(folder)) {
-        (true, _) => "its weights",
-        (false, true) => CheckpointMetadata::FILE,
-        (false, false) => "degrain.json and its weights",
+        (true, true) => None,
+        (true, false) => Some("its weights"),
+        (false, true) => Some(CheckpointMetadata::FILE),
+        (false, false) => Some("degrain.json and its weights"),
     }
 }
 

@@ -50,7 +50,6 @@ pub use scope::Scope;
 pub use spacing::Spacing;
 pub use weighting::LossWeighting;
 
-/// Parses a setting given by its name alone, with default parameters: `"cosine"`, `"min_snr"`.
 /// Reads a variant without parameters. Serde ignores them in a variant that has no fields.
 fn no_parameters<'de, D: serde::Deserializer<'de>>(from: D) -> Result<(), D::Error> {
     #[derive(serde::Deserialize)]
@@ -59,6 +58,7 @@ fn no_parameters<'de, D: serde::Deserializer<'de>>(from: D) -> Result<(), D::Err
     <NoParameters as serde::Deserialize>::deserialize(from).map(|_| ())
 }
 
+/// Parses a setting given by its name alone, with default parameters: `"cosine"`, `"min_snr"`.
 fn from_name<T: serde::de::DeserializeOwned>(what: &str, name: &str) -> crate::Result<T> {
     serde_json::from_value(serde_json::json!({ "name": name }))
         .map_err(|problem| crate::Error::Config(format!("{what} `{name}`: {problem}")))

@@ -9,6 +9,8 @@ use std::rc::Rc;
 
 /// Bytes that are uploaded at once. wgpu keeps a copy of each piece until it has arrived.
 const UPLOAD: usize = 32 << 20;
+/// Pieces after which an upload waits until they have arrived.
+const PENDING: usize = 8;
 
 /// An open device and the named buffers of one job on it.
 ///
@@ -65,21 +67,23 @@ impl Context {
     }
 
     /// Writes `data` at `offset` bytes of a named buffer, before anything that is submitted later.
-    /// Waits for the device if there is more than one piece of [`UPLOAD`] bytes.
+    /// Waits for the device if `data` is larger than 256 MiB.
     ///
     /// # Errors
     /// [`Error::Config`] if there is no buffer of this name, [`Error::Device`] if the device was
     /// lost. Data that does not fit is reported by [`Gpu::check`].
     pub fn write<T: bytemuck::NoUninit>(&self, name: &str, offset: u64, data: &[T]) -> Result<()> {
         let buffer = self.buffers.buffer(name)?;
-        let mut pieces = bytemuck::cast_slice::<T, u8>(data).chunks(UPLOAD).zip((offset..).step_by(UPLOAD)).peekable();
-        while let Some((piece, offset)) = pieces.next() {
-            self.gpu.queue.write_buffer(buffer, offset, piece);
-            if pieces.peek().is_some() {
-                // Frees the copy of the piece that wgpu made.
+        let bytes = bytemuck::cast_slice::<T, u8>(data);
+        for (number, (piece, offset)) in bytes.chunks(UPLOAD).zip((offset..).step_by(UPLOAD)).enumerate() {
+            if number > 0 {
                 self.gpu.submit(None);
+            }
+            // Frees the copies of the pieces that wgpu made.
+            if number > 0 && number % PENDING == 0 {
                 self.gpu.wait()?;
             }
+            self.gpu.queue.write_buffer(buffer, offset, piece);
         }
         Ok(())
     }

@@ -165,8 +165,13 @@ impl Gpu {
         self.failure.error().unwrap_or(Error::Device(message))
     }
 
-    /// Submits the commands of an encoder, or only the writes before it.
+    /// Submits the commands of an encoder, or only the writes before it and their count.
     pub(super) fn submit(&self, encoder: Option<wgpu::CommandEncoder>) -> wgpu::SubmissionIndex {
+        let encoder = encoder.unwrap_or_else(|| {
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            self.counter.count(&mut encoder.begin_compute_pass(&Default::default()));
+            encoder
+        });
         let index = faults::submit(&self.device, &self.queue, encoder);
         let finished = self.finished.clone();
         self.queue.on_submitted_work_done(move || {

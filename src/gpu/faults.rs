@@ -54,11 +54,11 @@ pub(super) fn fixed_calls() -> Option<usize> {
     FAULT.get().map(|_| CALLS)
 }
 
-/// Submits the commands of an encoder, or only the writes before it.
+/// Submits the commands of an encoder, after the writes before it.
 pub(super) fn submit(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
-    encoder: Option<wgpu::CommandEncoder>,
+    encoder: wgpu::CommandEncoder,
 ) -> wgpu::SubmissionIndex {
     if let Some(fault) = FAULT.get() {
         let number = USE.get().submissions;
@@ -69,7 +69,7 @@ pub(super) fn submit(
             _ => {}
         }
     }
-    queue.submit(encoder.map(wgpu::CommandEncoder::finish))
+    queue.submit([encoder.finish()])
 }
 
 /// Whether the next allocation fails.

@@ -86,7 +86,7 @@ impl PipelineCache {
     }
 
     /// Compiles the entry points that are new, with these constants. Drivers take up to a second
-    /// for one, so that threads share them.
+    /// for one, so several threads compile.
     pub(super) fn compile<'a>(
         &mut self,
         device: &wgpu::Device,

@@ -2,7 +2,8 @@
 //!
 //! A driver may stop a command buffer without an error: Metal signals its fence all the same. Each
 //! submission therefore adds 1 to a number on the device, and each read compares this number with
-//! the number of submissions that were sent.
+//! the number of submissions that were sent. wgpu writes buffers in separate command buffers before
+//! the submission's own. These are not counted.
 
 use super::allocation::create_buffer;
 use super::pipeline_cache::layout_entry;

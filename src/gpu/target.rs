@@ -72,8 +72,8 @@ pub struct Target {
     pub variant: KernelVariant,
     /// The capabilities of the device.
     pub capabilities: Capabilities,
-    /// Workgroups in a row of a folded grid, at most [`MAX_WORKGROUPS`]. Tests choose a few, so that
-    /// the grids of small tensors are folded.
+    /// Workgroups in a row of a folded grid, at most [`MAX_WORKGROUPS`]. Tests choose a few, so
+    /// that the grids of small tensors are folded.
     pub grid_row: u32,
     /// Rows past the end of every folded grid: none, except in tests that check that they are
     /// harmless.

@@ -120,8 +120,8 @@ impl Op for Vlb {
     }
 
     fn function_error(&self, x: &[Array]) -> f64 {
-        // The variance L, to which z and h are proportional in pairs; then either exp(r) - 1 - r with r
-        // = the posterior's log variance - L, or a log of quotients.
+        // The variance L, to which z and h are proportional in pairs; then either exp(r) - 1 - r
+        // with r = the posterior's log variance - L, or a log of quotients.
         let rows = x[4].data.chunks(COEFFICIENTS as usize);
         let shares = 0.5 * (1.0 + x[1].max_abs());
         let largest = |of: [usize; 3]| {

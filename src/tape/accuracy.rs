@@ -38,8 +38,8 @@ pub const RECIPROCAL_DEVIATION: f64 = DIVISION / 2.0 + SQRT + DIVISION;
 /// A normal number of the prelude, which contains a square root.
 pub const NORMAL: f64 = SQRT;
 
-/// exp(x) - 1 and exp(x) - 1 - x of the prelude, given the largest |x|. They call exp where |x| is at
-/// least 0.7. There exp(x) is 2 and 6.4 times as large as they are.
+/// exp(x) - 1 and exp(x) - 1 - x of the prelude, given the largest |x|. They call exp where |x| is
+/// at least 0.7. There exp(x) is 2 and 6.4 times as large as they are.
 pub fn exp_minus(x: f64) -> f64 {
     (6.4 * exp(0.7)).max(exp(x))
 }

@@ -19,8 +19,8 @@ impl Tape {
         self.emit_folded(kernel, [groups, 1], flops);
     }
 
-    /// [`Tape::emit`] with `[groups, depth]` workgroups, of which the first dimension is folded into
-    /// the first two of the grid.
+    /// [`Tape::emit`] with `[groups, depth]` workgroups, of which the first dimension is folded
+    /// into the first two of the grid.
     ///
     /// # Panics
     /// As [`Tape::emit`].

@@ -55,8 +55,8 @@ pub trait Op: Debug {
 
     /// Error that WGSL allows the functions behind a result or a gradient, in units in the last
     /// place of the largest result: the sum over the functions that follow each other
-    /// (`src/tape/accuracy.rs`). `inputs` are those of the comparison. The tolerance of a comparison
-    /// with the reference includes it.
+    /// (`src/tape/accuracy.rs`). `inputs` are those of the comparison. The tolerance of a
+    /// comparison with the reference includes it.
     fn function_error(&self, _inputs: &[Array]) -> f64 {
         0.0
     }

@@ -164,7 +164,6 @@ impl ChunkSource {
     }
 }
 
-/// Uploads bytes, padded to a multiple of 16, without a copy of all of them.
 /// Refuses images whose ring or validation buffer exceeds `limit` bytes. An image has `pixels`
 /// bytes.
 fn check_stream(config: &Config, pixels: u64, limit: u64) -> Result<()> {
@@ -188,6 +187,7 @@ fn check_stream(config: &Config, pixels: u64, limit: u64) -> Result<()> {
     Ok(())
 }
 
+/// Uploads bytes, padded to a multiple of 16, without a copy of all of them.
 fn upload(ctx: &mut Context, name: &str, bytes: &[u8]) -> Result<()> {
     ctx.require(name, (bytes.len() as u64).next_multiple_of(16))?;
     let (whole, rest) = bytes.split_at(bytes.len() / 16 * 16);

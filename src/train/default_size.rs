@@ -1,8 +1,8 @@
 //! The size of a model if the user sets none: the largest that the device trains in an hour.
 
 use super::config::Size;
-use crate::Result;
 use crate::tape::inspect::scaled;
+use crate::{Error, Result};
 use std::fmt;
 
 /// Longest expected training of a default, in hours. `tiny` may take longer: there is no smaller
@@ -25,19 +25,28 @@ pub struct DefaultSize {
 
 impl DefaultSize {
     /// Chooses by the peak of a device in FLOP/s and the FLOPs of a training at each size.
-    /// An error of `flops` means that the settings do not fit the size.
-    pub(super) fn choose(peak: f64, flops: impl Fn(Size) -> Result<f64>) -> DefaultSize {
-        let mut hours = vec![];
-        for size in [Size::Base, Size::Small] {
-            // Settings may fit one size only, such as a list with a value for each level.
-            let Ok(flops) = flops(size) else { continue };
-            let expected = flops / (SHARE * peak) / 3600.0;
-            hours.push((size, expected));
-            if expected <= LONGEST {
-                return DefaultSize { size, peak, hours };
+    /// Sizes that the settings do not fit are left out.
+    ///
+    /// # Errors
+    /// Settings that fit no size, with the reason for `tiny`.
+    pub(super) fn choose(peak: f64, flops: impl Fn(Size) -> Result<f64>) -> Result<DefaultSize> {
+        let (mut hours, mut problem) = (vec![], None);
+        for size in [Size::Base, Size::Small, Size::Tiny] {
+            match flops(size) {
+                Ok(flops) => hours.push((size, flops / (SHARE * peak) / 3600.0)),
+                // Settings may fit some sizes only, such as a list with a value for each level.
+                Err(error @ (Error::Config(_) | Error::TooLarge { .. })) => problem = Some(error),
+                Err(error) => return Err(error),
+            }
+            if hours.last().is_some_and(|(_, hours)| *hours <= LONGEST) {
+                break;
             }
         }
-        DefaultSize { size: Size::Tiny, peak, hours }
+        match (hours.last(), problem) {
+            (Some(&(size, _)), _) => Ok(DefaultSize { size, peak, hours }),
+            (None, Some(problem)) => Err(problem),
+            (None, None) => Err(Error::Config("no size fits".into())),
+        }
     }
 }
 
@@ -47,8 +56,12 @@ impl fmt::Display for DefaultSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} by default: this device reaches {}", self.size, scaled(self.peak, "FLOP/s"))?;
         for (i, (size, hours)) in self.hours.iter().enumerate() {
-            let (and, verb) =
-                (if i > 0 { " and" } else { ", so" }, if *size == self.size { "should" } else { "would" });
+            let and = match i {
+                0 => ", so",
+                i if i + 1 == self.hours.len() => " and",
+                _ => ",",
+            };
+            let verb = if *size == self.size { "should" } else { "would" };
             write!(f, "{and} {size} {verb} train for {}", time(*hours))?;
         }
         f.write_str("; --size sets another")
@@ -88,13 +101,25 @@ mod tests {
             (0.4e12, Size::Tiny),
             (0.1e12, Size::Tiny),
         ] {
-            assert_eq!(DefaultSize::choose(peak, ddpm).size, size, "{peak}");
+            assert_eq!(DefaultSize::choose(peak, ddpm).unwrap().size, size, "{peak}");
         }
+    }
+
+    /// Channels of `small` that are multiples of 32, and of `tiny` that are not.
+    #[test]
+    fn default_size_is_one_that_the_settings_fit() {
+        let problem = |size: Size| Err(Error::Config(format!("{size} does not fit")));
+        let small_only = |size| if size == Size::Small { ddpm(size) } else { problem(size) };
+        assert_eq!(DefaultSize::choose(1e9, small_only).unwrap().size, Size::Small);
+        let none = DefaultSize::choose(1e9, problem).unwrap_err().to_string();
+        assert_eq!(none, "tiny does not fit");
+        let lost = |_| Err(Error::Device("lost".into()));
+        assert!(matches!(DefaultSize::choose(1e9, lost), Err(Error::Device(_))));
     }
 
     #[test]
     fn default_size_names_its_reason() {
-        let text = |peak| DefaultSize::choose(peak, ddpm).to_string();
+        let text = |peak| DefaultSize::choose(peak, ddpm).unwrap().to_string();
         assert_eq!(
             text(63.9e12),
             "base by default: this device reaches 63.9 TFLOP/s, so base should train for about 37 minutes; \
@@ -102,8 +127,8 @@ mod tests {
         );
         assert_eq!(
             text(0.1e12),
-            "tiny by default: this device reaches 100 GFLOP/s, so base would train for about 398 hours and small \
-             would train for about 18 hours; --size sets another"
+            "tiny by default: this device reaches 100 GFLOP/s, so base would train for about 398 hours, small would \
+             train for about 18 hours and tiny should train for about 10 minutes; --size sets another"
         );
     }
 }

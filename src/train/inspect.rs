@@ -205,7 +205,8 @@ fn check_fits(bytes: u64, available: Option<u64>) -> Result<()> {
     let gigabytes = |bytes: u64| bytes as f64 * 1e-9;
     match available {
         Some(available) if bytes > available => Err(Error::Config(format!(
-            "a training step needs {:.1} GB of memory, and this system has {:.1} GB left: use a smaller --batch or --size, or smaller images",
+            "a training step needs {:.1} GB of memory, and this system has {:.1} GB left: use a smaller \
+             --batch or --size, or smaller images",
             gigabytes(bytes),
             gigabytes(available)
         ))),

@@ -285,7 +285,8 @@ impl Trainer {
         for (step, row) in rows.iter() {
             if !row.written {
                 return Err(Error::Device(format!(
-                    "step {step} did not run, and the driver reported no error. Use a smaller --batch or --size if it happens again"
+                    "step {step} did not run, and the driver reported no error. Use a smaller --batch or --size if it \
+                     happens again"
                 )));
             }
             if !row.finite {

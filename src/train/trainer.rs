@@ -141,7 +141,8 @@ impl Trainer {
     }
 
     /// A trainer whose tape can be recorded, and which must not train: the validation images have
-    /// not been separated, and the data set is not compared with a run's. The default size is `tiny`.
+    /// not been separated, and the data set is not compared with a run's. The default size is
+    /// `tiny`.
     pub(super) fn unprepared(ctx: &Context, settings: Settings, dataset: &Arc<Dataset>) -> Result<Trainer> {
         // Without evaluations it needs no feature extractor, which may have been moved.
         let settings = Settings { evaluate_every: Some(0), ..settings };
@@ -386,7 +387,7 @@ fn with_default_size(
         let trainer = Trainer::unprepared(ctx, settings, images)?;
         Ok(trainer.training_tape().summary().flops as f64 * f64::from(trainer.config.steps))
     };
-    let default = DefaultSize::choose(measure_peak_flops(ctx)?, flops);
+    let default = DefaultSize::choose(measure_peak_flops(ctx)?, flops)?;
     Ok((Settings { size: Some(default.size), ..settings }, Some(default)))
 }
 

@@ -172,8 +172,9 @@ fn hidden(name: &str, step: u32, suffix: &str) -> String {
 }
 
 /// Removes incomplete and half-removed checkpoints of the run called `name`, which a killed process
-/// leaves in its folder, and sets aside what has the name of a checkpoint after step `start`, from which the run was not
-/// continued: `checkpoint-N` becomes `abandoned-checkpoint-N`. Returns the new paths.
+/// leaves in its folder, and sets aside what has the name of a checkpoint after step `start`, from
+/// which the run was not continued: `checkpoint-N` becomes `abandoned-checkpoint-N`. Returns the
+/// new paths.
 ///
 /// # Errors
 /// A folder that cannot be read or changed.

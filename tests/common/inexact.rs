@@ -149,8 +149,8 @@ fn edits(text: &str, module: &Module) -> Vec<Edit> {
     found
 }
 
-/// The place of the last multiplication or division of a product that is not in parentheses. It must
-/// be a division.
+/// The place of the last multiplication or division of a product that is not in parentheses. It
+/// must be a division.
 fn last_factor(product: &str) -> usize {
     let mut depth = 0;
     let mut last = None;

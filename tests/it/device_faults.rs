@@ -97,10 +97,17 @@ fn device_faults_a_refused_allocation_names_the_buffer_and_leaves_the_device_sou
     assert!(opened.to_string().contains("out of memory: `submission_counter`"), "{opened}");
 }
 
-/// A run of four steps with a grid of samples after each second, and pictures at its end.
+/// A run of four steps with a grid and a checkpoint after each, and pictures at its end. So each step
+/// ends with a read, and the number of submissions does not depend on the clock.
 fn train(out: &Path, fault: DeviceFault) -> Result<Outcome> {
     inject(Some(fault));
-    let settings = Settings { out: Some(out.into()), steps: Some(4), sample_every: Some(2), ..small("ddpm") };
+    let settings = Settings {
+        out: Some(out.into()),
+        steps: Some(4),
+        sample_every: Some(1),
+        checkpoint_every: Some(1),
+        ..small("ddpm")
+    };
     Trainer::new(&context(), settings).unwrap().run(&AtomicBool::new(false))
 }
 

@@ -1,6 +1,6 @@
 //! Metal and DirectX compile kernels with fast math, which may turn x - k - m into x - (k + m). The
-//! normalizations of the tiled variant are written so that no compiler can do that. Vulkan does not do it, so the tests
-//! play such a compiler by a change of the text.
+//! normalizations of the tiled variant are written so that no compiler can do that. Vulkan does not
+//! do it, so the tests simulate such a compiler by a change of the text.
 
 use crate::common::{self, Setup};
 use degrain::gpu::Context;
@@ -55,7 +55,6 @@ fn normalization_that_is_reassociated_has_a_wrong_gradient() {
         ctx.gpu.replace_shader(name, Some(text.replace(before, after)));
         let operator = name.trim_end_matches("_unaligned");
         let problem = check(&ctx, operator).expect_err("a gradient that lost its digits");
-        assert!(problem.contains("backward") || problem.contains("gradient"), "{name}: {problem}");
         assert!(
             problem.contains("gradient of input 0") || problem.contains("gradient of input 1"),
             "{name}: {problem}"

@@ -123,7 +123,8 @@ fn tape_counts_the_bytes_that_a_lookup_reads() {
     };
     assert_eq!(table(1000), [4 * 64 + 2 * 4 * 64 * 32]);
 
-    // Half of the channels: all of dx is written by the first gradient, half is added by the second.
+    // Half of the channels: all of dx is written by the first gradient, half is added by the
+    // second.
     let mut t = tape();
     let x = image(&mut t, "x");
     t.watch(x);

@@ -1,5 +1,6 @@
-//! Checks and measures a GPU, and writes one file to attach to an issue: `docs/gpu.md` describes it.
+//! Checks and measures a GPU, and writes one file to attach to an issue. `docs/gpu.md` describes it.
 
+use degrain::files::TemporaryFolder;
 use degrain::output::counted;
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,6 +23,12 @@ impl Section {
         let arguments = arguments.split_whitespace().map(String::from).collect();
         Section { title, program: program.into(), arguments }
     }
+
+    /// The section on this adapter, whose name can contain spaces.
+    fn on(mut self, adapter: Option<&str>) -> Section {
+        self.arguments.extend(adapter.into_iter().flat_map(|adapter| ["--adapter".into(), adapter.into()]));
+        self
+    }
 }
 
 /// Writes the report to a new file in the current folder. `adapter` is a number or a part of a
@@ -40,7 +47,7 @@ pub fn main(adapter: Option<&str>) -> ExitCode {
 /// Runs all sections; the number of commands that failed.
 fn report(adapter: Option<&str>) -> io::Result<usize> {
     let (path, mut file) = new_file()?;
-    let scratch = path.with_extension("run");
+    let scratch = TemporaryFolder::create(Path::new("."), "gpu-report").map_err(io::Error::other)?;
     let header = format!(
         "degrain {}, {} {}, {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -49,7 +56,7 @@ fn report(adapter: Option<&str>) -> io::Result<usize> {
         counted(std::thread::available_parallelism().map_or(1, usize::from), "processor")
     );
     write(&mut file, &header)?;
-    let sections = sections(adapter, &scratch);
+    let sections = sections(adapter, &scratch.path().join("run"));
     let mut failed = vec![];
     for (number, section) in sections.iter().enumerate() {
         println!("{}/{}  {}", number + 1, sections.len(), section.title);
@@ -57,9 +64,6 @@ fn report(adapter: Option<&str>) -> io::Result<usize> {
             println!("     failed: the reason is in the report");
             failed.push(section.title);
         }
-    }
-    if scratch.exists() {
-        std::fs::remove_dir_all(&scratch)?; // the run of the last section
     }
     let summary = match failed.len() {
         0 => format!("all {} passed\n", counted(sections.len(), "command")),
@@ -84,21 +88,25 @@ fn new_file() -> io::Result<(PathBuf, File)> {
 
 fn sections(adapter: Option<&str>, scratch: &Path) -> Vec<Section> {
     let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let train = Path::new("target/release").join(format!("train{}", std::env::consts::EXE_SUFFIX));
-    let on = |arguments: &str| match adapter {
-        Some(adapter) => format!("{arguments} --adapter {adapter}"),
-        None => arguments.to_owned(),
-    };
+    let section = |title, arguments| Section::new(title, &cargo, arguments);
     vec![
         Section::new("compiler", Path::new("rustc"), "--version --verbose"),
-        Section::new("build (minutes)", &cargo, "build --release --bin train"),
-        Section::new("adapters", &train, "--list-adapters"),
-        Section::new("kernels against their references (minutes)", &cargo, "test --release --workspace --test kernels"),
-        Section::new("kernels of a training step against their references", &train, &on("--size tiny --verify")),
-        Section::new("time of each kernel of a training step", &train, &on("--profile")),
-        Section::new("speed of kernels", &cargo, &on("bench --bench kernels -- --quick")),
-        Section::new("speed of whole steps", &cargo, &on("bench --bench step -- --steps 20")),
-        Section::new("a short training", &train, &on(&format!("--size tiny --steps 100 --out {}", scratch.display()))),
+        section("build (minutes)", "build --release --bin train"),
+        section("adapters", "run --release --bin train -- --list-adapters"),
+        section("kernels against their references (minutes)", "test --release --workspace --test kernels"),
+        section(
+            "kernels of a training step against their references",
+            "run --release --bin train -- --size tiny --verify",
+        )
+        .on(adapter),
+        section("time of each kernel of a training step", "run --release --bin train -- --profile").on(adapter),
+        section("speed of kernels", "bench --bench kernels -- --quick").on(adapter),
+        section("speed of whole steps", "bench --bench step -- --steps 20").on(adapter),
+        section(
+            "a short training",
+            &format!("run --release --bin train -- --size tiny --steps 100 --out {}", scratch.display()),
+        )
+        .on(adapter),
     ]
 }
 
@@ -165,8 +173,10 @@ mod tests {
 
     #[test]
     fn report_measures_the_adapter_that_was_asked_for() {
-        let sections = sections(Some("1"), Path::new("scratch"));
-        let with = sections.iter().filter(|section| section.arguments.join(" ").ends_with("--adapter 1")).count();
+        let sections = sections(Some("RTX 4090"), Path::new("scratch"));
+        let with =
+            sections.iter().filter(|section| section.arguments.ends_with(&["--adapter".into(), "RTX 4090".into()]));
+        let with = with.count();
         assert_eq!(with, 5, "of the nine, compiler, build and list need none; the tests take it from {TEST_ADAPTER}");
     }
 }

@@ -1,4 +1,4 @@
-//! Time of whole runs of a program by the clock, beside the times of its kernels.
+//! Time of whole runs of a program by the clock, for comparison with the times of its kernels.
 //!
 //! [`call_times`](super::call_times) times each kernel alone, which hides the time that passes
 //! between kernels: the start of each dispatch, and the work of the host.
