@@ -45,7 +45,10 @@ pub fn locate(path: &Path) -> Result<PathBuf> {
         return Err(nothing());
     }
     let problem = match all_steps(path)?.pop() {
-        Some((step, folder)) => format!("holds no complete checkpoint: checkpoint-{step} lacks {}", lacks(&folder)),
+        Some((step, folder)) => format!(
+            "holds no complete checkpoint: checkpoint-{step} lacks {}",
+            lacks(&folder).unwrap_or("nothing any more")
+        ),
         None => "is a run that holds no checkpoint yet: train it until its first checkpoint".into(),
     };
     Err(Error::file(path, problem))
