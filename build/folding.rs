@@ -44,11 +44,17 @@ struct Found {
     result: bool,
 }
 
+/// A call of a function.
+struct FunctionCall {
+    function: Handle<Function>,
+    arguments: Vec<Handle<Expression>>,
+    result: Option<Handle<Expression>>,
+}
+
 /// The statements that matter, without their nesting.
 #[derive(Default)]
 struct Statements {
-    /// Function, arguments and result.
-    calls: Vec<(Handle<Function>, Vec<Handle<Expression>>, Option<Handle<Expression>>)>,
+    calls: Vec<FunctionCall>,
     /// Pointer and value.
     stores: Vec<(Handle<Expression>, Handle<Expression>)>,
     returns: Vec<Handle<Expression>>,
@@ -65,7 +71,11 @@ impl Statements {
                     [body, continuing].into_iter().for_each(|b| self.collect(b));
                 }
                 Statement::Call { function, arguments, result } => {
-                    self.calls.push((*function, arguments.clone(), *result));
+                    self.calls.push(FunctionCall {
+                        function: *function,
+                        arguments: arguments.clone(),
+                        result: *result,
+                    });
                 }
                 Statement::Store { pointer, value } => self.stores.push((*pointer, *value)),
                 Statement::Return { value: Some(value) } => self.returns.push(*value),
@@ -102,7 +112,7 @@ fn analyze(module: &Module, function: &Function, arguments: &HashSet<usize>) -> 
                 tainted.insert(handle);
             }
         }
-        for (callee, arguments, result) in &statements.calls {
+        for FunctionCall { function: callee, arguments, result } in &statements.calls {
             let given = (0..arguments.len()).filter(|&i| tainted.contains(&arguments[i])).collect();
             let of_callee = analyze(module, &module.functions[*callee], &given);
             found.computes |= of_callee.computes;

@@ -366,7 +366,7 @@ fn resume_compares_with_the_run_when_its_files_were_edited_or_removed() {
     edit("batch = 4", "batch = 4");
     fs::remove_file(run.join("manifest.json")).unwrap();
     let data = folder.path().join("data");
-    copy(&crate::common::run::digits(), &data);
+    copy(crate::common::run::digits(), &data);
     let labels = data.join("train-labels-idx1-ubyte");
     let mut bytes = fs::read(&labels).unwrap();
     let last = bytes.len() - 1;
