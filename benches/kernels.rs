@@ -48,6 +48,7 @@ enum Variant {
 }
 
 fn main() -> ExitCode {
+    degrain::cli::disable_device_select();
     match measure(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -71,6 +71,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    degrain::cli::disable_device_select();
     let options = Options::parse();
     let outcome = if options.first_step { first_step(&options) } else { measure(&options) };
     match outcome {

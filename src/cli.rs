@@ -13,7 +13,6 @@ const STOPPED: u8 = 130;
 /// Runs a program. Prints its error as one message and returns exit code 1. A program that was
 /// interrupted has said so itself, and returns exit code 130.
 pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
-    #[cfg(target_os = "linux")]
     disable_device_select();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,15 +66,18 @@ impl Drop for Progress {
     }
 }
 
-/// Disables Mesa's Vulkan layer device-select if there cannot be a display server.
+/// Disables Mesa's Vulkan layer device-select if there cannot be a display server. [`main`] does it;
+/// other programs call it first, before they start threads.
 ///
 /// The layer connects to the Wayland display. Without `XDG_RUNTIME_DIR`, as in a container, it
 /// prints "error: XDG_RUNTIME_DIR is invalid" on every start. It only sorts the adapters, and this
 /// crate sorts them itself. wgpu cannot disable a layer, so the layer's environment variable must
 /// be set.
-#[cfg(target_os = "linux")]
-fn disable_device_select() {
+pub fn disable_device_select() {
     use std::path::Path;
+    if !cfg!(target_os = "linux") {
+        return;
+    }
     const DISABLE: &str = "NODEVICE_SELECT";
     let display = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).is_absolute());
     if display || std::env::var_os(DISABLE).is_some() {

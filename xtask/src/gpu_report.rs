@@ -49,8 +49,7 @@ fn report(adapter: Option<&str>) -> io::Result<usize> {
     let (path, mut file) = new_file()?;
     let scratch = TemporaryFolder::create(Path::new("."), "gpu-report").map_err(io::Error::other)?;
     let header = format!(
-        "degrain {}, {} {}, {}\n",
-        env!("CARGO_PKG_VERSION"),
+        "a report of degrain on {} {}, {}\n",
         std::env::consts::OS,
         std::env::consts::ARCH,
         counted(std::thread::available_parallelism().map_or(1, usize::from), "processor")
@@ -92,6 +91,7 @@ fn sections(adapter: Option<&str>, scratch: &Path) -> Vec<Section> {
     vec![
         Section::new("compiler", Path::new("rustc"), "--version --verbose"),
         section("build (minutes)", "build --release --bin train"),
+        section("version", "run --release --bin train -- --version"),
         section("adapters", "run --release --bin train -- --list-adapters"),
         section("kernels against their references (minutes)", "test --release --workspace --test kernels"),
         section(
@@ -177,6 +177,9 @@ mod tests {
         let with =
             sections.iter().filter(|section| section.arguments.ends_with(&["--adapter".into(), "RTX 4090".into()]));
         let with = with.count();
-        assert_eq!(with, 5, "of the nine, compiler, build and list need none; the tests take it from {TEST_ADAPTER}");
+        assert_eq!(
+            with, 5,
+            "of the ten, compiler, build, version and list need none; the tests take it from {TEST_ADAPTER}"
+        );
     }
 }

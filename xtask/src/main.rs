@@ -23,6 +23,8 @@ usage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
        cargo xtask reliability device [COUNT]";
 
 fn main() -> ExitCode {
+    // Its children, whose messages are counted, inherit the setting.
+    degrain::cli::disable_device_select();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
         Some((command, rest)) if command == "mutants" => mutants::main(rest),
