@@ -49,7 +49,7 @@ impl Tape {
     /// A dimension over 65,535 makes [`Tape::check_size`] fail.
     ///
     /// # Panics
-    /// As [`Tape::emit`]. Also if a dimension is zero.
+    /// If a dimension is zero, or for the reasons of [`Tape::emit`].
     #[track_caller]
     pub fn emit_grid(&mut self, kernel: impl Kernel, groups: [u32; 3], flops: u64) {
         let dispatch = kernel.call();

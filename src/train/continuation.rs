@@ -137,7 +137,11 @@ impl Trainer {
         Ok(checkpoint.clone())
     }
 
-    /// Compares the content of the data set with the manifest's, or that of the last checkpoint.
+    /// Refuses a data set whose SHA-256 is not that in the manifest. Without a manifest, that of the
+    /// last checkpoint counts.
+    ///
+    /// # Errors
+    /// Another data set; a file that cannot be read.
     fn check_data(&self) -> Result<()> {
         let run = &self.config.out;
         let (sha256, before) = match Manifest::read(run)? {
