@@ -1,7 +1,5 @@
 //! Rules that configs of several models share. Every message says which values would fit.
 
-use crate::output::counted;
-
 pub(in crate::nn) type Rule = std::result::Result<(), String>;
 
 /// Largest number of channels. The weights of a 3x3 convolution between two such layers still have
@@ -111,34 +109,15 @@ pub(in crate::nn) fn head_fits(levels: &[u32], level: usize, width: Option<u32>)
     }
 }
 
-/// Checks that an image is not too large.
+/// Checks that an image is neither empty nor too large.
 pub(in crate::nn) fn check_sides(height: u32, width: u32) -> Rule {
+    if height.min(width) == 0 {
+        return Err(format!("images of {height}x{width} are empty: sides are at least 1"));
+    }
     if height.max(width) > MAX_SIDE {
         return Err(format!("images of {height}x{width} are too large: sides are at most {MAX_SIDE}"));
     }
     Ok(())
-}
-
-/// Checks that an image can be halved between all levels.
-pub(in crate::nn) fn check_size(levels: usize, height: u32, width: u32) -> Rule {
-    check_sides(height, width)?;
-    let unit = 1u32 << (levels - 1).min(31);
-    let fits = |side: u32| side > 0 && side.is_multiple_of(unit);
-    if fits(height) && fits(width) {
-        return Ok(());
-    }
-    let below = |side: u32| (side / unit * unit).max(unit);
-    let above = |side: u32| side.next_multiple_of(unit).max(unit);
-    let side = if fits(height) { width } else { height };
-    let possible = if height == 0 || width == 0 { 0 } else { height.trailing_zeros().min(width.trailing_zeros()) + 1 };
-    Err(format!(
-        "images of {height}x{width} do not fit a model of {}: sides must be multiples of {unit} (such as {} or {}); this \
-         size allows {} at most",
-        counted(levels, "level"),
-        below(side),
-        if below(side) == above(side) { below(side) + unit } else { above(side) },
-        counted(possible, "level")
-    ))
 }
 
 #[cfg(test)]
@@ -151,8 +130,9 @@ mod tests {
             let problem = rule.expect_err(part);
             assert!(problem.contains(part), "{problem}");
         };
-        assert!(check_size(1, 16_384, 16_384).is_ok());
-        refused(check_size(1, 65_536, 65_536), "sides are at most 16384");
+        assert!(check_sides(1, 16_384).is_ok());
+        refused(check_sides(65_536, 65_536), "sides are at most 16384");
+        refused(check_sides(0, 3), "sides are at least 1");
         refused(check_sides(8, u32::MAX), "sides are at most 16384");
         assert!(levels_at_least(&[1; 15], 1).is_ok());
         refused(levels_at_least(&[1; 16], 1), "16 levels");

@@ -9,6 +9,7 @@ mod embedding;
 pub mod layers;
 mod models;
 mod network;
+mod padding;
 mod parameters;
 
 pub use choices::{

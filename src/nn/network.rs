@@ -19,6 +19,12 @@ pub trait Model: Debug {
 
     /// Shape `[C, H, W]` of the images that it was configured for; `None` if the config gives none.
     fn image_shape(&self) -> Option<[u32; 3]>;
+
+    /// The height and width to which it pads images of a height and width for its levels. Its
+    /// output has the size of the images.
+    fn padded_size(&self, size: [u32; 2]) -> [u32; 2] {
+        size
+    }
 }
 
 /// A named buffer with the time features of `rows` times: [`Network::time_table`].

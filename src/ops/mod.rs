@@ -66,6 +66,7 @@ operators! {
     matmul,
     max_pool,
     mse,
+    pad,
     philox,
     q_sample,
     randn,

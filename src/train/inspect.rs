@@ -1,8 +1,9 @@
 //! Description of a run before it starts, and listing, profile and verification of one training
 //! step.
 
-use super::config::NetworkName;
+use super::config::{Config, NetworkName};
 use super::trainer::Trainer;
+use crate::data::Dataset;
 use crate::files::print;
 use crate::gpu::DeviceClass;
 use crate::memory;
@@ -18,6 +19,8 @@ use crate::{Error, Result};
 const PROFILE_RUNS: usize = 3;
 /// Number of classes that a warning names.
 const NAMED_CLASSES: usize = 5;
+/// How many times the area of the images a padded image must have for a warning.
+const MUCH_PADDING: u64 = 4;
 /// Batch size of `--verify`, whose references run on one CPU thread.
 const VERIFY_BATCH: u32 = 2;
 
@@ -69,6 +72,7 @@ impl Trainer {
             model.parameters().count(),
             if with_classes { counted(data.classes, "class") } else { "no classes".into() },
         ));
+        lines.extend(padding(config, model.padded_size([data.height as u32, data.width as u32]), data));
         lines.extend(self.default_size.iter().map(|size| format!("size      {size}")));
         lines.push(format!("process   {}", self.objective.describe()));
         lines.push(format!(
@@ -199,6 +203,24 @@ impl Trainer {
             ))),
         }
     }
+}
+
+/// Lines about images that the model pads, if it pads them.
+fn padding(config: &Config, [height, width]: [u32; 2], data: &Dataset) -> Vec<String> {
+    let image = format!("{}x{}", data.height, data.width);
+    let padded = format!("{height}x{width}");
+    if image == padded {
+        return vec![];
+    }
+    let mut lines = vec![format!("padding   images of {image} are padded to {padded} inside the network")];
+    if u64::from(height) * u64::from(width) >= MUCH_PADDING * (data.height * data.width) as u64 {
+        lines.push(format!(
+            "warning: most of {padded} is padding, which costs time and memory: {} levels are many for images of \
+             {image}. Use fewer --block-out-channels",
+            config.block_out_channels.len()
+        ));
+    }
+    lines
 }
 
 fn check_fits(bytes: u64, available: Option<u64>) -> Result<()> {

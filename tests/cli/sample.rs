@@ -120,7 +120,7 @@ fn sample_refuses_options_that_do_not_fit_the_model() {
         (&["--count", "0"], &["--count"]),
         (&["--guidance", "-2"], &["guidance", "-2"]),
         (&["--eta", "2"], &["eta = 2"]),
-        (&["--image-size", "27"], &["27x27", "multiples of 2", "26 or 28"]),
+        (&["--image-size", "0"], &["0x0", "at least 1"]),
         (&["--out", "samples.jpeg"], &["samples.jpeg", ".png, .apng or .npz"]),
         (&["--out", "/proc/nothing/samples.png"], &["/proc/nothing"]),
         (&["--noise", "/nowhere.safetensors"], &["/nowhere.safetensors"]),

@@ -15,15 +15,15 @@ use degrain::tape::testing::{Fill, TEST_STEP};
 use degrain::tape::{Program, Shape, Tape, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-fn plain(classes: Option<u32>) -> PlainUNet {
+pub fn plain(sample_size: [u32; 2], classes: Option<u32>) -> PlainUNet {
     let channels = vec![4, 6, 8];
-    let small = PlainUNetConfig { sample_size: [8, 12], block_out_channels: channels, hidden: 5, ..Default::default() };
+    let small = PlainUNetConfig { sample_size, block_out_channels: channels, hidden: 5, ..Default::default() };
     PlainUNet::new(PlainUNetConfig { time_channels: 3, class_channels: 2, num_class_embeds: classes, ..small }).unwrap()
 }
 
-fn residual(downsample: DownsampleType, classes: Option<u32>) -> ResidualUNet {
+pub fn residual(sample_size: [u32; 2], downsample: DownsampleType, classes: Option<u32>) -> ResidualUNet {
     ResidualUNet::new(ResidualUNetConfig {
-        sample_size: [8, 12],
+        sample_size,
         in_channels: 2,
         block_out_channels: vec![4, 8],
         layers_per_block: 1,
@@ -38,9 +38,9 @@ fn residual(downsample: DownsampleType, classes: Option<u32>) -> ResidualUNet {
     .unwrap()
 }
 
-fn classifier(downsample: Pooling, noise_aware: bool) -> Classifier {
+pub fn classifier(sample_size: [u32; 2], downsample: Pooling, noise_aware: bool) -> Classifier {
     Classifier::new(ClassifierConfig {
-        sample_size: [9, 10],
+        sample_size,
         block_out_channels: vec![4, 6, 8],
         downsample,
         residual: noise_aware,
@@ -53,9 +53,9 @@ fn classifier(downsample: Pooling, noise_aware: bool) -> Classifier {
 }
 
 /// A U-Net with dropout, which has one rate for all blocks as in diffusers.
-fn unet2d() -> UNet2d {
+pub fn unet2d(sample_size: [u32; 2]) -> UNet2d {
     UNet2d::new(UNet2dConfig {
-        sample_size: Some(SampleSize::Rectangle([8, 4])),
+        sample_size: Some(SampleSize::Rectangle(sample_size)),
         in_channels: 1,
         out_channels: 1,
         block_out_channels: vec![4, 8],
@@ -70,9 +70,9 @@ fn unet2d() -> UNet2d {
     .unwrap()
 }
 
-fn vae(likelihood: Likelihood) -> Vae {
+pub fn vae(sample_size: [u32; 2], likelihood: Likelihood) -> Vae {
     Vae::new(VaeConfig {
-        sample_size: [8, 4],
+        sample_size,
         latent_channels: 3,
         block_out_channels: vec![4, 6, 8],
         norm_num_groups: 2,
@@ -84,18 +84,18 @@ fn vae(likelihood: Likelihood) -> Vae {
 
 fn networks() -> Vec<Box<dyn Network>> {
     vec![
-        Box::new(plain(None)),
-        Box::new(plain(Some(4))),
-        Box::new(residual(DownsampleType::Conv, Some(4))),
-        Box::new(residual(DownsampleType::Average, None)),
-        Box::new(classifier(Pooling::Conv, true)),
-        Box::new(classifier(Pooling::Max, false)),
-        Box::new(unet2d()),
+        Box::new(plain([8, 12], None)),
+        Box::new(plain([8, 12], Some(4))),
+        Box::new(residual([8, 12], DownsampleType::Conv, Some(4))),
+        Box::new(residual([8, 12], DownsampleType::Average, None)),
+        Box::new(classifier([9, 10], Pooling::Conv, true)),
+        Box::new(classifier([9, 10], Pooling::Max, false)),
+        Box::new(unet2d([8, 4])),
     ]
 }
 
 /// The tensors of a batch for a network: images, and the conditions that it takes.
-fn batch(t: &mut Tape, network: &dyn Network, count: u32) -> (Tensor, Conditions) {
+pub fn batch(t: &mut Tape, network: &dyn Network, count: u32) -> (Tensor, Conditions) {
     let [channels, height, width] = network.image_shape().unwrap();
     let x = t.named("x", Shape::f32([count, channels, height, width]));
     let time = (network.time_width() > 0).then(|| t.named("time", Shape::f32([count, network.time_width()])));
@@ -104,7 +104,7 @@ fn batch(t: &mut Tape, network: &dyn Network, count: u32) -> (Tensor, Conditions
 }
 
 /// Buffers of a tape with a model's initial values, images, times and labels.
-fn filled(ctx: &Context, t: &Tape, model: &dyn Model, time: &[f32]) -> Context {
+pub fn filled(ctx: &Context, t: &Tape, model: &dyn Model, time: &[f32]) -> Context {
     let mut ctx = ctx.fork();
     for (name, bytes) in t.buffer_sizes() {
         ctx.require(&name, bytes).unwrap();
@@ -120,12 +120,12 @@ fn filled(ctx: &Context, t: &Tape, model: &dyn Model, time: &[f32]) -> Context {
     ctx
 }
 
-fn times(network: &dyn Network) -> Vec<f32> {
+pub fn times(network: &dyn Network) -> Vec<f32> {
     network.time_table(&[3.0, 500.0, 977.0])
 }
 
 /// Checks every call of the forward pass, and of the backward pass from a random gradient.
-fn verify(ctx: &Context, model: &dyn Model, time: &[f32], record: impl FnOnce(&mut Tape, &Weights) -> Tensor) {
+pub fn verify(ctx: &Context, model: &dyn Model, time: &[f32], record: impl FnOnce(&mut Tape, &Weights) -> Tensor) {
     let mut t = Tape::new(ctx.target());
     let weights = model.parameters().trained(&mut t);
     let out = record(&mut t, &weights);
@@ -145,7 +145,7 @@ fn verify(ctx: &Context, model: &dyn Model, time: &[f32], record: impl FnOnce(&m
     }
 }
 
-fn verify_network(ctx: &Context, network: &dyn Network) {
+pub fn verify_network(ctx: &Context, network: &dyn Network) {
     verify(ctx, network, &times(network), |t, w| {
         let (x, conditions) = batch(t, network, 3);
         t.watch(x);
@@ -168,7 +168,7 @@ fn vae_matches_its_references() {
     for (ctx, likelihood) in
         [(context(), Likelihood::Bernoulli), (context_with_tiles(), Likelihood::DiscretizedLogistic)]
     {
-        let model = vae(likelihood);
+        let model = vae([8, 4], likelihood);
         verify(&ctx, &model, &[], |t, w| {
             let x = t.named("x", Shape::f32([3, 1, 8, 4]));
             let (mean, log_variance) = model.encode(t, w, x);
@@ -183,7 +183,7 @@ fn vae_matches_its_references() {
 }
 
 /// The operators of this name in a tape, with their settings.
-fn operators(t: &Tape, name: &str) -> Vec<String> {
+pub fn operators(t: &Tape, name: &str) -> Vec<String> {
     t.nodes().iter().map(|node| format!("{:?}", node.op)).filter(|op| op.starts_with(name)).collect()
 }
 
@@ -200,10 +200,10 @@ fn record(network: &dyn Network, training: bool, count: u32) -> (Tape, Tensor) {
 #[test]
 fn dropout_is_recorded_for_training_only() {
     for (network, layers) in [
-        (Box::new(residual(DownsampleType::Conv, None)) as Box<dyn Network>, 8),
-        (Box::new(classifier(Pooling::Conv, true)), 1),
-        (Box::new(unet2d()), 8),
-        (Box::new(plain(None)), 0),
+        (Box::new(residual([8, 12], DownsampleType::Conv, None)) as Box<dyn Network>, 8),
+        (Box::new(classifier([9, 10], Pooling::Conv, true)), 1),
+        (Box::new(unet2d([8, 4])), 8),
+        (Box::new(plain([8, 12], None)), 0),
     ] {
         let mut drops = operators(&record(&*network, true, 2).0, "DropoutOp {");
         assert_eq!(drops.len(), layers, "{}", network.class());
@@ -237,9 +237,9 @@ fn pass(network: &dyn Network, training: bool, count: u32, moved: f32) -> (Vec<f
 #[test]
 fn running_statistics_are_used_in_evaluation_only() {
     for network in [
-        Box::new(plain(Some(4))) as Box<dyn Network>,
-        Box::new(residual(DownsampleType::Conv, None)),
-        Box::new(classifier(Pooling::Max, false)),
+        Box::new(plain([8, 12], Some(4))) as Box<dyn Network>,
+        Box::new(residual([8, 12], DownsampleType::Conv, None)),
+        Box::new(classifier([9, 10], Pooling::Max, false)),
     ] {
         let (trained, statistics) = pass(&*network, true, 3, 0.0);
         let again = pass(&*network, true, 3, 0.25).0;
@@ -306,12 +306,12 @@ fn networks_refuse_wrong_sizes_and_conditions() {
         let problem = problem.unwrap_err().to_string();
         assert!(parts.iter().all(|part| problem.contains(part)), "{problem}");
     };
-    wrong(plain(None).check_size(12, 8), &["12x8", "8x12"]);
-    wrong(residual(DownsampleType::Conv, None).check_size(8, 7), &["8x7", "multiples of 2"]);
-    wrong(classifier(Pooling::Max, false).check_size(3, 9), &["3x9", "at least 4"]);
-    wrong(vae(Likelihood::Bernoulli).check_size(4, 8), &["4x8", "8x4"]);
-    assert!(residual(DownsampleType::Conv, None).check_size(6, 2).is_ok());
-    assert!(classifier(Pooling::Max, false).check_size(4, 9).is_ok());
+    wrong(plain([8, 12], None).check_size(12, 8), &["12x8", "8x12"]);
+    wrong(residual([8, 12], DownsampleType::Conv, None).check_size(8, 0), &["8x0", "at least 1"]);
+    wrong(classifier([9, 10], Pooling::Max, false).check_size(20_000, 9), &["20000x9", "at most 16384"]);
+    wrong(vae([8, 4], Likelihood::Bernoulli).check_size(4, 8), &["4x8", "8x4"]);
+    assert!(residual([8, 12], DownsampleType::Conv, None).check_size(6, 1).is_ok());
+    assert!(classifier([9, 10], Pooling::Max, false).check_size(1, 9).is_ok());
 
     let forward = |network: &dyn Network, change: fn(&mut Tape, &mut Conditions)| {
         let mut t = Tape::new(Target::DISCRETE_GPU);
@@ -323,21 +323,26 @@ fn networks_refuse_wrong_sizes_and_conditions() {
         })
     };
     let labels = |t: &mut Tape, c: &mut Conditions| c.labels = Some(t.named("labels", Shape::u32([2])));
-    for network in [Box::new(plain(Some(4))) as Box<dyn Network>, Box::new(residual(DownsampleType::Conv, Some(4)))] {
+    for network in [
+        Box::new(plain([8, 12], Some(4))) as Box<dyn Network>,
+        Box::new(residual([8, 12], DownsampleType::Conv, Some(4))),
+    ] {
         assert!(forward(&*network, |_, c| c.time = None).contains("needs the time"));
         assert!(forward(&*network, |_, c| c.labels = None).contains("no labels are given"));
     }
-    for network in [Box::new(plain(None)) as Box<dyn Network>, Box::new(classifier(Pooling::Conv, true))] {
+    for network in
+        [Box::new(plain([8, 12], None)) as Box<dyn Network>, Box::new(classifier([9, 10], Pooling::Conv, true))]
+    {
         assert!(forward(&*network, labels).contains("has no classes"));
     }
-    let clean = classifier(Pooling::Max, false);
+    let clean = classifier([9, 10], Pooling::Max, false);
     assert!(forward(&clean, |t, c| c.time = Some(t.named("time", Shape::f32([2, 6])))).contains("does not take it"));
 }
 
 #[test]
 fn model_configs_are_read_as_written() {
     let all = networks().into_iter().map(|network| (network.class(), network.config_json()));
-    let autoencoder = vae(Likelihood::Bernoulli);
+    let autoencoder = vae([8, 4], Likelihood::Bernoulli);
     for (class, json) in all.chain([(autoencoder.class(), autoencoder.config_json())]) {
         assert!(json.contains(&format!(r#""_class_name": "{class}""#)), "{json}");
         let (model, unknown) = model_from_json(&json).unwrap();
@@ -358,7 +363,7 @@ fn model_configs_are_read_as_written() {
 fn model_configs_refuse_invalid_values_with_an_alternative() {
     for (class, settings, parts) in [
         ("Transformer", "", &["Transformer", "PlainUNet", "ResidualUNet", "Classifier", "Vae", "UNet2DModel"][..]),
-        ("PlainUNet", r#", "sample_size": [28, 30]"#, &["`sample_size`", "28x30", "multiples of 4"]),
+        ("PlainUNet", r#", "sample_size": [28, 0]"#, &["`sample_size`", "28x0", "at least 1"]),
         ("PlainUNet", r#", "sample_size": 28"#, &["`sample_size` = 28", "array"]),
         ("PlainUNet", r#", "block_out_channels": [64]"#, &["`block_out_channels` = [64]", "2 at least"]),
         ("PlainUNet", r#", "hidden": 0"#, &["`hidden` = 0", "at least 1"]),
@@ -371,7 +376,7 @@ fn model_configs_refuse_invalid_values_with_an_alternative() {
         ("Classifier", r#", "classes": -1"#, &["`classes` = -1", "u32"]),
         ("Classifier", r#", "act_fn": "gelu""#, &["`act_fn`", "gelu", "silu", "relu"]),
         ("Classifier", r#", "downsample": "average""#, &["average", "conv", "max"]),
-        ("Classifier", r#", "sample_size": [3, 28]"#, &["`sample_size`", "3x28", "at least 4"]),
+        ("Classifier", r#", "sample_size": [0, 28]"#, &["`sample_size`", "0x28", "at least 1"]),
         ("Classifier", r#", "block_out_channels": []"#, &["`block_out_channels` is empty", "1 at least"]),
         ("Vae", r#", "likelihood": "normal""#, &["`likelihood`", "normal", "bernoulli", "discretized_logistic"]),
         ("Vae", r#", "norm_num_groups": 3"#, &["`norm_num_groups` = 3", "16 channels of level 0", "use 4"]),
@@ -417,7 +422,9 @@ fn model_configs_refuse_invalid_values_with_an_alternative() {
 
 #[test]
 fn state_dict_holds_running_statistics() {
-    for network in [Box::new(plain(None)) as Box<dyn Network>, Box::new(residual(DownsampleType::Average, None))] {
+    for network in
+        [Box::new(plain([8, 12], None)) as Box<dyn Network>, Box::new(residual([8, 12], DownsampleType::Average, None))]
+    {
         let parameters = network.parameters();
         let mut values = vec![0.0; parameters.length()];
         for (number, p) in parameters.iter().enumerate() {

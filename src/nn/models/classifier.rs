@@ -11,6 +11,7 @@
 //! features = mean of each channel of h                         [B, channels of the last level]
 //! logits = linear(dropout(features))
 //! ```
+//! Sides of less than 2^(levels - 1) pixels are padded to that with zeros, below and on the right.
 
 use crate::nn::choices::Activation;
 use crate::nn::config::ModelConfig;
@@ -18,9 +19,9 @@ use crate::nn::config_rules::{Rule, channels, check_sides, levels_at_least, rate
 use crate::nn::embedding::{ConditionEmbedding, sinusoid};
 use crate::nn::layers::{BatchNorm, Conv, Dropout, Linear};
 use crate::nn::network::{Conditions, Model, Network};
+use crate::nn::padding::{height_width, resized};
 use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Conv2d, Padding, add, add_channels, global_pool, max_pool};
-use crate::output::counted;
 use crate::tape::{Tape, Tensor};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -92,24 +93,7 @@ impl ModelConfig for ClassifierConfig {
         }
         rate("dropout", self.dropout)?;
         let [height, width] = self.sample_size;
-        self.check_size(height, width).map_err(|problem| format!("`sample_size`: {problem}"))
-    }
-}
-
-impl ClassifierConfig {
-    /// Odd sizes are rounded when halved, so a side only has to stay at least 1.
-    fn check_size(&self, height: u32, width: u32) -> Rule {
-        check_sides(height, width)?;
-        let levels = self.block_out_channels.len();
-        let least = 1u64 << (levels - 1).min(32);
-        if u64::from(height.min(width)) >= least {
-            Ok(())
-        } else {
-            Err(format!(
-                "images of {height}x{width} do not fit a model of {}: sides must be at least {least}",
-                counted(levels, "level")
-            ))
-        }
+        check_sides(height, width).map_err(|problem| format!("`sample_size`: {problem}"))
     }
 }
 
@@ -196,7 +180,7 @@ impl Classifier {
     /// If the size does not fit, or a condition is missing or superfluous.
     #[track_caller]
     pub fn features(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
-        let [_, _, height, width] = t.shape(x).as_array();
+        let size @ [height, width] = height_width(t, x);
         self.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
         let ClassifierConfig { act_fn, residual, downsample, .. } = self.config;
         conditions.labels(false);
@@ -205,6 +189,7 @@ impl Classifier {
             let e = embedding.forward(t, w, conditions);
             act_fn.apply(t, e)
         });
+        let x = resized(t, x, self.padded_size(size));
         let mut h = self.stem.forward(t, w, x, act_fn);
         for level in &self.levels {
             if downsample == Pooling::Max {
@@ -246,6 +231,11 @@ impl Model for Classifier {
         let [height, width] = self.config.sample_size;
         Some([self.config.in_channels, height, width])
     }
+
+    /// Odd sizes are rounded when they are halved, so a side only has to stay at least 1.
+    fn padded_size(&self, size: [u32; 2]) -> [u32; 2] {
+        size.map(|side| side.max(1 << (self.config.block_out_channels.len() - 1)))
+    }
 }
 
 /// A network whose output is logits [B, classes].
@@ -272,7 +262,7 @@ impl Network for Classifier {
     }
 
     fn check_size(&self, height: u32, width: u32) -> Result<()> {
-        self.config.check_size(height, width).map_err(Error::Config)
+        check_sides(height, width).map_err(Error::Config)
     }
 
     fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {

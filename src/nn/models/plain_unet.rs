@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! block(h) = relu(norm(conv(relu(norm(conv(h))))))                         3x3, the size stays
+//! h = pad(x)
 //! each level down but the last: h = block(h), which is kept; h = max_pool(h)
 //! h = block(h)                             the last level: 256 channels of 7x7
 //! h = concat(h, map(time), map(class))     128 channels each: 384 or 512 in total
 //! h = block(h)
 //! each level up: h = conv(upsample(h)); h = block(concat(h, kept))
-//! y = conv_out(h)                                                          1x1
+//! y = crop(conv_out(h))                                                    1x1
 //!
 //! map(time)  = linear_2(relu(linear_1(time / T)))   1 number to `hidden` to 128 · 7 · 7, as a map
 //! map(class) = linear_2(relu(table[label]))         a row is a linear layer of the one-hot label
@@ -16,9 +17,10 @@
 
 use crate::nn::choices::Activation;
 use crate::nn::config::ModelConfig;
-use crate::nn::config_rules::{Rule, channels, check_size, levels_at_least, map_values, positive};
+use crate::nn::config_rules::{Rule, channels, check_sides, levels_at_least, map_values, positive};
 use crate::nn::layers::{BatchNorm, Conv, Linear};
 use crate::nn::network::{Conditions, Model, Network};
+use crate::nn::padding::{halvable, height_width, resized};
 use crate::nn::parameters::{Initial, ParameterId, Parameters, Weights};
 use crate::ops::{concat, embedding, max_pool, relu, upsample};
 use crate::tape::{Shape, Tape, Tensor};
@@ -83,8 +85,7 @@ impl ModelConfig for PlainUNetConfig {
         }
         positive("num_train_timesteps", self.num_train_timesteps)?;
         let [height, width] = self.sample_size;
-        check_size(self.block_out_channels.len(), height, width)
-            .map_err(|problem| format!("`sample_size`: {problem}"))?;
+        check_sides(height, width).map_err(|problem| format!("`sample_size`: {problem}"))?;
         map_values(self.time_channels.max(self.class_channels), bottom_size(self))
     }
 }
@@ -214,7 +215,8 @@ impl PlainUNet {
 
 /// Height and width of the coarsest map.
 fn bottom_size(config: &PlainUNetConfig) -> [u32; 2] {
-    config.sample_size.map(|side| side >> (config.block_out_channels.len() - 1))
+    let levels = config.block_out_channels.len();
+    halvable(levels, config.sample_size).map(|side| side >> (levels - 1))
 }
 
 impl Model for PlainUNet {
@@ -233,6 +235,10 @@ impl Model for PlainUNet {
     fn image_shape(&self) -> Option<[u32; 3]> {
         let [height, width] = self.config.sample_size;
         Some([self.config.in_channels, height, width])
+    }
+
+    fn padded_size(&self, size: [u32; 2]) -> [u32; 2] {
+        halvable(self.config.block_out_channels.len(), size)
     }
 }
 
@@ -267,9 +273,9 @@ impl Network for PlainUNet {
     }
 
     fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
-        let [_, _, height, width] = t.shape(x).as_array();
+        let size @ [height, width] = height_width(t, x);
         self.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
-        let mut h = x;
+        let mut h = resized(t, x, self.padded_size(size));
         let mut kept = vec![];
         for (i, block) in self.down.iter().enumerate() {
             if i > 0 {
@@ -287,6 +293,7 @@ impl Network for PlainUNet {
             h = concat(t, h, skip);
             h = block.forward(t, w, h);
         }
-        self.conv_out.forward(t, w, h)
+        let y = self.conv_out.forward(t, w, h);
+        resized(t, y, size)
     }
 }

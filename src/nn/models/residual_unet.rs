@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! e = linear_2(silu(linear_1(sinusoid(time)))) + class embedding
-//! h = conv_in(x)
+//! h = conv_in(pad(x))
 //! h = levels(h, relu(e))      as in the U-Net of diffusers; halved by a convolution or by
 //!                             averaging, doubled by repeating pixels
-//! y = conv_out(relu(norm(h)))
+//! y = crop(conv_out(relu(norm(h))))
 //! block: y = shortcut(x) + conv2(dropout(relu(norm2(conv1(relu(norm1(x))) + time(e)))))
 //! ```
 
@@ -15,10 +15,11 @@ use crate::nn::blocks::resnet::ResnetSettings;
 use crate::nn::blocks::self_attention::SelfAttentionSettings;
 use crate::nn::choices::{Activation, TimeShift};
 use crate::nn::config::ModelConfig;
-use crate::nn::config_rules::{self, Rule, check_size, divides_all, head_fits, layers, levels_at_least, rate};
+use crate::nn::config_rules::{self, Rule, check_sides, divides_all, head_fits, layers, levels_at_least, rate};
 use crate::nn::embedding::{ConditionEmbedding, sinusoid};
 use crate::nn::layers::{BatchNorm, Conv, Normalization};
 use crate::nn::network::{Conditions, Model, Network};
+use crate::nn::padding::{halvable, height_width, resized};
 use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Padding, relu};
 use crate::tape::{Tape, Tensor};
@@ -40,8 +41,7 @@ pub enum DownsampleType {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResidualUNetConfig {
-    /// Height and width of the images that it is made for; other sizes that can be halved between
-    /// all levels work as well.
+    /// Height and width of the images that it is made for; other sizes work as well.
     pub sample_size: [u32; 2],
     /// Channels of the noisy image.
     pub in_channels: u32,
@@ -112,7 +112,7 @@ impl ModelConfig for ResidualUNetConfig {
             .filter(|&level| level == last || self.attention[level])
             .try_for_each(|level| head_fits(channels, level, Some(self.attention_head_dim)))?;
         let [height, width] = self.sample_size;
-        check_size(channels.len(), height, width).map_err(|problem| format!("`sample_size`: {problem}"))
+        check_sides(height, width).map_err(|problem| format!("`sample_size`: {problem}"))
     }
 }
 
@@ -210,6 +210,10 @@ impl Model for ResidualUNet {
         let [height, width] = self.config.sample_size;
         Some([self.config.in_channels, height, width])
     }
+
+    fn padded_size(&self, size: [u32; 2]) -> [u32; 2] {
+        halvable(self.config.block_out_channels.len(), size)
+    }
 }
 
 impl Network for ResidualUNet {
@@ -231,17 +235,19 @@ impl Network for ResidualUNet {
     }
 
     fn check_size(&self, height: u32, width: u32) -> Result<()> {
-        check_size(self.config.block_out_channels.len(), height, width).map_err(Error::Config)
+        check_sides(height, width).map_err(Error::Config)
     }
 
     fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
-        let [_, _, height, width] = t.shape(x).as_array();
+        let size @ [height, width] = height_width(t, x);
         self.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
         let e = self.embedding.forward(t, w, conditions);
         let e = relu(t, e);
+        let x = resized(t, x, self.padded_size(size));
         let h = self.conv_in.forward(t, w, x);
         let h = self.levels.forward(t, w, h, e);
         let h = self.norm_out.activated(t, w, h, Activation::Relu);
-        self.conv_out.forward(t, w, h)
+        let y = self.conv_out.forward(t, w, h);
+        resized(t, y, size)
     }
 }

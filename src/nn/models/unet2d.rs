@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! e = linear_2(silu(linear_1(sinusoid(timestep)))) + class embedding
-//! h = conv_in(x)                            every h of the down levels is kept
+//! h = conv_in(pad(x))                       every h of the down levels is kept
 //! each level down: residual block, [attention], ... ; halve, except in the last
 //! residual block, [attention], residual block
 //! each level up: concat with the last kept h, residual block, [attention], ... ;
 //!                double, except in the last
-//! y = conv_out(silu(norm(h)))
+//! y = crop(conv_out(silu(norm(h))))
 //! ```
+//! diffusers neither pads nor crops: it takes only sizes that can be halved between all levels.
 
 use super::unet2d_config::UNet2dConfig;
 use crate::Result;
@@ -21,6 +22,7 @@ use crate::nn::choices::{Activation, DownBlock, TimeShift, UpBlock};
 use crate::nn::embedding::{ConditionEmbedding, sinusoid};
 use crate::nn::layers::{Conv, Norm, Normalization};
 use crate::nn::network::{Conditions, Model, Network};
+use crate::nn::padding::{halvable, height_width, resized};
 use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Padding, affine};
 use crate::tape::{Shape, Tape, Tensor};
@@ -99,6 +101,10 @@ impl Model for UNet2d {
         let [height, width] = self.config.sample_size?.height_width();
         Some([self.config.in_channels, height, width])
     }
+
+    fn padded_size(&self, size: [u32; 2]) -> [u32; 2] {
+        halvable(self.config.levels(), size)
+    }
 }
 
 impl Network for UNet2d {
@@ -125,15 +131,17 @@ impl Network for UNet2d {
     }
 
     fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
-        let [_, _, height, width] = t.shape(x).as_array();
+        let size @ [height, width] = height_width(t, x);
         self.config.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
         let e = self.embedding.forward(t, w, conditions);
         let e = self.config.act_fn.apply(t, e);
         let x = if self.config.center_input_sample { affine(t, x, 2.0, -1.0) } else { x };
+        let x = resized(t, x, self.padded_size(size));
         let h = self.conv_in.forward(t, w, x);
         let h = self.levels.forward(t, w, h, e);
         let h = self.norm_out.activated(t, w, h, Activation::Silu);
-        self.conv_out.forward(t, w, h)
+        let y = self.conv_out.forward(t, w, h);
+        resized(t, y, size)
     }
 }
 

@@ -2,21 +2,22 @@
 //! distributions of a latent vector, and latents to distributions of the pixels.
 //!
 //! ```text
-//! encode: h = x
+//! encode: h = pad(x)
 //!         each level: h = silu(norm(conv(h)))       3x3; stride 2, except in the first
 //!         mean, log_variance = linear(h), linear(h)                         [B, L]
 //! decode: h = silu(norm(map(linear(z))))            a map of the coarsest size
 //!         each level except the coarsest: h = silu(norm(conv(upsample(h))))
-//!         y = conv_out(h)                           parameters of the likelihood
+//!         y = crop(conv_out(h))                     parameters of the likelihood
 //! ```
 //! y is the logits of the pixels `[B, C, H, W]` (Bernoulli), or C channels of means and C of log
 //! scales `[B, 2C, H, W]` (discretized logistic).
 
 use crate::nn::choices::Activation;
 use crate::nn::config::ModelConfig;
-use crate::nn::config_rules::{Rule, channels, check_size, divides_all, levels_at_least, map_values};
+use crate::nn::config_rules::{Rule, channels, check_sides, divides_all, levels_at_least, map_values};
 use crate::nn::layers::{Conv, Linear, Norm};
 use crate::nn::network::Model;
+use crate::nn::padding::{halvable, resized};
 use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Conv2d, Padding, upsample};
 use crate::tape::{Shape, Tape, Tensor};
@@ -78,8 +79,7 @@ impl ModelConfig for VaeConfig {
         channels("latent_channels", self.latent_channels)?;
         divides_all(&self.block_out_channels, "norm_num_groups", self.norm_num_groups)?;
         let [height, width] = self.sample_size;
-        check_size(self.block_out_channels.len(), height, width)
-            .map_err(|problem| format!("`sample_size`: {problem}"))?;
+        check_sides(height, width).map_err(|problem| format!("`sample_size`: {problem}"))?;
         let [channels, height, width] = self.coarsest();
         map_values(channels, [height, width])
     }
@@ -89,7 +89,7 @@ impl VaeConfig {
     /// Channels, height and width of the coarsest map.
     fn coarsest(&self) -> [u32; 3] {
         let levels = self.block_out_channels.len();
-        let [height, width] = self.sample_size.map(|side| side >> (levels - 1));
+        let [height, width] = halvable(levels, self.sample_size).map(|side| side >> (levels - 1));
         [self.block_out_channels[levels - 1], height, width]
     }
 }
@@ -219,7 +219,7 @@ impl Vae {
     pub fn encode(&self, t: &mut Tape, w: &Weights, x: Tensor) -> (Tensor, Tensor) {
         let [batch, _, height, width] = t.shape(x).as_array();
         self.check_size(height, width).unwrap_or_else(|e| panic!("{e}"));
-        let mut h = x;
+        let mut h = resized(t, x, self.padded_size([height, width]));
         for level in &self.down {
             h = level.forward(t, w, h);
         }
@@ -240,7 +240,8 @@ impl Vae {
             h = upsample(t, h);
             h = level.forward(t, w, h);
         }
-        self.conv_out.forward(t, w, h)
+        let y = self.conv_out.forward(t, w, h);
+        resized(t, y, self.config.sample_size)
     }
 }
 
@@ -259,5 +260,9 @@ impl Model for Vae {
 
     fn image_shape(&self) -> Option<[u32; 3]> {
         Some(self.image_shape())
+    }
+
+    fn padded_size(&self, size: [u32; 2]) -> [u32; 2] {
+        halvable(self.config.block_out_channels.len(), size)
     }
 }
