@@ -16,8 +16,8 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Continue this run from its last checkpoint, or from RUN/checkpoint-STEP, with its settings;
-    /// options override them
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "preset", "size", "config"])]
+    /// options override them. With --out, it continues as a new run in that folder
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "size", "config"])]
     resume: Option<PathBuf>,
     /// Save a checkpoint and stop after this number of steps, counted from the start of the run
     #[arg(long, value_name = "STEPS", conflicts_with_all = ["list_adapters", "show_settings", "dry_run", "listing", "profile", "verify"])]
@@ -60,6 +60,7 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     let ctx = Context::open(arguments.adapter.as_deref())?;
     let given = arguments.settings;
+    let forks = given.out.is_some();
     let resume = arguments.resume.as_deref().map(ResumePath::new);
     let settings = match (&resume, &arguments.config) {
         (Some(path), _) => given.clone().or_those_of_run(&path.run)?,
@@ -74,17 +75,21 @@ fn run(arguments: Arguments) -> Result<()> {
         return print(reason + &config.to_toml()?);
     }
     let trainer = Trainer::new(&ctx, settings.clone());
-    if trainer.is_err() && resume.is_some() {
-        settings.check_resumption()?;
+    if let (Err(_), Some(path)) = (&trainer, &resume) {
+        settings.check_resumption(&path.run)?;
     }
     let mut trainer = trainer?.stop_after(arguments.stop_after);
     given.check_effect(trainer.config())?;
     print(trainer.describe())?;
     if let Some(path) = &resume {
         trainer = match path.step {
+            _ if forks => trainer.fork(&path.run, path.step)?,
             Some(step) => trainer.resume_from(step)?,
             None => trainer.resume()?,
         };
+        if let Some(origin) = trainer.origin() {
+            print(format!("origin    {origin}\n"))?;
+        }
         for changed in trainer.changed_settings() {
             eprintln!("changed since the last start: {changed}");
         }

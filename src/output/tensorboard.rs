@@ -8,7 +8,7 @@
 //! - wire types: <https://protobuf.dev/programming-guides/encoding/>
 
 use super::images::Picture;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::Appender;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,6 +40,16 @@ impl EventWriter {
             writer.append(finished + 1, |event| bytes_field(event, 7, &session))?;
         }
         Ok(writer)
+    }
+
+    /// Whether a folder holds event files.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] naming the folder.
+    pub fn exist_in(folder: &Path) -> Result<bool> {
+        let names = std::fs::read_dir(folder).map_err(Error::io(folder))?;
+        let mut is_one = names.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().contains("tfevents")));
+        Ok(is_one.any(|is_one| is_one))
     }
 
     /// Adds a number at a training step. Tags with a slash, such as `loss/train`, share a group.

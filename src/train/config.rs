@@ -311,14 +311,14 @@ impl Settings {
         read_toml(path)
     }
 
-    /// These settings, completed by the settings of an existing run, for `--resume`. The run's
-    /// folder is `run`, even if the run was moved after it started.
+    /// These settings, completed by the settings of an existing run, for `--resume`. The folder is
+    /// `run` if these settings name none, even if the run was moved after it started.
     ///
     /// # Errors
     /// A folder that is not a run.
     pub fn or_those_of_run(self, run: &Path) -> Result<Settings> {
-        let here = Settings { out: Some(run.into()), ..self };
-        Ok(here.or(of_run(run)?))
+        let here = Settings { out: Some(run.into()), ..Settings::default() };
+        Ok(self.or(here).or(of_run(run)?))
     }
 }
 

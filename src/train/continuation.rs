@@ -1,6 +1,6 @@
 //! Compares a resumed run with what it was started with.
 
-use super::config::{Config, Settings};
+use super::config::{Config, Settings, Size};
 use super::log_entry::LogEntry;
 use super::manifest::Manifest;
 use super::run_log::grid_path;
@@ -89,44 +89,43 @@ impl ResumePath {
 }
 
 impl Settings {
-    /// Refuses settings that would make another run of the run that these settings resume. Call it
-    /// for settings that a [`Trainer`] refuses: if a run is resumed with `--process flow`, the
+    /// Refuses settings that would make another run of `run`, which these settings resume. Call it for
+    /// settings that a [`Trainer`] refuses: if a run is resumed with `--process flow`, the
     /// reason is not that the run's sampler does not fit.
     ///
     /// # Errors
     /// [`Error::Config`] with the option.
-    pub fn check_resumption(&self) -> Result<()> {
+    pub fn check_resumption(&self, run: &Path) -> Result<()> {
         let Ok(after) = self.clone().complete() else { return Ok(()) };
-        earlier_config(&after).map_or(Ok(()), |before| differences(&before, &after).map(|_| ()))
+        earlier_config(run, after.size).map_or(Ok(()), |before| differences(run, &before, &after).map(|_| ()))
     }
 }
 
 impl Trainer {
-    /// The settings with which the run was last started.
+    /// The settings with which a run was last started.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub(super) fn earlier_config(&self) -> Result<Config> {
-        earlier_config(&self.config)
+    pub(super) fn earlier_config(&self, run: &Path) -> Result<Config> {
+        earlier_config(run, self.config.size)
     }
 
-    /// The settings that differ from those with which the run was last started, such as
+    /// The settings that differ from those with which a run was last started, such as
     /// `batch: 32 -> 64`.
     ///
     /// # Errors
     /// Another data set, or a setting that changes the meaning of the weights.
-    pub(super) fn differences(&self, before: &Config) -> Result<Vec<String>> {
-        let changed = differences(before, &self.config)?;
-        self.check_data()?;
+    pub(super) fn differences(&self, run: &Path, before: &Config) -> Result<Vec<String>> {
+        let changed = differences(run, before, &self.config)?;
+        self.check_data(run)?;
         Ok(changed)
     }
 
-    /// The checkpoint of `step`, with its number of finished steps.
+    /// The checkpoint of a run after `step` steps, with this number.
     ///
     /// # Errors
     /// A checkpoint that the run does not have, or that cannot be restored.
-    pub(super) fn checkpoint_of(&self, step: u32) -> Result<(u32, PathBuf)> {
-        let run = &self.config.out;
+    pub(super) fn checkpoint_of(&self, run: &Path, step: u32) -> Result<(u32, PathBuf)> {
         let all = all_checkpoints(run)?;
         let Some(checkpoint) = all.iter().find(|(number, _)| *number == step) else {
             let there: Vec<String> = all.iter().map(|(number, _)| format!("checkpoint-{number}")).collect();
@@ -142,8 +141,7 @@ impl Trainer {
     ///
     /// # Errors
     /// Another data set; a file that cannot be read.
-    fn check_data(&self) -> Result<()> {
-        let run = &self.config.out;
+    fn check_data(&self, run: &Path) -> Result<()> {
         let (sha256, before) = match Manifest::read(run)? {
             Some(Manifest { data, .. }) => {
                 (Some(data.sha256), format!("{} of {}", counted(data.images, "image"), data.name))
@@ -167,13 +165,12 @@ impl Trainer {
         )))
     }
 
-    /// Whether the measurements and pictures after the last step, `step`, were made. A run that was
-    /// killed between its last checkpoint and its end lacks some.
+    /// Whether the measurements and pictures of a run after the last step, `step`, were made. A run
+    /// that was killed between its last checkpoint and its end lacks some.
     ///
     /// # Errors
     /// A log that cannot be read.
-    pub(super) fn is_complete(&self, step: u32) -> Result<bool> {
-        let folder = &self.config.out;
+    pub(super) fn is_complete(&self, folder: &Path, step: u32) -> Result<bool> {
         let path = folder.join("log.jsonl");
         let entries: Vec<LogEntry> = if path.exists() { jsonl::read(&path)? } else { vec![] };
         let has = |wanted: fn(&LogEntry) -> bool| entries.iter().any(|entry| entry.step() == step && wanted(entry));
@@ -188,20 +185,20 @@ impl Trainer {
     }
 }
 
-/// The settings with which the run of these settings was last started.
-fn earlier_config(config: &Config) -> Result<Config> {
+/// The settings with which a run was last started.
+fn earlier_config(run: &Path, size: Size) -> Result<Config> {
     // A user can edit config.toml.
-    let recorded = Manifest::read(&config.out)?.and_then(|manifest| manifest.settings().cloned());
+    let recorded = Manifest::read(run)?.and_then(|manifest| manifest.settings().cloned());
     let settings = match recorded {
         Some(settings) => settings,
-        None => Settings::read(&config.out.join("config.toml"))?,
+        None => Settings::read(&run.join("config.toml"))?,
     };
-    settings.resolve(config.size)
+    settings.resolve(size)
 }
 
 /// The settings that differ, without places.
-fn differences(before: &Config, after: &Config) -> Result<Vec<String>> {
-    let out = after.out.display();
+fn differences(run: &Path, before: &Config, after: &Config) -> Result<Vec<String>> {
+    let run = run.display();
     let (before, after) = (table(before)?, table(after)?);
     let mut changed = vec![];
     for (key, now) in &after {
@@ -212,7 +209,7 @@ fn differences(before: &Config, after: &Config) -> Result<Vec<String>> {
         let (then, now) = (then.map_or("nothing".into(), show), show(now));
         if !FREE.contains(&key.as_str()) {
             return Err(Error::Config(format!(
-                "--{}: {out} was started with {then}, and {now} would make it another run. Resume it without this option, \
+                "--{}: {run} was started with {then}, and {now} would make it another run. Resume it without this option, \
                  or start another run with another --out",
                 key.replace('_', "-")
             )));

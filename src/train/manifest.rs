@@ -1,6 +1,7 @@
 //! `manifest.json` and `config.toml` of a run folder: everything needed to repeat the run.
 
 use super::config::Settings;
+use super::origin::Origin;
 use super::run_name;
 use super::trainer::Trainer;
 use crate::data::Dataset;
@@ -20,6 +21,9 @@ pub(super) struct Manifest {
     /// Name of the run, which its checkpoints have too. Missing in a run of an earlier version.
     #[serde(default)]
     pub run: Option<String>,
+    /// Where the first weights come from, for a run that started from those of another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Origin>,
     pub data: Data,
     /// Number of parameters of the model.
     parameters: usize,
@@ -121,7 +125,9 @@ impl Trainer {
     pub(super) fn write_manifest(&self) -> Result<()> {
         let folder = &self.config.out;
         let path = folder.join(FILE);
-        let earlier = if self.checkpoint.is_some() { Manifest::read(folder)? } else { None };
+        let continues = self.checkpoint.is_some() && self.origin.is_none();
+        let earlier = if continues { Manifest::read(folder)? } else { None };
+        let origin = self.origin.clone().or_else(|| earlier.as_ref()?.origin.clone());
         let adapter = self.ctx.gpu.adapter();
         let mut starts = earlier.map_or(vec![], |manifest| manifest.starts);
         starts.push(Start {
@@ -137,7 +143,7 @@ impl Trainer {
         });
         let parameters = self.objective.model().parameters().count();
         let run = Some(self.run.clone());
-        let manifest = Manifest { run, data: Data::new(&self.dataset, &self.data_sha256), parameters, starts };
+        let manifest = Manifest { run, origin, data: Data::new(&self.dataset, &self.data_sha256), parameters, starts };
         let json = serde_json::to_string_pretty(&manifest).map_err(|e| Error::Config(e.to_string()))?;
         write_atomically(&path, format!("{json}\n").as_bytes())?;
         write_atomically(&folder.join("config.toml"), self.config.to_toml()?.as_bytes())

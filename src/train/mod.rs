@@ -14,6 +14,7 @@ mod default_size;
 mod device_log;
 mod due;
 mod effect;
+mod fork;
 mod hold_out;
 mod inspect;
 mod log_entry;
@@ -21,6 +22,7 @@ mod manifest;
 mod networks;
 mod objective;
 mod objectives;
+mod origin;
 pub mod presets;
 mod run;
 mod run_log;
@@ -44,6 +46,7 @@ pub use log_entry::{LogEntry, Metric};
 pub use objective::{
     Batch, BitsPerDim, Generative, LikelihoodRequest, Loss, Objective, SampleRequest, Tables, ValidationMetric,
 };
+pub use origin::{Origin, Taken};
 pub use run::Outcome;
 #[cfg(feature = "cli")]
 pub use stopping::on_interrupt;

@@ -143,6 +143,7 @@ impl Trainer {
             let path = training_state::keep_log(&folder, newest)?;
             eprintln!("the log of the later steps was kept as {}", path.display());
         }
+        self.copy_log()?;
         self.write_manifest()?;
         let mut log = RunLog::open(&folder, &self.config, start, tape.summary().flops, on_entry)?;
 
@@ -155,6 +156,11 @@ impl Trainer {
         let mut saved = self.checkpoint.as_ref().map(|_| start.step);
         let mut clock = Clock::new(start.seconds, Instant::now());
         let mut step = start.step;
+        if self.origin.is_some() {
+            // From here on, the run does not need its origin.
+            self.save(start)?;
+            saved = Some(step);
+        }
         // A run that was killed or stopped after a checkpoint lacks the measurements of that step.
         let missing = log.missing(step, self.due(step, &programs));
         let gpu = self.ctx.gpu.clone();
@@ -221,7 +227,7 @@ impl Trainer {
             }
         }
         // An interrupt after the last step leaves out measurements, which a resumption makes.
-        if stop.load(Ordering::Relaxed) && !self.is_complete(step)? {
+        if stop.load(Ordering::Relaxed) && !self.is_complete(&folder, step)? {
             return Ok(Outcome::Stopped(step));
         }
         Ok(Outcome::Finished)
@@ -353,7 +359,7 @@ impl Trainer {
     /// replace.
     fn refuse_to_overwrite(&self) -> Result<()> {
         let folder = &self.config.out;
-        if self.checkpoint.is_some() {
+        if self.checkpoint.is_some() && self.origin.is_none() {
             return Ok(());
         }
         if let Some((step, _)) = all_checkpoints(folder)?.last() {

@@ -68,6 +68,7 @@ impl<'a> RunLog<'a> {
         bar.set_message("the first step takes longest");
         let mut lines = JsonLines::open(&folder.join("log.jsonl"))?;
         let earlier = lines.keep_while(|entry: &LogEntry| entry.step() <= start.step)?;
+        let events = events(folder, start.step, &earlier)?;
         #[cfg(feature = "cli")]
         let curves = Curves::new(&earlier);
         let at_start = |entry: &&LogEntry| entry.step() == start.step;
@@ -76,7 +77,7 @@ impl<'a> RunLog<'a> {
         Ok(RunLog {
             folder: folder.into(),
             lines,
-            events: EventWriter::create(folder, u64::from(start.step))?,
+            events,
             #[cfg(feature = "cli")]
             curves,
             validated,
@@ -199,6 +200,21 @@ impl<'a> RunLog<'a> {
             self.bar.println(line);
         }
     }
+}
+
+/// A new event file of a run that has finished `start` steps. If it is the first one in a folder
+/// whose log has entries, as in a new run that continues another one, it begins with them.
+fn events(folder: &Path, start: u32, earlier: &[LogEntry]) -> Result<EventWriter> {
+    if EventWriter::exist_in(folder)? {
+        return EventWriter::create(folder, u64::from(start));
+    }
+    let mut events = EventWriter::create(folder, 0)?;
+    for entry in earlier {
+        for (tag, value) in entry.scalars() {
+            events.scalar(u64::from(entry.step()), tag, value as f32)?;
+        }
+    }
+    Ok(events)
 }
 
 /// Path of a grid in the folder of a run.

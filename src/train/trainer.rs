@@ -7,6 +7,7 @@ use super::default_size::DefaultSize;
 use super::hold_out;
 use super::objective::Objective;
 use super::objectives;
+use super::origin::Origin;
 use super::run_name;
 use super::step_uniforms;
 use crate::checkpoint::checkpoints;
@@ -58,6 +59,8 @@ pub struct Trainer {
     pub(super) stop_after: Option<u32>,
     /// Name of the run, unique: it tells its checkpoints from those of other runs.
     pub(super) run: String,
+    /// Where the weights come from, for a new run that starts from them.
+    pub(super) origin: Option<Origin>,
     /// The size, if it was chosen for the device.
     pub(super) default_size: Option<DefaultSize>,
 }
@@ -174,6 +177,7 @@ impl Trainer {
             newest: None,
             changed: vec![],
             stop_after: None,
+            origin: None,
             default_size: None,
             run: run_name::unique(),
         };
@@ -189,7 +193,8 @@ impl Trainer {
     /// A folder without a checkpoint; a run that has finished its steps and their measurements;
     /// another data set, or a setting that changes the meaning of the weights.
     pub fn resume(self) -> Result<Trainer> {
-        self.continued(None)
+        let run = self.config.out.clone();
+        self.continued(&run, None)
     }
 
     /// Like [`Trainer::resume`], from the checkpoint of `step`. Later checkpoints are kept as
@@ -198,11 +203,12 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::resume`]; a checkpoint that the run does not have or that is damaged.
     pub fn resume_from(self, step: u32) -> Result<Trainer> {
-        self.continued(Some(step))
+        let run = self.config.out.clone();
+        self.continued(&run, Some(step))
     }
 
-    fn continued(mut self, step: Option<u32>) -> Result<Trainer> {
-        let run = &self.config.out;
+    /// Continues from the last checkpoint of a run, or from that of `step`.
+    pub(super) fn continued(mut self, run: &Path, step: Option<u32>) -> Result<Trainer> {
         let file = run.join("config.toml");
         let problem = format!("holds no checkpoint yet: start it again with --config {}", shell_quoted(&file));
         let nothing = Error::file(run, problem);
@@ -210,14 +216,13 @@ impl Trainer {
         if self.newest.is_none() {
             return Err(nothing);
         }
-        let before = self.earlier_config()?;
-        self.changed = self.differences(&before)?;
-        let run = &self.config.out;
+        let before = self.earlier_config(run)?;
+        self.changed = self.differences(run, &before)?;
         let (finished, checkpoint) = match step {
-            Some(step) => self.checkpoint_of(step)?,
-            None => self.newest_intact()?.ok_or(nothing)?,
+            Some(step) => self.checkpoint_of(run, step)?,
+            None => self.newest_intact(run)?.ok_or(nothing)?,
         };
-        if finished > self.config.steps || finished == self.config.steps && self.is_complete(finished)? {
+        if finished > self.config.steps || finished == self.config.steps && self.is_complete(run, finished)? {
             return Err(has_finished(run, finished));
         }
         self.changed.extend(step_uniforms::learning_rate_jump(&before, &self.config, finished));
@@ -232,11 +237,12 @@ impl Trainer {
     /// A folder that cannot be read; another data set, or a setting that changes the meaning of the
     /// weights.
     pub fn resume_or_start(mut self) -> Result<Trainer> {
-        self.newest = all_checkpoints(&self.config.out)?.last().map(|(step, _)| *step);
+        let run = self.config.out.clone();
+        self.newest = all_checkpoints(&run)?.last().map(|(step, _)| *step);
         if self.newest.is_some() {
-            let before = self.earlier_config()?;
-            self.changed = self.differences(&before)?;
-            self.checkpoint = self.newest_intact()?;
+            let before = self.earlier_config(&run)?;
+            self.changed = self.differences(&run, &before)?;
+            self.checkpoint = self.newest_intact(&run)?;
             self.changed.extend(step_uniforms::learning_rate_jump(&before, &self.config, self.finished_steps()));
         }
         if self.finished_steps() > self.config.steps {
@@ -283,13 +289,18 @@ impl Trainer {
         &self.changed
     }
 
+    /// Where the weights come from, for a new run that starts from those of another one.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
     /// Whether all steps are finished, and the measurements after the last one.
     ///
     /// # Errors
     /// A log that cannot be read.
     pub fn is_finished(&self) -> Result<bool> {
         let finished = self.finished_steps();
-        Ok(finished >= self.config.steps && self.is_complete(finished)?)
+        Ok(finished >= self.config.steps && self.is_complete(&self.config.out, finished)?)
     }
 
     /// Finished steps of the checkpoint to continue from; 0 for a new run.

@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The file that makes a checkpoint of a run complete: it is written last.
-const STATE_FILE: &str = "training_state.safetensors";
+pub(super) const STATE_FILE: &str = "training_state.safetensors";
 
 impl Trainer {
     /// Saves a checkpoint in the run's folder, and removes the run's oldest ones beyond
@@ -90,14 +90,14 @@ impl Trainer {
         self.read_state(checkpoint, |name, bytes| self.ctx.write(name, 0, bytes))
     }
 
-    /// The newest checkpoint of the run's folder that can be restored, with its number of finished
+    /// The newest checkpoint of a run's folder that can be restored, with its number of finished
     /// steps. Warns of damaged ones after it. `None` if there is no checkpoint.
     ///
     /// # Errors
     /// The error of the newest checkpoint, if none can be restored.
-    pub(super) fn newest_intact(&self) -> Result<Option<(u32, PathBuf)>> {
+    pub(super) fn newest_intact(&self, run: &Path) -> Result<Option<(u32, PathBuf)>> {
         let mut first = None;
-        for (step, path) in all_checkpoints(&self.config.out)?.into_iter().rev() {
+        for (step, path) in all_checkpoints(run)?.into_iter().rev() {
             match self.check_state(&path) {
                 Ok(()) => {
                     if let Some(problem) = first {

@@ -207,6 +207,35 @@ fn resume_continues_a_run_that_was_moved() {
     assert!(!trained("ddpm").join("checkpoint-2").exists());
 }
 
+/// `--resume` with `--out` starts a new run and leaves the other one as it is.
+#[test]
+fn resume_with_out_continues_as_a_new_run() {
+    let (run, folder) = (trained("ddpm"), TempDir::new().unwrap());
+    let before = files(&run);
+    let new = folder.path().join("new");
+    let to_new = ["--resume", text(&run), "--out", text(&new)];
+    for (options, parts) in [
+        (&["--validation-count", "20"][..], &["--validation-count", "another run"][..]),
+        (&["--steps", "1"], &["has finished 1 step", "--steps"]),
+    ] {
+        refused(TRAIN, &[&to_new, options].concat(), parts);
+    }
+    refused(TRAIN, &["--resume", text(&run.join("checkpoint-7")), "--out", text(&new)], &["no complete checkpoint-7"]);
+    let [damaged, inside] = [folder.path().join("damaged"), run.join("inside")];
+    refused(TRAIN, &["--resume", text(&run), "--out", text(&inside)], &["--out", "inside", "must stay as it is"]);
+    refused(TRAIN, &["--resume", text(&run), "--out", text(&run)], &["continue the run itself without --out"]);
+    copy(&run, &damaged);
+    fs::write(damaged.join("checkpoint-1/training_state.safetensors"), [0; 100]).unwrap();
+    refused(TRAIN, &["--resume", text(&damaged), "--out", text(&new)], &["training_state.safetensors", "damaged"]);
+    assert!(!new.exists(), "files are left in the folder of a refused run");
+
+    let told = succeeds(command(TRAIN, &[&to_new[..], &["--stop-after", "2"]].concat()));
+    assert!(told.contains("a new run that continues") && told.contains("checkpoint-1"), "{told}");
+    assert!(new.join("checkpoint-1").is_dir() && new.join("checkpoint-2").is_dir());
+    refused(TRAIN, &to_new, &["already holds a run of 2 steps", "--resume"]);
+    assert!(files(&run) == before, "the run has changed");
+}
+
 /// A user who starts the program elsewhere does not have `data/mnist`.
 #[test]
 fn missing_data_folder_is_named_with_the_option_and_the_current_folder() {

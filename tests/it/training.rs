@@ -3,7 +3,7 @@
 
 use super::runs::{Part, REST, WHOLE, checkpoint, first, same_files, train, try_train};
 use crate::common::context;
-use crate::common::run::{files, mnist};
+use crate::common::run::{copy, files, mnist};
 use crate::common::small::small;
 use degrain::Error;
 use degrain::checkpoint::{Checkpoint, checkpoints};
@@ -170,6 +170,65 @@ fn resume_continues_bit_for_bit() {
     assert_eq!(series(&log(&paused), "loss").len(), 14);
     assert!(!partial.exists(), "the half-written checkpoint is still there");
     assert!(foreign.exists(), "a folder that the run did not write was removed");
+}
+
+/// A new run in another folder goes on exactly where the run was, and the run stays as it is.
+#[test]
+fn fork_continues_bit_for_bit_and_leaves_the_run_as_it_was() {
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
+    let [run, again, new, older] = ["run", "again", "new", "older"].map(|name| folder.path().join(name));
+    let settings =
+        |out: &Path| Settings { checkpoint_every: Some(4), keep_checkpoints: Some(9), ..run_settings(out, 12) };
+    train(&ctx, settings(&run), first(8));
+    let before = files(&run);
+    copy(&run, &again);
+    train(&ctx, settings(&again), REST);
+
+    let fork = |out: &Path, step: Option<u32>| {
+        let mut trainer = Trainer::new(&ctx, settings(out)).unwrap().fork(&run, step).unwrap();
+        assert!(!out.exists(), "the new run has begun before it was started");
+        assert_eq!(trainer.run(&AtomicBool::new(false)).unwrap(), Outcome::Finished);
+    };
+    fork(&new, None);
+    fork(&older, Some(4));
+    assert!(files(&run) == before, "the run has changed");
+    for new in [&new, &older] {
+        same_files(&checkpoint(new, 12), &checkpoint(&again, 12));
+        assert_eq!(log(new), log(&again), "the log is whole");
+    }
+    // The checkpoint that it started from is also its first.
+    same_files(&checkpoint(&new, 8), &checkpoint(&run, 8));
+    assert!(!older.join("abandoned-checkpoint-8").exists() && !older.join("abandoned-log-8.jsonl").exists());
+    let events = files(&new).into_iter().find(|(name, _)| name.contains("tfevents")).unwrap().1;
+    assert_eq!(String::from_utf8_lossy(&events).matches("loss/train").count(), 12, "the curve of TensorBoard is whole");
+
+    let manifest = |run: &Path| -> Value {
+        serde_json::from_str(&fs::read_to_string(run.join("manifest.json")).unwrap()).unwrap()
+    };
+    let (own, origin) = (manifest(&run), &manifest(&new)["origin"]);
+    assert!(own.get("origin").is_none());
+    assert_ne!(manifest(&new)["run"], own["run"], "two runs have one name");
+    assert_eq!((&origin["run"], &origin["step"], &origin["taken"]), (&own["run"], &8.into(), &"state".into()));
+    assert_eq!(origin["path"], run.join("checkpoint-8").to_str().unwrap());
+
+    // A resumption needs the origin no more, and keeps it in the manifest.
+    fs::remove_dir_all(&run).unwrap();
+    train(&ctx, Settings { steps: Some(13), ..settings(&new) }, REST);
+    assert_eq!(&manifest(&new)["origin"], origin);
+}
+
+/// A fork that was killed before its first own checkpoint goes on from where it started.
+#[test]
+fn fork_can_be_resumed_before_its_first_step() {
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
+    let [run, new] = ["run", "new"].map(|name| folder.path().join(name));
+    train(&ctx, run_settings(&run, 6), first(3));
+    let mut trainer = Trainer::new(&ctx, run_settings(&new, 6)).unwrap().fork(&run, None).unwrap();
+    assert_eq!(trainer.run(&AtomicBool::new(true)).unwrap(), Outcome::Stopped(3));
+    same_files(&checkpoint(&new, 3), &checkpoint(&run, 3));
+    train(&ctx, run_settings(&new, 6), REST);
+    train(&ctx, run_settings(&run, 6), REST);
+    same_files(&checkpoint(&new, 6), &checkpoint(&run, 6));
 }
 
 /// Ctrl-C causes the same interrupt.

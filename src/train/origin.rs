@@ -1,0 +1,49 @@
+//! Where the first weights of a run come from, if they are those of another model.
+
+use crate::Result;
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What a new run took from its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Taken {
+    /// The whole state of training: it goes on where the origin was.
+    State,
+}
+
+/// The checkpoint whose weights a new run started from. A run does not read it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// What was taken.
+    pub taken: Taken,
+    /// The checkpoint.
+    pub path: PathBuf,
+    /// Name of the run that wrote it; `None` if it is not known.
+    pub run: Option<String>,
+    /// Its finished steps.
+    pub step: u32,
+    /// SHA-256 of its file with the values, in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match self.taken {
+            Taken::State => write!(f, "a new run that continues {path}"),
+        }
+    }
+}
+
+/// SHA-256 of a file, in lower-case hexadecimal.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(super) fn sha256(file: &Path) -> Result<String> {
+    let bytes = std::fs::read(file).map_err(Error::io(file))?;
+    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
