@@ -7,12 +7,13 @@
 
 use super::dataset::{Dataset, Split, Statistics};
 use super::format::Format;
-use super::source::{SourceFile, matching};
+use super::load_options::LoadOptions;
+use super::source::{SourceFile, holds_any, matching};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub(super) const FORMAT: Format = Format { names, load };
+pub(super) const FORMAT: Format = Format { names, has_sizes: false, holds, load };
 
 const SIDE: usize = 32;
 const RECORD: usize = 1 + 3 * SIDE * SIDE;
@@ -32,7 +33,11 @@ fn names(split: Split) -> Vec<String> {
     vec![format!("{stem}.bin"), format!("{stem}.bin.gz")]
 }
 
-fn load(folder: &Path, split: Split) -> Result<Dataset> {
+fn holds(folder: &Path) -> Result<bool> {
+    holds_any(folder, names)
+}
+
+fn load(folder: &Path, split: Split, _options: &LoadOptions) -> Result<Dataset> {
     let (mut images, mut labels, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for (name, records) in batches(folder, split)?.into_values() {
         let mut source = SourceFile::open(&folder.join(name))?;
@@ -62,7 +67,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     Ok(Dataset {
         name: "CIFAR-10".to_string(),
         statistics: Statistics::new(&images),
-        images,
+        images: images.into(),
         count: labels.len(),
         labels,
         channels: 3,
@@ -72,6 +77,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         class_names,
         mirrors: true,
         files,
+        notes: vec![],
     })
 }
 

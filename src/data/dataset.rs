@@ -1,5 +1,6 @@
 //! A data set: images and labels of one split, and the statistics of the pixels.
 
+use super::pixels::Pixels;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
@@ -19,7 +20,7 @@ pub struct Dataset {
     /// `idx` for IDX files with an unknown checksum.
     pub name: String,
     /// `[count, channels, height, width]` bytes, row-major; color images are planar.
-    pub images: Vec<u8>,
+    pub images: Pixels,
     /// `[count]`, each below [`Dataset::classes`].
     pub labels: Vec<u32>,
     /// Number of images.
@@ -40,6 +41,9 @@ pub struct Dataset {
     pub mirrors: bool,
     /// The files that were read, for the run's manifest.
     pub files: Vec<DataFile>,
+    /// What was done when the files were read, for the user: images that were resized or passed
+    /// over, and the cache file.
+    pub notes: Vec<String>,
     /// Smallest, largest, mean and standard deviation of all pixels, scaled to [-1, 1].
     pub statistics: Statistics,
 }
@@ -51,8 +55,8 @@ pub struct DataFile {
     pub path: PathBuf,
     /// SHA-256 in lower-case hexadecimal, of the decompressed content, so that it does not depend
     /// on the compression. For an npz file: of its arrays `data` and `labels` with their headers.
-    /// For a folder of images: of the name, a zero byte and the `[channels, height, width]` bytes
-    /// of each image.
+    /// For a folder of images: of size, channels and way of resizing, and of the name and the
+    /// SHA-256 of each file.
     pub sha256: String,
     /// Description of the published file with this checksum, such as `MNIST training images`;
     /// `None` for any other content.
@@ -97,7 +101,7 @@ impl Dataset {
             name: name.into(),
             count: labels.len(),
             statistics: Statistics::new(&images),
-            images,
+            images: images.into(),
             labels,
             channels,
             height,
@@ -106,6 +110,7 @@ impl Dataset {
             class_names: (0..classes).map(|class| class.to_string()).collect(),
             mirrors: false,
             files: vec![],
+            notes: vec![],
         }
     }
 
@@ -114,7 +119,7 @@ impl Dataset {
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         if self.files.is_empty() {
-            hash.update(&self.images);
+            hash.update(&*self.images);
             self.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
         }
         self.files.iter().for_each(|file| hash.update(&file.sha256));
@@ -164,9 +169,10 @@ impl Dataset {
             name: name.into(),
             count: labels.len(),
             statistics: Statistics::new(&images),
-            images,
+            images: images.into(),
             labels,
             files: vec![],
+            notes: vec![],
             class_names: self.class_names.clone(),
             ..*self
         }
@@ -178,10 +184,16 @@ impl Statistics {
     pub(super) fn new(images: &[u8]) -> Statistics {
         let mut counts = [0u64; 256];
         images.iter().for_each(|&byte| counts[byte as usize] += 1);
+        Statistics::of_counts(&counts)
+    }
+
+    /// The statistics of images in which the byte `i` occurs `counts[i]` times.
+    pub(super) fn of_counts(counts: &[u64]) -> Statistics {
+        let total: u64 = counts.iter().sum();
         let scaled = |byte: usize| byte as f64 / 127.5 - 1.0;
         let moment = |f: &dyn Fn(f64) -> f64| {
             let sum: f64 = counts.iter().enumerate().map(|(byte, &n)| n as f64 * f(scaled(byte))).sum();
-            sum / images.len() as f64
+            sum / total as f64
         };
         let mean = moment(&|x| x);
         Statistics {

@@ -1,28 +1,35 @@
-//! IDX, the format of MNIST and its relatives (Fashion-MNIST, Kuzushiji-MNIST, EMNIST), plain or
-//! gzip.
+//! IDX, the format of MNIST and its relatives (Fashion-MNIST, Kuzushiji-MNIST, EMNIST, QMNIST),
+//! plain or gzip.
 //!
 //! A file is: two zero bytes, the element type (8: unsigned byte), the number of dimensions, each
-//! dimension as a big-endian u32, then the elements, row-major. Images are
-//! `[count, height, width]`, labels `[count]`. Described at <http://yann.lecun.com/exdb/mnist/>.
+//! dimension as a big-endian u32, then the elements, row-major and big-endian. Images are
+//! `[count, height, width]`, labels `[count]`, or `[count, 8]` with the class in the first column.
+//! Described at <http://yann.lecun.com/exdb/mnist/>.
+
+mod file_set;
 
 use super::dataset::{Dataset, Split, Statistics};
 use super::format::Format;
 use super::known::{self, KnownFile, KnownSet};
+use super::load_options::LoadOptions;
 use super::source::SourceFile;
 use crate::error::Result;
+use byteorder::{BigEndian, ByteOrder, ReadBytesExt};
+use file_set::FileSet;
+use std::collections::BTreeSet;
 use std::path::Path;
 
-pub(super) const FORMAT: Format = Format { names, load };
+pub(super) const FORMAT: Format = Format { names, has_sizes: false, holds, load };
 
 const UNSIGNED_BYTE: u8 = 0x08;
 /// Bytes of a header with three dimensions, the longest that is accepted.
 const LONGEST_HEADER: usize = 4 + 3 * 4;
 
-/// The expected content of a file; the value is its number of dimensions.
-#[derive(Clone, Copy)]
+/// The expected content of a file.
+#[derive(Clone, Copy, PartialEq)]
 enum FileKind {
-    Images = 3,
-    Labels = 1,
+    Images,
+    Labels,
 }
 
 impl FileKind {
@@ -34,50 +41,51 @@ impl FileKind {
     }
 }
 
-/// Both spellings in use, such as `train-images-idx3-ubyte` (the original site's) and
-/// `train-images.idx3-ubyte`, plain and compressed.
-fn names_of(kind: FileKind, split: Split) -> Vec<String> {
-    let part = match split {
-        Split::Train => "train",
-        Split::Test => "t10k",
-    };
-    let stem = |dot: &str| format!("{part}-{}{dot}idx{}-ubyte", kind.word(), kind as u8);
-    [stem("-"), stem(".")].into_iter().flat_map(|name| [format!("{name}.gz"), name]).collect()
-}
-
 fn names(split: Split) -> Vec<String> {
-    [names_of(FileKind::Images, split), names_of(FileKind::Labels, split)].concat()
+    file_set::usual_names(split)
 }
 
-fn load(folder: &Path, split: Split) -> Result<Dataset> {
-    let mut image_source = SourceFile::find(folder, &names_of(FileKind::Images, split))?;
-    let mut label_source = SourceFile::find(folder, &names_of(FileKind::Labels, split))?;
-    let (shape, mut images) = read(&mut image_source, FileKind::Images)?;
-    let (label_shape, mut labels) = read(&mut label_source, FileKind::Labels)?;
-    let [count, height, width] = shape[..] else { unreachable!("read returns as many dimensions as the kind has") };
-    if label_shape[0] != count {
+fn holds(folder: &Path) -> Result<bool> {
+    Ok(file_set::names_set(folder))
+}
+
+fn load(path: &Path, split: Split, _options: &LoadOptions) -> Result<Dataset> {
+    let (folder, set) = file_set::find(path)?;
+    let mut image_source = SourceFile::find(&folder, &set.images(split))?;
+    let (header, mut images) = read(&mut image_source, FileKind::Images)?;
+    let [count, height, width] = header.shape[..] else { unreachable!("read returns three dimensions of images") };
+    let (label_source, labels, label_bytes) = read_labels(&folder, set, split)?;
+    if labels.len() != count {
         return Err(label_source.problem(format!(
             "holds {} labels, but {} holds {count} images: the two files do not belong to one data set",
-            label_shape[0],
+            labels.len(),
             image_source.path.display()
         )));
     }
 
-    let files = vec![image_source.describe(&images), label_source.describe(&labels)];
+    let files = vec![image_source.describe(&images), label_source.describe(&label_bytes)];
     let [of_images, of_labels] = [&files[0], &files[1]].map(|file| known::find(&file.sha256));
-    let set = common_set(of_images, of_labels).map_err(|problem| label_source.problem(problem))?;
+    let known = common_set(of_images, of_labels).map_err(|problem| label_source.problem(problem))?;
 
-    images.drain(..header_length(FileKind::Images));
-    labels.drain(..header_length(FileKind::Labels));
-    let class_names: Vec<String> = match set {
-        Some(set) => set.classes.iter().map(ToString::to_string).collect(),
-        None => (0..=labels.iter().copied().max().unwrap_or(0)).map(|class| class.to_string()).collect(),
+    images.drain(..header.length);
+    let (height, width) = if set.transposed {
+        images = images.chunks_exact(height * width).flat_map(|image| transposed(image, width)).collect();
+        (width, height)
+    } else {
+        (height, width)
+    };
+    let (class_names, labels) = match known {
+        Some(known) => (
+            known.classes.iter().map(ToString::to_string).collect(),
+            labels.into_iter().map(|label| label as u32).collect(),
+        ),
+        None => classes(&folder, set, split, (&label_source, labels))?,
     };
     Ok(Dataset {
-        name: set.map_or("idx", |set| set.name).to_string(),
+        name: known.map_or(set.name, |known| known.name).to_string(),
         statistics: Statistics::new(&images),
-        images,
-        labels: labels.into_iter().map(u32::from).collect(),
+        images: images.into(),
+        labels,
         count,
         channels: 1,
         height,
@@ -87,7 +95,34 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         // Mirrored digits and letters are not valid, and mirrored clothes look different.
         mirrors: false,
         files,
+        notes: vec![],
     })
+}
+
+/// The columns of an image of rows of `width` pixels.
+fn transposed(image: &[u8], width: usize) -> impl Iterator<Item = u8> {
+    (0..width).flat_map(move |column| image.iter().skip(column).step_by(width).copied())
+}
+
+/// Names of the classes, and the class of each label. The classes are the labels that the training
+/// images have, in their order.
+fn classes(
+    folder: &Path,
+    set: &FileSet,
+    split: Split,
+    (source, labels): (&SourceFile, Vec<i32>),
+) -> Result<(Vec<String>, Vec<u32>)> {
+    let has_training = set.labels(Split::Train).iter().any(|name| folder.join(name).is_file());
+    let training = split == Split::Test && has_training;
+    let training = if training { Some(read_labels(folder, set, Split::Train)?.1) } else { None };
+    let table: BTreeSet<i32> = training.as_ref().unwrap_or(&labels).iter().copied().collect();
+    let table: Vec<i32> = table.into_iter().collect();
+    let index = |label: i32| {
+        let unknown = || source.problem(format!("has the label {label}, which no training image has"));
+        table.binary_search(&label).map(|index| index as u32).map_err(|_| unknown())
+    };
+    let indices = labels.into_iter().map(index).collect::<Result<_>>()?;
+    Ok((table.iter().map(|&label| set.class_name(label)).collect(), indices))
 }
 
 /// The data set that both files belong to. Counts alone do not detect a mix-up: MNIST has as many
@@ -105,21 +140,50 @@ fn common_set(
     }
 }
 
-fn header_length(kind: FileKind) -> usize {
-    4 + 4 * kind as usize
+/// What the header of a file says.
+struct Header {
+    /// Bytes of the header.
+    length: usize,
+    element: u8,
+    shape: Vec<usize>,
 }
 
-/// The dimensions, which are positive, and the whole content with its header, which has exactly the
-/// length that the dimensions promise.
-fn read(source: &mut SourceFile, kind: FileKind) -> Result<(Vec<usize>, Vec<u8>)> {
-    let header = source.first(LONGEST_HEADER)?;
-    check_magic(&header, kind).map_err(|problem| source.problem(problem))?;
-    let length = header_length(kind);
-    if header.len() < length {
-        return Err(source.problem(format!("is truncated: {} bytes do not hold the header of {length}", header.len())));
+/// The labels of a split, and the whole content of their file.
+fn read_labels(folder: &Path, set: &FileSet, split: Split) -> Result<(SourceFile, Vec<i32>, Vec<u8>)> {
+    let mut source = SourceFile::find(folder, &set.labels(split))?;
+    let (header, content) = read(&mut source, FileKind::Labels)?;
+    let columns: usize = header.shape[1..].iter().product();
+    let bytes = element_size(header.element).unwrap_or(1);
+    let label = |element: &[u8]| match header.element {
+        UNSIGNED_BYTE => i32::from(element[0]),
+        _ => BigEndian::read_int(element, bytes) as i32,
+    };
+    let labels = content[header.length..].chunks_exact(bytes * columns).map(|row| label(&row[..bytes])).collect();
+    Ok((source, labels, content))
+}
+
+/// Bytes of an element of a type of integers; `None` for other types.
+fn element_size(element: u8) -> Option<usize> {
+    match element {
+        0x08 | 0x09 => Some(1),
+        0x0b => Some(2),
+        0x0c => Some(4),
+        _ => None,
     }
-    let (words, _) = header[4..length].as_chunks::<4>();
-    let shape: Vec<usize> = words.iter().map(|&word| u32::from_be_bytes(word) as usize).collect();
+}
+
+/// The header, whose dimensions are positive, and the whole content with its header, which has
+/// exactly the length that the dimensions promise.
+fn read(source: &mut SourceFile, kind: FileKind) -> Result<(Header, Vec<u8>)> {
+    let start = source.first(LONGEST_HEADER)?;
+    let (element, dimensions) = check_magic(&start, kind).map_err(|problem| source.problem(problem))?;
+    let length = 4 + 4 * dimensions;
+    if start.len() < length {
+        return Err(source.problem(format!("is truncated: {} bytes do not hold the header of {length}", start.len())));
+    }
+    let mut words = &start[4..length];
+    let shape: Vec<usize> =
+        std::iter::from_fn(|| words.read_u32::<BigEndian>().ok()).map(|dimension| dimension as usize).collect();
     let dimensions = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ");
     if shape[0] == 0 {
         return Err(source.problem(format!("is an empty set: its header promises 0 {}", kind.word())));
@@ -129,7 +193,8 @@ fn read(source: &mut SourceFile, kind: FileKind) -> Result<(Vec<usize>, Vec<u8>)
     }
     // The product of three u32 can overflow 64 bits. Reads one byte more than promised, to detect a
     // longer file.
-    let total = shape.iter().try_fold(1usize, |product, &dimension| product.checked_mul(dimension));
+    let bytes = element_size(element).unwrap_or(1);
+    let total = shape.iter().try_fold(bytes, |product, &dimension| product.checked_mul(dimension));
     let Some(limit) = total.and_then(|total| total.checked_add(length + 1)) else {
         return Err(
             source.problem(format!("its header promises {dimensions} bytes, more than any file: it is damaged"))
@@ -143,15 +208,22 @@ fn read(source: &mut SourceFile, kind: FileKind) -> Result<(Vec<usize>, Vec<u8>)
     if got > wanted {
         return Err(source.problem(format!("is oversized: it goes on after the {dimensions} bytes of its header")));
     }
-    Ok((shape, content))
+    Ok((Header { length, element, shape }, content))
 }
 
-/// Describes the file if it is not of the expected kind.
-fn check_magic(header: &[u8], kind: FileKind) -> std::result::Result<(), String> {
-    let expected = format!("IDX {} (a file that starts 00 00 08 0{})", kind.word(), kind as u8);
+/// The element type and the number of dimensions, or a description of the file if it is not of the
+/// expected kind.
+fn check_magic(header: &[u8], kind: FileKind) -> std::result::Result<(u8, usize), String> {
+    let expected = match kind {
+        FileKind::Images => "IDX images (a file that starts 00 00 08 03)",
+        FileKind::Labels => "IDX labels (a file that starts 00 00 08 01)",
+    };
     let instead = match *header {
         [] => "the file is empty".to_string(),
-        [0, 0, UNSIGNED_BYTE, dimensions, ..] if dimensions == kind as u8 => return Ok(()),
+        [0, 0, UNSIGNED_BYTE, 3, ..] if kind == FileKind::Images => return Ok((UNSIGNED_BYTE, 3)),
+        [0, 0, element, dimensions @ (1 | 2), ..] if kind == FileKind::Labels && element_size(element).is_some() => {
+            return Ok((element, usize::from(dimensions)));
+        }
         [0, 0, UNSIGNED_BYTE, 1, ..] => "this is an IDX file of labels".to_string(),
         [0, 0, UNSIGNED_BYTE, 3, ..] => "this is an IDX file of images".to_string(),
         [0, 0, UNSIGNED_BYTE, n, ..] => format!("this is an IDX file of {n} dimensions"),
@@ -160,6 +232,7 @@ fn check_magic(header: &[u8], kind: FileKind) -> std::result::Result<(), String>
         }
         [b'<', ..] => "this looks like a web page: download it again".to_string(),
         [b'P', b'K', ..] => "this is a zip archive: unpack it first".to_string(),
+        [0xfd, b'7', b'z', ..] => "this is compressed with xz: unpack it first (`xz -d`)".to_string(),
         _ => {
             let start: Vec<String> = header.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
             format!("this is not an IDX file: it starts {}", start.join(" "))

@@ -9,14 +9,15 @@
 
 use super::dataset::{DataFile, Dataset, Split, Statistics};
 use super::format::Format;
+use super::load_options::LoadOptions;
 use super::npy::Header;
 use super::npz::{Npz, NpzArray};
-use super::source::{matching, sum};
+use super::source::{holds_any, matching, sum};
 use crate::error::{Error, Result};
 use crate::memory;
 use std::path::Path;
 
-pub(super) const FORMAT: Format = Format { names, load };
+pub(super) const FORMAT: Format = Format { names, has_sizes: false, holds, load };
 
 const CLASSES: usize = 1000;
 const BATCHES: usize = 10;
@@ -40,7 +41,11 @@ struct BatchFile {
     raw_labels: Vec<u8>,
 }
 
-fn load(folder: &Path, split: Split) -> Result<Dataset> {
+fn holds(folder: &Path) -> Result<bool> {
+    holds_any(folder, names)
+}
+
+fn load(folder: &Path, split: Split, _options: &LoadOptions) -> Result<Dataset> {
     let mut batches = Vec::new();
     for name in ordered(folder, split)? {
         let batch = BatchFile::open(&folder.join(name))?;
@@ -78,7 +83,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
     Ok(Dataset {
         name: format!("ImageNet {side}x{side}"),
         statistics: Statistics::new(&images),
-        images,
+        images: images.into(),
         count: labels.len(),
         labels,
         channels: 3,
@@ -88,6 +93,7 @@ fn load(folder: &Path, split: Split) -> Result<Dataset> {
         class_names: (0..CLASSES).map(|class| class.to_string()).collect(),
         mirrors: true,
         files,
+        notes: vec![],
     })
 }
 

@@ -1,106 +1,288 @@
-//! `labels.csv`: the class of each image of a folder, as lines `file,label`.
+//! Labels of a folder of images: a CSV file or JSON lines, beside the images or in the folder above
+//! them.
 //!
-//! The file must name every image once and no other file, because a label of the wrong image would
-//! not be noticed.
+//! A CSV file has a line with the names of its columns, or two columns `file,label` without names.
+//! Fields may be quoted (RFC 4180), and separated by commas, semicolons or tabs. Metadata of Hugging
+//! Face's `ImageFolder` has the column `file_name`.
 
 use super::dataset::DataFile;
 use super::source::SourceFile;
-use crate::error::Result;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::error::{Error, Result};
+use crate::output::counted;
+use csv::{ReaderBuilder, StringRecord, Trim};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::path::Path;
+use unicode_normalization::UnicodeNormalization;
 
-/// The file's name.
-pub(super) const NAME: &str = "labels.csv";
-/// The optional first line.
-const HEADER: &str = "file,label";
+/// Names of the file, in the order in which they are looked for.
+pub(super) const NAMES: [&str; 3] = ["labels.csv", "metadata.csv", "metadata.jsonl"];
+/// Names of the column of files; the first that a file has is used. Case does not matter.
+const FILE_COLUMNS: [&str; 9] =
+    ["file_name", "file", "filename", "image", "image_id", "image_name", "path", "name", "id"];
+/// Names of the column of labels, likewise.
+const LABEL_COLUMNS: [&str; 8] = ["label", "labels", "class", "class_name", "category", "target", "class_id", "y"];
 /// Largest accepted size in bytes: enough for tens of millions of images.
 const LONGEST: usize = 1 << 30;
 
-/// A file of labels, before they are matched with images.
+/// A file of labels.
 pub(super) struct LabelFile {
-    source: SourceFile,
     /// For the run's manifest.
     pub file: DataFile,
-    /// For each image that the file names: the line number, from 1, and the label.
-    lines: BTreeMap<String, (usize, String)>,
+    /// Names of its columns; empty without a line of names.
+    pub columns: Vec<String>,
+    source: SourceFile,
+    rows: Vec<Row>,
+    /// Whether it has a column of labels.
+    labeled: bool,
+    /// Whether it is in the folder above the images, and may name images of other folders.
+    above: bool,
+}
+
+/// One image in the file.
+struct Row {
+    /// Line number, from 1.
+    line: u64,
+    file: String,
+    label: String,
 }
 
 impl LabelFile {
-    /// Reads the labels in a folder; `None` if there is no such file.
-    pub fn read(folder: &Path) -> Result<Option<LabelFile>> {
-        let path = folder.join(NAME);
-        if !path.is_file() {
-            return Ok(None);
+    /// The labels of the images in `place`, which is `folder` or a folder in it; `None` if there is
+    /// no such file.
+    ///
+    /// # Errors
+    /// A file that cannot be read; two files in one folder.
+    pub fn find(folder: &Path, place: &Path, images: &[String]) -> Result<Option<LabelFile>> {
+        for above in [false, true] {
+            let here = if above { folder } else { place };
+            let found: Vec<&str> = NAMES.into_iter().filter(|name| here.join(name).is_file()).collect();
+            match found[..] {
+                [] => {}
+                [name] => return LabelFile::read(&here.join(name), above, images).map(Some),
+                [first, second, ..] => {
+                    let problem = format!("is beside {first}: both give labels, so remove or rename one of them");
+                    return Err(Error::file(here.join(second), problem));
+                }
+            }
         }
-        let mut source = SourceFile::open(&path)?;
+        Ok(None)
+    }
+
+    fn read(path: &Path, above: bool, images: &[String]) -> Result<LabelFile> {
+        let mut source = SourceFile::open(path)?;
         let content = source.take(LONGEST)?;
         let file = source.describe(&content);
         let text = String::from_utf8(content)
-            .map_err(|_| source.problem("should hold lines `file,label`, but is not UTF-8: save it as CSV in UTF-8"))?;
-        let mut lines: BTreeMap<String, (usize, String)> = BTreeMap::new();
+            .map_err(|_| source.problem("is not UTF-8: save it as CSV in UTF-8 (spreadsheets offer this)"))?;
         // Spreadsheets begin a file with a byte order mark.
-        for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
-            if line.trim().is_empty() || (number == 1 && line.trim().eq_ignore_ascii_case(HEADER)) {
+        let text = text.trim_start_matches('\u{feff}');
+        let mut labels = LabelFile { file, columns: vec![], source, rows: vec![], labeled: true, above };
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            labels.read_json(text)?;
+        } else {
+            labels.read_csv(text, images)?;
+        }
+        if labels.rows.is_empty() {
+            return Err(labels.source.problem("names no image: write a line `file,label` for each image"));
+        }
+        Ok(labels)
+    }
+
+    fn read_csv(&mut self, text: &str, images: &[String]) -> Result<()> {
+        let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        // The separator that the first line has most often.
+        let delimiter =
+            [b'\t', b';', b','].into_iter().max_by_key(|&byte| first.bytes().filter(|&b| b == byte).count());
+        let mut reader = ReaderBuilder::new()
+            .delimiter(delimiter.unwrap_or(b','))
+            .has_headers(false)
+            .flexible(true)
+            .trim(Trim::All)
+            .from_reader(text.as_bytes());
+        let mut places: Option<(usize, Option<usize>)> = None;
+        let mut width = 0;
+        for record in reader.records() {
+            let record = record.map_err(|error| self.source.problem(format!("is not readable as CSV: {error}")))?;
+            let line = record.position().map_or(0, csv::Position::line);
+            if record.iter().all(str::is_empty) {
                 continue;
             }
-            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-            let [name, label] = fields[..] else {
-                let problem = format!("line {number} has {} fields, not the two of `{HEADER}`: {line}", fields.len());
-                return Err(source.problem(problem));
+            let Some((file, label)) = places else {
+                width = record.len();
+                places = Some(match column(&record, &FILE_COLUMNS) {
+                    Some(file) => {
+                        self.columns = record.iter().map(String::from).collect();
+                        (file, column(&record, &LABEL_COLUMNS))
+                    }
+                    None if width == 2 && Images::new(images).find(&record[0]).is_some() => {
+                        self.add(line, &record[0], &record[1])?;
+                        (0, Some(1))
+                    }
+                    None => return Err(self.unclear(line, &record)),
+                });
+                self.labeled = places.is_some_and(|(_, label)| label.is_some());
+                continue;
             };
-            if name.is_empty() || label.is_empty() {
-                return Err(
-                    source.problem(format!("line {number} has an empty field, but should be `{HEADER}`: {line}"))
-                );
+            if record.len() != width {
+                return Err(self.source.problem(format!(
+                    "line {line} has {}, but the first line has {width}: put a field that contains a comma in \
+                     quotes",
+                    counted(record.len(), "field")
+                )));
             }
-            if let Some((first, _)) = lines.insert(name.to_string(), (number, label.to_string())) {
-                return Err(source.problem(format!("names {name} twice, in lines {first} and {number}: remove one")));
-            }
+            self.add(line, &record[file], label.map_or("", |label| &record[label]))?;
         }
-        // 07 and 7 are one class.
-        let numbers: Option<Vec<u64>> = lines.values().map(|(_, label)| label.parse().ok()).collect();
-        if let Some(numbers) = numbers {
-            lines.values_mut().zip(numbers).for_each(|((_, label), number)| *label = number.to_string());
-        }
-        Ok(Some(LabelFile { source, file, lines }))
+        Ok(())
     }
 
-    /// Names of the classes: sorted by value if all are numbers, otherwise alphabetically.
-    pub fn classes(&self) -> Vec<String> {
-        let names: BTreeSet<&String> = self.lines.values().map(|(_, label)| label).collect();
-        let mut names: Vec<String> = names.into_iter().cloned().collect();
-        let number = |name: &String| name.parse::<u64>().ok();
-        if names.iter().all(|name| number(name).is_some()) {
-            names.sort_by_key(number);
+    fn read_json(&mut self, text: &str) -> Result<()> {
+        for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
+            let row: Map<String, Value> = serde_json::from_str(text)
+                .map_err(|error| self.source.problem(format!("line {line} is not a JSON object: {error}")))?;
+            let names = StringRecord::from(row.keys().map(String::as_str).collect::<Vec<_>>());
+            let value = |index: Option<usize>| index.and_then(|index| row.values().nth(index));
+            let Some(Value::String(file)) = value(column(&names, &FILE_COLUMNS)) else {
+                let problem =
+                    format!("line {line} has no text with the key file_name: give the name of the image there");
+                return Err(self.source.problem(problem));
+            };
+            let label = value(column(&names, &LABEL_COLUMNS));
+            if self.rows.is_empty() {
+                self.columns = names.iter().map(String::from).collect();
+                self.labeled = label.is_some();
+            }
+            let label = match label {
+                Some(Value::String(label)) => label.trim().to_string(),
+                Some(number @ (Value::Number(_) | Value::Bool(_))) => number.to_string(),
+                None if !self.labeled => String::new(),
+                other => {
+                    let other = other.map_or("nothing".into(), Value::to_string);
+                    let problem = format!("line {line} has the label {other}: a label is a text or a number");
+                    return Err(self.source.problem(problem));
+                }
+            };
+            self.add(line, file, &label)?;
         }
-        names
+        Ok(())
     }
 
-    /// The class of each image, as an index into `classes`. `images` must be exactly the images
-    /// that the file names.
-    pub fn class_indices(&self, images: &[String], classes: &[String]) -> Result<Vec<u32>> {
-        let known: BTreeSet<&String> = images.iter().collect();
-        let unknown = self.lines.iter().filter(|(name, _)| !known.contains(name)).min_by_key(|(_, (number, _))| number);
-        if let Some((name, (number, _))) = unknown {
-            let hint = if *number == 1 { format!(" (a header would be `{HEADER}`)") } else { String::new() };
-            return Err(self
-                .source
-                .problem(format!("line {number} names {name}, but this folder has no such image{hint}")));
+    fn add(&mut self, line: u64, file: &str, label: &str) -> Result<()> {
+        if file.is_empty() || self.labeled && label.is_empty() {
+            let what = if file.is_empty() { "file" } else { "label" };
+            return Err(self.source.problem(format!("line {line} has an empty {what}: fill it in or remove the line")));
         }
-        let mut missing = images.iter().filter(|name| !self.lines.contains_key(*name));
-        if let Some(first) = missing.next() {
-            let more = missing.count();
-            return Err(self
-                .source
-                .problem(format!("has no label for {first}, nor for {more} more: every image needs one")));
+        self.rows.push(Row { line, file: file.into(), label: label.nfc().collect() });
+        Ok(())
+    }
+
+    fn unclear(&self, line: u64, record: &StringRecord) -> Error {
+        let columns: Vec<&str> = record.iter().collect();
+        self.source.problem(format!(
+            "line {line} ({}) neither names the columns `file` and `label` nor is an image with its label: begin the \
+             file with `file,label`",
+            columns.join(", ")
+        ))
+    }
+
+    /// The label of each image; `None` if the file has no labels. An image may be named by its path
+    /// in the folder, by its name alone or without its extension, if that is unique.
+    ///
+    /// # Errors
+    /// An image without a label or with two, and a name that is of no image.
+    pub fn labels_of(&self, images: &[String]) -> Result<Option<Vec<String>>> {
+        if !self.labeled {
+            return Ok(None);
         }
-        let numbers: BTreeMap<&String, u32> = classes.iter().zip(0..).collect();
-        let class = |name: &String| {
-            let (number, label) = &self.lines[name];
-            numbers.get(label).copied().ok_or_else(|| {
-                self.source.problem(format!("line {number} has the label {label}, which no training image has"))
-            })
-        };
-        images.iter().map(class).collect()
+        let known = Images::new(images);
+        let mut found: Vec<Option<&Row>> = vec![None; images.len()];
+        for row in &self.rows {
+            let (line, name) = (row.line, &row.file);
+            match known.find(name) {
+                Some(Place::One(image)) => {
+                    if let Some(first) = found[image].replace(row) {
+                        let problem = format!("names {name} twice, in lines {} and {line}: remove one", first.line);
+                        return Err(self.source.problem(problem));
+                    }
+                }
+                Some(Place::Several) => {
+                    let problem = format!(
+                        "line {line} names {name}, and several images have this name: write it with its subfolder"
+                    );
+                    return Err(self.source.problem(problem));
+                }
+                None if self.above => {}
+                None => {
+                    let hint = if line == 1 { " (a line of column names would be `file,label`)" } else { "" };
+                    let problem = format!("line {line} names {name}, but this folder has no such image{hint}");
+                    return Err(self.source.problem(problem));
+                }
+            }
+        }
+        let missing = found.iter().filter(|row| row.is_none()).count();
+        if let Some(first) = found.iter().position(Option::is_none) {
+            let more = if missing > 1 { format!(" and for {} more", missing - 1) } else { String::new() };
+            let problem = format!("has no label for {}{more}: add it, or move the image away", images[first]);
+            return Err(self.source.problem(problem));
+        }
+        Ok(Some(found.into_iter().flatten().map(|row| row.label.clone()).collect()))
+    }
+}
+
+/// The place of the first of `names` among the fields, ignoring case.
+fn column(record: &StringRecord, names: &[&str]) -> Option<usize> {
+    names.iter().find_map(|name| record.iter().position(|field| field.eq_ignore_ascii_case(name)))
+}
+
+/// Where an image is in a list.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    One(usize),
+    Several,
+}
+
+/// Images by their names, in the forms in which files of labels write them.
+struct Images(HashMap<String, Place>);
+
+impl Images {
+    fn new(images: &[String]) -> Images {
+        let mut places = HashMap::new();
+        // A path is never hidden by the shorter name of another image.
+        for form in [|path: &str| path.to_string(), name_of, |path: &str| stem(path), |path: &str| stem(&name_of(path))]
+        {
+            let mut more: HashMap<String, Place> = HashMap::new();
+            for (number, image) in images.iter().enumerate() {
+                let place = Place::One(number);
+                more.entry(form(&normal(image))).and_modify(|there| *there = Place::Several).or_insert(place);
+            }
+            more.into_iter().for_each(|(name, place)| {
+                places.entry(name).or_insert(place);
+            });
+        }
+        Images(places)
+    }
+
+    /// The image of a name; with folders above the images, as in `train/a.png`, by its name alone.
+    fn find(&self, name: &str) -> Option<Place> {
+        let name = normal(name);
+        self.0.get(&name).or_else(|| self.0.get(&name_of(&name))).copied()
+    }
+}
+
+/// A name with `/` between folders, in Unicode's normal form C: macOS writes another form.
+fn normal(name: &str) -> String {
+    let name: String = name.replace('\\', "/").nfc().collect();
+    name.trim_start_matches("./").trim_start_matches('/').to_string()
+}
+
+fn name_of(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_string()
+}
+
+/// The path without its extension.
+fn stem(path: &str) -> String {
+    match path.rsplit_once('.') {
+        Some((stem, extension)) if !extension.contains('/') => stem.to_string(),
+        _ => path.to_string(),
     }
 }

@@ -4,6 +4,7 @@
 //! and one entry in `FORMATS`.
 
 mod cifar;
+mod class_table;
 mod dataset;
 mod folder;
 mod format;
@@ -11,14 +12,18 @@ mod idx;
 mod imagenet;
 mod known;
 mod labels;
+mod load_options;
 mod npy;
 mod npz;
+mod pixels;
 mod samples;
 mod source;
 mod stream;
 
 pub use dataset::{DataFile, Dataset, Split, Statistics};
-pub use samples::images_of_npz;
+pub use load_options::{ChannelChoice, LoadOptions, Resize, Resolution};
+pub use pixels::Pixels;
+pub use samples::{image_shape_of_npz, images_of_npz};
 pub use stream::{Chunk, Stream};
 
 use crate::error::{Error, Result};
@@ -28,14 +33,54 @@ use std::path::Path;
 /// The formats, in the order in which a folder is checked for them.
 const FORMATS: &[Format] = &[idx::FORMAT, cifar::FORMAT, imagenet::FORMAT, folder::FORMAT];
 
-/// Reads one split of the data set in `folder`.
+/// Reads one split of the data set in `folder`, with the default options.
+///
+/// # Errors
+/// As [`load_with`].
+pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
+    load_with(folder, split, &LoadOptions::default())
+}
+
+/// Reads one split of the data set in `folder`. For a folder with several sets of EMNIST, the name
+/// of one follows it, as in `data/emnist-letters`.
 ///
 /// # Errors
 /// [`Error::Io`] for a folder or file that cannot be read; [`Error::File`] naming the file that is
 /// missing, damaged, or not what its name says.
-pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
+pub fn load_with(folder: &Path, split: Split, options: &LoadOptions) -> Result<Dataset> {
+    // The first format also knows paths that are no folders.
+    if !(FORMATS[0].holds)(folder)? {
+        check_folder(folder)?;
+    }
+    // Both splits are looked for. If a folder has only the other split, the reader of its format
+    // says what is missing.
+    for format in FORMATS {
+        if (format.holds)(folder)? {
+            return (format.load)(folder, split, options);
+        }
+    }
+    let wanted: Vec<String> = FORMATS.iter().flat_map(|format| (format.names)(split)).collect();
+    Err(Error::file(folder, format!("holds no data set; looked in this folder for {}", wanted.join(", "))))
+}
+
+/// Whether a folder holds image files, and not a data set of another format.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn is_image_folder(folder: &Path) -> Result<bool> {
+    for format in FORMATS {
+        if (format.holds)(folder)? {
+            return Ok(format.has_sizes);
+        }
+    }
+    Ok(false)
+}
+
+/// Refuses a path that is not a folder that can be read.
+fn check_folder(folder: &Path) -> Result<()> {
     // `read_dir` and not `exists`: it says why a folder cannot be read.
-    std::fs::read_dir(folder).map_err(|error| match error.kind() {
+    let Err(error) = std::fs::read_dir(folder) else { return Ok(()) };
+    Err(match error.kind() {
         std::io::ErrorKind::NotFound => {
             let here = std::env::current_dir().map_or_else(|_| ".".into(), |here| here.display().to_string());
             let place = if folder.is_absolute() { String::new() } else { format!(" in {here}") };
@@ -43,16 +88,9 @@ pub fn load(folder: &Path, split: Split) -> Result<Dataset> {
                 format!("there is no such folder{place}: name the folder of the data set's files with --data");
             Error::file(folder, problem)
         }
-        _ => Error::io(folder)(error),
-    })?;
-    // The names of both splits are checked. If a folder has only the other split, the reader of its
-    // format says what is missing.
-    let names = |format: &Format| [(format.names)(Split::Train), (format.names)(Split::Test)].concat();
-    for format in FORMATS {
-        if !source::matching(folder, &names(format))?.is_empty() {
-            return (format.load)(folder, split);
+        std::io::ErrorKind::NotADirectory => {
+            Error::file(folder, "is a file: name the folder that holds the data set's files with --data")
         }
-    }
-    let wanted: Vec<String> = FORMATS.iter().flat_map(|format| (format.names)(split)).collect();
-    Err(Error::file(folder, format!("holds no data set; looked in this folder for {}", wanted.join(", "))))
+        _ => Error::io(folder)(error),
+    })
 }

@@ -2,6 +2,7 @@
 //! strictly as described at
 //! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
+use byteorder::{BigEndian, ByteOrder, LittleEndian};
 use std::io::{Error, ErrorKind, Read};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -46,10 +47,12 @@ impl Integer {
 
     /// The number in `size` bytes.
     pub fn decode(self, bytes: &[u8]) -> i128 {
-        let push = |number: i128, &byte: &u8| (number << 8) | i128::from(byte);
-        let number = if self.big_endian { bytes.iter().fold(0, push) } else { bytes.iter().rev().fold(0, push) };
-        let bits = 8 * self.size;
-        if self.signed && number >> (bits - 1) == 1 { number - (1 << bits) } else { number }
+        match (self.signed, self.big_endian) {
+            (false, false) => i128::from(LittleEndian::read_uint(bytes, self.size)),
+            (false, true) => i128::from(BigEndian::read_uint(bytes, self.size)),
+            (true, false) => i128::from(LittleEndian::read_int(bytes, self.size)),
+            (true, true) => i128::from(BigEndian::read_int(bytes, self.size)),
+        }
     }
 }
 
@@ -77,11 +80,11 @@ pub(super) fn read_header(stream: &mut impl Read) -> Result<Header, String> {
     let length = match (major, minor) {
         (1, 0) => {
             more(&mut raw, 2)?;
-            usize::from(u16::from_le_bytes([raw[8], raw[9]]))
+            usize::from(LittleEndian::read_u16(&raw[8..]))
         }
         (2, 0) => {
             more(&mut raw, 4)?;
-            u32::from_le_bytes([raw[8], raw[9], raw[10], raw[11]]) as usize
+            LittleEndian::read_u32(&raw[8..]) as usize
         }
         _ => return Err(format!("is of version {major}.{minor} of the .npy format, not 1.0 or 2.0")),
     };

@@ -28,6 +28,21 @@ pub fn images_of_npz(path: &Path, image: [u32; 3], classes: u32) -> Result<(Vec<
     Ok((images, labels))
 }
 
+/// The shape `[C, H, W]` of the images in an archive; `None` if its array is of another kind, which
+/// [`images_of_npz`] refuses.
+///
+/// # Errors
+/// An archive that cannot be read.
+pub fn image_shape_of_npz(path: &Path) -> Result<Option<[u32; 3]>> {
+    let mut npz = Npz::open(path)?;
+    let array = npz.array("arr_0")?;
+    let shape = array.header.shape.iter().map(|&n| u32::try_from(n).ok()).collect::<Option<Vec<_>>>();
+    Ok(match shape.as_deref() {
+        Some(&[_, height, width, channels]) => Some([channels, height, width]),
+        _ => None,
+    })
+}
+
 fn pixels(array: &mut NpzArray<'_>, [channels, height, width]: [u32; 3]) -> Result<Vec<u8>> {
     if array.header.element != "|u1" {
         let element = &array.header.element;

@@ -2,7 +2,7 @@
 //!
 //! It does not know the formats: the caller says how many bytes to read.
 
-use super::dataset::DataFile;
+use super::dataset::{DataFile, Split};
 use super::known;
 use crate::error::{Error, Result};
 use flate2::bufread::GzDecoder;
@@ -108,6 +108,11 @@ impl SourceFile {
 pub(super) fn sum(parts: &[&[u8]]) -> String {
     let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part)).finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether `folder` has a file of either split that matches one of `names`.
+pub(super) fn holds_any(folder: &Path, names: fn(Split) -> Vec<String>) -> Result<bool> {
+    Ok(!matching(folder, &[names(Split::Train), names(Split::Test)].concat())?.is_empty())
 }
 
 /// Names of the files in `folder` that match one of `patterns`, sorted by their bytes. A `*` in a

@@ -33,6 +33,7 @@ pub struct Stream {
     /// `None` only while the stream is dropped.
     chunks: Option<Receiver<Chunk>>,
     thread: Cell<Option<JoinHandle<()>>>,
+    waits: Cell<u64>,
 }
 
 impl Stream {
@@ -45,7 +46,7 @@ impl Stream {
     pub fn start(dataset: Arc<Dataset>, order: impl Fn(u64) -> Vec<u32> + Send + 'static, first_chunk: u64) -> Stream {
         let (sender, chunks) = sync_channel(WAITING);
         let thread = thread::spawn(move || prepare(&dataset, order, first_chunk, &sender));
-        Stream { chunks: Some(chunks), thread: Cell::new(Some(thread)) }
+        Stream { chunks: Some(chunks), thread: Cell::new(Some(thread)), waits: Cell::new(0) }
     }
 
     /// The next chunk. Waits until it is ready.
@@ -53,6 +54,11 @@ impl Stream {
     /// # Panics
     /// With the thread's panic, if it panicked.
     pub fn next(&self) -> Chunk {
+        let ready = self.chunks.as_ref().map(Receiver::try_recv);
+        if let Some(Ok(chunk)) = ready {
+            return chunk;
+        }
+        self.waits.set(self.waits.get() + 1);
         match self.chunks.as_ref().map(Receiver::recv) {
             Some(Ok(chunk)) => chunk,
             // While the receiver exists, only a panic ends the thread.
@@ -61,6 +67,11 @@ impl Stream {
                 _ => panic!("Stream: the thread that prepares it has panicked before"),
             },
         }
+    }
+
+    /// Number of chunks that were not ready when they were asked for.
+    pub fn waits(&self) -> u64 {
+        self.waits.get()
     }
 }
 
@@ -109,7 +120,7 @@ mod tests {
         Arc::new(Dataset {
             name: "small".into(),
             statistics: Statistics::new(&images),
-            images,
+            images: images.into(),
             labels: (0..7).map(|n| 10 * n).collect(),
             count: 7,
             channels: 1,
@@ -119,6 +130,7 @@ mod tests {
             class_names: vec![],
             mirrors: false,
             files: vec![],
+            notes: vec![],
         })
     }
 

@@ -3,7 +3,7 @@
 
 use super::evaluation::TargetInfo;
 use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata, run_folder};
-use crate::data::{Dataset, Split, images_of_npz, load};
+use crate::data::{Dataset, LoadOptions, Split, image_shape_of_npz, images_of_npz, load_with};
 use crate::metrics::padding::ImagePadding;
 use crate::nn::Vae;
 use crate::train::Settings;
@@ -69,8 +69,12 @@ impl EvalTarget {
         let data = data.map(Path::to_path_buf).or(run_data).unwrap_or_else(|| DATA.into());
         let warnings = std::mem::take(&mut checkpoint.warnings);
         let metadata = checkpoint.metadata.clone();
-        let [train, test] = splits(&data)?;
         let model = checkpoint.model.model();
+        let options = match &settings {
+            Some(settings) => settings.load_options(),
+            None => LoadOptions::of_model(model.image_shape()),
+        };
+        let [train, test] = splits(&data, &options)?;
         check_data(&folder, &metadata, &train, &data)?;
         let padding = ImagePadding::new(train.shape(), model.image_shape().unwrap_or(train.shape()))
             .map_err(|problem| Error::file(&folder, problem.to_string()))?;
@@ -113,7 +117,8 @@ impl EvalTarget {
     /// # Errors
     /// An archive in another format, or images of another shape than the data's.
     pub fn from_samples(path: &Path, data: Option<&Path>) -> Result<EvalTarget> {
-        let [train, test] = splits(data.unwrap_or(Path::new(DATA)))?;
+        let options = LoadOptions::of_model(image_shape_of_npz(path)?);
+        let [train, test] = splits(data.unwrap_or(Path::new(DATA)), &options)?;
         let (bytes, labels) = images_of_npz(path, train.shape(), train.classes as u32)?;
         let info = TargetInfo {
             name: path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into()),
@@ -163,8 +168,8 @@ fn name(path: &Path, run: Option<&Path>, folder: &Path, step: u32) -> Result<Str
     Ok(if run.is_some_and(|run| run != path) { format!("{name}-{step}") } else { name })
 }
 
-fn splits(data: &Path) -> Result<[Dataset; 2]> {
-    Ok([load(data, Split::Train)?, load(data, Split::Test)?])
+fn splits(data: &Path, options: &LoadOptions) -> Result<[Dataset; 2]> {
+    Ok([load_with(data, Split::Train, options)?, load_with(data, Split::Test, options)?])
 }
 
 /// Checks that the model was trained on this data set. Checkpoints not written by degrain do not

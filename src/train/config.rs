@@ -1,6 +1,7 @@
 //! Settings of a training run. Each comes from the command line, a file or a preset, in this order.
 //! [`Settings`] may be incomplete; [`Config`] has a value for every setting.
 
+use crate::data::{ChannelChoice, Resize, Resolution};
 use crate::diffusion::{BetaSchedule, LossWeighting, Prediction, ProcessConfig, SamplerName, Spacing, Variance};
 use crate::gpu::MAX_WORKGROUPS;
 use crate::nn::{DownsampleType, Initialization, Likelihood};
@@ -154,9 +155,19 @@ settings! {
     preset: String,
     /// Size of the model [default: the largest that this device should train in an hour]
     size: Size,
-    /// Folder of the data set: IDX files (MNIST), CIFAR-10, downsampled ImageNet, or PNG files
+    /// Folder of the data set: IDX files (MNIST), CIFAR-10, downsampled ImageNet, or image files
     /// [default: data/mnist]
     data: PathBuf,
+    /// Resolution of image files: a side such as 64, height and width such as 48x64, or auto (the
+    /// common size of all images up to 128 pixels, otherwise 64)
+    resolution: Resolution,
+    /// How image files of another size are brought to the resolution
+    resize: Resize,
+    /// Channels of image files: auto is gray if all files are
+    channels: ChannelChoice,
+    /// Leave damaged image files out
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    skip_damaged: bool,
     /// Folder of the run [default: runs/PRESET-SIZE]
     out: PathBuf,
     /// Random seed for parameters, noise, timesteps and the order of images
@@ -265,7 +276,8 @@ settings! {
     random_flip: RandomFlip,
     /// Storage of the images during training
     storage: Storage,
-    /// Number of images held out of training, for the validation loss
+    /// Number of images held out of training, for the validation loss [default: 5 % of the images, at
+    /// most the preset's number]
     validation_count: u32,
     /// Steps between validations
     validate_every: u32,

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 const FREE: &[&str] = &[
     // The data set is compared by its content.
     "data",
+    "skip_damaged",
     "out",
     "seed",
     "steps",

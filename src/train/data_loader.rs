@@ -148,6 +148,11 @@ pub struct ChunkSource {
 }
 
 impl ChunkSource {
+    /// Number of steps that waited for their images.
+    pub fn waits(&self) -> u64 {
+        self.stream.waits()
+    }
+
     /// Writes the images of the step after `finished` steps. Work that is submitted later sees
     /// them.
     pub fn provide(&mut self, ctx: &Context, finished: u32) -> Result<()> {

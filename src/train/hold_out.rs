@@ -3,6 +3,8 @@
 //! The last images of the file would not do: a data set that is sorted by class would lose its last
 //! class.
 
+use super::config::{Settings, Size};
+use crate::Result;
 use crate::data::Dataset;
 use crate::metrics::subset::subset;
 
@@ -10,6 +12,23 @@ use crate::metrics::subset::subset;
 const SUBSET: u32 = 0x401d;
 /// The choice does not depend on the run's seed, so runs on the same data can be compared.
 const SEED: u64 = 0;
+
+/// One image in this many is held out by default.
+const SHARE: usize = 20;
+
+/// The settings with the default number of validation images, if they have none: 5 % of the images,
+/// and at most the number of the preset.
+///
+/// # Errors
+/// Settings that do not fit each other.
+pub(super) fn with_default(settings: Settings, images: usize) -> Result<Settings> {
+    if settings.validation_count.is_some() {
+        return Ok(settings);
+    }
+    let most = settings.clone().resolve(Size::Tiny)?.validation_count;
+    let share = images.div_ceil(SHARE).min(images.saturating_sub(1));
+    Ok(Settings { validation_count: Some(most.min(share as u32)), ..settings })
+}
 
 /// Moves `count` images to the end of the data set, in random order: from each class its share,
 /// rounded.

@@ -19,8 +19,13 @@ use crate::{Error, Result};
 const PROFILE_RUNS: usize = 3;
 /// Number of classes that a warning names.
 const NAMED_CLASSES: usize = 5;
+<<<<<<< HEAD
 /// How many times the area of the images a padded image must have for a warning.
 const MUCH_PADDING: u64 = 4;
+=======
+/// Number of classes that are listed with their images.
+const LISTED_CLASSES: usize = 12;
+>>>>>>> e5ed52c (Folders of image files of any kind, labels as others write them, EMNIST, QMNIST, and a cache of decoded images)
 /// Batch size of `--verify`, whose references run on one CPU thread.
 const VERIFY_BATCH: u32 = 2;
 
@@ -54,6 +59,8 @@ impl Trainer {
             if self.loader.streamed() { ", streamed" } else { "" },
             if self.loader.random_flip() { ", flipped at random" } else { "" },
         ));
+        lines.extend(self.classes());
+        lines.extend(data.notes.iter().flat_map(|note| note.lines()).map(|note| format!("          {note}")));
         for file in &data.files {
             let known = file.known.map_or("unknown".into(), |name| format!("known: {name}"));
             lines.push(format!("          {} sha256 {}… ({known})", file.path.display(), &file.sha256[..16]));
@@ -95,6 +102,25 @@ impl Trainer {
         }
         lines.extend(self.objective.warning().map(|warning| format!("warning: {warning}")));
         lines.join("\n") + "\n"
+    }
+
+    /// The classes with their numbers of images, if there are several.
+    fn classes(&self) -> Option<String> {
+        let data = &self.dataset;
+        if data.classes < 2 {
+            return None;
+        }
+        let mut counts = vec![0usize; data.classes];
+        data.labels.iter().for_each(|&label| counts[label as usize] += 1);
+        let shown = if data.classes > LISTED_CLASSES + 1 { LISTED_CLASSES } else { data.classes };
+        let named = data.class_names.iter().zip(&counts).take(shown);
+        let named: Vec<String> = named.map(|(name, count)| format!("{name} {count}")).collect();
+        let rest = &counts[shown..];
+        let more = match (rest.iter().min(), rest.iter().max()) {
+            (Some(least), Some(most)) => format!(" and {} more of {least} to {most} images", rest.len()),
+            _ => String::new(),
+        };
+        Some(format!("classes   {}{more}", named.join(", ")))
     }
 
     /// A warning that names the classes without a training image, if there are any.

@@ -17,6 +17,7 @@ mod effect;
 mod fork;
 mod hold_out;
 mod inspect;
+mod load_images;
 mod log_entry;
 mod manifest;
 mod networks;

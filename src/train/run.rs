@@ -213,6 +213,11 @@ impl Trainer {
             log.sync()?;
             self.save(clock.progress(step, Instant::now()))?;
         }
+        if let Some(source) = source.filter(|_| step > start.step) {
+            let (waits, steps) = (source.waits(), step - start.step);
+            let share = 100.0 * waits as f64 / f64::from(steps);
+            log.print(&format!("{share:.1} % of the steps waited for streamed images ({waits} of {steps})"));
+        }
         if let Err(problem) = log.finish() {
             eprintln!("warning: the curves could not be written: {problem}");
         }

@@ -192,7 +192,7 @@ impl<'a> RunLog<'a> {
     }
 
     /// Prints a line above the progress bar.
-    fn print(&self, line: &str) {
+    pub fn print(&self, line: &str) {
         if self.bar.is_hidden() {
             // A closed stdout must not stop training.
             let _ = writeln!(std::io::stdout(), "{line}");

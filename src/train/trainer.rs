@@ -5,13 +5,14 @@ use super::config::{Config, Settings, Size};
 use super::data_loader::DataLoader;
 use super::default_size::DefaultSize;
 use super::hold_out;
+use super::load_images::load_images;
 use super::objective::Objective;
 use super::objectives;
 use super::origin::Origin;
 use super::run_name;
 use super::step_uniforms;
 use crate::checkpoint::checkpoints;
-use crate::data::{Dataset, Split, load};
+use crate::data::Dataset;
 use crate::files::shell_quoted;
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::FeatureExtractor;
@@ -72,8 +73,7 @@ impl Trainer {
     /// # Errors
     /// Settings that do not fit each other or the data; a data set that is missing or damaged.
     pub fn new(ctx: &Context, settings: Settings) -> Result<Trainer> {
-        // The folder is the same at all sizes.
-        let dataset = load(&settings.clone().resolve(Size::Tiny)?.data, Split::Train)?;
+        let dataset = load_images(&settings)?;
         Trainer::from_settings(ctx, settings, dataset)
     }
 
@@ -106,6 +106,8 @@ impl Trainer {
     /// # Errors
     /// Settings that do not fit each other or the data; another `data` or `validation_count`.
     pub fn with_settings(&self, settings: Settings) -> Result<Trainer> {
+        let settings =
+            settings.or(Settings { validation_count: Some(self.config.validation_count), ..Settings::default() });
         let mut config = settings.resolve(self.config.size)?;
         if config.data != self.config.data || config.validation_count != self.config.validation_count {
             return Err(Error::Config("the data set and the number of validation images must stay the same".into()));
@@ -123,6 +125,7 @@ impl Trainer {
     fn from_settings(ctx: &Context, settings: Settings, dataset: Dataset) -> Result<Trainer> {
         let dataset = Arc::new(dataset);
         let (settings, default_size) = with_default_size(ctx, settings, &dataset)?;
+        let settings = hold_out::with_default(settings, dataset.count)?;
         let mut config = settings.resolve(Size::Tiny)?;
         config.process = config.process.measured(dataset.statistics.std);
         let objective = objectives::from_config(&config, &dataset)?;
@@ -378,8 +381,7 @@ impl Settings {
         if self.size.is_some() {
             return Ok((self, None));
         }
-        // The folder is the same at all sizes.
-        let images = load(&self.clone().resolve(Size::Tiny)?.data, Split::Train)?;
+        let images = load_images(&self)?;
         with_default_size(ctx, self, &Arc::new(images))
     }
 }

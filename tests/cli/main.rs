@@ -7,6 +7,7 @@ mod harness;
 mod programs;
 
 mod ablation; // settings of the four runs
+mod bad_data; // more than sixty kinds of bad data
 mod checkpoints; // the same sampler in all programs, and the files of a checkpoint
 mod edit; // images and masks that do not fit
 mod environment; // wrong command lines, full disks, no adapter, closed pipes

@@ -5,6 +5,7 @@
 pub mod golden;
 pub mod inexact;
 pub mod linear_network;
+pub mod pictures;
 pub mod run;
 pub mod small;
 

@@ -204,3 +204,76 @@ fn mnist_matches_the_published_files() {
     let black = train.images.iter().filter(|&&byte| byte == 0).count();
     assert_eq!(black, 38_045_844);
 }
+
+/// EMNIST's images lie on their sides in the files, and the labels of its letters begin with 1.
+#[test]
+fn emnist_is_read_upright_with_its_classes() {
+    // Two images of 2 x 3: in the file, columns are stored one after another.
+    let pixels = idx(&[2, 3, 2], &[1, 4, 2, 5, 3, 6, 11, 14, 12, 15, 13, 16]);
+    let (labels, test_labels) = (idx(&[2], &[26, 1]), idx(&[2], &[1, 1]));
+    let folder = folder(&[
+        ("emnist-letters-train-images-idx3-ubyte", &pixels),
+        ("emnist-letters-train-labels-idx1-ubyte", &labels),
+        ("emnist-letters-test-images-idx3-ubyte.gz", &gzip(&pixels)),
+        ("emnist-letters-test-labels-idx1-ubyte.gz", &gzip(&test_labels)),
+    ]);
+    let train = load(folder.path(), Split::Train).unwrap();
+    assert_eq!((train.name.as_str(), train.shape()), ("EMNIST letters", [1, 2, 3]));
+    assert_eq!(train.images, [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]);
+    assert_eq!((&train.labels[..], train.class_names.join("")), (&[1, 0][..], "AZ".into()));
+    // The classes of the test images are those of the training images.
+    let test = load(folder.path(), Split::Test).unwrap();
+    assert_eq!((&test.labels[..], test.classes), (&[0, 0][..], 2));
+
+    // The archive of EMNIST holds several sets: one is chosen by its name.
+    for kind in ["digits", "balanced"] {
+        fs::write(folder.path().join(format!("emnist-{kind}-train-images-idx3-ubyte")), &pixels).unwrap();
+        fs::write(folder.path().join(format!("emnist-{kind}-train-labels-idx1-ubyte")), idx(&[2], &[9, 0])).unwrap();
+    }
+    let message = load(folder.path(), Split::Train).unwrap_err().to_string();
+    says(&message, &["several data sets", "emnist-letters", "emnist-digits", "--data"]);
+    assert_eq!(load(&folder.path().join("emnist-digits"), Split::Train).unwrap().class_names, ["0", "9"]);
+    assert_eq!(load(&folder.path().join("emnist-letters"), Split::Test).unwrap().class_names, ["A", "Z"]);
+}
+
+/// The labels of QMNIST are rows of eight integers of 32 bits.
+#[test]
+fn qmnist_labels_are_the_first_column() {
+    let mut labels = vec![0, 0, 0x0c, 2];
+    [5u32, 8].iter().for_each(|n| labels.extend(n.to_be_bytes()));
+    for class in [3u32, 0, 3, 7, 0] {
+        [class, 1, 2, 3, 4, 5, 6, 7].iter().for_each(|n| labels.extend(n.to_be_bytes()));
+    }
+    let folder =
+        folder(&[("qmnist-train-images-idx3-ubyte", &images()), ("qmnist-train-labels-idx2-int.gz", &gzip(&labels))]);
+    let data = load(folder.path(), Split::Train).unwrap();
+    assert_eq!(
+        (data.name.as_str(), &data.labels[..], data.class_names.join(" ")),
+        ("QMNIST", &[1, 0, 1, 2, 0][..], "0 3 7".into())
+    );
+}
+
+/// Labels of any integers become classes in their order, as in labels.csv.
+#[test]
+fn idx_labels_of_any_integers_are_classes() {
+    let classes = |labels: &[u8]| {
+        let data = load(folder(&[(IMAGES, &images()), (LABELS, labels)]).path(), Split::Train).unwrap();
+        (data.labels, data.class_names.join(" "))
+    };
+    assert_eq!(classes(&idx(&[5], &[3, 255, 3, 3, 255])), (vec![0, 1, 0, 0, 1], "3 255".into()));
+    let header = |element: u8| [vec![0, 0, element, 1], 5u32.to_be_bytes().to_vec()].concat();
+    let signed: Vec<u8> = [-1i8, 2, -1, 5, 2].iter().flat_map(|n| n.to_be_bytes()).collect();
+    assert_eq!(classes(&[header(0x09), signed].concat()), (vec![0, 1, 0, 2, 1], "-1 2 5".into()));
+    let short: Vec<u8> = [-300i16, 300, 0, 0, 1].iter().flat_map(|n| n.to_be_bytes()).collect();
+    assert_eq!(classes(&[header(0x0b), short].concat()), (vec![0, 3, 1, 1, 2], "-300 0 1 300".into()));
+    let long: Vec<u8> = [70_000i32, 1, 1, 1, 1].iter().flat_map(|n| n.to_be_bytes()).collect();
+    assert_eq!(classes(&[header(0x0c), long].concat()), (vec![1, 0, 0, 0, 0], "1 70000".into()));
+    // A test label that no training image has.
+    let folder = folder(&[
+        (IMAGES, &images()),
+        (LABELS, &labels()),
+        ("t10k-images-idx3-ubyte", &images()),
+        ("t10k-labels-idx1-ubyte", &idx(&[5], &[0, 1, 9, 0, 0])),
+    ]);
+    says(&load(folder.path(), Split::Test).unwrap_err().to_string(), &["t10k-labels", "label 9", "no training image"]);
+}

@@ -1,69 +1,21 @@
-//! Folders of PNG files with and without labels, and the message for every kind of damage.
+//! Folders of image files: places, classes, labels, and the cache file.
 
-use degrain::data::{Dataset, Split, load};
-use png::{BitDepth, ColorType, Encoder};
+use crate::common::pictures::{Pictures, gray, rgb};
+use degrain::data::{Dataset, LoadOptions, Split, load, load_with};
 use std::fs;
-use tempfile::TempDir;
+use std::path::Path;
 
 const CSV: &str = "labels.csv";
 
-/// A PNG file of `width` x `height` pixels, whose rows are these bytes.
-fn png(width: u32, height: u32, color: ColorType, depth: BitDepth, bytes: &[u8]) -> Vec<u8> {
-    let mut file = Vec::new();
-    let mut encoder = Encoder::new(&mut file, width, height);
-    encoder.set_color(color);
-    encoder.set_depth(depth);
-    if color == ColorType::Indexed {
-        encoder.set_palette(vec![0, 0, 0, 255, 255, 255]);
-    }
-    let mut writer = encoder.write_header().unwrap();
-    writer.write_image_data(bytes).unwrap();
-    writer.finish().unwrap();
-    file
-}
-
-/// A grayscale PNG file, 2 pixels wide and 1 high.
-fn gray(bytes: [u8; 2]) -> Vec<u8> {
-    png(2, 1, ColorType::Grayscale, BitDepth::Eight, &bytes)
-}
-
-fn rgb(bytes: [u8; 6]) -> Vec<u8> {
-    png(2, 1, ColorType::Rgb, BitDepth::Eight, &bytes)
-}
-
-fn folder(files: &[(&str, &[u8])]) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    for (name, bytes) in files {
-        let path = folder.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-    folder
-}
-
 fn read(files: &[(&str, &[u8])], split: Split) -> Dataset {
-    load(folder(files).path(), split).unwrap()
+    load(Pictures::new(files).path(), split).unwrap()
 }
 
-#[track_caller]
-fn refused_in(split: Split, files: &[(&str, &[u8])], at_fault: &str, parts: &[&str]) {
-    let folder = folder(files);
-    let message = load(folder.path(), split).expect_err("must be refused").to_string();
-    let path = if at_fault.is_empty() { folder.path().to_path_buf() } else { folder.path().join(at_fault) };
-    assert!(message.starts_with(&format!("{}: ", path.display())), "{message:?} does not name {path:?}");
-    parts.iter().for_each(|part| assert!(message.contains(part), "{message:?} does not say {part:?}"));
-}
-
-/// The message for training on these files names the file at fault, and says all the parts.
-#[track_caller]
-fn refused(files: &[(&str, &[u8])], at_fault: &str, parts: &[&str]) {
-    refused_in(Split::Train, files, at_fault, parts);
-}
-
-/// Two images and a file of labels.
-#[track_caller]
-fn csv_refused(csv: &[u8], parts: &[&str]) {
-    refused(&[("a.png", &gray([1, 2])), ("b.png", &gray([3, 4])), (CSV, csv)], CSV, parts);
+/// Labels and class names of the training images.
+fn classes(files: &[(&str, &[u8])]) -> (Vec<u32>, String) {
+    let data = read(files, Split::Train);
+    assert_eq!(data.classes, data.class_names.len());
+    (data.labels, data.class_names.join(" "))
 }
 
 #[test]
@@ -74,6 +26,7 @@ fn folder_sorts_grayscale_images_by_name() {
             ("img10.png", &gray([1, 2])),
             ("img2.PNG", &gray([3, 4])),
             (".hidden.png", b"of some system"),
+            ("__MACOSX/.x.png", b"of some system"),
             ("README.txt", b"not an image"),
         ],
         Split::Train,
@@ -85,6 +38,8 @@ fn folder_sorts_grayscale_images_by_name() {
     assert_eq!((&images.labels[..], images.classes, images.class_names.join("")), (&[0; 3][..], 1, "image".into()));
     assert!(!images.mirrors);
     assert_eq!(images.files.len(), 1);
+    let bytes = [1, 2, 3, 4, 7, 8].map(|byte| f64::from(byte) / 127.5 - 1.0);
+    assert!((images.statistics.mean - bytes.iter().sum::<f64>() / 6.0).abs() < 1e-12);
 }
 
 #[test]
@@ -96,129 +51,205 @@ fn folder_splits_color_images_into_planes() {
     assert_ne!(images.files[0].sha256, renamed.files[0].sha256);
 }
 
+/// Files of labels as programs and people write them.
 #[test]
-fn folder_reads_labels_by_name_and_by_number() {
+fn folder_reads_labels_of_many_forms() {
     let (a, b, c) = (gray([1, 2]), gray([3, 4]), gray([5, 6]));
-    let read = |csv: &str| {
-        let files: [(&str, &[u8]); 4] = [("a.png", &a), ("b.png", &b), ("c.png", &c), (CSV, csv.as_bytes())];
-        let images = read(&files, Split::Train);
-        assert_eq!((images.images, images.files.len()), (vec![1, 2, 3, 4, 5, 6], 2));
-        (images.labels, images.classes, images.class_names.join(" "))
+    let read = |name: &str, text: &str| {
+        let files: [(&str, &[u8]); 4] = [("a.png", &a), ("b.png", &b), ("c.png", &c), (name, text.as_bytes())];
+        classes(&files)
     };
-    let names = (vec![1, 0, 1], 2, "cat dog".to_string());
-    assert_eq!(read("file,label\nb.png,cat\na.png,dog\nc.png,dog\n"), names);
-    assert_eq!(read("\u{feff}File,Label\r\n\r\nc.png, dog\r\nb.png ,cat\r\na.png,dog"), names);
+    let names = (vec![1, 0, 1], "cat dog".to_string());
+    for text in [
+        "file,label\nb.png,cat\na.png,dog\nc.png,dog\n",
+        "\u{feff}File,Label\r\n\r\nc.png, dog\r\nb.png ,cat\r\na.png,dog",
+        // pandas with an index, with all fields quoted, and a spreadsheet of other countries.
+        ",file,label\n0,a.png,dog\n1,b.png,cat\n2,c.png,dog\n",
+        "\"file\",\"label\"\n\"a.png\",\"dog\"\n\"b.png\",\"cat\"\n\"c.png\",\"dog\"\n",
+        "file;label\na.png;dog\nb.png;cat\nc.png;dog\n",
+        "label\tfile_name\ndog\ta.png\ncat\tb.png\ndog\tc.png\n",
+        // Without extensions, with folders, and with other columns.
+        "id,breed,class\na,x,dog\nb,y,cat\nc,z,dog\n",
+        "filename,class_name\n./a.png,dog\ntrain/b.png,cat\nimages\\c.png,dog\n",
+        "file,text,label\na.png,\"a dog, sitting\",dog\nb.png,\"a \"\"cat\"\"\",cat\nc.png,\"two\nlines\",dog\n",
+    ] {
+        assert_eq!(read(CSV, text), names, "{text}");
+    }
     // Numbers are sorted by value, not as text, and 007 is 7.
-    assert_eq!(read("a.png,10\nb.png,9\nc.png,10\n"), (vec![1, 0, 1], 2, "9 10".to_string()));
-    assert_eq!(read("a.png,007\nb.png,0\nc.png,7\n"), (vec![1, 0, 1], 2, "0 7".to_string()));
+    assert_eq!(read(CSV, "a.png,10\nb.png,9\nc.png,10\n"), (vec![1, 0, 1], "9 10".to_string()));
+    assert_eq!(read(CSV, "a.png,007\nb.png,0\nc.png,7\n"), (vec![1, 0, 1], "0 7".to_string()));
     // With a word among them, all are text.
-    assert_eq!(read("a.png,10\nb.png,9\nc.png,none\n"), (vec![0, 1, 2], 3, "10 9 none".to_string()));
+    assert_eq!(read(CSV, "a.png,10\nb.png,9\nc.png,none\n"), (vec![0, 1, 2], "10 9 none".to_string()));
+    assert_eq!(read("metadata.csv", "file_name,label\na.png,dog\nb.png,cat\nc.png,dog\n"), names);
+    let lines = "{\"file_name\": \"a.png\", \"label\": 3}\n{\"file_name\": \"b.png\", \"label\": 255}\n\
+                 {\"label\": 3, \"file_name\": \"c.png\", \"text\": \"x\"}\n";
+    assert_eq!(read("metadata.jsonl", lines), (vec![0, 1, 0], "3 255".to_string()));
+    // Captions are no classes.
+    assert_eq!(read("metadata.csv", "file_name,text\na.png,x\nb.png,y\nc.png,z\n"), (vec![0; 3], "image".to_string()));
+}
+
+/// macOS writes a letter and its accent as two characters.
+#[test]
+fn folder_reads_names_in_either_unicode_form() {
+    let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+    for (file, row) in [(composed, decomposed), (decomposed, composed)] {
+        let csv = format!("{row}.png,{row}\nb.png,x\n");
+        let files: [(&str, &[u8]); 3] =
+            [(&format!("{file}.png"), &gray([1, 2])), ("b.png", &gray([3, 4])), (CSV, csv.as_bytes())];
+        let data = read(&files, Split::Train);
+        assert_eq!(data.class_names, [composed, "x"]);
+    }
+}
+
+#[test]
+fn folder_takes_subfolders_as_classes() {
+    let images: Vec<Vec<u8>> = (0..5).map(|n| gray([n, n])).collect();
+    let files: Vec<(&str, &[u8])> = ["cat/1.png", "cat/deep/2.png", "dog/1.png", "empty/notes.txt", "zebra/1.png"]
+        .into_iter()
+        .zip(images.iter().map(Vec::as_slice))
+        .collect();
+    assert_eq!(classes(&files), (vec![0, 0, 1, 2], "cat dog zebra".into()));
+    let numbers: Vec<(&str, &[u8])> =
+        ["10/a.png", "2/a.png", "2/b.png"].into_iter().zip(images.iter().map(Vec::as_slice)).collect();
+    assert_eq!(classes(&numbers), (vec![1, 0, 0], "2 10".into()));
+    // A split that lacks a class has the numbers of the training images.
+    for test in ["test", "val", "valid", "validation"] {
+        let name = format!("{test}/zebra/9.png");
+        let files: [(&str, &[u8]); 4] = [
+            ("train/cat/1.png", &images[0]),
+            ("train/dog/1.png", &images[1]),
+            ("train/zebra/1.png", &images[2]),
+            (&name, &images[3]),
+        ];
+        assert_eq!(classes(&files), (vec![0, 1, 2], "cat dog zebra".into()));
+        let data = read(&files, Split::Test);
+        assert_eq!((data.labels, data.images.to_vec(), data.classes), (vec![2], vec![3, 3], 3));
+    }
+}
+
+/// A file of labels above the folder of the images, as in many competitions.
+#[test]
+fn folder_reads_labels_above_the_images() {
+    let [a, b, c] = [gray([1, 2]), gray([3, 4]), gray([5, 6])];
+    let csv = b"image_id,label\na,x\nb,y\nc,y\n";
+    let files: [(&str, &[u8]); 4] = [("train/a.png", &a), ("train/b.png", &b), ("test/c.png", &c), (CSV, csv)];
+    assert_eq!(classes(&files), (vec![0, 1], "x y".into()));
+    let test = read(&files, Split::Test);
+    assert_eq!((test.labels, test.class_names.join("")), (vec![1], "xy".into()));
+    let files: [(&str, &[u8]); 3] = [("images/a.png", &a), ("images/b.png", &b), (CSV, b"a.png,x\nb.png,y\n")];
+    assert_eq!(classes(&files), (vec![0, 1], "x y".into()));
 }
 
 #[test]
 fn folder_splits_share_their_classes() {
     let [a, b, c] = [gray([1, 2]), gray([3, 4]), gray([5, 6])];
-    let csv = b"a.png,x\nb.png,y\n";
-    for (train, labels) in [("", CSV), ("train/", "train/labels.csv")] {
-        let [first, second] = ["a.png", "b.png"].map(|name| format!("{train}{name}"));
+    for train in ["", "train/"] {
+        let [first, second, labels] = ["a.png", "b.png", CSV].map(|name| format!("{train}{name}"));
         let mut files: Vec<(&str, &[u8])> = vec![(&first, &a), (&second, &b), ("test/c.png", &c)];
         assert_eq!(read(&files, Split::Train).images, [1, 2, 3, 4]);
         let test = read(&files, Split::Test);
         assert_eq!((&test.images[..], test.classes), (&[5, 6][..], 1));
-        // If only one split has labels, the classes of the other are unknown.
-        files.push((labels, csv));
-        refused_in(Split::Test, &files, "test", &["no labels.csv", "training images have one"]);
+        files.push((&labels, b"a.png,x\nb.png,y\n"));
         // A class has the number of the training images, whichever classes the test images have.
         files.push(("test/labels.csv", b"c.png,y\n"));
         let test = read(&files, Split::Test);
         assert_eq!((&test.labels[..], test.classes, test.class_names.join("")), (&[1][..], 2, "xy".into()));
         assert_eq!(read(&files, Split::Train).labels, [0, 1]);
-        files.pop();
-        files.push(("test/labels.csv", b"c.png,z\n"));
-        refused_in(Split::Test, &files, "test/labels.csv", &["line 1", "label z", "no training image"]);
     }
-    refused(&[("test/c.png", &c)], "", &["missing", "*.png, train/*.png"]);
-    refused_in(Split::Test, &[("a.png", &a)], "", &["missing", "test/*.png"]);
-    refused(&[("a.png", &a), ("train/b.png", &b)], "", &["holds PNG files", "train", "one of the two"]);
-    refused(&[("train/a.png", &a), (CSV, b"a.png,x")], CSV, &["not in the folder of the images", "train"]);
     assert_eq!(read(&[("test/c.png", &c), ("test/labels.csv", b"c.png,z")], Split::Test).class_names, ["z"]);
 }
 
+/// The test images get the size and the channels of the training images.
 #[test]
-fn folder_refuses_images_of_different_kinds() {
-    let first = gray([1, 2]);
-    let tall = png(1, 2, ColorType::Grayscale, BitDepth::Eight, &[1, 2]);
-    let parts = ["1 x 2 pixels", "a.png is 2 x 1 pixels"];
-    refused(&[("a.png", &first), ("b.png", &first), ("c.png", &tall), ("d.png", &tall)], "c.png", &parts);
-    refused(&[("a.png", &first), ("b.png", &rgb([0; 6]))], "b.png", &["in RGB", "a.png is", "in grayscale"]);
-    refused(&[("a.png", &first), ("b.jpeg", b"")], "b.jpeg", &["not a PNG file", "convert or remove"]);
+fn folder_splits_share_their_size() {
+    let files: [(&str, &[u8]); 3] =
+        [("train/a.png", &gray([1, 2])), ("train/b.png", &gray([3, 4])), ("test/c.png", &rgb([9; 6]))];
+    let test = read(&files, Split::Test);
+    assert_eq!((test.shape(), &test.images[..]), ([1, 1, 2], &[9, 9][..]));
+}
+
+fn cache_files(folder: &Path) -> Vec<String> {
+    let names =
+        fs::read_dir(folder).map(|entries| entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect());
+    names.unwrap_or_default()
+}
+
+/// Decodes once, and again for other content, another size, or a damaged cache file.
+#[test]
+fn folder_is_decoded_once() {
+    let folder = Pictures::new(&[("x/a.png", &gray([1, 2])), ("y/b.png", &gray([3, 4]))]);
+    let cache = tempfile::tempdir().unwrap();
+    let options = |resolution: &str| LoadOptions {
+        cache: Some(cache.path().join("degrain")),
+        resolution: resolution.parse().unwrap(),
+        ..LoadOptions::default()
+    };
+    let read = |resolution: &str| load_with(folder.path(), Split::Train, &options(resolution)).unwrap();
+    let files = || cache_files(&cache.path().join("degrain"));
+    let plain = load(folder.path(), Split::Train).unwrap();
+    let first = read("auto");
+    let again = read("auto");
+    let [name] = &files()[..] else { panic!("{:?}", files()) };
+    for data in [&first, &again] {
+        assert_eq!((&data.images, &data.labels, data.count), (&plain.images, &plain.labels, plain.count));
+        assert_eq!((data.statistics, data.sha256()), (plain.statistics, plain.sha256()));
+        assert!(data.notes.join(" ").contains(name), "{:?}", data.notes);
+    }
+    assert!(first.notes.join(" ").contains("decoded into") && again.notes.join(" ").contains("decoded before"));
+    // Changes of the images in memory do not reach the file.
+    let mut changed = read("auto");
+    changed.swap(0, 1);
+    assert_eq!(changed.images, [3, 4, 1, 2]);
+    assert_eq!(read("auto").images, [1, 2, 3, 4]);
+    // Another size, then other content of the same file.
+    assert_eq!(read("2x4").images.len(), 16);
+    assert_eq!(files().len(), 2);
+    fs::write(folder.path().join("x/a.png"), gray([7, 8])).unwrap();
+    assert_eq!(read("auto").images, [7, 8, 3, 4]);
+    assert_eq!(files().len(), 3);
+    // Each damage of the cache file is noticed.
+    let path = cache.path().join("degrain").join(name);
+    fs::write(folder.path().join("x/a.png"), gray([1, 2])).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    flipped[2] ^= 1;
+    for damaged in [&flipped[..], &whole[1..], &whole[..whole.len() - 1], &whole[..10], b""] {
+        fs::write(&path, damaged).unwrap();
+        let data = read("auto");
+        assert_eq!(data.images, [1, 2, 3, 4]);
+        assert!(data.notes.join(" ").contains("is made again"), "{:?}", data.notes);
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+}
+
+/// A cache folder that cannot be written is a note, not an error.
+#[test]
+fn folder_is_read_without_a_cache() {
+    let folder = Pictures::new(&[("a.png", &gray([1, 2])), ("b.png", &gray([3, 4]))]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let options = LoadOptions { cache: Some(file.path().join("degrain")), ..LoadOptions::default() };
+    let data = load_with(folder.path(), Split::Train, &options).unwrap();
+    assert_eq!(data.images, [1, 2, 3, 4]);
+    assert!(data.notes.join(" ").contains("cannot be written"), "{:?}", data.notes);
 }
 
 #[test]
-fn folder_refuses_unsupported_and_damaged_png() {
-    let one = |file: Vec<u8>, parts: &[&str]| refused(&[("a.png", &file)], "a.png", parts);
-    one(png(2, 1, ColorType::Indexed, BitDepth::One, &[0]), &["palette", "convert it to RGB"]);
-    one(png(2, 1, ColorType::GrayscaleAlpha, BitDepth::Eight, &[0; 4]), &["alpha", "background"]);
-    one(png(2, 1, ColorType::Rgba, BitDepth::Sixteen, &[0; 16]), &["alpha", "background"]);
-    one(png(2, 1, ColorType::Rgb, BitDepth::Sixteen, &[0; 12]), &["16 bits", "8 bits"]);
-    one(png(2, 1, ColorType::Grayscale, BitDepth::One, &[0]), &["1 bits", "8 bits"]);
-    one(png(8193, 1, ColorType::Grayscale, BitDepth::Eight, &[0; 8193]), &["8193 x 1", "8192"]);
-    let mut transparent = Vec::new();
-    let mut encoder = Encoder::new(&mut transparent, 1, 1);
-    encoder.set_trns(vec![0, 0]);
-    encoder.write_header().unwrap().write_image_data(&[7]).unwrap();
-    one(transparent, &["transparent color"]);
+fn folder_says_what_it_passed_over() {
     let whole = gray([1, 2]);
-    // Truncated in the signature, in the header, in the data, and before the end.
-    for end in [0, 4, 20, whole.len() - 20, whole.len() - 12] {
-        one(whole[..end].to_vec(), &["not a readable PNG", "replace or remove"]);
+    let files: [(&str, &[u8]); 5] =
+        [("a.png", &whole), ("b.png", &whole[..40]), ("c.png", b"<html>"), ("d.heic", b"x"), ("e.heic", b"x")];
+    let folder = Pictures::new(&files);
+    let cache = tempfile::tempdir().unwrap();
+    for cache in [None, Some(cache.path().into()), Some(cache.path().into())] {
+        let options = LoadOptions { skip_damaged: true, cache, ..LoadOptions::default() };
+        let data = load_with(folder.path(), Split::Train, &options).unwrap();
+        assert_eq!((data.count, &data.images[..], data.labels.len()), (1, &[1, 2][..], 1));
+        let notes = data.notes.join("\n");
+        for part in ["2 damaged files", "b.png", "c.png", "web page", "2 files .heic", "convert"] {
+            assert!(notes.contains(part), "{notes}");
+        }
+        // The cache file of a reading that skipped files does not hide them.
+        let options = LoadOptions { skip_damaged: false, ..options };
+        assert!(load_with(folder.path(), Split::Train, &options).unwrap_err().to_string().contains("b.png"));
     }
-    one(b"<html>".to_vec(), &["not a readable PNG"]);
-}
-
-#[test]
-fn folder_refuses_sizes_that_a_file_cannot_hold() {
-    // The header is read before anything is allocated.
-    let (width, height) = (8192u32, 8000u32);
-    let mut file = gray([1, 2]);
-    let header = [&b"IHDR"[..], &width.to_be_bytes(), &height.to_be_bytes(), &file[24..29]].concat();
-    let mut sum = flate2::Crc::new();
-    sum.update(&header);
-    file.splice(12..33, [&header[..], &sum.sum().to_be_bytes()].concat());
-    refused(&[("a.png", &file)], "a.png", &["8192 x 8000 pixels cannot be in", "replace or remove"]);
-}
-
-#[test]
-fn folder_refuses_more_images_than_memory_holds() {
-    let place = TempDir::new().unwrap();
-    let black = png(8192, 8192, ColorType::Grayscale, BitDepth::Eight, &vec![0; 8192 * 8192]);
-    fs::write(place.path().join("0.png"), black).unwrap();
-    // Images of 67 MB, all in one file.
-    let links = 30_000;
-    for number in 1..links {
-        fs::hard_link(place.path().join("0.png"), place.path().join(format!("{number}.png"))).unwrap();
-    }
-    let message = load(place.path(), Split::Train).unwrap_err().to_string();
-    for part in ["30000 images of 8192 x 8192 pixels", "2013.3 GB", "fewer or smaller"] {
-        assert!(message.contains(part), "{message}");
-    }
-}
-
-#[test]
-fn folder_refuses_invalid_labels() {
-    csv_refused(b"a.png,x\n", &["no label for b.png", "0 more"]);
-    csv_refused(b"a.png,x\nb.png,y\nc.png,y\n", &["line 3", "c.png", "no such image"]);
-    csv_refused(b"name,class\na.png,x\nb.png,y\n", &["line 1", "names name", "a header would be `file,label`"]);
-    csv_refused(b"a.png,x\nb.png\n", &["line 2", "1 fields", "b.png"]);
-    csv_refused(b"a.png,x\nb.png,y,z\n", &["line 2", "3 fields", "b.png,y,z"]);
-    csv_refused(b"a.png,x\nb.png, \n", &["line 2", "empty field"]);
-    csv_refused(b"a.png,x\nb.png,y\na.png,x\n", &["a.png twice", "lines 1 and 3"]);
-    csv_refused(b"", &["no label for a.png", "1 more"]);
-    csv_refused(&[b'a', 0xff, b',', b'x'], &["not UTF-8"]);
-}
-
-#[test]
-fn folder_without_data_names_all_formats() {
-    let parts = ["holds no data set", "train-images-idx3-ubyte", "data_batch_*.bin", "train_data_batch_*.npz", "*.png"];
-    refused(&[("notes.txt", b"")], "", &parts);
 }

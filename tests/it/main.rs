@@ -10,8 +10,9 @@ mod any_size; // images whose sides cannot be halved
 mod architecture; // layers and imports, read from the sources
 mod buffers; // uploads
 mod data; // IDX files
-mod data_folder; // folders of PNG files
+mod data_folder; // folders of image files: classes, labels, cache
 mod data_formats; // CIFAR-10, downsampled ImageNet, npz
+mod data_images; // image files of every kind
 mod device_faults; // devices that are lost, out of memory, or skip a submission
 mod diffusion; // schedules, processes, samplers, on data with known answers
 mod fast_math; // sums that a compiler may reorder

@@ -1,6 +1,6 @@
 //! Reads images of the model's size from a data set or a file.
 
-use degrain::data::{Split, load};
+use degrain::data::{LoadOptions, Split, load_with};
 use degrain::output::{Picture, counted};
 use degrain::{Error, Result};
 use std::path::Path;
@@ -13,16 +13,18 @@ pub struct TestImages {
     pub first: usize,
     /// Number of images.
     pub count: usize,
+    /// How they are read.
+    pub options: LoadOptions,
 }
 
 /// Images of the test split of a data set, in [-1, 1], with their labels.
 pub fn test_images(data: &Path, wanted: TestImages, image: [u32; 3]) -> Result<(Vec<f32>, Vec<u32>)> {
-    let set = load(data, Split::Test)?;
+    let set = load_with(data, Split::Test, &wanted.options)?;
     if set.shape() != image {
         let [ours, theirs] = [image, set.shape()].map(|[c, h, w]| format!("{c}x{h}x{w}"));
         return Err(Error::file(data, format!("its images are {theirs}, but the model's are {ours}")));
     }
-    let TestImages { option, first, count } = wanted;
+    let TestImages { option, first, count, .. } = wanted;
     let there = counted(set.count, "test image");
     let Some(left) = set.count.checked_sub(first).filter(|&left| left > 0) else {
         let last = set.count.saturating_sub(1);

@@ -64,7 +64,8 @@ impl Inpaint {
             }
             None => {
                 let data = loaded.data(self.data.as_deref())?;
-                let wanted = TestImages { option: "--index", first: self.index, count: 1 };
+                let wanted =
+                    TestImages { option: "--index", first: self.index, count: 1, options: loaded.load_options()? };
                 let (image, labels) = test_images(&data, wanted, loaded.image)?;
                 (image, labels.first().copied())
             }

@@ -45,7 +45,8 @@ impl Invert {
         let sampling = loaded.checkpoint.deterministic_sampling(self.model.options(1.0))?;
         let back = inversion::plan(loaded.denoiser()?.process, &sampling.step_spec())?;
         let data = loaded.data(self.data.as_deref())?;
-        let wanted = TestImages { option: "--first", first: self.first, count: self.count };
+        let wanted =
+            TestImages { option: "--first", first: self.first, count: self.count, options: loaded.load_options()? };
         let (images, labels) = test_images(&data, wanted, loaded.image)?;
         let labels: Vec<u32> = labels.into_iter().map(|label| loaded.class.unwrap_or(label)).collect();
         let (forth, _) = sampling.plan(loaded.denoiser()?.process)?;

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use degrain::checkpoint::{Checkpoint, run_folder};
+use degrain::data::LoadOptions;
 use degrain::diffusion::{BatchSpec, Denoiser, Generator, Guidance, Sampling, SamplingOptions, SamplingPlan};
 use degrain::gpu::Context;
 use degrain::output::{Images, Layout, counted, grid};
@@ -119,9 +120,22 @@ impl Loaded {
 
     /// The folder of the data set: `given`, or the run's, or the bundled one.
     pub fn data(&self, given: Option<&Path>) -> Result<PathBuf> {
-        let settings = self.run.as_deref().map(|run| Settings::read(&run.join("config.toml"))).transpose()?;
-        let run = settings.and_then(|settings| settings.data);
+        let run = self.settings()?.and_then(|settings| settings.data);
         Ok(given.map(Path::to_path_buf).or(run).unwrap_or_else(|| "data/mnist".into()))
+    }
+
+    /// How images of a data set are read: at the model's size, as in the run.
+    pub fn load_options(&self) -> Result<LoadOptions> {
+        let options = LoadOptions::of_model(Some(self.image));
+        Ok(match self.settings()? {
+            Some(settings) => LoadOptions { resize: settings.load_options().resize, ..options },
+            None => options,
+        })
+    }
+
+    /// The settings of the model's run, if there is one.
+    fn settings(&self) -> Result<Option<Settings>> {
+        self.run.as_deref().map(|run| Settings::read(&run.join("config.toml"))).transpose()
     }
 
     pub fn pixels(&self) -> usize {

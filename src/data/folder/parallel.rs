@@ -1,0 +1,55 @@
+//! The same work for many files, on all cores, with a progress bar.
+
+use crate::output::progress::progress_bar;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Number of threads.
+pub(super) fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A progress bar for `count` files.
+pub(super) struct Bar {
+    bar: crate::output::progress::ProgressBar,
+    done: AtomicUsize,
+}
+
+impl Bar {
+    /// `what` is for example `decoding`.
+    pub fn new(count: usize, what: &str) -> Bar {
+        let template = format!("{what} {{bar:30}} {{pos}}/{{len}} images  {{eta_precise}} left");
+        Bar { bar: progress_bar(count as u64, &template), done: AtomicUsize::new(0) }
+    }
+
+    fn one_more(&self) {
+        self.bar.set_position(self.done.fetch_add(1, Ordering::Relaxed) as u64 + 1);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The result of `work` for each item, in the order of the items.
+pub(super) fn map<T: Sync, R: Send>(items: &[T], bar: &Bar, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut results = vec![];
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return results };
+            results.push((index, work(item)));
+            bar.one_more();
+        }
+    };
+    let mut results: Vec<(usize, R)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads().min(items.len())).map(|_| scope.spawn(worker)).collect();
+        let joined = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+        joined.flatten().collect()
+    });
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,173 @@
+//! How a folder of images becomes a data set: size and channels of its images.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Settings for reading a folder of images. They have no effect on IDX, CIFAR-10 and ImageNet
+/// files, whose images have one size.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadOptions {
+    /// Height and width.
+    pub resolution: Resolution,
+    /// How an image of another size is brought to this size.
+    pub resize: Resize,
+    /// Gray or RGB.
+    pub channels: ChannelChoice,
+    /// Whether damaged files are left out. If not, the first one is an error.
+    pub skip_damaged: bool,
+    /// Folder of the cache files, which keep decoded images. Without it, or if it cannot be written,
+    /// the images are decoded into memory.
+    pub cache: Option<PathBuf>,
+}
+
+impl LoadOptions {
+    /// Options for images of the shape `[C, H, W]` of a model, if it is known. Decoded images are
+    /// kept in the user's cache folder.
+    pub fn of_model(image: Option<[u32; 3]>) -> LoadOptions {
+        let cache = LoadOptions::user_cache();
+        let Some([channels, height, width]) = image else { return LoadOptions { cache, ..LoadOptions::default() } };
+        let channels = if channels == 1 { ChannelChoice::Gray } else { ChannelChoice::Rgb };
+        LoadOptions { resolution: Resolution::Fixed { height, width }, channels, cache, ..LoadOptions::default() }
+    }
+
+    /// The folder for cache files: `degrain` in the user's cache folder (on Linux
+    /// `$XDG_CACHE_HOME` or `~/.cache`). `None` if the system names no such folder.
+    pub fn user_cache() -> Option<PathBuf> {
+        dirs::cache_dir().map(|folder| folder.join("degrain"))
+    }
+
+    /// Refuses options that have an effect only on folders of image files, if `folder` holds
+    /// another format.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the option; a folder that cannot be read.
+    pub fn check_effect(&self, folder: &Path) -> Result<()> {
+        let default = LoadOptions::default();
+        let given = [
+            ("resolution", self.resolution != default.resolution),
+            ("resize", self.resize != default.resize),
+            ("channels", self.channels != default.channels),
+            ("skip-damaged", self.skip_damaged),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) if !super::is_image_folder(folder)? => Err(Error::Config(format!(
+                "--{option} has no effect here: it is for folders of image files, and {} holds another format",
+                folder.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Height and width of the images of a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resolution {
+    /// The size of the images, if all have one size with sides of at most 128 pixels. Otherwise a
+    /// square of 64 pixels, or less for smaller images.
+    #[default]
+    Auto,
+    /// Pixels.
+    Fixed {
+        /// Rows.
+        height: u32,
+        /// Columns.
+        width: u32,
+    },
+}
+
+impl Resolution {
+    /// Longest accepted side.
+    const LONGEST_SIDE: u32 = 8192;
+}
+
+/// `auto`, a side such as `64`, or height and width such as `48x64`.
+///
+/// ```
+/// use degrain::data::Resolution;
+///
+/// assert_eq!("48x64".parse(), Ok(Resolution::Fixed { height: 48, width: 64 }));
+/// assert_eq!("64".parse(), Ok(Resolution::Fixed { height: 64, width: 64 }));
+/// assert!("0".parse::<Resolution>().is_err());
+/// ```
+impl FromStr for Resolution {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Resolution, String> {
+        if text.eq_ignore_ascii_case("auto") {
+            return Ok(Resolution::Auto);
+        }
+        let (height, width) = text.split_once(['x', 'X']).unwrap_or((text, text));
+        let side = |side: &str| side.parse().ok().filter(|side| (1..=Resolution::LONGEST_SIDE).contains(side));
+        match (side(height), side(width)) {
+            (Some(height), Some(width)) => Ok(Resolution::Fixed { height, width }),
+            _ => Err(format!(
+                "{text} is not a resolution: use a side in pixels such as 64, height and width such as 48x64, or auto; \
+                 sides have 1 to {} pixels",
+                Resolution::LONGEST_SIDE
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Resolution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resolution::Auto => f.write_str("auto"),
+            Resolution::Fixed { height, width } if height == width => write!(f, "{height}"),
+            Resolution::Fixed { height, width } => write!(f, "{height}x{width}"),
+        }
+    }
+}
+
+impl Serialize for Resolution {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Resolution {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Resolution, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Text {
+            Side(u32),
+            Text(String),
+        }
+        let text = match Text::deserialize(deserializer)? {
+            Text::Side(side) => side.to_string(),
+            Text::Text(text) => text,
+        };
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How an image is brought to another size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// Scale until the image covers the size, then cut its center out.
+    #[default]
+    Crop,
+    /// Scale until the image fits into the size, then fill the borders with black.
+    Pad,
+    /// Scale height and width independently.
+    Stretch,
+}
+
+/// Number of channels of the images of a folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelChoice {
+    /// Gray if all files are gray, otherwise RGB.
+    #[default]
+    Auto,
+    /// One channel.
+    Gray,
+    /// Three channels.
+    Rgb,
+}
