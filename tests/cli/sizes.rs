@@ -83,7 +83,9 @@ const LARGE: [&str; 6] = ["--size", "base", "--validation-count", "1", "--dry-ru
 #[test]
 fn train_takes_images_of_512_pixels() {
     let data = images(512, 4);
-    let output = command(TRAIN, &[&LARGE[..], &[text(data.path()), "--batch", "2"]].concat()).output().unwrap();
+    let output = command(TRAIN, &[&LARGE[..], &[text(data.path()), "--batch", "2", "--resolution", "512"]].concat())
+        .output()
+        .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     // Software drivers bind at most 128 MiB.
     assert!(output.status.success() || errors.contains("but this device allows"), "{errors}");
@@ -93,7 +95,7 @@ fn train_takes_images_of_512_pixels() {
 #[test]
 fn train_refuses_batches_that_no_device_holds() {
     let data = images(512, 4);
-    let options = [&LARGE[..], &[text(data.path()), "--batch", "65535"]].concat();
+    let options = [&LARGE[..], &[text(data.path()), "--batch", "65535", "--resolution", "512"]].concat();
     fails(command(TRAIN, &options), 1, &["GB", "more than any device binds", "smaller batch"]);
 }
 
@@ -101,7 +103,7 @@ fn train_refuses_batches_that_no_device_holds() {
 fn train_refuses_photographs_whose_batches_no_device_holds() {
     // The images exceed the binding of a software driver, and are streamed.
     let data = images(7000, 3);
-    let options = [&LARGE[..], &[text(data.path()), "--batch", "64"]].concat();
+    let options = [&LARGE[..], &[text(data.path()), "--batch", "64", "--resolution", "7000"]].concat();
     fails(command(TRAIN, &options), 1, &["smaller --batch"]);
 }
 

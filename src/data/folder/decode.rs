@@ -10,6 +10,8 @@ use std::io::Cursor;
 /// Largest memory of one decoded image: 16 bits in four channels of 128 million pixels.
 const LARGEST: u64 = 1 << 30;
 
+const TOO_LARGE: &str = "is too large: scale it down to at most 128 million pixels";
+
 /// A result with a message that follows the name of the file.
 pub(super) type Decoding<T> = Result<T, String>;
 
@@ -88,7 +90,9 @@ fn decoder(bytes: &[u8]) -> Decoding<impl ImageDecoder> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(LARGEST);
     reader.limits(limits);
-    reader.into_decoder().map_err(|error| unreadable(&error))
+    let decoder = reader.into_decoder().map_err(|error| unreadable(&error))?;
+    // The decoders themselves allocate whatever a header promises.
+    if decoder.total_bytes() > LARGEST { Err(TOO_LARGE.into()) } else { Ok(decoder) }
 }
 
 /// What a file holds that is no image of a known format.
@@ -108,12 +112,16 @@ fn foreign(bytes: &[u8]) -> &'static str {
 
 fn unreadable(error: &image::ImageError) -> String {
     match error {
-        image::ImageError::Limits(_) => "is too large: scale it down to at most 128 million pixels".into(),
+        image::ImageError::Limits(_) => TOO_LARGE.into(),
         image::ImageError::Unsupported(error) => format!("cannot be read: {error}: convert it to an ordinary PNG"),
         image::ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "is truncated: replace or remove it".into()
         }
-        error => format!("is damaged ({}): replace or remove it", error.to_string().trim_end_matches('.')),
+        error => {
+            // Some messages have several lines.
+            let words: Vec<String> = error.to_string().split_whitespace().map(String::from).collect();
+            format!("is damaged ({}): replace or remove it", words.join(" ").trim_end_matches('.'))
+        }
     }
 }
 
