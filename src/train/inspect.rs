@@ -19,13 +19,10 @@ use crate::{Error, Result};
 const PROFILE_RUNS: usize = 3;
 /// Number of classes that a warning names.
 const NAMED_CLASSES: usize = 5;
-<<<<<<< HEAD
 /// How many times the area of the images a padded image must have for a warning.
 const MUCH_PADDING: u64 = 4;
-=======
 /// Number of classes that are listed with their images.
 const LISTED_CLASSES: usize = 12;
->>>>>>> e5ed52c (Folders of image files of any kind, labels as others write them, EMNIST, QMNIST, and a cache of decoded images)
 /// Batch size of `--verify`, whose references run on one CPU thread.
 const VERIFY_BATCH: u32 = 2;
 

@@ -57,6 +57,7 @@ pub const READERS: &[Reader] = &[
     reader("imagenet", &["train_data_batch_1.npz", "train_data_batch_2.npz"], data_set),
     reader("png", &["a.png", "b.png", "labels.csv", "labels.csv"], data_set),
     reader("png-color", &["a.png", "b.png"], data_set),
+    reader("photographs", &["a.jpg", "b.webp", "c.bmp", "metadata.jsonl"], data_set),
     reader("samples", &["samples.npz"], |_, folder| {
         images_of_npz(&folder.join("samples.npz"), [1, SIDE as u32, SIDE as u32], 3).map(drop)
     }),

@@ -40,7 +40,7 @@ pub fn write(folder: &Path) -> Result<()> {
     data_sets(folder)?;
     models(folder).map_err(text)?;
     let put = |name: &str| prepare(&folder.join(name));
-    let gray = Images::new(dataset().images, [COUNT, 1, SIDE, SIDE]);
+    let gray = Images::new(dataset().images.to_vec(), [COUNT, 1, SIDE, SIDE]);
     save_npz(&put("samples/samples.npz")?, &gray, Some(&dataset().labels)).map_err(text)?;
     let values: Vec<f32> = (0..64).map(|i| i as f32 / 64.0).collect();
     noise::write(&put("noise/noise.safetensors")?, &values, [1, 1, 8, 8]).map_err(text)?;
@@ -79,7 +79,7 @@ fn data_sets(folder: &Path) -> Result<()> {
         let sizes = dimensions.iter().flat_map(|&n| (n as u32).to_be_bytes());
         [0, 0, 8, dimensions.len() as u8].into_iter().chain(sizes).collect::<Vec<u8>>()
     };
-    let images = [header(&[COUNT, SIDE, SIDE]), data.images.clone()].concat();
+    let images = [header(&[COUNT, SIDE, SIDE]), data.images.to_vec()].concat();
     let labels: Vec<u8> = header(&[COUNT]).into_iter().chain(data.labels.iter().map(|&label| label as u8)).collect();
     for (name, content) in [("train-images-idx3-ubyte", &images), ("train-labels-idx1-ubyte", &labels)] {
         put(&folder.join("idx").join(name), content)?;
@@ -104,6 +104,22 @@ fn data_sets(folder: &Path) -> Result<()> {
         }
         put(&folder.join(name).join("labels.csv"), b"file,label\na.png,4\nb.png,cat\n")?;
     }
+    photographs(&folder.join("photographs"))
+}
+
+/// Image files of the formats that cameras and web pages use, with metadata.
+fn photographs(folder: &Path) -> Result<()> {
+    let image = image::RgbImage::from_fn(24, 16, |x, y| image::Rgb([(9 * x) as u8, (13 * y) as u8, (x * y) as u8]));
+    let image = image::DynamicImage::from(image);
+    for (name, format) in
+        [("a.jpg", image::ImageFormat::Jpeg), ("b.webp", image::ImageFormat::WebP), ("c.bmp", image::ImageFormat::Bmp)]
+    {
+        let mut bytes = std::io::Cursor::new(vec![]);
+        image.write_to(&mut bytes, format).map_err(|e| format!("{name}: {e}"))?;
+        put(&folder.join(name), bytes.get_ref())?;
+    }
+    let lines = ["a.jpg", "b.webp", "c.bmp"].map(|name| format!("{{\"file_name\": \"{name}\", \"label\": \"x\"}}\n"));
+    put(&folder.join("metadata.jsonl"), lines.concat().as_bytes())?;
     Ok(())
 }
 
