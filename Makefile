@@ -20,6 +20,8 @@ bench: driver ## time every operator and the training step
 
 goldens: ## write the reference values of the tests again (tests/goldens/README.md)
 	$(PYTHON) tests/goldens/generate.py
+	$(PYTHON) tests/goldens/exports.py
+	$(PYTHON) tests/goldens/classes.py
 	$(PYTHON) tests/goldens/metrics.py
 
 mutants: driver ## change the shaders in one place at a time; a kernel test must fail

@@ -64,7 +64,7 @@ fn run(arguments: &Arguments, given: &[&str]) -> Result<()> {
     }
     let options = &arguments.options;
     let (path, target) = match (&arguments.checkpoint, &arguments.samples) {
-        (Some(path), _) => (path, EvalTarget::from_checkpoint(path, options.data.as_deref())?),
+        (Some(path), _) => (path, EvalTarget::from_checkpoint(path, options)?),
         (None, Some(path)) => (path, EvalTarget::from_samples(path, options.data.as_deref())?),
         (None, None) => return Err(Error::Config("--checkpoint or --samples is required".into())),
     };

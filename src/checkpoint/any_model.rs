@@ -1,6 +1,7 @@
 //! Models of any class, by the `_class_name` of their `config.json`. A new class needs a line in
 //! the list below.
 
+use super::python_json::{self, quote_non_finite};
 use crate::nn::{
     Classifier, ClassifierConfig, Model, ModelConfig, Network, PlainUNet, PlainUNetConfig, ResidualUNet,
     ResidualUNetConfig, UNet2d, UNet2dConfig, Vae, VaeConfig,
@@ -79,6 +80,7 @@ fn made<C: ModelConfig>(json: &str, new: impl FnOnce(C) -> Result<AnyModel>) -> 
 /// A message for text that is not JSON, for an unknown class (with the known classes), and for a
 /// config that the class refuses.
 pub fn model_from_json(json: &str) -> Made {
+    let json = &quote_non_finite(json);
     let value: Value = serde_json::from_str(json).map_err(|e| format!("not a JSON object: {e}"))?;
     let class = value.get("_class_name").cloned().unwrap_or_else(|| UNET2D.into());
     match MODELS.iter().find(|(name, _)| class == *name) {
@@ -95,6 +97,6 @@ pub fn model_from_json(json: &str) -> Made {
 /// # Errors
 /// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
 pub fn read_model(path: &Path) -> Result<(AnyModel, Vec<String>)> {
-    let json = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let json = python_json::read(path)?;
     model_from_json(&json).map_err(|problem| Error::file(path, problem))
 }

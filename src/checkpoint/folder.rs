@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+/// The folder of the EMA weights that diffusers' training scripts save.
+const EMA: &str = "unet_ema";
 
 /// The checkpoint folder that a path names: itself, or the last checkpoint of a run folder.
 ///
 /// # Errors
 /// A path that is neither a checkpoint nor a run folder with a checkpoint.
 pub fn locate(path: &Path) -> Result<PathBuf> {
+    if let Some(checkpoint) = checkpoint_of_part(path) {
+        return Ok(checkpoint);
+    }
     if model_folder(path).is_some() {
         return Ok(path.into());
     }
-    let nothing = || {
-        Error::file(
-            path,
-            "neither a diffusers folder (with unet/config.json) nor a run folder (with checkpoint-STEP folders)",
-        )
-    };
+    let nothing = || Error::file(path, not_a_checkpoint(path));
     if !path.exists() {
         let run = path.parent().filter(|run| run.is_dir());
         let others = run.and_then(|run| checkpoints(run).ok()).unwrap_or_default();
@@ -113,10 +113,43 @@ fn has_weights(folder: &Path) -> bool {
     model_folder(folder).is_some_and(|model| model.join(WEIGHTS).is_file())
 }
 
+/// The checkpoint of degrain whose `unet/` or `model/` the user named.
+fn checkpoint_of_part(path: &Path) -> Option<PathBuf> {
+    let is_part = path.file_name().is_some_and(|name| name == "unet" || name == "model");
+    let checkpoint = path.parent().filter(|folder| is_part && folder.join(CheckpointMetadata::FILE).is_file())?;
+    path.join(CONFIG).is_file().then(|| checkpoint.into())
+}
+
+/// What is wrong with a path that is neither a checkpoint nor a run.
+fn not_a_checkpoint(path: &Path) -> &'static str {
+    let named = |end: &str| path.extension().is_some_and(|ending| ending == end);
+    let holds_weights = |entry: fs::DirEntry| entry.file_name().to_string_lossy().contains(".safetensors");
+    if path.is_file() && named("safetensors") {
+        return "is a file of weights: name its folder, which must also hold the model's config.json";
+    }
+    if fs::read_dir(path).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(holds_weights))) {
+        return "holds weights but no config.json, which describes the network: download it next to the weights";
+    }
+    "neither a diffusers folder (with unet/config.json) nor a run folder (with checkpoint-STEP folders)"
+}
+
 /// The folder of the model: `unet/` or `model/` of a checkpoint, or the folder itself for a model
-/// that was saved alone.
+/// that was saved alone. Diffusers' training scripts also save EMA weights in `unet_ema/`, which
+/// are the weights to sample with.
 pub(super) fn model_folder(folder: &Path) -> Option<PathBuf> {
     let alone = folder.join(CONFIG).is_file() && !folder.join("config.toml").exists();
+    let ema = folder.join(EMA);
+    if ema.join(CONFIG).is_file() && !folder.join(CheckpointMetadata::FILE).exists() {
+        return Some(ema);
+    }
     let inside = ["unet", "model"].into_iter().map(|part| folder.join(part)).find(|part| part.is_dir());
     inside.or_else(|| alone.then(|| folder.into()))
+}
+
+/// A message if a folder has two sets of weights.
+pub(super) fn two_sets_of_weights(folder: &Path, used: &Path) -> Option<String> {
+    let other = folder.join("unet");
+    (used == folder.join(EMA) && other.join(CONFIG).is_file()).then(|| {
+        format!("{}: the EMA weights are used. For the other weights name {}", used.display(), other.display())
+    })
 }

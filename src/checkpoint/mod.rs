@@ -3,7 +3,7 @@
 //! ```text
 //! model_index.json
 //! unet/config.json, unet/diffusion_pytorch_model.safetensors
-//! scheduler/scheduler_config.json      for discrete processes only
+//! scheduler/scheduler_config.json      for processes that diffusers has
 //! degrain.json                         classes, process, sampling settings, number of steps
 //! ```
 //!
@@ -11,13 +11,19 @@
 //! written by degrain has no degrain.json.
 
 mod any_model;
+mod export;
 mod folder;
 mod guide;
 mod metadata;
 pub mod noise;
+mod not_the_file;
+mod null_class;
 mod python_json;
+mod scheduler_class;
 mod scheduler_config;
+mod scheduler_file;
 pub mod state_dict;
+mod weights_file;
 
 pub use any_model::{AnyModel, model_from_json, read_model};
 pub use folder::{checkpoints, locate, run_folder};
@@ -29,12 +35,11 @@ use crate::files::{create_folder, write_atomically};
 use crate::gpu::Context;
 use crate::nn::Model;
 use crate::{Error, Result};
-use folder::{CONFIG, WEIGHTS, model_folder, skipped};
+use export::SchedulerExport;
+use folder::{CONFIG, WEIGHTS, model_folder, skipped, two_sets_of_weights};
+use scheduler_file::{ModelScheduler, SCHEDULER};
 use std::path::{Path, PathBuf};
 
-const SCHEDULER: &str = "scheduler/scheduler_config.json";
-/// The same file in a folder without subfolders.
-const FLAT_SCHEDULER: &str = "scheduler_config.json";
 /// The class of U-Nets in diffusers.
 const UNET: &str = "UNet2DModel";
 
@@ -49,6 +54,9 @@ pub struct Checkpoint {
     /// Metadata that diffusers' files cannot hold. It has default values in folders that were not
     /// written by degrain.
     pub metadata: CheckpointMetadata,
+    /// Whether the folder has metadata (degrain.json). Without it, nothing says which data the
+    /// model was trained on, and which class is the null class.
+    pub has_metadata: bool,
     /// The noise schedule of a discrete process, and diffusers' sampler settings.
     pub scheduler: Option<SchedulerConfig>,
     /// The process of a denoiser, or of a classifier of noised images.
@@ -67,34 +75,45 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let folder = locate(path)?;
         let metadata = CheckpointMetadata::read(&folder)?;
+        let has_metadata = metadata.is_some();
+        if !has_metadata {
+            scheduler_file::check_pipeline(&folder)?;
+        }
         let config = config_file(&folder);
+        let part = config.parent().unwrap_or(&folder);
         let (model, unknown) = read_model(&config)?;
         let mut warnings = ignored(CONFIG, unknown);
+        warnings.extend(two_sets_of_weights(&folder, part));
         if folder != path {
             warnings.extend(skipped(path, &folder)?);
         }
-        // A folder without subfolders has the scheduler's file next to the model's.
-        let scheduler_file = [SCHEDULER, FLAT_SCHEDULER].map(|name| folder.join(name)).into_iter().find(|f| f.exists());
         let needs_scheduler = match &model {
             AnyModel::Denoiser(_) => metadata.as_ref().is_none_or(|m| m.process == ProcessConfig::Discrete),
             AnyModel::Classifier(classifier) => classifier.config().noise_aware,
             AnyModel::Vae(_) => false,
         };
+        let file = scheduler_file::find(&folder, has_metadata);
         let mut scheduler = None;
-        if needs_scheduler && config.parent() == Some(&folder) && scheduler_file.is_none() {
+        let mut flow = None;
+        if needs_scheduler && file.is_none() && !has_metadata {
             warnings.insert(
                 0,
                 "a model without a scheduler: it is sampled as trained with a linear schedule of 1000 timesteps".into(),
             );
             scheduler = Some(SchedulerConfig::default());
         } else if needs_scheduler {
-            let file = scheduler_file.unwrap_or_else(|| folder.join(SCHEDULER));
-            let (config, unknown) = SchedulerConfig::read(&file)?;
-            warnings.extend(ignored("scheduler_config.json", unknown));
-            scheduler = Some(config);
+            let (read, messages) = scheduler_file::read(&file.unwrap_or_else(|| folder.join(SCHEDULER)))?;
+            warnings.extend(messages);
+            match read {
+                ModelScheduler::Discrete(config) => scheduler = Some(config),
+                ModelScheduler::Flow(process) => flow = Some(ProcessConfig::Flow(process)),
+            }
         }
-        let metadata = complete(&folder, &model, metadata, scheduler.as_ref())?;
-        let weights = read_weights(&config, model.model())?;
+        let mut metadata = complete(&folder, &model, metadata, scheduler.as_ref())?;
+        metadata.process = flow.unwrap_or(metadata.process);
+        let (files, note) = weights_file::find(part)?;
+        warnings.extend(note);
+        let weights = state_dict::read(&files, model.model().parameters())?;
         let process = match (&model, &scheduler) {
             (AnyModel::Denoiser(_), scheduler) => {
                 let discrete =
@@ -104,7 +123,7 @@ impl Checkpoint {
             (_, Some(scheduler)) => Some(Box::new(scheduler.process()?) as Box<dyn Process>),
             (_, None) => None,
         };
-        Ok(Checkpoint { folder, model, weights, metadata, scheduler, process, warnings })
+        Ok(Checkpoint { folder, model, weights, metadata, has_metadata, scheduler, process, warnings })
     }
 
     /// Writes the weights into the named buffer.
@@ -140,11 +159,13 @@ impl Checkpoint {
     /// # Errors
     /// As [`Sampling::resolve`].
     pub fn sampling(&self, mut asked: SamplingOptions) -> Result<Sampling> {
+        self.check_null_class(&asked)?;
         let run = self.metadata.sampling;
         if run.sampler.is_none() {
             // A scheduler_config.json that was not written by degrain usually names DDPM, which
             // needs all timesteps.
-            asked.sampler.get_or_insert(SamplerName::Ddim);
+            let discrete = self.metadata.process == ProcessConfig::Discrete;
+            asked.sampler.get_or_insert(if discrete { SamplerName::Ddim } else { SamplerName::Euler });
         }
         let file = self.scheduler.as_ref().map(SchedulerConfig::sampling_options).unwrap_or_default();
         Sampling::resolve(asked, run.or(file), &self.metadata.denoiser)
@@ -219,16 +240,6 @@ fn config_file(folder: &Path) -> PathBuf {
     model_folder(folder).unwrap_or_else(|| folder.join("unet")).join(CONFIG)
 }
 
-fn read_weights(config: &Path, model: &dyn Model) -> Result<Vec<f32>> {
-    let file = config.with_file_name(WEIGHTS);
-    let pickled = file.with_file_name("diffusion_pytorch_model.bin");
-    if !file.exists() && pickled.exists() {
-        let problem = "a pickle can run code and is not read: save the model with safe_serialization=True";
-        return Err(Error::file(pickled, problem));
-    }
-    state_dict::read(&file, model.parameters())
-}
-
 fn ignored(file: &str, keys: Vec<String>) -> Vec<String> {
     keys.into_iter().map(|key| format!("{file}: the key `{key}` is not known and is ignored")).collect()
 }
@@ -267,7 +278,8 @@ fn complete(
 }
 
 /// Writes the files of a checkpoint into a folder, which the caller then renames. `scheduler` is
-/// `Some` exactly for a discrete process.
+/// `Some` exactly for a discrete process. A U-Net is also written for diffusers, with a scheduler
+/// of the same process if there is one.
 pub fn write(
     folder: &Path,
     model: &dyn Model,
@@ -275,18 +287,16 @@ pub fn write(
     scheduler: Option<&SchedulerConfig>,
     metadata: &CheckpointMetadata,
 ) -> Result<()> {
-    let part = folder.join(if model.class() == UNET { "unet" } else { "model" });
+    let is_unet = model.class() == UNET;
+    let part = folder.join(if is_unet { "unet" } else { "model" });
     create_folder(&part)?;
-    if let Some(scheduler) = scheduler {
+    let own = || scheduler.map(|scheduler| SchedulerExport { config: scheduler.to_json(), index: None });
+    let export = if is_unet { SchedulerExport::new(scheduler, metadata) } else { own() };
+    if let Some(export) = export {
         create_folder(&folder.join("scheduler"))?;
-        write_atomically(&folder.join(SCHEDULER), scheduler.to_json().as_bytes())?;
-        if model.class() == UNET {
-            let class = scheduler.sampler.class();
-            let index = serde_json::json!({
-                "_class_name": class.replace("Scheduler", "Pipeline"), "_diffusers_version": "0.42.1",
-                "scheduler": ["diffusers", class], "unet": ["diffusers", UNET],
-            });
-            write_atomically(&folder.join("model_index.json"), format!("{index:#}\n").as_bytes())?;
+        write_atomically(&folder.join(SCHEDULER), export.config.as_bytes())?;
+        if let Some(index) = export.index {
+            write_atomically(&folder.join("model_index.json"), index.as_bytes())?;
         }
     }
     write_atomically(&part.join(CONFIG), model.config_json().as_bytes())?;

@@ -1,4 +1,24 @@
-//! JSON as Python writes it: numbers can be NaN, Infinity and -Infinity.
+//! JSON files as Python's libraries write them: numbers can be NaN, Infinity and -Infinity.
+
+use super::not_the_file::not_the_file;
+use crate::{Error, Result};
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Reads a file of a diffusers folder.
+///
+/// # Errors
+/// A file that is missing, cannot be read, or is another file in its place.
+pub(super) fn read(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::file(path, "there is no such file, and a diffusers folder has one"),
+        _ => Error::io(path)(error),
+    })?;
+    match not_the_file(text.as_bytes()) {
+        Some(problem) => Err(Error::file(path, problem)),
+        None => Ok(text),
+    }
+}
 
 /// Puts the numbers that JSON does not have in quotes. A key with such a number that nobody reads
 /// is then no error, and one that is read is refused with its value.

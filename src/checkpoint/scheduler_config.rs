@@ -1,10 +1,12 @@
 //! `scheduler/scheduler_config.json` of a diffusers pipeline: the schedule, the prediction target,
 //! and a sampler.
 //!
-//! An unsupported value is an error that names the key, the value and the supported values. Keys
-//! that the scheduler does not have are returned, for the caller to print.
+//! A value that changes the model and is not supported is an error that names the key, the value
+//! and the supported values. Keys that are not used are returned, for the caller to print: keys
+//! that are not known, and keys of the steps of a class that is replaced with DDIM.
 
-use super::python_json::quote_non_finite;
+use super::python_json::{self, quote_non_finite};
+use super::scheduler_class::{self, SchedulerClass};
 use crate::diffusion::{
     BetaRange, BetaSchedule, Discrete, NoiseSchedule, Prediction, SamplerName, SamplerOptions, Sampling,
     SamplingOptions, SamplingPlan, Spacing,
@@ -63,16 +65,8 @@ fn take<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str) -> Checked
     serde_json::from_value(value).map(Some).map_err(|problem| format!("`{key}` = {shown} is not supported: {problem}"))
 }
 
-/// Takes a key of which only one value is supported.
-fn expect(map: &mut Map<String, Value>, key: &str, only: bool, advice: &str) -> Checked<()> {
-    match take(map, key)?.unwrap_or(only) {
-        value if value == only => Ok(()),
-        value => Err(format!("`{key}` = {value} is not supported: {advice}")),
-    }
-}
-
 impl SchedulerConfig {
-    /// Reads a config from JSON. Also returns the keys that the scheduler does not have.
+    /// Reads a config from JSON. Also returns the keys that are not used.
     ///
     /// # Errors
     /// A message for text that is not JSON, for a value that is not supported, and for values that
@@ -86,46 +80,52 @@ impl SchedulerConfig {
     }
 
     fn from_map(map: &mut Map<String, Value>) -> Checked<SchedulerConfig> {
-        let class = map.remove("_class_name").unwrap_or_else(|| "DDPMScheduler".into());
-        let sampler =
-            SamplerName::ALL.iter().copied().find(|sampler| sampler.diffusers_class().is_some_and(|own| class == own));
-        let sampler = sampler.ok_or_else(|| {
-            let classes: Vec<&str> = SamplerName::ALL.iter().filter_map(|sampler| sampler.diffusers_class()).collect();
-            format!("`_class_name` = {class} is not supported: it must be one of {}", classes.join(", "))
-        })?;
-        expect(map, "thresholding", false, "it must be false; clip_sample bounds the image too")?;
-        expect(map, "predict_epsilon", true, "set `prediction_type` to \"sample\" instead")?;
-        map.retain(|key, _| !["dynamic_thresholding_ratio", "sample_max_value"].contains(&key.as_str()));
+        let name = match map.remove("_class_name") {
+            None => SamplerName::Ddpm.class().to_string(),
+            Some(Value::String(name)) => name,
+            Some(other) => return Err(format!("`_class_name` = {other} is not supported: it must be a name")),
+        };
+        let class = scheduler_class::find(&name, map)?;
+        let sampler = class.sampler.unwrap_or(SamplerName::Ddim);
+        scheduler_class::take_fixed(map)?;
+        let thresholds = threshold(map)?;
+        if sampler != SamplerName::Ddpm
+            && let Some(variance) = map.get("variance_type").filter(|variance| is_learned(variance))
+        {
+            return Err(format!(
+                "`variance_type` = {variance} is not supported with {name}: only DDPMScheduler has a learned variance"
+            ));
+        }
 
-        let own =
-            sampler.keys().iter().filter_map(|&key| Some((key.to_string(), map.remove(key)?))).collect::<Map<_, _>>();
+        // A class without a sampler here keeps its keys, which are returned.
+        let keys = class.sampler.map_or(&[][..], SamplerName::keys);
+        let own = keys.iter().filter_map(|&key| Some((key.to_string(), map.remove(key)?))).collect::<Map<_, _>>();
         let shown = Value::Object(own.clone()).to_string();
         let options =
             serde_json::from_value(Value::Object(own)).map_err(|e| format!("{shown} is not supported: {e}"))?;
 
         let default = SchedulerConfig::default();
-        let clips = take(map, "clip_sample")?.unwrap_or(true);
+        let clips = take(map, "clip_sample")?.unwrap_or(true) || thresholds;
         let range = take(map, "clip_sample_range")?.unwrap_or(1.0);
         Ok(SchedulerConfig {
-            schedule: schedule(map)?,
+            schedule: schedule(map, class)?,
             timesteps: take(map, "num_train_timesteps")?.unwrap_or(default.timesteps),
             zero_terminal_snr: take(map, "rescale_betas_zero_snr")?.unwrap_or(false),
             prediction: take(map, "prediction_type")?.unwrap_or_default(),
-            clip: clips.then_some(range),
-            spacing: take(map, "timestep_spacing")?.unwrap_or_default(),
+            clip: clips.then_some(if thresholds { 1.0 } else { range }),
+            spacing: spacing(map, class)?,
             steps_offset: take(map, "steps_offset")?.unwrap_or(0),
             sampler,
             options,
         })
     }
 
-    /// Reads a config file. Also returns the keys that the scheduler does not have, for the caller
-    /// to print.
+    /// Reads a config file. Also returns the keys that are not used, for the caller to print.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::File`], with the path and what is wrong.
     pub fn read(path: &Path) -> Result<(SchedulerConfig, Vec<String>)> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = python_json::read(path)?;
         SchedulerConfig::from_json(&text).map_err(|problem| Error::file(path, problem))
     }
 
@@ -219,10 +219,33 @@ fn short(clip: f32) -> Value {
     clip.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
-fn schedule(map: &mut Map<String, Value>) -> Checked<BetaSchedule> {
-    let default = BetaRange::default();
-    let beta_start = take(map, "beta_start")?.unwrap_or(default.beta_start);
-    let beta_end = take(map, "beta_end")?.unwrap_or(default.beta_end);
+/// Whether the config bounds the image by dynamic thresholding (Saharia et al. 2022), which is
+/// clipping to [-1, 1] with `sample_max_value` 1. With another value the key stays in the map, for
+/// the caller to print that it is ignored.
+fn threshold(map: &mut Map<String, Value>) -> Checked<bool> {
+    let thresholds = take(map, "thresholding")?.unwrap_or(false);
+    let largest: f64 = take(map, "sample_max_value")?.unwrap_or(1.0);
+    map.remove("dynamic_thresholding_ratio");
+    if thresholds && largest != 1.0 {
+        map.insert("thresholding".into(), true.into());
+    }
+    Ok(thresholds)
+}
+
+fn is_learned(variance: &Value) -> bool {
+    variance.as_str().is_some_and(|name| name.starts_with("learned"))
+}
+
+/// The spacing of the timesteps. The other classes' steps end at the image after `linspace`, and
+/// DDIM's do not, so `trailing` replaces it: it also starts at the last timestep.
+fn spacing(map: &mut Map<String, Value>, class: SchedulerClass) -> Checked<Spacing> {
+    let spacing = take(map, "timestep_spacing")?.unwrap_or(class.spacing);
+    Ok(if class.sampler.is_none() && spacing == Spacing::Linspace { Spacing::Trailing } else { spacing })
+}
+
+fn schedule(map: &mut Map<String, Value>, class: SchedulerClass) -> Checked<BetaSchedule> {
+    let beta_start = take(map, "beta_start")?.unwrap_or(class.betas[0]);
+    let beta_end = take(map, "beta_end")?.unwrap_or(class.betas[1]);
     let name = map.remove("beta_schedule").unwrap_or_else(|| "linear".into());
     if let Some(betas) = take::<Option<Vec<f64>>>(map, "trained_betas")?.flatten() {
         return Ok(BetaSchedule::Given { betas });

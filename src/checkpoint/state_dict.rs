@@ -2,11 +2,12 @@
 //! diffusers only warns: a tensor that is missing, unknown or of another shape is an error, because
 //! a model with a random tensor would still sample images.
 
+use super::not_the_file::not_the_file;
 use crate::nn::{Parameter, Parameters};
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Number of problems of a file that are listed. The others are only counted.
 const NAMED: usize = 10;
@@ -15,15 +16,25 @@ const NAMED: usize = 10;
 /// names.
 const LEGACY: [(&str, &str); 4] = [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
 
-/// Reads a state dict into a flat buffer of parameters, followed by the running statistics. 16-bit
-/// values are converted to f32.
+/// Reads the files of a state dict (one, or several shards) into a flat buffer of parameters,
+/// followed by the running statistics. 16-bit values are converted to f32.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::File`] that lists the tensors that are missing, unknown or of another
 /// shape, up to ten.
-pub fn read(path: &Path, parameters: &Parameters) -> Result<Vec<f32>> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    from_bytes(&bytes, parameters).map_err(|problem| Error::file(path, problem))
+pub fn read(paths: &[PathBuf], parameters: &Parameters) -> Result<Vec<f32>> {
+    let files: Vec<Vec<u8>> =
+        paths.iter().map(|path| std::fs::read(path).map_err(Error::io(path))).collect::<Result<_>>()?;
+    let shards = paths.iter().zip(&files).map(|(path, bytes)| {
+        SafeTensors::deserialize(bytes).map_err(|error| Error::file(path, explain(&error, bytes)))
+    });
+    let shards = shards.collect::<Result<Vec<_>>>()?;
+    // Tensors that are missing are in none of the shards, so the problem is that of the folder.
+    let place = match paths {
+        [path] => path.clone(),
+        _ => paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("")).into(),
+    };
+    merge(&shards, parameters).map_err(|problem| Error::file(place, problem))
 }
 
 /// Writes a flat buffer as a state dict; the old file stays until the new one is complete.
@@ -34,19 +45,23 @@ pub fn write(path: &Path, parameters: &Parameters, values: &[f32]) -> Result<()>
     crate::files::write_atomically(path, &to_bytes(parameters, values))
 }
 
-/// [`read`] from memory; the error says what is wrong.
+/// [`read`] of one file in memory; the error says what is wrong.
 ///
 /// # Errors
 /// A message that names the tensors that are missing, unknown, of another shape or not finite, or
 /// says how the file is damaged.
 pub fn from_bytes(bytes: &[u8], parameters: &Parameters) -> std::result::Result<Vec<f32>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| explain(&error, bytes))?;
+    merge(&[file], parameters)
+}
+
+fn merge(shards: &[SafeTensors<'_>], parameters: &Parameters) -> std::result::Result<Vec<f32>, String> {
     let mut tensors: BTreeMap<String, TensorView<'_>> = BTreeMap::new();
     let mut problems = Vec::new();
-    for (name, tensor) in file.iter() {
+    for (name, tensor) in shards.iter().flat_map(SafeTensors::iter) {
         let name = current(name);
         if tensors.contains_key(&name) {
-            problems.push(format!("`{name}` occurs twice, under its old and its new name"));
+            problems.push(format!("`{name}` occurs twice: in two shards, or under its old and its new name"));
         }
         tensors.insert(name, tensor);
     }
@@ -143,6 +158,9 @@ fn list(problems: &[String]) -> String {
 
 fn explain(error: &SafeTensorError, bytes: &[u8]) -> String {
     use SafeTensorError as E;
+    if let Some(problem) = not_the_file(bytes) {
+        return problem.into();
+    }
     if bytes.starts_with(b"PK") {
         return "this is a zip archive, such as PyTorch's old .bin files: save the model as safetensors".into();
     }

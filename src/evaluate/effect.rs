@@ -67,6 +67,7 @@ impl EvalOptions {
         Ok(match option {
             "count" => unless(!from_file, "all images of --samples are evaluated"),
             "batch" => unless(!from_file, model),
+            "null_class" | "padded" => unless(!from_file, model),
             "sweep" | "sweep_count" if from_file => Some(model.into()),
             "sweep" => unless(denoises, "an autoencoder has no sampler"),
             "sweep_count" => unless(!self.sweep.is_empty(), "it needs --sweep"),

@@ -29,6 +29,13 @@ pub struct EvalOptions {
     /// Options of the sampler.
     #[cfg_attr(feature = "cli", command(flatten))]
     pub sampling: SamplingOptions,
+    /// The class that means "no label", for a model that was not written by degrain
+    #[cfg_attr(feature = "cli", arg(long, value_name = "CLASS"))]
+    pub null_class: Option<u32>,
+    /// The model's images are those of the data with a black border, which is removed. For a model
+    /// that was not written by degrain, and whose images are larger than the data's
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub padded: bool,
     /// Random seed
     #[cfg_attr(feature = "cli", arg(long, default_value_t = 0))]
     pub seed: u64,

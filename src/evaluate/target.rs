@@ -2,10 +2,12 @@
 //! set that it is compared with.
 
 use super::evaluation::TargetInfo;
+use super::options::EvalOptions;
 use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata, run_folder};
 use crate::data::{Dataset, LoadOptions, Split, image_shape_of_npz, images_of_npz, load_with};
 use crate::metrics::padding::ImagePadding;
 use crate::nn::Vae;
+use crate::output::counted;
 use crate::train::Settings;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -50,14 +52,14 @@ pub struct EvalTarget {
 const DATA: &str = "data/mnist";
 
 impl EvalTarget {
-    /// Opens a run folder or a checkpoint, and the data set it was trained on. `data` replaces the
-    /// data folder of the run's settings.
+    /// Opens a run folder or a checkpoint, and the data set it was trained on. The option `data`
+    /// replaces the data folder of the run's settings.
     ///
     /// # Errors
     /// A folder without a denoiser or autoencoder; a data set that is missing, or that the model
-    /// was not trained on.
-    pub fn from_checkpoint(path: &Path, data: Option<&Path>) -> Result<EvalTarget> {
-        let mut checkpoint = Checkpoint::open(path)?;
+    /// was not trained on; a model whose images or classes are not those of the data.
+    pub fn from_checkpoint(path: &Path, options: &EvalOptions) -> Result<EvalTarget> {
+        let mut checkpoint = Checkpoint::open(path)?.with_null_class(options.null_class)?;
         let folder = checkpoint.folder.clone();
         if let AnyModel::Classifier(_) = checkpoint.model {
             let problem = "holds a classifier, which cannot sample images: evaluate a denoiser or an autoencoder";
@@ -66,18 +68,21 @@ impl EvalTarget {
         let run = run_folder(path, &folder);
         let settings = run.map(|run| Settings::read(&run.join("config.toml"))).transpose()?;
         let run_data = settings.as_ref().and_then(|settings| settings.data.clone());
-        let data = data.map(Path::to_path_buf).or(run_data).unwrap_or_else(|| DATA.into());
-        let warnings = std::mem::take(&mut checkpoint.warnings);
+        let data = options.data.clone().or(run_data).unwrap_or_else(|| DATA.into());
+        let mut warnings = std::mem::take(&mut checkpoint.warnings);
         let metadata = checkpoint.metadata.clone();
         let model = checkpoint.model.model();
-        let options = match &settings {
+        let load_options = match &settings {
             Some(settings) => settings.load_options(),
             None => LoadOptions::of_model(model.image_shape()),
         };
-        let [train, test] = splits(&data, &options)?;
+        let [train, test] = splits(&data, &load_options)?;
         check_data(&folder, &metadata, &train, &data)?;
-        let padding = ImagePadding::new(train.shape(), model.image_shape().unwrap_or(train.shape()))
-            .map_err(|problem| Error::file(&folder, problem.to_string()))?;
+        let padding = padding(&folder, model.image_shape(), &train, options.padded)?;
+        if !checkpoint.has_metadata {
+            check_classes(&checkpoint, &train)?;
+            warnings.push(unknown_data(&checkpoint, &train));
+        }
         let mut info = TargetInfo {
             name: name(path, run, &folder, metadata.step)?,
             model: model.class().into(),
@@ -166,6 +171,62 @@ fn name(path: &Path, run: Option<&Path>, folder: &Path, step: u32) -> Result<Str
     let place = std::path::absolute(run.unwrap_or(folder)).map_err(Error::io(folder))?;
     let name = place.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     Ok(if run.is_some_and(|run| run != path) { format!("{name}-{step}") } else { name })
+}
+
+/// The border between the images of the data and of the model. The files of a model do not say
+/// whether its images are padded or resized, so images of two sizes are compared only if the user
+/// says that they are padded.
+fn padding(folder: &Path, model: Option<[u32; 3]>, data: &Dataset, padded: bool) -> Result<ImagePadding> {
+    let model = model.unwrap_or(data.shape());
+    let padding = ImagePadding::new(data.shape(), model).map_err(|problem| Error::file(folder, problem.to_string()))?;
+    let [[_, height, width], [_, h, w]] = [model, data.shape()];
+    match (padded, model == data.shape()) {
+        (false, true) | (true, false) => Ok(padding),
+        (true, true) => {
+            let problem =
+                "--padded has no effect here: the images of model and data have one size. Leave the option out";
+            Err(Error::Config(problem.into()))
+        }
+        (false, false) => Err(Error::file(
+            folder,
+            format!(
+                "the model samples images of {height}x{width}, and the data's are {h}x{w}. If the model was trained on the \
+                 data with a black border, add --padded. If it was trained on resized images, give them as --data, \
+                 with a feature extractor that was trained on them"
+            ),
+        )),
+    }
+}
+
+/// Checks that a model that was not written by degrain has the classes of the data.
+fn check_classes(checkpoint: &Checkpoint, data: &Dataset) -> Result<()> {
+    let Some(labels) = checkpoint.metadata.denoiser.labels else { return Ok(()) };
+    if labels.classes as usize == data.classes {
+        return Ok(());
+    }
+    let [own, theirs] = [labels.classes as usize, data.classes].map(|count| counted(count, "class"));
+    let advice = if labels.null_class().is_none() && labels.classes as usize == data.classes + 1 {
+        format!("If one of them means \"no label\", name it with --null-class, such as {}", data.classes)
+    } else {
+        "Give the folder of the model's data set with --data".into()
+    };
+    let problem = format!("the model has {own}, and the data {} has {theirs}. {advice}", data.name);
+    Err(Error::file(&checkpoint.folder, problem))
+}
+
+/// A warning that a model may have been trained on other data.
+fn unknown_data(checkpoint: &Checkpoint, data: &Dataset) -> String {
+    let classes =
+        if checkpoint.metadata.class_names.is_empty() { "" } else { ", and its classes with the data's in order" };
+    let size = match checkpoint.model.model().image_shape() {
+        Some(_) => "",
+        None => ". It does not say the size of its images either, so they have the data's",
+    };
+    format!(
+        "{}: nothing says which data the model was trained on. It is compared with {}{classes}{size}",
+        checkpoint.folder.display(),
+        data.name
+    )
 }
 
 fn splits(data: &Path, options: &LoadOptions) -> Result<[Dataset; 2]> {

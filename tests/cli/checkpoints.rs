@@ -30,13 +30,18 @@ fn edit_and_sample_give_equal_images_from_equal_noise() {
     assert!(edited == sampled, "equal noise gives different images");
 }
 
+/// A scheduler that diffusers has, and a pipeline that can sample with it.
 #[test]
-fn scheduler_config_is_written_for_discrete_timesteps_only() {
+fn scheduler_config_is_written_for_processes_of_diffusers() {
     let folder = TempDir::new().unwrap();
-    for (preset, discrete) in [("ddpm", true), ("flow", false), ("edm", false), ("score", false)] {
+    for (preset, scheduler, pipeline) in
+        [("ddpm", true, true), ("flow", true, true), ("edm", true, false), ("score", false, false)]
+    {
         let run = trained(preset);
-        let file = run.join("checkpoint-1/scheduler/scheduler_config.json");
-        assert_eq!(file.exists(), discrete, "{preset}: {}", file.display());
+        for (name, expected) in [("scheduler/scheduler_config.json", scheduler), ("model_index.json", pipeline)] {
+            let file = run.join("checkpoint-1").join(name);
+            assert_eq!(file.exists(), expected, "{preset}: {}", file.display());
+        }
         let out = folder.path().join("out.png");
         let printed = messages(command(SAMPLE, &["--checkpoint", text(&run), "--count", "2", "--out", text(&out)]));
         assert!(!printed.contains("warning"), "{preset}: {printed}");

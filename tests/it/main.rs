@@ -15,6 +15,7 @@ mod data_formats; // CIFAR-10, downsampled ImageNet, npz
 mod data_images; // image files of every kind
 mod device_faults; // devices that are lost, out of memory, or skip a submission
 mod diffusion; // schedules, processes, samplers, on data with known answers
+mod exports; // checkpoints that diffusers samples
 mod fast_math; // sums that a compiler may reorder
 mod folded_grids; // which kernels a folded grid may launch
 mod importance; // importance sampling of timesteps over many steps

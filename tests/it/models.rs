@@ -21,7 +21,7 @@ fn model(name: &str) -> (UNet2d, Vec<f32>) {
     assert_eq!(UNet2dConfig::from_json(&config.to_json()).unwrap().0, config);
     let model = UNet2d::new(config).unwrap();
     let file = path(&format!("{name}/unet/diffusion_pytorch_model.safetensors"));
-    let weights = state_dict::read(&file, model.parameters()).unwrap();
+    let weights = state_dict::read(&[file], model.parameters()).unwrap();
     (model, weights)
 }
 

@@ -21,6 +21,9 @@ pub struct LoadedModel {
     /// Class of the images, for a model with classes: a name, or its number if no name is a number
     #[arg(long)]
     pub class: Option<String>,
+    /// The class that means "no label", for guidance of a model that was not written by degrain
+    #[arg(long, value_name = "CLASS")]
+    pub null_class: Option<u32>,
     /// Sampling steps
     #[arg(long, default_value_t = 50)]
     pub steps: u32,
@@ -46,7 +49,7 @@ pub struct Loaded {
 impl LoadedModel {
     /// Opens the model and a device. `batch` names the options that set the number of images.
     pub fn load(&self, batch: &'static str) -> Result<Loaded> {
-        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        let checkpoint = Checkpoint::open(&self.checkpoint)?.with_null_class(self.null_class)?;
         checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
         let unknown = || Error::file(&checkpoint.folder, "does not contain the size of its images");
         let image = checkpoint.denoiser(WEIGHTS)?.network.image_shape().ok_or_else(unknown)?;

@@ -43,6 +43,9 @@ struct Arguments {
     class: Option<String>,
     #[command(flatten)]
     options: SamplingOptions,
+    /// The class that means "no label", for guidance of a model that was not written by degrain
+    #[arg(long, value_name = "CLASS")]
+    null_class: Option<u32>,
     /// Classifier for classifier guidance: a run of `train --preset classifier`
     #[arg(long, value_name = "RUN")]
     classifier: Option<PathBuf>,
@@ -94,7 +97,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Err(Error::Config(format!("--classifier-scale {scale} must be finite, usually 1 to 10")));
     }
     check_writable(&arguments.out)?;
-    let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
+    let checkpoint = Checkpoint::open(&arguments.checkpoint)?.with_null_class(arguments.null_class)?;
     checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     match &checkpoint.model {
         AnyModel::Vae(vae) => decode(arguments, output, &checkpoint, vae),
@@ -105,6 +108,13 @@ fn run(arguments: &Arguments) -> Result<()> {
 fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Result<()> {
     let denoiser = checkpoint.denoiser("weights")?;
     let image = checkpoint.image_shape(arguments.image_size)?;
+    if let Some([_, height, width]) = denoiser.network.image_shape().filter(|&shape| shape != image) {
+        eprintln!(
+            "warning: --image-size {}: the model was trained on images of {height}x{width}. Samples of another size are \
+             images of another distribution: do not evaluate them against the model's data",
+            image[1]
+        );
+    }
     let guide = arguments.classifier.as_deref().map(|run| checkpoint.open_guide(run, image)).transpose()?;
     guide.iter().flat_map(|guide| &guide.warnings).for_each(|warning| eprintln!("warning: {warning}"));
     let class = checkpoint.class(arguments.class.as_deref(), guide.as_ref())?;

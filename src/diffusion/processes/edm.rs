@@ -43,13 +43,14 @@ impl Default for Edm {
 }
 
 impl Edm {
-    fn data(&self) -> f64 {
+    /// Standard deviation of the data: measured, or 0.5.
+    pub fn data_std(&self) -> f64 {
         self.sigma_data.unwrap_or(0.5)
     }
 
     pub(super) fn check(&self) -> std::result::Result<(), String> {
         let Edm { p_mean, p_std, sigma_min, sigma_max, .. } = *self;
-        let sigma_data = self.data();
+        let sigma_data = self.data_std();
         if !(sigma_min > 0.0 && sigma_max > sigma_min && sigma_max.is_finite()) {
             return Err(format!("sigma_min = {sigma_min} and sigma_max = {sigma_max}: use 0 < sigma_min < sigma_max"));
         }
@@ -65,7 +66,7 @@ impl Edm {
 impl Process for Edm {
     fn describe(&self) -> String {
         let Edm { sigma_min, sigma_max, .. } = self;
-        format!("EDM, sigma {sigma_min} to {sigma_max}, sigma_data {:.4}", self.data())
+        format!("EDM, sigma {sigma_min} to {sigma_max}, sigma_data {:.4}", self.data_std())
     }
 
     fn family(&self) -> Family {
@@ -86,7 +87,7 @@ impl Process for Edm {
 
     /// F = (x_0 - c_skip x) / c_out, written in x_0 and eps.
     fn parameterization(&self, t: f64) -> Parameterization {
-        let (data, size) = (self.data(), t.hypot(self.data()));
+        let (data, size) = (self.data_std(), t.hypot(self.data_std()));
         Parameterization { c_in: size.recip(), time: 250.0 * t.ln(), target: [t / (data * size), -data / size] }
     }
 

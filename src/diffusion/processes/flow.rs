@@ -8,14 +8,38 @@ use super::middles;
 use crate::diffusion::process::{Family, Marginal, Parameterization, Process, SolverCoords};
 use serde::{Deserialize, Serialize};
 
+/// Factor from the time t to the time that the network receives: the index of a timestep if T were
+/// 1000.
+const TIME_FACTOR: f64 = 999.0;
+
 /// Flow matching on straight paths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Flow {}
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Flow {
+    /// The network receives the time t times this factor. Models that were not written by degrain
+    /// usually have 1000.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub time_factor: f64,
+}
+
+impl Default for Flow {
+    fn default() -> Flow {
+        Flow { time_factor: TIME_FACTOR }
+    }
+}
+
+// serde passes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_usual(factor: &f64) -> bool {
+    *factor == TIME_FACTOR
+}
 
 impl Flow {
     pub(super) fn check(&self) -> std::result::Result<(), String> {
-        Ok(())
+        if self.time_factor > 0.0 && self.time_factor.is_finite() {
+            return Ok(());
+        }
+        Err(format!("time_factor = {}: use a positive number, usually {TIME_FACTOR}", self.time_factor))
     }
 }
 
@@ -41,9 +65,8 @@ impl Process for Flow {
         1.0 / (1.0 + 1.0 / ratio)
     }
 
-    /// The network receives 999 t, the index of a timestep if T were 1000.
     fn parameterization(&self, t: f64) -> Parameterization {
-        Parameterization { c_in: 1.0, time: 999.0 * t, target: [-1.0, 1.0] }
+        Parameterization { c_in: 1.0, time: self.time_factor * t, target: [-1.0, 1.0] }
     }
 
     fn training_times(&self) -> Vec<f64> {

@@ -111,13 +111,19 @@ fn scheduler_config_writes_rescaled_betas() {
 #[test]
 fn scheduler_config_refuses_unsupported_values() {
     for (key, value) in [
-        ("_class_name", json!("PNDMScheduler")),
+        ("_class_name", json!("LCMScheduler")),
+        ("_class_name", json!("EDMEulerScheduler")),
+        ("_class_name", json!("StrangeScheduler")),
+        ("_class_name", json!(5)),
+        ("use_flow_sigmas", json!(true)),
+        ("timestep_type", json!("continuous")),
+        ("snr_shift_scale", json!(3.0)),
         ("beta_schedule", json!("laplace")),
         ("variance_type", json!("learned")),
         ("variance_type", json!("fixed_large_log")),
         ("prediction_type", json!("flow")),
         ("timestep_spacing", json!("karras")),
-        ("thresholding", json!(true)),
+        ("thresholding", json!("yes")),
         ("predict_epsilon", json!(false)),
         ("num_train_timesteps", json!(-1)),
         ("clip_sample", json!("yes")),
@@ -139,6 +145,38 @@ fn scheduler_config_returns_unknown_keys() {
         "thresholding": false, "sample_max_value": 1.0, "dynamic_thresholding_ratio": 0.995}))
         .unwrap();
     assert_eq!(unknown, ["skip_prk_steps", "variance_type"]);
+}
+
+/// A class that is not known is read if its file says everything about the model.
+#[test]
+fn scheduler_config_of_an_unknown_class_must_give_its_betas() {
+    let whole = json!({"_class_name": "StrangeScheduler", "num_train_timesteps": 200, "prediction_type": "sample",
+        "beta_schedule": "scaled_linear", "beta_start": 2e-4, "beta_end": 0.03});
+    let (config, unknown) = read(whole.clone()).unwrap();
+    let range = BetaRange { beta_start: 2e-4, beta_end: 0.03, rescale: false };
+    assert_eq!((config.schedule, config.timesteps), (BetaSchedule::ScaledLinear(range), 200));
+    assert_eq!((config.prediction, config.sampler), (Prediction::Sample, SamplerName::Ddim));
+    assert!(unknown.is_empty());
+    for key in ["num_train_timesteps", "prediction_type", "beta_schedule", "beta_start", "beta_end"] {
+        let mut part = whole.clone();
+        part.as_object_mut().unwrap().remove(key);
+        assert!(read(part).unwrap_err().contains("the class is not known"), "without {key}");
+    }
+    let mut given = whole;
+    given["trained_betas"] = json!(vec![0.01; 200]);
+    given.as_object_mut().unwrap().remove("beta_schedule");
+    assert_eq!(read(given).unwrap().0.schedule, BetaSchedule::Given { betas: vec![0.01; 200] });
+}
+
+/// Dynamic thresholding with its default bound is clipping to [-1, 1].
+#[test]
+fn scheduler_config_reads_thresholding_as_clipping() {
+    let (config, unknown) = read(json!({"thresholding": true, "clip_sample": false})).unwrap();
+    assert_eq!((config.clip, unknown), (Some(1.0), vec![]));
+    let (_, unused) = read(json!({"thresholding": true, "sample_max_value": 1.5})).unwrap();
+    assert_eq!(unused, ["thresholding"]);
+    let (config, _) = read(json!({"thresholding": false, "clip_sample": false})).unwrap();
+    assert_eq!(config.clip, None);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Schedules, samplers and configs against diffusers, and against closed forms for simple data.
 
+mod classes;
 mod configs;
 mod linear;
 mod mixture;
