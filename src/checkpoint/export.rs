@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// The version of diffusers whose files these are.
 const VERSION: &str = "0.42.1";
 
+/// The class of U-Nets in diffusers.
+pub(super) const UNET: &str = "UNet2DModel";
+
 /// A scheduler in diffusers' form.
 pub(super) struct SchedulerExport {
     /// Text of `scheduler_config.json`.
@@ -60,7 +63,7 @@ impl SchedulerExport {
 fn index(pipeline: &str, scheduler: &str) -> String {
     text(&json!({
         "_class_name": pipeline, "_diffusers_version": VERSION,
-        "scheduler": ["diffusers", scheduler], "unet": ["diffusers", super::UNET],
+        "scheduler": ["diffusers", scheduler], "unet": ["diffusers", UNET],
     }))
 }
 

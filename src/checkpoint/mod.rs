@@ -35,13 +35,11 @@ use crate::files::{create_folder, write_atomically};
 use crate::gpu::Context;
 use crate::nn::Model;
 use crate::{Error, Result};
-use export::SchedulerExport;
+use export::{SchedulerExport, UNET};
 use folder::{CONFIG, WEIGHTS, model_folder, skipped, two_sets_of_weights};
+use python_json::unknown_keys;
 use scheduler_file::{ModelScheduler, SCHEDULER};
 use std::path::{Path, PathBuf};
-
-/// The class of U-Nets in diffusers.
-const UNET: &str = "UNet2DModel";
 
 /// A trained model of any kind.
 pub struct Checkpoint {
@@ -82,7 +80,7 @@ impl Checkpoint {
         let config = config_file(&folder);
         let part = config.parent().unwrap_or(&folder);
         let (model, unknown) = read_model(&config)?;
-        let mut warnings = ignored(CONFIG, unknown);
+        let mut warnings = unknown_keys(CONFIG, unknown);
         warnings.extend(two_sets_of_weights(&folder, part));
         if folder != path {
             warnings.extend(skipped(path, &folder)?);
@@ -238,10 +236,6 @@ impl Checkpoint {
 
 fn config_file(folder: &Path) -> PathBuf {
     model_folder(folder).unwrap_or_else(|| folder.join("unet")).join(CONFIG)
-}
-
-fn ignored(file: &str, keys: Vec<String>) -> Vec<String> {
-    keys.into_iter().map(|key| format!("{file}: the key `{key}` is not known and is ignored")).collect()
 }
 
 /// Checks the metadata against the model, or derives it from the model for a folder that was not

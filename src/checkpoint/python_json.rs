@@ -20,6 +20,11 @@ pub(super) fn read(path: &Path) -> Result<String> {
     }
 }
 
+/// Messages about keys of a file that are not used.
+pub(super) fn unknown_keys(file: &str, keys: Vec<String>) -> Vec<String> {
+    keys.into_iter().map(|key| format!("{file}: the key `{key}` is not known and is ignored")).collect()
+}
+
 /// Puts the numbers that JSON does not have in quotes. A key with such a number that nobody reads
 /// is then no error, and one that is read is refused with its value.
 pub(super) fn quote_non_finite(text: &str) -> String {

@@ -74,7 +74,7 @@ pub(super) fn read(path: &Path) -> Result<(ModelScheduler, Vec<String>)> {
             if own.len() == 1 { "is" } else { "are" },
         ));
     }
-    messages.extend(super::ignored("scheduler_config.json", unknown));
+    messages.extend(python_json::unknown_keys("scheduler_config.json", unknown));
     Ok((scheduler, messages))
 }
 
