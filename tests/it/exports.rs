@@ -1,13 +1,12 @@
 //! Checkpoints that diffusers samples: against its samples, and against what `train` writes today.
 
 use crate::common::context;
-use crate::common::golden::{Golden, compare, excess, nudge, path};
+use crate::common::golden::{Golden, compare, nudge, path};
 use crate::common::run::{digits, files};
 use crate::runs::{WHOLE, train};
 use degrain::checkpoint::{Checkpoint, CheckpointMetadata, SchedulerConfig, write};
-use degrain::diffusion::{
-    BatchSpec, Generator, Guidance, SamplerName, SamplerOptions, Sampling, SamplingOptions, Spacing,
-};
+use degrain::diffusion::processes::{Edm, Flow};
+use degrain::diffusion::{BatchSpec, Generator, Guidance, SamplerName, Sampling, SamplingOptions, Variance};
 use degrain::gpu::Context;
 use degrain::train::Settings;
 use std::fs;
@@ -42,8 +41,8 @@ fn states(
 }
 
 /// Compares a checkpoint's samples with those of diffusers. `is_bounded`: whether diffusers' class
-/// clips the predicted image.
-fn check(name: &str, sampler: SamplerName, guidance: f32, is_bounded: bool) {
+/// clips the predicted image. `wrong` changes a setting that must be noticed.
+fn check(name: &str, sampler: SamplerName, guidance: f32, is_bounded: bool, wrong: fn(&mut Checkpoint, &mut Sampling)) {
     let ctx = context();
     let checkpoint = Checkpoint::open(&path(&format!("exports/{name}"))).unwrap();
     let golden = Golden::open(&format!("exports/{name}/golden.safetensors"));
@@ -64,45 +63,45 @@ fn check(name: &str, sampler: SamplerName, guidance: f32, is_bounded: bool) {
         }
         compare(&format!("{name}, step {step}"), found, moved, &golden.floats(&format!("state{step}")));
     }
-    // A setting that changes the result by more than rounding.
-    let other = Sampling {
-        options: SamplerOptions { variance_type: None, ..sampling.options },
-        steps: STEPS,
-        spacing: Spacing::Trailing,
-        guidance: if guidance == 1.0 { guidance } else { guidance + 0.01 },
-        ..sampling
-    };
-    if other != sampling && sampler != SamplerName::Euler {
-        let wrong = states(&ctx, &checkpoint, &checkpoint.weights, &other, &labels);
-        let expected = golden.floats(&format!("state{}", STEPS - 1));
-        let excess = excess(&wrong[3], &moved[3], &expected);
-        assert!(excess > 1.0, "{name}: a wrong setting is not noticed ({excess})");
-    }
+    let last = STEPS as usize - 1;
+    let (mut other, mut settings) = (Checkpoint::open(&checkpoint.folder).unwrap(), sampling);
+    wrong(&mut other, &mut settings);
+    let wrong = states(&ctx, &other, &checkpoint.weights, &settings, &labels);
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+    let allowed = 16.0 * distance(&found[last], &moved[last]);
+    let difference = distance(&wrong[last], &golden.floats(&format!("state{last}")));
+    assert!(difference > 2.0 * allowed, "{name}: a wrong setting is not noticed, {difference} of {allowed}");
 }
 
 #[test]
 fn export_of_ddpm_is_sampled_by_diffusers() {
-    check("ddpm", SamplerName::Ddim, 2.0, true);
+    check("ddpm", SamplerName::Ddim, 2.0, true, |_, sampling| sampling.options.use_clipped_model_output = Some(false));
 }
 
 #[test]
 fn export_of_guided_is_sampled_by_diffusers() {
-    check("guided", SamplerName::Ddim, 3.0, true);
+    check("guided", SamplerName::Ddim, 3.0, true, |_, sampling| sampling.guidance += 0.01);
 }
 
 #[test]
 fn export_of_hybrid_is_sampled_by_diffusers() {
-    check("hybrid", SamplerName::Ddpm, 1.0, true);
+    check("hybrid", SamplerName::Ddpm, 1.0, true, |_, sampling| {
+        sampling.options.variance_type = Some(Variance::FixedSmall);
+    });
 }
 
 #[test]
 fn export_of_flow_is_sampled_by_diffusers() {
-    check("flow", SamplerName::Euler, 1.0, false);
+    check("flow", SamplerName::Euler, 1.0, false, |checkpoint, _| {
+        checkpoint.process = Some(Box::new(Flow { time_factor: 1000.0 }));
+    });
 }
 
 #[test]
 fn export_of_edm_is_sampled_by_diffusers() {
-    check("edm", SamplerName::Euler, 2.0, false);
+    check("edm", SamplerName::Euler, 2.0, false, |checkpoint, _| {
+        checkpoint.process = Some(Box::new(Edm { sigma_data: Some(0.6), ..Edm::default() }));
+    });
 }
 
 /// The golden checkpoints are what `train` writes today: every file with the golden's weights, and
