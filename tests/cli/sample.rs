@@ -88,7 +88,10 @@ fn sample_refuses_damaged_checkpoints() {
     damaged(|folder| replace(&folder.join(config), "{", ""), &[config, "JSON"]);
     damaged(|folder| fs::remove_file(folder.join(config)).unwrap(), &[config]);
     let scheduler = "scheduler/scheduler_config.json";
-    damaged(|folder| replace(&folder.join(scheduler), "DDIMScheduler", "PNDMScheduler"), &[scheduler, "PNDM", "DDPM"]);
+    damaged(
+        |folder| replace(&folder.join(scheduler), "DDIMScheduler", "LCMScheduler"),
+        &[scheduler, "LCM", "distilled"],
+    );
     damaged(|folder| fs::remove_dir_all(folder.join("scheduler")).unwrap(), &[scheduler]);
     let metadata = "degrain.json";
     damaged(
@@ -135,7 +138,7 @@ fn sample_refuses_options_that_do_not_fit_the_model() {
     }
     // A checkpoint of diffusers does not say whether its last class is the null class.
     let conditional = golden::path("unet_class");
-    sample_refuses(&conditional, &["--guidance", "2"], &["label dropout", "Sample with scale 1"]);
+    sample_refuses(&conditional, &["--guidance", "2"], &["--guidance 2", "--null-class", "no label"]);
     let unconditional = golden::path("unet_plain");
     sample_refuses(&unconditional, &["--guidance", "2"], &["--guidance 2", "without classes"]);
     sample_refuses(&unconditional, &["--class", "2"], &["--class 2", "without classes"]);
