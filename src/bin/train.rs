@@ -3,8 +3,8 @@
 use clap::Parser;
 use degrain::files::{print, shell_quoted};
 use degrain::gpu::{Context, list_adapters};
-use degrain::train::{Inspection, Outcome, ResumePath, Settings, Size, Trainer, on_interrupt};
-use degrain::{Result, cli};
+use degrain::train::{InitialModel, Inspection, Outcome, ResumePath, Settings, Size, Trainer, on_interrupt};
+use degrain::{Error, Result, cli};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,6 +19,10 @@ struct Arguments {
     /// options override them. With --out, it continues as a new run in that folder
     #[arg(long, value_name = "RUN", conflicts_with_all = ["preset", "size", "config"])]
     resume: Option<PathBuf>,
+    /// Start a new run from the weights of a run, a checkpoint, or a diffusers folder, with its
+    /// network and process
+    #[arg(long, value_name = "CHECKPOINT")]
+    init_from: Option<PathBuf>,
     /// Save a checkpoint and stop after this number of steps, counted from the start of the run
     #[arg(long, value_name = "STEPS", conflicts_with_all = ["list_adapters", "show_settings", "dry_run", "listing", "profile", "verify"])]
     stop_after: Option<u32>,
@@ -67,6 +71,21 @@ fn run(arguments: Arguments) -> Result<()> {
         (None, Some(file)) => given.clone().or(Settings::read(file)?),
         (None, None) => given.clone(),
     };
+    if arguments.init_from.is_some() && resume.is_some() {
+        return Err(Error::Config(
+            "--init-from starts a new run, and --resume continues one, which needs no other weights: leave one of them out"
+                .into(),
+        ));
+    }
+    let initial = arguments.init_from.as_deref().map(InitialModel::open).transpose()?;
+    let settings = match &initial {
+        Some(initial) => {
+            let (settings, warnings) = initial.settings(settings)?;
+            warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            settings
+        }
+        None => settings,
+    };
     if arguments.show_settings {
         let (settings, default) = settings.with_default_size(&ctx)?;
         let config = settings.resolve(Size::Tiny)?;
@@ -81,18 +100,25 @@ fn run(arguments: Arguments) -> Result<()> {
     let mut trainer = trainer?.stop_after(arguments.stop_after);
     given.check_effect(trainer.config())?;
     print(trainer.describe())?;
+    let mut note = None;
+    if let Some(initial) = &initial {
+        (trainer, note) = trainer.init_from(initial)?;
+    }
     if let Some(path) = &resume {
         trainer = match path.step {
             _ if forks => trainer.fork(&path.run, path.step)?,
             Some(step) => trainer.resume_from(step)?,
             None => trainer.resume()?,
         };
-        if let Some(origin) = trainer.origin() {
-            print(format!("origin    {origin}\n"))?;
-        }
         for changed in trainer.changed_settings() {
             eprintln!("changed since the last start: {changed}");
         }
+    }
+    if let Some(origin) = trainer.origin() {
+        print(format!("origin    {origin}\n"))?;
+    }
+    if let Some(note) = note {
+        print(format!("          {note}\n"))?;
     }
     if arguments.dry_run || arguments.listing || arguments.profile || arguments.verify {
         let Arguments { listing, profile, verify, .. } = arguments;

@@ -132,6 +132,11 @@ impl Checkpoint {
         self.model.model().parameters().write(ctx, name, &self.weights)
     }
 
+    /// The file of the weights.
+    pub fn weights_file(&self) -> PathBuf {
+        config_file(&self.folder).with_file_name(WEIGHTS)
+    }
+
     /// The denoiser, with its weights in the named buffer.
     ///
     /// # Errors

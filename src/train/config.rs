@@ -249,6 +249,9 @@ settings! {
     /// Let the time embedding scale and shift the features instead of adding to them
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     scale_shift: bool,
+    /// Other keys of the U-Net's config in diffusers, as a JSON object, such as {"freq_shift": 1}
+    #[arg(value_name = "JSON")]
+    unet_config: String,
     /// Dropout probability in residual blocks
     #[arg(allow_negative_numbers = true)]
     dropout: f32,

@@ -64,7 +64,7 @@ fn needs(key: &str, config: &Config) -> Option<String> {
         }
         "attention" | "attention_head_dim" | "layers_per_block" => for_networks(&[Unet, Residual]),
         "norm_num_groups" => for_networks(&[Unet, Residual, Vae]),
-        "scale_shift" => for_networks(&[Unet]),
+        "scale_shift" | "unet_config" => for_networks(&[Unet]),
         "dropout" => for_networks(&[Unet, Residual, Classifier]),
         "downsample" => for_networks(&[Residual]),
         "condition_channels" | "hidden_channels" => for_networks(&[Plain]),

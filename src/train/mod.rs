@@ -16,6 +16,8 @@ mod due;
 mod effect;
 mod fork;
 mod hold_out;
+mod initial_model;
+mod initial_settings;
 mod inspect;
 mod load_images;
 mod log_entry;
@@ -42,6 +44,7 @@ pub use buffers::EMA;
 pub use config::{Config, LrSchedule, NetworkName, RandomFlip, Settings, Size, Storage};
 pub use continuation::ResumePath;
 pub use default_size::DefaultSize;
+pub use initial_model::InitialModel;
 pub use inspect::Inspection;
 pub use log_entry::{LogEntry, Metric};
 pub use objective::{

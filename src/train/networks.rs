@@ -7,6 +7,7 @@ use crate::nn::{
     SampleSize, TimeShift, UNet2d, UNet2dConfig, UpBlock, Vae, VaeConfig,
 };
 use crate::{Error, Result};
+use serde_json::{Map, Value};
 
 /// Creates the denoiser. `classes` is the size of its class embedding, including the null class;
 /// `None` for no class embedding.
@@ -20,7 +21,7 @@ pub fn denoiser(config: &Config, data: &Dataset, classes: Option<u32>) -> Result
         NetworkName::Unet => Box::new(UNet2d::new(UNet2dConfig {
             out_channels,
             num_class_embeds: classes,
-            ..unet_config(config, channels, height, width)
+            ..unet_config(config, data.shape())?
         })?),
         NetworkName::Plain => Box::new(
             PlainUNet::new(PlainUNetConfig {
@@ -98,10 +99,17 @@ pub fn autoencoder(config: &Config, data: &Dataset) -> Result<Vae> {
     })
 }
 
-fn unet_config(config: &Config, channels: u32, height: u32, width: u32) -> UNet2dConfig {
+/// Keys of a U-Net's config that follow from the data and from other settings.
+pub(super) const UNET_DATA_KEYS: [&str; 4] = ["sample_size", "in_channels", "out_channels", "num_class_embeds"];
+
+/// The config of a U-Net for images `[C, H, W]`. Output channels and classes are not set.
+///
+/// # Errors
+/// A setting `unet_config` that is not a JSON object of keys of `UNet2DModel`.
+pub(super) fn unet_config(config: &Config, [channels, height, width]: [u32; 3]) -> Result<UNet2dConfig> {
     let down = |&attention: &bool| if attention { DownBlock::Attention } else { DownBlock::Plain };
     let up = |&attention: &bool| if attention { UpBlock::Attention } else { UpBlock::Plain };
-    UNet2dConfig {
+    let described = UNet2dConfig {
         sample_size: Some(SampleSize::new(height, width)),
         in_channels: channels,
         down_block_types: config.attention.iter().map(down).collect(),
@@ -115,5 +123,23 @@ fn unet_config(config: &Config, channels: u32, height: u32, width: u32) -> UNet2
         // A model without attention has none in its middle block either.
         add_attention: config.attention.contains(&true),
         ..UNet2dConfig::default()
+    };
+    with_keys(described, &config.unet_config).map_err(|problem| Error::Config(format!("--unet-config: {problem}")))
+}
+
+/// A config with other values for the keys of a JSON object.
+fn with_keys(config: UNet2dConfig, json: &str) -> std::result::Result<UNet2dConfig, String> {
+    let keys: Map<String, Value> = serde_json::from_str(json).map_err(|e| format!("not a JSON object: {e}"))?;
+    if keys.is_empty() {
+        return Ok(config);
+    }
+    if let Some(key) = UNET_DATA_KEYS.iter().find(|key| keys.contains_key(**key)) {
+        return Err(format!("`{key}` follows from the data and other settings"));
+    }
+    let mut all: Map<String, Value> = serde_json::from_str(&config.to_json()).map_err(|e| e.to_string())?;
+    all.extend(keys);
+    match UNet2dConfig::from_json(&Value::Object(all).to_string())? {
+        (config, unknown) if unknown.is_empty() => Ok(config),
+        (_, unknown) => Err(format!("UNet2DModel has no key `{}`", unknown.join("`, `"))),
     }
 }

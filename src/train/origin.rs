@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub enum Taken {
     /// The whole state of training: it goes on where the origin was.
     State,
+    /// The EMA weights of a model, as parameters and as EMA.
+    Weights,
 }
 
 /// The checkpoint whose weights a new run started from. A run does not read it again.
@@ -35,6 +37,7 @@ impl fmt::Display for Origin {
         let path = self.path.display();
         match self.taken {
             Taken::State => write!(f, "a new run that continues {path}"),
+            Taken::Weights => write!(f, "the weights of {path}"),
         }
     }
 }

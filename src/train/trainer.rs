@@ -62,6 +62,8 @@ pub struct Trainer {
     pub(super) run: String,
     /// Where the weights come from, for a new run that starts from them.
     pub(super) origin: Option<Origin>,
+    /// The first values of the parameters and of their EMA; `None` for random ones.
+    pub(super) initial: Option<Vec<f32>>,
     /// The size, if it was chosen for the device.
     pub(super) default_size: Option<DefaultSize>,
 }
@@ -181,6 +183,7 @@ impl Trainer {
             changed: vec![],
             stop_after: None,
             origin: None,
+            initial: None,
             default_size: None,
             run: run_name::unique(),
         };
@@ -365,9 +368,12 @@ impl Trainer {
     /// [`Error::Config`] if the buffers do not exist yet.
     pub fn initialize(&mut self) -> Result<()> {
         let parameters = self.objective.model().parameters();
-        let fresh = parameters.initialize(self.config.seed, self.config.initialization);
-        parameters.write(&mut self.ctx, PARAMETERS, &fresh)?;
-        parameters.write(&mut self.ctx, EMA, &fresh)
+        let first = match &self.initial {
+            Some(values) => values.clone(),
+            None => parameters.initialize(self.config.seed, self.config.initialization),
+        };
+        parameters.write(&mut self.ctx, PARAMETERS, &first)?;
+        parameters.write(&mut self.ctx, EMA, &first)
     }
 }
 

@@ -4,7 +4,8 @@
 
 use crate::common::run::{copy, digits, files, idx, mnist};
 use crate::common::small::small;
-use crate::harness::{TRAIN, command, fails, refused, succeeds, text, train, train_refuses, trained};
+use crate::harness::{TRAIN, command, fails, messages, refused, succeeds, text, train, train_refuses, trained};
+use degrain::output::Picture;
 use degrain::train::Settings;
 use std::fs;
 use std::path::Path;
@@ -229,6 +230,54 @@ fn resume_with_out_continues_as_a_new_run() {
     assert!(new.join("checkpoint-1").is_dir() && new.join("checkpoint-2").is_dir());
     refused(TRAIN, &to_new, &["already holds a run of 2 steps", "--resume"]);
     assert!(files(&run) == before, "the run has changed");
+}
+
+#[test]
+fn init_from_refuses_models_that_do_not_fit() {
+    let (run, folder) = (trained("ddpm"), TempDir::new().unwrap());
+    let before = files(&run);
+    let out = folder.path().join("new");
+    let [damaged, color] = ["damaged", "color"].map(|name| folder.path().join(name));
+    copy(&run, &damaged);
+    let weights = damaged.join("checkpoint-1/unet/diffusion_pytorch_model.safetensors");
+    fs::write(&weights, &fs::read(&weights).unwrap()[..1000]).unwrap();
+    fs::create_dir_all(&color).unwrap();
+    for number in 0..12 {
+        let picture = Picture { height: 28, width: 28, channels: 3, bytes: vec![number; 3 * 784] };
+        picture.save_png(&color.join(format!("{number}.png")), &[]).unwrap();
+    }
+    let (run, data) = (text(&run), text(digits()));
+    let small = ["--data", data, "--validation-count", "4", "--size", "tiny", "--out", text(&out), "--steps", "2"];
+    for (options, parts) in [
+        (&["--init-from", "/nowhere/at/all"][..], &["/nowhere/at/all", "there is no such folder"][..]),
+        (&["--init-from", data], &["neither a diffusers folder", "nor a run folder"]),
+        (&["--init-from", text(&damaged)], &["diffusion_pytorch_model.safetensors"]),
+        (
+            &["--init-from", run, "--block-out-channels", "8,16"],
+            &["--block-out-channels", "trained with [8, 8]", "Leave it out"],
+        ),
+        (&["--init-from", run, "--preset", "vae"], &["--preset vae", "UNet2DModel", "--preset ddpm"]),
+        (&["--init-from", run, "--network", "plain"], &["--network", "unet", "plain"]),
+        (&["--init-from", run, "--data", text(&color)], &["gray images", "color images", "convert the images"]),
+        (&["--init-from", run, "--resume", run], &["--init-from", "--resume", "leave one of them out"]),
+        (&["--unet-config", "{\"frequency\": 1}"], &["--unet-config", "no key `frequency`"]),
+        (&["--unet-config", "{\"in_channels\": 3}"], &["--unet-config", "`in_channels`", "follows from the data"]),
+        (&["--unet-config", "x"], &["--unet-config", "not a JSON object"]),
+    ] {
+        // A later option with the same name is refused, so that the data is replaced here.
+        let others: Vec<&str> = small.chunks(2).filter(|pair| !options.contains(&pair[0])).flatten().copied().collect();
+        let others = if options.contains(&"--resume") { vec![] } else { others };
+        refused(TRAIN, &[options, &others].concat(), parts);
+    }
+    assert!(!out.exists(), "files are left in the folder of a refused run");
+
+    let predicts = ["--init-from", run, "--prediction", "epsilon"];
+    let told = messages(command(TRAIN, &[&small[..], &predicts, &["--dry-run"]].concat()));
+    assert!(told.contains("--prediction epsilon: the weights were trained with v_prediction"), "{told}");
+    let told = succeeds(command(TRAIN, &[&small[..], &["--init-from", run, "--stop-after", "1"]].concat()));
+    assert!(told.contains("origin    the weights of") && told.contains("checkpoint-1"), "{told}");
+    assert!(out.join("checkpoint-0").is_dir() && out.join("checkpoint-1").is_dir());
+    assert!(files(Path::new(run)) == before, "the run has changed");
 }
 
 /// A user who starts the program elsewhere does not have `data/mnist`.

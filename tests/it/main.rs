@@ -19,6 +19,7 @@ mod exports; // checkpoints that diffusers samples
 mod fast_math; // sums that a compiler may reorder
 mod folded_grids; // which kernels a folded grid may launch
 mod importance; // importance sampling of timesteps over many steps
+mod initial_model; // runs that start from the weights of another model
 mod likelihood; // variational bound, ELBO and probability flow against closed forms
 mod metrics; // Frechet distance, KID, precision and recall, balance
 mod models; // networks against diffusers
