@@ -22,12 +22,12 @@ use crate::error::{Error, Result};
 use crate::memory;
 use crate::output::counted;
 use cache::{Collector, Summary};
-use decode::{Target, decode};
-use listing::Listing;
+use decode::{Decoded, Decoding, Target, decode};
+use listing::{Listing, Splits};
 use parallel::Bar;
 use std::fs;
 use std::path::Path;
-use survey::{Sizes, Surveyed, headers, survey, unreadable};
+use survey::{Sizes, Surveyed, headers, survey};
 
 /// Images that are decoded before they are written, to bound the memory.
 const AHEAD: usize = 256;
@@ -47,39 +47,48 @@ fn names(split: Split) -> Vec<String> {
 }
 
 fn holds(folder: &Path) -> Result<bool> {
-    Ok(Listing::find(folder, Split::Train)?.is_some() || Listing::find(folder, Split::Test)?.is_some())
+    let splits = Splits::find(folder)?;
+    Ok(splits.train.is_some() || splits.test.is_some())
+}
+
+/// The image formats of a folder that are not read, for a message.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub(super) fn unread_formats(folder: &Path) -> Result<Vec<String>> {
+    listing::unread_formats(folder)
 }
 
 fn load(folder: &Path, split: Split, options: &LoadOptions) -> Result<Dataset> {
-    let Some(listing) = Listing::find(folder, split)? else {
+    let (listing, training) = Splits::find(folder)?.choose(split);
+    let Some(listing) = listing else {
         let wanted = names(split).join(", ");
         return Err(Error::file(folder, format!("a file is missing; looked in this folder for {wanted}")));
     };
     // Before the images are read: a mistake in the labels is reported in seconds.
-    let labels = labels(folder, split, &listing)?;
+    let labels = labels(folder, &listing, training.as_ref())?;
     let files = survey(&listing);
     check_headers(&listing, &files, options)?;
     let sizes = Sizes::new(&listing.place, files.iter().map(|file| &file.header))?;
     // The test images get the size of the training images.
-    let training = if split == Split::Test { Listing::find(folder, Split::Train)? } else { None };
     let target = match training {
         Some(training) => Sizes::new(&training.place, headers(&training).iter())?.target(options),
         None => sizes.target(options),
     };
-    let key = key(&listing, &files, &target);
-    let (images, summary, cache_note) = decoded(&listing, &files, &target, (&key, options))?;
+    let work = Work { listing: &listing, files: &files, target: &target, options, key: key(&listing, &files, &target) };
+    let (images, summary, cache_note) = work.images()?;
     check_damaged(&listing, &summary, options)?;
 
-    let mut notes: Vec<String> = sizes.describe_resize(&target).into_iter().collect();
+    let mut notes: Vec<String> = listing.note.iter().cloned().chain(sizes.describe_resize(&target)).collect();
     if summary.transparent > 0 {
         notes.push(format!("{} with transparent parts were put on white", counted(summary.transparent, "image")));
     }
-    notes.extend(passed_over(&listing, &summary));
+    notes.extend(skipped(&listing, &summary));
     notes.extend(labels.note);
     notes.push(cache_note);
     let mut damaged = summary.damaged.iter().map(|(number, _)| *number).peekable();
     let kept = labels.indices.into_iter().enumerate().filter(|(number, _)| damaged.next_if_eq(number).is_none());
-    let mut sources = vec![DataFile { path: listing.place.clone(), sha256: key, known: None }];
+    let mut sources = vec![DataFile { path: listing.place.clone(), sha256: work.key, known: None }];
     sources.extend(labels.file);
     Ok(Dataset {
         name: "images".to_string(),
@@ -110,23 +119,19 @@ struct Labels {
     note: Option<String>,
 }
 
-/// The labels of a split. The classes are those of the training images.
-fn labels(folder: &Path, split: Split, listing: &Listing) -> Result<Labels> {
-    let own = given_labels(folder, listing)?;
-    let training = if split == Split::Test { Listing::find(folder, Split::Train)? } else { None };
-    let training = training.map(|listing| given_labels(folder, &listing)).transpose()?;
-    let table = match &training {
-        Some(training) if training.labels.is_some() != own.labels.is_some() => {
-            let [which, other] = if own.labels.is_some() { ["have", "have none"] } else { ["have none", "have"] };
-            let problem = format!(
-                "these images {which} labels, but the training images {other}: give both labels, by subfolders or by \
-                 a file such as labels.csv in each folder"
-            );
-            return Err(Error::file(&listing.place, problem));
-        }
-        Some(training) => training.table(),
-        None => own.table(),
-    };
+/// The labels of a split. The classes are those of the training images, if they are another split.
+fn labels(folder: &Path, listing: &Listing, training: Option<&Listing>) -> Result<Labels> {
+    let own = GivenLabels::find(folder, listing)?;
+    let training = training.map(|training| GivenLabels::find(folder, training)).transpose()?;
+    if let Some(training) = training.as_ref().filter(|training| training.labels.is_some() != own.labels.is_some()) {
+        let [which, other] = if training.labels.is_some() { ["have none", "have"] } else { ["have", "have none"] };
+        let problem = format!(
+            "the labels of these images and of the training images do not fit: these {which}, the training images \
+             {other}. Give both labels, by subfolders or by a file such as labels.csv in each folder"
+        );
+        return Err(Error::file(&listing.place, problem));
+    }
+    let table = training.as_ref().unwrap_or(&own).table();
     let Some(labels) = &own.labels else {
         return Ok(Labels {
             indices: vec![0; listing.names.len()],
@@ -137,7 +142,8 @@ fn labels(folder: &Path, split: Split, listing: &Listing) -> Result<Labels> {
     };
     let index = |(label, name): (&String, &String)| {
         table.index(label).ok_or_else(|| {
-            let problem = format!("has the class {label}, which no training image has");
+            let problem =
+                format!("has the class {label}, which no training image has: add one, or move this image away");
             Error::file(listing.path(name), problem)
         })
     };
@@ -149,150 +155,171 @@ fn labels(folder: &Path, split: Split, listing: &Listing) -> Result<Labels> {
 struct GivenLabels {
     /// The label of each image, if there are any.
     labels: Option<Vec<String>>,
+    /// The file that they are from. If it has none, they are the names of the subfolders.
     file: Option<DataFile>,
+    from_file: bool,
     note: Option<String>,
 }
 
 impl GivenLabels {
+    fn find(folder: &Path, listing: &Listing) -> Result<GivenLabels> {
+        let file = LabelFile::find(folder, &listing.place, &listing.names)?;
+        let labels = file.as_ref().map_or(Ok(None), |file| file.labels_of(&listing.names))?;
+        let from_file = labels.is_some();
+        let labels = if from_file { labels } else { listing.subfolders()? };
+        let note = file.as_ref().filter(|_| !from_file).map(|file| {
+            format!("{} has no column of labels (it has {})", file.file.path.display(), file.columns.join(", "))
+        });
+        Ok(GivenLabels { labels, file: file.map(|file| file.file), from_file, note })
+    }
+
     fn table(&self) -> ClassTable {
-        ClassTable::new(self.labels.iter().flatten().map(String::as_str))
+        let labels = self.labels.iter().flatten().map(String::as_str);
+        if self.from_file { ClassTable::of_labels(labels) } else { ClassTable::of_folders(labels) }
     }
 }
 
-fn given_labels(folder: &Path, listing: &Listing) -> Result<GivenLabels> {
-    if let Some(found) = LabelFile::find(folder, &listing.place, &listing.names)? {
-        let labels = found.labels_of(&listing.names)?;
-        let note = labels.is_none().then(|| {
-            format!("{} has no column of labels ({}): no classes", found.file.path.display(), found.columns.join(", "))
-        });
-        return Ok(GivenLabels { labels, file: Some(found.file), note });
-    }
-    let labels = listing.subfolders()?.map(|labels| labels.into_iter().map(String::from).collect());
-    Ok(GivenLabels { labels, file: None, note: None })
-}
+/// Changes when the same file is decoded to other bytes by this version than by an earlier one.
+const DECODER: u32 = 1;
 
 /// The key of a data set: a checksum of the files and of what is made of them.
 fn key(listing: &Listing, files: &[Surveyed], target: &Target) -> String {
-    let start = format!("{target:?}\n");
+    let Target { channels, height, width, resize } = target;
+    let start = format!("{DECODER} {channels} {height} {width} {resize:?}\n");
     let parts =
         listing.names.iter().zip(files).flat_map(|(name, file)| [name.as_bytes(), &[0], file.sha256.as_bytes()]);
     let parts: Vec<&[u8]> = std::iter::once(start.as_bytes()).chain(parts).collect();
     sum(&parts)
 }
 
-/// The images from the cache file, or decoded. The text says which.
-fn decoded(
-    listing: &Listing,
-    files: &[Surveyed],
-    target: &Target,
-    (key, options): (&str, &LoadOptions),
-) -> Result<(Pixels, Summary, String)> {
-    let count = listing.names.len();
-    let bytes = count as u128 * (target.channels * target.height * target.width) as u128;
-    let size = format!("{:.1} MB", bytes as f64 * 1e-6);
-    let Some(folder) = &options.cache else {
-        let (pixels, summary) = in_memory(listing, files, (target, key), options)?;
-        return Ok((pixels, summary, format!("decoded into {size} of memory")));
-    };
-    let path = cache::path(folder, key);
-    let mut notes = vec![];
-    match cache::open(&path, key, target) {
-        Ok(Some((pixels, summary))) => {
-            let note = format!("decoded before: {size} in the cache file {}", path.display());
+/// What is decoded, and how.
+struct Work<'a> {
+    listing: &'a Listing,
+    files: &'a [Surveyed],
+    target: &'a Target,
+    options: &'a LoadOptions,
+    key: String,
+}
+
+impl Work<'_> {
+    /// The images from the cache file, or decoded. The text says which.
+    fn images(&self) -> Result<(Pixels, Summary, String)> {
+        let size = |summary: &Summary| readable(self.target.bytes(summary.images));
+        let Some(folder) = &self.options.cache else {
+            let (pixels, summary) = self.in_memory(None)?;
+            let note = format!("decoded into {} of memory", size(&summary));
             return Ok((pixels, summary, note));
-        }
-        Ok(None) => {}
-        Err(problem) => notes.push(format!("the cache file {} is made again, because {problem}", path.display())),
-    }
-    // A disk without room is noticed before hours of decoding.
-    let written = cache::check_room(folder, bytes).and_then(|()| {
-        cache::write(&path, |write| {
-            decode_all(listing, files, (target, key), options, &mut |image| write(image).map_err(Error::io(&path)))
-        })
-    });
-    let problem = match written {
-        Ok(_) => match cache::open(&path, key, target) {
+        };
+        let path = cache::path(folder, &self.key);
+        let mut notes = vec![];
+        match cache::open(&path, &self.key, self.target) {
             Ok(Some((pixels, summary))) => {
-                notes.push(format!("decoded into the cache file {} ({size}), for the next start", path.display()));
-                return Ok((pixels, summary, notes.join("\n")));
+                let note = format!("decoded before: {} in the cache file {}", size(&summary), path.display());
+                return Ok((pixels, summary, note));
             }
-            Ok(None) => "it has disappeared".to_string(),
-            Err(problem) => problem,
-        },
-        // Every other error is about an image.
-        Err(error @ Error::Io { .. }) => error.to_string(),
-        Err(error) => return Err(error),
-    };
-    if !memory::fits(bytes) {
-        return Err(Error::Config(format!(
-            "the {} of {} need {size} at this resolution, more than the memory that is available, and the cache file \
-             cannot be written ({problem}): make room there, or use a smaller --resolution",
-            counted(count, "image"),
-            listing.place.display()
-        )));
-    }
-    let (pixels, summary) = in_memory(listing, files, (target, key), options)?;
-    notes.push(format!("decoded into {size} of memory, because the cache file cannot be written ({problem})"));
-    Ok((pixels, summary, notes.join("\n")))
-}
-
-fn in_memory(
-    listing: &Listing,
-    files: &[Surveyed],
-    (target, key): (&Target, &str),
-    options: &LoadOptions,
-) -> Result<(Pixels, Summary)> {
-    let bytes = listing.names.len() as u128 * (target.channels * target.height * target.width) as u128;
-    if !memory::fits(bytes) {
-        return Err(Error::file(
-            &listing.place,
-            format!(
-                "{} need {:.1} GB at this resolution, more than the memory that is available: use a smaller \
-                 --resolution",
-                counted(listing.names.len(), "image"),
-                bytes as f64 * 1e-9
-            ),
-        ));
-    }
-    let mut pixels = Vec::with_capacity(bytes as usize);
-    let summary = decode_all(listing, files, (target, key), options, &mut |image| {
-        pixels.extend_from_slice(image);
-        Ok(())
-    })?;
-    Ok((pixels.into(), summary))
-}
-
-/// Decodes all images on all cores, and gives them to `keep` in their order.
-fn decode_all(
-    listing: &Listing,
-    files: &[Surveyed],
-    (target, key): (&Target, &str),
-    options: &LoadOptions,
-    keep: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<Summary> {
-    let numbers: Vec<usize> = (0..listing.names.len()).collect();
-    let pixels = target.channels * target.height * target.width;
-    let ahead = (AHEAD_BYTES / pixels).clamp(parallel::threads(), AHEAD.max(parallel::threads()));
-    let bar = Bar::new(numbers.len(), "decoding");
-    let mut collector = Collector::new(key, target);
-    for numbers in numbers.chunks(ahead) {
-        let images = parallel::map(numbers, &bar, |&number| {
-            files[number].header.as_ref().map_err(String::clone)?;
-            let bytes = fs::read(listing.path(&listing.names[number])).map_err(|error| unreadable(&error))?;
-            decode(&bytes, target)
-        });
-        for (number, image) in numbers.iter().zip(images) {
-            match image {
-                Ok(image) => {
-                    keep(&image.bytes)?;
-                    collector.add(&image.bytes, image.transparent);
+            Ok(None) => {}
+            Err(problem) => notes.push(format!("the cache file {} is made again, because {problem}", path.display())),
+        }
+        let removed = cache::remove_unfinished(folder);
+        if removed > 0 {
+            notes.push(format!("removed {} of a command that was killed", counted(removed, "unfinished cache file")));
+        }
+        let problem = match self.write_cache(folder, &path) {
+            Ok(()) => match cache::open(&path, &self.key, self.target) {
+                Ok(Some((pixels, summary))) => {
+                    let size = size(&summary);
+                    notes.push(format!("decoded into the cache file {} ({size}), for the next start", path.display()));
+                    return Ok((pixels, summary, notes.join("\n")));
                 }
-                Err(problem) if options.skip_damaged => collector.add_damaged(*number, problem),
-                Err(problem) => return Err(damaged_file(listing, *number, &problem, 0)),
+                Ok(None) => "the cache file has disappeared".to_string(),
+                Err(problem) => format!("the cache file cannot be used: {problem}"),
+            },
+            // Every other error is about an image.
+            Err(Error::Io { path: place, source }) if place.starts_with(folder) => {
+                format!("the cache file cannot be written: {}", Error::Io { path: place, source })
+            }
+            Err(error) => return Err(error),
+        };
+        let (pixels, summary) = self.in_memory(Some(&problem))?;
+        notes.push(format!("decoded into {} of memory, because {problem}", size(&summary)));
+        Ok((pixels, summary, notes.join("\n")))
+    }
+
+    fn write_cache(&self, folder: &Path, path: &Path) -> Result<()> {
+        // A disk without room is noticed before hours of decoding.
+        cache::check_room(folder, self.target.bytes(self.listing.names.len()))?;
+        cache::write(path, |write| self.decode_all(&mut |image| write(image).map_err(Error::io(path))))?;
+        Ok(())
+    }
+
+    /// Decodes into memory. `problem` is why there is no cache file.
+    fn in_memory(&self, problem: Option<&str>) -> Result<(Pixels, Summary)> {
+        let bytes = self.target.bytes(self.listing.names.len());
+        if !memory::fits(bytes) {
+            let problem = problem.map_or_else(String::new, |problem| format!(", and {problem}"));
+            let problem = format!(
+                "its {} need {} at this resolution, more than the memory that is available{problem}: use a smaller \
+                 --resolution, or free some space",
+                counted(self.listing.names.len(), "image"),
+                readable(bytes)
+            );
+            return Err(Error::file(&self.listing.place, problem));
+        }
+        let mut pixels = Vec::with_capacity(bytes as usize);
+        let summary = self.decode_all(&mut |image| {
+            pixels.extend_from_slice(image);
+            Ok(())
+        })?;
+        Ok((pixels.into(), summary))
+    }
+
+    /// Decodes all images on all cores, and gives them to `keep` in their order.
+    fn decode_all(&self, keep: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Summary> {
+        let numbers: Vec<usize> = (0..self.listing.names.len()).collect();
+        let ahead = (AHEAD_BYTES / self.target.pixels()).clamp(parallel::threads(), AHEAD.max(parallel::threads()));
+        let bar = Bar::new(numbers.len(), "decoding");
+        let mut collector = Collector::new(&self.key, self.target);
+        for numbers in numbers.chunks(ahead) {
+            let images = parallel::map(numbers, &bar, |&number| self.decode(number));
+            for (number, image) in numbers.iter().zip(images) {
+                match image? {
+                    Ok(image) => {
+                        keep(&image.bytes)?;
+                        collector.add(&image.bytes, image.transparent);
+                    }
+                    Err(problem) if self.options.skip_damaged => collector.add_damaged(*number, problem),
+                    Err(problem) => return Err(damaged_file(self.listing, *number, &problem, 0)),
+                }
             }
         }
+        Ok(collector.finish())
     }
-    Ok(collector.finish())
+
+    /// Decodes one image. A damaged file is a message.
+    ///
+    /// # Errors
+    /// A file that has changed since its checksum was taken, or can no longer be read.
+    fn decode(&self, number: usize) -> Result<Decoding<Decoded>> {
+        let Surveyed { sha256, header } = &self.files[number];
+        if let Err(problem) = header {
+            return Ok(Err(problem.clone()));
+        }
+        let path = self.listing.path(&self.listing.names[number]);
+        let bytes = fs::read(&path).map_err(Error::io(&path))?;
+        if sum(&[&bytes]) != *sha256 {
+            return Err(Error::file(&path, "changed while the folder was read: start again"));
+        }
+        Ok(decode(&bytes, self.target))
+    }
+}
+
+/// A number of bytes in words.
+fn readable(bytes: u128) -> String {
+    match bytes as f64 {
+        small if small < 1e6 => format!("{:.1} kB", small * 1e-3),
+        middle if middle < 1e9 => format!("{:.1} MB", middle * 1e-6),
+        large => format!("{:.1} GB", large * 1e-9),
+    }
 }
 
 /// Refuses files whose headers cannot be read, unless damaged files are skipped.
@@ -326,15 +353,15 @@ fn damaged_file(listing: &Listing, number: usize, problem: &str, more: usize) ->
         more => format!(" ({more} more of {} cannot be read either)", counted(listing.names.len(), "file")),
     };
     let path = listing.path(&listing.names[number]);
-    Error::file(path, format!("{problem}, or leave such files out with --skip-damaged{more}"))
+    Error::file(path, format!("{problem}, or train with --skip-damaged, which skips such files{more}"))
 }
 
-/// Which files were passed over, and why.
-fn passed_over(listing: &Listing, summary: &Summary) -> Vec<String> {
+/// Which files were skipped, and why.
+fn skipped(listing: &Listing, summary: &Summary) -> Vec<String> {
     let mut notes: Vec<String> = listing
-        .passed_over
+        .skipped
         .iter()
-        .map(|(reason, count)| format!("passed over: {} {reason}", counted(*count, "file")))
+        .map(|(reason, count)| format!("skipped: {} {reason}", counted(*count, "file")))
         .collect();
     if !summary.damaged.is_empty() {
         let names = summary.damaged.iter().map(|(number, problem)| format!("{} {problem}", listing.names[*number]));
@@ -342,7 +369,7 @@ fn passed_over(listing: &Listing, summary: &Summary) -> Vec<String> {
         let more = summary.damaged.len() - named.len();
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         let count = counted(summary.damaged.len(), "damaged file");
-        notes.push(format!("passed over: {count}: {}{more}", named.join("; ")));
+        notes.push(format!("skipped: {count}: {}{more}", named.join("; ")));
     }
     notes
 }

@@ -203,7 +203,10 @@ fn read(source: &mut SourceFile, kind: FileKind) -> Result<(Header, Vec<u8>)> {
     let content = source.take(limit)?;
     let (got, wanted) = (content.len() - length, limit - length - 1);
     if got < wanted {
-        return Err(source.problem(format!("is truncated: {got} bytes of the {dimensions} that its header promises")));
+        let each = if bytes > 1 { format!(" times {bytes}") } else { String::new() };
+        return Err(
+            source.problem(format!("is truncated: {got} bytes of the {dimensions}{each} that its header promises"))
+        );
     }
     if got > wanted {
         return Err(source.problem(format!("is oversized: it goes on after the {dimensions} bytes of its header")));
@@ -216,7 +219,7 @@ fn read(source: &mut SourceFile, kind: FileKind) -> Result<(Header, Vec<u8>)> {
 fn check_magic(header: &[u8], kind: FileKind) -> std::result::Result<(u8, usize), String> {
     let expected = match kind {
         FileKind::Images => "IDX images (a file that starts 00 00 08 03)",
-        FileKind::Labels => "IDX labels (a file that starts 00 00 08 01)",
+        FileKind::Labels => "IDX labels (a file of integers that starts 00 00 08 01, or 09, 0b or 0c for 08)",
     };
     let instead = match *header {
         [] => "the file is empty".to_string(),
@@ -228,7 +231,7 @@ fn check_magic(header: &[u8], kind: FileKind) -> std::result::Result<(u8, usize)
         [0, 0, UNSIGNED_BYTE, 3, ..] => "this is an IDX file of images".to_string(),
         [0, 0, UNSIGNED_BYTE, n, ..] => format!("this is an IDX file of {n} dimensions"),
         [0, 0, element @ (0x09 | 0x0b..=0x0e), ..] => {
-            format!("this is an IDX file of element type {element:#04x}, not of unsigned bytes (0x08)")
+            format!("this is an IDX file of element type {element:#04x}")
         }
         [b'<', ..] => "this looks like a web page: download it again".to_string(),
         [b'P', b'K', ..] => "this is a zip archive: unpack it first".to_string(),

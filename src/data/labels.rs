@@ -1,4 +1,4 @@
-//! Labels of a folder of images: a CSV file or JSON lines, beside the images or in the folder above
+//! Labels of a folder of images: a CSV file or JSON lines, next to the images or in the folder above
 //! them.
 //!
 //! A CSV file has a line with the names of its columns, or two columns `file,label` without names.
@@ -7,6 +7,7 @@
 
 use super::dataset::DataFile;
 use super::source::SourceFile;
+use super::split_names::is_of_split;
 use crate::error::{Error, Result};
 use crate::output::counted;
 use csv::{ReaderBuilder, StringRecord, Trim};
@@ -35,8 +36,8 @@ pub(super) struct LabelFile {
     rows: Vec<Row>,
     /// Whether it has a column of labels.
     labeled: bool,
-    /// Whether it is in the folder above the images, and may name images of other folders.
-    above: bool,
+    /// The folder of the images, relative to the folder of the file; empty if they are the same.
+    below: String,
 }
 
 /// One image in the file.
@@ -59,9 +60,12 @@ impl LabelFile {
             let found: Vec<&str> = NAMES.into_iter().filter(|name| here.join(name).is_file()).collect();
             match found[..] {
                 [] => {}
-                [name] => return LabelFile::read(&here.join(name), above, images).map(Some),
+                [name] => {
+                    let below = place.strip_prefix(here).ok().and_then(Path::to_str).unwrap_or_default();
+                    return LabelFile::read(&here.join(name), below, images).map(Some);
+                }
                 [first, second, ..] => {
-                    let problem = format!("is beside {first}: both give labels, so remove or rename one of them");
+                    let problem = format!("is next to {first}: both give labels, so remove or rename one of them");
                     return Err(Error::file(here.join(second), problem));
                 }
             }
@@ -69,7 +73,7 @@ impl LabelFile {
         Ok(None)
     }
 
-    fn read(path: &Path, above: bool, images: &[String]) -> Result<LabelFile> {
+    fn read(path: &Path, below: &str, images: &[String]) -> Result<LabelFile> {
         let mut source = SourceFile::open(path)?;
         let content = source.take(LONGEST)?;
         let file = source.describe(&content);
@@ -77,7 +81,7 @@ impl LabelFile {
             .map_err(|_| source.problem("is not UTF-8: save it as CSV in UTF-8 (spreadsheets offer this)"))?;
         // Spreadsheets begin a file with a byte order mark.
         let text = text.trim_start_matches('\u{feff}');
-        let mut labels = LabelFile { file, columns: vec![], source, rows: vec![], labeled: true, above };
+        let mut labels = LabelFile { file, columns: vec![], source, rows: vec![], labeled: true, below: normal(below) };
         if path.extension().is_some_and(|extension| extension == "jsonl") {
             labels.read_json(text)?;
         } else {
@@ -100,6 +104,7 @@ impl LabelFile {
             .flexible(true)
             .trim(Trim::All)
             .from_reader(text.as_bytes());
+        let known = Images::new(images);
         let mut places: Option<(usize, Option<usize>)> = None;
         let mut width = 0;
         for record in reader.records() {
@@ -110,14 +115,15 @@ impl LabelFile {
             }
             let Some((file, label)) = places else {
                 width = record.len();
+                let is_image = |name: &str| name.contains('.') && self.place_of(&known, name).is_some();
                 places = Some(match column(&record, &FILE_COLUMNS) {
+                    _ if width == 2 && is_image(&record[0]) => {
+                        self.add(line, &record[0], &record[1])?;
+                        (0, Some(1))
+                    }
                     Some(file) => {
                         self.columns = record.iter().map(String::from).collect();
                         (file, column(&record, &LABEL_COLUMNS))
-                    }
-                    None if width == 2 && Images::new(images).find(&record[0]).is_some() => {
-                        self.add(line, &record[0], &record[1])?;
-                        (0, Some(1))
                     }
                     None => return Err(self.unclear(line, &record)),
                 });
@@ -198,7 +204,7 @@ impl LabelFile {
         let mut found: Vec<Option<&Row>> = vec![None; images.len()];
         for row in &self.rows {
             let (line, name) = (row.line, &row.file);
-            match known.find(name) {
+            match self.place_of(&known, name) {
                 Some(Place::One(image)) => {
                     if let Some(first) = found[image].replace(row) {
                         let problem = format!("names {name} twice, in lines {} and {line}: remove one", first.line);
@@ -211,7 +217,8 @@ impl LabelFile {
                     );
                     return Err(self.source.problem(problem));
                 }
-                None if self.above => {}
+                // An image of another split.
+                None if !self.below.is_empty() || is_of_split(name) => {}
                 None => {
                     let hint = if line == 1 { " (a line of column names would be `file,label`)" } else { "" };
                     let problem = format!("line {line} names {name}, but this folder has no such image{hint}");
@@ -229,6 +236,20 @@ impl LabelFile {
     }
 }
 
+impl LabelFile {
+    /// The image that a name in this file means. Folders above the images are left out, but not the
+    /// folder of another split.
+    fn place_of(&self, images: &Images, name: &str) -> Option<Place> {
+        let name = normal(name);
+        if let Some(inside) = name.strip_prefix(&self.below).and_then(|rest| rest.strip_prefix('/'))
+            && !self.below.is_empty()
+        {
+            return images.paths(inside);
+        }
+        images.paths(&name).or_else(|| if is_of_split(&name) { None } else { images.any(&name) })
+    }
+}
+
 /// The place of the first of `names` among the fields, ignoring case.
 fn column(record: &StringRecord, names: &[&str]) -> Option<usize> {
     names.iter().find_map(|name| record.iter().position(|field| field.eq_ignore_ascii_case(name)))
@@ -242,30 +263,42 @@ enum Place {
 }
 
 /// Images by their names, in the forms in which files of labels write them.
-struct Images(HashMap<String, Place>);
+struct Images {
+    /// By their paths, with and without the extension.
+    paths: HashMap<String, Place>,
+    /// By their names alone, likewise.
+    names: HashMap<String, Place>,
+}
 
 impl Images {
     fn new(images: &[String]) -> Images {
-        let mut places = HashMap::new();
-        // A path is never hidden by the shorter name of another image.
-        for form in [|path: &str| path.to_string(), name_of, |path: &str| stem(path), |path: &str| stem(&name_of(path))]
-        {
-            let mut more: HashMap<String, Place> = HashMap::new();
-            for (number, image) in images.iter().enumerate() {
-                let place = Place::One(number);
-                more.entry(form(&normal(image))).and_modify(|there| *there = Place::Several).or_insert(place);
+        let table = |form: fn(&str) -> String| {
+            let mut places = HashMap::new();
+            // A whole name is never hidden by another name without its extension.
+            for form in [form, |path: &str| stem(path)].map(|last| move |path: &str| last(&form(path))) {
+                let mut more: HashMap<String, Place> = HashMap::new();
+                for (number, image) in images.iter().enumerate() {
+                    let place = Place::One(number);
+                    more.entry(form(&normal(image))).and_modify(|there| *there = Place::Several).or_insert(place);
+                }
+                more.into_iter().for_each(|(name, place)| {
+                    places.entry(name).or_insert(place);
+                });
             }
-            more.into_iter().for_each(|(name, place)| {
-                places.entry(name).or_insert(place);
-            });
-        }
-        Images(places)
+            places
+        };
+        Images { paths: table(|path| path.to_string()), names: table(name_of) }
     }
 
-    /// The image of a name; with folders above the images, as in `train/a.png`, by its name alone.
-    fn find(&self, name: &str) -> Option<Place> {
-        let name = normal(name);
-        self.0.get(&name).or_else(|| self.0.get(&name_of(&name))).copied()
+    /// The image with this path.
+    fn paths(&self, path: &str) -> Option<Place> {
+        self.paths.get(path).copied()
+    }
+
+    /// The image whose path or name is the end of a longer path.
+    fn any(&self, path: &str) -> Option<Place> {
+        let ends = path.match_indices('/').map(|(slash, _)| &path[slash + 1..]);
+        ends.filter_map(|end| self.paths(end)).next().or_else(|| self.names.get(&name_of(path)).copied())
     }
 }
 

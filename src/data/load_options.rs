@@ -1,9 +1,8 @@
 //! How a folder of images becomes a data set: size and channels of its images.
 
-use crate::error::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Settings for reading a folder of images. They have no effect on IDX, CIFAR-10 and ImageNet
@@ -28,37 +27,20 @@ impl LoadOptions {
     /// kept in the user's cache folder.
     pub fn of_model(image: Option<[u32; 3]>) -> LoadOptions {
         let cache = LoadOptions::user_cache();
-        let Some([channels, height, width]) = image else { return LoadOptions { cache, ..LoadOptions::default() } };
+        let options = LoadOptions { cache, ..LoadOptions::default() };
+        let Some([channels, height, width]) = image else { return options };
         let channels = if channels == 1 { ChannelChoice::Gray } else { ChannelChoice::Rgb };
-        LoadOptions { resolution: Resolution::Fixed { height, width }, channels, cache, ..LoadOptions::default() }
+        // The shape of a damaged file can be anything.
+        match Resolution::fixed(height, width) {
+            Some(resolution) => LoadOptions { resolution, channels, ..options },
+            None => LoadOptions { channels, ..options },
+        }
     }
 
     /// The folder for cache files: `degrain` in the user's cache folder (on Linux
     /// `$XDG_CACHE_HOME` or `~/.cache`). `None` if the system names no such folder.
     pub fn user_cache() -> Option<PathBuf> {
         dirs::cache_dir().map(|folder| folder.join("degrain"))
-    }
-
-    /// Refuses options that have an effect only on folders of image files, if `folder` holds
-    /// another format.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming the option; a folder that cannot be read.
-    pub fn check_effect(&self, folder: &Path) -> Result<()> {
-        let default = LoadOptions::default();
-        let given = [
-            ("resolution", self.resolution != default.resolution),
-            ("resize", self.resize != default.resize),
-            ("channels", self.channels != default.channels),
-            ("skip-damaged", self.skip_damaged),
-        ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((option, _)) if !super::is_image_folder(folder)? => Err(Error::Config(format!(
-                "--{option} has no effect here: it is for folders of image files, and {} holds another format",
-                folder.display()
-            ))),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -81,6 +63,12 @@ pub enum Resolution {
 impl Resolution {
     /// Longest accepted side.
     const LONGEST_SIDE: u32 = 8192;
+
+    /// Height and width, if they are accepted.
+    fn fixed(height: u32, width: u32) -> Option<Resolution> {
+        let fits = |side| (1..=Resolution::LONGEST_SIDE).contains(&side);
+        (fits(height) && fits(width)).then_some(Resolution::Fixed { height, width })
+    }
 }
 
 /// `auto`, a side such as `64`, or height and width such as `48x64`.
@@ -95,20 +83,19 @@ impl Resolution {
 impl FromStr for Resolution {
     type Err = String;
 
-    fn from_str(text: &str) -> std::result::Result<Resolution, String> {
+    fn from_str(text: &str) -> Result<Resolution, String> {
         if text.eq_ignore_ascii_case("auto") {
             return Ok(Resolution::Auto);
         }
         let (height, width) = text.split_once(['x', 'X']).unwrap_or((text, text));
-        let side = |side: &str| side.parse().ok().filter(|side| (1..=Resolution::LONGEST_SIDE).contains(side));
-        match (side(height), side(width)) {
-            (Some(height), Some(width)) => Ok(Resolution::Fixed { height, width }),
-            _ => Err(format!(
+        let sides = height.parse().ok().zip(width.parse().ok());
+        sides.and_then(|(height, width)| Resolution::fixed(height, width)).ok_or_else(|| {
+            format!(
                 "{text} is not a resolution: use a side in pixels such as 64, height and width such as 48x64, or auto; \
                  sides have 1 to {} pixels",
                 Resolution::LONGEST_SIDE
-            )),
-        }
+            )
+        })
     }
 }
 
@@ -123,13 +110,13 @@ impl fmt::Display for Resolution {
 }
 
 impl Serialize for Resolution {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
 impl<'de> Deserialize<'de> for Resolution {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Resolution, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Resolution, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Text {

@@ -18,6 +18,7 @@ mod npz;
 mod pixels;
 mod samples;
 mod source;
+mod split_names;
 mod stream;
 
 pub use dataset::{DataFile, Dataset, Split, Statistics};
@@ -58,6 +59,10 @@ pub fn load_with(folder: &Path, split: Split, options: &LoadOptions) -> Result<D
         if (format.holds)(folder)? {
             return (format.load)(folder, split, options);
         }
+    }
+    let unread = folder::unread_formats(folder)?;
+    if !unread.is_empty() {
+        return Err(Error::file(folder, format!("holds no image that can be read, but {}", unread.join(", "))));
     }
     let wanted: Vec<String> = FORMATS.iter().flat_map(|format| (format.names)(split)).collect();
     Err(Error::file(folder, format!("holds no data set; looked in this folder for {}", wanted.join(", "))))

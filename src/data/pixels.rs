@@ -23,9 +23,19 @@ impl Pixels {
         }
         // SAFETY: the mapping is private, and this crate never changes a cache file after it was
         // renamed to its name. If another program cuts the file, the system ends this process.
-        let map = unsafe { MmapOptions::new().len(length).map_copy(file)? };
+        let map = unsafe { options(length).map_copy(file)? };
         Ok(Pixels(Store::File(map)))
     }
+}
+
+/// A private mapping. Without the reservation, the system would refuse a mapping that is larger than
+/// the memory, because all of it could be changed.
+fn options(length: usize) -> MmapOptions {
+    let mut options = MmapOptions::new();
+    options.len(length);
+    #[cfg(unix)]
+    options.no_reserve_swap();
+    options
 }
 
 impl From<Vec<u8>> for Pixels {

@@ -38,7 +38,7 @@ pub fn image_shape_of_npz(path: &Path) -> Result<Option<[u32; 3]>> {
     let array = npz.array("arr_0")?;
     let shape = array.header.shape.iter().map(|&n| u32::try_from(n).ok()).collect::<Option<Vec<_>>>();
     Ok(match shape.as_deref() {
-        Some(&[_, height, width, channels]) => Some([channels, height, width]),
+        Some(&[_, height, width, channels @ (1 | 3)]) => Some([channels, height, width]),
         _ => None,
     })
 }

@@ -31,6 +31,7 @@ mod run;
 mod run_log;
 mod run_name;
 mod sample_grids;
+mod settings_file;
 mod step_tapes;
 mod step_uniforms;
 #[cfg(feature = "cli")]

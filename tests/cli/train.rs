@@ -2,6 +2,7 @@
 //! tests of the library cover every refusal. These tests cover one of each kind, and the refusals
 //! of the program itself.
 
+use crate::common::pictures::{Pictures, gray};
 use crate::common::run::{copy, digits, files, idx, mnist};
 use crate::common::small::small;
 use crate::harness::{TRAIN, command, fails, messages, refused, succeeds, text, train, train_refuses, trained};
@@ -32,6 +33,22 @@ fn train_refuses_damaged_data_sets() {
     data_refused(&images, &idx(&[7], &[0; 7]), &["train-labels-idx1-ubyte", "7 labels", "8 images"]);
     let gzip = fs::read(mnist().join("train-images-idx3-ubyte.gz")).unwrap();
     data_refused(&gzip[..10_000], &labels, &["train-images-idx3-ubyte", "ends early"]);
+}
+
+/// A hundred images train without options for the number of validation images, at every size.
+#[test]
+fn train_takes_a_hundred_images() {
+    let files: Vec<(String, Vec<u8>)> = (0..100).map(|n| (format!("{n}.png"), gray([n, 255 - n]))).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (&name[..], &bytes[..])).collect();
+    let (data, here) = (Pictures::new(&files), TempDir::new().unwrap());
+    for size in ["tiny", "small", "base"] {
+        let out = here.path().join(size);
+        let options = ["--block-out-channels", "8,8", "--attention", "false,false", "--norm-num-groups", "4"];
+        let steps = ["--steps", "2", "--sampling-steps", "2", "--data", text(data.path()), "--out", text(&out)];
+        let said = succeeds(command(TRAIN, &[&["--size", size][..], &options, &steps].concat()));
+        assert!(said.contains("images: 100 images of 1x1x2, 5 of them for validation, 1 class"), "{said}");
+        assert!(said.contains("decoded") && out.join("checkpoint-2").is_dir(), "{said}");
+    }
 }
 
 #[test]

@@ -14,9 +14,10 @@ pub const ABLATION: &str = env!("CARGO_BIN_EXE_ablation");
 pub const PROGRAMS: [(&str, &str); 5] =
     [("train", TRAIN), ("sample", SAMPLE), ("evaluate", EVALUATE), ("edit", EDIT), ("ablation", ABLATION)];
 
-/// A command that runs in the folder of the repository.
+/// A command that runs in the folder of the repository, and keeps decoded images in the build folder.
 pub fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }

@@ -1,7 +1,7 @@
 //! Folders of image files: places, classes, labels, and the cache file.
 
 use crate::common::pictures::{Pictures, gray, rgb};
-use degrain::data::{Dataset, LoadOptions, Split, load, load_with};
+use degrain::data::{ChannelChoice, Dataset, LoadOptions, Split, load, load_with};
 use std::fs;
 use std::path::Path;
 
@@ -66,11 +66,12 @@ fn folder_reads_labels_of_many_forms() {
         // pandas with an index, with all fields quoted, and a spreadsheet of other countries.
         ",file,label\n0,a.png,dog\n1,b.png,cat\n2,c.png,dog\n",
         "\"file\",\"label\"\n\"a.png\",\"dog\"\n\"b.png\",\"cat\"\n\"c.png\",\"dog\"\n",
+        "a.png,dog\nb.png,cat\nc.png,dog\n",
         "file;label\na.png;dog\nb.png;cat\nc.png;dog\n",
         "label\tfile_name\ndog\ta.png\ncat\tb.png\ndog\tc.png\n",
         // Without extensions, with folders, and with other columns.
         "id,breed,class\na,x,dog\nb,y,cat\nc,z,dog\n",
-        "filename,class_name\n./a.png,dog\ntrain/b.png,cat\nimages\\c.png,dog\n",
+        "filename,class_name\n./a.png,dog\nimages/b.png,cat\nimages\\c.png,dog\n",
         "file,text,label\na.png,\"a dog, sitting\",dog\nb.png,\"a \"\"cat\"\"\",cat\nc.png,\"two\nlines\",dog\n",
     ] {
         assert_eq!(read(CSV, text), names, "{text}");
@@ -84,7 +85,7 @@ fn folder_reads_labels_of_many_forms() {
     let lines = "{\"file_name\": \"a.png\", \"label\": 3}\n{\"file_name\": \"b.png\", \"label\": 255}\n\
                  {\"label\": 3, \"file_name\": \"c.png\", \"text\": \"x\"}\n";
     assert_eq!(read("metadata.jsonl", lines), (vec![0, 1, 0], "3 255".to_string()));
-    // Captions are no classes.
+    // Captions are not classes.
     assert_eq!(read("metadata.csv", "file_name,text\na.png,x\nb.png,y\nc.png,z\n"), (vec![0; 3], "image".to_string()));
 }
 
@@ -138,6 +139,89 @@ fn folder_reads_labels_above_the_images() {
     assert_eq!((test.labels, test.class_names.join("")), (vec![1], "xy".into()));
     let files: [(&str, &[u8]); 3] = [("images/a.png", &a), ("images/b.png", &b), (CSV, b"a.png,x\nb.png,y\n")];
     assert_eq!(classes(&files), (vec![0, 1], "x y".into()));
+}
+
+/// The same names in both splits, and in several subfolders.
+#[test]
+fn folder_keeps_the_labels_of_the_splits_apart() {
+    let [a, b, c] = [gray([1, 2]), gray([3, 4]), gray([5, 6])];
+    for csv in [
+        "file,label\ntrain/1.png,cat\ntest/1.png,dog\ntrain/2.png,dog\n",
+        "file,label\ntest/1,dog\ntrain/2,dog\n./train/1,cat\n",
+    ] {
+        let files: [(&str, &[u8]); 4] =
+            [("train/1.png", &a), ("train/2.png", &b), ("test/1.png", &c), (CSV, csv.as_bytes())];
+        assert_eq!(classes(&files), (vec![0, 1], "cat dog".into()));
+        assert_eq!(read(&files, Split::Test).labels, [1]);
+    }
+    // The label of a test image is not that of a training image with its name.
+    let missing = b"file,label\ntest/1.png,dog\ntrain/2.png,dog\n";
+    let files: [(&str, &[u8]); 4] = [("train/1.png", &a), ("train/2.png", &b), ("test/1.png", &c), (CSV, missing)];
+    let message = load(Pictures::new(&files).path(), Split::Train).unwrap_err().to_string();
+    assert!(message.contains("no label for 1.png"), "{message}");
+    // Training images in the folder itself, next to test/.
+    let csv = b"file_name,label\n1.png,cat\ntest/1.png,dog\n2.png,dog\n";
+    let files: [(&str, &[u8]); 4] = [("1.png", &a), ("2.png", &b), ("test/1.png", &c), ("metadata.csv", csv)];
+    assert_eq!(classes(&files), (vec![0, 1], "cat dog".into()));
+    assert_eq!(read(&files, Split::Test).labels, [1]);
+    // Subfolders with equal names in them.
+    let csv = b"file,label\nimages/x/1.png,cat\nimages/y/1.png,dog\n";
+    let files: [(&str, &[u8]); 3] = [("train/x/1.png", &a), ("train/y/1.png", &b), (CSV, csv)];
+    assert_eq!(classes(&files), (vec![0, 1], "cat dog".into()));
+}
+
+/// Names of the splits in capitals, empty subfolders, and several names of one split.
+#[test]
+fn folder_says_where_the_splits_are() {
+    let [a, b, c] = [gray([1, 2]), gray([3, 4]), gray([5, 6])];
+    let files: [(&str, &[u8]); 5] = [
+        ("Train/x/1.png", &a),
+        ("Train/y/1.png", &b),
+        ("test/notes.txt", b""),
+        ("Val/x/1.png", &c),
+        ("valid/x/2.png", &c),
+    ];
+    assert_eq!(classes(&files), (vec![0, 1], "x y".into()));
+    let test = read(&files, Split::Test);
+    assert_eq!((test.count, test.images.to_vec()), (1, vec![5, 6]));
+    let notes = read(&files, Split::Train).notes.join("\n");
+    for part in ["the test images are in", "Val", "valid is not used"] {
+        assert!(notes.contains(part), "{notes}");
+    }
+}
+
+/// Captions are no labels: the subfolders are the classes.
+#[test]
+fn folder_of_classes_with_captions() {
+    let files: [(&str, &[u8]); 3] = [
+        ("cat/1.png", &gray([1, 2])),
+        ("dog/1.png", &gray([3, 4])),
+        ("metadata.csv", b"file_name,text\ncat/1.png,a cat\ndog/1.png,a dog\n"),
+    ];
+    assert_eq!(classes(&files), (vec![0, 1], "cat dog".into()));
+}
+
+#[test]
+fn folder_refuses_more_images_than_memory_holds() {
+    let data = Pictures::new(&[("0.png", &gray([1, 2]))]);
+    for number in 1..20_000 {
+        fs::hard_link(data.path().join("0.png"), data.path().join(format!("{number}.png"))).unwrap();
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // Without a cache folder, and with one that cannot be made.
+    for cache in [None, Some(file.path().join("degrain"))] {
+        let why = if cache.is_some() { "cannot be written" } else { "smaller --resolution" };
+        let options = LoadOptions {
+            resolution: "8192".parse().unwrap(),
+            channels: ChannelChoice::Rgb,
+            cache,
+            ..LoadOptions::default()
+        };
+        let message = load_with(data.path(), Split::Train, &options).unwrap_err().to_string();
+        for part in ["20000 images", "4026.5 GB", "more than the memory", "smaller --resolution", why] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
 }
 
 #[test]

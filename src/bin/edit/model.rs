@@ -131,7 +131,10 @@ impl Loaded {
     pub fn load_options(&self) -> Result<LoadOptions> {
         let options = LoadOptions::of_model(Some(self.image));
         Ok(match self.settings()? {
-            Some(settings) => LoadOptions { resize: settings.load_options().resize, ..options },
+            Some(settings) => {
+                let LoadOptions { resize, skip_damaged, .. } = settings.load_options();
+                LoadOptions { resize, skip_damaged, ..options }
+            }
             None => options,
         })
     }

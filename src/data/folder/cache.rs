@@ -11,13 +11,17 @@ use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically_with};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::File;
+use std::fs::{self, DirEntry, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const MAGIC: &[u8; 16] = b"degrain images 1";
 /// Longest accepted summary: names of millions of damaged files.
 const LONGEST_SUMMARY: u64 = 1 << 30;
+
+/// Age of an unfinished cache file that no command can still be writing.
+const UNFINISHED: Duration = Duration::from_secs(24 * 3600);
 
 /// What a cache file says of its images.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,7 +58,7 @@ pub(super) fn open(path: &Path, key: &str, target: &Target) -> std::result::Resu
         Err(error) => return Err(error.to_string()),
     };
     let summary = read_summary(&mut file).map_err(|error| error.to_string())?.ok_or("its end is damaged")?;
-    let pixels = target.channels * target.height * target.width;
+    let pixels = target.pixels();
     if summary.key != key || summary.pixels != pixels || summary.counts.len() != 256 {
         return Err("it is of other images".into());
     }
@@ -84,6 +88,21 @@ fn read_summary(file: &mut File) -> io::Result<Option<Summary>> {
     Ok(summary.filter(|summary| (summary.images as u64).checked_mul(summary.pixels as u64) == Some(start)))
 }
 
+/// Removes the unfinished cache files of commands that were killed more than a day ago. Returns their
+/// number.
+pub(super) fn remove_unfinished(folder: &Path) -> usize {
+    let is_old = |entry: &DirEntry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let written = entry.metadata().and_then(|data| data.modified()).ok();
+        let age = written.and_then(|written| written.elapsed().ok()).unwrap_or_default();
+        name.starts_with(".images-") && name.ends_with(".tmp") && age > UNFINISHED
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    // A file that cannot be removed only takes space.
+    entries.filter(is_old).filter(|entry| fs::remove_file(entry.path()).is_ok()).count()
+}
+
 /// Collects decoded images: their checksum and the numbers of their values.
 pub(super) struct Collector {
     summary: Summary,
@@ -92,8 +111,7 @@ pub(super) struct Collector {
 
 impl Collector {
     pub fn new(key: &str, target: &Target) -> Collector {
-        let pixels = target.channels * target.height * target.width;
-        let summary = Summary { key: key.into(), pixels, counts: vec![0; 256], ..Summary::default() };
+        let summary = Summary { key: key.into(), pixels: target.pixels(), counts: vec![0; 256], ..Summary::default() };
         Collector { summary, hash: Sha256::new() }
     }
 
@@ -127,7 +145,7 @@ pub(super) fn check_room(folder: &Path, bytes: u128) -> Result<()> {
             let full = format!("only {:.1} GB are free on this disk", free as f64 * 1e-9);
             Err(Error::io(folder)(io::Error::new(io::ErrorKind::StorageFull, full)))
         }
-        // A system that does not tell is asked by writing.
+        // Without an answer of the system, writing shows it.
         _ => Ok(()),
     }
 }
@@ -140,7 +158,6 @@ pub(super) fn write(
     path: &Path,
     decode: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<Summary>,
 ) -> Result<Summary> {
-    create_folder(path.parent().unwrap_or(Path::new(".")))?;
     let mut outcome = None;
     let written = write_atomically_with(path, |file| {
         let summary = match decode(&mut |bytes| file.write_all(bytes)) {
@@ -166,4 +183,34 @@ pub(super) fn write(
 
 fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_needs_room_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("cache");
+        check_room(&place, 1).unwrap();
+        let message = check_room(&place, u128::MAX).unwrap_err().to_string();
+        assert!(message.contains("are free on this disk") && message.contains("cache"), "{message}");
+    }
+
+    #[test]
+    fn cache_files_of_killed_commands_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, hours: u64| {
+            let file = File::create(folder.path().join(name)).unwrap();
+            let written = std::time::SystemTime::now() - Duration::from_secs(3600 * hours);
+            file.set_modified(written).unwrap();
+        };
+        for (name, hours) in [(".images-1.tmp", 25), (".images-2.tmp", 23), ("images-3.cache", 99), ("notes.tmp", 99)] {
+            put(name, hours);
+        }
+        assert_eq!(remove_unfinished(folder.path()), 1);
+        assert!(!folder.path().join(".images-1.tmp").exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
 }

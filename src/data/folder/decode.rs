@@ -6,11 +6,15 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 
 /// Largest memory of one decoded image: 16 bits in four channels of 128 million pixels.
 const LARGEST: u64 = 1 << 30;
-
-const TOO_LARGE: &str = "is too large: scale it down to at most 128 million pixels";
+const TOO_LARGE: &str = "needs more than 1 GiB of memory: scale it down";
+/// Images with more memory are decoded one at a time.
+const LARGE: u64 = 1 << 26;
+static ONE_LARGE: Mutex<()> = Mutex::new(());
 
 /// A result with a message that follows the name of the file.
 pub(super) type Decoding<T> = Result<T, String>;
@@ -35,6 +39,18 @@ pub(super) struct Target {
     pub resize: Resize,
 }
 
+impl Target {
+    /// Bytes of an image.
+    pub fn pixels(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Bytes of `count` images.
+    pub fn bytes(&self, count: usize) -> u128 {
+        count as u128 * self.pixels() as u128
+    }
+}
+
 /// An image of the target's size.
 pub(super) struct Decoded {
     /// `[channels, height, width]`.
@@ -45,6 +61,21 @@ pub(super) struct Decoded {
 
 /// Reads the header of an image file.
 pub(super) fn read_header(bytes: &[u8]) -> Decoding<Header> {
+    without_panic(|| header(bytes))
+}
+
+/// Decodes an image file. Transparent parts are put on white. 16 bits become 8.
+pub(super) fn decode(bytes: &[u8], target: &Target) -> Decoding<Decoded> {
+    without_panic(|| decoded(bytes, target))
+}
+
+/// A decoder that panics has met a damaged file.
+fn without_panic<T>(decode: impl FnOnce() -> Decoding<T>) -> Decoding<T> {
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err("is damaged (the decoder failed): replace or remove it".into()))
+}
+
+fn header(bytes: &[u8]) -> Decoding<Header> {
     let mut decoder = decoder(bytes)?;
     let (width, height) = decoder.dimensions();
     let gray = matches!(decoder.color_type(), ColorType::L8 | ColorType::La8 | ColorType::L16 | ColorType::La16);
@@ -56,9 +87,10 @@ pub(super) fn read_header(bytes: &[u8]) -> Decoding<Header> {
     Ok(Header { height, width, gray })
 }
 
-/// Decodes an image file. Transparent parts are put on white. 16 bits become 8.
-pub(super) fn decode(bytes: &[u8], target: &Target) -> Decoding<Decoded> {
+fn decoded(bytes: &[u8], target: &Target) -> Decoding<Decoded> {
     let mut decoder = decoder(bytes)?;
+    let large = decoder.total_bytes() > LARGE;
+    let _one = large.then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     let orientation = orientation(&mut decoder);
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| unreadable(&error))?;
     check_end(bytes)?;
@@ -85,13 +117,18 @@ fn decoder(bytes: &[u8]) -> Decoding<impl ImageDecoder> {
         .with_guessed_format()
         .map_err(|error| format!("cannot be read: {error}"))?;
     if reader.format().is_none() {
-        return Err(format!("{}: replace or remove it", foreign(bytes)));
+        let foreign = foreign(bytes);
+        return Err(if foreign.contains("convert") {
+            foreign.into()
+        } else {
+            format!("{foreign}: replace or remove it")
+        });
     }
     let mut limits = Limits::default();
     limits.max_alloc = Some(LARGEST);
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(|error| unreadable(&error))?;
-    // The decoders themselves allocate whatever a header promises.
+    // A damaged header can promise any size.
     if decoder.total_bytes() > LARGEST { Err(TOO_LARGE.into()) } else { Ok(decoder) }
 }
 
@@ -101,7 +138,9 @@ fn foreign(bytes: &[u8]) -> &'static str {
         [] => "is empty",
         [b'<', ..] => "holds a web page or an SVG drawing, not a PNG, JPEG, WebP or BMP image",
         [b'P', b'K', 3, 4, ..] => "holds a zip archive, not an image",
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "holds a HEIC or AVIF image, which is not read",
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a' | b'h' | b'm', b'e' | b'i' | b's' | b'v', ..] => {
+            "holds a HEIC or AVIF image, which is not read: convert it to PNG"
+        }
         _ if bytes.starts_with(b"version https://git-lfs") => {
             "is a pointer of Git LFS, not the image (`git lfs pull` fetches it)"
         }
@@ -137,16 +176,16 @@ fn check_end(bytes: &[u8]) -> Decoding<()> {
         Ok(ImageFormat::Png) => png_ends(bytes),
         _ => true,
     };
-    if whole { Ok(()) } else { Err("is truncated: replace or remove it".into()) }
+    if whole { Ok(()) } else { Err("is truncated, because its end marker is missing: replace or remove it".into()) }
 }
 
 /// Whether the marker EOI follows the first scan. In a scan, the byte FF is followed by 00 or by
 /// the number of a restart marker.
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let mut at = 2;
-    while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4).and_then(|part| part.as_array::<4>()) {
-        // Any number of bytes FF may precede a marker.
-        if marker == 0xff {
+    while let Some(&[start, marker, high, low]) = bytes.get(at..at + 4).and_then(|part| part.as_array::<4>()) {
+        // Any number of bytes FF may precede a marker. Some programs write other bytes there, too.
+        if start != 0xff || marker == 0xff {
             at += 1;
             continue;
         }

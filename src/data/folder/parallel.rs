@@ -46,9 +46,14 @@ pub(super) fn map<T: Sync, R: Send>(items: &[T], bar: &Bar, work: impl Fn(&T) ->
         }
     };
     let mut results: Vec<(usize, R)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads().min(items.len())).map(|_| scope.spawn(worker)).collect();
-        let joined = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
-        joined.flatten().collect()
+        // This thread works too, also if the system starts no other.
+        let start = |_| thread::Builder::new().spawn_scoped(scope, worker).ok();
+        let workers: Vec<_> = (1..threads().min(items.len())).filter_map(start).collect();
+        let mut results = worker();
+        for other in workers {
+            results.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        results
     });
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()

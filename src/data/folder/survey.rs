@@ -26,10 +26,7 @@ pub(super) struct Surveyed {
     pub header: Decoding<Header>,
 }
 
-/// Reads all files.
-///
-/// # Errors
-/// A file that cannot be read, unless damaged files are skipped.
+/// Reads all files. A file that cannot be read has no checksum.
 pub(super) fn survey(listing: &Listing) -> Vec<Surveyed> {
     let bar = Bar::new(listing.names.len(), "reading");
     parallel::map(&listing.names, &bar, |name| match fs::read(listing.path(name)) {
@@ -55,8 +52,8 @@ fn start_of(path: &Path) -> Decoding<Vec<u8>> {
     read.map(|_| bytes).map_err(|error| unreadable(&error))
 }
 
-pub(super) fn unreadable(error: &std::io::Error) -> String {
-    format!("cannot be read: {error}")
+fn unreadable(error: &std::io::Error) -> String {
+    format!("cannot be read ({error}): make it readable or remove it")
 }
 
 /// Sizes and colors of the files of a folder.

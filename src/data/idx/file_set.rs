@@ -74,7 +74,10 @@ impl FileSet {
     /// The name of the class of a label; the number if the label has no other name.
     pub fn class_name(&self, label: i32) -> String {
         let (first, names) = self.names;
-        let letter = usize::try_from(label - first).ok().and_then(|place| names.chars().nth(place));
+        let letter = label
+            .checked_sub(first)
+            .and_then(|place| usize::try_from(place).ok())
+            .and_then(|place| names.chars().nth(place));
         letter.map_or_else(|| label.to_string(), |letter| letter.to_string())
     }
 
@@ -116,11 +119,15 @@ pub(super) fn find(path: &Path) -> Result<(PathBuf, &'static FileSet)> {
         [] => Ok((path.into(), &SETS[0])),
         [set] => Ok((path.into(), set)),
         _ => {
-            let names = found.iter().map(|set| if set.prefix.is_empty() { "train-images…" } else { set.choice() });
-            let names: Vec<&str> = names.collect();
+            let (plain, named): (Vec<&FileSet>, Vec<&FileSet>) = found.iter().partition(|set| set.prefix.is_empty());
+            let names: Vec<&str> = named.iter().map(|set| set.choice()).collect();
             let example = path.join(names[names.len() - 1]);
+            let plain = match plain[..] {
+                [] => "",
+                _ => "; for the files without such a name, move them to a folder of their own",
+            };
             let problem = format!(
-                "holds the files of several data sets ({}): name one, as in --data {}",
+                "holds the files of several data sets ({}): name one, as in --data {}{plain}",
                 names.join(", "),
                 example.display()
             );
