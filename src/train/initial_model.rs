@@ -87,8 +87,8 @@ fn check_network(old: &dyn Model, new: &dyn Model) -> std::result::Result<(), St
         let gray = |channels: u32| if channels == 1 { "gray" } else { "color" };
         if theirs[0] != ours[0] {
             return Err(format!(
-                "the model is for {} images ({}), and the data has {} images ({}): convert the images, or choose another \
-                 model",
+                "the model is for {} images ({}), and the data has {} images ({}): convert the images (--channels does it for \
+                 image files), or choose another model",
                 gray(theirs[0]),
                 counted(theirs[0] as usize, "channel"),
                 gray(ours[0]),

@@ -5,6 +5,7 @@ use super::config::{Config, NetworkName, Settings, Size};
 use super::networks::{UNET_DATA_KEYS, unet_config};
 use super::presets;
 use crate::checkpoint::{AnyModel, Checkpoint};
+use crate::data::{LoadOptions, is_image_folder};
 use crate::diffusion::{BetaSchedule, ProcessConfig};
 use crate::nn::{
     ClassifierConfig, DownBlock, ModelConfig, PlainUNetConfig, ResidualUNetConfig, TimeShift, UNet2dConfig, VaeConfig,
@@ -66,7 +67,18 @@ pub(super) fn complete(checkpoint: &Checkpoint, given: Settings) -> Result<(Sett
         label_dropout: labels.map(|labels| labels.dropout).filter(|&rate| rate > 0.0),
         ..Settings::default()
     };
-    Ok((given.or(network).or(process).or(labels), warnings))
+    let images = images(checkpoint, &given)?;
+    Ok((given.or(network).or(process).or(labels).or(images), warnings))
+}
+
+/// How a folder of image files is read, if the data set is one: at the size of the model.
+fn images(checkpoint: &Checkpoint, given: &Settings) -> Result<Settings> {
+    let Some(folder) = given.data.as_ref().filter(|folder| folder.is_dir()) else { return Ok(Settings::default()) };
+    if !is_image_folder(folder)? {
+        return Ok(Settings::default());
+    }
+    let LoadOptions { resolution, channels, .. } = LoadOptions::of_model(checkpoint.model.model().image_shape());
+    Ok(Settings { resolution: Some(resolution), channels: Some(channels), ..Settings::default() })
 }
 
 /// The preset that trains such a model.
