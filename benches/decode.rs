@@ -42,14 +42,14 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let megabytes = paths.iter().map(|path| fs::metadata(path).map_or(0, |data| data.len())).sum::<u64>() as f64 * 1e-6;
     println!("{FILES} JPEG files of 1024 x 768 pixels, {megabytes:.0} MB, {cores} cores");
-    let mut times = [[0.0; ROUNDS]; 4];
+    let mut times: [Vec<f64>; 4] = std::array::from_fn(|_| vec![]);
     for round in 0..ROUNDS {
         let one_thread = || paths.iter().for_each(|path| drop(black_box(image::open(path).expect("a JPEG"))));
-        times[0][round] = seconds(one_thread);
-        times[1][round] = seconds(|| drop(black_box(load(folder.path(), None))));
+        times[0].push(seconds(one_thread));
+        times[1].push(seconds(|| drop(black_box(load(folder.path(), None)))));
         let place = cache.path().join(round.to_string());
-        times[2][round] = seconds(|| drop(black_box(load(folder.path(), Some(place.clone())))));
-        times[3][round] = seconds(|| drop(black_box(load(folder.path(), Some(place)))));
+        times[2].push(seconds(|| drop(black_box(load(folder.path(), Some(place.clone()))))));
+        times[3].push(seconds(|| drop(black_box(load(folder.path(), Some(place))))));
     }
     let names =
         ["image, one thread", "degrain, in memory", "degrain, into a cache file", "degrain, from the cache file"];

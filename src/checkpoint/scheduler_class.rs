@@ -154,7 +154,8 @@ pub(super) fn take_fixed(map: &mut Map<String, Value>) -> Result<(), String> {
     for (key, only, why) in FIXED {
         let Some(value) = map.remove(key) else { continue };
         let number = |text: &str| text.parse::<f64>().ok();
-        let equal = value.to_string() == only || (value.is_number() && value.as_f64() == number(only));
+        let text = value.to_string();
+        let equal = text == only || (value.is_number() && value.as_f64() == number(only));
         if !equal {
             return Err(format!("`{key}` = {value} is not supported: it must be {only}: {why}"));
         }

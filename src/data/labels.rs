@@ -202,9 +202,16 @@ impl LabelFile {
         }
         let known = Images::new(images);
         let mut found: Vec<Option<&Row>> = vec![None; images.len()];
-        for row in &self.rows {
+        // A name with the folder of the images goes before the same name without it, which may be of
+        // another folder.
+        let (exact, others): (Vec<&Row>, Vec<&Row>) =
+            self.rows.iter().partition(|row| self.inside(&row.file).is_some());
+        for row in exact.into_iter().chain(others) {
             let (line, name) = (row.line, &row.file);
             match self.place_of(&known, name) {
+                Some(Place::One(image))
+                    if self.inside(name).is_none()
+                        && found[image].is_some_and(|row| self.inside(&row.file).is_some()) => {}
                 Some(Place::One(image)) => {
                     if let Some(first) = found[image].replace(row) {
                         let problem = format!("names {name} twice, in lines {} and {line}: remove one", first.line);
@@ -218,7 +225,7 @@ impl LabelFile {
                     return Err(self.source.problem(problem));
                 }
                 // An image of another split.
-                None if !self.below.is_empty() || is_of_split(name) => {}
+                None if !self.below.is_empty() || is_of_split(&normal(name)) => {}
                 None => {
                     let hint = if line == 1 { " (a line of column names would be `file,label`)" } else { "" };
                     let problem = format!("line {line} names {name}, but this folder has no such image{hint}");
@@ -237,15 +244,20 @@ impl LabelFile {
 }
 
 impl LabelFile {
+    /// The rest of a name that begins with the folder of the images, if that is below the file.
+    fn inside(&self, name: &str) -> Option<String> {
+        let name = normal(name);
+        let rest = name.strip_prefix(&self.below).and_then(|rest| rest.strip_prefix('/'));
+        rest.filter(|_| !self.below.is_empty()).map(String::from)
+    }
+
     /// The image that a name in this file means. Folders above the images are left out, but not the
     /// folder of another split.
     fn place_of(&self, images: &Images, name: &str) -> Option<Place> {
-        let name = normal(name);
-        if let Some(inside) = name.strip_prefix(&self.below).and_then(|rest| rest.strip_prefix('/'))
-            && !self.below.is_empty()
-        {
-            return images.paths(inside);
+        if let Some(inside) = self.inside(name) {
+            return images.paths(&inside);
         }
+        let name = normal(name);
         images.paths(&name).or_else(|| if is_of_split(&name) { None } else { images.any(&name) })
     }
 }

@@ -276,7 +276,10 @@ fn init_from_refuses_models_that_do_not_fit() {
         ),
         (&["--init-from", run, "--preset", "vae"], &["--preset vae", "UNet2DModel", "--preset ddpm"]),
         (&["--init-from", run, "--network", "plain"], &["--network", "unet", "plain"]),
-        (&["--init-from", run, "--data", text(&color)], &["gray images", "color images", "convert the images"]),
+        (
+            &["--init-from", run, "--data", text(&color), "--channels", "rgb"],
+            &["gray images", "color images", "convert the images", "--channels"],
+        ),
         (&["--init-from", run, "--resume", run], &["--init-from", "--resume", "leave one of them out"]),
         (&["--unet-config", "{\"frequency\": 1}"], &["--unet-config", "no key `frequency`"]),
         (&["--unet-config", "{\"in_channels\": 3}"], &["--unet-config", "`in_channels`", "follows from the data"]),

@@ -8,7 +8,7 @@
 use super::decode::Target;
 use crate::data::pixels::Pixels;
 use crate::error::{Error, Result};
-use crate::files::{create_folder, write_atomically_with};
+use crate::files::{create_folder, remove_file, write_atomically_with};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, DirEntry, File};
@@ -100,7 +100,7 @@ pub(super) fn remove_unfinished(folder: &Path) -> usize {
     };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     // A file that cannot be removed only takes space.
-    entries.filter(is_old).filter(|entry| fs::remove_file(entry.path()).is_ok()).count()
+    entries.filter(is_old).filter(|entry| remove_file(&entry.path()).is_ok()).count()
 }
 
 /// Collects decoded images: their checksum and the numbers of their values.

@@ -183,7 +183,7 @@ fn check_end(bytes: &[u8]) -> Decoding<()> {
 /// the number of a restart marker.
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let mut at = 2;
-    while let Some(&[start, marker, high, low]) = bytes.get(at..at + 4).and_then(|part| part.as_array::<4>()) {
+    while let Some(&[start, marker, high, low]) = bytes.get(at..at + 4) {
         // Any number of bytes FF may precede a marker. Some programs write other bytes there, too.
         if start != 0xff || marker == 0xff {
             at += 1;
@@ -200,7 +200,7 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
 /// Whether the chunks go on to IEND.
 fn png_ends(bytes: &[u8]) -> bool {
     let mut at = 8;
-    while let Some(&[a, b, c, d, ref kind @ ..]) = bytes.get(at..at + 8).and_then(|part| part.as_array::<8>()) {
+    while let Some(&[a, b, c, d, ref kind @ ..]) = bytes.get(at..at + 8) {
         // Length, kind, content and checksum.
         let next = at.saturating_add(12).saturating_add(u32::from_be_bytes([a, b, c, d]) as usize);
         if kind == b"IEND" {
