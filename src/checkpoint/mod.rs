@@ -132,9 +132,13 @@ impl Checkpoint {
         self.model.model().parameters().write(ctx, name, &self.weights)
     }
 
-    /// The file of the weights.
-    pub fn weights_file(&self) -> PathBuf {
-        config_file(&self.folder).with_file_name(WEIGHTS)
+    /// The files of the weights: one, or several shards.
+    ///
+    /// # Errors
+    /// A folder without weights, or with a damaged list of shards.
+    pub fn weights_files(&self) -> Result<Vec<PathBuf>> {
+        let config = config_file(&self.folder);
+        Ok(weights_file::find(config.parent().unwrap_or(&self.folder))?.0)
     }
 
     /// The denoiser, with its weights in the named buffer.

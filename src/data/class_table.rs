@@ -13,7 +13,7 @@ pub(super) struct ClassTable {
 
 impl ClassTable {
     /// The table of labels in a file. Leading zeros do not make another class if all labels are
-    /// integers: 07 and 7 are one class.
+    /// integers: 07, 7.0 and 7 are one class.
     pub fn of_labels<'a>(labels: impl Iterator<Item = &'a str>) -> ClassTable {
         let labels: BTreeSet<&str> = labels.collect();
         match by_value(&labels) {
@@ -41,15 +41,23 @@ impl ClassTable {
     /// The index of the class of a label.
     pub fn index(&self, label: &str) -> Option<u32> {
         if self.by_value {
-            return self.classes.get(&label.parse::<i128>().ok()?.to_string()).copied();
+            return self.classes.get(&integer(label)?.to_string()).copied();
         }
         self.classes.get(label).copied()
     }
 }
 
+/// The value of an integer. pandas writes 7 as 7.0 if another label of the column is missing.
+fn integer(label: &str) -> Option<i128> {
+    let whole = label
+        .split_once('.')
+        .map_or(label, |(whole, rest)| if rest.bytes().all(|b| b == b'0') { whole } else { label });
+    whole.parse().ok()
+}
+
 /// The labels with their values, sorted by them, if all are integers.
 fn by_value<'a>(labels: &BTreeSet<&'a str>) -> Option<BTreeSet<(i128, &'a str)>> {
-    labels.iter().map(|label| Some((label.parse().ok()?, *label))).collect()
+    labels.iter().map(|label| Some((integer(label)?, *label))).collect()
 }
 
 #[cfg(test)]
@@ -60,6 +68,8 @@ mod tests {
     fn class_table_sorts_integers_by_value() {
         let names = |labels: &[&str]| ClassTable::of_labels(labels.iter().copied()).names.join(" ");
         assert_eq!(names(&["10", "9", "007", "7", "-1"]), "-1 7 9 10");
+        assert_eq!(names(&["10.0", "9.0", "1.0", "9"]), "1 9 10");
+        assert_eq!(names(&["0.5", "10", "9"]), "0.5 10 9");
         assert_eq!(names(&["10", "9", "none", "10"]), "10 9 none");
         let table = ClassTable::of_labels(["3", "255"].into_iter());
         let index = ["3", "255", "0255", "4", "x"].map(|label| table.index(label));

@@ -14,10 +14,11 @@ mod survey;
 use super::class_table::ClassTable;
 use super::dataset::{DataFile, Dataset, Split, Statistics};
 use super::format::Format;
-use super::labels::LabelFile;
+use super::labels::{self, LabelFile};
 use super::load_options::LoadOptions;
 use super::pixels::Pixels;
 use super::source::sum;
+use super::split_names::TEST_FOLDERS;
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::output::counted;
@@ -63,7 +64,11 @@ fn load(folder: &Path, split: Split, options: &LoadOptions) -> Result<Dataset> {
     let (listing, training) = Splits::find(folder)?.choose(split);
     let Some(listing) = listing else {
         let wanted = names(split).join(", ");
-        return Err(Error::file(folder, format!("a file is missing; looked in this folder for {wanted}")));
+        let problem = match split {
+            Split::Train => format!("a file is missing; looked in this folder for {wanted}"),
+            Split::Test => format!("has no test images: put some into a subfolder {}", TEST_FOLDERS.join(" or ")),
+        };
+        return Err(Error::file(folder, problem));
     };
     // Before the images are read: a mistake in the labels is reported in seconds.
     let labels = labels(folder, &listing, training.as_ref())?;
@@ -167,9 +172,16 @@ impl GivenLabels {
         let labels = file.as_ref().map_or(Ok(None), |file| file.labels_of(&listing.names))?;
         let from_file = labels.is_some();
         let labels = if from_file { labels } else { listing.subfolders()? };
-        let note = file.as_ref().filter(|_| !from_file).map(|file| {
-            format!("{} has no column of labels (it has {})", file.file.path.display(), file.columns.join(", "))
-        });
+        let note = match &file {
+            Some(file) if !from_file => Some(format!(
+                "{} has no column of labels: it has {}, and a column of labels is called {}",
+                file.file.path.display(),
+                file.columns.join(", "),
+                labels::LABEL_COLUMNS.join(", ")
+            )),
+            Some(_) => None,
+            None => listing.hint(folder, labels.as_deref())?,
+        };
         Ok(GivenLabels { labels, file: file.map(|file| file.file), from_file, note })
     }
 

@@ -22,7 +22,8 @@ pub(super) const NAMES: [&str; 3] = ["labels.csv", "metadata.csv", "metadata.jso
 const FILE_COLUMNS: [&str; 9] =
     ["file_name", "file", "filename", "image", "image_id", "image_name", "path", "name", "id"];
 /// Names of the column of labels, likewise.
-const LABEL_COLUMNS: [&str; 8] = ["label", "labels", "class", "class_name", "category", "target", "class_id", "y"];
+pub(super) const LABEL_COLUMNS: [&str; 8] =
+    ["label", "labels", "class", "class_name", "category", "target", "class_id", "y"];
 /// Largest accepted size in bytes: enough for tens of millions of images.
 const LONGEST: usize = 1 << 30;
 

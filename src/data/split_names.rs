@@ -2,9 +2,9 @@
 //! matter.
 
 /// Names of the subfolder of the training images.
-pub(super) const TRAIN_FOLDERS: [&str; 1] = ["train"];
+pub(super) const TRAIN_FOLDERS: [&str; 2] = ["train", "training"];
 /// Names of the subfolder of the test images, in the order in which they are looked for.
-pub(super) const TEST_FOLDERS: [&str; 4] = ["test", "val", "valid", "validation"];
+pub(super) const TEST_FOLDERS: [&str; 5] = ["test", "testing", "val", "valid", "validation"];
 
 /// Whether a path begins with the folder of a split.
 pub(super) fn is_of_split(path: &str) -> bool {

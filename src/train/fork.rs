@@ -35,7 +35,7 @@ impl Trainer {
         if let Some((step, path)) = &trainer.checkpoint {
             let metadata = CheckpointMetadata::read(path)?.unwrap_or_default();
             let run = metadata.run.or(Manifest::read(run)?.and_then(|manifest| manifest.run));
-            let sha256 = sha256(&path.join(STATE_FILE))?;
+            let sha256 = sha256(&[path.join(STATE_FILE)])?;
             trainer.origin = Some(Origin { taken: Taken::State, path: path.clone(), run, step: *step, sha256 });
         }
         Ok(trainer)

@@ -75,7 +75,7 @@ impl Trainer {
             path: folder.clone(),
             run: metadata.run.clone(),
             step: metadata.step,
-            sha256: sha256(&initial.checkpoint.weights_file())?,
+            sha256: sha256(&initial.checkpoint.weights_files()?)?,
         });
         Ok((self, note))
     }

@@ -86,7 +86,7 @@ impl Trainer {
             config.seed,
             config.out.display()
         ));
-        if config.validation_count as usize * 5 > data.count {
+        if config.validation_count > 1 && config.validation_count as usize * 5 > data.count {
             lines.push(format!(
                 "warning: --validation-count {} of {} leaves only {} to train on: lower it",
                 config.validation_count,
@@ -114,6 +114,9 @@ impl Trainer {
         let named: Vec<String> = named.map(|(name, count)| format!("{name} {count}")).collect();
         let rest = &counts[shown..];
         let more = match (rest.iter().min(), rest.iter().max()) {
+            (Some(least), Some(most)) if least == most => {
+                format!(" and {} more of {} each", rest.len(), counted(*most, "image"))
+            }
             (Some(least), Some(most)) => format!(" and {} more of {least} to {most} images", rest.len()),
             _ => String::new(),
         };

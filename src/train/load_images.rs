@@ -1,6 +1,6 @@
 //! Reads the images of a run.
 
-use super::config::{Settings, Size};
+use super::config::{Config, Settings, Size};
 use crate::data::{Dataset, LoadOptions, Split, is_image_folder, load_with};
 use crate::{Error, Result};
 use std::path::Path;
@@ -21,11 +21,29 @@ impl Settings {
 /// Reads the training images of these settings.
 pub(super) fn load_images(settings: &Settings) -> Result<Dataset> {
     // The folder is the same at all sizes.
-    let folder = settings.clone().resolve(Size::Tiny)?.data;
+    let Config { data: folder, out, .. } = settings.clone().resolve(Size::Tiny)?;
+    check_apart(&folder, &out)?;
     let options = settings.load_options();
     let dataset = load_with(&folder, Split::Train, &options)?;
     check_effect(&options, &folder)?;
     Ok(dataset)
+}
+
+/// Refuses a run in a folder of images: its pictures would become images of the data set.
+fn check_apart(folder: &Path, out: &Path) -> Result<()> {
+    // A folder of a run may not exist yet: the part that exists decides.
+    let place = std::path::absolute(out).map_err(Error::io(out))?;
+    let there = place.ancestors().find_map(|part| part.canonicalize().ok());
+    let inside = folder.canonicalize().is_ok_and(|folder| there.is_some_and(|there| there.starts_with(folder)));
+    if !inside || !is_image_folder(folder)? {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "--out {} is in the folder of the images, {}: the pictures of the run would become images of the data set. Choose \
+         another --out",
+        out.display(),
+        folder.display()
+    )))
 }
 
 /// Refuses options for folders of image files, if `folder` holds another format.

@@ -5,7 +5,7 @@ use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What a new run took from its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,11 +42,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// SHA-256 of a file, in lower-case hexadecimal.
+/// SHA-256 of one or several files in a row, in lower-case hexadecimal.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub(super) fn sha256(file: &Path) -> Result<String> {
-    let bytes = std::fs::read(file).map_err(Error::io(file))?;
-    Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+pub(super) fn sha256(files: &[PathBuf]) -> Result<String> {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(std::fs::read(file).map_err(Error::io(file))?);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -27,8 +27,8 @@ fn pictures([channels, height, width]: [usize; 3], count: usize) -> TempDir {
 /// Only the network sees the padding.
 #[test]
 fn images_of_any_size_are_trained_verified_sampled_and_edited() {
-    let data = pictures([3, 30, 45], 12);
-    let run = data.path().join("run");
+    let (data, here) = (pictures([3, 30, 45], 12), TempDir::new().unwrap());
+    let run = here.path().join("run");
     let settings = Settings {
         data: Some(data.path().into()),
         out: Some(run.clone()),

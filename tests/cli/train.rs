@@ -292,6 +292,18 @@ fn init_from_refuses_models_that_do_not_fit() {
     }
     assert!(!out.exists(), "files are left in the folder of a refused run");
 
+    // A folder of diffusers whose weights have another name.
+    let foreign = folder.path().join("foreign");
+    copy(&Path::new(run).join("checkpoint-1/unet"), &foreign);
+    fs::rename(foreign.join("diffusion_pytorch_model.safetensors"), foreign.join("model.safetensors")).unwrap();
+    let told = succeeds(command(TRAIN, &[&small[..], &["--init-from", text(&foreign), "--dry-run"]].concat()));
+    assert!(told.contains("the weights of"), "{told}");
+    // A run in the folder of its images.
+    let inside = color.join("runs/new");
+    let options = ["--data", text(&color), "--size", "tiny", "--out", text(&inside)];
+    refused(TRAIN, &options, &["--out", "in the folder of the images", "another --out"]);
+    assert!(!color.join("runs").exists());
+
     let predicts = ["--init-from", run, "--prediction", "epsilon"];
     let told = messages(command(TRAIN, &[&small[..], &predicts, &["--dry-run"]].concat()));
     assert!(told.contains("--prediction epsilon: the weights were trained with v_prediction"), "{told}");

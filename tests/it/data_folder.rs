@@ -79,6 +79,8 @@ fn folder_reads_labels_of_many_forms() {
     // Numbers are sorted by value, not as text, and 007 is 7.
     assert_eq!(read(CSV, "a.png,10\nb.png,9\nc.png,10\n"), (vec![1, 0, 1], "9 10".to_string()));
     assert_eq!(read(CSV, "a.png,007\nb.png,0\nc.png,7\n"), (vec![1, 0, 1], "0 7".to_string()));
+    // pandas writes integers with a point if a label of the column is missing.
+    assert_eq!(read(CSV, "a.png,10.0\nb.png,9.0\nc.png,10.0\n"), (vec![1, 0, 1], "9 10".to_string()));
     // With a word among them, all are text.
     assert_eq!(read(CSV, "a.png,10\nb.png,9\nc.png,none\n"), (vec![0, 1, 2], "10 9 none".to_string()));
     assert_eq!(read("metadata.csv", "file_name,label\na.png,dog\nb.png,cat\nc.png,dog\n"), names);
@@ -114,7 +116,7 @@ fn folder_takes_subfolders_as_classes() {
         ["10/a.png", "2/a.png", "2/b.png"].into_iter().zip(images.iter().map(Vec::as_slice)).collect();
     assert_eq!(classes(&numbers), (vec![1, 0, 0], "2 10".into()));
     // A split that lacks a class has the numbers of the training images.
-    for test in ["test", "val", "valid", "validation"] {
+    for test in ["test", "testing", "val", "valid", "validation"] {
         let name = format!("{test}/zebra/9.png");
         let files: [(&str, &[u8]); 4] = [
             ("train/cat/1.png", &images[0]),
@@ -188,6 +190,26 @@ fn folder_says_where_the_splits_are() {
     for part in ["the test images are in", "Val", "valid is not used"] {
         assert!(notes.contains(part), "{notes}");
     }
+}
+
+/// Notes of layouts that may mean something else.
+#[test]
+fn folder_hints_at_classes_that_are_not_read() {
+    let [a, b] = [gray([1, 2]), gray([3, 4])];
+    let notes = |files: &[(&str, &[u8])]| {
+        let data = read(files, Split::Train);
+        assert_eq!(data.classes, 1);
+        data.notes.join("\n")
+    };
+    let nested = notes(&[("data/cat/1.png", &a), ("data/dog/1.png", &b)]);
+    assert!(nested.contains("use --data") && nested.contains("data"), "{nested}");
+    let table = notes(&[("train/1.png", &a), ("train/2.png", &b), ("train.csv", b"id,label\n1,x\n2,y\n")]);
+    assert!(table.contains("train.csv is not read") && table.contains("labels.csv"), "{table}");
+    let columns = notes(&[("1.png", &a), ("2.png", &b), (CSV, b"id,breed\n1,x\n2,y\n")]);
+    assert!(columns.contains("id, breed") && columns.contains("category"), "{columns}");
+    // One class without folders in it is as it should be.
+    let plain = notes(&[("cat/1.png", &a), ("cat/2.png", &b)]);
+    assert!(!plain.contains("--data"), "{plain}");
 }
 
 /// Captions are no labels: the subfolders are the classes.

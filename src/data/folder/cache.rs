@@ -54,7 +54,9 @@ pub(super) fn path(folder: &Path, key: &str) -> PathBuf {
 pub(super) fn open(path: &Path, key: &str, target: &Target) -> std::result::Result<Option<(Pixels, Summary)>, String> {
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error.to_string()),
     };
     let summary = read_summary(&mut file).map_err(|error| error.to_string())?.ok_or("its end is damaged")?;

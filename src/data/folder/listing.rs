@@ -13,8 +13,10 @@ use walkdir::WalkDir;
 /// Extensions of the image formats that are read. The content of a file decides its format.
 pub(super) const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "jfif", "webp", "bmp"];
 /// Extensions of image formats that are not read.
-const OTHER_EXTENSIONS: [&str; 14] =
-    ["avif", "cr2", "dng", "gif", "heic", "heif", "ico", "jp2", "jxl", "nef", "psd", "svg", "tif", "tiff"];
+const OTHER_EXTENSIONS: [&str; 17] = [
+    "pgm", "ppm", "tga", "avif", "cr2", "dng", "gif", "heic", "heif", "ico", "jp2", "jxl", "nef", "psd", "svg", "tif",
+    "tiff",
+];
 /// Subfolders are searched to this depth.
 const DEPTH: usize = 16;
 
@@ -53,7 +55,13 @@ impl Splits {
                 break;
             }
         }
-        let below = trains.first().map_or(Ok(None), |place| Listing::below(place, &[]))?;
+        let mut below = None;
+        for place in &trains {
+            below = Listing::below(place, &[])?;
+            if below.is_some() {
+                break;
+            }
+        }
         let without: Vec<&Path> = trains.iter().chain(&tests).map(PathBuf::as_path).collect();
         let here = Listing::below(folder, &without)?;
         if let (Some(here), Some(below)) = (&here, &below) {
@@ -191,6 +199,37 @@ impl Listing {
             (Some(_), None) => Ok(classes.into_iter().collect()),
             _ => Ok(None),
         }
+    }
+
+    /// What a user may have meant: classes in a folder below, or a table with another name.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn hint(&self, folder: &Path, classes: Option<&[String]>) -> Result<Option<String>> {
+        if let Some([first, others @ ..]) = classes
+            && others.iter().all(|class| class == first)
+            && self.names.iter().all(|name| name.matches('/').count() > 1)
+        {
+            let below = self.place.join(first);
+            return Ok(Some(format!(
+                "all images are in {0}, one class: for its subfolders as classes use --data {0}",
+                below.display()
+            )));
+        }
+        if classes.is_some() {
+            return Ok(None);
+        }
+        for place in [self.place.as_path(), folder] {
+            for entry in std::fs::read_dir(place).map_err(Error::io(place))? {
+                let path = entry.map_err(Error::io(place))?.path();
+                if path.extension().is_some_and(|kind| kind == "csv" || kind == "jsonl") {
+                    let hint =
+                        format!("{} is not read: for labels, call it {}", path.display(), labels::NAMES.join(" or "));
+                    return Ok(Some(hint));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The path of an image.

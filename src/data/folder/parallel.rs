@@ -1,8 +1,11 @@
 //! The same work for many files, on all cores, with a progress bar.
 
-use crate::output::progress::progress_bar;
+use crate::output::progress::{print_above, progress_bar};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+
+/// Without a terminal, the work on this many files is announced by a line.
+const MANY: usize = 1000;
 
 /// Number of threads.
 pub(super) fn threads() -> usize {
@@ -19,7 +22,11 @@ impl Bar {
     /// `what` is for example `decoding`.
     pub fn new(count: usize, what: &str) -> Bar {
         let template = format!("{what} {{bar:30}} {{pos}}/{{len}} images  {{eta_precise}} left");
-        Bar { bar: progress_bar(count as u64, &template), done: AtomicUsize::new(0) }
+        let bar = progress_bar(count as u64, &template);
+        if bar.is_hidden() && count >= MANY {
+            print_above(&format!("{what} {count} images"));
+        }
+        Bar { bar, done: AtomicUsize::new(0) }
     }
 
     fn one_more(&self) {
