@@ -93,6 +93,17 @@ pub fn check_writable(path: &Path) -> Result<()> {
     fs::remove_file(&probe).map_err(Error::io(&probe))
 }
 
+/// Whether `path`, which may not exist yet, is `folder` or in it. Links are followed.
+///
+/// # Errors
+/// [`Error::Io`] if the current folder is not known.
+pub fn is_inside(path: &Path, folder: &Path) -> Result<bool> {
+    // The part of the path that exists decides.
+    let path = std::path::absolute(path).map_err(Error::io(path))?;
+    let there = path.ancestors().find_map(|part| part.canonicalize().ok());
+    Ok(folder.canonicalize().is_ok_and(|folder| there.is_some_and(|there| there.starts_with(folder))))
+}
+
 /// Refuses an output that would replace an input of the same command.
 ///
 /// # Errors

@@ -23,6 +23,9 @@ struct Arguments {
     /// network and process
     #[arg(long, value_name = "CHECKPOINT")]
     init_from: Option<PathBuf>,
+    /// The class that means "no label" in a diffusers folder of --init-from
+    #[arg(long, value_name = "CLASS", requires = "init_from")]
+    null_class: Option<u32>,
     /// Save a checkpoint and stop after this number of steps, counted from the start of the run
     #[arg(long, value_name = "STEPS", conflicts_with_all = ["list_adapters", "show_settings", "dry_run", "listing", "profile", "verify"])]
     stop_after: Option<u32>,
@@ -77,7 +80,8 @@ fn run(arguments: Arguments) -> Result<()> {
                 .into(),
         ));
     }
-    let initial = arguments.init_from.as_deref().map(InitialModel::open).transpose()?;
+    let open = |path| InitialModel::open(path, arguments.null_class);
+    let initial = arguments.init_from.as_deref().map(open).transpose()?;
     let settings = match &initial {
         Some(initial) => {
             let (settings, warnings) = initial.settings(settings)?;
@@ -88,10 +92,16 @@ fn run(arguments: Arguments) -> Result<()> {
     };
     if arguments.show_settings {
         let (settings, default) = settings.with_default_size(&ctx)?;
-        let config = settings.resolve(Size::Tiny)?;
+        let config = settings.clone().resolve(Size::Tiny)?;
         given.check_effect(&config)?;
         let reason = default.map_or(String::new(), |size| format!("# size: {size}\n"));
-        return print(reason + &config.to_toml()?);
+        let mut toml = config.to_toml()?;
+        if settings.validation_count.is_none() {
+            // The file must mean the same for every data set.
+            let line = format!("validation_count = {}\n", config.validation_count);
+            toml = toml.replace(&line, &format!("# {}# unless 5 % of the images are less\n", line));
+        }
+        return print(reason + &toml);
     }
     let trainer = Trainer::new(&ctx, settings.clone());
     if let (Err(_), Some(path)) = (&trainer, &resume) {

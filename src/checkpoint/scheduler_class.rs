@@ -152,7 +152,8 @@ pub(super) fn find(name: &str, map: &Map<String, Value>) -> Result<SchedulerClas
 /// A value that is not the supported one.
 pub(super) fn take_fixed(map: &mut Map<String, Value>) -> Result<(), String> {
     for (key, only, why) in FIXED {
-        let Some(value) = map.remove(key) else { continue };
+        // Python writes null for a default.
+        let Some(value) = map.remove(key).filter(|value| !value.is_null()) else { continue };
         let number = |text: &str| text.parse::<f64>().ok();
         let text = value.to_string();
         let equal = text == only || (value.is_number() && value.as_f64() == number(only));

@@ -221,7 +221,7 @@ fn short(clip: f32) -> Value {
 
 /// Whether the config bounds the image by dynamic thresholding (Saharia et al. 2022), which is
 /// clipping to [-1, 1] with `sample_max_value` 1. With another value the key stays in the map, for
-/// the caller to print that it is ignored.
+/// the caller to print that it is replaced.
 fn threshold(map: &mut Map<String, Value>) -> Checked<bool> {
     let thresholds = take(map, "thresholding")?.unwrap_or(false);
     let largest: f64 = take(map, "sample_max_value")?.unwrap_or(1.0);

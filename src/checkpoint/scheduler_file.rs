@@ -32,16 +32,20 @@ pub(super) fn find(folder: &Path, has_metadata: bool) -> Option<PathBuf> {
         return own;
     }
     loop {
-        let name = at.file_name()?.to_str()?.to_string();
-        if !(["unet", "unet_ema"].contains(&name.as_str()) || name.starts_with("checkpoint-")) {
+        if !is_part(&at) || !at.pop() {
             return None;
         }
-        at.pop();
         let found = [SCHEDULER, FLAT_SCHEDULER].map(|name| at.join(name)).into_iter().find(|file| file.is_file());
         if found.is_some() || at.join(CheckpointMetadata::FILE).exists() {
             return found;
         }
     }
+}
+
+/// Whether a folder is a part of a pipeline by its name, so that the folder above it belongs to it.
+fn is_part(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    ["unet", "unet_ema"].contains(&&*name) || name.starts_with("checkpoint-")
 }
 
 /// Reads the file, with messages for the user about keys that are not used.
@@ -61,9 +65,13 @@ pub(super) fn read(path: &Path) -> Result<(ModelScheduler, Vec<String>)> {
         let (config, unused) = SchedulerConfig::from_json(&text).map_err(problem)?;
         (ModelScheduler::Discrete(config), unused)
     };
+    let mut messages = vec![];
+    let (thresholding, unused): (Vec<String>, Vec<String>) = unused.into_iter().partition(|key| key == "thresholding");
+    if !thresholding.is_empty() {
+        messages.push("scheduler_config.json: `thresholding` is replaced with clipping to [-1, 1]".to_string());
+    }
     let (own, unknown): (Vec<String>, Vec<String>) =
         unused.into_iter().partition(|key| scheduler_class::is_sampling_key(key));
-    let mut messages = vec![];
     if !own.is_empty() {
         let keys: Vec<String> = own.iter().map(|key| format!("`{key}`")).collect();
         messages.push(format!(
@@ -96,16 +104,22 @@ fn flow(mut map: Map<String, Value>) -> std::result::Result<(Flow, Vec<String>),
 /// # Errors
 /// A `model_index.json` with other parts than a U-Net and a scheduler, or a damaged one.
 pub(super) fn check_pipeline(folder: &Path) -> Result<()> {
-    let path = folder.join("model_index.json");
-    if !path.is_file() {
-        return Ok(());
-    }
+    let mut at = std::path::absolute(folder).map_err(Error::io(folder))?;
+    let path = loop {
+        let path = at.join("model_index.json");
+        if path.is_file() {
+            break path;
+        }
+        if !is_part(&at) || !at.pop() {
+            return Ok(());
+        }
+    };
     let text = quote_non_finite(&python_json::read(&path)?);
     let map: Map<String, Value> =
         serde_json::from_str(&text).map_err(|e| Error::file(&path, format!("not a JSON object: {e}")))?;
-    let is_part = |value: &Value| value.as_array().is_some_and(|names| names.iter().any(|name| !name.is_null()));
+    let is_loaded = |value: &Value| value.as_array().is_some_and(|names| names.iter().any(|name| !name.is_null()));
     let known = ["unet", "scheduler"];
-    match map.iter().find(|(key, value)| !known.contains(&key.as_str()) && is_part(value)) {
+    match map.iter().find(|(key, value)| !known.contains(&key.as_str()) && is_loaded(value)) {
         Some((part, _)) => Err(Error::file(
             &path,
             format!(

@@ -13,6 +13,8 @@ pub struct LoadOptions {
     pub resolution: Resolution,
     /// How an image of another size is brought to this size.
     pub resize: Resize,
+    /// Height and width of images that have no common size, for [`Resolution::Auto`]; `None` for 64.
+    pub default_size: Option<[u32; 2]>,
     /// Gray or RGB.
     pub channels: ChannelChoice,
     /// Whether damaged files are left out. If not, the first one is an error.
@@ -34,6 +36,19 @@ impl LoadOptions {
         match Resolution::fixed(height, width) {
             Some(resolution) => LoadOptions { resolution, channels, ..options },
             None => LoadOptions { channels, ..options },
+        }
+    }
+
+    /// Options for a model that may have been trained on other data, with images `[C, H, W]`: images
+    /// of one size keep it, so that a difference is seen. Decoded images are kept in the user's cache
+    /// folder.
+    pub fn of_foreign_model(image: Option<[u32; 3]>) -> LoadOptions {
+        let options = LoadOptions::of_model(image);
+        match options.resolution {
+            Resolution::Fixed { height, width } => {
+                LoadOptions { resolution: Resolution::Auto, default_size: Some([height, width]), ..options }
+            }
+            Resolution::Auto => options,
         }
     }
 

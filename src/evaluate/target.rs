@@ -74,7 +74,8 @@ impl EvalTarget {
         let model = checkpoint.model.model();
         let load_options = match &settings {
             Some(settings) => settings.load_options(),
-            None => LoadOptions::of_model(model.image_shape()),
+            None if checkpoint.has_metadata => LoadOptions::of_model(model.image_shape()),
+            None => LoadOptions::of_foreign_model(model.image_shape()),
         };
         let [train, test] = splits(&data, &load_options)?;
         check_data(&folder, &metadata, &train, &data)?;

@@ -5,10 +5,10 @@ use super::origin::{Origin, Taken, sha256};
 use super::trainer::Trainer;
 use super::training_state::STATE_FILE;
 use crate::checkpoint::CheckpointMetadata;
-use crate::files::write_atomically;
+use crate::files::{is_inside, write_atomically};
 use crate::{Error, Result};
 use std::fs;
-use std::path::{Path, absolute};
+use std::path::Path;
 
 impl Trainer {
     /// Continues the last checkpoint of `run`, or that of `step`, as a new run in the folder of
@@ -20,8 +20,7 @@ impl Trainer {
     /// As [`Trainer::resume_from`]; a folder that is `run` or is in it.
     pub fn fork(self, run: &Path, step: Option<u32>) -> Result<Trainer> {
         let out = &self.config.out;
-        let place = |path: &Path| path.canonicalize().or_else(|_| absolute(path)).map_err(Error::io(path));
-        if place(out)?.starts_with(place(run)?) {
+        if is_inside(out, run)? {
             return Err(Error::Config(format!(
                 "--out {} is in the folder of the run {}, which must stay as it is: choose another --out, or continue the \
                  run itself without --out",

@@ -32,12 +32,13 @@ pub struct InitialModel {
 }
 
 impl InitialModel {
-    /// Opens a run folder (its last checkpoint), a checkpoint folder, or a diffusers folder.
+    /// Opens a run folder (its last checkpoint), a checkpoint folder, or a diffusers folder, whose
+    /// null class has the row `null_class`.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`].
-    pub fn open(path: &Path) -> Result<InitialModel> {
-        Ok(InitialModel { checkpoint: Checkpoint::open(path)? })
+    /// As [`Checkpoint::open`] and [`Checkpoint::with_null_class`].
+    pub fn open(path: &Path, null_class: Option<u32>) -> Result<InitialModel> {
+        Ok(InitialModel { checkpoint: Checkpoint::open(path)?.with_null_class(null_class)? })
     }
 
     /// These settings, completed by the model's: its network, and the process that it was trained
@@ -148,7 +149,7 @@ impl Classes<'_> {
         mut fresh: Vec<f32>,
     ) -> std::result::Result<(Vec<f32>, Option<String>), String> {
         let (theirs, ours) = (old.parameters(), new.parameters());
-        let mut has_classes = [false; 2];
+        let (mut has_classes, mut has_null) = ([false; 2], [false; 2]);
         has_classes[0] = theirs.iter().any(is_of_classes);
         for parameter in ours.iter() {
             let name = &parameter.name;
@@ -156,6 +157,8 @@ impl Classes<'_> {
             let target = &mut fresh[ours.place(parameter)];
             if is_of_classes(parameter) {
                 has_classes[1] = true;
+                has_null[1] |= parameter.shape.dims()[0] as usize > self.new.len();
+                has_null[0] |= source.is_some_and(|source| source.shape.dims()[0] as usize > self.old.len());
                 if let Some(source) = source {
                     self.rows(source, &weights[theirs.place(source)], target)?;
                 }
@@ -171,7 +174,7 @@ impl Classes<'_> {
         if let Some(unused) = theirs.iter().find(|p| !is_of_classes(p) && ours.find(&p.name).is_none()) {
             return Err(format!("has a tensor `{}`, which the network of this run does not have", unused.name));
         }
-        Ok((fresh, self.note(has_classes)))
+        Ok((fresh, self.note(has_classes, has_null == [false, true])))
     }
 
     /// Copies the rows of the classes that both models have, and of the null class.
@@ -196,13 +199,16 @@ impl Classes<'_> {
         Ok(())
     }
 
-    fn note(&self, has_classes: [bool; 2]) -> Option<String> {
+    /// Says what became of the classes, if they differ. The null class can be new, too.
+    fn note(&self, has_classes: [bool; 2], null_is_new: bool) -> Option<String> {
         let taken = self.new.iter().filter(|name| has_classes[0] && self.old.contains(name)).count();
         let classes = counted(self.new.len(), "class");
         match has_classes {
             [true, false] => Some("class table: left out, because the run is unconditional".into()),
-            [_, true] if !has_classes[0] || self.old != self.new => {
-                Some(format!("class table: {taken} of {classes} taken over, {} new", self.new.len() - taken))
+            [_, true] if !has_classes[0] || self.old != self.new || null_is_new => {
+                let null =
+                    if null_is_new { ", and the null class is new (--null-class names that of a model)" } else { "" };
+                Some(format!("class table: {taken} of {classes} taken over, {} new{null}", self.new.len() - taken))
             }
             _ => None,
         }

@@ -27,8 +27,17 @@ pub(super) fn complete(checkpoint: &Checkpoint, given: Settings) -> Result<(Sett
     let network = network(checkpoint)?;
     let preset = preset_of(checkpoint, &network);
     if let Some(asked) = &given.preset {
-        let trained = presets::settings(asked, Size::Tiny)?.network;
-        if trained != network.network {
+        let trained = presets::settings(asked, Size::Tiny)?;
+        let denoises = matches!(checkpoint.model, AnyModel::Denoiser(_));
+        let own = family(checkpoint.metadata.process);
+        if denoises && given.process.is_none() && trained.process.is_some_and(|process| family(process) != own) {
+            return Err(Error::Config(format!(
+                "--preset {asked} trains with another process than the model in {folder} ({}): leave it out, use --preset \
+                 {preset}, or set --process",
+                checkpoint.metadata.process
+            )));
+        }
+        if trained.network != network.network {
             return Err(Error::Config(format!(
                 "--preset {asked} trains another network than the {} in {folder}: leave it out, or use --preset {preset}",
                 checkpoint.model.model().class()
@@ -79,6 +88,24 @@ fn images(checkpoint: &Checkpoint, given: &Settings) -> Result<Settings> {
     }
     let LoadOptions { resolution, channels, .. } = LoadOptions::of_model(checkpoint.model.model().image_shape());
     Ok(Settings { resolution: Some(resolution), channels: Some(channels), ..Settings::default() })
+}
+
+/// Processes with the same samplers.
+#[derive(PartialEq)]
+enum Family {
+    Discrete,
+    Edm,
+    Flow,
+    Equation,
+}
+
+fn family(process: ProcessConfig) -> Family {
+    match process {
+        ProcessConfig::Discrete => Family::Discrete,
+        ProcessConfig::Edm(_) => Family::Edm,
+        ProcessConfig::Flow(_) => Family::Flow,
+        _ => Family::Equation,
+    }
 }
 
 /// The preset that trains such a model.

@@ -2,6 +2,7 @@
 
 use super::config::{Config, Settings, Size};
 use crate::data::{Dataset, LoadOptions, Split, is_image_folder, load_with};
+use crate::files::is_inside;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -13,6 +14,7 @@ impl Settings {
             resize: self.resize.unwrap_or_default(),
             channels: self.channels.unwrap_or_default(),
             skip_damaged: self.skip_damaged.unwrap_or_default(),
+            default_size: None,
             cache: LoadOptions::user_cache(),
         }
     }
@@ -31,11 +33,7 @@ pub(super) fn load_images(settings: &Settings) -> Result<Dataset> {
 
 /// Refuses a run in a folder of images: its pictures would become images of the data set.
 fn check_apart(folder: &Path, out: &Path) -> Result<()> {
-    // A folder of a run may not exist yet: the part that exists decides.
-    let place = std::path::absolute(out).map_err(Error::io(out))?;
-    let there = place.ancestors().find_map(|part| part.canonicalize().ok());
-    let inside = folder.canonicalize().is_ok_and(|folder| there.is_some_and(|there| there.starts_with(folder)));
-    if !inside || !is_image_folder(folder)? {
+    if !is_inside(out, folder)? || !is_image_folder(folder)? {
         return Ok(());
     }
     Err(Error::Config(format!(

@@ -5,7 +5,7 @@ use super::origin::Origin;
 use super::run_name;
 use super::trainer::Trainer;
 use crate::data::Dataset;
-use crate::files::write_atomically;
+use crate::files::{shell_quoted, write_atomically};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -23,7 +23,7 @@ pub(super) struct Manifest {
     pub run: Option<String>,
     /// Where the first weights come from, for a run that started from those of another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    origin: Option<Origin>,
+    pub origin: Option<Origin>,
     pub data: Data,
     /// Number of parameters of the model.
     parameters: usize,
@@ -110,6 +110,14 @@ impl Data {
 }
 
 impl Trainer {
+    /// The options that start a run again that has no checkpoint.
+    pub(super) fn restart_options(run: &Path) -> String {
+        match Manifest::read(run).ok().flatten().and_then(|manifest| manifest.origin) {
+            Some(origin) => origin.options(run),
+            None => format!("--config {}", shell_quoted(&run.join("config.toml"))),
+        }
+    }
+
     /// The name of the run in the manifest, or a new name for a run of an earlier version.
     ///
     /// # Errors

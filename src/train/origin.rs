@@ -2,10 +2,11 @@
 
 use crate::Result;
 use crate::error::Error;
+use crate::files::shell_quoted;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a new run took from its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,17 @@ pub struct Origin {
     pub step: u32,
     /// SHA-256 of its file with the values, in lower-case hexadecimal.
     pub sha256: String,
+}
+
+impl Origin {
+    /// The options that start such a run again.
+    pub(super) fn options(&self, out: &Path) -> String {
+        let (path, out) = (shell_quoted(&self.path), shell_quoted(out));
+        match self.taken {
+            Taken::State => format!("--resume {path} --out {out}"),
+            Taken::Weights => format!("--init-from {path} --config {out}/config.toml"),
+        }
+    }
 }
 
 impl fmt::Display for Origin {

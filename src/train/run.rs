@@ -379,7 +379,19 @@ impl Trainer {
             return Ok(());
         }
         // A run that was stopped before its first checkpoint starts again in its folder.
-        let begun = Manifest::read(folder).is_ok_and(|manifest| manifest.is_some());
+        let manifest = Manifest::read(folder).ok().flatten();
+        let begun = manifest.is_some();
+        if let Some(origin) = manifest.and_then(|manifest| manifest.origin).filter(|_| self.origin.is_none()) {
+            return Err(Error::file(
+                folder,
+                format!(
+                    "holds a run that starts from {}, and this start has other weights: start it again with {}, or choose \
+                     another --out",
+                    origin.path.display(),
+                    origin.options(folder)
+                ),
+            ));
+        }
         for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
             let path = entry.map_err(Error::io(folder))?.path();
             let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());

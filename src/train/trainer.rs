@@ -13,7 +13,6 @@ use super::run_name;
 use super::step_uniforms;
 use crate::checkpoint::checkpoints;
 use crate::data::Dataset;
-use crate::files::shell_quoted;
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::FeatureExtractor;
 use crate::nn::PARAMETERS;
@@ -215,8 +214,7 @@ impl Trainer {
 
     /// Continues from the last checkpoint of a run, or from that of `step`.
     pub(super) fn continued(mut self, run: &Path, step: Option<u32>) -> Result<Trainer> {
-        let file = run.join("config.toml");
-        let problem = format!("holds no checkpoint yet: start it again with --config {}", shell_quoted(&file));
+        let problem = format!("holds no checkpoint yet: start it again with {}", Trainer::restart_options(run));
         let nothing = Error::file(run, problem);
         self.newest = all_checkpoints(run)?.last().map(|(step, _)| *step);
         if self.newest.is_none() {

@@ -275,6 +275,10 @@ fn init_from_refuses_models_that_do_not_fit() {
             &["--block-out-channels", "trained with [8, 8]", "Leave it out"],
         ),
         (&["--init-from", run, "--preset", "vae"], &["--preset vae", "UNet2DModel", "--preset ddpm"]),
+        (
+            &["--init-from", run, "--preset", "flow"],
+            &["--preset flow", "another process", "--preset ddpm", "--process"],
+        ),
         (&["--init-from", run, "--network", "plain"], &["--network", "unet", "plain"]),
         (
             &["--init-from", run, "--data", text(&color), "--channels", "rgb"],

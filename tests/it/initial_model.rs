@@ -4,6 +4,7 @@ use crate::common::context;
 use crate::common::golden;
 use crate::common::small::small;
 use crate::runs::{REST, WHOLE, checkpoint, first, same_files, train};
+use degrain::checkpoint::Checkpoint;
 use degrain::data::Dataset;
 use degrain::gpu::Context;
 use degrain::nn::{Initialization, Parameters};
@@ -32,7 +33,7 @@ fn without_network(out: &Path, steps: u32) -> Settings {
 }
 
 fn started(ctx: &Context, from: &Path, given: Settings, data: Option<Dataset>) -> (Trainer, Option<String>) {
-    let initial = InitialModel::open(from).unwrap();
+    let initial = InitialModel::open(from, None).unwrap();
     let (settings, _) = initial.settings(given).unwrap();
     let trainer = match data {
         Some(data) => Trainer::with_data(ctx, Settings { data: None, ..settings }, data),
@@ -166,7 +167,9 @@ fn init_from_takes_every_unet_of_diffusers() {
         let data = || pictures(channels, [8, 8], &["0", "1", "2"]);
         let given = without_network(&folder.path().join(name), 2);
         let (trainer, note) = started(&ctx, &golden::path(name), given, Some(data()));
-        let expected = (name == "unet_class").then_some("class table: 3 of 3 classes taken over, 0 new");
+        let expected = (name == "unet_class").then_some(
+            "class table: 3 of 3 classes taken over, 0 new, and the null class is new (--null-class names that of a model)",
+        );
         assert_eq!(note.as_deref(), expected, "{name}");
         let config = |trainer: &Trainer| trainer.objective().model().config_json();
         let file = folder.path().join("config.toml");
@@ -174,4 +177,58 @@ fn init_from_takes_every_unet_of_diffusers() {
         let again = Trainer::with_data(&ctx, Settings::read(&file).unwrap(), data()).unwrap();
         assert_eq!(config(&trainer), config(&again), "{name}");
     }
+}
+
+/// The null class of a folder of diffusers is named by its row, here the second of eleven.
+#[test]
+fn init_from_takes_the_null_class_of_diffusers() {
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
+    let path = golden::path("unet_class");
+    let old = Checkpoint::open(&path).unwrap();
+    let rows = old.model.model().parameters().find("class_embedding.weight").unwrap().shape.dims()[0] as usize;
+    let names: Vec<String> = (0..rows).filter(|row| *row != 1).map(|row| row.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let initial = InitialModel::open(&path, Some(1)).unwrap();
+    let (settings, _) = initial.settings(without_network(&folder.path().join("run"), 2)).unwrap();
+    let data = pictures(1, [8, 8], &names);
+    let trainer = Trainer::with_data(&ctx, Settings { data: None, ..settings }, data).unwrap();
+    let (trainer, note) = trainer.init_from(&initial).unwrap();
+    assert_eq!(note, None, "all rows are taken over");
+    let trainer = not_trained(trainer);
+    let objective = trainer.objective().clone();
+    let after = objective.model().parameters().read(trainer.context(), degrain::train::EMA).unwrap();
+    for (class, from) in (0..rows).zip((0..rows).filter(|row| *row != 1).chain([1])) {
+        let [ours, theirs] = [
+            row(objective.model().parameters(), &after, class),
+            row(old.model.model().parameters(), &old.weights, from),
+        ];
+        assert_eq!(ours, theirs, "class {class}");
+    }
+}
+
+/// A run that was killed before its first checkpoint is not started again with other weights.
+#[test]
+fn init_from_is_not_forgotten_by_a_second_start() {
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
+    let out = folder.path().join("run");
+    let (trainer, _) =
+        started(&ctx, &golden::path("unet_relu"), without_network(&out, 2), Some(pictures(1, [8, 8], &["0"])));
+    not_trained(trainer);
+    fs::remove_dir_all(out.join("checkpoint-0")).unwrap();
+    let again = || {
+        let settings = Settings::read(&out.join("config.toml")).unwrap();
+        Trainer::with_data(&ctx, settings, pictures(1, [8, 8], &["0"])).unwrap()
+    };
+    let problems = [again().run(&AtomicBool::new(true)).err(), again().resume().err()];
+    for problem in problems {
+        let message = problem.expect("must be refused").to_string();
+        assert!(message.contains("--init-from") && message.contains("unet_relu"), "{message}");
+    }
+    let (trainer, _) = started(
+        &ctx,
+        &golden::path("unet_relu"),
+        Settings::read(&out.join("config.toml")).unwrap(),
+        Some(pictures(1, [8, 8], &["0"])),
+    );
+    not_trained(trainer);
 }

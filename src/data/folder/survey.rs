@@ -86,15 +86,18 @@ impl Sizes {
         };
         let [height, width] = match options.resolution {
             Resolution::Fixed { height, width } => [height, width],
-            Resolution::Auto => self.default_size(),
+            Resolution::Auto => self.default_size(options.default_size),
         };
         Target { channels, height: height as usize, width: width as usize, resize: options.resize }
     }
 
-    fn default_size(&self) -> [u32; 2] {
+    fn default_size(&self, without_common: Option<[u32; 2]>) -> [u32; 2] {
         let (first, last) = (self.sizes[0], self.sizes[self.sizes.len() - 1]);
         if first == last && first.iter().all(|&side| side <= LONGEST_KEPT) {
             return first;
+        }
+        if let Some(size) = without_common {
+            return size;
         }
         let mut short: Vec<u32> = self.sizes.iter().map(|[height, width]| *height.min(width)).collect();
         short.sort_unstable();
