@@ -208,3 +208,22 @@ impl Appender {
         &self.path
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_is_inside_a_folder_through_links() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("runs/a");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(place.path().join("runs"), place.path().join("link")).unwrap();
+        for inside in ["runs/a", "runs/a/new", "link/a", "link/a/b/c", "runs/../runs/a/new"] {
+            assert!(is_inside(&place.path().join(inside), &folder).unwrap(), "{inside}");
+        }
+        for outside in ["runs", "runs/ab", "link/b/a", "new/runs/a"] {
+            assert!(!is_inside(&place.path().join(outside), &folder).unwrap(), "{outside}");
+        }
+    }
+}

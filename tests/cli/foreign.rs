@@ -405,6 +405,14 @@ fn broken_folders_get_one_message_each() {
     }
 }
 
+/// The part of a pipeline that does not draw images itself is refused by its own name, too.
+#[test]
+fn part_of_a_pipeline_of_latents_is_refused() {
+    let foreign = Foreign::new();
+    foreign.write("model_index.json", r#"{"vqvae": ["diffusers", "VQModel"], "unet": ["diffusers", "UNet2DModel"]}"#);
+    foreign.refuses(&foreign.path("unet"), &[], &["model_index.json", "`vqvae`", "latent"]);
+}
+
 /// A file of weights in place of a folder.
 #[test]
 fn file_of_weights_is_not_a_checkpoint() {
