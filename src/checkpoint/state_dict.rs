@@ -29,7 +29,7 @@ pub fn read(paths: &[PathBuf], parameters: &Parameters) -> Result<Vec<f32>> {
         SafeTensors::deserialize(bytes).map_err(|error| Error::file(path, explain(&error, bytes)))
     });
     let shards = shards.collect::<Result<Vec<_>>>()?;
-    // Tensors that are missing are in none of the shards, so the problem is that of the folder.
+    // A missing tensor is in none of the shards, so the message names their folder.
     let place = match paths {
         [path] => path.clone(),
         _ => paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("")).into(),

@@ -49,7 +49,7 @@ impl Tape {
     /// A dimension over 65,535 makes [`Tape::check_size`] fail.
     ///
     /// # Panics
-    /// If a dimension is zero, or for the reasons of [`Tape::emit`].
+    /// If a dimension is zero, and in the cases that [`Tape::emit`] lists.
     #[track_caller]
     pub fn emit_grid(&mut self, kernel: impl Kernel, groups: [u32; 3], flops: u64) {
         let dispatch = kernel.call();

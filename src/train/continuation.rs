@@ -137,8 +137,8 @@ impl Trainer {
         Ok(checkpoint.clone())
     }
 
-    /// Refuses a data set whose SHA-256 is not that in the manifest. Without a manifest, that of the
-    /// last checkpoint counts.
+    /// Refuses a data set whose SHA-256 differs from the one in the manifest, or in the last
+    /// checkpoint if there is no manifest.
     ///
     /// # Errors
     /// Another data set; a file that cannot be read.
