@@ -3,8 +3,9 @@
 //!
 //! Every file in `shaders/` is linked with the prelude, then parsed and validated by naga (the
 //! version that wgpu uses): a typo in WGSL stops the build with the line underlined. The file name
-//! decides the kernel variants. `*_subgroup.wgsl` is compiled for the subgroup variant; every other
-//! file is compiled for both variants.
+//! decides the kernel variants. `*_subgroup.wgsl` and `*_wide.wgsl` are compiled for the subgroup
+//! variant; every other file is compiled for both variants. Only `*_wide.wgsl` may use 64-bit
+//! integers.
 //!
 //! `kernels.rs` has a module for each shader:
 //! * a struct for each entry point. Its fields are the storage bindings (as `Tensor`), the
@@ -35,9 +36,13 @@ const STORAGE_BUFFERS: usize = 8;
 const COMMON: [&str; 3] = ["common", "random", "special"];
 
 /// The variants, and the prelude files that each adds. Every device has one of the three `lanes_*`
-/// files; they differ in one number, so one of them is enough to check a shader.
-const VARIANTS: [(&str, &[&str]); 2] =
-    [("subgroup", &["reduce_subgroup", "outer_subgroup", "lanes_8"]), ("tiled", &["reduce_workgroup", "lanes_8"])];
+/// files; they differ in one number, so one of them is enough to check a shader. A shader is checked
+/// for the variants whose names are in its name, or else for those that every device can run.
+const VARIANTS: [(&str, &[&str]); 3] = [
+    ("wide", &["reduce_subgroup", "outer_subgroup", "lanes_8", "wide"]),
+    ("subgroup", &["reduce_subgroup", "outer_subgroup", "lanes_8"]),
+    ("tiled", &["reduce_workgroup", "lanes_8"]),
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=shaders");
@@ -76,7 +81,7 @@ fn generate() -> Result<(), String> {
     kernels += &format!("/// Every shader of the crate.\npub static SHADERS: &[&Shader] = &[{list}];\n");
 
     let tiled = variants.last().ok_or("no variant")?;
-    let module = parse(&tiled.prelude, "shaders/prelude", false)?;
+    let module = parse(&tiled.prelude, "shaders/prelude", tiled.name)?;
     kernels += &tiled.write_constants(&module)?;
     fs::write(out.join("kernels.rs"), kernels).map_err(|e| e.to_string())?;
     fs::write(out.join("step.rs"), write_step(&module)?).map_err(|e| e.to_string())
@@ -133,15 +138,15 @@ impl Variant {
 
 /// The module of a shader in the first variant that it is written for, after checking all of them.
 fn compile(source: &Source, variants: &[Variant]) -> Result<Module, String> {
-    let is_subgroup_only = source.name.ends_with("_subgroup");
+    let suffix = source.name.rsplit('_').next().filter(|suffix| ["wide", "subgroup"].contains(suffix));
     let mut first: Option<Module> = None;
     for variant in variants {
-        if is_subgroup_only && variant.name != "subgroup" {
+        if suffix.map_or(variant.name == "wide", |suffix| variant.name != suffix) {
             continue;
         }
         let linked = format!("{}\n{}", source.text, variant.prelude);
         let label = format!("shaders/{}.wgsl, {} variant", source.name, variant.name);
-        match parse(&linked, &label, variant.name == "subgroup") {
+        match parse(&linked, &label, variant.name) {
             Ok(module) => {
                 first.get_or_insert(module);
             }
@@ -160,17 +165,22 @@ fn compile(source: &Source, variants: &[Variant]) -> Result<Module, String> {
 }
 
 /// Parses and validates. Messages quote the text as `label`.
-fn parse(text: &str, label: &str, subgroups: bool) -> Result<Module, String> {
+fn parse(text: &str, label: &str, variant: &str) -> Result<Module, String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string_with_path(text, label))?;
-    validator(subgroups).validate(&module).map_err(|e| e.emit_to_string_with_path(text, label))?;
+    validator(variant).validate(&module).map_err(|e| e.emit_to_string_with_path(text, label))?;
     Ok(module)
 }
 
-/// A validator that allows or rejects subgroup operations.
-fn validator(subgroups: bool) -> naga::valid::Validator {
+/// A validator that allows what a variant may use: subgroup operations, 64-bit integers.
+fn validator(variant: &str) -> naga::valid::Validator {
     use naga::valid::{Capabilities, ValidationFlags, Validator};
     let subgroup = Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER;
-    Validator::new(ValidationFlags::all(), if subgroups { subgroup } else { Capabilities::empty() })
+    let allowed = match variant {
+        "wide" => subgroup | Capabilities::SHADER_INT64,
+        "subgroup" => subgroup,
+        _ => Capabilities::empty(),
+    };
+    Validator::new(ValidationFlags::all(), allowed)
 }
 
 /// `pub const` items for the scalar constants that are declared in `range` of the module's text.
@@ -238,7 +248,7 @@ impl Interface {
         let mut module = whole.clone();
         module.entry_points.retain(|e| e.name == entry);
         naga::compact::compact(&mut module, naga::compact::KeepUnused::No);
-        let info = validator(true).validate(&module).map_err(|e| e.to_string())?;
+        let info = validator("wide").validate(&module).map_err(|e| e.to_string())?;
         let uses = info.get_entry_point(0);
         let folding = folding(&module, &module.entry_points[0]);
         if folding == Folding::Unchecked {

@@ -1,14 +1,52 @@
 //! Common parts of the programs: error message, exit code, progress bar, and a Vulkan loader
 //! without spurious errors.
 
+use crate::data::LoadOptions;
+use crate::gpu::Context;
 use crate::output::{interrupt, progress};
 use crate::{Error, Result};
+use clap::{Args, ValueEnum};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Exit code of a program that Ctrl-C stopped: 128 and the number of the signal.
 const STOPPED: u8 = 130;
+
+/// The options that choose the device and its kernels.
+#[derive(Args)]
+pub struct DeviceOptions {
+    /// GPU adapter: its number, or a part of its name [default: the fastest]
+    #[arg(long)]
+    pub adapter: Option<String>,
+    /// Which kernels to use where there are several: the fastest, measured at the first use and kept in the user's cache folder, or the default ones
+    #[arg(long, value_enum, default_value_t = Kernels::Measured)]
+    pub kernels: Kernels,
+}
+
+/// How forms of kernels are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kernels {
+    /// By measurement.
+    Measured,
+    /// The defaults.
+    Default,
+}
+
+impl DeviceOptions {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// As [`Context::open`].
+    pub fn open(&self) -> Result<Context> {
+        let ctx = Context::open(self.adapter.as_deref())?;
+        if self.kernels == Kernels::Measured {
+            let folder = LoadOptions::user_cache().map(|folder| folder.join("kernels"));
+            ctx.gpu.measure_kernels(folder.as_deref());
+        }
+        Ok(ctx)
+    }
+}
 
 /// Runs a program. Prints its error as one message and returns exit code 1. A program that was
 /// interrupted has said so itself, and returns exit code 130.

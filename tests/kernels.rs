@@ -1,8 +1,9 @@
 //! Every operator against its f64 reference, forward and backward, with random shapes from
 //! proptest. Each case runs twice, and the results must be equal bit for bit.
 //!
-//! There is one test for each operator, kernel variant and mode, as `conv2d.tiles.checked`. In the
-//! mode `folded` even small grids are folded, so that they have workgroups past the end. The test
+//! There is one test for each operator, kind of kernels and mode, as `conv2d.tiles.checked`. The
+//! kind `narrow` is for operators that have other kernels for devices without 64-bit integers. In
+//! the mode `folded` even small grids are folded, so that they have workgroups past the end. The test
 //! `NAME.inexact` runs an operator on devices whose functions are as inexact as WGSL allows.
 //!
 //! The tests are made from the list of operators, so this test program has its own `main`. It takes
@@ -10,9 +11,9 @@
 
 mod common;
 
-use common::Setup;
 use common::inexact::{self, Direction, Inexactness};
-use degrain::gpu::{BoundsChecks, Context};
+use common::{Kernels, Setup};
+use degrain::gpu::{BoundsChecks, Context, Target};
 use degrain::ops::ALL;
 use degrain::tape::testing::{Case, Choices, Fill, Operator};
 use degrain::tape::{Array, Shape};
@@ -32,27 +33,42 @@ const TOO_MUCH: f32 = 16.0;
 /// next to its image.
 const INSENSITIVE: [&str; 4] = ["adam", "gradient_norm", "log_step", "sampler_step"];
 
-/// Cases per test; every operator has six tests.
+/// Cases per test; every operator has at least six tests.
 const CASES: u32 = 12;
 
 fn main() {
-    let operators = ALL.iter().flat_map(|operator| Setup::ALL.map(|setup| (operator, setup)));
+    let operators = ALL.iter().flat_map(|operator| {
+        let setups = Setup::all().into_iter();
+        setups
+            .filter(|setup| setup.kernels != Kernels::Narrow || is_wide(&operator.1))
+            .map(move |setup| (operator, setup))
+    });
     let trials = operators.map(|((operator_name, operator), setup)| {
         let checks = if setup.checks == BoundsChecks::On { "checked" } else { "unchecked" };
         let mode = if setup.folded { "folded" } else { checks };
-        let name = format!("{operator_name}.{}.{mode}", if setup.tiles { "tiles" } else { "native" });
+        let name = format!("{operator_name}.{}.{mode}", setup.kernels.name());
         Trial::test(name.clone(), move || try_operator(operator, setup, &name))
     });
-    let large = Setup::ALL.map(|setup| {
-        let variant = if setup.tiles { "tiles" } else { "native" };
-        let trial = Trial::test(format!("large_grids.{variant}"), move || try_large_grids(setup));
-        (!setup.folded && setup.checks == BoundsChecks::Off).then_some(trial)
+    let large = [Kernels::Native, Kernels::Tiles].map(|kernels| {
+        Trial::test(format!("large_grids.{}", kernels.name()), move || try_large_grids(Setup::unchecked(kernels)))
     });
     let inexact = ALL.iter().map(|(operator_name, operator)| {
         Trial::test(format!("{operator_name}.inexact"), move || try_inexact(operator_name, operator))
     });
-    let trials = trials.chain(large.into_iter().flatten()).chain(inexact);
+    let trials = trials.chain(large).chain(inexact);
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+}
+
+/// Whether an operator has kernels with elements of 64 bits.
+fn is_wide(operator: &Operator) -> bool {
+    let labels = |target: Target| {
+        let calls = |case: Case| {
+            let tape = case.record(target, 1).tape;
+            tape.calls().iter().map(|call| call.dispatch.entry.label).collect::<Vec<_>>()
+        };
+        (operator.bench)().into_iter().map(calls).collect::<Vec<_>>()
+    };
+    labels(Target::LAVAPIPE) != labels(Target::LAVAPIPE.narrow())
 }
 
 /// More workgroups than a device allows in one dimension, and not a multiple of a row: one
@@ -111,15 +127,11 @@ fn passes(operator: &'static Operator, setup: Setup, inexactness: Inexactness) -
 fn try_inexact(name: &str, operator: &'static Operator) -> Result<(), Failed> {
     let mut calls = false;
     let cases = (operator.bench)();
-    for tiles in [false, true] {
-        let setup = Setup { tiles, checks: BoundsChecks::Off, folded: false };
-        let target = context_for(setup).target();
+    for kernels in Kernels::ALL {
+        let target = context_for(Setup::unchecked(kernels)).target();
         for case in &cases {
             let recorded = case.record(target, 1);
-            calls |= recorded.tape.calls().iter().any(|call| {
-                let entry = call.dispatch.entry;
-                inexact::is_inexact(entry.shader.text, target, entry.name)
-            });
+            calls |= recorded.tape.calls().iter().any(|call| inexact::is_inexact(call.dispatch.entry, target));
         }
     }
     for case in &cases {
@@ -137,13 +149,18 @@ fn try_inexact(name: &str, operator: &'static Operator) -> Result<(), Failed> {
     if !calls {
         return Ok(());
     }
-    let all = [(false, Direction::Up), (false, Direction::Down), (false, Direction::Mixed), (true, Direction::Mixed)];
-    for (tiles, direction) in all {
-        let setup = Setup { tiles, checks: BoundsChecks::Off, folded: false };
+    let all = [
+        (Kernels::Native, Direction::Up),
+        (Kernels::Native, Direction::Down),
+        (Kernels::Native, Direction::Mixed),
+        (Kernels::Tiles, Direction::Mixed),
+    ];
+    for (kernels, direction) in all {
+        let setup = Setup::unchecked(kernels);
         let allowed = Inexactness { share: 1.0, direction };
         passes(operator, setup, allowed).map_err(|error| format!("{setup:?}, {direction:?}: {error}"))?;
     }
-    let setup = Setup { tiles: false, checks: BoundsChecks::Off, folded: false };
+    let setup = Setup::unchecked(Kernels::Native);
     let too_much = passes(operator, setup, Inexactness { share: TOO_MUCH, direction: Direction::Up });
     if too_much.is_ok() && !INSENSITIVE.contains(&name) {
         return Err(format!("{name} passes with {TOO_MUCH} times the error that WGSL allows functions").into());

@@ -3,9 +3,9 @@
 //! is not repeated.
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use degrain::cli::DeviceOptions;
 use degrain::diffusion::{BetaSchedule, ProcessConfig};
 use degrain::files::{FolderLock, print};
-use degrain::gpu::Context;
 use degrain::output::{Layout, Picture, jsonl, stack};
 use degrain::train::{Config, LogEntry, NetworkName, Outcome, Settings, Size, Trainer, on_interrupt};
 use degrain::{Error, Result, cli};
@@ -18,9 +18,8 @@ use std::sync::atomic::AtomicBool;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// GPU adapter: its number, or a part of its name [default: the fastest]
-    #[arg(long)]
-    adapter: Option<String>,
+    #[command(flatten)]
+    device: DeviceOptions,
     #[command(flatten, next_help_heading = "Settings of all four runs [default: the preset's; --out: runs/ablation]")]
     settings: Settings,
 }
@@ -47,7 +46,7 @@ fn run(arguments: Arguments) -> Result<()> {
             )));
         }
     }
-    let ctx = Context::open(arguments.adapter.as_deref())?;
+    let ctx = arguments.device.open()?;
     let out = asked.out.clone().unwrap_or_else(|| PathBuf::from("runs/ablation"));
     let _lock = FolderLock::acquire(&out)?;
     // The size is chosen for a run with attention.

@@ -2,10 +2,10 @@
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use degrain::cli::DeviceOptions;
 use degrain::evaluate::html::EvaluatedRun;
 use degrain::evaluate::{self, EvalOptions, EvalTarget, Evaluation};
 use degrain::files::{print, write_atomically};
-use degrain::gpu::Context;
 use degrain::metrics::feature_extractor::FeatureExtractor;
 use degrain::{Error, Result, cli};
 use std::ffi::OsString;
@@ -29,9 +29,8 @@ struct Arguments {
     /// HTML page of --compare
     #[arg(long, value_name = "FILE", default_value = "comparison.html", conflicts_with_all = ["checkpoint", "samples"])]
     page: PathBuf,
-    /// GPU adapter: its number, or a part of its name [default: the fastest]
-    #[arg(long)]
-    adapter: Option<String>,
+    #[command(flatten)]
+    device: DeviceOptions,
     #[command(flatten)]
     options: EvalOptions,
 }
@@ -71,7 +70,7 @@ fn run(arguments: &Arguments, given: &[&str]) -> Result<()> {
     target.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     options.check_effect(&target, given)?;
     let extractor = FeatureExtractor::open(&options.feature_extractor)?;
-    let ctx = Context::open(arguments.adapter.as_deref())?;
+    let ctx = arguments.device.open()?;
     let folder = options.out.clone().unwrap_or_else(|| target.default_folder(path));
     let archive = options.save_samples.as_deref();
     evaluate::check_outputs(&folder, archive)?;

@@ -1,8 +1,9 @@
 //! Trains a diffusion model: `train` alone trains a class-conditional DDPM on the bundled MNIST.
 
 use clap::Parser;
+use degrain::cli::DeviceOptions;
 use degrain::files::{print, shell_quoted};
-use degrain::gpu::{Context, list_adapters};
+use degrain::gpu::list_adapters;
 use degrain::train::{InitialModel, Inspection, Outcome, ResumePath, Settings, Size, Trainer, on_interrupt};
 use degrain::{Error, Result, cli};
 use std::path::PathBuf;
@@ -29,9 +30,8 @@ struct Arguments {
     /// Save a checkpoint and stop after this number of steps, counted from the start of the run
     #[arg(long, value_name = "STEPS", conflicts_with_all = ["list_adapters", "show_settings", "dry_run", "listing", "profile", "verify"])]
     stop_after: Option<u32>,
-    /// GPU adapter: its number, or a part of its name [default: the fastest]
-    #[arg(long)]
-    adapter: Option<String>,
+    #[command(flatten)]
+    device: DeviceOptions,
     /// List the adapters, then stop
     #[arg(long)]
     list_adapters: bool,
@@ -65,7 +65,7 @@ fn run(arguments: Arguments) -> Result<()> {
     if arguments.list_adapters {
         return list_adapters().iter().try_for_each(|adapter| print(format!("{adapter}\n")));
     }
-    let ctx = Context::open(arguments.adapter.as_deref())?;
+    let ctx = arguments.device.open()?;
     let given = arguments.settings;
     let forks = given.out.is_some();
     let resume = arguments.resume.as_deref().map(ResumePath::new);

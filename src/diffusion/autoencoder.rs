@@ -3,7 +3,7 @@
 use crate::gpu::Context;
 use crate::nn::{Likelihood, Model, Vae};
 use crate::ops::{affine, randn, slice};
-use crate::tape::{Program, Shape, Step, Tape, stream};
+use crate::tape::{Program, Shape, Step, record, stream};
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -28,18 +28,18 @@ impl Decoder {
         }
         let config = model.config();
         let image = model.image_shape();
-        let mut tape = Tape::new(ctx.target());
-        let t = &mut tape;
-        let z = randn(t, stream::SAMPLE, Shape::f32([batch, config.latent_channels]));
-        let weights = model.parameters().fixed(t, weights);
-        let mut x = model.decode(t, &weights, z);
-        if config.likelihood == Likelihood::DiscretizedLogistic {
-            x = slice(t, x, 0, image[0]);
-        }
-        // A copy, because the decoder's last tensor may share its buffer.
-        x = affine(t, x, 1.0, 0.0);
         let out = format!("{name}.x");
-        t.keep(x, &out);
+        let (tape, ()) = record(ctx, |t| {
+            let z = randn(t, stream::SAMPLE, Shape::f32([batch, config.latent_channels]));
+            let weights = model.parameters().fixed(t, weights);
+            let mut x = model.decode(t, &weights, z);
+            if config.likelihood == Likelihood::DiscretizedLogistic {
+                x = slice(t, x, 0, image[0]);
+            }
+            // A copy, because the decoder's last tensor may share its buffer.
+            x = affine(t, x, 1.0, 0.0);
+            t.keep(x, &out);
+        })?;
         let program = Program::compile(ctx, &tape)?;
         Ok(Decoder { program, out, likelihood: config.likelihood, batch, image })
     }

@@ -10,8 +10,8 @@ use super::guidance::Guidance;
 use super::plan::{SamplingPlan, StagePlan};
 use super::sampler::Action;
 use super::scope::Scope;
-use crate::gpu::{Context, MAX_WORKGROUPS, Submission};
-use crate::tape::{Program, Shape, Step, Tape};
+use crate::gpu::{Context, KernelChoices, MAX_WORKGROUPS, Submission};
+use crate::tape::{Program, Shape, Step, Tape, record};
 use crate::{Error, Result};
 use tapes::{Tapes, table_rows};
 
@@ -78,14 +78,22 @@ impl<'a> Generator<'a> {
         let moves = plan.stages().len() > corrects || plan.fixed().is_none();
 
         let tapes = Tapes { denoiser: &denoiser, guidance: &guidance, plan: &plan, shape, scope: &scope };
-        let target = ctx.target();
-        let start = Program::compile(ctx, &tapes.start(target))?;
-        let mut compile = |tape: Tape| Program::compile(ctx, &tape);
-        let advance = moves.then(|| compile(tapes.advance(target))).transpose()?;
-        let correct = (corrects > 0).then(|| compile(tapes.correct(target))).transpose()?;
+        let mut compile = |write: &dyn Fn(&mut Tape)| {
+            let (tape, ()) = record(ctx, write)?;
+            Program::compile(ctx, &tape)
+        };
+        let start = compile(&|t| tapes.start(t))?;
+        let advance = moves.then(|| compile(&|t| tapes.advance(t))).transpose()?;
+        let correct = (corrects > 0).then(|| compile(&|t| tapes.correct(t))).transpose()?;
         let generator = Generator { denoiser, guidance, plan, scope, seed: batch.seed, shape, start, advance, correct };
         generator.write_tables(ctx)?;
         Ok(generator)
+    }
+
+    /// The forms of kernels that it was compiled with.
+    pub fn forms(&self) -> KernelChoices {
+        let programs = [self.advance.as_ref(), self.correct.as_ref()];
+        programs.into_iter().flatten().fold(self.start.forms().clone(), |forms, program| forms.with(program.forms()))
     }
 
     /// Writes the tables of all stages. The adaptive solver writes its tables at each evaluation.

@@ -52,6 +52,7 @@ pub(super) fn capabilities(adapter: &wgpu::Adapter) -> Capabilities {
         subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(range),
         workgroup_memory: adapter.limits().max_compute_workgroup_storage_size,
         f16: features.contains(wgpu::Features::SHADER_F16),
+        int64: features.contains(wgpu::Features::SHADER_INT64),
     }
 }
 

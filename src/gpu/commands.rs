@@ -3,7 +3,7 @@
 use super::OFFSET_ALIGNMENT;
 use super::allocation::create_buffer;
 use super::context::Context;
-use super::pipeline_cache::{Pipeline, step_layout};
+use super::pipeline::{Pipeline, step_layout};
 use super::shader::Entry;
 use super::submission::Submission;
 use crate::{Error, Result};

@@ -2,6 +2,7 @@
 
 use super::buffers::{Buffers, Readback};
 use super::device::Gpu;
+use super::kernel_choices::KernelChoices;
 use super::submission::Submission;
 use super::target::Target;
 use crate::{Error, Result};
@@ -21,6 +22,9 @@ pub struct Context {
     pub gpu: Rc<Gpu>,
     /// The named buffers.
     pub buffers: Buffers,
+    /// Forms of kernels that this job must use, whatever is measured: those with which it was
+    /// started.
+    pub pinned: KernelChoices,
 }
 
 impl Context {
@@ -34,17 +38,22 @@ impl Context {
 
     /// A context without buffers on an open device.
     pub fn new(gpu: Gpu) -> Context {
-        Context { gpu: Rc::new(gpu), buffers: Buffers::default() }
+        Context { gpu: Rc::new(gpu), buffers: Buffers::default(), pinned: KernelChoices::default() }
     }
 
     /// Another context on the same device, without buffers.
     pub fn fork(&self) -> Context {
-        Context { gpu: self.gpu.clone(), buffers: Buffers::default() }
+        Context { gpu: self.gpu.clone(), buffers: Buffers::default(), pinned: self.pinned.clone() }
     }
 
     /// The kind of device that tapes must be recorded for.
     pub fn target(&self) -> Target {
         self.gpu.target()
+    }
+
+    /// The forms of kernels for the tapes of this context.
+    pub fn kernel_choices(&self) -> KernelChoices {
+        self.gpu.measured_choices().with(&self.pinned)
     }
 
     /// Makes sure that a named buffer of this size (bytes) exists. A new one is filled with zeros.

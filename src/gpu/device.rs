@@ -3,8 +3,12 @@
 use super::OFFSET_ALIGNMENT;
 use super::adapter::{self, AdapterChoice};
 use super::faults;
+use super::first_dispatch::Compilers;
+use super::kernel_choices::KernelChoices;
+use super::measured::Measured;
 use super::pace::Pace;
-use super::pipeline_cache::{BoundsChecks, Pipeline, PipelineCache};
+use super::pipeline::{BoundsChecks, Pipeline};
+use super::pipeline_cache::PipelineCache;
 use super::shader::Entry;
 use super::submission::Submission;
 use super::submission_counter::SubmissionCounter;
@@ -13,6 +17,7 @@ use super::wait::{self, catch_loss, wait_until};
 use crate::output::progress::print_above;
 use crate::{Error, Result};
 use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +36,8 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pipelines: RefCell<PipelineCache>,
+    /// The measured forms of kernels, if they are measured.
+    measured: RefCell<Option<Measured>>,
     pace: Pace,
     adapter: AdapterChoice,
     failure: Failure,
@@ -71,7 +78,8 @@ impl Gpu {
     pub fn open_with(wanted: Option<&str>, checks: BoundsChecks) -> Result<Gpu> {
         let (choice, adapter) = adapter::choose(wanted)?;
         let target = Target::choose(adapter::capabilities(&adapter));
-        let features = adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY);
+        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64 | wgpu::Features::TIMESTAMP_QUERY;
+        let features = adapter.features() & wanted;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("degrain"),
             required_features: features,
@@ -88,13 +96,15 @@ impl Gpu {
         // The reason does not matter: nothing here destroys a device in use.
         device.set_device_lost_callback(move |_, message| lost.note(lost_message(&message)));
         let counter = SubmissionCounter::new(&device)?;
-        let pipelines = RefCell::new(PipelineCache::new(target, checks));
+        let compilers = Compilers::of(adapter, choice.class, features);
+        let pipelines = RefCell::new(PipelineCache::new(target, checks, compilers));
         let pace = Pace::default();
         pace.set_fixed(faults::fixed_calls());
         let gpu = Gpu {
             device,
             queue,
             pipelines,
+            measured: RefCell::default(),
             pace,
             adapter: choice,
             failure,
@@ -121,6 +131,35 @@ impl Gpu {
         self.pipelines.borrow_mut().set_target(target);
     }
 
+    /// From now on, programs choose the fastest forms of kernels by measurement. The choices are
+    /// kept in files of this folder, for the next program on the same device.
+    pub fn measure_kernels(&self, folder: Option<&Path>) {
+        *self.measured.borrow_mut() = Some(Measured::new(&self.adapter, self.target(), folder));
+    }
+
+    /// Whether programs choose forms of kernels by measurement.
+    pub fn measures_kernels(&self) -> bool {
+        self.measured.borrow().is_some()
+    }
+
+    /// The forms of kernels that were measured so far.
+    pub(super) fn measured_choices(&self) -> KernelChoices {
+        self.measured.borrow().as_ref().map(|measured| measured.choices().clone()).unwrap_or_default()
+    }
+
+    /// Adds the choices that `measure` makes, given the choices that are known. Does nothing if
+    /// kernels are not measured.
+    ///
+    /// # Errors
+    /// Those of `measure`.
+    pub fn add_measured(&self, measure: impl FnOnce(&KernelChoices) -> Result<KernelChoices>) -> Result<()> {
+        // Taken out, because `measure` uses the device.
+        let Some(mut measured) = self.measured.borrow_mut().take() else { return Ok(()) };
+        let outcome = measured.add(measure);
+        *self.measured.borrow_mut() = Some(measured);
+        outcome
+    }
+
     /// The rate of the device, by which programs are split into submissions.
     pub fn pace(&self) -> &Pace {
         &self.pace
@@ -143,12 +182,12 @@ impl Gpu {
     }
 
     pub(super) fn pipeline(&self, entry: &'static Entry, constants: &[f64]) -> Rc<Pipeline> {
-        self.pipelines.borrow_mut().pipeline(&self.device, entry, constants)
+        self.pipelines.borrow_mut().pipeline((&self.device, &self.queue), entry, constants)
     }
 
     /// Compiles the entry points that are new, with these constants, by several threads.
     pub fn compile<'a>(&self, kernels: impl IntoIterator<Item = (&'static Entry, &'a [f64])>) {
-        self.pipelines.borrow_mut().compile(&self.device, kernels);
+        self.pipelines.borrow_mut().compile((&self.device, &self.queue), kernels);
     }
 
     /// Fails if the device has reported an error since it was opened.

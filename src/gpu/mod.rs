@@ -24,6 +24,7 @@
 //!     subgroups: Some(SubgroupRange { min: 8, max: 32 }),
 //!     workgroup_memory: 65_536,
 //!     f16: true,
+//!     int64: true,
 //! });
 //! assert_eq!(target.variant, KernelVariant::Tiled);
 //! ```
@@ -35,7 +36,11 @@ mod commands;
 mod context;
 mod device;
 mod faults;
+mod first_dispatch;
+mod kernel_choices;
+mod measured;
 mod pace;
+mod pipeline;
 mod pipeline_cache;
 mod shader;
 mod submission;
@@ -51,8 +56,9 @@ pub use context::Context;
 pub use device::Gpu;
 #[doc(hidden)]
 pub use faults::{DeviceFault, DeviceUse, device_use, inject};
+pub use kernel_choices::KernelChoices;
 pub use pace::{Pace, SECONDS as SUBMISSION_SECONDS, work};
-pub use pipeline_cache::BoundsChecks;
+pub use pipeline::BoundsChecks;
 pub use shader::{Access, Binding, Entry, Shader, link};
 pub use submission::Submission;
 pub use target::{Capabilities, DeviceClass, KernelVariant, SubgroupRange, Target};

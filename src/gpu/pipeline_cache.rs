@@ -1,7 +1,9 @@
-//! Compiled kernels: each shader is compiled once, and each entry point once for each set of
-//! constants. The kernels of a program are compiled by several threads.
+//! The compiled kernels of a device: each shader is compiled once, and each entry point once for each
+//! set of constants. The kernels of a program are compiled by several threads.
 
-use super::shader::{Access, Entry, Shader, link_with};
+use super::first_dispatch::Compilers;
+use super::pipeline::{BoundsChecks, Linker, Pipeline, compile};
+use super::shader::Entry;
 use super::target::Target;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZero;
@@ -9,36 +11,13 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Whether kernels are compiled with naga's run-time checks of array bounds and integer division.
-/// Its check for endless loops is always off: drivers do not unroll the loops that it changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BoundsChecks {
-    /// As WebGPU requires.
-    On,
-    /// Without checks. The tests run both ways, and prove that no kernel leaves its buffers.
-    Off,
-}
-
-/// A compiled entry point.
-pub(super) struct Pipeline {
-    pub(super) compute: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
-}
-
-/// How shaders become modules.
-struct Linker {
-    target: Target,
-    checks: BoundsChecks,
-    /// Texts that replace shaders and prelude files, by name.
-    replaced: HashMap<String, String>,
-}
-
 /// The compiled kernels of a device.
 pub(super) struct PipelineCache {
     linker: Linker,
     /// By name of the shader.
     modules: HashMap<&'static str, wgpu::ShaderModule>,
     pipelines: HashMap<Key, Rc<Pipeline>>,
+    compilers: Option<Compilers>,
 }
 
 /// Label of an entry point, and the bits of its constants.
@@ -49,9 +28,9 @@ fn key(entry: &Entry, constants: &[f64]) -> Key {
 }
 
 impl PipelineCache {
-    pub(super) fn new(target: Target, checks: BoundsChecks) -> PipelineCache {
+    pub(super) fn new(target: Target, checks: BoundsChecks, compilers: Option<Compilers>) -> PipelineCache {
         let linker = Linker { target, checks, replaced: HashMap::new() };
-        PipelineCache { linker, modules: HashMap::new(), pipelines: HashMap::new() }
+        PipelineCache { linker, modules: HashMap::new(), pipelines: HashMap::new(), compilers }
     }
 
     pub(super) fn target(&self) -> Target {
@@ -77,7 +56,12 @@ impl PipelineCache {
     }
 
     /// The pipeline of an entry point with these constants. Compiles it at the first call.
-    pub(super) fn pipeline(&mut self, device: &wgpu::Device, entry: &'static Entry, constants: &[f64]) -> Rc<Pipeline> {
+    pub(super) fn pipeline(
+        &mut self,
+        device: (&wgpu::Device, &wgpu::Queue),
+        entry: &'static Entry,
+        constants: &[f64],
+    ) -> Rc<Pipeline> {
         let key = key(entry, constants);
         if !self.pipelines.contains_key(&key) {
             self.compile(device, [(entry, constants)]);
@@ -89,7 +73,7 @@ impl PipelineCache {
     /// for one, so several threads compile.
     pub(super) fn compile<'a>(
         &mut self,
-        device: &wgpu::Device,
+        (device, queue): (&wgpu::Device, &wgpu::Queue),
         kernels: impl IntoIterator<Item = (&'static Entry, &'a [f64])>,
     ) {
         let mut new = BTreeMap::new();
@@ -109,26 +93,12 @@ impl PipelineCache {
         let pipelines = in_threads(&new, |(key, (entry, constants))| {
             (key.clone(), compile(device, &modules[entry.shader.name], entry, constants))
         });
+        if let Some(compilers) = &self.compilers {
+            let by_key: HashMap<_, _> = new.iter().map(|(key, kernel)| (key, *kernel)).collect();
+            let kernels: Vec<_> = pipelines.iter().map(|(key, pipeline)| (by_key[key], pipeline)).collect();
+            compilers.compile((device, queue), linker, &kernels);
+        }
         self.pipelines.extend(pipelines.into_iter().map(|(key, pipeline)| (key, Rc::new(pipeline))));
-    }
-}
-
-impl Linker {
-    fn module(&self, device: &wgpu::Device, shader: &'static Shader) -> wgpu::ShaderModule {
-        let replacement = |name: &str| self.replaced.get(name).cloned();
-        let text = replacement(shader.name).unwrap_or_else(|| shader.text.to_owned());
-        let source = wgpu::ShaderSource::Wgsl(link_with(&text, self.target, replacement).into());
-        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(shader.name), source };
-        let checks = match self.checks {
-            BoundsChecks::On => {
-                wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() }
-            }
-            BoundsChecks::Off => wgpu::ShaderRuntimeChecks::unchecked(),
-        };
-        // SAFETY: without checks, a kernel that left its buffers would be undefined behavior. The
-        // kernel tests run with the checks on and off, between guard bands, over shapes that reach
-        // every edge case.
-        unsafe { device.create_shader_module_trusted(descriptor, checks) }
     }
 }
 
@@ -146,47 +116,4 @@ fn in_threads<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync) -> Vec<
             |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
         threads.into_iter().flat_map(join).collect()
     })
-}
-
-fn compile(device: &wgpu::Device, module: &wgpu::ShaderModule, entry: &'static Entry, constants: &[f64]) -> Pipeline {
-    let storage = |access| wgpu::BufferBindingType::Storage { read_only: access == Access::Read };
-    let mut entries: Vec<_> = entry.bindings.iter().map(|b| layout_entry(b.index, storage(b.access))).collect();
-    entries.extend(entry.uniform.map(|(index, _)| layout_entry(index, wgpu::BufferBindingType::Uniform)));
-    let layout = device
-        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(entry.label), entries: &entries });
-    let step = step_layout(device);
-    let groups = [Some(&layout), Some(&step)];
-    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(entry.label),
-        bind_group_layouts: &groups[..if entry.takes_step { 2 } else { 1 }],
-        ..Default::default()
-    });
-    let constants: Vec<_> = entry.constants.iter().copied().zip(constants.iter().copied()).collect();
-    let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(entry.label),
-        layout: Some(&pipeline_layout),
-        module,
-        entry_point: Some(entry.name),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            constants: &constants,
-            zero_initialize_workgroup_memory: false,
-        },
-        cache: None,
-    });
-    Pipeline { compute, layout }
-}
-
-/// Layout of the bind group of the uniform `step`, which all kernels share.
-pub(super) fn step_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
-    let entries = &[layout_entry(0, wgpu::BufferBindingType::Uniform)];
-    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some("step"), entries })
-}
-
-pub(super) fn layout_entry(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLayoutEntry {
-    wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-        count: None,
-    }
 }

@@ -59,23 +59,28 @@ pub struct Entry {
 
 /// The WGSL that is compiled for a target: the shader's text, then the prelude. WGSL allows use
 /// before declaration, and in this order the line numbers of error messages are the file's.
-pub fn link(text: &str, target: Target) -> String {
-    link_with(text, target, |_| None)
+pub fn link(name: &str, text: &str, target: Target) -> String {
+    link_with(name, text, target, |_| None)
 }
 
 /// [`link`] with another text for each prelude file for which `replacement` returns one, given a
 /// name such as `prelude/common`.
-pub(super) fn link_with(text: &str, target: Target, replacement: impl Fn(&str) -> Option<String>) -> String {
+pub(super) fn link_with(
+    name: &str,
+    text: &str,
+    target: Target,
+    replacement: impl Fn(&str) -> Option<String>,
+) -> String {
     let mut linked = text.to_owned();
-    for (name, text) in prelude(target) {
+    for (name, text) in prelude(name, target) {
         linked.push('\n');
         linked.push_str(&replacement(name).unwrap_or_else(|| text.to_owned()));
     }
     linked
 }
 
-/// The prelude files of a target: name below `shaders/` without extension, and text.
-fn prelude(target: Target) -> Vec<(&'static str, &'static str)> {
+/// The prelude files of a shader for a target: name below `shaders/` without extension, and text.
+fn prelude(shader: &str, target: Target) -> Vec<(&'static str, &'static str)> {
     macro_rules! file {
         ($name:literal) => {
             (concat!("prelude/", $name), include_str!(concat!("../../shaders/prelude/", $name, ".wgsl")))
@@ -85,6 +90,9 @@ fn prelude(target: Target) -> Vec<(&'static str, &'static str)> {
     match target.variant {
         KernelVariant::Subgroup => files.extend([file!("reduce_subgroup"), file!("outer_subgroup")]),
         KernelVariant::Tiled => files.push(file!("reduce_workgroup")),
+    }
+    if shader.ends_with("_wide") {
+        files.push(file!("wide"));
     }
     files.push(match target.lanes() {
         4 => file!("lanes_4"),

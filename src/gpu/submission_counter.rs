@@ -6,7 +6,7 @@
 //! the submission's own. These are not counted.
 
 use super::allocation::create_buffer;
-use super::pipeline_cache::layout_entry;
+use super::pipeline::layout_entry;
 use crate::Result;
 use std::cell::Cell;
 

@@ -63,6 +63,8 @@ pub struct Capabilities {
     pub workgroup_memory: u32,
     /// Whether it supports 16-bit floating point in shaders. No kernel uses it yet.
     pub f16: bool,
+    /// Whether it supports 64-bit integers in shaders.
+    pub int64: bool,
 }
 
 /// A device that tapes are recorded for: its capabilities, and the kernel variant that suits them.
@@ -85,29 +87,31 @@ const TILED_LANES: u32 = 8;
 
 impl Target {
     /// Example: SwiftShader, whose subgroups have 4 lanes.
-    pub const SWIFTSHADER: Target = Target::software(4, 32_768);
+    pub const SWIFTSHADER: Target = Target::software(4, false);
     /// Example: Mesa's lavapipe on a processor with AVX2, whose subgroups have 8 lanes.
-    pub const LAVAPIPE: Target = Target::software(8, 32_768);
+    pub const LAVAPIPE: Target = Target::software(8, true);
     /// Example: Mesa's lavapipe on a processor with AVX-512, whose subgroups have 16 lanes.
-    pub const LAVAPIPE_AVX512: Target = Target::software(16, 32_768);
+    pub const LAVAPIPE_AVX512: Target = Target::software(16, true);
     /// Example: a discrete GPU with subgroups of 32 lanes.
     pub const DISCRETE_GPU: Target = Target::choose(Capabilities {
         class: DeviceClass::Discrete,
         subgroups: Some(SubgroupRange { min: 32, max: 32 }),
         workgroup_memory: 49_152,
         f16: true,
+        int64: true,
     });
 
     /// All examples. Together they link every shader in all possible variants.
     pub const EXAMPLES: [Target; 4] =
         [Target::SWIFTSHADER, Target::LAVAPIPE, Target::LAVAPIPE_AVX512, Target::DISCRETE_GPU];
 
-    const fn software(lanes: u32, workgroup_memory: u32) -> Target {
+    const fn software(lanes: u32, int64: bool) -> Target {
         Target::choose(Capabilities {
             class: DeviceClass::Cpu,
             subgroups: Some(SubgroupRange { min: lanes, max: lanes }),
-            workgroup_memory,
+            workgroup_memory: 32_768,
             f16: true,
+            int64,
         })
     }
 
@@ -126,6 +130,17 @@ impl Target {
     /// The same device with the tiled variant, which every device can run.
     pub const fn tiled(self) -> Target {
         Target { variant: KernelVariant::Tiled, ..self }
+    }
+
+    /// The same device without 64-bit integers, and so without the wide kernels.
+    pub const fn narrow(self) -> Target {
+        Target { capabilities: Capabilities { int64: false, ..self.capabilities }, ..self }
+    }
+
+    /// Whether the device runs the wide kernels, whose shaders have names that end in `_wide`. They
+    /// are kernels of the subgroup variant that load and store elements of 64 bits.
+    pub const fn is_wide(self) -> bool {
+        matches!(self.variant, KernelVariant::Subgroup) && self.capabilities.int64
     }
 
     /// A grid of two dimensions for at least `groups` workgroups: as few rows as possible, and as
@@ -166,7 +181,7 @@ mod tests {
 
     fn variant(class: DeviceClass, subgroups: Option<(u32, u32)>) -> KernelVariant {
         let subgroups = subgroups.map(|(min, max)| SubgroupRange { min, max });
-        Target::choose(Capabilities { class, subgroups, workgroup_memory: 16_384, f16: false }).variant
+        Target::choose(Capabilities { class, subgroups, workgroup_memory: 16_384, f16: false, int64: false }).variant
     }
 
     #[test]

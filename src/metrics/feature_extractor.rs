@@ -11,7 +11,7 @@ use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata};
 use crate::data::Dataset;
 use crate::gpu::Context;
 use crate::nn::{Classifier, Conditions, Model, Network};
-use crate::tape::{Program, Shape, Step, Tape};
+use crate::tape::{Program, Shape, Step, record};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -169,15 +169,16 @@ impl FeatureProgram {
         let [height, width] = config.sample_size;
         let named = |part: &str| format!("{name}.{part}");
         network.parameters().write(ctx, &named("weights"), weights)?;
-        let mut tape = Tape::new(ctx.target());
-        let t = &mut tape;
-        let x = t.named(&named("x"), Shape::f32([batch, config.in_channels, height, width]));
-        let weights = network.parameters().fixed(t, &named("weights"));
-        let features = network.features(t, &weights, x, Conditions::default());
-        let logits = network.logits(t, &weights, features);
-        let features_shape = t.shape(features);
-        t.keep(features, &named("features"));
-        t.keep(logits, &named("logits"));
+        let (tape, features_shape) = record(ctx, |t| {
+            let x = t.named(&named("x"), Shape::f32([batch, config.in_channels, height, width]));
+            let weights = network.parameters().fixed(t, &named("weights"));
+            let features = network.features(t, &weights, x, Conditions::default());
+            let logits = network.logits(t, &weights, features);
+            let features_shape = t.shape(features);
+            t.keep(features, &named("features"));
+            t.keep(logits, &named("logits"));
+            features_shape
+        })?;
         let program = Program::compile(ctx, &tape)?;
         Ok(FeatureProgram {
             program,

@@ -20,16 +20,19 @@
 //! assert_eq!(t.shape(y), Shape::f32([64, 32, 28, 28]));
 //! ```
 
+mod point_wide;
 mod sizes;
 mod subgroup;
 mod tiled;
+mod winograd;
+mod winograd_weight;
 
 use self::sizes::{ConvSizes, Partial};
 use super::destination::Destination;
 use super::kernels::conv2d_sum;
 use crate::gpu::KernelVariant;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
-use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
+use crate::tape::{Array, KernelClass, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Zeros around the image.
@@ -114,11 +117,12 @@ impl Op for Conv2d {
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
         let s = self.known(t, x[0], x[1]);
-        if subgroup_fits(t, s) {
-            subgroup::forward(t, s, x, y[0]);
-        } else {
-            tiled::forward(t, s, x, y[0]);
-        }
+        t.choose(class("forward", t, s), |t, form| match form {
+            WINOGRAD => winograd::forward(t, s, x, y[0]),
+            WIDE => point_wide::forward(t, s, x, y[0]),
+            SUBGROUP => subgroup::forward(t, s, x, y[0]),
+            _ => tiled::forward(t, s, x, y[0]),
+        });
         vec![]
     }
 
@@ -127,19 +131,25 @@ impl Op for Conv2d {
         let w = node.inputs[1];
         let b = node.inputs[2];
         let s = self.known(t, x, w);
-        let subgroup = subgroup_fits(t, s);
         t.grad(x, |t, dx, add| {
             let dx = Destination { tensor: dx, add };
-            if subgroup {
-                subgroup::backward_input(t, s, dy, w, dx);
-            } else {
-                tiled::backward_input(t, s, dy, w, dx);
-            }
+            t.choose(class("backward_input", t, s), |t, form| match form {
+                WINOGRAD => winograd::backward_input(t, s, dy, w, dx),
+                WIDE => point_wide::backward_input(t, s, dy, w, dx),
+                SUBGROUP => subgroup::backward_input(t, s, dy, w, dx),
+                _ => tiled::backward_input(t, s, dy, w, dx),
+            });
         });
         t.grad2(w, b, |t, dw, db, add| {
-            let partial =
-                if subgroup { subgroup::backward_weight(t, s, x, dy) } else { tiled::backward_weight(t, s, x, dy) };
-            sum_splits(t, s, partial, [dw, db], add);
+            t.choose(class("backward_weight", t, s), |t, form| {
+                let partial = match form {
+                    WINOGRAD => return winograd_weight::backward_weight(t, s, [x, dy], [dw, db], add),
+                    WIDE => return point_wide::backward_weight(t, s, [x, dy], [dw, db], add),
+                    SUBGROUP => subgroup::backward_weight(t, s, x, dy),
+                    _ => tiled::backward_weight(t, s, x, dy),
+                };
+                sum_splits(t, s, partial, [dw, db], add);
+            });
         });
     }
 
@@ -179,10 +189,46 @@ impl Op for Conv2d {
     }
 }
 
-/// Whether the subgroup variant is recorded. It has kernels for 3x3 with both strides, and for 1x1
-/// with stride 1; the tiled kernels compute the rest.
-fn subgroup_fits(t: &Tape, s: ConvSizes) -> bool {
-    t.target().variant == KernelVariant::Subgroup && (s.kernel == 3 || s.stride == 1)
+/// The form of kernels for Winograd's algorithm.
+const WINOGRAD: &str = "winograd";
+/// The form of 1x1 convolutions with elements of 64 bits.
+const WIDE: &str = "wide";
+/// The direct form of the subgroup variant. It has kernels for 3x3 with both strides, and for 1x1
+/// with stride 1.
+const SUBGROUP: &str = "subgroup";
+/// The form that every device can run.
+const TILED: &str = "tiled";
+
+/// Images of the batch on which forms are timed.
+const TIMED_BATCH: u32 = 8;
+
+/// The class of a convolution, with the forms that fit.
+fn class(work: &str, t: &Tape, s: ConvSizes) -> KernelClass {
+    let ConvSizes { channels_in, height_in, width_in, channels_out, kernel, stride, .. } = s;
+    let mut forms = Vec::new();
+    if winograd::fits(t, s) {
+        forms.push(WINOGRAD);
+    }
+    if point_wide::fits(t, s) {
+        forms.push(WIDE);
+    }
+    if t.target().variant == KernelVariant::Subgroup && (s.kernel == 3 || s.stride == 1) {
+        forms.push(SUBGROUP);
+    }
+    if forms.is_empty() {
+        forms.push(TILED);
+    }
+    KernelClass {
+        name: format!(
+            "conv2d.{work} {kernel}x{kernel} stride {stride}, {channels_in} to {channels_out}, {height_in}x{width_in}"
+        ),
+        forms,
+        inputs: vec![
+            Shape::f32([s.batch.min(TIMED_BATCH), channels_in, height_in, width_in]),
+            Shape::f32([channels_out, channels_in, kernel, kernel]),
+            Shape::f32([channels_out]),
+        ],
+    }
 }
 
 /// Second step of the gradient of the weights, for both variants.
@@ -208,7 +254,26 @@ pub(super) const OPERATOR: Operator = Operator {
         let image = [draw.range(1, 5), draw.range(1, 20), draw.range(least, 11), draw.range(least, 11)];
         case(Conv2d { stride, padding }, image, draw.range(1, 20), kernel)
     },
-    edge: Vec::new,
+    edge: || {
+        // Winograd's algorithm: images of one tile and of parts of a tile, rows of several subgroups,
+        // batches that are not a multiple of 8, and channels that are not a multiple of a chunk.
+        let same = |image, channels_out| case(Conv2d { stride: 1, padding: Padding::Same }, image, channels_out, 3);
+        // 1x1: elements of 4 and 8 pixels, channels that are not a multiple of a chunk.
+        let point = |image, channels_out| case(Conv2d { stride: 1, padding: Padding::None }, image, channels_out, 1);
+        vec![
+            same([3, 17, 9, 14], 20),
+            same([9, 16, 4, 4], 24),
+            same([1, 33, 7, 7], 18),
+            same([2, 70, 8, 8], 16),
+            same([2, 16, 3, 40], 17),
+            same([8, 48, 1, 2], 33),
+            same([1, 96, 5, 9], 16),
+            point([2, 70, 2, 6], 65),
+            point([1, 33, 4, 4], 9),
+            point([3, 130, 2, 2], 40),
+            point([5, 48, 8, 9], 17),
+        ]
+    },
     bench: || {
         let same = |ci, co, side| case(Conv2d { stride: 1, padding: Padding::Same }, [64, ci, side, side], co, 3);
         let point = |ci, co, side| case(Conv2d { stride: 1, padding: Padding::None }, [64, ci, side, side], co, 1);

@@ -19,6 +19,8 @@ pub struct Linked {
     pub name: String,
     /// The shader's text, then the prelude.
     pub text: String,
+    /// Whether it has 64-bit integers, which only Vulkan's drivers are asked to compile.
+    pub wide: bool,
     /// A value for each constant, from some call of an operator.
     pub constants: BTreeMap<&'static str, f64>,
 }
@@ -50,7 +52,8 @@ fn linked_for(target: Target) -> Vec<Linked> {
     called
         .map(|(shader, constants)| Linked {
             name: format!("{}.{target}", shader.name),
-            text: link(shader.text, target),
+            wide: shader.name.ends_with("_wide"),
+            text: link(shader.name, shader.text, target),
             constants,
         })
         .collect()

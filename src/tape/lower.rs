@@ -11,7 +11,9 @@ impl Tape {
     pub(super) fn lower_forward(&mut self, number: usize) {
         let first = self.calls.len();
         let node = self.nodes[number].clone();
+        self.lowered = Some(number);
         self.nodes[number].saved = node.op.forward(self, &node.inputs, &node.outputs);
+        self.lowered = None;
         self.sections.push(Section { node: number, calls: first..self.calls.len(), backward: None });
     }
 
@@ -19,7 +21,9 @@ impl Tape {
     pub(super) fn lower_backward(&mut self, number: usize, dy: Tensor) {
         let first = self.calls.len();
         let node = self.nodes[number].clone();
+        self.lowered = Some(number);
         node.op.backward(self, &node, dy);
+        self.lowered = None;
         let backward = Some(BackwardSection { dy, written: std::mem::take(&mut self.written) });
         self.sections.push(Section { node: number, calls: first..self.calls.len(), backward });
     }

@@ -39,20 +39,24 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `shape`, `array`, `step`, `tensor`, `kernel`, [`accuracy`] | plain data |
+//! | `shape`, `array`, `step`, `tensor`, `kernel`, `choice`, [`accuracy`] | plain data |
 //! | `op`, `record` | operators, nodes, the tape |
-//! | `emit`, `lower`, `gradient` | how calls get onto the tape |
+//! | `choose`, `emit`, `lower`, `gradient` | how calls get onto the tape |
 //! | `memory_plan`, `program` | transient buffers, replay on a device |
+//! | `measure` | which form of kernels is fastest on a device |
 //! | [`inspect`] | listing, profile, comparison with the references |
 //! | [`testing`] | test cases of operators |
 
 pub mod accuracy;
 mod array;
+mod choice;
+mod choose;
 mod emit;
 mod gradient;
 pub mod inspect;
 mod kernel;
 mod lower;
+mod measure;
 mod memory_plan;
 mod op;
 mod program;
@@ -63,7 +67,9 @@ mod tensor;
 pub mod testing;
 
 pub use array::Array;
+pub use choice::{Choice, KernelClass};
 pub use kernel::{Dispatch, Kernel};
+pub use measure::record;
 pub use memory_plan::{Plan, PlanOptions};
 pub use op::{Node, Op};
 pub use program::Program;

@@ -6,7 +6,9 @@ use super::memory_plan::{Plan, PlanOptions};
 use super::record::Tape;
 use super::step::Step;
 use super::tensor::{BufferOffset, Storage, Tensor};
-use crate::gpu::{BoundCall, BufferSizes, BufferSlot, CommandList, Context, OFFSET_ALIGNMENT, Submission};
+use crate::gpu::{
+    BoundCall, BufferSizes, BufferSlot, CommandList, Context, KernelChoices, OFFSET_ALIGNMENT, Submission,
+};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,6 +27,7 @@ pub struct Program {
     plan: Plan,
     calls: usize,
     guard: u64,
+    forms: KernelChoices,
 }
 
 impl Program {
@@ -77,7 +80,8 @@ impl Program {
             commands.bind(ctx, &bound)?;
         }
         commands.finish(ctx)?;
-        Ok(Program { commands, plan, calls: tape.calls().len(), guard: options.guard })
+        let forms = tape.recorded_forms();
+        Ok(Program { commands, plan, calls: tape.calls().len(), guard: options.guard, forms })
     }
 
     /// Checks that the device can bind every tensor of a tape. Allocates nothing.
@@ -131,6 +135,11 @@ impl Program {
     /// The ranges of calls that a run would submit now, one submission each.
     pub fn submissions(&self, ctx: &Context) -> Vec<Range<usize>> {
         self.commands.submissions(ctx)
+    }
+
+    /// The form of kernels of each class of work that has several.
+    pub fn forms(&self) -> &KernelChoices {
+        &self.forms
     }
 
     /// Bytes of the transient buffers.

@@ -1,10 +1,11 @@
 //! The tape: tensors, nodes and kernel calls. Needs no GPU.
 
+use super::choice::Choice;
 use super::kernel::Dispatch;
 use super::op::{Node, Op};
 use super::shape::Shape;
 use super::tensor::{BufferOffset, Storage, Tensor, TensorInfo};
-use crate::gpu::Target;
+use crate::gpu::{Context, KernelChoices, Target};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -70,9 +71,20 @@ pub struct Tape {
     pub(super) written: Vec<WrittenGradient>,
     /// What no device can hold or run, if anything. Nothing is recorded after it.
     pub(super) excess: Option<String>,
+    /// The forms of kernels to record.
+    pub(super) choices: Rc<KernelChoices>,
+    /// The choices that were made so far.
+    pub(super) made: Vec<Choice>,
+    /// The node whose calls are being recorded.
+    pub(super) lowered: Option<usize>,
 }
 
 impl Tape {
+    /// An empty tape for a device, with the forms of kernels that were chosen for it.
+    pub fn on(ctx: &Context) -> Tape {
+        Tape { choices: Rc::new(ctx.kernel_choices()), ..Tape::new(ctx.target()) }
+    }
+
     /// An empty tape for a target.
     pub fn new(target: Target) -> Tape {
         Tape {
@@ -84,6 +96,9 @@ impl Tape {
             gradients: HashMap::new(),
             written: vec![],
             excess: None,
+            choices: Rc::default(),
+            made: vec![],
+            lowered: None,
         }
     }
 

@@ -6,6 +6,7 @@ use super::run_name;
 use super::trainer::Trainer;
 use crate::data::Dataset;
 use crate::files::{shell_quoted, write_atomically};
+use crate::gpu::KernelChoices;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -68,6 +69,9 @@ struct Start {
     backend: String,
     driver: String,
     kernels: String,
+    /// Form of the kernels of each class of work that has several.
+    #[serde(default)]
+    forms: KernelChoices,
 }
 
 impl Manifest {
@@ -126,11 +130,29 @@ impl Trainer {
         Ok(Manifest::read(&self.config.out)?.and_then(|manifest| manifest.run).unwrap_or_else(run_name::unique))
     }
 
+    /// The forms of kernels of the run's last start, for a run that continues on the same device.
+    /// With them its bits do not change. On another device there are none.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(super) fn earlier_forms(&self) -> Result<KernelChoices> {
+        if self.checkpoint.is_none() || self.origin.is_some() {
+            return Ok(KernelChoices::default());
+        }
+        let adapter = self.ctx.gpu.adapter();
+        let is_same = |start: &Start| {
+            let kernels = self.ctx.target().to_string();
+            (&start.adapter, &start.driver, &start.kernels) == (&adapter.name, &adapter.driver, &kernels)
+        };
+        let last = Manifest::read(&self.config.out)?.and_then(|manifest| manifest.starts.into_iter().next_back());
+        Ok(last.filter(is_same).map(|start| start.forms).unwrap_or_default())
+    }
+
     /// Writes the complete settings, and adds this start to the manifest.
     ///
     /// # Errors
     /// A folder that cannot be written; a manifest that is damaged.
-    pub(super) fn write_manifest(&self) -> Result<()> {
+    pub(super) fn write_manifest(&self, forms: &KernelChoices) -> Result<()> {
         let folder = &self.config.out;
         let path = folder.join(FILE);
         let continues = self.checkpoint.is_some() && self.origin.is_none();
@@ -148,6 +170,7 @@ impl Trainer {
             backend: adapter.backend.clone(),
             driver: adapter.driver.clone(),
             kernels: self.ctx.target().to_string(),
+            forms: forms.clone(),
         });
         let parameters = self.objective.model().parameters().count();
         let run = Some(self.run.clone());

@@ -14,7 +14,7 @@ use crate::gpu::Gpu;
 use crate::nn::GRADIENTS;
 use crate::ops::measure_peak_flops;
 use crate::output::counted;
-use crate::tape::Program;
+use crate::tape::{Program, record};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 use std::fs;
@@ -117,7 +117,8 @@ impl Trainer {
         self.refuse_if_continued()?;
 
         // Compile the programs.
-        let tape = self.training_tape();
+        self.ctx.pinned = self.earlier_forms()?;
+        let (tape, ()) = record(&self.ctx, |t| self.record_training(t))?;
         // Before the upload, because the named buffers include the data set.
         self.check_memory(&tape)?;
         self.upload()?;
@@ -144,7 +145,7 @@ impl Trainer {
             eprintln!("the log of the later steps was kept as {}", path.display());
         }
         self.copy_log()?;
-        self.write_manifest()?;
+        self.write_manifest(training.forms())?;
         let mut log = RunLog::open(&folder, &self.config, start, tape.summary().flops, on_entry)?;
 
         // Train.
@@ -280,7 +281,7 @@ impl Trainer {
         if self.config.validation_count == 0 {
             return Ok(None);
         }
-        let tape = self.validation_tape();
+        let (tape, ()) = record(&self.ctx, |t| self.record_validation(t))?;
         Program::compile(&mut self.ctx, &tape).map(Some)
     }
 

@@ -14,10 +14,15 @@ use crate::tape::{Shape, Tape, Tensor};
 impl Trainer {
     /// The tape of one training step: batch, loss, gradients, clipping, AdamW, EMA, log.
     pub fn training_tape(&self) -> Tape {
+        let mut tape = Tape::on(&self.ctx);
+        self.record_training(&mut tape);
+        tape
+    }
+
+    /// Records one training step.
+    pub(super) fn record_training(&self, t: &mut Tape) {
         let config = &self.config;
         let parameters = self.objective.model().parameters();
-        let mut tape = Tape::new(self.ctx.target());
-        let t = &mut tape;
         let indices = SampleIndices { batch: config.batch, count: self.training_images(), order: self.loader.order() };
         let index = sample_indices(t, indices);
         let stored = self.loader.training(t, &self.dataset);
@@ -48,14 +53,18 @@ impl Trainer {
         }
         let log = t.named(LOG, device_log::shape(config.batch));
         log_step(t, loss.loss, loss.time, norm, log);
-        tape
     }
 
     /// The tape of the losses of one batch of validation images with the EMA weights.
     pub(super) fn validation_tape(&self) -> Tape {
+        let mut tape = Tape::on(&self.ctx);
+        self.record_validation(&mut tape);
+        tape
+    }
+
+    /// Records the losses of one batch of validation images.
+    pub(super) fn record_validation(&self, t: &mut Tape) {
         let config = &self.config;
-        let mut tape = Tape::new(self.ctx.target());
-        let t = &mut tape;
         let stored = self.loader.validation(t, &self.dataset, self.training_images());
         let order = IndexOrder::Consecutive { first: stored.first };
         let index = sample_indices(t, SampleIndices { batch: config.batch, count: config.validation_count, order });
@@ -64,7 +73,6 @@ impl Trainer {
         let loss = self.objective.loss(t, &weights, Batch { images, labels });
         t.keep(loss.loss, VALIDATION_LOSS);
         t.keep(loss.time, VALIDATION_TIMESTEPS);
-        tape
     }
 
     fn gather(&self, flip: bool) -> GatherBatch {

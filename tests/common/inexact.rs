@@ -2,7 +2,7 @@
 //! and every division in the shaders is replaced by a function that adds an error to its result.
 
 use super::Setup;
-use degrain::gpu::{Context, Target, link};
+use degrain::gpu::{Context, Entry, KernelVariant, Target, link};
 use degrain::ops::SHADERS;
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{BinaryOperator, Expression, Function, Handle, MathFunction, Module, ScalarKind, TypeInner};
@@ -27,11 +27,11 @@ pub struct Inexactness {
 pub fn context(setup: Setup, inexactness: Inexactness) -> Context {
     let ctx = super::context_for(setup);
     let target = ctx.target();
-    for shader in SHADERS.iter().filter(|s| !setup.tiles || !s.name.ends_with("_subgroup")) {
-        ctx.gpu.replace_shader(shader.name, Some(rewrite(&link(shader.text, target), inexactness)));
+    for shader in SHADERS.iter().filter(|s| is_linked(s.name, target)) {
+        ctx.gpu.replace_shader(shader.name, Some(rewrite(&link(shader.name, shader.text, target), inexactness)));
     }
     // The rewritten texts contain the prelude.
-    for file in ["common", "random", "special", "reduce_subgroup", "outer_subgroup", "reduce_workgroup"] {
+    for file in ["common", "random", "special", "reduce_subgroup", "outer_subgroup", "reduce_workgroup", "wide"] {
         ctx.gpu.replace_shader(&format!("prelude/{file}"), Some(String::new()));
     }
     for lanes in [4, 8, 16] {
@@ -40,11 +40,20 @@ pub fn context(setup: Setup, inexactness: Inexactness) -> Context {
     ctx
 }
 
-/// Whether a shader calls a function or a division that is inexact, for a target.
-pub fn is_inexact(text: &str, target: Target, entry: &str) -> bool {
-    let linked = link(text, target);
+/// Whether a shader can be linked for a target.
+fn is_linked(name: &str, target: Target) -> bool {
+    match name.rsplit('_').next() {
+        Some("wide") => target.is_wide(),
+        Some("subgroup") => target.variant == KernelVariant::Subgroup,
+        _ => true,
+    }
+}
+
+/// Whether an entry point calls a function or a division that is inexact, for a target.
+pub fn is_inexact(entry: &Entry, target: Target) -> bool {
+    let linked = link(entry.shader.name, entry.shader.text, target);
     let mut module = parse(&linked);
-    module.entry_points.retain(|e| e.name == entry);
+    module.entry_points.retain(|e| e.name == entry.name);
     naga::compact::compact(&mut module, naga::compact::KeepUnused::No);
     let info = validate(&module);
     bodies(&module, &info).any(|(function, info)| {
@@ -53,7 +62,7 @@ pub fn is_inexact(text: &str, target: Target, entry: &str) -> bool {
 }
 
 fn validate(module: &Module) -> ModuleInfo {
-    let capabilities = Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER;
+    let capabilities = Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER | Capabilities::SHADER_INT64;
     Validator::new(ValidationFlags::all(), capabilities).validate(module).expect("a valid shader")
 }
 

@@ -12,12 +12,45 @@ pub mod small;
 use degrain::gpu::{BoundsChecks, Context, Gpu, Target};
 use degrain::tape::testing::Case;
 
+/// Kernels that a device can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernels {
+    /// Those that the device chooses.
+    Native,
+    /// Those that it would choose without 64-bit integers.
+    Narrow,
+    /// Those of real GPUs.
+    Tiles,
+}
+
+impl Kernels {
+    /// All kinds.
+    pub const ALL: [Kernels; 3] = [Kernels::Native, Kernels::Narrow, Kernels::Tiles];
+
+    /// The name in the names of tests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kernels::Native => "native",
+            Kernels::Narrow => "narrow",
+            Kernels::Tiles => "tiles",
+        }
+    }
+
+    /// The target of a device with these kernels.
+    pub fn target(self, own: Target) -> Target {
+        match self {
+            Kernels::Native => own,
+            Kernels::Narrow => own.narrow(),
+            Kernels::Tiles => own.tiled(),
+        }
+    }
+}
+
 /// How a device is opened.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Setup {
-    /// Whether tapes are recorded with the tiled kernel variants, whichever variants the device
-    /// chooses.
-    pub tiles: bool,
+    /// Which kernels tapes are recorded with.
+    pub kernels: Kernels,
     /// Whether kernels are compiled with run-time checks.
     pub checks: BoundsChecks,
     /// Whether grids are folded into rows of a few workgroups.
@@ -30,15 +63,19 @@ const SHORT_ROW: u32 = 3;
 const SPARE_ROWS: u32 = 2;
 
 impl Setup {
-    /// All setups.
-    pub const ALL: [Setup; 6] = [
-        Setup { tiles: false, checks: BoundsChecks::On, folded: false },
-        Setup { tiles: false, checks: BoundsChecks::Off, folded: false },
-        Setup { tiles: true, checks: BoundsChecks::On, folded: false },
-        Setup { tiles: true, checks: BoundsChecks::Off, folded: false },
-        Setup { tiles: false, checks: BoundsChecks::Off, folded: true },
-        Setup { tiles: true, checks: BoundsChecks::Off, folded: true },
-    ];
+    /// All setups: each kind of kernels with run-time checks, without, and in folded grids.
+    pub fn all() -> Vec<Setup> {
+        let of = |kernels| {
+            let plain = |checks| Setup { kernels, checks, folded: false };
+            [plain(BoundsChecks::On), plain(BoundsChecks::Off), Setup { folded: true, ..plain(BoundsChecks::Off) }]
+        };
+        Kernels::ALL.into_iter().flat_map(of).collect()
+    }
+
+    /// These kernels, without run-time checks.
+    pub fn unchecked(kernels: Kernels) -> Setup {
+        Setup { kernels, checks: BoundsChecks::Off, folded: false }
+    }
 }
 
 /// Number or part of the name of the adapter that the tests use instead of the best one.
@@ -50,9 +87,7 @@ const ADAPTER: &str = "DEGRAIN_ADAPTER";
 pub fn context_for(setup: Setup) -> Context {
     let adapter = std::env::var(ADAPTER).ok();
     let gpu = Gpu::open_with(adapter.as_deref(), setup.checks).unwrap_or_else(|e| panic!("{e}"));
-    if setup.tiles {
-        gpu.set_target(gpu.target().tiled());
-    }
+    gpu.set_target(setup.kernels.target(gpu.target()));
     if setup.folded {
         gpu.set_target(Target { grid_row: SHORT_ROW, spare_rows: SPARE_ROWS, ..gpu.target() });
     }
@@ -61,12 +96,12 @@ pub fn context_for(setup: Setup) -> Context {
 
 /// A context on the device with the kernel variant that it chooses.
 pub fn context() -> Context {
-    context_for(Setup { tiles: false, checks: BoundsChecks::On, folded: false })
+    context_for(Setup { kernels: Kernels::Native, checks: BoundsChecks::On, folded: false })
 }
 
 /// A context on the device with the kernel variant of real GPUs.
 pub fn context_with_tiles() -> Context {
-    context_for(Setup { tiles: true, checks: BoundsChecks::On, folded: false })
+    context_for(Setup { kernels: Kernels::Tiles, checks: BoundsChecks::On, folded: false })
 }
 
 /// Runs one case forward and backward, twice, and compares it with its reference and with itself.

@@ -3,6 +3,7 @@
 //! The tests run kernels on Vulkan only. A successful translation does not prove that a kernel runs
 //! on the other drivers, but it finds features, types and names that they do not have.
 
+use degrain::ops::Linked;
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{Module, ScalarKind, ShaderStage, TypeInner};
@@ -15,7 +16,7 @@ const PORTABLE: Capabilities =
 #[test]
 fn shaders_translate_to_metal_hlsl_and_spir_v() {
     let shaders = degrain::ops::linked();
-    let problems: Vec<_> = shaders.iter().flat_map(|s| problems_of(&s.name, &s.text, &s.constants)).collect();
+    let problems: Vec<_> = shaders.iter().flat_map(problems).collect();
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
     // All shaders are among them.
     for shader in degrain::ops::SHADERS {
@@ -24,13 +25,35 @@ fn shaders_translate_to_metal_hlsl_and_spir_v() {
     }
 }
 
-/// The problems of a linked text, for each of its entry points and each language.
+/// The languages of the drivers of wide shaders, and of the others.
+const VULKAN: &[&str] = &["SPIR-V"];
+const EVERY: &[&str] = &["Metal", "HLSL", "SPIR-V"];
+
+fn problems(shader: &Linked) -> Vec<String> {
+    let Linked { name, text, wide, constants } = shader;
+    match wide {
+        true => problems_for(name, text, constants, PORTABLE | Capabilities::SHADER_INT64, VULKAN),
+        false => problems_of(name, text, constants),
+    }
+}
+
 fn problems_of(name: &str, text: &str, given: &BTreeMap<&str, f64>) -> Vec<String> {
+    problems_for(name, text, given, PORTABLE, EVERY)
+}
+
+/// The problems of a linked text, for each of its entry points and each language.
+fn problems_for(
+    name: &str,
+    text: &str,
+    given: &BTreeMap<&str, f64>,
+    allowed: Capabilities,
+    languages: &[&str],
+) -> Vec<String> {
     let module = match naga::front::wgsl::parse_str(text) {
         Ok(module) => module,
         Err(e) => return vec![format!("{name}: {}", e.emit_to_string(text))],
     };
-    let info = match Validator::new(ValidationFlags::all(), PORTABLE).validate(&module) {
+    let info = match Validator::new(ValidationFlags::all(), allowed).validate(&module) {
         Ok(info) => info,
         Err(e) => return vec![format!("{name}: {}", e.emit_to_string(text))],
     };
@@ -40,12 +63,14 @@ fn problems_of(name: &str, text: &str, given: &BTreeMap<&str, f64>) -> Vec<Strin
         let (stage, label) = ((entry.stage, &entry.name[..]), format!("{name}, {}", entry.name));
         match process_overrides(&module, &info, Some(stage), &constants) {
             Ok((module, info)) => {
-                let outcomes = [
-                    ("Metal", metal(&module, &info)),
-                    ("HLSL", direct_x(&module, &info)),
-                    ("SPIR-V", vulkan(&module, &info, stage)),
-                ];
-                let failed = outcomes.into_iter().filter_map(|(language, outcome)| Some((language, outcome.err()?)));
+                let failed = languages.iter().filter_map(|&language| {
+                    let outcome = match language {
+                        "Metal" => metal(&module, &info),
+                        "HLSL" => direct_x(&module, &info),
+                        _ => vulkan(&module, &info, stage),
+                    };
+                    Some((language, outcome.err()?))
+                });
                 problems.extend(failed.map(|(language, e)| format!("{label}: no {language} can be written: {e}")));
             }
             Err(e) => problems.push(format!("{label}: with constants {constants:?}: {e}")),

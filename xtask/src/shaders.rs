@@ -1,5 +1,5 @@
 //! The shader export: writes every linked shader to a folder, for compilers other than naga
-//! (`make tint`).
+//! (`make tint`). The wide shaders are left out: Tint has no 64-bit integers.
 //!
 //! `add.tiled.wgsl` is shaders/add.wgsl linked for the target `tiled`; `add.tiled.json` holds
 //! values for its constants.
@@ -24,7 +24,7 @@ pub fn main(folder: &Path) -> ExitCode {
 /// Writes the shaders and returns their number.
 fn write_all(folder: &Path) -> Result<usize> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let shaders = ops::linked();
+    let shaders: Vec<_> = ops::linked().into_iter().filter(|shader| !shader.wide).collect();
     for shader in &shaders {
         let write = |extension: &str, text: &str| {
             let path = folder.join(format!("{}.{extension}", shader.name));

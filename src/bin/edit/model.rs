@@ -2,6 +2,7 @@
 
 use clap::Args;
 use degrain::checkpoint::{Checkpoint, run_folder};
+use degrain::cli::DeviceOptions;
 use degrain::data::LoadOptions;
 use degrain::diffusion::{BatchSpec, Denoiser, Generator, Guidance, Sampling, SamplingOptions, SamplingPlan};
 use degrain::gpu::Context;
@@ -27,9 +28,8 @@ pub struct LoadedModel {
     /// Sampling steps
     #[arg(long, default_value_t = 50)]
     pub steps: u32,
-    /// GPU adapter: its number, or a part of its name [default: the fastest]
-    #[arg(long)]
-    pub adapter: Option<String>,
+    #[command(flatten)]
+    pub device: DeviceOptions,
 }
 
 /// A model and a device.
@@ -54,7 +54,7 @@ impl LoadedModel {
         let unknown = || Error::file(&checkpoint.folder, "does not contain the size of its images");
         let image = checkpoint.denoiser(WEIGHTS)?.network.image_shape().ok_or_else(unknown)?;
         let class = checkpoint.class(self.class.as_deref(), None)?;
-        let ctx = Context::open(self.adapter.as_deref())?;
+        let ctx = self.device.open()?;
         let run = run_folder(&self.checkpoint, &checkpoint.folder).map(Path::to_path_buf);
         let asked = self.class.as_deref().zip(class);
         let of_class = asked.map(|(wanted, class)| checkpoint.metadata.describe_class(wanted, class));

@@ -2,6 +2,7 @@
 
 use degrain::checkpoint::Checkpoint;
 use degrain::diffusion::{Sampling, SamplingOptions};
+use degrain::gpu::KernelChoices;
 use degrain::output::shortest;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -34,6 +35,13 @@ impl PartHeader {
     /// Adds values, such as given noise.
     pub fn set_values(&mut self, name: &str, values: Option<&[f32]>) {
         self.set(name, values.map(|values| hex(Sha256::digest(bytemuck::cast_slice::<f32, u8>(values)).as_slice())));
+    }
+
+    /// Adds the forms of kernels, on which the bits of the images depend.
+    pub fn set_kernels(&mut self, forms: &KernelChoices) {
+        let mut hash = Sha256::new();
+        forms.iter().for_each(|(class, form)| hash.update(format!("{class}: {form}\n")));
+        self.set("--kernels", (!forms.is_empty()).then(|| hex(hash.finalize().as_slice())));
     }
 
     /// Adds the sampling settings.

@@ -7,6 +7,7 @@ mod store;
 
 use clap::Parser;
 use degrain::checkpoint::{AnyModel, Checkpoint, noise};
+use degrain::cli::DeviceOptions;
 use degrain::diffusion::autoencoder::Decoder;
 use degrain::diffusion::{
     BatchSpec, ClassifierGuide, FrameTimes, Generator, Guidance, SampleSet, SampledImages, Sampling, SamplingOptions,
@@ -67,9 +68,8 @@ struct Arguments {
     /// Output file: .png (grid), .apng (the denoising of a grid), or .npz (arr_0: u8 N x H x W x C)
     #[arg(long, default_value = "samples.png")]
     out: PathBuf,
-    /// GPU adapter: its number, or a part of its name [default: the fastest]
-    #[arg(long)]
-    adapter: Option<String>,
+    #[command(flatten)]
+    device: DeviceOptions,
 }
 
 impl Arguments {
@@ -141,7 +141,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     let drawing = Drawing { count, batch, pixels, states, whole_batches: sampling.adaptive() };
     check_memory(&drawing, output, image)?;
 
-    let mut ctx = Context::open(arguments.adapter.as_deref())?;
+    let mut ctx = arguments.device.open()?;
     checkpoint.load(&mut ctx, "weights")?;
     let mut guidance = Guidance { scale: sampling.guidance, rescale: sampling.guidance_rescale, classifier: None };
     if let Some(guide) = &guide {
@@ -172,6 +172,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     };
     let mut header = header(arguments, &drawing, checkpoint, &ctx);
     header.set("--class", class);
+    header.set_kernels(&generator.forms());
     header.set("image", image.to_vec());
     header.set_sampling(&sampling);
     header.set_model("--classifier", guide.as_ref());
@@ -204,7 +205,7 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
     let count = arguments.count.unwrap_or(COUNT);
     let drawing = Drawing { count, batch: arguments.batch.min(count), pixels, states: 1, whole_batches: false };
     check_memory(&drawing, output, image)?;
-    let mut ctx = Context::open(arguments.adapter.as_deref())?;
+    let mut ctx = arguments.device.open()?;
     checkpoint.load(&mut ctx, "weights")?;
     let decoder = Decoder::new(&mut ctx, vae, "weights", drawing.batch, "sample")?;
     let mut draw = |numbers: std::ops::Range<u32>, _: &mut degrain::diffusion::Observer<'_>| {

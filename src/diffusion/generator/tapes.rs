@@ -5,7 +5,6 @@ use crate::diffusion::guidance::Guidance;
 use crate::diffusion::plan::SamplingPlan;
 use crate::diffusion::sampler::Action;
 use crate::diffusion::scope::Scope;
-use crate::gpu::Target;
 use crate::ops::{Extra, SamplerStep, affine, langevin, randn, sampler_step};
 use crate::tape::{Shape, Tape, Tensor, stream};
 
@@ -25,20 +24,16 @@ pub(super) struct Tapes<'t> {
 
 impl Tapes<'_> {
     /// x = prior_std z.
-    pub fn start(&self, target: Target) -> Tape {
-        let mut tape = Tape::new(target);
-        let mut x = randn(&mut tape, stream::SAMPLE, self.shape);
+    pub fn start(&self, t: &mut Tape) {
+        let mut x = randn(t, stream::SAMPLE, self.shape);
         if self.plan.prior_std() != 1.0 {
-            x = affine(&mut tape, x, self.plan.prior_std(), 0.0);
+            x = affine(t, x, self.plan.prior_std(), 0.0);
         }
-        tape.keep(x, &self.scope.name("x"));
-        tape
+        t.keep(x, &self.scope.name("x"));
     }
 
     /// A stage that moves the state.
-    pub fn advance(&self, target: Target) -> Tape {
-        let mut tape = Tape::new(target);
-        let t = &mut tape;
+    pub fn advance(&self, t: &mut Tape) {
         let StageTensors { x, output, table } = self.record_network(t);
         let actions = || self.plan.stages().iter().map(|stage| stage.action);
         let extra = if actions().any(|action| matches!(action, Action::Move(update) if update.h != 0.0)) {
@@ -49,15 +44,12 @@ impl Tapes<'_> {
             Extra::None
         };
         sampler_step(t, x, output.mean, table, SamplerStep { clip: self.plan.clip(), extra });
-        tape
     }
 
     /// A Langevin correction.
-    pub fn correct(&self, target: Target) -> Tape {
-        let mut tape = Tape::new(target);
-        let StageTensors { x, output, table } = self.record_network(&mut tape);
-        langevin(&mut tape, x, output.mean, table);
-        tape
+    pub fn correct(&self, t: &mut Tape) {
+        let StageTensors { x, output, table } = self.record_network(t);
+        langevin(t, x, output.mean, table);
     }
 
     fn record_network(&self, t: &mut Tape) -> StageTensors {

@@ -13,7 +13,7 @@ use crate::metrics::Estimate;
 use crate::metrics::padding::pixel_value;
 use crate::nn::{Likelihood, Model, Vae};
 use crate::ops::{affine, discretized_logistic, reparameterize, split_channels};
-use crate::tape::{Program, Shape, Step, Tape};
+use crate::tape::{Program, Shape, Step, record};
 use crate::{Error, Result};
 use std::f64::consts::LN_2;
 
@@ -43,20 +43,20 @@ impl ElboEstimator {
         let [channels, height, width] = model.image_shape();
         let scope = Scope::new(name);
         let named = |part: &str| scope.name(part);
-        let mut tape = Tape::new(ctx.target());
-        let t = &mut tape;
-        let x = t.named(&named("x"), Shape::f32([batch, channels, height, width]));
-        let weights = model.parameters().fixed(t, weights);
-        let (mean, log_variance) = model.encode(t, &weights, x);
-        let z = reparameterize(t, mean, log_variance);
-        let output = model.decode(t, &weights, z);
-        let [center, log_scale] = split_channels(t, output);
-        let nats = discretized_logistic(t, center, log_scale, x);
-        for (tensor, part) in [(mean, "mean"), (log_variance, "log_variance"), (z, "z"), (nats, "nats")] {
-            // A copy, because the tensor may share its buffer with others.
-            let copy = affine(t, tensor, 1.0, 0.0);
-            t.keep(copy, &named(part));
-        }
+        let (tape, ()) = record(ctx, |t| {
+            let x = t.named(&named("x"), Shape::f32([batch, channels, height, width]));
+            let weights = model.parameters().fixed(t, weights);
+            let (mean, log_variance) = model.encode(t, &weights, x);
+            let z = reparameterize(t, mean, log_variance);
+            let output = model.decode(t, &weights, z);
+            let [center, log_scale] = split_channels(t, output);
+            let nats = discretized_logistic(t, center, log_scale, x);
+            for (tensor, part) in [(mean, "mean"), (log_variance, "log_variance"), (z, "z"), (nats, "nats")] {
+                // A copy, because the tensor may share its buffer with others.
+                let copy = affine(t, tensor, 1.0, 0.0);
+                t.keep(copy, &named(part));
+            }
+        })?;
         let program = Program::compile(ctx, &tape)?;
         Ok(ElboEstimator {
             program,

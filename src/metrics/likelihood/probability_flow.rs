@@ -25,7 +25,7 @@ use crate::metrics::padding::{ImagePadding, pixel_value};
 use crate::nn::{Conditions, TimeTable};
 use crate::ops::{q_sample, scheduled_timesteps};
 use crate::rng::{key, philox};
-use crate::tape::{BufferOffset, Program, Shape, Step, Tape, stream};
+use crate::tape::{BufferOffset, Program, Shape, Step, record, stream};
 use crate::{Error, Result};
 use std::f64::consts::{LN_2, TAU};
 
@@ -135,22 +135,22 @@ impl<'a> FlowLikelihood<'a> {
         let shape = Shape::f32([batch, channels, height, width]);
         let scope = Scope::new(name);
         let named = |part: &str| scope.name(part);
-        let mut tape = Tape::new(ctx.target());
-        let t = &mut tape;
-        let x = t.named(&named("x"), shape);
-        let first = t.named(&named("first"), Shape::u32([1]));
-        let index = scheduled_timesteps(t, first, batch);
-        let inputs = t.named(&named("inputs"), Shape::f32([1, 2]));
-        let input = q_sample(t, x, x, inputs, index);
-        t.watch_into(input, BufferOffset::new(&named("gradient"), 0));
-        let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
-        let time = TimeTable { name: &named("time"), rows: 1 };
-        let conditions = Conditions::record(t, model.network, index, time, labels);
-        let weights = model.network.parameters().fixed(t, model.weights);
-        let output = model.network.forward(t, &weights, input, conditions);
-        t.keep(output, &named("output"));
-        let signs = t.named(&named("signs"), shape);
-        t.backward(output, signs);
+        let (tape, ()) = record(ctx, |t| {
+            let x = t.named(&named("x"), shape);
+            let first = t.named(&named("first"), Shape::u32([1]));
+            let index = scheduled_timesteps(t, first, batch);
+            let inputs = t.named(&named("inputs"), Shape::f32([1, 2]));
+            let input = q_sample(t, x, x, inputs, index);
+            t.watch_into(input, BufferOffset::new(&named("gradient"), 0));
+            let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
+            let time = TimeTable { name: &named("time"), rows: 1 };
+            let conditions = Conditions::record(t, model.network, index, time, labels);
+            let weights = model.network.parameters().fixed(t, model.weights);
+            let output = model.network.forward(t, &weights, input, conditions);
+            t.keep(output, &named("output"));
+            let signs = t.named(&named("signs"), shape);
+            t.backward(output, signs);
+        })?;
         let program = Program::compile(ctx, &tape)?;
         Ok(FlowLikelihood { model, program, padding, batch: batch as usize, scope })
     }

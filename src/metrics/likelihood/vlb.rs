@@ -20,7 +20,7 @@ use crate::metrics::padding::{ImagePadding, pixel_value};
 use crate::nn::{Conditions, TimeTable};
 use crate::ops::{VlbInputs, q_sample, randn, split_channels, vlb};
 use crate::rng::{key, philox};
-use crate::tape::{Program, Shape, Step, Tape, stream};
+use crate::tape::{Program, Shape, Step, record, stream};
 use crate::{Error, Result};
 use std::f64::consts::LN_2;
 
@@ -66,33 +66,33 @@ impl VlbEstimator {
         let [channels, height, width] = padding.model_shape();
         let scope = Scope::new(name);
         let named = |part: &str| scope.name(part);
-        let mut tape = Tape::new(ctx.target());
-        let t = &mut tape;
-        let x0 = t.named(&named("x0"), Shape::f32([batch, channels, height, width]));
-        let timestep = t.named(&named("timesteps"), Shape::u32([batch]));
-        let eps = randn(t, stream::NOISE, t.shape(x0));
-        let input_factors = t.named(&named("input_factors"), Shape::f32([timesteps, 2]));
-        let x = q_sample(t, x0, eps, input_factors, timestep);
-        let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
-        let time = TimeTable { name: &named("time"), rows: timesteps };
-        let conditions = Conditions::record(t, model.network, timestep, time, labels);
-        let weights = model.network.parameters().fixed(t, model.weights);
-        let output = model.network.forward(t, &weights, x, conditions);
-        let output = padding.record_crop(t, output);
-        let x0 = padding.record_crop(t, x0);
-        let x = padding.record_crop(t, x);
-        let [mean, variance] = if model.spec.learned_variance {
-            split_channels(t, output)
-        } else {
-            // `vlb` always reads a variance. If it is fixed, its weight in the table is 0.
-            [output, output]
-        };
-        for number in 0..variances.len() {
-            let table = t.named(&named(&format!("table.{number}")), Shape::f32([timesteps, vlb::COEFFICIENTS]));
-            let inputs = VlbInputs { mean_output: mean, variance_output: variance, x0, x_t: x };
-            let bits = vlb(t, inputs, table, timestep);
-            t.keep(bits, &named(&format!("bits.{number}")));
-        }
+        let (tape, ()) = record(ctx, |t| {
+            let x0 = t.named(&named("x0"), Shape::f32([batch, channels, height, width]));
+            let timestep = t.named(&named("timesteps"), Shape::u32([batch]));
+            let eps = randn(t, stream::NOISE, t.shape(x0));
+            let input_factors = t.named(&named("input_factors"), Shape::f32([timesteps, 2]));
+            let x = q_sample(t, x0, eps, input_factors, timestep);
+            let labels = model.network.classes().map(|_| t.named(&named("labels"), Shape::u32([batch])));
+            let time = TimeTable { name: &named("time"), rows: timesteps };
+            let conditions = Conditions::record(t, model.network, timestep, time, labels);
+            let weights = model.network.parameters().fixed(t, model.weights);
+            let output = model.network.forward(t, &weights, x, conditions);
+            let output = padding.record_crop(t, output);
+            let x0 = padding.record_crop(t, x0);
+            let x = padding.record_crop(t, x);
+            let [mean, variance] = if model.spec.learned_variance {
+                split_channels(t, output)
+            } else {
+                // `vlb` always reads a variance. If it is fixed, its weight in the table is 0.
+                [output, output]
+            };
+            for number in 0..variances.len() {
+                let table = t.named(&named(&format!("table.{number}")), Shape::f32([timesteps, vlb::COEFFICIENTS]));
+                let inputs = VlbInputs { mean_output: mean, variance_output: variance, x0, x_t: x };
+                let bits = vlb(t, inputs, table, timestep);
+                t.keep(bits, &named(&format!("bits.{number}")));
+            }
+        })?;
         let program = Program::compile(ctx, &tape)?;
         ctx.write(&named("input_factors"), 0, &tables.input_factors.concat())?;
         ctx.write_if_present(&named("time"), &model.network.time_table(&tables.times))?;
@@ -108,7 +108,7 @@ impl VlbEstimator {
             variances,
             last_alpha_bar: schedule.alphas_cumprod().last().copied().unwrap_or(0.0),
             probabilities: probabilities(timesteps),
-            has_labels: labels.is_some(),
+            has_labels: model.network.classes().is_some(),
         })
     }
 

@@ -3,12 +3,13 @@
 use super::case::Case;
 use super::fill::Fill;
 use crate::Result;
-use crate::gpu::{Context, Target};
+use crate::gpu::{Context, KernelChoices, Target};
 use crate::tape::inspect::{Mismatch, Verifier};
 use crate::tape::record::Tape;
 use crate::tape::shape::{Dtype, Shape};
 use crate::tape::step::Step;
 use crate::tape::tensor::Tensor;
+use std::rc::Rc;
 
 /// The step that cases run with.
 pub const TEST_STEP: Step = Step {
@@ -49,7 +50,13 @@ impl Case {
     /// Records the case with `passes` backward passes. The first stores the gradients, later ones
     /// add to them.
     pub fn record(&self, target: Target, passes: usize) -> RecordedCase {
+        self.record_with(target, passes, Rc::default())
+    }
+
+    /// [`Case::record`] with these forms of kernels.
+    pub fn record_with(&self, target: Target, passes: usize, choices: Rc<KernelChoices>) -> RecordedCase {
         let mut tape = Tape::new(target);
+        tape.set_choices(choices);
         let describe = |(&(shape, fill), seed): (&(Shape, Fill), u64)| {
             let name = format!("input {seed}");
             Input { name, shape, fill, seed }

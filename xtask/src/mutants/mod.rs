@@ -109,8 +109,11 @@ impl run::Kernels for Shaders {
 
     fn link(&self, name: &str, text: &str) -> String {
         let other_form = if name == "prelude/reduce_workgroup.wgsl" { "_subgroup.wgsl" } else { "_workgroup.wgsl" };
+        let narrow = !name.ends_with("_wide.wgsl");
         let left_out = |file: &str| {
-            ["prelude/lanes_4.wgsl", "prelude/lanes_16.wgsl", name].contains(&file) || file.ends_with(other_form)
+            ["prelude/lanes_4.wgsl", "prelude/lanes_16.wgsl", name].contains(&file)
+                || file.ends_with(other_form)
+                || (narrow && file == "prelude/wide.wgsl")
         };
         let prelude = files().into_iter().filter(|(file, _)| file.starts_with("prelude/") && !left_out(file));
         prelude.fold(text.to_string(), |linked, (_, text)| linked + "\n" + &text)
@@ -156,7 +159,9 @@ impl run::Kernels for Shaders {
 
 /// The targets to check. A case counts only where it calls the shader.
 fn targets(own: Target) -> Vec<Target> {
-    if own == own.tiled() { vec![own] } else { vec![own, own.tiled()] }
+    let mut all = vec![own, own.narrow(), own.tiled()];
+    all.dedup();
+    all
 }
 
 /// Arbitrary numbers from which the operators make their cases, the same in every run.

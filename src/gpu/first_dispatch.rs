@@ -1,0 +1,133 @@
+//! Compiling by several devices, for software Vulkan drivers.
+//!
+//! Such a driver compiles a kernel when it is first dispatched, on the one thread of the device.
+//! Here every new kernel is dispatched once, without workgroups, by one of several devices on as
+//! many threads. The driver keeps compiled kernels in files, from which the device of the program
+//! takes those that other devices compiled. If the driver keeps none, the device compiles them
+//! again, and nothing is gained.
+
+use super::pipeline::{Linker, Pipeline, compile, step_layout};
+use super::shader::{Access, Entry};
+use super::target::DeviceClass;
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Fewest new kernels for which more devices are opened.
+const FEWEST: usize = 4;
+/// Bytes of the buffers that are bound, which no kernel reads or writes.
+const BOUND: u64 = 4096;
+
+/// A kernel and its constants.
+pub(super) type Kernel<'a> = (&'static Entry, &'a [f64]);
+
+/// Opens more devices of one adapter.
+pub(super) struct Compilers {
+    adapter: wgpu::Adapter,
+    features: wgpu::Features,
+}
+
+impl Compilers {
+    /// The compilers of an adapter whose driver compiles at the first dispatch; `None` for others.
+    pub fn of(adapter: wgpu::Adapter, class: DeviceClass, features: wgpu::Features) -> Option<Compilers> {
+        (class == DeviceClass::Cpu).then_some(Compilers { adapter, features })
+    }
+
+    /// Compiles kernels that the device of `queue` has not run yet.
+    pub fn compile(
+        &self,
+        (device, queue): (&wgpu::Device, &wgpu::Queue),
+        linker: &Linker,
+        kernels: &[(Kernel<'_>, &Pipeline)],
+    ) {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        if threads < 2 || kernels.len() < FEWEST {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let take = || kernels.get(next.fetch_add(1, Ordering::Relaxed));
+        thread::scope(|scope| {
+            for _ in 1..threads.min(kernels.len()) {
+                scope.spawn(|| self.compile_on_another(linker, || take().map(|&(kernel, _)| kernel)));
+            }
+            let buffers = Buffers::new(device);
+            while let Some(&((entry, _), pipeline)) = take() {
+                buffers.dispatch(device, queue, entry, pipeline);
+            }
+        });
+    }
+
+    /// Compiles kernels on one more device. If it cannot be opened or fails, the kernels that are
+    /// left to it are compiled later by the device of the program.
+    fn compile_on_another<'a>(&self, linker: &Linker, take: impl Fn() -> Option<Kernel<'a>>) {
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("compiler"),
+            required_features: self.features,
+            required_limits: self.adapter.limits(),
+            ..Default::default()
+        };
+        let Ok((device, queue)) = pollster::block_on(self.adapter.request_device(&descriptor)) else { return };
+        device.on_uncaptured_error(Arc::new(|_| {}));
+        let buffers = Buffers::new(&device);
+        let mut modules = HashMap::new();
+        while let Some((entry, constants)) = take() {
+            let module = modules.entry(entry.shader.name).or_insert_with(|| linker.module(&device, entry.shader));
+            let pipeline = compile(&device, module, entry, constants);
+            buffers.dispatch(&device, &queue, entry, &pipeline);
+        }
+    }
+}
+
+/// What is bound: a buffer cannot be bound as read and as written in one dispatch.
+struct Buffers {
+    read: wgpu::Buffer,
+    written: wgpu::Buffer,
+    uniform: wgpu::Buffer,
+}
+
+impl Buffers {
+    fn new(device: &wgpu::Device) -> Buffers {
+        let buffer = |usage| {
+            let label = Some("bound while compiling");
+            device.create_buffer(&wgpu::BufferDescriptor { label, size: BOUND, usage, mapped_at_creation: false })
+        };
+        Buffers {
+            read: buffer(wgpu::BufferUsages::STORAGE),
+            written: buffer(wgpu::BufferUsages::STORAGE),
+            uniform: buffer(wgpu::BufferUsages::UNIFORM),
+        }
+    }
+
+    /// Dispatches a kernel without workgroups, and waits.
+    fn dispatch(&self, device: &wgpu::Device, queue: &wgpu::Queue, entry: &Entry, pipeline: &Pipeline) {
+        let bind = |layout: &wgpu::BindGroupLayout, entries: &[(u32, &wgpu::Buffer)]| {
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|&(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+                .collect();
+            device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+        };
+        let storage = entry
+            .bindings
+            .iter()
+            .map(|binding| (binding.index, if binding.access == Access::Read { &self.read } else { &self.written }));
+        let entries: Vec<_> = storage.chain(entry.uniform.map(|(index, _)| (index, &self.uniform))).collect();
+        let operands = bind(&pipeline.layout, &entries);
+        let step = entry.takes_step.then(|| bind(&step_layout(device), &[(0, &self.uniform)]));
+        let mut encoder = device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&pipeline.compute);
+            pass.set_bind_group(0, &operands, &[]);
+            if let Some(step) = &step {
+                pass.set_bind_group(1, step, &[]);
+            }
+            pass.dispatch_workgroups(0, 1, 1);
+        }
+        queue.submit([encoder.finish()]);
+        // A device that was lost is noticed by the program's next submission.
+        let _ = device.poll(wgpu::PollType::wait_indefinitely());
+    }
+}

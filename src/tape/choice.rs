@@ -1,0 +1,32 @@
+//! Choices between forms of kernels: some operators have several sets of kernels for the same work.
+//!
+//! An operator names the class of its work and the forms that fit it. The tape answers with the
+//! form of [`KernelChoices`](crate::gpu::KernelChoices), or else with the first one, and notes the
+//! choice. [`record`](super::record) times the forms of classes that have no choice yet.
+
+use super::shape::Shape;
+use std::ops::Range;
+
+/// A class of work for which an operator has several forms of kernels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelClass {
+    /// Name of the class: the work and the sizes that decide which form is fastest.
+    pub name: String,
+    /// The forms that fit, by name. The first one is used if nothing was measured.
+    pub forms: Vec<&'static str>,
+    /// Small inputs of the operator in the same class, on which the forms are timed.
+    pub inputs: Vec<Shape>,
+}
+
+/// A choice that was made while a tape was recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// The class of the work.
+    pub class: KernelClass,
+    /// The chosen form.
+    pub form: &'static str,
+    /// The node whose work it is.
+    pub node: usize,
+    /// The calls that do the work.
+    pub calls: Range<usize>,
+}
