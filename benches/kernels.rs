@@ -2,12 +2,13 @@
 //! same run:
 //!
 //!     cargo bench --bench kernels -- [--variant tiled|subgroup] [--quick] [--adapter A]
-//!         [FILTER...]
+//!         [--forms] [FILTER...]
 //!
 //! A FILTER is a part of a kernel's name (`conv2d`, `attention.backward`). Times of kernels are
 //! medians of the device's own time stamps, each call alone. Above them stands the time of all
 //! calls of a case by the clock, when they follow each other as in training: on a GPU it includes
-//! the start of each call. It measures, and asserts nothing.
+//! the start of each call. `--forms` prints the times of the forms of kernels of each class of work
+//! instead, in turns: the fastest run of each by the clock. It measures, and asserts nothing.
 
 #[path = "common/clock.rs"]
 mod clock;
@@ -16,9 +17,9 @@ use clap::{Parser, ValueEnum};
 use clock::today;
 use degrain::gpu::{Context, KernelVariant};
 use degrain::ops::{ALL, measure_peaks};
-use degrain::tape::Program;
 use degrain::tape::inspect::{Peaks, Profile, call_times, run_time};
 use degrain::tape::testing::{Case, TEST_STEP};
+use degrain::tape::{FormTimes, Program, time_forms};
 use degrain::{Error, Result};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -31,6 +32,9 @@ struct Options {
     /// Three runs of each case instead of as many as half a second holds
     #[arg(long)]
     quick: bool,
+    /// Times the forms of kernels of each class of work
+    #[arg(long)]
+    forms: bool,
     /// Number of an adapter, or a part of its name
     #[arg(long)]
     adapter: Option<String>,
@@ -69,11 +73,33 @@ fn measure(options: &Options) -> Result<()> {
         _ => {}
     }
     println!("{}, {}, {}", ctx.gpu.adapter(), ctx.target(), today());
+    if options.forms {
+        return compare_forms(&ctx, options);
+    }
     let peaks = measure_peaks(&ctx)?;
     println!("{peaks}\n\n{:46}      ms   GFLOP/s      GB/s  roofline", "kernel");
     for (_, operator) in ALL {
         for case in (operator.bench)() {
             measure_case(&ctx, &case, peaks, options)?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints a row for each class of work that has several forms.
+fn compare_forms(ctx: &Context, options: &Options) -> Result<()> {
+    println!("{:70} forms, ms, and the ratio to the fastest", "class of work");
+    for case in ALL.iter().flat_map(|(_, operator)| (operator.bench)()) {
+        let recorded = case.record(ctx.target(), 1);
+        let wanted =
+            |name: &str| options.filters.is_empty() || options.filters.iter().any(|f| name.contains(f.as_str()));
+        if !recorded.tape.made_choices().iter().any(|choice| wanted(&choice.class.name)) {
+            continue;
+        }
+        for FormTimes { class, times } in time_forms(ctx, &case, if options.quick { 3 } else { 9 })? {
+            let least = times.iter().map(|(_, time)| *time).fold(f64::INFINITY, f64::min);
+            let of = |&(form, time): &(&str, f64)| format!("{form} {:.2} ({:.2})", time * 1e3, time / least);
+            println!("{class:70} {}", times.iter().map(of).collect::<Vec<_>>().join(", "));
         }
     }
     Ok(())

@@ -44,27 +44,29 @@ override CHUNK_LANES: u32;     // 4 or 8, and at most L
 override RUNS = select(1u, 2u, LANE_CHANNELS < 6u);    // runs of 8 pixels in a lane
 override BLOCK = L * LANE_CHANNELS;                    // channels of a workgroup
 
-// The lane's channels of a chunk of x: [pixel][channel]. It must consist of separate variables, so
-// the driver must unroll every loop over it. The prelude (outer_subgroup.wgsl) says when it does.
-alias Chunk = array<f32, 512>;
-alias Sums = array<f32, 8>;
+// The lane's channels of a chunk of x: vectors for each pixel. It must consist of separate
+// variables, so the driver must unroll every loop over it. The prelude (outer_subgroup.wgsl) says
+// when it does. Only the members for LANE_CHANNELS are used. With an array of numbers the driver
+// needs three times as long to create the pipeline.
+struct Chunk {
+  first: array<vec4<f32>, 128>,   // channels 0 to 3
+  last: array<vec4<f32>, 64>,     // channels 4 to 7 of 8
+  pair: array<vec2<f32>, 64>,     // channels 4 and 5 of 6
+}
+
+// The sums of the lane's channels.
+struct Sums { first: vec4<f32>, last: vec4<f32>, pair: vec2<f32> }
 
 // Adds the products with pixels 8 RUNS l + j of all lanes l. `pixel` is that pixel of dy in lane l.
 fn add_pixels(sums: ptr<function, Sums>, chunk: ptr<function, Chunk>, j: u32, pixel: f32) {
   for (var l = 0u; l < CHUNK_LANES; l++) {
     let d = subgroupShuffle(pixel, l);
-    let i = (8u * RUNS * l + j) * LANE_CHANNELS;
-    (*sums)[0] += d * (*chunk)[i];
-    (*sums)[1] += d * (*chunk)[i + 1u];
-    (*sums)[2] += d * (*chunk)[i + 2u];
-    (*sums)[3] += d * (*chunk)[i + 3u];
-    if (LANE_CHANNELS > 4u) {
-      (*sums)[4] += d * (*chunk)[i + 4u];
-      (*sums)[5] += d * (*chunk)[i + 5u];
-    }
+    let i = 8u * RUNS * l + j;
+    (*sums).first += d * (*chunk).first[i];
     if (LANE_CHANNELS > 6u) {
-      (*sums)[6] += d * (*chunk)[i + 6u];
-      (*sums)[7] += d * (*chunk)[i + 7u];
+      (*sums).last += d * (*chunk).last[i];
+    } else if (LANE_CHANNELS > 4u) {
+      (*sums).pair += d * (*chunk).pair[i];
     }
   }
 }
@@ -81,13 +83,27 @@ fn add_run(sums: ptr<function, Sums>, chunk: ptr<function, Chunk>, j: u32, a: ve
   add_pixels(sums, chunk, j + 7u, b.w);
 }
 
-// Stores four neighboring pixels of channel r of the lane.
-fn keep(chunk: ptr<function, Chunk>, pixel: u32, r: u32, v: vec4<f32>) {
-  let i = pixel * LANE_CHANNELS + r;
-  (*chunk)[i] = v.x;
-  (*chunk)[i + LANE_CHANNELS] = v.y;
-  (*chunk)[i + 2u * LANE_CHANNELS] = v.z;
-  (*chunk)[i + 3u * LANE_CHANNELS] = v.w;
+// Stores pixels i, i + step, i + 2 step and i + 3 step of channels 0 to 3. Not a loop: with a
+// variable index into the matrix the driver needs a tenth longer to create the pipeline.
+fn keep_first(chunk: ptr<function, Chunk>, i: u32, step: u32, pixels: mat4x4<f32>) {
+  (*chunk).first[i] = pixels[0];
+  (*chunk).first[i + step] = pixels[1];
+  (*chunk).first[i + 2u * step] = pixels[2];
+  (*chunk).first[i + 3u * step] = pixels[3];
+}
+
+fn keep_last(chunk: ptr<function, Chunk>, i: u32, step: u32, pixels: mat4x4<f32>) {
+  (*chunk).last[i] = pixels[0];
+  (*chunk).last[i + step] = pixels[1];
+  (*chunk).last[i + 2u * step] = pixels[2];
+  (*chunk).last[i + 3u * step] = pixels[3];
+}
+
+fn keep_pair(chunk: ptr<function, Chunk>, i: u32, step: u32, a: vec4<f32>, b: vec4<f32>) {
+  (*chunk).pair[i] = vec2<f32>(a.x, b.x);
+  (*chunk).pair[i + step] = vec2<f32>(a.y, b.y);
+  (*chunk).pair[i + 2u * step] = vec2<f32>(a.z, b.z);
+  (*chunk).pair[i + 3u * step] = vec2<f32>(a.w, b.w);
 }
 
 // Index of an element of channel 0 in a tensor. Past the end the last element is repeated.
@@ -96,9 +112,10 @@ fn spot(column: u32, channels: u32) -> u32 {
   return mine / dims.area * channels * dims.area + mine % dims.area;
 }
 
-// Index of the plane of a channel of x, relative to channel 0.
-fn plane(channel: u32) -> u32 {
-  return min(channel, dims.channels_in - 1u) * dims.area;
+// Indices of the planes of four channels of x, relative to channel 0.
+fn planes(channel: u32) -> vec4<u32> {
+  let channels = vec4<u32>(channel) + vec4<u32>(0u, 1u, 2u, 3u);
+  return min(channels, vec4<u32>(dims.channels_in - 1u)) * dims.area;
 }
 
 // The sums of the previous chunks.
@@ -106,13 +123,17 @@ fn sums_before(at: u32) -> Sums {
   let v = partial_w[at];
   let a = even(v);
   let b = odd(v);
-  return Sums(a.x, b.x, a.y, b.y, a.z, b.z, a.w, b.w);
+  let last = vec4<f32>(a.z, b.z, a.w, b.w);
+  return Sums(vec4<f32>(a.x, b.x, a.y, b.y), last, last.xy);
 }
 
 fn save(at: u32, sums: Sums) {
-  let a = vec4<f32>(sums[0], sums[2], sums[4], sums[6]);
-  let b = vec4<f32>(sums[1], sums[3], sums[5], sums[7]);
-  partial_w[at] = interleave(a, b);
+  let a = sums.first;
+  var b = sums.last;
+  if (LANE_CHANNELS < 8u) {
+    b = vec4<f32>(sums.pair, 0.0, 0.0);
+  }
+  partial_w[at] = interleave(vec4<f32>(a.xz, b.xz), vec4<f32>(a.yw, b.yw));
 }
 
 // Adds v of all lanes, which hold pixels of a row of dy, to the row's sum.
@@ -130,16 +151,38 @@ fn add_bias(at: u32, v: vec4<f32>, saves: bool, is_first: bool) {
   }
 }
 
+// 8 pixels of four channels: a column for each pixel.
+struct Run { even: mat4x4<f32>, odd: mat4x4<f32> }
+
+// `at`: element of channel 0.
+fn run_of(at: u32, plane: vec4<u32>) -> Run {
+  let a = x[at + plane.x];
+  let b = x[at + plane.y];
+  let c = x[at + plane.z];
+  let d = x[at + plane.w];
+  return Run(
+    transpose(mat4x4<f32>(even(a), even(b), even(c), even(d))),
+    transpose(mat4x4<f32>(odd(a), odd(b), odd(c), odd(d))),
+  );
+}
+
 // Loads RUNS runs of 8 pixels: the part of the chunk that lane l of dy multiplies.
-fn load8(chunk: ptr<function, Chunk>, column: u32, channel: u32, l: u32) {
-  for (var k = 0u; k < RUNS * LANE_CHANNELS; k++) {
-    let run = RUNS * l + k / LANE_CHANNELS;
-    let r = k % LANE_CHANNELS;
-    let v = x[spot(column + run, dims.channels_in) + plane(channel + r)];
-    let a = even(v);
-    let b = odd(v);
-    keep(chunk, 8u * run, r, vec4<f32>(a.x, b.x, a.y, b.y));
-    keep(chunk, 8u * run + 4u, r, vec4<f32>(a.z, b.z, a.w, b.w));
+fn load8(chunk: ptr<function, Chunk>, column: u32, first: vec4<u32>, last: vec4<u32>, l: u32) {
+  for (var run = RUNS * l; run < RUNS * l + RUNS; run++) {
+    let at = spot(column + run, dims.channels_in);
+    let p = run_of(at, first);
+    keep_first(chunk, 8u * run, 2u, p.even);
+    keep_first(chunk, 8u * run + 1u, 2u, p.odd);
+    if (LANE_CHANNELS > 6u) {
+      let q = run_of(at, last);
+      keep_last(chunk, 8u * run, 2u, q.even);
+      keep_last(chunk, 8u * run + 1u, 2u, q.odd);
+    } else if (LANE_CHANNELS > 4u) {
+      let a = x[at + last.x];
+      let b = x[at + last.y];
+      keep_pair(chunk, 8u * run, 2u, even(a), even(b));
+      keep_pair(chunk, 8u * run + 1u, 2u, odd(a), odd(b));
+    }
   }
 }
 
@@ -163,18 +206,20 @@ fn partial8(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
   let first = split * chunks / dims.splits;
   let end = (split + 1u) * chunks / dims.splits;
   let channel = block * BLOCK + index * LANE_CHANNELS;
+  let planes_first = planes(channel);
+  let planes_last = planes(channel + 4u);
   for (var n = first; n < end; n++) {
     var chunk: Chunk;
     let column = n * CHUNK_LANES * RUNS;
-    load8(&chunk, column, channel, 0u);
-    load8(&chunk, column, channel, 1u);
-    load8(&chunk, column, channel, 2u);
-    load8(&chunk, column, channel, 3u);
+    load8(&chunk, column, planes_first, planes_last, 0u);
+    load8(&chunk, column, planes_first, planes_last, 1u);
+    load8(&chunk, column, planes_first, planes_last, 2u);
+    load8(&chunk, column, planes_first, planes_last, 3u);
     if (CHUNK_LANES > 4u) {
-      load8(&chunk, column, channel, 4u);
-      load8(&chunk, column, channel, 5u);
-      load8(&chunk, column, channel, 6u);
-      load8(&chunk, column, channel, 7u);
+      load8(&chunk, column, planes_first, planes_last, 4u);
+      load8(&chunk, column, planes_first, planes_last, 5u);
+      load8(&chunk, column, planes_first, planes_last, 6u);
+      load8(&chunk, column, planes_first, planes_last, 7u);
     }
     let mine = select(dims.columns, column + index * RUNS, index < CHUNK_LANES);
     var at = vec2<u32>(spot(mine, dims.channels_out), spot(mine + 1u, dims.channels_out));
@@ -208,16 +253,27 @@ fn partial8(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
 @group(0) @binding(1) var<storage, read> x4: array<vec2<u64>>;
 @group(0) @binding(2) var<storage, read> dy4: array<vec2<u64>>;
 
-fn load4(chunk: ptr<function, Chunk>, column: u32, channel: u32, l: u32) {
-  load_half(chunk, column, channel, 2u * l);
-  load_half(chunk, column, channel, 2u * l + 1u);
+fn load4(chunk: ptr<function, Chunk>, column: u32, first: vec4<u32>, last: vec4<u32>, l: u32) {
+  load_half(chunk, column, first, last, 2u * l);
+  load_half(chunk, column, first, last, 2u * l + 1u);
 }
 
-fn load_half(chunk: ptr<function, Chunk>, column: u32, channel: u32, half: u32) {
-  for (var k = 0u; k < RUNS * LANE_CHANNELS; k++) {
-    let element = RUNS * half + k / LANE_CHANNELS;
-    let r = k % LANE_CHANNELS;
-    keep(chunk, 4u * element, r, unpack(x4[spot(column + element, dims.channels_in) + plane(channel + r)]));
+// Four pixels of four channels: a column for each pixel.
+fn square_of(at: u32, plane: vec4<u32>) -> mat4x4<f32> {
+  return transpose(mat4x4<f32>(
+    unpack(x4[at + plane.x]), unpack(x4[at + plane.y]), unpack(x4[at + plane.z]), unpack(x4[at + plane.w]),
+  ));
+}
+
+fn load_half(chunk: ptr<function, Chunk>, column: u32, first: vec4<u32>, last: vec4<u32>, half: u32) {
+  for (var element = RUNS * half; element < RUNS * half + RUNS; element++) {
+    let at = spot(column + element, dims.channels_in);
+    keep_first(chunk, 4u * element, 1u, square_of(at, first));
+    if (LANE_CHANNELS > 6u) {
+      keep_last(chunk, 4u * element, 1u, square_of(at, last));
+    } else if (LANE_CHANNELS > 4u) {
+      keep_pair(chunk, 4u * element, 1u, unpack(x4[at + last.x]), unpack(x4[at + last.y]));
+    }
   }
 }
 
@@ -239,18 +295,20 @@ fn partial4(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
   let first = split * chunks / dims.splits;
   let end = (split + 1u) * chunks / dims.splits;
   let channel = block * BLOCK + index * LANE_CHANNELS;
+  let planes_first = planes(channel);
+  let planes_last = planes(channel + 4u);
   for (var n = first; n < end; n++) {
     var chunk: Chunk;
     let column = 2u * n * CHUNK_LANES * RUNS;
-    load4(&chunk, column, channel, 0u);
-    load4(&chunk, column, channel, 1u);
-    load4(&chunk, column, channel, 2u);
-    load4(&chunk, column, channel, 3u);
+    load4(&chunk, column, planes_first, planes_last, 0u);
+    load4(&chunk, column, planes_first, planes_last, 1u);
+    load4(&chunk, column, planes_first, planes_last, 2u);
+    load4(&chunk, column, planes_first, planes_last, 3u);
     if (CHUNK_LANES > 4u) {
-      load4(&chunk, column, channel, 4u);
-      load4(&chunk, column, channel, 5u);
-      load4(&chunk, column, channel, 6u);
-      load4(&chunk, column, channel, 7u);
+      load4(&chunk, column, planes_first, planes_last, 4u);
+      load4(&chunk, column, planes_first, planes_last, 5u);
+      load4(&chunk, column, planes_first, planes_last, 6u);
+      load4(&chunk, column, planes_first, planes_last, 7u);
     }
     let mine = select(dims.columns, column + 2u * index * RUNS, index < CHUNK_LANES);
     var at = vec4<u32>(

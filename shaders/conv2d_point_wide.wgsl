@@ -37,10 +37,10 @@ struct Dims {
   row: u32,
   rows: u32,
   biased: u32,
+  add: u32,
 }
 
 override CHUNK_LANES: u32;   // 2, 4, 6 or 8, and at most L
-override ADD: bool;
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> source: array<vec4<u64>>;
@@ -141,7 +141,7 @@ fn convolve8(
     for (var m = top; m < end; m++) {
       let w = row_weights(index, m, first);
       var sums: Sums;
-      if (ADD || first > 0u) {
+      if (dims.add > 0u || first > 0u) {
         let v = result[to];
         sums = Sums(even(v), odd(v));
       }
@@ -200,7 +200,7 @@ fn convolve4(
     for (var m = top; m < end; m++) {
       let w = row_weights(index, m, first);
       var sums: Sums;
-      if (ADD || first > 0u) {
+      if (dims.add > 0u || first > 0u) {
         sums = Sums(unpack(result4[to.x]), unpack(result4[to.y]));
       }
       if (dims.biased > 0u && first == 0u) {

@@ -9,12 +9,13 @@
 // m  [blocks, 36, rows, L, 8]; rows past the channels of the result are zero
 //
 // One workgroup is one subgroup and computes one p of one block: grid (36, blocks). A lane owns 8
-// columns. It loads them for CHUNK channels, and these values stay while the rows of u pass by. They
-// are not changed in the loop over the rows, so the driver needs no copies of them and uses them as
-// operands in memory. Lanes CHUNK / 8 q + l hold channels 8 l to 8 l + 7 of row r + q, and broadcast
-// them. With more than CHUNK channels the sums of a row are kept in m.
-// FLOPs 36 * 2 * 8 L channels rows per block. Per row a lane loads CHUNK / 8 numbers of u and stores
-// 8 of m for 8 CHUNK multiply-adds.
+// columns. It loads them for CHUNK channels, and these values stay while the rows of u pass by.
+// They do not change in the loop over the rows, so the driver needs no copies of them and uses them
+// as operands in memory. Lanes CHUNK / 8 q + l hold channels 8 l to 8 l + 7 of row r + q, and
+// broadcast them: the weights of a row fill up to 8 lanes, so L must be at least 8. With more than
+// CHUNK channels the sums of a row are kept in m.
+// FLOPs 36 * 2 * 8 L channels rows per block. Per row a lane loads CHUNK / 8 numbers of u and
+// stores 8 of m for 8 CHUNK multiply-adds.
 
 // rows must be a multiple of 64 / CHUNK.
 struct Dims { channels: u32, rows: u32 }

@@ -22,13 +22,13 @@ struct Dims { outputs: u32, inputs: u32, rows: u32, chunk: u32 }
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> u: array<vec4<u64>>;
 
-alias Kernel = array<f32, 9>;
-alias Patch = array<f32, 36>;
-alias Patches = array<Patch, 8>;
-alias Six = array<f32, 6>;
+// A vector holds numbers of four kernels. All arithmetic is on such vectors, and on values, not on
+// arrays in variables: with an array of numbers for each kernel the driver needs 15 times as long
+// to create the pipeline. So some loops are written out.
+alias Six = array<vec4<f32>, 6>;
 
 // G g.
-fn evaluate(a: f32, b: f32, c: f32) -> Six {
+fn evaluate(a: vec4<f32>, b: vec4<f32>, c: vec4<f32>) -> Six {
   // 1 / (2 p^2 (p^2 - q^2)) for p = 3/4 and q = 3/2, and the same with p and q exchanged.
   let even_1 = -0.5267489711934156 * a - 0.2962962962962963 * c;
   let odd_1 = -0.3950617283950617 * b;
@@ -39,40 +39,33 @@ fn evaluate(a: f32, b: f32, c: f32) -> Six {
   );
 }
 
-fn transform(g: Kernel) -> Patch {
-  let a = evaluate(g[0], g[3], g[6]);
-  let b = evaluate(g[1], g[4], g[7]);
-  let c = evaluate(g[2], g[5], g[8]);
-  var window: Patch;
-  for (var r = 0u; r < 6u; r++) {
-    let q = evaluate(a[r], b[r], c[r]);
-    window[6u * r] = q[0];
-    window[6u * r + 1u] = q[1];
-    window[6u * r + 2u] = q[2];
-    window[6u * r + 3u] = q[3];
-    window[6u * r + 4u] = q[4];
-    window[6u * r + 5u] = q[5];
-  }
-  return window;
+// Four kernels: their first elements in w, and whether they exist.
+struct Kernels { at: vec4<u32>, live: vec4<bool>, backward: bool }
+
+// Number i of the kernels, or zeros.
+fn tap(kernels: Kernels, i: u32) -> vec4<f32> {
+  let at = kernels.at + select(i, 8u - i, kernels.backward);
+  return select(vec4<f32>(), vec4<f32>(w[at.x], w[at.y], w[at.z], w[at.w]), kernels.live);
 }
 
-// The kernel from an index on, or zeros.
-fn kernel(at: u32, backward: bool, live: bool) -> Patch {
-  var g: Kernel;
-  for (var i = 0u; i < 9u; i++) {
-    g[i] = select(0.0, w[select(at + i, at + 8u - i, backward)], live);
-  }
-  return transform(g);
+// Column c of G g.
+fn column(kernels: Kernels, c: u32) -> Six {
+  return evaluate(tap(kernels, c), tap(kernels, c + 3u), tap(kernels, c + 6u));
 }
 
-// Stores row r of the patches.
-fn store(patches: ptr<function, Patches>, to: u32, r: u32) {
-  for (var p = 6u * r; p < 6u * r + 6u; p++) {
-    u[to + p * stride()] = interleave(
-      vec4<f32>((*patches)[0][p], (*patches)[2][p], (*patches)[4][p], (*patches)[6][p]),
-      vec4<f32>((*patches)[1][p], (*patches)[3][p], (*patches)[5][p], (*patches)[7][p]),
-    );
-  }
+// Stores row r of G g G^T of the even and the odd kernels. a, b, c and d, e, f: that row of G g.
+// `to`: index of the element for r = 0.
+fn store(to: u32, r: u32, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, e: vec4<f32>, f: vec4<f32>) {
+  let p = evaluate(a, b, c);
+  let q = evaluate(d, e, f);
+  let step = stride();
+  let first = to + 6u * r * step;
+  u[first] = interleave(p[0], q[0]);
+  u[first + step] = interleave(p[1], q[1]);
+  u[first + 2u * step] = interleave(p[2], q[2]);
+  u[first + 3u * step] = interleave(p[3], q[3]);
+  u[first + 4u * step] = interleave(p[4], q[4]);
+  u[first + 5u * step] = interleave(p[5], q[5]);
 }
 
 // Elements of u for one p.
@@ -87,23 +80,24 @@ fn kernels(index: u32, backward: bool) {
   let k = (index / parts / dims.rows * parts + index % parts) * 8u;
   let step = select(9u, 9u * dims.outputs, backward);   // from k to k + 1
   let first = min(m, dims.outputs - 1u) * select(9u * dims.inputs, 9u, backward);
-  let last = dims.inputs - 1u;
-  let live = m < dims.outputs;
-  var patches: Patches;
-  patches[0] = kernel(first + min(k, last) * step, backward, live && k <= last);
-  patches[1] = kernel(first + min(k + 1u, last) * step, backward, live && k + 1u <= last);
-  patches[2] = kernel(first + min(k + 2u, last) * step, backward, live && k + 2u <= last);
-  patches[3] = kernel(first + min(k + 3u, last) * step, backward, live && k + 3u <= last);
-  patches[4] = kernel(first + min(k + 4u, last) * step, backward, live && k + 4u <= last);
-  patches[5] = kernel(first + min(k + 5u, last) * step, backward, live && k + 5u <= last);
-  patches[6] = kernel(first + min(k + 6u, last) * step, backward, live && k + 6u <= last);
-  patches[7] = kernel(first + min(k + 7u, last) * step, backward, live && k + 7u <= last);
-  store(&patches, index, 0u);
-  store(&patches, index, 1u);
-  store(&patches, index, 2u);
-  store(&patches, index, 3u);
-  store(&patches, index, 4u);
-  store(&patches, index, 5u);
+  let last = vec4<u32>(dims.inputs - 1u);
+  let live = vec4<bool>(m < dims.outputs);
+  let k_even = vec4<u32>(k) + vec4<u32>(0u, 2u, 4u, 6u);
+  let k_odd = k_even + 1u;
+  let even = Kernels(first + min(k_even, last) * step, live & (k_even <= last), backward);
+  let odd = Kernels(first + min(k_odd, last) * step, live & (k_odd <= last), backward);
+  let a = column(even, 0u);
+  let b = column(even, 1u);
+  let c = column(even, 2u);
+  let d = column(odd, 0u);
+  let e = column(odd, 1u);
+  let f = column(odd, 2u);
+  store(index, 0u, a[0], b[0], c[0], d[0], e[0], f[0]);
+  store(index, 1u, a[1], b[1], c[1], d[1], e[1], f[1]);
+  store(index, 2u, a[2], b[2], c[2], d[2], e[2], f[2]);
+  store(index, 3u, a[3], b[3], c[3], d[3], e[3], f[3]);
+  store(index, 4u, a[4], b[4], c[4], d[4], e[4], f[4]);
+  store(index, 5u, a[5], b[5], c[5], d[5], e[5], f[5]);
 }
 
 fn bias(m: u32) -> f32 {

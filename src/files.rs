@@ -12,7 +12,7 @@ mod part;
 pub use faults::{DiskFault, DiskUse, disk_use, inject};
 use folder::unique_name_beside;
 pub use folder::{TemporaryFolder, create_folder, remove_folder, rename, sync_folder};
-pub use lock::FolderLock;
+pub use lock::{FileLock, FolderLock};
 pub use part::PartFile;
 
 use crate::error::{Error, Result};

@@ -1,9 +1,8 @@
 //! Every operator against its f64 reference, forward and backward, with random shapes from
 //! proptest. Each case runs twice, and the results must be equal bit for bit.
 //!
-//! There is one test for each operator, kind of kernels and mode, as `conv2d.tiles.checked`. The
-//! kind `narrow` is for operators that have other kernels for devices without 64-bit integers. In
-//! the mode `folded` even small grids are folded, so that they have workgroups past the end. The test
+//! There is one test for each operator, kind of kernels and mode, as `conv2d.tiles.checked`. Where
+//! an operator has several forms of kernels, each is tested. In the mode `folded` even small grids are folded, so that they have workgroups past the end. The test
 //! `NAME.inexact` runs an operator on devices whose functions are as inexact as WGSL allows.
 //!
 //! The tests are made from the list of operators, so this test program has its own `main`. It takes
@@ -13,7 +12,7 @@ mod common;
 
 use common::inexact::{self, Direction, Inexactness};
 use common::{Kernels, Setup};
-use degrain::gpu::{BoundsChecks, Context, Target};
+use degrain::gpu::{BoundsChecks, Context};
 use degrain::ops::ALL;
 use degrain::tape::testing::{Case, Choices, Fill, Operator};
 use degrain::tape::{Array, Shape};
@@ -33,16 +32,11 @@ const TOO_MUCH: f32 = 16.0;
 /// next to its image.
 const INSENSITIVE: [&str; 4] = ["adam", "gradient_norm", "log_step", "sampler_step"];
 
-/// Cases per test; every operator has at least six tests.
+/// Cases per test; every operator has six tests.
 const CASES: u32 = 12;
 
 fn main() {
-    let operators = ALL.iter().flat_map(|operator| {
-        let setups = Setup::all().into_iter();
-        setups
-            .filter(|setup| setup.kernels != Kernels::Narrow || is_wide(&operator.1))
-            .map(move |setup| (operator, setup))
-    });
+    let operators = ALL.iter().flat_map(|operator| Setup::all().into_iter().map(move |setup| (operator, setup)));
     let trials = operators.map(|((operator_name, operator), setup)| {
         let checks = if setup.checks == BoundsChecks::On { "checked" } else { "unchecked" };
         let mode = if setup.folded { "folded" } else { checks };
@@ -57,18 +51,6 @@ fn main() {
     });
     let trials = trials.chain(large).chain(inexact);
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
-}
-
-/// Whether an operator has kernels with elements of 64 bits.
-fn is_wide(operator: &Operator) -> bool {
-    let labels = |target: Target| {
-        let calls = |case: Case| {
-            let tape = case.record(target, 1).tape;
-            tape.calls().iter().map(|call| call.dispatch.entry.label).collect::<Vec<_>>()
-        };
-        (operator.bench)().into_iter().map(calls).collect::<Vec<_>>()
-    };
-    labels(Target::LAVAPIPE) != labels(Target::LAVAPIPE.narrow())
 }
 
 /// More workgroups than a device allows in one dimension, and not a multiple of a row: one

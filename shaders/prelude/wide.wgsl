@@ -29,3 +29,18 @@ fn pack(v: vec4<f32>) -> vec2<u64> {
   let words = bitcast<vec4<u32>>(v);
   return vec2<u64>(words.xz) | (vec2<u64>(words.yw) << vec2<u32>(32u));
 }
+
+// Four numbers are in two elements if rows do not start with an element. This finds the elements
+// for the numbers from index `at` on. Numbers from `end` on are undefined, and nothing there is
+// read.
+fn elements(at: u32, end: u32) -> vec2<u32> {
+  return min(vec2<u32>(at / 4u, at / 4u + 1u), vec2<u32>((end - 1u) / 4u));
+}
+
+// The four numbers from index `at` on, of the numbers of the two elements.
+fn shifted(at: u32, low: vec4<f32>, high: vec4<f32>) -> vec4<f32> {
+  let odd = at % 2u == 1u;
+  let first = select(low, vec4<f32>(low.yzw, high.x), odd);
+  let second = select(high.xy, high.yz, odd);
+  return select(first, vec4<f32>(first.zw, second), at % 4u >= 2u);
+}

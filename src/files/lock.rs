@@ -1,4 +1,4 @@
-//! One writer per folder.
+//! One writer per folder, and one per file.
 
 use super::faults;
 use super::folder::create_folder;
@@ -55,5 +55,30 @@ impl FolderLock {
             })
             .map_err(Error::io(&path))?;
         Ok(FolderLock { _file: file })
+    }
+}
+
+/// The exclusive right to write a file, until this value is dropped or the process ends.
+#[derive(Debug)]
+pub struct FileLock {
+    /// The lock ends when the file is closed.
+    _file: File,
+}
+
+impl FileLock {
+    /// Waits for the lock file with this path, which is created if missing and stays, as does its
+    /// folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a folder that cannot be written or a file system without locks.
+    pub fn wait(path: &Path) -> Result<FileLock> {
+        if let Some(folder) = path.parent() {
+            create_folder(folder)?;
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let file = faults::open(&options, path).map_err(Error::io(path))?;
+        file.lock().map_err(Error::io(path))?;
+        Ok(FileLock { _file: file })
     }
 }

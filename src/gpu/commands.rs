@@ -3,6 +3,7 @@
 use super::OFFSET_ALIGNMENT;
 use super::allocation::create_buffer;
 use super::context::Context;
+use super::first_dispatch::NewKernel;
 use super::pipeline::{Pipeline, step_layout};
 use super::shader::Entry;
 use super::submission::Submission;
@@ -95,6 +96,13 @@ impl CommandList {
         });
         let dims = (sizes.dims > 0).then(|| uniform("dims", sizes.dims)).transpose()?;
         Ok(CommandList { kernels: Vec::new(), work: Vec::new(), slots, dims, dims_words: Vec::new(), step, step_group })
+    }
+
+    /// Compiles kernels by several threads: entry points, with a value for each constant and the
+    /// words of the uniform `dims`.
+    pub fn compile<'a>(ctx: &Context, kernels: impl IntoIterator<Item = (&'static Entry, &'a [f64], &'a [u32])>) {
+        let new = |(entry, constants, dims)| NewKernel { entry, constants, dims };
+        ctx.gpu.compile(kernels.into_iter().map(new));
     }
 
     /// Compiles a kernel and binds its operands.

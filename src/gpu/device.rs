@@ -3,7 +3,7 @@
 use super::OFFSET_ALIGNMENT;
 use super::adapter::{self, AdapterChoice};
 use super::faults;
-use super::first_dispatch::Compilers;
+use super::first_dispatch::{Compilers, NewKernel};
 use super::kernel_choices::KernelChoices;
 use super::measured::Measured;
 use super::pace::Pace;
@@ -185,8 +185,8 @@ impl Gpu {
         self.pipelines.borrow_mut().pipeline((&self.device, &self.queue), entry, constants)
     }
 
-    /// Compiles the entry points that are new, with these constants, by several threads.
-    pub fn compile<'a>(&self, kernels: impl IntoIterator<Item = (&'static Entry, &'a [f64])>) {
+    /// Compiles the kernels that are new, by several threads.
+    pub(super) fn compile<'a>(&self, kernels: impl IntoIterator<Item = NewKernel<'a>>) {
         self.pipelines.borrow_mut().compile((&self.device, &self.queue), kernels);
     }
 

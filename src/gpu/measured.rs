@@ -6,11 +6,11 @@
 use super::adapter::AdapterChoice;
 use super::kernel_choices::KernelChoices;
 use super::target::Target;
-use crate::files::{create_folder, write_atomically};
+use crate::files::{FileLock, write_atomically};
 use crate::output::progress::print_above;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What the choices hold for.
@@ -92,15 +92,8 @@ impl Measured {
         Ok(())
     }
 
-    fn lock(&self) -> Result<Option<File>> {
-        let Some(path) = &self.path else { return Ok(None) };
-        if let Some(folder) = path.parent() {
-            create_folder(folder)?;
-        }
-        let path = path.with_extension("lock");
-        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(Error::io(&path))?;
-        file.lock().map_err(Error::io(&path))?;
-        Ok(Some(file))
+    fn lock(&self) -> Result<Option<FileLock>> {
+        self.path.as_ref().map(|path| FileLock::wait(&path.with_extension("lock"))).transpose()
     }
 
     fn write(&self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The compiled kernels of a device: each shader is compiled once, and each entry point once for each
 //! set of constants. The kernels of a program are compiled by several threads.
 
-use super::first_dispatch::Compilers;
+use super::first_dispatch::{Compilers, NewKernel};
 use super::pipeline::{BoundsChecks, Linker, Pipeline, compile};
 use super::shader::Entry;
 use super::target::Target;
@@ -64,7 +64,7 @@ impl PipelineCache {
     ) -> Rc<Pipeline> {
         let key = key(entry, constants);
         if !self.pipelines.contains_key(&key) {
-            self.compile(device, [(entry, constants)]);
+            self.compile(device, [NewKernel { entry, constants, dims: &[] }]);
         }
         self.pipelines[&key].clone()
     }
@@ -74,23 +74,24 @@ impl PipelineCache {
     pub(super) fn compile<'a>(
         &mut self,
         (device, queue): (&wgpu::Device, &wgpu::Queue),
-        kernels: impl IntoIterator<Item = (&'static Entry, &'a [f64])>,
+        kernels: impl IntoIterator<Item = NewKernel<'a>>,
     ) {
         let mut new = BTreeMap::new();
-        for (entry, constants) in kernels {
-            let key = key(entry, constants);
+        for kernel in kernels {
+            let key = key(kernel.entry, kernel.constants);
             if !self.pipelines.contains_key(&key) {
-                new.insert(key, (entry, constants));
+                new.entry(key).or_insert(kernel);
             }
         }
-        let shaders: BTreeMap<_, _> = new.values().map(|(entry, _)| (entry.shader.name, entry.shader)).collect();
+        let shaders: BTreeMap<_, _> =
+            new.values().map(|kernel| (kernel.entry.shader.name, kernel.entry.shader)).collect();
         let shaders: Vec<_> = shaders.into_values().filter(|s| !self.modules.contains_key(s.name)).collect();
         let linker = &self.linker;
         let modules = in_threads(&shaders, |shader| (shader.name, linker.module(device, shader)));
         self.modules.extend(modules);
         let new: Vec<_> = new.into_iter().collect();
         let modules = &self.modules;
-        let pipelines = in_threads(&new, |(key, (entry, constants))| {
+        let pipelines = in_threads(&new, |(key, NewKernel { entry, constants, .. })| {
             (key.clone(), compile(device, &modules[entry.shader.name], entry, constants))
         });
         if let Some(compilers) = &self.compilers {

@@ -17,11 +17,14 @@
 //! assert_eq!(t.shape(y), t.shape(q));
 //! ```
 
+mod wide;
+
+use self::wide::WideSizes;
 use super::kernels::{attention, attention_subgroup};
 use crate::gpu::KernelVariant;
 use crate::tape::accuracy::{DIVISION, EXP_BELOW_ONE};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
-use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
+use crate::tape::{Array, Dtype, KernelClass, Node, Op, Shape, Step, Tape, Tensor};
 use std::f64::consts::LOG2_E;
 use std::rc::Rc;
 
@@ -35,6 +38,16 @@ struct Attention {
 pub fn attention(t: &mut Tape, q: Tensor, k: Tensor, v: Tensor, head_width: u32) -> Tensor {
     t.apply1(Attention { head_width }, &[q, k, v])
 }
+
+/// The form with elements of 64 bits.
+const WIDE: &str = "wide";
+/// The form of the subgroup variant.
+const SUBGROUP: &str = "subgroup";
+/// The form that every device can run.
+const TILED: &str = "tiled";
+
+/// Images of the batch on which forms are timed.
+const TIMED_BATCH: u32 = 8;
 
 /// Sizes from which constants and grids of the kernels follow.
 struct AttentionSizes {
@@ -65,6 +78,65 @@ impl Attention {
             product,
             grid: [t.div_ceil(tokens), heads * width.div_ceil(chunk), batch],
         }
+    }
+
+    /// The class of the work on tensors of the shape of `x`, with the forms that fit. `wide`: whether
+    /// the form with elements of 64 bits may be used.
+    fn class(&self, work: &str, tape: &Tape, x: Tensor, wide: bool) -> KernelClass {
+        let [batch, channels, tokens] = tape.shape(x).as_array();
+        let width = self.head_width;
+        let mut forms = match tape.target().variant {
+            KernelVariant::Subgroup => vec![SUBGROUP],
+            KernelVariant::Tiled => vec![TILED],
+        };
+        if wide && WideSizes::fit(tape, x, width) {
+            forms.insert(0, WIDE);
+        }
+        KernelClass {
+            name: format!("attention.{work} {} heads of {width}, {tokens} tokens", channels / width),
+            forms,
+            inputs: vec![Shape::f32([batch.min(TIMED_BATCH), channels, tokens]); 3],
+        }
+    }
+
+    /// Gradients by a kernel for q and one for k and v.
+    fn separate_gradients(&self, tape: &mut Tape, node: &Node, dy: Tensor) {
+        let AttentionSizes { t, heads, width, scale, product, grid } = self.sizes(tape, dy);
+        let q = node.inputs[0];
+        let k = node.inputs[1];
+        let v = node.inputs[2];
+        let y = node.outputs[0];
+        let saved = node.saved[0];
+        let [batch, ..] = tape.shape(dy).as_array::<3>();
+        let delta = tape.transient(Shape::f32([batch, heads, t]));
+        let length = batch * heads * t;
+        let kernel = attention::BackwardDelta { result: y, dresult: dy, delta_out: delta, t, width, length };
+        tape.emit_flat(kernel, length, 2 * u64::from(length) * u64::from(width));
+        let variant = tape.target().variant;
+        tape.grad(q, |tape, dq, add| match variant {
+            KernelVariant::Subgroup => {
+                use attention_subgroup::BackwardQuery;
+                let kernel = BackwardQuery { q, k, v, saved, dy, delta, dq, t, heads, width, scale, add };
+                tape.emit_grid(kernel, grid, 3 * product);
+            }
+            KernelVariant::Tiled => {
+                use attention::BackwardQuery;
+                let kernel = BackwardQuery { q, k, v, saved, dy, delta, dq, t, heads, width, scale, add };
+                tape.emit_grid(kernel, grid, 3 * product);
+            }
+        });
+        tape.grad2(k, v, |tape, dk, dv, add| match variant {
+            KernelVariant::Subgroup => {
+                use attention_subgroup::BackwardKeyValue;
+                let kernel = BackwardKeyValue { q, k, v, saved, dy, delta, dk, dv, t, heads, width, scale, add };
+                tape.emit_grid(kernel, grid, 4 * product);
+            }
+            KernelVariant::Tiled => {
+                use attention::BackwardKeyValue;
+                let kernel = BackwardKeyValue { q, k, v, saved, dy, delta, dk, dv, t, heads, width, scale, add };
+                tape.emit_grid(kernel, grid, 4 * product);
+            }
+        });
     }
 
     /// The softmax over the keys for one query of one head, in f64.
@@ -105,53 +177,31 @@ impl Op for Attention {
         let v = x[2];
         let y = y[0];
         let flops = 2 * product;
-        match tape.target().variant {
-            KernelVariant::Subgroup => {
+        tape.choose(self.class("forward", tape, y, true), |tape, form| match form {
+            WIDE => wide::forward(tape, WideSizes::new(tape, y, width), [q, k, v], [y, stats]),
+            SUBGROUP => {
                 tape.emit_grid(attention_subgroup::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops);
             }
-            KernelVariant::Tiled => {
-                tape.emit_grid(attention::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops)
-            }
-        }
+            _ => tape.emit_grid(attention::Forward { q, k, v, y, stats, t, heads, width, scale }, grid, flops),
+        });
         vec![stats]
     }
 
     fn backward(&self, tape: &mut Tape, node: &Node, dy: Tensor) {
-        let AttentionSizes { t, heads, width, scale, product, grid } = self.sizes(tape, dy);
-        let q = node.inputs[0];
-        let k = node.inputs[1];
-        let v = node.inputs[2];
-        let y = node.outputs[0];
-        let saved = node.saved[0];
-        let [batch, ..] = tape.shape(dy).as_array::<3>();
-        let delta = tape.transient(Shape::f32([batch, heads, t]));
-        let length = batch * heads * t;
-        let kernel = attention::BackwardDelta { result: y, dresult: dy, delta_out: delta, t, width, length };
-        tape.emit_flat(kernel, length, 2 * u64::from(length) * u64::from(width));
-        let variant = tape.target().variant;
-        tape.grad(q, |tape, dq, add| match variant {
-            KernelVariant::Subgroup => {
-                use attention_subgroup::BackwardQuery;
-                let kernel = BackwardQuery { q, k, v, saved, dy, delta, dq, t, heads, width, scale, add };
-                tape.emit_grid(kernel, grid, 3 * product);
-            }
-            KernelVariant::Tiled => {
-                use attention::BackwardQuery;
-                let kernel = BackwardQuery { q, k, v, saved, dy, delta, dq, t, heads, width, scale, add };
-                tape.emit_grid(kernel, grid, 3 * product);
-            }
-        });
-        tape.grad2(k, v, |tape, dk, dv, add| match variant {
-            KernelVariant::Subgroup => {
-                use attention_subgroup::BackwardKeyValue;
-                let kernel = BackwardKeyValue { q, k, v, saved, dy, delta, dk, dv, t, heads, width, scale, add };
-                tape.emit_grid(kernel, grid, 4 * product);
-            }
-            KernelVariant::Tiled => {
-                use attention::BackwardKeyValue;
-                let kernel = BackwardKeyValue { q, k, v, saved, dy, delta, dk, dv, t, heads, width, scale, add };
-                tape.emit_grid(kernel, grid, 4 * product);
-            }
+        let inputs = [node.inputs[0], node.inputs[1], node.inputs[2]];
+        let together = tape.are_written_together(inputs);
+        tape.choose(self.class("backward", tape, dy, together), |tape, form| match form {
+            WIDE => tape.grad3(inputs, |tape, gradients, add| {
+                let sizes = WideSizes::new(tape, dy, self.head_width);
+                wide::backward(
+                    tape,
+                    sizes,
+                    wide::Operands { inputs, y: node.outputs[0], saved: node.saved[0], dy },
+                    gradients,
+                    add,
+                );
+            }),
+            _ => self.separate_gradients(tape, node, dy),
         });
     }
 

@@ -206,14 +206,15 @@ const TIMED_BATCH: u32 = 8;
 fn class(work: &str, t: &Tape, s: ConvSizes) -> KernelClass {
     let ConvSizes { channels_in, height_in, width_in, channels_out, kernel, stride, .. } = s;
     let mut forms = Vec::new();
-    if winograd::fits(t, s) {
-        forms.push(WINOGRAD);
-    }
     if point_wide::fits(t, s) {
         forms.push(WIDE);
     }
     if t.target().variant == KernelVariant::Subgroup && (s.kernel == 3 || s.stride == 1) {
         forms.push(SUBGROUP);
+    }
+    if winograd::fits(t, s) {
+        let first = if winograd::pays(s) { 0 } else { forms.len() };
+        forms.insert(first, WINOGRAD);
     }
     if forms.is_empty() {
         forms.push(TILED);

@@ -40,7 +40,8 @@ fn linked_for(target: Target) -> Vec<Linked> {
         let draw = |seed: u32| (0..24).map(|i| philox([seed, i, 0, 0], [0, 0])[0]).collect();
         let cases = (0..DRAWS).map(|seed| (operator.case)(&mut Choices::new(draw(seed))));
         for case in (operator.bench)().into_iter().chain((operator.edge)()).chain(cases) {
-            for Call { dispatch, .. } in case.record(target, 1).tape.calls() {
+            let forms = case.forms(target).into_iter().map(|choices| case.record_with(target, 1, choices).tape);
+            for Call { dispatch, .. } in forms.collect::<Vec<_>>().iter().flat_map(|tape| tape.calls()) {
                 let of = constants.entry(dispatch.entry.shader.name).or_default();
                 for (&name, &value) in dispatch.entry.constants.iter().zip(&dispatch.constants) {
                     of.entry(name).or_insert(value);

@@ -2,8 +2,8 @@
 //! no GPU.
 //!
 //! The first writer of a gradient stores and later ones add, so no gradient is filled with zeros.
-//! If a tensor has one consumer that passes its gradient on unchanged, as a sum does, both
-//! gradients share storage.
+//! If an operator passes its gradient on unchanged, as a sum does, both gradients share storage,
+//! unless one of them is still needed when the other changes.
 
 use super::record::{Tape, WrittenGradient};
 use super::shape::Shape;
@@ -70,6 +70,25 @@ impl Tape {
         }
     }
 
+    /// Whether [`Tape::grad3`] may write the gradients of three inputs: all are needed, no two are one
+    /// tensor, and all are stored or all are added.
+    pub fn are_written_together(&self, x: [Tensor; 3]) -> bool {
+        let [a, b, c] = x.map(|x| self.root(x));
+        let known = [a, b, c].map(|x| self.gradients.contains_key(&x));
+        let distinct = a != b && b != c && a != c;
+        distinct && known[0] == known[1] && known[1] == known[2] && x.iter().all(|&x| self.needs_gradient(x))
+    }
+
+    /// [`Tape::grad`] for three inputs whose gradients one kernel writes.
+    ///
+    /// # Panics
+    /// Unless [`Tape::are_written_together`].
+    pub fn grad3(&mut self, x: [Tensor; 3], write: impl FnOnce(&mut Tape, [Tensor; 3], bool)) {
+        assert!(self.are_written_together(x), "three gradients of one kernel must all be stored or all be added");
+        let written = x.map(|x| self.write_gradient(x));
+        write(self, written.map(|written| written.dx), written[0].add);
+    }
+
     /// Chooses where the gradient of `x` is written, and notes that the section being recorded
     /// writes it.
     fn write_gradient(&mut self, x: Tensor) -> WrittenGradient {
@@ -89,24 +108,62 @@ impl Tape {
         written
     }
 
-    /// Makes `dy` itself the gradient of `x`, without a copy, if that is safe: no other call writes
-    /// or adds to it. Otherwise returns false, and the operator must write it through
-    /// [`Tape::grad`].
+    /// Makes `dy` itself the gradient of `x`, without a copy, if that is safe. Otherwise returns
+    /// false, and the operator must write it through [`Tape::grad`].
+    ///
+    /// If `x` has other consumers, their gradients are added to `dy` later. That is safe if every
+    /// other reader of `dy` runs before.
     pub fn pass_gradient(&mut self, x: Tensor, dy: Tensor) -> bool {
         let root = self.root(x);
         let info = self.root_info(x);
         if !info.needs_gradient {
             return true;
         }
-        let produced = self.nodes.iter().any(|node| node.outputs.contains(&root));
-        let consumers =
-            self.nodes.iter().flat_map(|node| &node.inputs).filter(|&&input| self.root(input) == root).count();
+        let Some(node) = self.lowered else { return false };
         let transient = info.gradient.is_none() && info.storage == Storage::Transient;
-        let safe = produced && consumers == 1 && transient && !self.gradients.contains_key(&root);
+        let consumers: Vec<usize> = self.consumers(root).collect();
+        let once = consumers.iter().filter(|&&consumer| consumer == node).count() == 1;
+        let Some(producer) = self.producer(root) else { return false };
+        if !transient || !once || self.gradients.contains_key(&root) {
+            return false;
+        }
+        let shared = self.root(dy);
+        let adds = consumers.into_iter().filter(|&consumer| consumer < node).max();
+        let safe = match (adds, self.accumulators.get(&shared)) {
+            (None, None) => true,
+            // Another tensor's gradient is added to it, after this one was read.
+            (None, Some(&last)) => producer > last,
+            (Some(_), Some(_)) => false,
+            (Some(last), None) => self.root_info(dy).storage == Storage::Transient && self.is_read_before(shared, last),
+        };
         if safe {
+            if let Some(last) = adds {
+                self.accumulators.insert(shared, last);
+            }
             self.gradients.insert(root, dy);
             self.written.push(WrittenGradient { x, dx: dy, add: false });
         }
         safe
+    }
+
+    /// Whether every tensor with this gradient has a producer whose backward calls come before those
+    /// of node `last`, and nobody reads the gradient after the run.
+    fn is_read_before(&self, gradient: Tensor, last: usize) -> bool {
+        let sharing = self.gradients.iter().filter(|(_, other)| self.root(**other) == gradient);
+        sharing.into_iter().all(|(&x, _)| {
+            let early = self.producer(x).is_some_and(|producer| producer > last);
+            early && !self.root_info(x).watched
+        })
+    }
+
+    /// The nodes that have a tensor among their inputs; a node twice if it has it twice.
+    fn consumers(&self, root: Tensor) -> impl Iterator<Item = usize> {
+        let inputs = self.nodes.iter().enumerate().flat_map(|(i, node)| node.inputs.iter().map(move |&x| (i, x)));
+        inputs.filter(move |&(_, x)| self.root(x) == root).map(|(i, _)| i)
+    }
+
+    /// The node that computes a tensor.
+    fn producer(&self, root: Tensor) -> Option<usize> {
+        self.nodes.iter().position(|node| node.outputs.contains(&root))
     }
 }

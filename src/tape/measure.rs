@@ -1,18 +1,19 @@
 //! Which form of kernels is fastest on a device: each class of work is timed in each of its forms,
 //! on small inputs.
 
-use super::choice::{Choice, KernelClass};
+use super::choice::Choice;
 use super::program::Program;
 use super::record::Tape;
 use super::step::Step;
 use super::testing::{Case, Fill};
 use crate::Result;
 use crate::gpu::{Context, KernelChoices};
+use crate::output::progress::print_above;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Time after which no further class is measured. The rest gets its first form.
+/// Time after which no further class is measured. The rest gets its first form, also in later
+/// programs, so that all of them use the same forms.
 const BUDGET: Duration = Duration::from_secs(5);
 /// Runs of which the fastest counts. One run before them does not: drivers compile then.
 const RUNS: usize = 2;
@@ -46,8 +47,15 @@ pub fn record<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(Tape,
         let began = Instant::now();
         let mut new = KernelChoices::default();
         for (name, choice) in open {
-            if known.get(name).is_none() && new.get(name).is_none() && began.elapsed() < BUDGET {
-                measure(ctx, &tape, choice, &mut new)?;
+            if known.get(name).is_some() || new.get(name).is_some() {
+                continue;
+            }
+            if new.is_empty() {
+                print_above("measuring which kernels are fastest on this device (once for each model)");
+            }
+            match began.elapsed() < BUDGET {
+                true => measure(ctx, &tape, choice, known, &mut new)?,
+                false => new.insert(name, choice.form),
             }
         }
         Ok(new)
@@ -55,38 +63,58 @@ pub fn record<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(Tape,
     Ok(begin())
 }
 
-/// Times the node of a choice in all forms of its classes, forward and backward.
-fn measure(ctx: &Context, tape: &Tape, choice: &Choice, new: &mut KernelChoices) -> Result<()> {
+/// Times the node of a choice in all forms of its classes, forward and backward. Choices that are
+/// known stay.
+fn measure(ctx: &Context, tape: &Tape, choice: &Choice, known: &KernelChoices, new: &mut KernelChoices) -> Result<()> {
     let op = tape.nodes()[choice.node].op.clone();
     let inputs = choice.class.inputs.iter().map(|&shape| (shape, Fill::Normal(1.0))).collect();
-    let case = Case { op, inputs };
-    let mut times: BTreeMap<String, (KernelClass, Vec<(&str, f64)>)> = BTreeMap::new();
-    for &form in &choice.class.forms {
-        // The other classes of the node too: they are timed in one go.
-        let mut forced = KernelChoices::default();
-        let default = case.record(ctx.target(), 1).tape;
-        default.made_choices().iter().for_each(|made| forced.insert(&made.class.name, form));
-        let recorded = case.record_with(ctx.target(), 1, Rc::new(forced));
+    for FormTimes { class, times } in time_forms(ctx, &Case { op, inputs }, RUNS)? {
+        let Some(&(first, default)) = times.first() else { continue };
+        let (best, fastest) = times.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((first, default));
+        if known.get(&class).is_some() {
+            continue;
+        }
+        new.insert(&class, if fastest <= GAIN * default { best } else { first });
+    }
+    Ok(())
+}
+
+/// Times of the forms of a class of work.
+#[derive(Clone, Debug)]
+pub struct FormTimes {
+    /// Name of the class.
+    pub class: String,
+    /// The forms, with the seconds of the fastest run by the clock.
+    pub times: Vec<(&'static str, f64)>,
+}
+
+/// Times the classes of work of a case in each of their forms, in turns. The first run of each does
+/// not count: drivers compile then.
+///
+/// # Errors
+/// A device that was lost or is out of memory.
+pub fn time_forms(ctx: &Context, case: &Case, runs: usize) -> Result<Vec<FormTimes>> {
+    let mut programs = Vec::new();
+    for choices in case.forms(ctx.target()) {
+        let recorded = case.record_with(ctx.target(), 1, choices);
         let mut ctx = ctx.fork();
         recorded.fill(&mut ctx)?;
         let program = Program::compile(&mut ctx, &recorded.tape)?;
         ctx.wait_for(&program.run(&ctx, &Step::default())?)?;
-        for made in recorded.tape.made_choices() {
-            let mut fastest = f64::INFINITY;
-            for _ in 0..RUNS {
-                let start = Instant::now();
-                ctx.wait_for(&program.run_calls(&ctx, made.calls.clone(), &Step::default())?)?;
-                fastest = fastest.min(start.elapsed().as_secs_f64());
+        programs.push((ctx, program, recorded.tape));
+    }
+    let mut classes: BTreeMap<&str, Vec<(&'static str, f64)>> = BTreeMap::new();
+    for (ctx, program, tape) in std::iter::repeat_n(&programs, runs).flatten() {
+        for made in tape.made_choices() {
+            let began = Instant::now();
+            ctx.wait_for(&program.run_calls(ctx, made.calls.clone(), &Step::default())?)?;
+            let seconds = began.elapsed().as_secs_f64();
+            let times = classes.entry(&made.class.name).or_default();
+            match times.iter_mut().find(|(form, _)| *form == made.form) {
+                Some((_, fastest)) => *fastest = fastest.min(seconds),
+                None => times.push((made.form, seconds)),
             }
-            let entry = times.entry(made.class.name.clone()).or_insert_with(|| (made.class.clone(), vec![]));
-            entry.1.push((made.form, fastest));
         }
     }
-    for (name, (class, times)) in times {
-        let Some(&first) = class.forms.first() else { continue };
-        let of = |form: &str| times.iter().find(|(other, _)| *other == form).map_or(f64::INFINITY, |&(_, time)| time);
-        let best = class.forms.iter().copied().min_by(|a, b| of(a).total_cmp(&of(b))).unwrap_or(first);
-        new.insert(&name, if of(best) <= GAIN * of(first) { best } else { first });
-    }
-    Ok(())
+    Ok(classes.into_iter().map(|(class, times)| FormTimes { class: class.into(), times }).collect())
 }

@@ -69,7 +69,7 @@ pub mod testing;
 pub use array::Array;
 pub use choice::{Choice, KernelClass};
 pub use kernel::{Dispatch, Kernel};
-pub use measure::record;
+pub use measure::{FormTimes, record, time_forms};
 pub use memory_plan::{Plan, PlanOptions};
 pub use op::{Node, Op};
 pub use program::Program;

@@ -61,7 +61,12 @@ impl Program {
         let sizes =
             BufferSizes { slots: &plan.slots, step: size_of::<Step>() as u64, dims: uniforms * OFFSET_ALIGNMENT };
         let mut commands = CommandList::new(ctx, &sizes)?;
-        ctx.gpu.compile(tape.calls().iter().map(|call| (call.dispatch.entry, &call.dispatch.constants[..])));
+        CommandList::compile(
+            ctx,
+            tape.calls()
+                .iter()
+                .map(|call| (call.dispatch.entry, &call.dispatch.constants[..], &call.dispatch.dims[..])),
+        );
         for call in tape.calls() {
             let operands: Vec<(BufferSlot<'_>, u64)> = call
                 .dispatch

@@ -71,6 +71,9 @@ pub struct Tape {
     pub(super) written: Vec<WrittenGradient>,
     /// What no device can hold or run, if anything. Nothing is recorded after it.
     pub(super) excess: Option<String>,
+    /// Gradients to which others are added although another tensor shares them, and the last node
+    /// in the order of the tape that adds.
+    pub(super) accumulators: HashMap<Tensor, usize>,
     /// The forms of kernels to record.
     pub(super) choices: Rc<KernelChoices>,
     /// The choices that were made so far.
@@ -96,6 +99,7 @@ impl Tape {
             gradients: HashMap::new(),
             written: vec![],
             excess: None,
+            accumulators: HashMap::new(),
             choices: Rc::default(),
             made: vec![],
             lowered: None,
@@ -140,7 +144,7 @@ impl Tape {
     }
 
     fn tensor(&mut self, shape: Shape, storage: Storage, needs_gradient: bool) -> Tensor {
-        self.tensors.push(TensorInfo { shape, storage, needs_gradient, gradient: None });
+        self.tensors.push(TensorInfo { shape, storage, needs_gradient, gradient: None, watched: false });
         Tensor(self.tensors.len() as u32 - 1)
     }
 
@@ -172,13 +176,16 @@ impl Tape {
 
     /// Requests the gradient of a tensor. [`Tape::gradient`] returns it after [`Tape::backward`].
     pub fn watch(&mut self, x: Tensor) {
-        self.root_info_mut(x).needs_gradient = true;
+        let info = self.root_info_mut(x);
+        info.needs_gradient = true;
+        info.watched = true;
     }
 
     /// Requests the gradient of a tensor, stored in a named buffer.
     pub fn watch_into(&mut self, x: Tensor, gradient: BufferOffset) {
         let info = self.root_info_mut(x);
         info.needs_gradient = true;
+        info.watched = true;
         info.gradient = Some(gradient);
     }
 

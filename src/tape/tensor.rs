@@ -53,4 +53,6 @@ pub(super) struct TensorInfo {
     pub needs_gradient: bool,
     /// Where its gradient is stored, if in a named buffer.
     pub gradient: Option<BufferOffset>,
+    /// Whether its gradient is read after the run.
+    pub watched: bool,
 }

@@ -17,21 +17,18 @@ use degrain::tape::testing::Case;
 pub enum Kernels {
     /// Those that the device chooses.
     Native,
-    /// Those that it would choose without 64-bit integers.
-    Narrow,
     /// Those of real GPUs.
     Tiles,
 }
 
 impl Kernels {
     /// All kinds.
-    pub const ALL: [Kernels; 3] = [Kernels::Native, Kernels::Narrow, Kernels::Tiles];
+    pub const ALL: [Kernels; 2] = [Kernels::Native, Kernels::Tiles];
 
     /// The name in the names of tests.
     pub fn name(self) -> &'static str {
         match self {
             Kernels::Native => "native",
-            Kernels::Narrow => "narrow",
             Kernels::Tiles => "tiles",
         }
     }
@@ -40,7 +37,6 @@ impl Kernels {
     pub fn target(self, own: Target) -> Target {
         match self {
             Kernels::Native => own,
-            Kernels::Narrow => own.narrow(),
             Kernels::Tiles => own.tiled(),
         }
     }

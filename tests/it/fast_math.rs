@@ -39,7 +39,7 @@ fn check(ctx: &Context, operator: &str) -> Result<(), String> {
 
 #[test]
 fn normalization_keeps_its_digits_far_from_zero() {
-    for setup in Setup::ALL {
+    for setup in Setup::all() {
         let ctx = common::context_for(setup);
         for operator in ["group_norm", "batch_norm"] {
             check(&ctx, operator).unwrap_or_else(|problem| panic!("{setup:?}: {problem}"));

@@ -20,6 +20,7 @@ mod fast_math; // sums that a compiler may reorder
 mod folded_grids; // which kernels a folded grid may launch
 mod importance; // importance sampling of timesteps over many steps
 mod initial_model; // runs that start from the weights of another model
+mod kernel_choices; // forms of kernels, measured and kept
 mod likelihood; // variational bound, ELBO and probability flow against closed forms
 mod metrics; // Frechet distance, KID, precision and recall, balance
 mod models; // networks against diffusers
@@ -34,6 +35,7 @@ mod runs; // trains and reads the files of a run, for presets and training
 mod sampling; // samplers against diffusers
 mod settings; // settings that a run refuses
 mod shaders; // every shader through the compilers of naga
+mod shared_gradients; // gradients without copies
 mod submissions; // programs in several submissions
 mod tape; // recording, gradients, the memory plan
 mod training; // runs: resume, interruption, damaged files

@@ -46,7 +46,7 @@ fn max_pool_gives_the_gradient_to_the_first_of_equals() {
     // A fifth column, which is in no block, selects the kernels without vec4s.
     let widened =
         |rows: &[f32], last: f32| rows.chunks(4).flat_map(|row| [row, &[last]].concat()).collect::<Vec<f32>>();
-    for setup in Setup::ALL {
+    for setup in Setup::all() {
         let ctx = crate::common::context_for(setup);
         assert_eq!(gradient(&ctx, Shape::f32([1, 1, 4, 4]), &x), expected, "{setup:?}");
         assert_eq!(gradient(&ctx, Shape::f32([1, 1, 4, 5]), &widened(&x, 9.0)), widened(&expected, 0.0), "{setup:?}");

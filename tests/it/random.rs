@@ -34,7 +34,7 @@ fn philox_gives_the_known_answers_of_its_authors() {
             [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
         ),
     ];
-    for setup in Setup::ALL {
+    for setup in Setup::all() {
         let ctx = crate::common::context_for(setup);
         for (counter, [seed_low, seed_high], answer) in known {
             let mut tape = Tape::new(ctx.target());

@@ -132,7 +132,6 @@ fn convolve(
             bias,
             result,
             chunk_lanes,
-            add,
             columns,
             area,
             channels_in,
@@ -140,6 +139,7 @@ fn convolve(
             row,
             rows,
             biased,
+            add: u32::from(add),
         };
         t.emit_folded(kernel, grid, s.flops());
     } else {
@@ -149,7 +149,6 @@ fn convolve(
             bias,
             result4: result,
             chunk_lanes,
-            add,
             columns,
             area,
             channels_in,
@@ -157,6 +156,7 @@ fn convolve(
             row,
             rows,
             biased,
+            add: u32::from(add),
         };
         t.emit_folded(kernel, grid, s.flops());
     }
@@ -187,8 +187,8 @@ impl Chunks {
         let count = |lanes: u32| channels.div_ceil(8 * lanes);
         let cost = |&lanes: &u32| count(lanes) * (2 * lanes + 3);
         // Of two that cost the same, the larger.
-        let sizes = [8, 6, 4, 2].into_iter().filter(|&lanes| lanes <= most);
-        let chunk_lanes = sizes.min_by_key(cost).unwrap_or(2);
+        let sizes = [8, 4].into_iter().filter(|&lanes| lanes <= most);
+        let chunk_lanes = sizes.min_by_key(cost).unwrap_or(most);
         Chunks { chunk_lanes, width: count(chunk_lanes) * chunk_lanes * 8 }
     }
 }

@@ -17,19 +17,35 @@ pub(super) const POINTS: u32 = 36;
 pub(super) const IMAGES: u32 = 8;
 /// Pixels of a tile in each direction.
 pub(super) const SIDE: u32 = 4;
-/// Bytes of the transformed values at a time.
+/// Bytes of the transformed values at a time, which stay in the cache. Between 1 and 6 MB the time
+/// is the same.
 const CHUNK_BYTES: u32 = 2_500_000;
-/// Fewest channels on either side: with fewer the transforms cost more than the product saves.
-pub(super) const FEWEST_CHANNELS: u32 = 16;
+/// Lanes of a subgroup: the weights of a row in the product fill 8 lanes.
+const LANES: u32 = 8;
+/// Most channels of the source that the product takes at once.
+const MOST_CHANNELS: u32 = 64;
+/// Fewest channels on either side. With fewer the transforms take longer than the direct form.
+const FEWEST_CHANNELS: u32 = 8;
 
 /// Whether the kernels compute a convolution: any size of the images and of the batch.
 pub(super) fn fits(t: &Tape, s: ConvSizes) -> bool {
-    let same = s.pad == 1 && s.height == s.height_in && s.width == s.width_in;
     t.target().is_wide()
+        && t.target().lanes() == LANES
         && s.kernel == 3
         && s.stride == 1
-        && same
+        && s.pad == 1
+        && (s.height, s.width) == (s.height_in, s.width_in)
         && s.channels_in.min(s.channels_out) >= FEWEST_CHANNELS
+}
+
+/// Whether they are expected to be faster than the direct form: the transforms cost as much for a
+/// channel as 7 channels of the other side save, also for the pixels of a tile that are outside of
+/// the image. The batch does not matter: an image gets the same bits in every batch.
+pub(super) fn pays(s: ConvSizes) -> bool {
+    let pixels = s.height * s.width;
+    let computed = s.height.next_multiple_of(SIDE) * s.width.next_multiple_of(SIDE);
+    let (k, m) = (u64::from(s.channels_in), u64::from(s.channels_out));
+    2 * pixels >= computed && u64::from(pixels) * k * m >= 7 * (k + m) * u64::from(computed)
 }
 
 /// Parts of the tiles of a batch.
@@ -106,13 +122,8 @@ struct Weights {
 
 impl Weights {
     fn new(t: &mut Tape, outputs: u32, inputs: u32) -> Weights {
-        let chunk = match inputs.div_ceil(16) {
-            1 => 16,
-            2 => 32,
-            3 | 6 => 48,
-            _ => 64,
-        };
-        let rows = outputs.next_multiple_of(64 / chunk);
+        let chunk = inputs.div_ceil(inputs.div_ceil(MOST_CHANNELS)).next_multiple_of(16);
+        let rows = outputs.next_multiple_of(MOST_CHANNELS / chunk);
         let bias = POINTS * inputs.div_ceil(chunk) * rows * chunk;
         let u = t.transient(Shape::f32([bias + rows.next_multiple_of(8)]));
         Weights { u, rows, chunk, bias }
@@ -134,11 +145,20 @@ fn convolve(t: &mut Tape, s: ConvSizes, source: Tensor, weights: &Weights, desti
     let m = t.transient(Shape::f32([blocks.chunk, blocks.size, rows]));
     for (first, count) in blocks.chunks() {
         transform(t, s, source, v, (first, count));
+        t.moves(source, share(t.shape(source), count, blocks.count));
         let kernel = conv2d_winograd_product_wide::Product { v, u, m, chunk, channels: s.channels_in, rows };
         let flops = s.flops() * u64::from(count) / u64::from(blocks.count);
         t.emit_grid(kernel, [POINTS, count, 1], flops);
         output(t, s, Sums { m, u, rows, bias }, destination, (first, count));
+        // Without `add` the result is not read.
+        let moved = share(t.shape(destination.tensor), count, blocks.count);
+        t.moves(destination.tensor, if destination.add { moved } else { moved / 2 });
     }
+}
+
+/// Bytes of `count` blocks of a tensor that has `of` blocks.
+pub(super) fn share(shape: Shape, count: u32, of: u32) -> u64 {
+    shape.bytes() * u64::from(count) / u64::from(of)
 }
 
 /// Pixels of an element: the largest of 4, 2 and 1 that divides the width.
@@ -148,20 +168,33 @@ pub(super) fn pixels_of_element(width: u32) -> u32 {
 
 /// Transforms `count` blocks of the source from block `first` on.
 pub(super) fn transform(t: &mut Tape, s: ConvSizes, source: Tensor, v: Tensor, (first, count): (u32, u32)) {
-    let kernel = conv2d_winograd_input_wide::Transform {
-        source_4: source,
-        source_2: source,
-        source_1: source,
-        v,
-        pixels: pixels_of_element(s.width),
-        edges: t.target().lanes() % s.width.div_ceil(SIDE) != 0,
-        batch: s.batch,
-        channels: s.channels_in,
-        height: s.height,
-        width: s.width,
-        first,
-    };
-    t.emit_grid(kernel, [s.channels_in, count, 1], 0);
+    let ConvSizes { batch, channels_in: channels, height, width, .. } = s;
+    let pixels = pixels_of_element(width);
+    let edges = LANES % width.div_ceil(SIDE) != 0;
+    let grid = [channels, count, 1];
+    macro_rules! emit {
+        ($kernel:ident, $v:ident) => {
+            t.emit_grid(
+                conv2d_winograd_input_wide::$kernel {
+                    source_4: source,
+                    source_2: source,
+                    source_1: source,
+                    $v: v,
+                    pixels,
+                    edges,
+                    batch,
+                    channels,
+                    height,
+                    width,
+                    first,
+                },
+                grid,
+                0,
+            )
+        };
+    }
+    // Four times as many loads as with 4 pixels, so the code in two passes compiles faster.
+    if pixels == 1 { emit!(TransformHalves, v_halves) } else { emit!(Transform, v) }
 }
 
 /// What the product computed, and where the bias is.
@@ -179,13 +212,12 @@ fn output(t: &mut Tape, s: ConvSizes, sums: Sums, to: Destination, (first, count
     let ConvSizes { batch, channels_out: channels, height, width, .. } = s;
     let grid = [channels, count, 1];
     macro_rules! emit {
-        ($kernel:ident, $result:ident) => {
+        ($kernel:ident, $m:ident, $result:ident) => {
             t.emit_grid(
                 conv2d_winograd_output_wide::$kernel {
-                    m,
+                    $m: m,
                     u,
                     $result: result,
-                    add,
                     batch,
                     channels,
                     rows,
@@ -193,6 +225,7 @@ fn output(t: &mut Tape, s: ConvSizes, sums: Sums, to: Destination, (first, count
                     width,
                     first,
                     bias,
+                    add: u32::from(add),
                 },
                 grid,
                 0,
@@ -200,8 +233,8 @@ fn output(t: &mut Tape, s: ConvSizes, sums: Sums, to: Destination, (first, count
         };
     }
     match pixels_of_element(width) {
-        4 => emit!(Output4, result_4),
-        2 => emit!(Output2, result_2),
-        _ => emit!(Output1, result_1),
+        4 => emit!(Output4, m, result_4),
+        2 => emit!(Output2, m, result_2),
+        _ => emit!(Output1, m_halves, result_1),
     }
 }

@@ -5,7 +5,7 @@
 //! stay in the caches.
 
 use super::sizes::ConvSizes;
-use super::winograd::{Blocks, POINTS, pixels_of_element, transform};
+use super::winograd::{Blocks, POINTS, pixels_of_element, share, transform};
 use crate::ops::kernels::{conv2d_winograd_gradient_wide, conv2d_winograd_weight_wide};
 use crate::tape::{Shape, Tape, Tensor};
 
@@ -31,7 +31,9 @@ pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2], 
     let partial = t.transient(Shape::f32([blocks.count, outputs]));
     for (first, count) in blocks.chunks() {
         transform(t, s, x, v, (first, count));
+        t.moves(x, share(t.shape(x), count, blocks.count));
         spread(t, s, dy, [d, partial], (first, count));
+        t.moves(dy, share(t.shape(dy), count, blocks.count));
         let (rows, stay) = if turned { (v, d) } else { (d, v) };
         let fresh = u32::from(first == 0);
         let kernel = conv2d_winograd_weight_wide::Product {

@@ -42,7 +42,10 @@ impl Tape {
         // The same kernels store a gradient or add to it.
         let stores = entry.constants.iter().zip(constants).any(|(&name, &value)| name == "ADD" && value == 0.0);
         let passes = |access: Access| if access == Access::ReadWrite && !stores { 2 } else { 1 };
-        operands.iter().zip(entry.bindings).map(|(&x, b)| part(x) * passes(b.access)).sum()
+        // A tensor that is bound under several types is read once.
+        let bound = operands.iter().zip(entry.bindings).enumerate();
+        let once = bound.filter(|&(i, (x, b))| b.access != Access::Read || !operands[..i].contains(x));
+        once.map(|(_, (&x, b))| part(x) * passes(b.access)).sum()
     }
 
     /// Work of a call, by which programs are split into submissions.

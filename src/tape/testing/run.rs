@@ -96,16 +96,42 @@ impl RecordedCase {
     }
 }
 
+impl Case {
+    /// Choices that record the case in each form of its kernels: the first one has the first form of
+    /// every class of work.
+    pub fn forms(&self, target: Target) -> Vec<Rc<KernelChoices>> {
+        let recorded = self.record(target, 1).tape;
+        let classes = || recorded.made_choices().iter().map(|choice| &choice.class);
+        let most = classes().map(|class| class.forms.len()).max().unwrap_or(1);
+        let forced = |number: usize| {
+            let mut choices = KernelChoices::default();
+            classes().for_each(|class| choices.insert(&class.name, class.forms[number.min(class.forms.len() - 1)]));
+            Rc::new(choices)
+        };
+        (0..most).map(forced).collect()
+    }
+}
+
 /// Runs a case forward, and twice backward from a random gradient of its first output: the first
-/// pass stores the gradients, the second adds to them. Compares the results with the reference, and
+/// pass stores the gradients, the second adds to them. Does this in each form of the kernels. Compares the results with the reference, and
 /// a second run with the first bit for bit.
 ///
 /// # Errors
 /// The outer error is the device's. The inner one is a mismatch.
 pub fn check_case(ctx: &Context, case: &Case) -> Result<std::result::Result<(), Mismatch>> {
+    for choices in case.forms(ctx.target()) {
+        if let Err(mismatch) = check_form(ctx, case, choices)? {
+            return Ok(Err(mismatch));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// [`check_case`] in one form of the kernels.
+fn check_form(ctx: &Context, case: &Case, choices: Rc<KernelChoices>) -> Result<std::result::Result<(), Mismatch>> {
     let mut bits: Vec<Vec<Vec<u32>>> = Vec::new();
     for _ in 0..2 {
-        let recorded = case.record(ctx.target(), 2);
+        let recorded = case.record_with(ctx.target(), 2, choices.clone());
         let mut ctx = ctx.fork();
         recorded.fill(&mut ctx)?;
         let verifier = Verifier::new(&mut ctx, &recorded.tape, TEST_STEP)?;
@@ -117,7 +143,7 @@ pub fn check_case(ctx: &Context, case: &Case) -> Result<std::result::Result<(), 
     if bits[0] != bits[1] {
         let what = "two runs differ in their bits".into();
         let operator = describe(case);
-        let recorded = case.record(ctx.target(), 2);
+        let recorded = case.record_with(ctx.target(), 2, choices);
         let kernels: Vec<&str> = recorded.tape.calls().iter().map(|call| call.dispatch.entry.label).collect();
         return Ok(Err(Mismatch { operator, kernels: kernels.join(", "), what }));
     }

@@ -81,8 +81,10 @@ impl Shaders {
             }
         };
         let runs_it = |case: &Case| {
-            let recorded = case.record(target, 1);
-            recorded.tape.calls().iter().any(|call| concerned(call.dispatch.entry.shader))
+            case.forms(target).into_iter().any(|choices| {
+                let recorded = case.record_with(target, 1, choices);
+                recorded.tape.calls().iter().any(|call| concerned(call.dispatch.entry.shader))
+            })
         };
         let mut cases: Vec<Case> =
             ops::ALL.iter().flat_map(|(_, operator)| (operator.edge)()).filter(runs_it).collect();

@@ -1,0 +1,161 @@
+//! Attention with elements of 64 bits, for software Vulkan drivers: the gradients of q, k and v come
+//! from one kernel.
+
+use crate::ops::kernels::{attention_backward_wide, attention_forward_wide};
+use crate::tape::{Shape, Tape, Tensor};
+use std::f64::consts::LOG2_E;
+
+/// With heads of one chunk and fewer tokens, the kernels of `attention_subgroup.wgsl` are faster.
+const MIN_TOKENS: u32 = 20;
+
+/// Sizes from which constants and grids of the kernels follow.
+#[derive(Clone, Copy)]
+pub(super) struct WideSizes {
+    batch: u32,
+    /// Heads of an image.
+    heads: u32,
+    width: u32,
+    tokens: u32,
+    lanes: u32,
+}
+
+impl WideSizes {
+    /// Whether the kernels fit attention over `[B, I, T]` in heads of `width` channels: the target runs
+    /// wide kernels and has at most 8 lanes, and the width is 1 to 4 times the number of lanes. Heads
+    /// of one chunk need at least MIN_TOKENS tokens; wider heads take any number.
+    pub(super) fn fit(t: &Tape, x: Tensor, width: u32) -> bool {
+        let [_, _, tokens] = t.shape(x).as_array();
+        let lanes = t.target().lanes();
+        let chunks = width / lanes;
+        t.target().is_wide()
+            && lanes <= 8
+            && width % lanes == 0
+            && (1..=attention_forward_wide::MAX_CHUNKS).contains(&chunks)
+            && (chunks > 1 || tokens >= MIN_TOKENS)
+    }
+
+    pub(super) fn new(t: &Tape, x: Tensor, width: u32) -> WideSizes {
+        let [batch, channels, tokens] = t.shape(x).as_array();
+        WideSizes { batch, heads: channels / width, width, tokens, lanes: t.target().lanes() }
+    }
+
+    fn chunks(self) -> u32 {
+        self.width / self.lanes
+    }
+
+    fn tiles(self) -> u32 {
+        self.tokens.div_ceil(attention_forward_wide::TILE)
+    }
+
+    fn aligned(self) -> bool {
+        self.tokens % attention_forward_wide::TILE == 0
+    }
+
+    /// Blocks of `own` tokens per lane.
+    fn blocks(self, own: u32) -> u32 {
+        (self.tiles() * attention_forward_wide::TILE).div_ceil(own * self.lanes)
+    }
+
+    /// Tokens of a lane: the number that leaves fewer lanes idle. Five tokens of a wide head take too
+    /// long to compile.
+    fn own(self) -> u32 {
+        if self.chunks() <= 2 && 5 * self.blocks(5) <= 4 * self.blocks(4) { 5 } else { 4 }
+    }
+
+    fn scale(self) -> f32 {
+        (LOG2_E / f64::from(self.width).sqrt()) as f32
+    }
+
+    /// Heads of all images.
+    fn all_heads(self) -> u32 {
+        self.batch * self.heads
+    }
+
+    /// FLOPs of one product of the token matrix with the channels, over all heads.
+    fn product(self) -> u64 {
+        let channels = u64::from(self.all_heads()) * u64::from(self.width);
+        2 * channels * u64::from(self.tokens) * u64::from(self.tokens)
+    }
+}
+
+/// Writes y and stats `[B, heads, 2, T]`, in the layout of `attention_subgroup.wgsl`.
+pub(super) fn forward(t: &mut Tape, s: WideSizes, [q, k, v]: [Tensor; 3], [y, stats]: [Tensor; 2]) {
+    let own = s.own();
+    let kernel = attention_forward_wide::Forward {
+        q,
+        k,
+        v,
+        y,
+        stats,
+        chunks: s.chunks(),
+        own,
+        aligned: s.aligned(),
+        tokens: s.tokens,
+        heads: s.all_heads(),
+        scale: s.scale(),
+    };
+    t.emit_grid(kernel, [s.blocks(own), s.heads, s.batch], 2 * s.product());
+}
+
+/// The tensors from which `backward` computes the gradients.
+#[derive(Clone, Copy)]
+pub(super) struct Operands {
+    /// q, k and v.
+    pub inputs: [Tensor; 3],
+    pub y: Tensor,
+    pub saved: Tensor,
+    pub dy: Tensor,
+}
+
+/// Writes the gradients of q, k and v, or adds to all of them.
+pub(super) fn backward(t: &mut Tape, s: WideSizes, o: Operands, [dq, dk, dv]: [Tensor; 3], add: bool) {
+    let Operands { inputs: [q, k, v], y, saved, dy } = o;
+    let chunks = s.chunks();
+    let aligned = s.aligned();
+    let own = s.own();
+    let tokens = s.tokens;
+    let heads = s.all_heads();
+    let scale = s.scale();
+    let summary = t.transient(Shape::f32([heads, 3, s.tiles() * attention_forward_wide::TILE]));
+    let prepare = attention_backward_wide::BackwardPrepare {
+        result: y,
+        dresult: dy,
+        saved,
+        summary,
+        chunks,
+        aligned,
+        tokens,
+        heads,
+        scale,
+    };
+    t.emit_flat(prepare, heads * s.tiles(), 2 * u64::from(heads * tokens) * u64::from(s.width));
+    let prepared = summary;
+    let grid = [1, s.heads, s.batch];
+    let flops = 5 * s.product();
+    if aligned {
+        use attention_backward_wide::Backward;
+        let kernel = Backward { q, k, v, dy, prepared, dq, dk, dv, chunks, own, aligned, add, tokens, heads, scale };
+        t.emit_grid(kernel, grid, flops);
+    } else {
+        use attention_backward_wide::BackwardUnaligned;
+        let dq_rows = dq;
+        let kernel = BackwardUnaligned {
+            q,
+            k,
+            v,
+            dy,
+            prepared,
+            dq_rows,
+            dk,
+            dv,
+            chunks,
+            own,
+            aligned,
+            add,
+            tokens,
+            heads,
+            scale,
+        };
+        t.emit_grid(kernel, grid, flops);
+    }
+}

@@ -1,0 +1,176 @@
+//! Forms of kernels: what a tape records, what is measured and kept, and what a resumed run uses.
+
+use crate::common::{context, context_for, small::small};
+use degrain::gpu::{Context, KernelChoices, Target};
+use degrain::ops::{Conv2d, Padding, conv2d};
+use degrain::tape::{Shape, Tape, record};
+use degrain::train::{Settings, Trainer};
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+use tempfile::TempDir;
+
+/// Records a convolution that has two forms on software drivers with 8 lanes.
+fn convolution(t: &mut Tape) {
+    let x = t.named("x", Shape::f32([8, 32, 12, 12]));
+    let w = t.named("w", Shape::f32([32, 32, 3, 3]));
+    let b = t.named("b", Shape::f32([32]));
+    let y = conv2d(t, x, w, b, Conv2d { stride: 1, padding: Padding::Same });
+    t.keep(y, "y");
+}
+
+const CLASS: &str = "conv2d.forward 3x3 stride 1, 32 to 32, 12x12";
+
+fn forms(t: &Tape) -> Vec<(String, String)> {
+    t.recorded_forms().iter().map(|(class, form)| (class.to_owned(), form.to_owned())).collect()
+}
+
+fn shaders(t: &Tape) -> Vec<&'static str> {
+    let mut names: Vec<_> = t.calls().iter().map(|call| call.dispatch.entry.shader.name).collect();
+    names.dedup();
+    names
+}
+
+#[test]
+fn tape_records_the_first_form_or_the_chosen_one() {
+    let recorded = |choice: Option<&str>| {
+        let mut t = Tape::new(Target::LAVAPIPE);
+        let mut choices = KernelChoices::default();
+        choice.into_iter().for_each(|form| choices.insert(CLASS, form));
+        t.set_choices(Rc::new(choices));
+        convolution(&mut t);
+        t
+    };
+    for choice in [None, Some("winograd"), Some("no such form")] {
+        let t = recorded(choice);
+        assert_eq!(forms(&t), [(CLASS.into(), "winograd".into())], "{choice:?}");
+        assert!(shaders(&t).iter().all(|name| name.starts_with("conv2d_winograd")), "{:?}", shaders(&t));
+    }
+    let t = recorded(Some("subgroup"));
+    assert_eq!(forms(&t), [(CLASS.into(), "subgroup".into())]);
+    assert_eq!(shaders(&t), ["conv2d_pack", "conv2d_subgroup"]);
+}
+
+/// A device without 64-bit integers has one form, and so no choice.
+#[test]
+fn tape_without_wide_kernels_has_no_choice() {
+    for target in [Target::LAVAPIPE.narrow(), Target::SWIFTSHADER, Target::DISCRETE_GPU] {
+        let mut t = Tape::new(target);
+        convolution(&mut t);
+        assert!(t.recorded_forms().is_empty() && t.made_choices().is_empty(), "{target}");
+    }
+}
+
+/// The files of measured choices in a folder.
+fn kept(folder: &Path) -> Vec<(std::path::PathBuf, serde_json::Value)> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let json = paths.filter(|path| path.extension().is_some_and(|e| e == "json"));
+    json.map(|path| (path.clone(), serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap())).collect()
+}
+
+fn measuring(folder: &Path) -> Context {
+    let ctx = context();
+    ctx.gpu.measure_kernels(Some(folder));
+    ctx
+}
+
+fn has_choices(ctx: &Context) -> bool {
+    ctx.target().is_wide() && ctx.target().lanes() == 8
+}
+
+#[test]
+fn measured_forms_are_kept_for_the_next_program() {
+    let folder = TempDir::new().unwrap();
+    let ctx = measuring(folder.path());
+    if !has_choices(&ctx) {
+        assert!(record(&ctx, convolution).unwrap().0.recorded_forms().is_empty());
+        return;
+    }
+    let (tape, ()) = record(&ctx, convolution).unwrap();
+    let files = kept(folder.path());
+    let [(path, content)] = &files[..] else { panic!("{files:?}") };
+    let form = content["choices"][CLASS].as_str().unwrap().to_owned();
+    assert_eq!(forms(&tape), [(CLASS.into(), form.clone())]);
+    assert!(content["driver"].is_string() && content["version"].is_string() && content["device"].is_string());
+    // The gradients of the convolution were measured in one go.
+    assert_eq!(content["choices"].as_object().unwrap().len(), 3, "{content}");
+
+    // Another program measures nothing: it takes what the file says.
+    let other = if form == "winograd" { "subgroup" } else { "winograd" };
+    let mut changed = content.clone();
+    changed["choices"][CLASS] = other.into();
+    fs::write(path, changed.to_string()).unwrap();
+    let (tape, ()) = record(&measuring(folder.path()), convolution).unwrap();
+    assert_eq!(forms(&tape), [(CLASS.into(), other.into())]);
+
+    // A pinned form is used whatever was measured.
+    let mut ctx = measuring(folder.path());
+    ctx.pinned.insert(CLASS, &form);
+    assert_eq!(forms(&record(&ctx.fork(), convolution).unwrap().0), [(CLASS.into(), form)]);
+}
+
+#[test]
+fn damaged_or_foreign_choices_are_measured_again() {
+    let folder = TempDir::new().unwrap();
+    let ctx = measuring(folder.path());
+    if !has_choices(&ctx) {
+        return assert!(record(&ctx, convolution).unwrap().0.recorded_forms().is_empty());
+    }
+    record(&ctx, convolution).unwrap();
+    let path = kept(folder.path())[0].0.clone();
+    let of_another_driver = fs::read_to_string(&path).unwrap().replace("\"driver\": \"", "\"driver\": \"not ");
+    for content in ["", "{", "[]", "{\"choices\": 3}", &of_another_driver] {
+        fs::write(&path, content).unwrap();
+        let (tape, ()) = record(&measuring(folder.path()), convolution).unwrap();
+        assert_eq!(forms(&tape).len(), 1, "{content}");
+        let again = kept(folder.path());
+        assert_eq!(again.len(), 1);
+        assert_eq!(again[0].1["choices"].as_object().unwrap().len(), 3, "{content}");
+    }
+}
+
+/// Without measuring, nothing is written and the first forms are used.
+#[test]
+fn default_forms_need_no_measurement() {
+    let ctx = context();
+    let (tape, ()) = record(&ctx, convolution).unwrap();
+    let mut default = Tape::new(ctx.target());
+    convolution(&mut default);
+    assert_eq!(forms(&tape), forms(&default));
+}
+
+/// A resumed run uses the forms of its start, although others have been measured since.
+#[test]
+fn resumed_run_keeps_the_forms_of_its_start() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("run");
+    let settings = Settings {
+        out: Some(out.clone()),
+        block_out_channels: Some(vec![16, 16]),
+        checkpoint_every: Some(1),
+        ..small("ddpm")
+    };
+    let ctx = context_for(crate::common::Setup::unchecked(crate::common::Kernels::Native));
+    if !has_choices(&ctx) {
+        return assert!(!ctx.target().is_wide() || ctx.target().lanes() != 8);
+    }
+    let train = |steps: u32, resume: bool| {
+        let trainer = Trainer::new(&ctx, Settings { steps: Some(steps), ..settings.clone() }).unwrap();
+        let mut trainer = if resume { trainer.resume().unwrap() } else { trainer };
+        trainer.run(&AtomicBool::new(false)).unwrap();
+    };
+    let manifest = || -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(out.join("manifest.json")).unwrap()).unwrap()
+    };
+    train(1, false);
+    let mut first = manifest();
+    let forms = first["starts"][0]["forms"].as_object().unwrap().clone();
+    assert!(forms.values().any(|form| form == "winograd"), "{forms:?}");
+    let other: serde_json::Map<String, serde_json::Value> =
+        forms.keys().map(|class| (class.clone(), "subgroup".into())).collect();
+    first["starts"][0]["forms"] = other.clone().into();
+    fs::write(out.join("manifest.json"), first.to_string()).unwrap();
+    train(2, true);
+    assert_eq!(manifest()["starts"][1]["forms"].as_object().unwrap(), &other);
+}
