@@ -29,7 +29,7 @@ impl WideSizes {
         let chunks = width / lanes;
         t.target().is_wide()
             && lanes <= 8
-            && width % lanes == 0
+            && width.is_multiple_of(lanes)
             && (1..=attention_forward_wide::MAX_CHUNKS).contains(&chunks)
             && (chunks > 1 || tokens >= MIN_TOKENS)
     }
@@ -48,7 +48,7 @@ impl WideSizes {
     }
 
     fn aligned(self) -> bool {
-        self.tokens % attention_forward_wide::TILE == 0
+        self.tokens.is_multiple_of(attention_forward_wide::TILE)
     }
 
     /// Blocks of `own` tokens per lane.

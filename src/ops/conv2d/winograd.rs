@@ -163,14 +163,14 @@ pub(super) fn share(shape: Shape, count: u32, of: u32) -> u64 {
 
 /// Pixels of an element: the largest of 4, 2 and 1 that divides the width.
 pub(super) fn pixels_of_element(width: u32) -> u32 {
-    [4, 2].into_iter().find(|pixels| width % pixels == 0).unwrap_or(1)
+    [4, 2].into_iter().find(|&pixels| width.is_multiple_of(pixels)).unwrap_or(1)
 }
 
 /// Transforms `count` blocks of the source from block `first` on.
 pub(super) fn transform(t: &mut Tape, s: ConvSizes, source: Tensor, v: Tensor, (first, count): (u32, u32)) {
     let ConvSizes { batch, channels_in: channels, height, width, .. } = s;
     let pixels = pixels_of_element(width);
-    let edges = LANES % width.div_ceil(SIDE) != 0;
+    let edges = !LANES.is_multiple_of(width.div_ceil(SIDE));
     let grid = [channels, count, 1];
     macro_rules! emit {
         ($kernel:ident, $v:ident) => {
