@@ -31,6 +31,7 @@ override ADD: bool;
 
 const TILE = 4u;
 const MAX_CHUNKS = 4u;
+const LOWEST = -1e38;     // score of a key that does not exist
 const HIGHEST = 1e38;     // largest score of a query that does not exist
 const LN_2 = 0.6931471805599453;   // scale * LN_2 = 1 / sqrt(d)
 
@@ -188,6 +189,9 @@ fn load_dy(at: u32, end: u32) -> vec4<f32> {
 }
 
 struct Keys {
+  // 0, or LOWEST for own keys that do not exist: added to their scores, so that their weights are 0.
+  // Their channels are those of other keys, with scores of any size.
+  offset: Own,
   k: OwnChannels,
   v: OwnChannels,
   // [h L + l]: channel h L + lane of k for the own tokens of lane l, over sqrt(d).
@@ -254,7 +258,8 @@ fn score(tiles: ptr<function, Tiles>, keys: ptr<function, Keys>, j: u32) {
   let row = (*tiles).summary[j];
   let largest = subgroupShuffle(row, 0u);
   let delta = subgroupShuffle(row, 2u);
-  let weight = Own(exp2(s.tile - largest), exp2(s.extra - largest));
+  let offset = (*keys).offset;
+  let weight = Own(exp2(s.tile + offset.tile - largest), exp2(s.extra + offset.extra - largest));
   (*tiles).p[j] = weight;
   (*tiles).ds[j] = Own(weight.tile * (dp.tile - delta), weight.extra * (dp.extra - delta));
 }
@@ -352,6 +357,8 @@ fn store_dq(gradient: vec4<f32>, p: Position, j: u32, block: u32, h: u32) {
 }
 
 fn load_chunks(keys: ptr<function, Keys>, block: u32, p: Position) {
+  let extra = select(LOWEST, 0.0, p.extra < dims.tokens);
+  (*keys).offset = Own(select(vec4<f32>(LOWEST), vec4<f32>(), exist(p.tile)), extra);
   load_keys(keys, block, p, 0u);
   if (CHUNKS > 1u) {
     load_keys(keys, block, p, 1u);

@@ -26,7 +26,6 @@
 
 struct Dims {
   tokens: u32,
-  heads: u32,     // of all images
   scale: f32,     // log2(e) / sqrt(d), so that scores are in units of log 2
 }
 

@@ -40,7 +40,7 @@ struct Dims {
   add: u32,
 }
 
-override CHUNK_LANES: u32;   // 2, 4, 6 or 8, and at most L
+override CHUNK_LANES: u32;   // 4 or 8, and at most L
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> source: array<vec4<u64>>;
@@ -128,13 +128,9 @@ fn convolve8(
   for (var first = 0u; first < dims.row; first += CHUNK_LANES) {
     var chunk: Chunk;
     load8(&chunk, at, 8u * first, 0u);
-    if (CHUNK_LANES > 2u) {
-      load8(&chunk, at, 8u * first, 16u);
-    }
+    load8(&chunk, at, 8u * first, 16u);
     if (CHUNK_LANES > 4u) {
       load8(&chunk, at, 8u * first, 32u);
-    }
-    if (CHUNK_LANES > 6u) {
       load8(&chunk, at, 8u * first, 48u);
     }
     var to = (image * dims.channels_out + top) * dims.area + pixel;
@@ -187,13 +183,9 @@ fn convolve4(
   for (var first = 0u; first < dims.row; first += CHUNK_LANES) {
     var chunk: Chunk;
     load4(&chunk, at, 8u * first, 0u);
-    if (CHUNK_LANES > 2u) {
-      load4(&chunk, at, 8u * first, 16u);
-    }
+    load4(&chunk, at, 8u * first, 16u);
     if (CHUNK_LANES > 4u) {
       load4(&chunk, at, 8u * first, 32u);
-    }
-    if (CHUNK_LANES > 6u) {
       load4(&chunk, at, 8u * first, 48u);
     }
     var to = (image * dims.channels_out + top) * dims.area + pixel;

@@ -19,7 +19,7 @@
 // IMAGES images, the rows and the columns. So a lane loads and stores IMAGES numbers at once.
 // Images and tiles past the end repeat the last one.
 //
-// One workgroup is one subgroup of at least 8 lanes and computes one channel of one block: grid
+// One workgroup is one subgroup of 8 lanes and computes one channel of one block: grid
 // (channels, blocks). The first block is an argument, because a convolution is computed in parts
 // whose v stays in the cache.
 //

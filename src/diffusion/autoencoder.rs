@@ -1,6 +1,6 @@
 //! Samples of a variational autoencoder: images decoded from latents of the prior N(0, 1).
 
-use crate::gpu::Context;
+use crate::gpu::{Context, KernelChoices};
 use crate::nn::{Likelihood, Model, Vae};
 use crate::ops::{affine, randn, slice};
 use crate::tape::{Program, Shape, Step, record, stream};
@@ -42,6 +42,11 @@ impl Decoder {
         })?;
         let program = Program::compile(ctx, &tape)?;
         Ok(Decoder { program, out, likelihood: config.likelihood, batch, image })
+    }
+
+    /// The forms of kernels that it was compiled with.
+    pub fn forms(&self) -> &KernelChoices {
+        self.program.forms()
     }
 
     /// Bytes of device memory that its program needs next to the named buffers.

@@ -6,9 +6,14 @@ use crate::error::{Error, Result};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Seek;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Name of the lock file.
 const LOCK: &str = ".lock";
+
+/// Longest wait for a [`FileLock`], and the time between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The exclusive right to write into a folder. It ends when this value is dropped or the process
 /// ends, however it ends. The lock file stays.
@@ -66,11 +71,12 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Waits for the lock file with this path, which is created if missing and stays, as does its
-    /// folder.
+    /// Waits for the lock file with this path, at most a minute. The file and its folder are created
+    /// if missing, and stay.
     ///
     /// # Errors
-    /// [`Error::Io`] for a folder that cannot be written or a file system without locks.
+    /// [`Error::Io`] for a folder that cannot be written or a file system without locks;
+    /// [`Error::File`] if another process keeps the lock.
     pub fn wait(path: &Path) -> Result<FileLock> {
         if let Some(folder) = path.parent() {
             create_folder(folder)?;
@@ -78,7 +84,16 @@ impl FileLock {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
         let file = faults::open(&options, path).map_err(Error::io(path))?;
-        file.lock().map_err(Error::io(path))?;
-        Ok(FileLock { _file: file })
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(FileLock { _file: file }),
+                Err(TryLockError::WouldBlock) if began.elapsed() < LONGEST_WAIT => std::thread::sleep(INTERVAL),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::file(path, "another process keeps this file locked"));
+                }
+                Err(TryLockError::Error(error)) => return Err(Error::io(path)(error)),
+            }
+        }
     }
 }

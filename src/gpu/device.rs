@@ -96,7 +96,7 @@ impl Gpu {
         // The reason does not matter: nothing here destroys a device in use.
         device.set_device_lost_callback(move |_, message| lost.note(lost_message(&message)));
         let counter = SubmissionCounter::new(&device)?;
-        let compilers = Compilers::of(adapter, choice.class, features);
+        let compilers = Compilers::new(adapter, choice.class, features);
         let pipelines = RefCell::new(PipelineCache::new(target, checks, compilers));
         let pace = Pace::default();
         pace.set_fixed(faults::fixed_calls());

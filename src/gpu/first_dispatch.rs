@@ -26,6 +26,8 @@ const FIRST: usize = 4;
 /// Mean time of the first kernels from which on the driver is taken to compile. Small kernels take
 /// 0.03 s and large ones 0.2 to 5 s to compile, and all of them less than 0.01 s to load.
 const COMPILED: Duration = Duration::from_millis(15);
+/// Most devices that compile: each has threads and a compiler of its driver.
+const MOST_DEVICES: usize = 8;
 /// Bytes of the buffers that are bound, which no kernel reads or writes.
 const BOUND: u64 = 4096;
 
@@ -49,7 +51,7 @@ pub(super) struct Compilers {
 
 impl Compilers {
     /// The compilers of an adapter whose driver compiles at the first dispatch; `None` for others.
-    pub fn of(adapter: wgpu::Adapter, class: DeviceClass, features: wgpu::Features) -> Option<Compilers> {
+    pub fn new(adapter: wgpu::Adapter, class: DeviceClass, features: wgpu::Features) -> Option<Compilers> {
         (class == DeviceClass::Cpu).then_some(Compilers { adapter, features })
     }
 
@@ -75,10 +77,13 @@ impl Compilers {
         if began.elapsed() < COMPILED * FIRST as u32 {
             return;
         }
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let rest = kernels.len().saturating_sub(FIRST);
+        let devices = thread::available_parallelism().map_or(1, NonZero::get).min(rest).min(MOST_DEVICES);
         thread::scope(|scope| {
-            for _ in 1..threads.min(kernels.len()) {
-                scope.spawn(|| self.compile_on_another(linker, || take().map(|&(kernel, _)| kernel)));
+            for _ in 1..devices {
+                let compile = || self.compile_on_another(linker, || take().map(|&(kernel, _)| kernel));
+                // Without a thread, or after a panic of the driver, the others do its work.
+                let _ = thread::Builder::new().spawn_scoped(scope, move || catch_loss(compile));
             }
             while let Some(&(kernel, pipeline)) = take() {
                 buffers.dispatch(device, queue, kernel, pipeline);

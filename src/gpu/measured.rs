@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the choices hold for.
+/// The device, the driver and the version that the choices were measured with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Key {
     version: String,
@@ -69,7 +69,7 @@ impl Measured {
             Err(error) => Err(error.to_string()),
         };
         match kept {
-            Ok(kept) if kept.key == self.key => self.choices = std::mem::take(&mut self.choices).with(&kept.choices),
+            Ok(kept) if kept.key == self.key => self.choices = kept.choices.with(&self.choices),
             Ok(_) => {}
             Err(error) => print_above(&format!("{}: {error}. The kernels are measured again", path.display())),
         }
@@ -87,7 +87,10 @@ impl Measured {
         self.choices = std::mem::take(&mut self.choices).with(&new);
         let written = lock.and_then(|lock| self.write().map(|()| drop(lock)));
         if let Err(error) = written {
-            print_above(&format!("the measured choice of kernels is not kept: {error}"));
+            print_above(&format!(
+                "the measured choice of kernels is not kept, so the next command may choose others (--kernels default does not \
+                 measure): {error}"
+            ));
         }
         Ok(())
     }

@@ -83,7 +83,7 @@ impl Attention {
     /// The class of the work on tensors of the shape of `x`, with the forms that fit. `wide`: whether
     /// the form with elements of 64 bits may be used.
     fn class(&self, work: &str, tape: &Tape, x: Tensor, wide: bool) -> KernelClass {
-        let [batch, channels, tokens] = tape.shape(x).as_array();
+        let [_, channels, tokens] = tape.shape(x).as_array();
         let width = self.head_width;
         let mut forms = match tape.target().variant {
             KernelVariant::Subgroup => vec![SUBGROUP],
@@ -95,7 +95,7 @@ impl Attention {
         KernelClass {
             name: format!("attention.{work} {} heads of {width}, {tokens} tokens", channels / width),
             forms,
-            inputs: vec![Shape::f32([batch.min(TIMED_BATCH), channels, tokens]); 3],
+            inputs: vec![Shape::f32([TIMED_BATCH, channels, tokens]); 3],
         }
     }
 

@@ -225,7 +225,7 @@ fn class(work: &str, t: &Tape, s: ConvSizes) -> KernelClass {
         ),
         forms,
         inputs: vec![
-            Shape::f32([s.batch.min(TIMED_BATCH), channels_in, height_in, width_in]),
+            Shape::f32([TIMED_BATCH, channels_in, height_in, width_in]),
             Shape::f32([channels_out, channels_in, kernel, kernel]),
             Shape::f32([channels_out]),
         ],

@@ -19,7 +19,7 @@ pub struct Linked {
     pub name: String,
     /// The shader's text, then the prelude.
     pub text: String,
-    /// Whether it has 64-bit integers, which only Vulkan's drivers are asked to compile.
+    /// Whether it has 64-bit integers. Only Vulkan's drivers compile such shaders.
     pub wide: bool,
     /// A value for each constant, from some call of an operator.
     pub constants: BTreeMap<&'static str, f64>,

@@ -21,6 +21,7 @@ impl Tape {
         if self.excess.is_some() {
             return;
         }
+        self.given.push(self.root(dloss));
         self.gradients.insert(self.root(loss), dloss);
         for number in (0..self.nodes.len()).rev() {
             let node = &self.nodes[number];
@@ -33,7 +34,8 @@ impl Tape {
         }
     }
 
-    /// The gradient of a tensor, under the tensor's shape, if backward has reached it. A recording
+    /// The gradient of a tensor, under the tensor's shape, if backward has reached it. After the run
+    /// it has this value only if the tensor was watched before. A recording
     /// that ended early because it is too large gives a tensor without content.
     pub fn gradient(&mut self, x: Tensor) -> Option<Tensor> {
         if self.excess.is_some() {
@@ -132,9 +134,12 @@ impl Tape {
         let safe = match (adds, self.accumulators.get(&shared)) {
             (None, None) => true,
             // Another tensor's gradient is added to it, after this one was read.
-            (None, Some(&last)) => producer > last,
+            (None, Some(&last)) => producer > last && !info.watched,
             (Some(_), Some(_)) => false,
-            (Some(last), None) => self.root_info(dy).storage == Storage::Transient && self.is_read_before(shared, last),
+            (Some(last), None) => {
+                let owned = self.root_info(dy).storage == Storage::Transient && !self.given.contains(&shared);
+                owned && self.is_read_before(shared, last)
+            }
         };
         if safe {
             if let Some(last) = adds {

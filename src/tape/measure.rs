@@ -12,7 +12,7 @@ use crate::output::progress::print_above;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Time after which no further class is measured. The rest gets its first form, also in later
+/// Time after which no further class is begun. The rest gets its first form, also in later
 /// programs, so that all of them use the same forms.
 const BUDGET: Duration = Duration::from_secs(5);
 /// Runs of which the fastest counts. One run before them does not: drivers compile then.
@@ -53,9 +53,10 @@ pub fn record<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(Tape,
             if new.is_empty() {
                 print_above("measuring which kernels are fastest on this device (once for each model)");
             }
-            match began.elapsed() < BUDGET {
-                true => measure(ctx, &tape, choice, known, &mut new)?,
-                false => new.insert(name, choice.form),
+            if began.elapsed() < BUDGET {
+                measure(ctx, &tape, choice, known, &mut new)?;
+            } else {
+                new.insert(name, choice.form);
             }
         }
         Ok(new)
@@ -68,7 +69,17 @@ pub fn record<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(Tape,
 fn measure(ctx: &Context, tape: &Tape, choice: &Choice, known: &KernelChoices, new: &mut KernelChoices) -> Result<()> {
     let op = tape.nodes()[choice.node].op.clone();
     let inputs = choice.class.inputs.iter().map(|&shape| (shape, Fill::Normal(1.0))).collect();
-    for FormTimes { class, times } in time_forms(ctx, &Case { op, inputs }, RUNS)? {
+    let measured = match time_forms(ctx, &Case { op, inputs }, RUNS) {
+        Ok(measured) => measured,
+        Err(error) => {
+            // Not a reason to stop, unless the device failed: the inputs may be too large for it.
+            ctx.gpu.check()?;
+            print_above(&format!("{}: not measured: {error}", choice.class.name));
+            new.insert(&choice.class.name, choice.form);
+            return Ok(());
+        }
+    };
+    for FormTimes { class, times } in measured {
         let Some(&(first, default)) = times.first() else { continue };
         let (best, fastest) = times.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((first, default));
         if known.get(&class).is_some() {

@@ -74,6 +74,8 @@ pub struct Tape {
     /// Gradients to which others are added although another tensor shares them, and the last node
     /// in the order of the tape that adds.
     pub(super) accumulators: HashMap<Tensor, usize>,
+    /// The gradients of losses that callers gave, which nothing may change.
+    pub(super) given: Vec<Tensor>,
     /// The forms of kernels to record.
     pub(super) choices: Rc<KernelChoices>,
     /// The choices that were made so far.
@@ -100,6 +102,7 @@ impl Tape {
             written: vec![],
             excess: None,
             accumulators: HashMap::new(),
+            given: vec![],
             choices: Rc::default(),
             made: vec![],
             lowered: None,

@@ -148,6 +148,8 @@ impl Trainer {
     /// # Errors
     /// With `verify`, a kernel that disagrees with its reference.
     pub fn inspect(&mut self, what: Inspection) -> Result<()> {
+        // The forms of kernels with which the run continues.
+        self.ctx.pinned = self.earlier_forms()?;
         let tape = self.training_tape();
         tape.check_size()?;
         if what.listing {

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod absent_tokens; // attention with large numbers past the end of a row
 mod any_size; // images whose sides cannot be halved
 mod architecture; // layers and imports, read from the sources
 mod buffers; // uploads

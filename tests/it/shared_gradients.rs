@@ -3,7 +3,7 @@
 use crate::common::context;
 use degrain::ops::{add, relu, silu};
 use degrain::rng::philox;
-use degrain::tape::{Program, Shape, Step, Tape, Tensor};
+use degrain::tape::{PlanOptions, Program, Shape, Step, Tape, Tensor};
 
 const SHAPE: [u32; 2] = [3, 40];
 
@@ -20,9 +20,9 @@ fn graph(seed: u32, nodes: u32) -> Vec<[u32; 3]> {
         .collect()
 }
 
-/// The gradient of the input. If every tensor is watched, no gradient is shared with another one that
-/// is added to.
-fn gradient(graph: &[[u32; 3]], watches: bool) -> Vec<u32> {
+/// The gradients of the input and of the tensors `read`. If every tensor is watched, no gradient is
+/// shared with another one that is added to.
+fn gradients(graph: &[[u32; 3]], read: &[usize], watches_all: bool) -> Vec<Vec<u32>> {
     let mut ctx = context();
     let mut tape = Tape::new(ctx.target());
     let t = &mut tape;
@@ -36,22 +36,23 @@ fn gradient(graph: &[[u32; 3]], watches: bool) -> Vec<u32> {
             1 => relu(t, a),
             _ => add(t, a, b),
         });
-        if watches {
+        if watches_all || read.contains(&(all.len() - 1)) {
             t.watch(all[all.len() - 1]);
         }
     }
     let y = all[all.len() - 1];
     let dy = t.named("dy", Shape::f32(SHAPE));
     t.backward(y, dy);
-    let Some(dx) = t.gradient(x) else { return vec![] };
-    let program = Program::compile(&mut ctx, t).unwrap();
+    let read: Vec<Tensor> = std::iter::once(&0).chain(read).filter_map(|&tensor| t.gradient(all[tensor])).collect();
+    let separate = PlanOptions { separate: true, guard: 0 };
+    let program = Program::compile_with(&mut ctx, t, separate).unwrap();
     let values = |salt: u32| -> Vec<f32> {
         (0..SHAPE[0] * SHAPE[1]).map(|i| philox([i, salt, 0, 0], [1, 2])[0] as f32 / u32::MAX as f32 - 0.4).collect()
     };
     ctx.write("x", 0, &values(1)).unwrap();
     ctx.write("dy", 0, &values(2)).unwrap();
     program.run(&ctx, &Step::default()).unwrap();
-    program.read_words(&ctx, t, dx).unwrap()
+    read.iter().map(|&dx| program.read_words(&ctx, t, dx).unwrap()).collect()
 }
 
 #[test]
@@ -59,8 +60,12 @@ fn shared_gradients_have_the_values_of_separate_ones() {
     let mut copies = [0, 0];
     for seed in 0..40 {
         let graph = graph(seed, 4 + seed % 9);
-        let [shared, separate] = [false, true].map(|watches| gradient(&graph, watches));
-        assert_eq!(shared, separate, "seed {seed}: {graph:?}");
+        let read: Vec<usize> =
+            (1..graph.len()).filter(|&i| philox([seed, i as u32, 9, 0], [0, 0])[0].is_multiple_of(3)).collect();
+        for read in [&[][..], &read] {
+            let [shared, separate] = [false, true].map(|all| gradients(&graph, read, all));
+            assert_eq!(shared, separate, "seed {seed}, read {read:?}: {graph:?}");
+        }
         for (count, watches) in copies.iter_mut().zip([false, true]) {
             *count += add_copies(&graph, watches);
         }

@@ -212,7 +212,8 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
         Ok(SampledImages { images: decoder.draw(&ctx, arguments.seed(), numbers)?, frames: vec![] })
     };
     let text = format!("{} of latents from the prior, seed {}", counted(count, "image"), arguments.seed());
-    let header = header(arguments, &drawing, checkpoint, &ctx);
+    let mut header = header(arguments, &drawing, checkpoint, &ctx);
+    header.set_kernels(decoder.forms());
     let description = Description { image, label: None, classes: 0, text };
     finish(arguments, &drawing, &header, &mut draw, &description)
 }

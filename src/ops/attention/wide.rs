@@ -91,7 +91,6 @@ pub(super) fn forward(t: &mut Tape, s: WideSizes, [q, k, v]: [Tensor; 3], [y, st
         own,
         aligned: s.aligned(),
         tokens: s.tokens,
-        heads: s.all_heads(),
         scale: s.scale(),
     };
     t.emit_grid(kernel, [s.blocks(own), s.heads, s.batch], 2 * s.product());

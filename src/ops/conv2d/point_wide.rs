@@ -46,7 +46,7 @@ pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2], 
     let lane_channels = lane_channels(s.channels_in, lanes);
     let blocks = s.channels_in.div_ceil(lanes * lane_channels);
     let Pixels { element, columns, area } = Pixels::new(s);
-    // 64 numbers per lane and lane of the chunk: 8 pixels of 6 or 8 channels, or 16 pixels of 4.
+    // For each lane of the chunk, a lane keeps 8 pixels of 6 or 8 channels, or 16 pixels of 4.
     let lane_pixels = if lane_channels < 6 { 16 } else { 8 };
     let chunks = columns.div_ceil(chunk_lanes * lane_pixels / element);
     let splits = (WORKGROUPS / blocks).clamp(1, chunks);

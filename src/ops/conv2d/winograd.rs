@@ -20,6 +20,8 @@ pub(super) const SIDE: u32 = 4;
 /// Bytes of the transformed values at a time, which stay in the cache. Between 1 and 6 MB the time
 /// is the same.
 const CHUNK_BYTES: u32 = 2_500_000;
+/// Most chunks of a convolution: each is three calls.
+const MOST_CHUNKS: u32 = 32;
 /// Lanes of a subgroup: the weights of a row in the product fill 8 lanes.
 const LANES: u32 = 8;
 /// Most channels of the source that the product takes at once.
@@ -27,7 +29,8 @@ const MOST_CHANNELS: u32 = 64;
 /// Fewest channels on either side. With fewer the transforms take longer than the direct form.
 const FEWEST_CHANNELS: u32 = 8;
 
-/// Whether the kernels compute a convolution: any size of the images and of the batch.
+/// Whether the kernels compute a convolution: 3x3 with stride 1 and a border of zeros, on 8 lanes,
+/// with 8 channels or more on both sides, and with any size of the images and of the batch.
 pub(super) fn fits(t: &Tape, s: ConvSizes) -> bool {
     t.target().is_wide()
         && t.target().lanes() == LANES
@@ -65,7 +68,8 @@ impl Blocks {
         let tiles = s.height.div_ceil(SIDE) * s.width.div_ceil(SIDE);
         let count = (tiles * s.batch.div_ceil(IMAGES)).div_ceil(lanes);
         let size = POINTS * IMAGES * lanes;
-        let most = (CHUNK_BYTES / (4 * size * channels)).clamp(1, count);
+        let fewest = count.div_ceil(MOST_CHUNKS);
+        let most = (CHUNK_BYTES / (4 * size * channels)).clamp(fewest, count);
         // Chunks of nearly the same size.
         Blocks { count, chunk: count.div_ceil(count.div_ceil(most)), size }
     }

@@ -113,8 +113,8 @@ impl Case {
 }
 
 /// Runs a case forward, and twice backward from a random gradient of its first output: the first
-/// pass stores the gradients, the second adds to them. Does this in each form of the kernels. Compares the results with the reference, and
-/// a second run with the first bit for bit.
+/// pass stores the gradients, the second adds to them. Compares the results with the reference, and
+/// a second run with the first bit for bit. Does all this in each form of the kernels.
 ///
 /// # Errors
 /// The outer error is the device's. The inner one is a mismatch.
