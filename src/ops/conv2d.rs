@@ -6,7 +6,9 @@
 //!
 //! The tiled variant is an implicit matrix product: a workgroup computes a tile of channels times
 //! pixels. The subgroup variant has the files `conv2d_subgroup.wgsl`,
-//! `conv2d_stride2_subgroup.wgsl` and `conv2d_point_subgroup.wgsl`.
+//! `conv2d_stride2_subgroup.wgsl` and `conv2d_point_subgroup.wgsl`. With 64-bit integers there are
+//! two more forms: Winograd's algorithm for 3x3 (`conv2d_winograd_*_wide.wgsl`), and 1x1
+//! (`conv2d_point*_wide.wgsl`).
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};
