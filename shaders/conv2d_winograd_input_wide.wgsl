@@ -7,8 +7,8 @@
 //              result = A^T m A + bias        conv2d_winograd_output_wide.wgsl
 //   where      u = G g G^T of the kernel g    conv2d_winograd_weights_wide.wgsl
 //
-// The polynomials are evaluated at 0, 3/4, -3/4, 3/2, -3/2 and infinity. The rounding error is half
-// of that of the usual points 0, 1, -1, 2, -2 and infinity.
+// The polynomials are evaluated at 0, 3/4, -3/4, 3/2, -3/2 and infinity. The usual points
+// 0, 1, -1, 2, -2 and infinity have twice the rounding error.
 //
 // source  [batch, channels, height, width], bound as source_4, source_2 and source_1
 // v       [blocks, 36, channels, L, IMAGES]
