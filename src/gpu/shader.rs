@@ -50,8 +50,8 @@ pub struct Entry {
     pub uniform: Option<(u32, u32)>,
     /// Whether it reads the uniform `step`.
     pub takes_step: bool,
-    /// Workgroup size in the subgroup variant with 8 lanes. Elementwise kernels have the same size
-    /// for all targets.
+    /// Workgroup size in the subgroup variant with 8 lanes, or 1 where an override sets it.
+    /// Elementwise kernels have the same size for all targets.
     pub workgroup_size: [u32; 3],
     /// Whether its grid may be folded into two dimensions: it compares an index with a count.
     pub folds: bool,

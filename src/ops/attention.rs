@@ -46,9 +46,6 @@ const SUBGROUP: &str = "subgroup";
 /// The form that every device can run.
 const TILED: &str = "tiled";
 
-/// Images of the batch on which forms are timed.
-const TIMED_BATCH: u32 = 8;
-
 /// Sizes from which constants and grids of the kernels follow.
 struct AttentionSizes {
     t: u32,
@@ -95,7 +92,7 @@ impl Attention {
         KernelClass {
             name: format!("attention.{work} {} heads of {width}, {tokens} tokens", channels / width),
             forms,
-            inputs: vec![Shape::f32([TIMED_BATCH, channels, tokens]); 3],
+            inputs: vec![Shape::f32([KernelClass::TIMED_BATCH, channels, tokens]); 3],
         }
     }
 

@@ -201,9 +201,6 @@ const SUBGROUP: &str = "subgroup";
 /// The form that every device can run.
 const TILED: &str = "tiled";
 
-/// Images of the batch on which forms are timed.
-const TIMED_BATCH: u32 = 8;
-
 /// The class of a convolution, with the forms that fit.
 fn class(work: &str, t: &Tape, s: ConvSizes) -> KernelClass {
     let ConvSizes { channels_in, height_in, width_in, channels_out, kernel, stride, .. } = s;
@@ -227,7 +224,7 @@ fn class(work: &str, t: &Tape, s: ConvSizes) -> KernelClass {
         ),
         forms,
         inputs: vec![
-            Shape::f32([TIMED_BATCH, channels_in, height_in, width_in]),
+            Shape::f32([KernelClass::TIMED_BATCH, channels_in, height_in, width_in]),
             Shape::f32([channels_out, channels_in, kernel, kernel]),
             Shape::f32([channels_out]),
         ],

@@ -15,12 +15,16 @@
 //! assert_eq!(t.shape(y), t.shape(x));
 //! ```
 
+mod wide;
+
+use self::wide::{Operands, WideNorm};
 use super::kernels::group_norm::{Backward, BackwardWeight, Forward};
 use super::kernels::group_norm_unaligned as unaligned;
 use super::rows::{batch_channels_area, channel_span};
+use crate::gpu::KernelVariant;
 use crate::tape::accuracy::{DIVISION, RECIPROCAL_DEVIATION, SIGMOID};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
-use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
+use crate::tape::{Array, KernelClass, Node, Op, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Settings of a group normalization.
@@ -40,6 +44,79 @@ pub fn group_norm(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, settings: Group
     t.apply1(settings, &[x, w, b])
 }
 
+/// The form with elements of 64 bits, which reads x and dy once.
+const WIDE: &str = "wide";
+/// The form of the subgroup variant.
+const SUBGROUP: &str = "subgroup";
+/// The form that every device can run. It has the same shader as the one of the subgroup variant.
+const TILED: &str = "tiled";
+
+impl GroupNorm {
+    /// The class of the work on tensors of the shape of `x`, with the forms that fit.
+    fn class(&self, work: &str, t: &Tape, x: Tensor) -> KernelClass {
+        let [_, channels, hw] = batch_channels_area(t.shape(x));
+        let &GroupNorm { groups, silu, .. } = self;
+        let mut forms = match t.target().variant {
+            KernelVariant::Subgroup => vec![SUBGROUP],
+            KernelVariant::Tiled => vec![TILED],
+        };
+        if self.wide(t, x).is_some() {
+            forms.insert(0, WIDE);
+        }
+        let act = if silu { ", silu" } else { "" };
+        KernelClass {
+            name: format!("group_norm.{work} {groups} groups of {}, {hw} pixels{act}", channels / groups),
+            forms,
+            inputs: vec![
+                Shape::f32([KernelClass::TIMED_BATCH, channels, hw]),
+                Shape::f32([channels]),
+                Shape::f32([channels]),
+            ],
+        }
+    }
+
+    fn wide(&self, t: &Tape, x: Tensor) -> Option<WideNorm> {
+        WideNorm::new(t, x, self.groups, self.silu)
+    }
+
+    /// The forward kernel that reads x twice.
+    fn forward_twice(&self, t: &mut Tape, [x, w, b]: [Tensor; 3], [y, stats]: [Tensor; 2]) {
+        let [batch, channels, hw] = batch_channels_area(t.shape(x));
+        let &GroupNorm { groups, eps, silu } = self;
+        let d = channels / groups;
+        let blocks = batch * groups;
+        let flops = 12 * t.shape(x).len() as u64;
+        let span = channel_span(t.target(), d, hw.div_ceil(4));
+        if hw % 4 == 0 {
+            let kernel = Forward { x, w, b, y, stats, norm_groups: groups, d, cells: hw / 4, eps, silu, span, blocks };
+            t.emit(kernel, blocks, flops);
+        } else {
+            let kernel = unaligned::Forward { x, w, b, y, stats, norm_groups: groups, d, hw, eps, silu, span, blocks };
+            t.emit(kernel, blocks, flops);
+        }
+    }
+
+    /// The kernel for the gradient of x that reads x and dy twice.
+    fn backward_twice(&self, t: &mut Tape, o: Operands, dx: Tensor, add: bool) {
+        let Operands { x, w, b, saved, dy, sums } = o;
+        let [batch, channels, hw] = batch_channels_area(t.shape(x));
+        let &GroupNorm { groups: norm_groups, silu, .. } = self;
+        let d = channels / norm_groups;
+        let blocks = batch * norm_groups;
+        let flops = 30 * t.shape(x).len() as u64;
+        let span = channel_span(t.target(), d, hw.div_ceil(4));
+        if hw % 4 == 0 {
+            let cells = hw / 4;
+            let kernel = Backward { x, w, b, saved, dy, dx, sums, norm_groups, d, cells, silu, span, add, blocks };
+            t.emit(kernel, blocks, flops);
+        } else {
+            use unaligned::Backward;
+            let kernel = Backward { x, w, b, saved, dy, dx, sums, norm_groups, d, hw, silu, span, add, blocks };
+            t.emit(kernel, blocks, flops);
+        }
+    }
+}
+
 impl Op for GroupNorm {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
@@ -54,88 +131,39 @@ impl Op for GroupNorm {
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let [batch, channels, hw] = batch_channels_area(t.shape(x[0]));
-        let groups = self.groups;
-        let d = channels / self.groups;
-        let eps = self.eps;
-        let silu = self.silu;
-        let blocks = batch * groups;
-        let stats = t.transient(Shape::f32([batch, groups, 2]));
-        let flops = self.flops(&[t.shape(x[0])]);
-        let w = x[1];
-        let b = x[2];
-        let x = x[0];
-        let y = y[0];
-        let span = channel_span(t.target(), d, hw.div_ceil(4));
-        if hw % 4 == 0 {
-            let kernel = Forward { x, w, b, y, stats, norm_groups: groups, d, cells: hw / 4, eps, silu, span, blocks };
-            t.emit(kernel, blocks, flops);
-        } else {
-            let kernel = unaligned::Forward { x, w, b, y, stats, norm_groups: groups, d, hw, eps, silu, span, blocks };
-            t.emit(kernel, blocks, flops);
-        }
+        let [batch, ..] = batch_channels_area(t.shape(x[0]));
+        let stats = t.transient(Shape::f32([batch, self.groups, 2]));
+        let inputs = [x[0], x[1], x[2]];
+        let outputs = [y[0], stats];
+        let wide = self.wide(t, x[0]);
+        t.choose(self.class("forward", t, x[0]), |t, form| match (form, wide) {
+            (WIDE, Some(wide)) => wide::forward(t, wide, self.eps, inputs, outputs),
+            _ => self.forward_twice(t, inputs, outputs),
+        });
         vec![stats]
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
-        let x = node.inputs[0];
-        let w = node.inputs[1];
-        let b = node.inputs[2];
-        let saved = node.saved[0];
+        let [x, w, b] = [node.inputs[0], node.inputs[1], node.inputs[2]];
         let [batch, channels, hw] = batch_channels_area(t.shape(x));
         let groups = self.groups;
-        let d = channels / self.groups;
-        let silu = self.silu;
-        let blocks = batch * groups;
         let sums = t.transient(Shape::f32([batch, channels, 2]));
-        let flops = 30 * t.shape(x).len() as u64;
-        let span = channel_span(t.target(), d, hw.div_ceil(4));
-        let input = |t: &mut Tape, dx, add| {
-            if hw % 4 == 0 {
-                let kernel = Backward {
-                    x,
-                    w,
-                    b,
-                    saved,
-                    dy,
-                    dx,
-                    sums,
-                    norm_groups: groups,
-                    d,
-                    cells: hw / 4,
-                    silu,
-                    span,
-                    add,
-                    blocks,
-                };
-                t.emit(kernel, blocks, flops);
+        let operands = Operands { x, w, b, saved: node.saved[0], dy, sums };
+        let wide = self.wide(t, x);
+        t.choose(self.class("backward", t, x), |t, form| {
+            let input = |t: &mut Tape, dx, add| match (form, wide) {
+                (WIDE, Some(wide)) => wide::backward(t, wide, operands, dx, add),
+                _ => self.backward_twice(t, operands, dx, add),
+            };
+            if t.needs_gradient(x) {
+                t.grad(x, input);
             } else {
-                let kernel = unaligned::Backward {
-                    x,
-                    w,
-                    b,
-                    saved,
-                    dy,
-                    dx,
-                    sums,
-                    norm_groups: groups,
-                    d,
-                    hw,
-                    silu,
-                    span,
-                    add,
-                    blocks,
-                };
-                t.emit(kernel, blocks, flops);
+                let unwanted = t.transient(t.shape(x));
+                input(t, unwanted, false);
             }
-        };
-        if t.needs_gradient(x) {
-            t.grad(x, input);
-        } else {
-            let unwanted = t.transient(t.shape(x));
-            input(t, unwanted, false);
-        }
+        });
         t.grad2(w, b, |t, dw, db, add| {
+            let d = channels / groups;
             let kernel =
                 BackwardWeight { parts: sums, dw, db, add, blocks: batch, norm_groups: groups, d, cells: hw / 4 };
             t.emit(kernel, channels, 2 * u64::from(batch * channels));
@@ -186,7 +214,9 @@ pub(super) const OPERATOR: Operator = Operator {
         let channels = groups * per_group;
         // At least eight elements per group: with two or three the gradient nearly cancels.
         let low = 8u32.div_ceil(per_group);
-        let (height, width) = (draw.range(1, 8), draw.range(low, low + 12));
+        // Also larger images, whose area is a multiple of 4.
+        let height = draw.range(1, 8) * draw.one_of(&[1, 4]);
+        let width = draw.range(low, low + 12);
         let x = if draw.flag() {
             Shape::f32([batch, channels, height * width])
         } else {
@@ -201,12 +231,24 @@ pub(super) const OPERATOR: Operator = Operator {
     // With a mean ten thousand times the standard deviation, sums of squares in f32 have no correct
     // digit.
     edge: || {
-        let case = |x| {
-            let parameter = (Shape::f32([8]), Fill::Normal(1.0));
-            let op = Rc::new(GroupNorm { groups: 2, eps: 1e-5, silu: false });
+        let case = |x: [u32; 4], groups, silu| {
+            let parameter = (Shape::f32([x[1]]), Fill::Normal(1.0));
+            let op = Rc::new(GroupNorm { groups, eps: 1e-5, silu });
             Case { op, inputs: vec![(Shape::f32(x), Fill::Uniform(10_000.0, 10_003.0)), parameter, parameter] }
         };
-        vec![case([3, 8, 6, 6]), case([3, 8, 7, 7])]
+        vec![
+            // Two rows of two channels with elements of 64 bits.
+            case([3, 8, 6, 6], 2, false),
+            case([3, 8, 7, 7], 2, false),
+            // The same with more than one subgroup per row, and with one subgroup per group.
+            case([2, 8, 12, 43], 2, true),
+            case([2, 4, 6, 6], 2, true),
+            // Rows of one channel: one subgroup per group, more subgroups than a subgroup has lanes,
+            // and several subgroups per row.
+            case([2, 2, 32, 32], 2, false),
+            case([2, 9, 8, 9], 1, true),
+            case([1, 8, 24, 43], 2, false),
+        ]
     },
     bench: || {
         [[64, 32, 28, 28], [64, 64, 14, 14], [64, 64, 7, 7], [64, 96, 28, 28], [64, 16, 28, 28]]

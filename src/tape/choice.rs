@@ -18,6 +18,11 @@ pub struct KernelClass {
     pub inputs: Vec<Shape>,
 }
 
+impl KernelClass {
+    /// Images of the batch on which forms are timed.
+    pub const TIMED_BATCH: u32 = 8;
+}
+
 /// A choice that was made while a tape was recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
