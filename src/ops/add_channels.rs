@@ -16,6 +16,7 @@
 //! ```
 
 use super::kernels::add_channels::{Backward, BackwardEmbedding, Forward};
+use super::kernels::add_channels_wide;
 use super::rows::{batch_channels_area, row_span, spans};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Node, Op, Shape, Step, Tape, Tensor};
@@ -28,6 +29,29 @@ struct AddChannels;
 #[track_caller]
 pub fn add_channels(t: &mut Tape, x: Tensor, e: Tensor) -> Tensor {
     t.apply1(AddChannels, &[x, e])
+}
+
+/// Writes the gradient of e, which is the sum of `dy` over the pixels, or adds to it.
+fn sum_pixels(t: &mut Tape, dy: Tensor, de: Tensor, add: bool) {
+    let shape = t.shape(dy);
+    let [batch, channels, hw] = batch_channels_area(shape);
+    let rows = batch * channels;
+    let flops = shape.len() as u64;
+    // Channels of a row of elements of 64 bits. With 16 lanes those kernels are slower.
+    let row_channels = if hw.is_multiple_of(8) { 1 } else { 2 };
+    let wide = t.target().is_wide() && t.target().lanes() <= 8;
+    if wide && hw.is_multiple_of(4) && channels.is_multiple_of(row_channels) {
+        let rows = rows / row_channels;
+        let span = row_span(t.target(), row_channels * hw / 8);
+        let groups = rows.div_ceil(spans(t.target(), span));
+        t.emit(add_channels_wide::BackwardEmbedding { dy, de, hw, span, add, rows }, groups, flops);
+    } else {
+        let span = row_span(t.target(), hw.div_ceil(4));
+        let groups = rows.div_ceil(spans(t.target(), span));
+        let length = shape.vec4s();
+        let kernel = BackwardEmbedding { dy, de, hw, aligned: hw % 4 == 0, span, add, rows, length };
+        t.emit(kernel, groups, flops);
+    }
 }
 
 impl Op for AddChannels {
@@ -50,16 +74,11 @@ impl Op for AddChannels {
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let (x, e) = (node.inputs[0], node.inputs[1]);
         let shape = t.shape(x);
-        let [batch, channels, hw] = batch_channels_area(shape);
+        let [batch, channels, _] = batch_channels_area(shape);
         let rows = batch * channels;
         let length = shape.vec4s();
         let flops = shape.len() as u64;
-        t.grad(e, |t, de, add| {
-            let span = row_span(t.target(), hw.div_ceil(4));
-            let groups = rows.div_ceil(spans(t.target(), span));
-            let kernel = BackwardEmbedding { dy, de, hw, aligned: hw % 4 == 0, span, add, rows, length };
-            t.emit(kernel, groups, flops);
-        });
+        t.grad(e, |t, de, add| sum_pixels(t, dy, de, add));
         if !t.pass_gradient(x, dy) {
             t.grad(x, |t, dx, add| t.emit_flat(Backward { dy, dx, add, rows, length }, length, flops));
         }
@@ -88,7 +107,15 @@ pub(super) const OPERATOR: Operator = Operator {
         let e = Shape::f32([batch, channels]);
         Case { op: Rc::new(AddChannels), inputs: vec![(x, Fill::Normal(1.0)), (e, Fill::Normal(1.0))] }
     },
-    edge: Vec::new,
+    edge: || {
+        // Elements of 64 bits: rows of one and of two channels, of one element, and of more
+        // elements than a subgroup has lanes.
+        let case = |x: [u32; 4]| {
+            let inputs = vec![(Shape::f32(x), Fill::Normal(1.0)), (Shape::f32([x[0], x[1]]), Fill::Normal(1.0))];
+            Case { op: Rc::new(AddChannels), inputs }
+        };
+        vec![case([1, 4, 2, 4]), case([3, 2, 2, 2]), case([2, 3, 8, 17]), case([3, 6, 6, 14]), case([1, 10, 2, 6])]
+    },
     bench: || {
         [[64, 32, 28, 28], [64, 64, 14, 14], [64, 64, 7, 7]]
             .map(|x| {

@@ -15,6 +15,7 @@
 //! ```
 
 use super::kernels::concat::{Backward, BackwardScalar, FORWARD, Forward, ForwardScalar};
+use super::kernels::concat_wide;
 use super::rows::{PIECE_ROW, piece_grid};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
 use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
@@ -27,6 +28,31 @@ struct Concat;
 #[track_caller]
 pub fn concat(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
     t.apply1(Concat, &[a, b])
+}
+
+/// Numbers in the unit that the kernels copy.
+#[derive(Clone, Copy)]
+enum Unit {
+    /// One.
+    Scalar = 1,
+    /// Four.
+    Vec4 = 4,
+    /// Eight, with elements of 64 bits.
+    Wide = 8,
+}
+
+impl Unit {
+    /// The largest unit of which the parts of an image are multiples. All give the same bits.
+    fn new(t: &Tape, lengths: [u32; 2]) -> Unit {
+        let divides = |unit: Unit| lengths.iter().all(|n| n.is_multiple_of(unit as u32));
+        if t.target().is_wide() && divides(Unit::Wide) {
+            Unit::Wide
+        } else if divides(Unit::Vec4) {
+            Unit::Vec4
+        } else {
+            Unit::Scalar
+        }
+    }
 }
 
 /// Elements of one image.
@@ -54,37 +80,40 @@ impl Op for Concat {
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let (length_a, length_b) = (length(t.shape(x[0])), length(t.shape(x[1])));
-        let a = x[0];
-        let b = x[1];
-        let shape = t.shape(y[0]);
+        let [a, b] = [x[0], x[1]];
         let y = y[0];
-        if length_a % 4 == 0 && length_b % 4 == 0 {
-            let (length_a, length_b) = (length_a / 4, length_b / 4);
-            let groups = grid(t, length_a.max(length_b), shape, 2);
-            t.emit_grid(Forward { a, b, y, length_a, length_b }, groups, 0);
-        } else {
-            let groups = grid(t, length_a.max(length_b), shape, 2);
-            let a_scalar = a;
-            let b_scalar = b;
-            let y_scalar = y;
-            t.emit_grid(ForwardScalar { a_scalar, b_scalar, y_scalar, length_a, length_b }, groups, 0);
+        let lengths = [a, b].map(|x| length(t.shape(x)));
+        let unit = Unit::new(t, lengths);
+        let [length_a, length_b] = lengths.map(|n| n / unit as u32);
+        let groups = grid(t, length_a.max(length_b), t.shape(y), 2);
+        match unit {
+            Unit::Wide => t.emit_grid(concat_wide::Forward { a, b, y, length_a, length_b }, groups, 0),
+            Unit::Vec4 => t.emit_grid(Forward { a, b, y, length_a, length_b }, groups, 0),
+            Unit::Scalar => {
+                let kernel = ForwardScalar { a_scalar: a, b_scalar: b, y_scalar: y, length_a, length_b };
+                t.emit_grid(kernel, groups, 0);
+            }
         }
         vec![]
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let lengths = [0, 1].map(|i| length(t.shape(node.inputs[i])));
-        let vectors = lengths.iter().all(|n| n % 4 == 0);
-        let [length_a, length_b] = if vectors { lengths.map(|n| n / 4) } else { lengths };
+        let unit = Unit::new(t, lengths);
+        let [length_a, length_b] = lengths.map(|n| n / unit as u32);
         for (&x, (length, second)) in node.inputs.iter().zip([(length_a, false), (length_b, true)]) {
             let groups = grid(t, length, t.shape(x), 1);
             t.grad(x, |t, dx, add| {
-                if vectors {
-                    t.emit_grid(Backward { dy, dx, add, second, length_a, length_b }, groups, 0);
-                } else {
-                    let (dy_scalar, dx_scalar) = (dy, dx);
-                    t.emit_grid(BackwardScalar { dy_scalar, dx_scalar, add, second, length_a, length_b }, groups, 0);
+                match unit {
+                    Unit::Wide => {
+                        t.emit_grid(concat_wide::Backward { dy, dx, add, second, length_a, length_b }, groups, 0);
+                    }
+                    Unit::Vec4 => t.emit_grid(Backward { dy, dx, add, second, length_a, length_b }, groups, 0),
+                    Unit::Scalar => {
+                        let (dy_scalar, dx_scalar) = (dy, dx);
+                        let kernel = BackwardScalar { dy_scalar, dx_scalar, add, second, length_a, length_b };
+                        t.emit_grid(kernel, groups, 0);
+                    }
                 }
                 t.moves(dy, t.shape(dx).bytes());
             });
@@ -124,13 +153,14 @@ pub(super) const OPERATOR: Operator = Operator {
         Case { op: Rc::new(Concat), inputs: vec![(shape(a), Fill::Normal(1.0)), (shape(b), Fill::Normal(1.0))] }
     },
     edge: || {
-        // Several rows of the grid, of single elements and of vec4s.
-        let case = |a, b| {
-            let shape = |length| (Shape::f32([2, length]), Fill::Normal(1.0));
+        // Several rows of the grid, of single elements, of vec4s and of elements of 64 bits. Then
+        // one and two invocations.
+        let case = |images, a, b| {
+            let shape = |length| (Shape::f32([images, length]), Fill::Normal(1.0));
             Case { op: Rc::new(Concat), inputs: vec![shape(a), shape(b)] }
         };
         let row = FORWARD.workgroup_size[0] * PIECE_ROW;
-        vec![case(2 * row + 1, 2), case(4, 4 * (row + 1))]
+        vec![case(2, 2 * row + 1, 2), case(2, 4, 4 * (row + 1)), case(1, 8 * (row + 1), 16), case(2, 16, 8)]
     },
     bench: || {
         let case = |channels, side| {
