@@ -39,7 +39,7 @@ const COMMON: [&str; 3] = ["common", "random", "special"];
 /// files; they differ in one number, so one of them is enough to check a shader. A shader is checked
 /// for the variants whose names are in its name, or else for those that every device can run.
 const VARIANTS: [(&str, &[&str]); 3] = [
-    ("wide", &["reduce_subgroup", "outer_subgroup", "lanes_8", "wide"]),
+    ("wide", &["reduce_subgroup", "outer_subgroup", "lanes_8", "wide", "own_tokens"]),
     ("subgroup", &["reduce_subgroup", "outer_subgroup", "lanes_8"]),
     ("tiled", &["reduce_workgroup", "lanes_8"]),
 ];
@@ -80,11 +80,10 @@ fn generate() -> Result<(), String> {
     let list: String = names.iter().map(|n| format!("&{n}::SHADER, ")).collect();
     kernels += &format!("/// Every shader of the crate.\npub static SHADERS: &[&Shader] = &[{list}];\n");
 
-    let tiled = variants.last().ok_or("no variant")?;
-    let module = parse(&tiled.prelude, "shaders/prelude", tiled.name)?;
-    kernels += &tiled.write_constants(&module)?;
+    kernels += &write_prelude(&variants)?;
     fs::write(out.join("kernels.rs"), kernels).map_err(|e| e.to_string())?;
-    fs::write(out.join("step.rs"), write_step(&module)?).map_err(|e| e.to_string())
+    let tiled = variants.last().ok_or("no variant")?;
+    fs::write(out.join("step.rs"), write_step(&tiled.parse_prelude()?)?).map_err(|e| e.to_string())
 }
 
 /// A WGSL file.
@@ -121,19 +120,28 @@ impl Variant {
         Ok(variant)
     }
 
-    /// The constants of each prelude file, given the parsed prelude.
-    fn write_constants(&self, module: &Module) -> Result<String, String> {
-        let mut out = String::from("/// Constants of the prelude, by file.\npub mod prelude {\n");
-        for (file, range) in &self.files {
-            let constants = constants(module, range.clone())?;
-            if !constants.is_empty() {
+    fn parse_prelude(&self) -> Result<Module, String> {
+        parse(&self.prelude, "shaders/prelude", self.name)
+    }
+}
+
+/// The constants of each prelude file.
+fn write_prelude(variants: &[Variant]) -> Result<String, String> {
+    let mut out = String::from("/// Constants of the prelude, by file.\npub mod prelude {\n");
+    let mut written = Vec::new();
+    for variant in variants {
+        let module = variant.parse_prelude()?;
+        for (file, range) in &variant.files {
+            let constants = constants(&module, range.clone())?;
+            if !constants.is_empty() && !written.contains(file) {
                 out += &format!(
                     "    /// Constants of `shaders/prelude/{file}.wgsl`.\n    pub mod {file} {{\n{constants}    }}\n"
                 );
+                written.push(file);
             }
         }
-        Ok(out + "}\n")
     }
+    Ok(out + "}\n")
 }
 
 /// The module of a shader in the first variant that it is written for, after checking all of them.

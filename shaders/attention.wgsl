@@ -4,15 +4,16 @@
 // Backward, with p recomputed from stats and delta = rowsum(dy * y):
 //   dv = p^T dy;  ds = p * (dy v^T - delta);  dq = ds k / sqrt(d);  dk = ds^T q / sqrt(d)
 //
-// q, k, v, y, dy, dq, dk, dv  [B, I, T]. Head h has the d = WIDTH channels from h d on. The tokens
-//                             of a channel are contiguous, so neighboring lanes load neighboring
-//                             elements.
-// stats, saved                [B, heads, 2, T]: the largest score of each query in units of log 2,
-//                             and the reciprocal of the sum of exponentials relative to it. This is
-//                             more accurate than the logarithm of the sum. The T x T matrix is
-//                             never stored (Dao 2023, "FlashAttention-2").
-// result, dresult             y and dy, in backward_delta
-// delta, delta_out            [B, heads, T]
+// qkv, dqkv         [B, 3 I, T]: the channels of q, then those of k, then those of v. Head h has the
+//                   d = WIDTH channels from h d on in each of them. The tokens of a channel are
+//                   contiguous, so neighboring lanes load neighboring elements.
+// y, dy             [B, I, T], with the same heads
+// stats, saved      [B, heads, 2, T]: the largest score of each query in units of log 2, and the
+//                   reciprocal of the sum of exponentials relative to it. This is more accurate than
+//                   the logarithm of the sum. The T x T matrix is never stored (Dao 2023,
+//                   "FlashAttention-2").
+// result, dresult   y and dy, in backward_delta
+// delta, delta_out  [B, heads, T]
 //
 // A lane owns one token (a query in `forward` and `backward_query`, a key in `backward_key_value`)
 // and CHUNK channels of the result. It reads the tokens of the other side four at a time. All lanes
@@ -26,24 +27,27 @@
 override T: u32;
 override HEADS: u32;
 override WIDTH: u32;
-override SCALE: f32;        // log2(e) / sqrt(d), so that scores are in units of log 2
+// log2(e) / sqrt(d), so that scores are in units of log 2. All kernels multiply the sum over the
+// channels by it, so a score has the same bits in all of them.
+override SCALE: f32;
 override ADD: bool;
 
 const GROUP = 64u;          // tokens of a workgroup
 const CHUNK = 8u;           // channels of the result of an invocation
 const LOWEST = -1e38;       // score of a key that does not exist
 
-@group(0) @binding(0) var<storage, read> q: array<f32>;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> v: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
-@group(0) @binding(4) var<storage, read_write> stats: array<f32>;
+@group(0) @binding(0) var<storage, read> qkv: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> stats: array<f32>;
 
 struct Position {
   token: u32,     // may be past the end
   clamped: u32,   // the same, or the last token
   head: u32,      // numbered through the batch
-  base: u32,      // index of the head's first element
+  q: u32,         // index of the head's first element of q, in qkv and dqkv
+  k: u32,
+  v: u32,
+  y: u32,         // the same in y and dy
   first: u32,     // first channel of the chunk
 }
 
@@ -51,7 +55,12 @@ fn place(lane: Lane) -> Position {
   let chunks = (WIDTH + CHUNK - 1u) / CHUNK;
   let token = lane.workgroup.x * GROUP + lane.index;
   let head = lane.workgroup.z * HEADS + lane.workgroup.y / chunks;
-  return Position(token, min(token, T - 1u), head, head * WIDTH * T, lane.workgroup.y % chunks * CHUNK);
+  let size = WIDTH * T;
+  let y = head * size;
+  let q = y + 2u * lane.workgroup.z * HEADS * size;
+  let k = q + HEADS * size;
+  let v = k + HEADS * size;
+  return Position(token, min(token, T - 1u), head, q, k, v, y, lane.workgroup.y % chunks * CHUNK);
 }
 
 // Four tokens of the other side from j on. Past the end the last token is repeated.
@@ -59,16 +68,8 @@ fn four(j: u32) -> vec4<u32> {
   return min(vec4<u32>(j, j + 1u, j + 2u, j + 3u), vec4<u32>(T - 1u));
 }
 
-fn q4(row: u32, o: vec4<u32>) -> vec4<f32> {
-  return vec4<f32>(q[row + o.x], q[row + o.y], q[row + o.z], q[row + o.w]);
-}
-
-fn k4(row: u32, o: vec4<u32>) -> vec4<f32> {
-  return vec4<f32>(k[row + o.x], k[row + o.y], k[row + o.z], k[row + o.w]);
-}
-
-fn v4(row: u32, o: vec4<u32>) -> vec4<f32> {
-  return vec4<f32>(v[row + o.x], v[row + o.y], v[row + o.z], v[row + o.w]);
+fn qkv4(row: u32, o: vec4<u32>) -> vec4<f32> {
+  return vec4<f32>(qkv[row + o.x], qkv[row + o.y], qkv[row + o.z], qkv[row + o.w]);
 }
 
 fn dy4(row: u32, o: vec4<u32>) -> vec4<f32> {
@@ -91,7 +92,7 @@ fn forward(lane: Lane) {
   var sum: array<f32, CHUNK>;
   for (var c = 0u; c < CHUNK; c++) {
     if (c < WIDTH) {
-      own[c] = q[p.base + c * T + p.clamped] * SCALE;
+      own[c] = qkv[p.q + c * T + p.clamped];
     }
   }
   var largest = LOWEST;
@@ -101,13 +102,13 @@ fn forward(lane: Lane) {
     var s: vec4<f32>;
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        s += own[c] * k4(p.base + c * T, other);
+        s += own[c] * qkv4(p.k + c * T, other);
       }
     }
     for (var c = CHUNK; c < WIDTH; c++) {
-      s += q[p.base + c * T + p.clamped] * SCALE * k4(p.base + c * T, other);
+      s += qkv[p.q + c * T + p.clamped] * qkv4(p.k + c * T, other);
     }
-    s = select(vec4<f32>(LOWEST), s, exist(j));
+    s = select(vec4<f32>(LOWEST), s * SCALE, exist(j));
     let top = max(max(largest, max(s.x, s.y)), max(s.z, s.w));
     let kept = exp2(largest - top);
     largest = top;
@@ -115,7 +116,7 @@ fn forward(lane: Lane) {
     total = total * kept + s.x + s.y + s.z + s.w;
     for (var c = 0u; c < CHUNK; c++) {
       if (in_head(p.first + c)) {
-        sum[c] = sum[c] * kept + dot(s, v4(p.base + (p.first + c) * T, other));
+        sum[c] = sum[c] * kept + dot(s, qkv4(p.v + (p.first + c) * T, other));
       }
     }
   }
@@ -123,7 +124,7 @@ fn forward(lane: Lane) {
   if (p.token < T) {
     for (var c = 0u; c < CHUNK; c++) {
       if (in_head(p.first + c)) {
-        y[p.base + (p.first + c) * T + p.token] = sum[c] * share;
+        y[p.y + (p.first + c) * T + p.token] = sum[c] * share;
       }
     }
     if (p.first == 0u) {
@@ -133,10 +134,10 @@ fn forward(lane: Lane) {
   }
 }
 
-@group(0) @binding(3) var<storage, read> saved: array<f32>;
-@group(0) @binding(4) var<storage, read> dy: array<f32>;
-@group(0) @binding(5) var<storage, read> delta: array<f32>;
-@group(0) @binding(6) var<storage, read_write> dq: array<f32>;
+@group(0) @binding(1) var<storage, read> saved: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read> delta: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
 
 @compute @workgroup_size(GROUP)
 fn backward_query(lane: Lane) {
@@ -146,8 +147,8 @@ fn backward_query(lane: Lane) {
   var sum: array<f32, CHUNK>;
   for (var c = 0u; c < CHUNK; c++) {
     if (c < WIDTH) {
-      own[c] = q[p.base + c * T + p.clamped] * SCALE;
-      own_dy[c] = dy[p.base + c * T + p.clamped];
+      own[c] = qkv[p.q + c * T + p.clamped];
+      own_dy[c] = dy[p.y + c * T + p.clamped];
     }
   }
   let largest = saved[p.head * 2u * T + p.clamped];
@@ -159,30 +160,30 @@ fn backward_query(lane: Lane) {
     var dp: vec4<f32>;
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        s += own[c] * k4(p.base + c * T, other);
-        dp += own_dy[c] * v4(p.base + c * T, other);
+        s += own[c] * qkv4(p.k + c * T, other);
+        dp += own_dy[c] * qkv4(p.v + c * T, other);
       }
     }
     for (var c = CHUNK; c < WIDTH; c++) {
-      s += q[p.base + c * T + p.clamped] * SCALE * k4(p.base + c * T, other);
-      dp += dy[p.base + c * T + p.clamped] * v4(p.base + c * T, other);
+      s += qkv[p.q + c * T + p.clamped] * qkv4(p.k + c * T, other);
+      dp += dy[p.y + c * T + p.clamped] * qkv4(p.v + c * T, other);
     }
-    s = select(vec4<f32>(), exp2(s - largest) * (dp - own_delta), exist(j));
+    s = select(vec4<f32>(), exp2(s * SCALE - largest) * (dp - own_delta), exist(j));
     for (var c = 0u; c < CHUNK; c++) {
       if (in_head(p.first + c)) {
-        sum[c] += dot(s, k4(p.base + (p.first + c) * T, other));
+        sum[c] += dot(s, qkv4(p.k + (p.first + c) * T, other));
       }
     }
   }
   if (p.token < T) {
     for (var c = 0u; c < CHUNK; c++) {
       if (in_head(p.first + c)) {
-        let to = p.base + (p.first + c) * T + p.token;
+        let to = p.q + (p.first + c) * T + p.token;
         let gradient = sum[c] * share * SCALE * LN_2;
         if (ADD) {
-          dq[to] += gradient;
+          dqkv[to] += gradient;
         } else {
-          dq[to] = gradient;
+          dqkv[to] = gradient;
         }
       }
     }
@@ -199,9 +200,6 @@ fn delta4(row: u32, o: vec4<u32>) -> vec4<f32> {
 
 const LN_2 = 0.6931471805599453;   // SCALE * LN_2 = 1 / sqrt(d)
 
-@group(0) @binding(6) var<storage, read_write> dk: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dv: array<f32>;
-
 @compute @workgroup_size(GROUP)
 fn backward_key_value(lane: Lane) {
   let p = place(lane);
@@ -211,8 +209,8 @@ fn backward_key_value(lane: Lane) {
   var sum_v: array<f32, CHUNK>;
   for (var c = 0u; c < CHUNK; c++) {
     if (c < WIDTH) {
-      own[c] = k[p.base + c * T + p.clamped] * SCALE;
-      own_v[c] = v[p.base + c * T + p.clamped];
+      own[c] = qkv[p.k + c * T + p.clamped];
+      own_v[c] = qkv[p.v + c * T + p.clamped];
     }
   }
   for (var j = 0u; j < T; j += 4u) {
@@ -221,35 +219,36 @@ fn backward_key_value(lane: Lane) {
     var ds: vec4<f32>;
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        s += own[c] * q4(p.base + c * T, other);
-        ds += own_v[c] * dy4(p.base + c * T, other);
+        s += own[c] * qkv4(p.q + c * T, other);
+        ds += own_v[c] * dy4(p.y + c * T, other);
       }
     }
     for (var c = CHUNK; c < WIDTH; c++) {
-      s += k[p.base + c * T + p.clamped] * SCALE * q4(p.base + c * T, other);
-      ds += v[p.base + c * T + p.clamped] * dy4(p.base + c * T, other);
+      s += qkv[p.k + c * T + p.clamped] * qkv4(p.q + c * T, other);
+      ds += qkv[p.v + c * T + p.clamped] * dy4(p.y + c * T, other);
     }
-    let weights = exp2(s - stat4(p.head * 2u * T, other)) * stat4(p.head * 2u * T + T, other);
+    let weights = exp2(s * SCALE - stat4(p.head * 2u * T, other)) * stat4(p.head * 2u * T + T, other);
     s = select(vec4<f32>(), weights, exist(j));
     ds = s * (ds - delta4(p.head * T, other));
     for (var c = 0u; c < CHUNK; c++) {
       if (in_head(p.first + c)) {
-        sum_v[c] += dot(s, dy4(p.base + (p.first + c) * T, other));
-        sum_k[c] += dot(ds, q4(p.base + (p.first + c) * T, other));
+        sum_v[c] += dot(s, dy4(p.y + (p.first + c) * T, other));
+        sum_k[c] += dot(ds, qkv4(p.q + (p.first + c) * T, other));
       }
     }
   }
   if (p.token < T) {
     for (var c = 0u; c < CHUNK; c++) {
       if (in_head(p.first + c)) {
-        let to = p.base + (p.first + c) * T + p.token;
+        let to_k = p.k + (p.first + c) * T + p.token;
+        let to_v = p.v + (p.first + c) * T + p.token;
         let gradient = sum_k[c] * SCALE * LN_2;
         if (ADD) {
-          dk[to] += gradient;
-          dv[to] += sum_v[c];
+          dqkv[to_k] += gradient;
+          dqkv[to_v] += sum_v[c];
         } else {
-          dk[to] = gradient;
-          dv[to] = sum_v[c];
+          dqkv[to_k] = gradient;
+          dqkv[to_v] = sum_v[c];
         }
       }
     }

@@ -5,16 +5,18 @@
 // With p recomputed from stats, and delta = rowsum(dy * y):
 //   dv = p^T dy;  ds = p * (dy v^T - delta);  dq = ds k / sqrt(d);  dk = ds^T q / sqrt(d)
 //
-// q, k, v, y, dy, dq, dk, dv  [B, I, T]; result, dresult and dq_rows are y, dy and dq
-// saved                       [B, heads, 2, T]: the stats of the forward pass
-// summary, prepared           [B, heads, 3, tiles, TILE]: largest score, share, share * delta. A
-//                             query that does not exist has HIGHEST, 0, 0.
+// qkv, dqkv          [B, 3 I, T]: the channels of q, then those of k, then those of v. dqkv_wide is
+//                    dqkv with elements of 64 bits, for dq.
+// y, dy              [B, I, T]; result and dresult are y and dy
+// saved              [B, heads, 2, T]: the stats of the forward pass
+// summary, prepared  [B, heads, 3, tiles, TILE_SIZE]: largest score, share, share * delta. A query
+//                    that does not exist has HIGHEST, 0, 0.
 //
 // backward_prepare    one invocation for each tile of each head.
 // backward            grid (1, heads, B). dq, dk and dv at once, so that the scores are computed
 //                     once: FLOPs 10 T^2 I B. The workgroup takes the blocks of keys in turn. dk and
 //                     dv of a block are summed in the loop over the queries, and dq in memory.
-// backward_unaligned  the same with dq as elements of 32 bits, for T that TILE does not divide.
+// backward_unaligned  the same with dq as elements of 32 bits, for T that TILE_SIZE does not divide.
 // Bytes: each block reads q, dy and dq of its head once, thus 16 T^2 I B / (OWN L), mostly from
 // caches.
 
@@ -26,103 +28,34 @@ struct Dims {
 
 override CHUNKS: u32;     // d / L
 override OWN: u32;        // 4 or 5
-override ALIGNED: bool;   // whether TILE divides T
+override ALIGNED: bool;   // whether TILE_SIZE divides T
 override ADD: bool;
 
-const TILE = 4u;
-const MAX_CHUNKS = 4u;
 const LOWEST = -1e38;     // score of a key that does not exist
 const HIGHEST = 1e38;     // largest score of a query that does not exist
 const LN_2 = 0.6931471805599453;   // scale * LN_2 = 1 / sqrt(d)
 
-// A number for each own token. With OWN = 4 the compiler removes all that belongs to `extra`.
-struct Own {
-  tile: vec4<f32>,
-  extra: f32,
-}
-
-alias OwnChannels = array<Own, MAX_CHUNKS * L>;   // for each own token and each channel
-alias OwnTile = array<Own, TILE>;                 // for each own token and each token of a tile
-alias Chunks = array<vec4<f32>, MAX_CHUNKS>;      // a tile of channel `lane` of each chunk
-
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> q: array<vec2<u64>>;
-@group(0) @binding(2) var<storage, read> k: array<vec2<u64>>;
-@group(0) @binding(3) var<storage, read> v: array<vec2<u64>>;
+@group(0) @binding(1) var<storage, read> qkv: array<vec2<u64>>;
 
-struct Position {
-  head: u32,    // numbered through the batch
-  base: u32,    // index of the head's first number
-  end: u32,     // index after the head's last number
-  row: u32,     // index of channel `lane` of the first chunk
-  tile: u32,    // first token of the lane's tile, maybe past the end
-  extra: u32,   // the lane's other token, maybe past the end
+fn sizes() -> Sizes {
+  return Sizes(dims.tokens, CHUNKS, OWN);
 }
 
-fn tiles() -> u32 {
-  return (dims.tokens + TILE - 1u) / TILE;
-}
-
-fn blocks() -> u32 {
-  return (tiles() * TILE + OWN * L - 1u) / (OWN * L);
-}
-
-// The tiles of all blocks come before all other tokens.
-fn place(lane: Lane, block: u32) -> Position {
-  let size = CHUNKS * L * dims.tokens;
-  let head = lane.workgroup.z * lane.workgroups.y + lane.workgroup.y;
-  let base = head * size;
-  let tile = (block * L + lane.index) * TILE;
-  let extra = (blocks() * TILE + block) * L + lane.index;
-  return Position(head, base, base + size, base + lane.index * dims.tokens, tile, extra);
-}
-
-fn own_token(p: Position, i: u32) -> u32 {
-  return select(p.tile + i, p.extra, i == TILE);
-}
-
-fn load_q(at: u32, end: u32) -> vec4<f32> {
-  let e = elements(at, end);
+// Four numbers of a head of q, k or v from offset `at` on. The head's first number has the index
+// `first` in qkv, and begins an element, because L is a multiple of TILE_SIZE. Nothing after the
+// head's last number is read. Only the last addition differs between q, k and v: the compiler shares
+// the rest.
+fn load(first: u32, at: u32) -> vec4<f32> {
+  let e = elements(at, head_size(sizes())) + first / TILE_SIZE;
   if (ALIGNED) {
-    return unpack(q[e.x]);
+    return unpack(qkv[e.x]);
   }
-  return shifted(at, unpack(q[e.x]), unpack(q[e.y]));
+  return shifted(at, unpack(qkv[e.x]), unpack(qkv[e.y]));
 }
 
-fn load_k(at: u32, end: u32) -> vec4<f32> {
-  let e = elements(at, end);
-  if (ALIGNED) {
-    return unpack(k[e.x]);
-  }
-  return shifted(at, unpack(k[e.x]), unpack(k[e.y]));
-}
-
-fn load_v(at: u32, end: u32) -> vec4<f32> {
-  let e = elements(at, end);
-  if (ALIGNED) {
-    return unpack(v[e.x]);
-  }
-  return shifted(at, unpack(v[e.x]), unpack(v[e.y]));
-}
-
-// Numbers of the own tokens: the own tile, and the one of `other` that belongs to p.extra.
-fn own_numbers(tile: vec4<f32>, other: vec4<f32>, p: Position) -> Own {
-  let i = p.extra % TILE;
-  let low = select(other.x, other.y, i == 1u);
-  let high = select(other.z, other.w, i == 3u);
-  return Own(tile, select(low, high, i >= 2u));
-}
-
-fn own_k(row: u32, p: Position) -> Own {
-  return own_numbers(load_k(row + p.tile, p.end), load_k(row + p.extra / TILE * TILE, p.end), p);
-}
-
-fn own_v(row: u32, p: Position) -> Own {
-  return own_numbers(load_v(row + p.tile, p.end), load_v(row + p.extra / TILE * TILE, p.end), p);
-}
-
-fn number(own: Own, i: u32) -> f32 {
-  return select(own.tile[i % TILE], own.extra, i == TILE);
+fn load_own(first: u32, row: u32, p: Position) -> Own {
+  return own_numbers(load(first, row + p.tile), load(first, row + p.extra / TILE_SIZE * TILE_SIZE), p);
 }
 
 @group(0) @binding(1) var<storage, read> result: array<vec2<u64>>;
@@ -154,10 +87,10 @@ fn exist(token: u32) -> vec4<bool> {
 @compute @workgroup_size(FLAT)
 fn backward_prepare(lane: Lane) {
   let i = flat_index(lane);
-  if (i < dims.heads * tiles()) {
-    let head = i / tiles();
-    let tile = i % tiles();
-    let token = tile * TILE;
+  if (i < dims.heads * tiles(dims.tokens)) {
+    let head = i / tiles(dims.tokens);
+    let tile = i % tiles(dims.tokens);
+    let token = tile * TILE_SIZE;
     let end = (head + 1u) * CHUNKS * L * dims.tokens;
     var delta: vec4<f32>;
     for (var c = head * CHUNKS * L; c < (head + 1u) * CHUNKS * L; c++) {
@@ -167,21 +100,21 @@ fn backward_prepare(lane: Lane) {
     let rows_end = 2u * (head + 1u) * dims.tokens;
     let largest = load_saved(row, rows_end);
     let share = load_saved(row + dims.tokens, rows_end);
-    let to = 3u * head * tiles() + tile;
+    let to = 3u * head * tiles(dims.tokens) + tile;
     summary[to] = pack(select(vec4<f32>(HIGHEST), largest, exist(token)));
-    summary[to + tiles()] = pack(select(vec4<f32>(), share, exist(token)));
-    summary[to + 2u * tiles()] = pack(select(vec4<f32>(), share * delta, exist(token)));
+    summary[to + tiles(dims.tokens)] = pack(select(vec4<f32>(), share, exist(token)));
+    summary[to + 2u * tiles(dims.tokens)] = pack(select(vec4<f32>(), share * delta, exist(token)));
   }
 }
 
-@group(0) @binding(4) var<storage, read> dy: array<vec2<u64>>;
-@group(0) @binding(5) var<storage, read> prepared: array<vec2<u64>>;
-@group(0) @binding(6) var<storage, read_write> dq: array<vec2<u64>>;
-@group(0) @binding(7) var<storage, read_write> dk: array<f32>;
-@group(0) @binding(8) var<storage, read_write> dv: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<vec2<u64>>;
+@group(0) @binding(3) var<storage, read> prepared: array<vec2<u64>>;
+@group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dqkv_wide: array<vec2<u64>>;
 
-fn load_dy(at: u32, end: u32) -> vec4<f32> {
-  let e = elements(at, end);
+// The same of dy.
+fn load_dy(first: u32, at: u32) -> vec4<f32> {
+  let e = elements(at, head_size(sizes())) + first / TILE_SIZE;
   if (ALIGNED) {
     return unpack(dy[e.x]);
   }
@@ -203,25 +136,25 @@ struct Keys {
 // Channel `lane` of chunk h of a tile of k. Keys that do not exist are 0, so that they add nothing
 // to dq.
 fn transposed_k(tile: u32, p: Position, h: u32) -> vec4<f32> {
-  let k4 = load_k(p.row + h * L * dims.tokens + tile * TILE, p.end);
-  return select(vec4<f32>(), k4, exist(tile * TILE)) * (dims.scale * LN_2);
+  let k4 = load(p.k, p.row + h * L * dims.tokens + tile * TILE_SIZE);
+  return select(vec4<f32>(), k4, exist(tile * TILE_SIZE)) * (dims.scale * LN_2);
 }
 
 fn load_keys(keys: ptr<function, Keys>, block: u32, p: Position, h: u32) {
   for (var c = h * L; c < h * L + L; c++) {
-    (*keys).k[c] = own_k(p.base + c * dims.tokens, p);
+    (*keys).k[c] = load_own(p.k, c * dims.tokens, p);
     (*keys).dk[c] = Own();
     (*keys).dv[c] = Own();
   }
   for (var c = h * L; c < h * L + L; c++) {
-    (*keys).v[c] = own_v(p.base + c * dims.tokens, p);
+    (*keys).v[c] = load_own(p.v, c * dims.tokens, p);
   }
   for (var l = 0u; l < L; l++) {
     (*keys).transposed[h * L + l].tile = transposed_k(block * L + l, p, h);
   }
-  for (var l = 0u; l < L; l += TILE) {
-    let k4 = transposed_k(blocks() * L + (block * L + l) / TILE, p, h);
-    for (var i = 0u; i < TILE; i++) {
+  for (var l = 0u; l < L; l += TILE_SIZE) {
+    let k4 = transposed_k(blocks(sizes()) * L + (block * L + l) / TILE_SIZE, p, h);
+    for (var i = 0u; i < TILE_SIZE; i++) {
       (*keys).transposed[h * L + l + i].extra = k4[i];
     }
   }
@@ -268,7 +201,7 @@ fn score(tiles: ptr<function, Tiles>, keys: ptr<function, Keys>, j: u32) {
 fn weigh_keys(tiles: ptr<function, Tiles>, keys: ptr<function, Keys>, i: u32, h: u32) -> vec4<f32> {
   var sum: vec4<f32>;
   for (var l = 0u; l < L; l++) {
-    for (var j = 0u; j < TILE; j++) {
+    for (var j = 0u; j < TILE_SIZE; j++) {
       let value = number((*tiles).ds[j], i);
       let x = subgroupShuffle(value, l);
       sum[j] += x * number((*keys).transposed[h * L + l], i);
@@ -281,7 +214,7 @@ fn weigh_keys(tiles: ptr<function, Tiles>, keys: ptr<function, Keys>, i: u32, h:
 fn add_queries(tiles: ptr<function, Tiles>, keys: ptr<function, Keys>, h: u32) -> vec4<f32> {
   for (var c = 0u; c < L; c++) {
     var sum: Own;
-    for (var j = 0u; j < TILE; j++) {
+    for (var j = 0u; j < TILE_SIZE; j++) {
       let value = (*tiles).dy[h][j];
       let x = subgroupShuffle(value, c);
       sum.tile += (*tiles).p[j].tile * x;
@@ -292,7 +225,7 @@ fn add_queries(tiles: ptr<function, Tiles>, keys: ptr<function, Keys>, h: u32) -
   }
   for (var c = 0u; c < L; c++) {
     var sum: Own;
-    for (var j = 0u; j < TILE; j++) {
+    for (var j = 0u; j < TILE_SIZE; j++) {
       let value = (*tiles).q[h][j];
       let x = subgroupShuffle(value, c);
       sum.tile += (*tiles).ds[j].tile * x;
@@ -305,7 +238,7 @@ fn add_queries(tiles: ptr<function, Tiles>, keys: ptr<function, Keys>, h: u32) -
   dq4 += weigh_keys(tiles, keys, 1u, h);
   dq4 += weigh_keys(tiles, keys, 2u, h);
   dq4 += weigh_keys(tiles, keys, 3u, h);
-  if (OWN > TILE) {
+  if (OWN > TILE_SIZE) {
     dq4 += weigh_keys(tiles, keys, 4u, h);
   }
   return dq4;
@@ -317,13 +250,13 @@ fn share_of(row: f32) -> f32 {
 
 // Weights of the tile of queries from token j on.
 fn load_tiles(keys: ptr<function, Keys>, p: Position, lane: Lane, j: u32) -> Tiles {
-  let row = unpack(prepared[(3u * p.head + min(lane.index, 2u)) * tiles() + j / TILE]);
+  let row = unpack(prepared[(3u * p.head + min(lane.index, 2u)) * tiles(dims.tokens) + j / TILE_SIZE]);
   let share = vec4<f32>(share_of(row.x), share_of(row.y), share_of(row.z), share_of(row.w));
   var tiles: Tiles;
   tiles.summary = row;
   for (var h = 0u; h < CHUNKS; h++) {
-    tiles.q[h] = load_q(p.row + h * L * dims.tokens + j, p.end) * dims.scale;
-    tiles.dy[h] = load_dy(p.row + h * L * dims.tokens + j, p.end) * share;
+    tiles.q[h] = load(p.q, p.row + h * L * dims.tokens + j) * dims.scale;
+    tiles.dy[h] = load_dy(p.y, p.row + h * L * dims.tokens + j) * share;
   }
   score(&tiles, keys, 0u);
   score(&tiles, keys, 1u);
@@ -337,14 +270,15 @@ fn store_keys(keys: ptr<function, Keys>, p: Position, h: u32) {
     let token = own_token(p, i);
     if (token < dims.tokens) {
       for (var c = h * L; c < h * L + L; c++) {
-        let to = p.base + c * dims.tokens + token;
+        let to_k = p.k + c * dims.tokens + token;
+        let to_v = p.v + c * dims.tokens + token;
         let gradient = number((*keys).dk[c], i) * LN_2;
         if (ADD) {
-          dk[to] += gradient;
-          dv[to] += number((*keys).dv[c], i);
+          dqkv[to_k] += gradient;
+          dqkv[to_v] += number((*keys).dv[c], i);
         } else {
-          dk[to] = gradient;
-          dv[to] = number((*keys).dv[c], i);
+          dqkv[to_k] = gradient;
+          dqkv[to_v] = number((*keys).dv[c], i);
         }
       }
     }
@@ -352,8 +286,8 @@ fn store_keys(keys: ptr<function, Keys>, p: Position, h: u32) {
 }
 
 fn store_dq(gradient: vec4<f32>, p: Position, j: u32, block: u32, h: u32) {
-  let to = (p.row + h * L * dims.tokens + j) / TILE;
-  dq[to] = pack(gradient + select(vec4<f32>(), unpack(dq[to]), ADD || block > 0u));
+  let to = (p.q + p.row + h * L * dims.tokens + j) / TILE_SIZE;
+  dqkv_wide[to] = pack(gradient + select(vec4<f32>(), unpack(dqkv_wide[to]), ADD || block > 0u));
 }
 
 fn load_chunks(keys: ptr<function, Keys>, block: u32, p: Position) {
@@ -401,11 +335,11 @@ fn store_chunks(keys: ptr<function, Keys>, p: Position) {
 
 @compute @workgroup_size(WG)
 fn backward(lane: Lane) {
-  for (var block = 0u; block < blocks(); block++) {
-    let p = place(lane, block);
+  for (var block = 0u; block < blocks(sizes()); block++) {
+    let p = position_of(lane, block, sizes());
     var keys: Keys;
     load_chunks(&keys, block, p);
-    for (var j = 0u; j < dims.tokens; j += TILE) {
+    for (var j = 0u; j < dims.tokens; j += TILE_SIZE) {
       var tiles = load_tiles(&keys, p, lane, j);
       var gradient = add_chunks(&tiles, &keys);
       for (var h = 0u; h < CHUNKS; h++) {
@@ -416,24 +350,22 @@ fn backward(lane: Lane) {
   }
 }
 
-@group(0) @binding(6) var<storage, read_write> dq_rows: array<f32>;
-
 fn store_dq_row(gradient: vec4<f32>, p: Position, j: u32, block: u32, h: u32) {
-  for (var i = 0u; i < TILE; i++) {
+  for (var i = 0u; i < TILE_SIZE; i++) {
     if (j + i < dims.tokens) {
-      let to = p.row + h * L * dims.tokens + j + i;
-      dq_rows[to] = gradient[i] + select(0.0, dq_rows[to], ADD || block > 0u);
+      let to = p.q + p.row + h * L * dims.tokens + j + i;
+      dqkv[to] = gradient[i] + select(0.0, dqkv[to], ADD || block > 0u);
     }
   }
 }
 
 @compute @workgroup_size(WG)
 fn backward_unaligned(lane: Lane) {
-  for (var block = 0u; block < blocks(); block++) {
-    let p = place(lane, block);
+  for (var block = 0u; block < blocks(sizes()); block++) {
+    let p = position_of(lane, block, sizes());
     var keys: Keys;
     load_chunks(&keys, block, p);
-    for (var j = 0u; j < dims.tokens; j += TILE) {
+    for (var j = 0u; j < dims.tokens; j += TILE_SIZE) {
       var tiles = load_tiles(&keys, p, lane, j);
       var gradient = add_chunks(&tiles, &keys);
       for (var h = 0u; h < CHUNKS; h++) {

@@ -2,18 +2,19 @@
 // forward pass. attention_backward_wide.wgsl has the gradients. The head's number of channels d is a
 // multiple of L, at most MAX_CHUNKS L.
 //
-// q, k, v, y  [B, I, T]. Head h has the d channels from h d on. The tokens of a channel are
-//             contiguous.
-// stats       [B, heads, 2, T] as in attention_subgroup.wgsl: the largest score of each query in
-//             units of log 2, and the reciprocal of the sum of exponentials relative to it, which is
-//             called share below.
+// qkv    [B, 3 I, T]: the channels of q, then those of k, then those of v. Head h has the d channels
+//        from h d on in each of them. The tokens of a channel are contiguous.
+// y      [B, I, T], with the same heads
+// stats  [B, heads, 2, T] as in attention_subgroup.wgsl: the largest score of each query in units of
+//        log 2, and the reciprocal of the sum of exponentials relative to it, which is called share
+//        below.
 //
-// A tile is TILE tokens, an element with four numbers. One workgroup is one subgroup. Each lane owns
-// OWN queries: a tile, and with OWN = 5 one more token, which leaves fewer lanes idle for some T. OWN
-// L tokens are a block. The keys come in tiles: lane c loads a tile of channel c, and its values are
-// broadcast. So two numbers of 64 bits per lane serve 4 OWN L multiply-adds in each product. Wider
-// heads are chunks of L channels. All own channels stay in registers and on the stack, so the scores
-// are computed once.
+// A tile is TILE_SIZE tokens, an element with four numbers. One workgroup is one subgroup. Each lane
+// owns OWN queries: a tile, and with OWN = 5 one more token, which leaves fewer lanes idle for some
+// T. OWN L tokens are a block. The keys come in tiles: lane c loads a tile of channel c, and its
+// values are broadcast. So two numbers of 64 bits per lane serve 4 OWN L multiply-adds in each
+// product. Wider heads are chunks of L channels. All own channels stay in registers and on the stack,
+// so the scores are computed once.
 //
 // A software driver blends everything that a loop carries with the mask of active lanes. Tiles of 8
 // tokens would halve that, but the loop then has too much code, and it is slower by 40 %.
@@ -31,94 +32,33 @@ struct Dims {
 
 override CHUNKS: u32;     // d / L
 override OWN: u32;        // 4 or 5
-override ALIGNED: bool;   // whether TILE divides T
+override ALIGNED: bool;   // whether TILE_SIZE divides T
 
-const TILE = 4u;
-const MAX_CHUNKS = 4u;
 const LOWEST = -1e38;     // score of a key that does not exist
 
-// A number for each own token. With OWN = 4 the compiler removes all that belongs to `extra`.
-struct Own {
-  tile: vec4<f32>,
-  extra: f32,
-}
-
-alias OwnChannels = array<Own, MAX_CHUNKS * L>;   // for each own token and each channel
-alias OwnTile = array<Own, TILE>;                 // for each own token and each token of a tile
-alias Chunks = array<vec4<f32>, MAX_CHUNKS>;      // a tile of channel `lane` of each chunk
-
 @group(0) @binding(0) var<uniform> dims: Dims;
-@group(0) @binding(1) var<storage, read> q: array<vec2<u64>>;
-@group(0) @binding(2) var<storage, read> k: array<vec2<u64>>;
-@group(0) @binding(3) var<storage, read> v: array<vec2<u64>>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
-@group(0) @binding(5) var<storage, read_write> stats: array<f32>;
+@group(0) @binding(1) var<storage, read> qkv: array<vec2<u64>>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> stats: array<f32>;
 
-struct Position {
-  head: u32,    // numbered through the batch
-  base: u32,    // index of the head's first number
-  end: u32,     // index after the head's last number
-  row: u32,     // index of channel `lane` of the first chunk
-  tile: u32,    // first token of the lane's tile, maybe past the end
-  extra: u32,   // the lane's other token, maybe past the end
+fn sizes() -> Sizes {
+  return Sizes(dims.tokens, CHUNKS, OWN);
 }
 
-fn tiles() -> u32 {
-  return (dims.tokens + TILE - 1u) / TILE;
-}
-
-fn blocks() -> u32 {
-  return (tiles() * TILE + OWN * L - 1u) / (OWN * L);
-}
-
-// The tiles of all blocks come before all other tokens.
-fn place(lane: Lane, block: u32) -> Position {
-  let size = CHUNKS * L * dims.tokens;
-  let head = lane.workgroup.z * lane.workgroups.y + lane.workgroup.y;
-  let base = head * size;
-  let tile = (block * L + lane.index) * TILE;
-  let extra = (blocks() * TILE + block) * L + lane.index;
-  return Position(head, base, base + size, base + lane.index * dims.tokens, tile, extra);
-}
-
-fn own_token(p: Position, i: u32) -> u32 {
-  return select(p.tile + i, p.extra, i == TILE);
-}
-
-fn load_q(at: u32, end: u32) -> vec4<f32> {
-  let e = elements(at, end);
+// Four numbers of a head of q, k or v from offset `at` on. The head's first number has the index
+// `first` in qkv, and begins an element, because L is a multiple of TILE_SIZE. Nothing after the
+// head's last number is read. Only the last addition differs between q, k and v: the compiler shares
+// the rest.
+fn load(first: u32, at: u32) -> vec4<f32> {
+  let e = elements(at, head_size(sizes())) + first / TILE_SIZE;
   if (ALIGNED) {
-    return unpack(q[e.x]);
+    return unpack(qkv[e.x]);
   }
-  return shifted(at, unpack(q[e.x]), unpack(q[e.y]));
+  return shifted(at, unpack(qkv[e.x]), unpack(qkv[e.y]));
 }
 
-fn load_k(at: u32, end: u32) -> vec4<f32> {
-  let e = elements(at, end);
-  if (ALIGNED) {
-    return unpack(k[e.x]);
-  }
-  return shifted(at, unpack(k[e.x]), unpack(k[e.y]));
-}
-
-fn load_v(at: u32, end: u32) -> vec4<f32> {
-  let e = elements(at, end);
-  if (ALIGNED) {
-    return unpack(v[e.x]);
-  }
-  return shifted(at, unpack(v[e.x]), unpack(v[e.y]));
-}
-
-// Numbers of the own tokens: the own tile, and the one of `other` that belongs to p.extra.
-fn own_numbers(tile: vec4<f32>, other: vec4<f32>, p: Position) -> Own {
-  let i = p.extra % TILE;
-  let low = select(other.x, other.y, i == 1u);
-  let high = select(other.z, other.w, i == 3u);
-  return Own(tile, select(low, high, i >= 2u));
-}
-
-fn own_q(row: u32, p: Position) -> Own {
-  return own_numbers(load_q(row + p.tile, p.end), load_q(row + p.extra / TILE * TILE, p.end), p);
+fn load_own(first: u32, row: u32, p: Position) -> Own {
+  return own_numbers(load(first, row + p.tile), load(first, row + p.extra / TILE_SIZE * TILE_SIZE), p);
 }
 
 struct Queries {
@@ -155,7 +95,7 @@ fn larger4(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
 // sums so far.
 fn weights(queries: ptr<function, Queries>, s: ptr<function, OwnTile>, j: u32) -> Own {
   if (!ALIGNED) {
-    for (var l = 1u; l < TILE; l++) {
+    for (var l = 1u; l < TILE_SIZE; l++) {
       (*s)[l].tile = select(vec4<f32>(LOWEST), (*s)[l].tile, j + l < dims.tokens);
       (*s)[l].extra = select(LOWEST, (*s)[l].extra, j + l < dims.tokens);
     }
@@ -166,7 +106,7 @@ fn weights(queries: ptr<function, Queries>, s: ptr<function, OwnTile>, j: u32) -
   let top = Own(larger4(old.tile, tile_top), larger(old.extra, extra_top));
   let kept = Own(exp2(old.tile - top.tile), exp2(old.extra - top.extra));
   var sum: Own;
-  for (var l = 0u; l < TILE; l++) {
+  for (var l = 0u; l < TILE_SIZE; l++) {
     (*s)[l].tile = exp2((*s)[l].tile - top.tile);
     (*s)[l].extra = exp2((*s)[l].extra - top.extra);
     sum.tile += (*s)[l].tile;
@@ -180,7 +120,7 @@ fn weights(queries: ptr<function, Queries>, s: ptr<function, OwnTile>, j: u32) -
 
 fn load_queries(queries: ptr<function, Queries>, p: Position, h: u32) {
   for (var c = h * L; c < h * L + L; c++) {
-    let own = own_q(p.base + c * dims.tokens, p);
+    let own = load_own(p.q, c * dims.tokens, p);
     (*queries).q[c].tile = own.tile * dims.scale;
     (*queries).q[c].extra = own.extra * dims.scale;
   }
@@ -189,10 +129,10 @@ fn load_queries(queries: ptr<function, Queries>, p: Position, h: u32) {
 // Rescales chunk h of the sums, and adds the tile of keys from token j on. Each tile is summed
 // first, which rounds less than adding its tokens one by one.
 fn add_values(queries: ptr<function, Queries>, s: ptr<function, OwnTile>, kept: Own, p: Position, j: u32, h: u32) {
-  let values = load_v(p.row + h * L * dims.tokens + j, p.end);
+  let values = load(p.v, p.row + h * L * dims.tokens + j);
   for (var c = 0u; c < L; c++) {
     var sum: Own;
-    for (var l = 0u; l < TILE; l++) {
+    for (var l = 0u; l < TILE_SIZE; l++) {
       let value = values[l];
       let x = subgroupShuffle(value, c);
       sum.tile += (*s)[l].tile * x;
@@ -204,16 +144,12 @@ fn add_values(queries: ptr<function, Queries>, s: ptr<function, OwnTile>, kept: 
   }
 }
 
-fn number(own: Own, i: u32) -> f32 {
-  return select(own.tile[i % TILE], own.extra, i == TILE);
-}
-
 fn store_queries(queries: ptr<function, Queries>, share: Own, p: Position, h: u32) {
   for (var i = 0u; i < OWN; i++) {
     let token = own_token(p, i);
     if (token < dims.tokens) {
       for (var c = h * L; c < h * L + L; c++) {
-        y[p.base + c * dims.tokens + token] = number((*queries).y[c], i) * number(share, i);
+        y[p.y + c * dims.tokens + token] = number((*queries).y[c], i) * number(share, i);
       }
     }
   }
@@ -232,7 +168,7 @@ fn store_stats(queries: ptr<function, Queries>, share: Own, p: Position) {
 
 @compute @workgroup_size(WG)
 fn forward(lane: Lane) {
-  let p = place(lane, lane.workgroup.x);
+  let p = position_of(lane, lane.workgroup.x, sizes());
   var queries: Queries;
   queries.largest = Own(vec4<f32>(LOWEST), LOWEST);
   load_queries(&queries, p, 0u);
@@ -245,10 +181,10 @@ fn forward(lane: Lane) {
   if (CHUNKS > 3u) {
     load_queries(&queries, p, 3u);
   }
-  for (var j = 0u; j < dims.tokens; j += TILE) {
+  for (var j = 0u; j < dims.tokens; j += TILE_SIZE) {
     var keys: Chunks;
     for (var h = 0u; h < CHUNKS; h++) {
-      keys[h] = load_k(p.row + h * L * dims.tokens + j, p.end);
+      keys[h] = load(p.k, p.row + h * L * dims.tokens + j);
     }
     var s: OwnTile;
     s[0] = scores(&queries, &keys, 0u);

@@ -3,14 +3,15 @@
 // Backward, with p recomputed from stats and delta = rowsum(dy * y), which attention.wgsl computes:
 //   dv = p^T dy;  ds = p * (dy v^T - delta);  dq = ds k / sqrt(d);  dk = ds^T q / sqrt(d)
 //
-// q, k, v, y, dy, dq, dk, dv  [B, I, T]. Head h has the d = WIDTH channels from h d on. The tokens
-//                             of a channel are contiguous, so neighboring lanes load neighboring
-//                             elements.
-// stats, saved                [B, heads, 2, T]: the largest score of each query in units of log 2,
-//                             and the reciprocal of the sum of exponentials relative to it. This is
-//                             more accurate than the logarithm of the sum. The T x T matrix is
-//                             never stored (Dao 2023, "FlashAttention-2").
-// delta                       [B, heads, T]
+// qkv, dqkv     [B, 3 I, T]: the channels of q, then those of k, then those of v. Head h has the
+//               d = WIDTH channels from h d on in each of them. The tokens of a channel are
+//               contiguous, so neighboring lanes load neighboring elements.
+// y, dy         [B, I, T], with the same heads
+// stats, saved  [B, heads, 2, T]: the largest score of each query in units of log 2, and the
+//               reciprocal of the sum of exponentials relative to it. This is more accurate than the
+//               logarithm of the sum. The T x T matrix is never stored (Dao 2023,
+//               "FlashAttention-2").
+// delta         [B, heads, T]
 //
 // One workgroup is one subgroup of L lanes. A lane owns OWN tokens (queries in `forward` and
 // `backward_query`, keys in `backward_key_value`) and CHUNK channels of the result. Tokens of the
@@ -25,7 +26,9 @@
 override T: u32;
 override HEADS: u32;
 override WIDTH: u32;
-override SCALE: f32;        // log2(e) / sqrt(d), so that scores are in units of log 2
+// log2(e) / sqrt(d), so that scores are in units of log 2. All kernels scale q, so a score has the
+// same bits in all of them.
+override SCALE: f32;
 override ADD: bool;
 
 const CHUNK = 8u;           // channels of the result of a lane
@@ -33,17 +36,18 @@ const OWN = 2u;             // tokens of a lane
 alias Own = vec2<f32>;
 const LOWEST = -1e38;       // score of a key that does not exist
 
-@group(0) @binding(0) var<storage, read> q: array<f32>;
-@group(0) @binding(1) var<storage, read> k: array<f32>;
-@group(0) @binding(2) var<storage, read> v: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
-@group(0) @binding(4) var<storage, read_write> stats: array<f32>;
+@group(0) @binding(0) var<storage, read> qkv: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> stats: array<f32>;
 
 struct Position {
   token: u32,     // the lane's first token, maybe past the end; the others are L further on
   at: vec2<u32>,  // the lane's tokens; the last token instead of one past the end
   head: u32,      // numbered through the batch
-  base: u32,      // index of the head's first element
+  q: u32,         // index of the head's first element of q, in qkv and dqkv
+  k: u32,
+  v: u32,
+  y: u32,         // the same in y and dy
   first: u32,     // first channel of the chunk
 }
 
@@ -52,19 +56,16 @@ fn place(lane: Lane) -> Position {
   let token = lane.workgroup.x * OWN * L + lane.index;
   let at = min(token + L * vec2<u32>(0u, 1u), vec2<u32>(T - 1u));
   let head = lane.workgroup.z * HEADS + lane.workgroup.y / chunks;
-  return Position(token, at, head, head * WIDTH * T, lane.workgroup.y % chunks * CHUNK);
+  let size = WIDTH * T;
+  let y = head * size;
+  let q = y + 2u * lane.workgroup.z * HEADS * size;
+  let k = q + HEADS * size;
+  let v = k + HEADS * size;
+  return Position(token, at, head, q, k, v, y, lane.workgroup.y % chunks * CHUNK);
 }
 
-fn own_q(row: u32, p: Position) -> Own {
-  return Own(q[row + p.at.x], q[row + p.at.y]);
-}
-
-fn own_k(row: u32, p: Position) -> Own {
-  return Own(k[row + p.at.x], k[row + p.at.y]);
-}
-
-fn own_v(row: u32, p: Position) -> Own {
-  return Own(v[row + p.at.x], v[row + p.at.y]);
+fn own_qkv(row: u32, p: Position) -> Own {
+  return Own(qkv[row + p.at.x], qkv[row + p.at.y]);
 }
 
 fn own_dy(row: u32, p: Position) -> Own {
@@ -91,11 +92,11 @@ fn in_head(channel: u32) -> bool {
   return WIDTH % CHUNK == 0u || channel < WIDTH;
 }
 
-// Index of channel c of the chunk, or of the head's last channel if the chunk is wider than the
-// head. A branch would do, but compilers assume that the chunk's number differs between lanes and
-// reject subgroup functions in such a branch.
+// Offset in the head of channel c of the chunk, or of the head's last channel if the chunk is wider
+// than the head. A branch would do, but compilers assume that the chunk's number differs between
+// lanes and reject subgroup functions in such a branch.
 fn channel_row(p: Position, c: u32) -> u32 {
-  return p.base + select(min(p.first + c, WIDTH - 1u), p.first + c, WIDTH % CHUNK == 0u) * T;
+  return select(min(p.first + c, WIDTH - 1u), p.first + c, WIDTH % CHUNK == 0u) * T;
 }
 
 fn exists(token: u32) -> bool {
@@ -109,7 +110,7 @@ fn forward(lane: Lane) {
   var sum: array<Own, CHUNK>;
   for (var c = 0u; c < CHUNK; c++) {
     if (c < WIDTH) {
-      mine[c] = own_q(p.base + c * T, p) * SCALE;
+      mine[c] = own_qkv(p.q + c * T, p) * SCALE;
     }
   }
   var largest = Own(LOWEST);
@@ -119,11 +120,11 @@ fn forward(lane: Lane) {
     var s: array<Own, L>;
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        accumulate(&s, mine[c], k[p.base + c * T + other]);
+        accumulate(&s, mine[c], qkv[p.k + c * T + other]);
       }
     }
     for (var c = CHUNK; c < WIDTH; c++) {
-      accumulate(&s, own_q(p.base + c * T, p) * SCALE, k[p.base + c * T + other]);
+      accumulate(&s, own_qkv(p.q + c * T, p) * SCALE, qkv[p.k + c * T + other]);
     }
     var top = largest;
     for (var l = 0u; l < L; l++) {
@@ -139,7 +140,7 @@ fn forward(lane: Lane) {
     }
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        sum[c] = sum[c] * kept + weighted(&s, v[channel_row(p, c) + other]);
+        sum[c] = sum[c] * kept + weighted(&s, qkv[p.v + channel_row(p, c) + other]);
       }
     }
   }
@@ -149,7 +150,7 @@ fn forward(lane: Lane) {
     if (token < T) {
       for (var c = 0u; c < CHUNK; c++) {
         if (in_head(p.first + c)) {
-          y[p.base + (p.first + c) * T + token] = sum[c][i] * share[i];
+          y[p.y + (p.first + c) * T + token] = sum[c][i] * share[i];
         }
       }
       if (p.first == 0u) {
@@ -160,10 +161,10 @@ fn forward(lane: Lane) {
   }
 }
 
-@group(0) @binding(3) var<storage, read> saved: array<f32>;
-@group(0) @binding(4) var<storage, read> dy: array<f32>;
-@group(0) @binding(5) var<storage, read> delta: array<f32>;
-@group(0) @binding(6) var<storage, read_write> dq: array<f32>;
+@group(0) @binding(1) var<storage, read> saved: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read> delta: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
 
 @compute @workgroup_size(WG)
 fn backward_query(lane: Lane) {
@@ -173,8 +174,8 @@ fn backward_query(lane: Lane) {
   var sum: array<Own, CHUNK>;
   for (var c = 0u; c < CHUNK; c++) {
     if (c < WIDTH) {
-      mine[c] = own_q(p.base + c * T, p) * SCALE;
-      mine_dy[c] = own_dy(p.base + c * T, p);
+      mine[c] = own_qkv(p.q + c * T, p) * SCALE;
+      mine_dy[c] = own_dy(p.y + c * T, p);
     }
   }
   let largest = Own(saved[p.head * 2u * T + p.at.x], saved[p.head * 2u * T + p.at.y]);
@@ -186,20 +187,20 @@ fn backward_query(lane: Lane) {
     var dp: array<Own, L>;
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        accumulate(&s, mine[c], k[p.base + c * T + other]);
-        accumulate(&dp, mine_dy[c], v[p.base + c * T + other]);
+        accumulate(&s, mine[c], qkv[p.k + c * T + other]);
+        accumulate(&dp, mine_dy[c], qkv[p.v + c * T + other]);
       }
     }
     for (var c = CHUNK; c < WIDTH; c++) {
-      accumulate(&s, own_q(p.base + c * T, p) * SCALE, k[p.base + c * T + other]);
-      accumulate(&dp, own_dy(p.base + c * T, p), v[p.base + c * T + other]);
+      accumulate(&s, own_qkv(p.q + c * T, p) * SCALE, qkv[p.k + c * T + other]);
+      accumulate(&dp, own_dy(p.y + c * T, p), qkv[p.v + c * T + other]);
     }
     for (var l = 0u; l < L; l++) {
       s[l] = select(Own(), exp2(s[l] - largest) * (dp[l] - own_delta), exists(j + l));
     }
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        sum[c] += weighted(&s, k[channel_row(p, c) + other]);
+        sum[c] += weighted(&s, qkv[p.k + channel_row(p, c) + other]);
       }
     }
   }
@@ -208,12 +209,12 @@ fn backward_query(lane: Lane) {
     if (token < T) {
       for (var c = 0u; c < CHUNK; c++) {
         if (in_head(p.first + c)) {
-          let to = p.base + (p.first + c) * T + token;
+          let to = p.q + (p.first + c) * T + token;
           let gradient = sum[c][i] * share[i] * SCALE * LN_2;
           if (ADD) {
-            dq[to] += gradient;
+            dqkv[to] += gradient;
           } else {
-            dq[to] = gradient;
+            dqkv[to] = gradient;
           }
         }
       }
@@ -222,9 +223,6 @@ fn backward_query(lane: Lane) {
 }
 
 const LN_2 = 0.6931471805599453;   // SCALE * LN_2 = 1 / sqrt(d)
-
-@group(0) @binding(6) var<storage, read_write> dk: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dv: array<f32>;
 
 @compute @workgroup_size(WG)
 fn backward_key_value(lane: Lane) {
@@ -235,8 +233,8 @@ fn backward_key_value(lane: Lane) {
   var sum_v: array<Own, CHUNK>;
   for (var c = 0u; c < CHUNK; c++) {
     if (c < WIDTH) {
-      mine[c] = own_k(p.base + c * T, p) * SCALE;
-      mine_v[c] = own_v(p.base + c * T, p);
+      mine[c] = own_qkv(p.k + c * T, p);
+      mine_v[c] = own_qkv(p.v + c * T, p);
     }
   }
   for (var j = 0u; j < T; j += L) {
@@ -245,13 +243,13 @@ fn backward_key_value(lane: Lane) {
     var ds: array<Own, L>;
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        accumulate(&s, mine[c], q[p.base + c * T + other]);
-        accumulate(&ds, mine_v[c], dy[p.base + c * T + other]);
+        accumulate(&s, mine[c], qkv[p.q + c * T + other] * SCALE);
+        accumulate(&ds, mine_v[c], dy[p.y + c * T + other]);
       }
     }
     for (var c = CHUNK; c < WIDTH; c++) {
-      accumulate(&s, own_k(p.base + c * T, p) * SCALE, q[p.base + c * T + other]);
-      accumulate(&ds, own_v(p.base + c * T, p), dy[p.base + c * T + other]);
+      accumulate(&s, own_qkv(p.k + c * T, p), qkv[p.q + c * T + other] * SCALE);
+      accumulate(&ds, own_qkv(p.v + c * T, p), dy[p.y + c * T + other]);
     }
     let largest = saved[p.head * 2u * T + other];
     let share = saved[p.head * 2u * T + T + other];
@@ -263,8 +261,8 @@ fn backward_key_value(lane: Lane) {
     }
     for (var c = 0u; c < CHUNK; c++) {
       if (c < WIDTH) {
-        sum_v[c] += weighted(&s, dy[channel_row(p, c) + other]);
-        sum_k[c] += weighted(&ds, q[channel_row(p, c) + other]);
+        sum_v[c] += weighted(&s, dy[p.y + channel_row(p, c) + other]);
+        sum_k[c] += weighted(&ds, qkv[p.q + channel_row(p, c) + other]);
       }
     }
   }
@@ -273,14 +271,15 @@ fn backward_key_value(lane: Lane) {
     if (token < T) {
       for (var c = 0u; c < CHUNK; c++) {
         if (in_head(p.first + c)) {
-          let to = p.base + (p.first + c) * T + token;
+          let to_k = p.k + (p.first + c) * T + token;
+          let to_v = p.v + (p.first + c) * T + token;
           let gradient = sum_k[c][i] * SCALE * LN_2;
           if (ADD) {
-            dk[to] += gradient;
-            dv[to] += sum_v[c][i];
+            dqkv[to_k] += gradient;
+            dqkv[to_v] += sum_v[c][i];
           } else {
-            dk[to] = gradient;
-            dv[to] = sum_v[c][i];
+            dqkv[to_k] = gradient;
+            dqkv[to_v] = sum_v[c][i];
           }
         }
       }

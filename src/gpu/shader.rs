@@ -92,7 +92,7 @@ fn prelude(shader: &str, target: Target) -> Vec<(&'static str, &'static str)> {
         KernelVariant::Tiled => files.push(file!("reduce_workgroup")),
     }
     if shader.ends_with("_wide") {
-        files.push(file!("wide"));
+        files.extend([file!("wide"), file!("own_tokens")]);
     }
     files.push(match target.lanes() {
         4 => file!("lanes_4"),

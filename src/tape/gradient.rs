@@ -72,25 +72,6 @@ impl Tape {
         }
     }
 
-    /// Whether [`Tape::grad3`] may write the gradients of three inputs: all are needed, no two are one
-    /// tensor, and all are stored or all are added.
-    pub fn are_written_together(&self, x: [Tensor; 3]) -> bool {
-        let [a, b, c] = x.map(|x| self.root(x));
-        let known = [a, b, c].map(|x| self.gradients.contains_key(&x));
-        let distinct = a != b && b != c && a != c;
-        distinct && known[0] == known[1] && known[1] == known[2] && x.iter().all(|&x| self.needs_gradient(x))
-    }
-
-    /// [`Tape::grad`] for three inputs whose gradients one kernel writes.
-    ///
-    /// # Panics
-    /// Unless [`Tape::are_written_together`].
-    pub fn grad3(&mut self, x: [Tensor; 3], write: impl FnOnce(&mut Tape, [Tensor; 3], bool)) {
-        assert!(self.are_written_together(x), "three gradients of one kernel must all be stored or all be added");
-        let written = x.map(|x| self.write_gradient(x));
-        write(self, written.map(|written| written.dx), written[0].add);
-    }
-
     /// Chooses where the gradient of `x` is written, and notes that the section being recorded
     /// writes it.
     fn write_gradient(&mut self, x: Tensor) -> WrittenGradient {

@@ -31,7 +31,9 @@ pub fn context(setup: Setup, inexactness: Inexactness) -> Context {
         ctx.gpu.replace_shader(shader.name, Some(rewrite(&link(shader.name, shader.text, target), inexactness)));
     }
     // The rewritten texts contain the prelude.
-    for file in ["common", "random", "special", "reduce_subgroup", "outer_subgroup", "reduce_workgroup", "wide"] {
+    let wide = ["wide", "own_tokens"];
+    let files = ["common", "random", "special", "reduce_subgroup", "outer_subgroup", "reduce_workgroup"];
+    for file in files.into_iter().chain(wide) {
         ctx.gpu.replace_shader(&format!("prelude/{file}"), Some(String::new()));
     }
     for lanes in [4, 8, 16] {

@@ -3,7 +3,7 @@
 
 use crate::common::{Kernels, Setup, context_for};
 use degrain::ops::attention;
-use degrain::tape::{PlanOptions, Program, Shape, Step, Tape};
+use degrain::tape::{PlanOptions, Program, Shape, Step, Tape, Tensor};
 
 const TOKENS: usize = 49;
 const WIDTH: usize = 8;
@@ -13,14 +13,12 @@ fn outputs(kernels: Kernels) -> Vec<Vec<f32>> {
     let mut ctx = context_for(Setup::unchecked(kernels));
     let mut tape = Tape::new(ctx.target());
     let t = &mut tape;
-    let shape = Shape::f32([1, 2 * WIDTH as u32, TOKENS as u32]);
-    let inputs = ["q", "k", "v"].map(|name| t.named(name, shape));
-    inputs.iter().for_each(|&x| t.watch(x));
-    let y = attention(t, inputs[0], inputs[1], inputs[2], WIDTH as u32);
-    let dy = t.named("dy", shape);
+    let qkv = t.named("qkv", Shape::f32([1, 3 * 2 * WIDTH as u32, TOKENS as u32]));
+    t.watch(qkv);
+    let y = attention(t, qkv, WIDTH as u32);
+    let dy = t.named("dy", t.shape(y));
     t.backward(y, dy);
-    let mut read = vec![y];
-    read.extend(inputs.iter().map(|&x| t.gradient(x).unwrap()));
+    let dqkv = t.gradient(qkv).unwrap();
     let program = Program::compile_with(&mut ctx, t, PlanOptions { separate: true, guard: 0 }).unwrap();
 
     // In each head only channel 0 of q and channel 1 of k are large, so all scores are 0. After the
@@ -31,11 +29,13 @@ fn outputs(kernels: Kernels) -> Vec<Vec<f32>> {
     let small = |salt: usize| -> Vec<f32> {
         (0..2 * WIDTH * TOKENS).map(|i| ((i * 37 + salt) % 101) as f32 / 50.0 - 1.0).collect()
     };
-    for (name, values) in [("q", large(0)), ("k", large(1)), ("v", small(3)), ("dy", small(71))] {
-        ctx.write(name, 0, &values).unwrap();
-    }
+    ctx.write("qkv", 0, &[large(0), large(1), small(3)].concat()).unwrap();
+    ctx.write("dy", 0, &small(71)).unwrap();
     program.run(&ctx, &Step::default()).unwrap();
-    read.iter().map(|&x| program.read_words(&ctx, t, x).unwrap().into_iter().map(f32::from_bits).collect()).collect()
+    let read =
+        |x: Tensor| -> Vec<f32> { program.read_words(&ctx, t, x).unwrap().into_iter().map(f32::from_bits).collect() };
+    let parts = read(dqkv);
+    std::iter::once(read(y)).chain(parts.chunks(2 * WIDTH * TOKENS).map(<[f32]>::to_vec)).collect()
 }
 
 #[test]

@@ -9,7 +9,7 @@
 use super::resnet::divide;
 use crate::nn::layers::{Linear, Norm};
 use crate::nn::parameters::{Parameters, Weights};
-use crate::ops::{add, attention};
+use crate::ops::{add, attention, concat};
 use crate::tape::{Shape, Tape, Tensor};
 
 /// Settings of an attention block.
@@ -70,7 +70,9 @@ impl SelfAttention {
             let [_, inner, ..] = t.shape(map).as_array::<4>();
             t.reshape(map, Shape::f32([batch, inner, height * width]))
         });
-        let a = attention(t, q, k, v, self.head_width);
+        let qk = concat(t, q, k);
+        let qkv = concat(t, qk, v);
+        let a = attention(t, qkv, self.head_width);
         let [_, inner, _] = t.shape(a).as_array();
         let a = t.reshape(a, Shape::f32([batch, inner, height, width]));
         let a = self.out.pixels(t, w, a);

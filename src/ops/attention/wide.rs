@@ -1,6 +1,7 @@
-//! Attention with elements of 64 bits, for software Vulkan drivers: the gradients of q, k and v come
-//! from one kernel.
+//! Attention with elements of 64 bits, for software Vulkan drivers: one kernel computes the gradients
+//! of q, k and v.
 
+use crate::ops::kernels::prelude::own_tokens;
 use crate::ops::kernels::{attention_backward_wide, attention_forward_wide};
 use crate::tape::{Shape, Tape, Tensor};
 use std::f64::consts::LOG2_E;
@@ -20,22 +21,23 @@ pub(super) struct WideSizes {
 }
 
 impl WideSizes {
-    /// Whether the kernels fit attention over `[B, I, T]` in heads of `width` channels: the target runs
-    /// wide kernels and has at most 8 lanes, and the width is 1 to 4 times the number of lanes. Heads
-    /// of one chunk need at least MIN_TOKENS tokens; wider heads take any number.
-    pub(super) fn fit(t: &Tape, x: Tensor, width: u32) -> bool {
-        let [_, _, tokens] = t.shape(x).as_array();
+    /// Whether the kernels fit attention with the result `y` `[B, I, T]` in heads of `width` channels:
+    /// the target runs wide kernels and has at most 8 lanes, and the width is 1 to 4 times the number
+    /// of lanes. Heads of one chunk need at least MIN_TOKENS tokens; wider heads take any number.
+    pub(super) fn fit(t: &Tape, y: Tensor, width: u32) -> bool {
+        let [_, _, tokens] = t.shape(y).as_array();
         let lanes = t.target().lanes();
         let chunks = width / lanes;
         t.target().is_wide()
             && lanes <= 8
             && width.is_multiple_of(lanes)
-            && (1..=attention_forward_wide::MAX_CHUNKS).contains(&chunks)
+            && (1..=own_tokens::MAX_CHUNKS).contains(&chunks)
             && (chunks > 1 || tokens >= MIN_TOKENS)
     }
 
-    pub(super) fn new(t: &Tape, x: Tensor, width: u32) -> WideSizes {
-        let [batch, channels, tokens] = t.shape(x).as_array();
+    /// Sizes for a result of the shape of `y`.
+    pub(super) fn new(t: &Tape, y: Tensor, width: u32) -> WideSizes {
+        let [batch, channels, tokens] = t.shape(y).as_array();
         WideSizes { batch, heads: channels / width, width, tokens, lanes: t.target().lanes() }
     }
 
@@ -44,16 +46,16 @@ impl WideSizes {
     }
 
     fn tiles(self) -> u32 {
-        self.tokens.div_ceil(attention_forward_wide::TILE)
+        self.tokens.div_ceil(own_tokens::TILE_SIZE)
     }
 
     fn aligned(self) -> bool {
-        self.tokens.is_multiple_of(attention_forward_wide::TILE)
+        self.tokens.is_multiple_of(own_tokens::TILE_SIZE)
     }
 
     /// Blocks of `own` tokens per lane.
     fn blocks(self, own: u32) -> u32 {
-        (self.tiles() * attention_forward_wide::TILE).div_ceil(own * self.lanes)
+        (self.tiles() * own_tokens::TILE_SIZE).div_ceil(own * self.lanes)
     }
 
     /// Tokens of a lane: the number that leaves fewer lanes idle. Five tokens of a wide head take too
@@ -79,12 +81,10 @@ impl WideSizes {
 }
 
 /// Writes y and stats `[B, heads, 2, T]`, in the layout of `attention_subgroup.wgsl`.
-pub(super) fn forward(t: &mut Tape, s: WideSizes, [q, k, v]: [Tensor; 3], [y, stats]: [Tensor; 2]) {
+pub(super) fn forward(t: &mut Tape, s: WideSizes, qkv: Tensor, [y, stats]: [Tensor; 2]) {
     let own = s.own();
     let kernel = attention_forward_wide::Forward {
-        q,
-        k,
-        v,
+        qkv,
         y,
         stats,
         chunks: s.chunks(),
@@ -96,26 +96,25 @@ pub(super) fn forward(t: &mut Tape, s: WideSizes, [q, k, v]: [Tensor; 3], [y, st
     t.emit_grid(kernel, [s.blocks(own), s.heads, s.batch], 2 * s.product());
 }
 
-/// The tensors from which `backward` computes the gradients.
+/// The tensors from which the gradient is computed.
 #[derive(Clone, Copy)]
 pub(super) struct Operands {
-    /// q, k and v.
-    pub inputs: [Tensor; 3],
+    pub qkv: Tensor,
     pub y: Tensor,
     pub saved: Tensor,
     pub dy: Tensor,
 }
 
-/// Writes the gradients of q, k and v, or adds to all of them.
-pub(super) fn backward(t: &mut Tape, s: WideSizes, o: Operands, [dq, dk, dv]: [Tensor; 3], add: bool) {
-    let Operands { inputs: [q, k, v], y, saved, dy } = o;
+/// Writes the gradient of qkv, or adds to it.
+pub(super) fn backward(t: &mut Tape, s: WideSizes, o: Operands, dqkv: Tensor, add: bool) {
+    let Operands { qkv, y, saved, dy } = o;
     let chunks = s.chunks();
     let aligned = s.aligned();
     let own = s.own();
     let tokens = s.tokens;
     let heads = s.all_heads();
     let scale = s.scale();
-    let summary = t.transient(Shape::f32([heads, 3, s.tiles() * attention_forward_wide::TILE]));
+    let summary = t.transient(Shape::f32([heads, 3, s.tiles() * own_tokens::TILE_SIZE]));
     let prepare = attention_backward_wide::BackwardPrepare {
         result: y,
         dresult: dy,
@@ -133,28 +132,14 @@ pub(super) fn backward(t: &mut Tape, s: WideSizes, o: Operands, [dq, dk, dv]: [T
     let flops = 5 * s.product();
     if aligned {
         use attention_backward_wide::Backward;
-        let kernel = Backward { q, k, v, dy, prepared, dq, dk, dv, chunks, own, aligned, add, tokens, heads, scale };
+        let dqkv_wide = dqkv;
+        let kernel = Backward { qkv, dy, prepared, dqkv, dqkv_wide, chunks, own, aligned, add, tokens, heads, scale };
         t.emit_grid(kernel, grid, flops);
+        // One binding writes dq, and the other dk and dv.
+        t.moves(dqkv, t.shape(dqkv).bytes() / 2);
     } else {
         use attention_backward_wide::BackwardUnaligned;
-        let dq_rows = dq;
-        let kernel = BackwardUnaligned {
-            q,
-            k,
-            v,
-            dy,
-            prepared,
-            dq_rows,
-            dk,
-            dv,
-            chunks,
-            own,
-            aligned,
-            add,
-            tokens,
-            heads,
-            scale,
-        };
+        let kernel = BackwardUnaligned { qkv, dy, prepared, dqkv, chunks, own, aligned, add, tokens, heads, scale };
         t.emit_grid(kernel, grid, flops);
     }
 }

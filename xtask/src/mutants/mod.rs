@@ -115,7 +115,7 @@ impl run::Kernels for Shaders {
         let left_out = |file: &str| {
             ["prelude/lanes_4.wgsl", "prelude/lanes_16.wgsl", name].contains(&file)
                 || file.ends_with(other_form)
-                || (narrow && file == "prelude/wide.wgsl")
+                || (narrow && ["prelude/wide.wgsl", "prelude/own_tokens.wgsl"].contains(&file))
         };
         let prelude = files().into_iter().filter(|(file, _)| file.starts_with("prelude/") && !left_out(file));
         prelude.fold(text.to_string(), |linked, (_, text)| linked + "\n" + &text)
