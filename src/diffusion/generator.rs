@@ -13,6 +13,7 @@ use super::scope::Scope;
 use crate::gpu::{Context, KernelChoices, MAX_WORKGROUPS, Submission};
 use crate::tape::{Program, Shape, Step, Tape, record};
 use crate::{Error, Result};
+use std::collections::VecDeque;
 use tapes::{Tapes, table_rows};
 
 /// Name, size, image shape and seed of a generator's batches.
@@ -28,7 +29,12 @@ pub struct BatchSpec<'a> {
     pub seed: u64,
 }
 
-/// Receives the finished share of a batch, 0 to 1, after each step.
+/// Stages that are submitted before the sampler waits for the oldest one, so that the device has
+/// work while the host prepares the next stage.
+const IN_FLIGHT: usize = 2;
+
+/// Receives the share of a batch whose stages were submitted, 0 to 1, after each stage. Reading the
+/// images waits for them. At 1 all stages have finished.
 pub type Observer<'o> = dyn FnMut(f64) -> Result<()> + 'o;
 
 /// A sampler that is ready to run. It owns the description of its denoiser and the guidance.
@@ -225,8 +231,15 @@ impl<'a> Generator<'a> {
         if let SamplingPlan::Ode(plan) = &self.plan {
             return self.solve(ctx, plan.ode, observer);
         }
+        let mut running = VecDeque::new();
         for index in 0..self.stages() {
-            self.stage(ctx, index, first_image)?;
+            running.push_back(self.submit(ctx, index, first_image)?);
+            let allowed = if index + 1 < self.stages() { IN_FLIGHT - 1 } else { 0 };
+            while running.len() > allowed
+                && let Some(oldest) = running.pop_front()
+            {
+                ctx.wait_for(&oldest)?;
+            }
             observer(f64::from(index + 1) / f64::from(self.stages()))?;
         }
         Ok(())
