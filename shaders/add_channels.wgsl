@@ -1,10 +1,10 @@
-// y[b, c, :] = x[b, c, :] + e[b, c]: adds an embedding to a feature map.
-// de[b, c] = sum of dy[b, c, :]
+// y[b, c, :] = x[b, c, :] + e[b, first + c]: adds columns of an embedding to a feature map.
+// de[b, first + c] = sum of dy[b, c, :]
 // dx = dy. The tape passes dy on without a copy where it can; otherwise `backward` copies or adds
 // it.
 //
 // x, y, dy, dx  [B, C, HW], n elements
-// e, de         [B, C]
+// e, de         [B, E]
 // forward, backward: one invocation computes four elements. FLOPs n; bytes 8 n.
 // backward_embedding: SPAN lanes share a row of HW elements, and a workgroup sums WG / SPAN rows,
 // in a fixed order. FLOPs n; bytes 4 n.
@@ -14,16 +14,22 @@ override ALIGNED: bool;   // HW is a multiple of 4
 override SPAN: u32;       // lanes per row, a power of two
 override ADD: bool;
 
-struct Dims { rows: u32, length: u32 }   // B C; B C HW in vec4s
+// rows: B C; length: B C HW in vec4s; channels: C; width: E; first: column of channel 0 in e
+struct Dims { rows: u32, length: u32, channels: u32, width: u32, first: u32 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> e: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(7) var<uniform> dims: Dims;
 
+// Index in e of the number for row b C + c of x.
+fn place(row: u32) -> u32 {
+  return row / dims.channels * dims.width + dims.first + row % dims.channels;
+}
+
 // The embedding of element i. The padding of the storage uses the last row.
 fn embedding(i: u32) -> f32 {
-  return e[min(i / HW, dims.rows - 1u)];
+  return e[place(min(i / HW, dims.rows - 1u))];
 }
 
 @compute @workgroup_size(FLAT)
@@ -71,6 +77,7 @@ fn backward_embedding(lane: Lane) {
   }
   let total = span_sum(vec2<f32>(dot(sum, vec4<f32>(1.0)), 0.0), lane, SPAN).x;
   if (row < dims.rows && lane.index % SPAN == 0u) {
-    de[row] = select(total, de[row] + total, ADD);
+    let at = place(row);
+    de[at] = select(total, de[at] + total, ADD);
   }
 }

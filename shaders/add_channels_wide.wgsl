@@ -3,7 +3,7 @@
 // an odd multiple of 4 and C is even.
 //
 // dy  [B, C, HW], n numbers
-// de  [B, C]
+// de  [B, E]
 // SPAN lanes share a row, and a workgroup sums WG / SPAN rows, in a fixed order. FLOPs n; bytes
 // 4 n.
 
@@ -11,7 +11,8 @@ override HW: u32;
 override SPAN: u32;   // lanes per row, a power of two
 override ADD: bool;
 
-struct Dims { rows: u32 }
+// channels: C; width: E; first: column of channel 0 in de
+struct Dims { rows: u32, channels: u32, width: u32, first: u32 }
 
 @group(0) @binding(0) var<storage, read> dy: array<vec4<u64>>;
 @group(0) @binding(1) var<storage, read_write> de: array<f32>;
@@ -41,7 +42,8 @@ fn backward_embedding(lane: Lane) {
   }
   let total = span_sum(sum, lane, SPAN);
   if (row < rows && lane.index % SPAN == 0u) {
-    let to = row * channels;
+    let channel = row * channels;
+    let to = channel / dims.channels * dims.width + dims.first + channel % dims.channels;
     de[to] = select(total.x, de[to] + total.x, ADD);
     if (channels == 2u) {
       de[to + 1u] = select(total.y, de[to + 1u] + total.y, ADD);

@@ -112,7 +112,7 @@ fn backward_prepare(lane: Lane) {
 @group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dqkv_wide: array<vec2<u64>>;
 
-// The same of dy.
+// Like load, from dy.
 fn load_dy(first: u32, at: u32) -> vec4<f32> {
   let e = elements(at, head_size(sizes())) + first / TILE_SIZE;
   if (ALIGNED) {

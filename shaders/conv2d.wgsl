@@ -2,7 +2,7 @@
 // computes the gradients of weights and bias.
 //
 //   forward         y[n,o,i,j] = b[o] + sum_{c,r,s} w[o,c,r,s] x[n,c,stride i+r-pad,stride j+s-pad]
-//                   with zeros outside of x
+//                   with zeros outside of x, plus an addend: nothing, a map, or numbers of channels
 //   backward_input  dx[n,c,i,j] (+)= sum_{o,r,s} w[o,c,r,s]
 //                   dy[n,o,(i+pad-r)/stride,(j+pad-s)/stride] over the r, s for which both
 //                   quotients are integers
@@ -10,6 +10,8 @@
 // source  x [batch, Ci, H, W] forward, dy [batch, Co, H', W'] backward
 // w       [Co, Ci, kernel, kernel]
 // b       [Co]
+// addend  [batch, Co, H', W'] if ADDEND_KIND is MAP; [batch, addend_width] if it is CHANNELS, of
+//         which the columns from addend_first on are added; not read if it is NOTHING
 // result  y [batch, Co, H', W'] forward, dx [batch, Ci, H, W] backward
 //
 // A workgroup of 256 computes a tile of TILE_M channels by TILE_N pixels; an invocation computes 4
@@ -26,9 +28,14 @@ struct Dims {
   channels_source: u32, height_source: u32, width_source: u32,
   channels_result: u32, height_result: u32, width_result: u32,
   kernel: u32, stride: u32, pad: u32,
+  addend_width: u32, addend_first: u32,   // forward only
 }
 
 override ADD: bool;
+override ADDEND_KIND: u32;
+const NOTHING = 0u;
+const MAP = 1u;
+const CHANNELS = 2u;
 override TILE_M: u32;   // 32 or 64: rows of a tile
 override TILE_N = TILE_ELEMENTS / TILE_M;
 const TILE_ELEMENTS = 4096u;    // 16 for each of the 256 invocations
@@ -141,11 +148,23 @@ fn put_row(pixels: Pixels, channel: u32, v: vec4<f32>) {
   put(at.w, v.w, live && pixels.live.w);
 }
 
-fn store(pixels: Pixels, channel: u32, tile: Block, shift: vec4<f32>) {
-  put_row(pixels, channel, tile.r0 + shift.x);
-  put_row(pixels, channel + 1u, tile.r1 + shift.y);
-  put_row(pixels, channel + 2u, tile.r2 + shift.z);
-  put_row(pixels, channel + 3u, tile.r3 + shift.w);
+@group(0) @binding(5) var<storage, read> addend: array<f32>;
+
+// Four pixels of a channel, plus the addend.
+fn sum_of(pixels: Pixels, channel: u32, v: vec4<f32>) -> vec4<f32> {
+  let plane = dims.height_result * dims.width_result;
+  // Pixels and channels past the end read element 0, and are not stored.
+  let live = pixels.live & vec4<bool>(channel < dims.channels_result);
+  if (ADDEND_KIND == MAP) {
+    let i = select(vec4<u32>(), pixels.result + channel * plane, live);
+    return v + vec4<f32>(addend[i.x], addend[i.y], addend[i.z], addend[i.w]);
+  }
+  if (ADDEND_KIND == CHANNELS) {
+    let image = pixels.result / (dims.channels_result * plane);
+    let i = select(vec4<u32>(), image * dims.addend_width + dims.addend_first + channel, live);
+    return v + vec4<f32>(addend[i.x], addend[i.y], addend[i.z], addend[i.w]);
+  }
+  return v;
 }
 
 @compute @workgroup_size(256)
@@ -161,7 +180,10 @@ fn forward(
   let tile = multiply(pixels, taps, group.z, index);
   let channel = group.z * TILE_M + 4u * (index / RIGHT_ROW);
   let o = min(channel + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(dims.channels_result - 1u));
-  store(pixels, channel, tile, vec4<f32>(b[o.x], b[o.y], b[o.z], b[o.w]));
+  put_row(pixels, channel, sum_of(pixels, channel, tile.r0 + b[o.x]));
+  put_row(pixels, channel + 1u, sum_of(pixels, channel + 1u, tile.r1 + b[o.y]));
+  put_row(pixels, channel + 2u, sum_of(pixels, channel + 2u, tile.r2 + b[o.z]));
+  put_row(pixels, channel + 3u, sum_of(pixels, channel + 3u, tile.r3 + b[o.w]));
 }
 
 @compute @workgroup_size(256)
@@ -186,5 +208,9 @@ fn backward_input(
     count_y, count_x, -1, tap_y * dims.kernel + tap_x, area, dims.channels_result * area, every * dims.kernel, every,
   );
   let tile = multiply(pixels, taps, tile_m, index);
-  store(pixels, tile_m * TILE_M + 4u * (index / RIGHT_ROW), tile, vec4<f32>(0.0));
+  let channel = tile_m * TILE_M + 4u * (index / RIGHT_ROW);
+  put_row(pixels, channel, tile.r0);
+  put_row(pixels, channel + 1u, tile.r1);
+  put_row(pixels, channel + 2u, tile.r2);
+  put_row(pixels, channel + 3u, tile.r3);
 }

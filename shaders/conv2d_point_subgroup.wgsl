@@ -9,7 +9,7 @@
 // source, x            [batch, channels_in, pixels]
 // result, dy           [batch, channels_out, pixels]
 // weights              packed by conv2d_pack.wgsl, with 4 GROUPS channels per tile
-// partial_w, partial_b [splits, Co, Ci], [splits, Co]; conv2d_sum.wgsl adds the splits
+// partial_w, partial_b [splits, Co, Ci], [splits, Co]; row_sums.wgsl adds the splits
 //
 // One workgroup is one subgroup. convolve: a lane owns LANE_COLUMNS pixels and 4 GROUPS channels;
 // grid (pixels, folded into x and y; tiles of channels, z). partial: a lane owns 4 channels of x;

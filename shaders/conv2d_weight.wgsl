@@ -6,7 +6,7 @@
 //
 // x          [batch, Ci, H, W]
 // dy         [batch, Co, H', W']
-// partial_w  [splits, Co, Ci, kernel, kernel]; conv2d_sum.wgsl adds the splits
+// partial_w  [splits, Co, Ci, kernel, kernel]; row_sums.wgsl adds the splits
 // partial_b  [splits, Co]
 //
 // The columns of the product are the (c,r,s) of a weight, and one column of ones for the bias. A

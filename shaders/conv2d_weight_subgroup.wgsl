@@ -7,7 +7,7 @@
 //
 // x          [batch, Ci, H, W]
 // dy         [batch, Co, H', W']
-// partial_w  [splits, Co, Ci, 3, 3]; conv2d_sum.wgsl adds the splits
+// partial_w  [splits, Co, Ci, 3, 3]; row_sums.wgsl adds the splits
 // partial_b  [splits, Co]
 //
 // One workgroup is one subgroup. Grid: (tiles of c, tiles of o, splits). A split sums the images

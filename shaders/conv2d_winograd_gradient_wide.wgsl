@@ -6,7 +6,7 @@
 //
 // A is the Vandermonde matrix of the points 0, 3/4, -3/4, 3/2, -3/2 and infinity. They need half
 // the rounding error of 0, 1, -1, 2, -2. conv2d_winograd_weight_wide.wgsl multiplies d with the
-// transformed x and adds the partial sums of the bias.
+// transformed x, and row_sums.wgsl adds the partial sums of the bias.
 //
 // dy       [batch, channels, height, width]; dy4, dy2 and dy1 are the same tensor
 // d        [blocks of this call, 36, channels, L, 8]

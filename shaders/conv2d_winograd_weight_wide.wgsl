@@ -1,21 +1,19 @@
-// Gradients of the weights and bias of a convolution with a kernel of 3 x 3 and stride 1 in the
-// Winograd domain F(4x4, 3x3), after the transforms of x and dy.
+// Gradient of the weights of a convolution with a kernel of 3 x 3 and stride 1 in the Winograd
+// domain F(4x4, 3x3), after the transforms of x and dy.
 //
 //   product  acc[p,r,s] (+)= sum_k rows[p,r,k] stay[p,s,k]   for each of the 36 points p
 //   weights  dw[o,c] (+)= G^T acc[:,o,c] G                   G [6, 3]
-//   bias     db[o] (+)= sum_b partial[b,o]
 //
 // rows, stay  [blocks of this call, 36, channels, L, 8]: transformed dy and x, or x and dy
 // acc         [36, tiles, pairs of rows, 4 L, 2]; sums is the same tensor
-// partial     [blocks, Co]
-// dw, db      [Co, Ci, 3, 3], [Co]
+// dw          [Co, Ci, 3, 3]
 //
 // product: a lane keeps 4 channels of stay for all 8 L columns of a block, and the rows stream by
 // in pairs. So a lane does 64 L multiply-adds for four accesses to memory, and no sum is carried
 // around a loop. (A software driver blends each such variable with the mask of its lanes.) A tile
 // is 4 L channels of stay. A workgroup is one subgroup. It adds all blocks in order. Grid: (36,
 // tiles). The numbers of stay must be finite, also in columns past the end.
-// weights: an invocation owns two rows and one channel of stay.  bias: it owns one channel of dy.
+// weights: an invocation owns two rows and one channel of stay.
 // FLOPs 72 columns Ci Co. For each block, point and tile the bytes are 128 L^2 of stay, and for
 // each pair of rows 64 L of rows and 64 L of acc.
 
@@ -177,24 +175,5 @@ fn weights(lane: Lane) {
       put(to + 3u + s, taps[1], both);
       put(to + 6u + s, taps[2], both);
     }
-  }
-}
-
-@group(0) @binding(1) var<storage, read> partial: array<f32>;
-@group(0) @binding(2) var<storage, read_write> db: array<f32>;
-
-// Here count_rows is Co, whichever of dy and x the rows are.
-@compute @workgroup_size(FLAT)
-fn bias(lane: Lane) {
-  let o = flat_index(lane);
-  if (o < dims.count_rows) {
-    var total = 0.0;
-    for (var b = 0u; b < dims.blocks; b++) {
-      total += partial[b * dims.count_rows + o];
-    }
-    if (ADD) {
-      total += db[o];
-    }
-    db[o] = total;
   }
 }

@@ -6,20 +6,19 @@
 // Backward, with h = (x - mean) rstd, z = h w + b, g = dy act'(z), and N elements in a group:
 //   sums = (sum of g, sum of g h) of each channel of each image
 //   dx = rstd (w g - (sum of w g + h * sum of w g h over the group) / N)
-//   dw = sum of g h, db = sum of g over the batch (backward_weight)
+//   dw = sum of g h, db = sum of g over the batch (row_sums.wgsl)
 //
 // x, y, dy, dx  [B, C, HW], n elements
-// w, b, dw, db  [C]
+// w, b          [C]
 // stats, saved  [B, norm_groups, 2] = (mean - k, rstd), where k is the first element of the group.
 //               Differences from k keep their digits when the mean is large compared with the
 //               standard deviation.
-// sums, parts   [B, C, 2]
+// sums          [B, C, 2]
 //
 // One workgroup does one group of one image. It reads the group for the statistics, by Welford's
 // method with four accumulators per lane, merged as Chan, Golub and LeVeque (1979) do. Then it
 // reads the group again, mostly from a cache. In the second pass SPAN lanes share a channel and WG
-// / SPAN channels are done at once, so w and b are loaded once per channel. backward_weight: one
-// workgroup per channel.
+// / SPAN channels are done at once, so w and b are loaded once per channel.
 // FLOPs about 12 n forward, 30 n backward. Bytes with a cache 8 n forward, 12 n backward; without
 // 12 n and 20 n.
 
@@ -30,7 +29,7 @@ override ADD: bool;
 
 // Not overrides: a network has many sizes, and each override needs a compilation.
 struct Dims {
-  blocks: u32,        // B norm_groups; B in backward_weight
+  blocks: u32,        // B norm_groups
   norm_groups: u32,
   d: u32,             // channels of a group
   cells: u32,         // vec4s of a channel: HW / 4
@@ -147,25 +146,5 @@ fn backward(lane: Lane) {
       let value = rstd * (weight * g - (all.x + h * all.y));
       dx[row + i] = select(value, dx[row + i] + value, ADD);
     }
-  }
-}
-
-// dw[c] and db[c] are the sums of sums[., c].y and sums[., c].x over the batch, in a fixed order.
-@group(0) @binding(0) var<storage, read> parts: array<vec2<f32>>;
-@group(0) @binding(1) var<storage, read_write> dw: array<f32>;
-@group(0) @binding(2) var<storage, read_write> db: array<f32>;
-
-@compute @workgroup_size(WG)
-fn backward_weight(lane: Lane) {
-  let channels = dims.norm_groups * dims.d;
-  let channel = min(workgroup_index(lane), channels - 1u);
-  var part = vec2<f32>();
-  for (var i = lane.index; i < dims.blocks; i += WG) {
-    part += parts[i * channels + channel];
-  }
-  let total = span_sum(part, lane, WG);
-  if (lane.index == 0u && workgroup_index(lane) == channel) {
-    dw[channel] = select(total.y, dw[channel] + total.y, ADD);
-    db[channel] = select(total.x, db[channel] + total.x, ADD);
   }
 }

@@ -7,7 +7,7 @@
 // x, y, dy, dx  [B, C, HW], n elements
 // w, b          [C]
 // stats, saved  [B, norm_groups, 2] = (mean - k, rstd)
-// sums          [B, C, 2], the input of backward_weight in group_norm.wgsl
+// sums          [B, C, 2], which row_sums.wgsl adds
 // One workgroup does one group of one image. FLOPs about 12 n forward, 30 n backward. Bytes with a
 // cache 8 n forward, 12 n backward; without 12 n and 20 n.
 

@@ -6,7 +6,7 @@
 // x, y, dy, dx  [B, C, HW], n elements
 // w, b          [C]
 // stats, saved  [B, norm_groups, 2] = (mean - k, rstd), where k is the first element of the group
-// sums          [B, C, 2], the input of backward_weight in group_norm.wgsl
+// sums          [B, C, 2], which row_sums.wgsl adds
 //
 // One workgroup does one group of one image. SPAN lanes, which are one or more subgroups, share a
 // row, and each lane keeps SLOTS elements of it. A software driver spends most of the time on loads

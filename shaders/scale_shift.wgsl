@@ -1,9 +1,9 @@
-// y[b, c, :] = x[b, c, :] * (1 + e[b, c]) + e[b, C + c] (FiLM, Perez et al. 2018)
-// dx = dy (1 + e[b, c])
-// de[b, c] = sum of dy x over the row;  de[b, C + c] = sum of dy
+// y[b, c, :] = x[b, c, :] * (1 + e[b, f + c]) + e[b, f + C + c] (FiLM, Perez et al. 2018)
+// dx = dy (1 + e[b, f + c])
+// de[b, f + c] = sum of dy x over the row;  de[b, f + C + c] = sum of dy
 //
 // x, y, dy, dx  [B, C, HW], n elements
-// e, de         [B, 2 C]: scales, then shifts
+// e, de         [B, E]: from column f on C scales, then C shifts
 // forward, backward: one invocation computes four elements. FLOPs 3 n and 2 n; bytes 8 n each.
 // backward_embedding: SPAN lanes share a row of HW elements, and a workgroup sums WG / SPAN rows,
 // in a fixed order. FLOPs 3 n; bytes 8 n.
@@ -14,7 +14,8 @@ override ALIGNED: bool;   // HW is a multiple of 4
 override SPAN: u32;       // lanes per row, a power of two
 override ADD: bool;
 
-struct Dims { rows: u32, length: u32 }   // B C; B C HW in vec4s
+// rows: B C; length: B C HW in vec4s; width: E; first: f
+struct Dims { rows: u32, length: u32, width: u32, first: u32 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> e: array<f32>;
@@ -23,7 +24,7 @@ struct Dims { rows: u32, length: u32 }   // B C; B C HW in vec4s
 
 // Index in e of the scale of row b C + c. The shift is C further on.
 fn place(row: u32) -> u32 {
-  return row + row / C * C;
+  return row / C * dims.width + dims.first + row % C;
 }
 
 // The row of element i. The padding of the storage uses the last row.

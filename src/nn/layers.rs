@@ -4,9 +4,9 @@
 //! tapes.
 
 use super::choices::Activation;
-use super::parameters::{Initial, ParameterId, Parameters, Weights};
+use super::parameters::{Initial, JoinedId, ParameterId, Parameters, Weights};
 use crate::ops::{BatchNormParams, BatchNormSettings, batch_norm, dropout};
-use crate::ops::{Conv2d, GroupNorm, Padding, conv2d, group_norm, linear, relu, silu};
+use crate::ops::{Conv2d, GroupNorm, Padding, conv2d, conv2d_add, conv2d_add_channels, group_norm, linear, relu, silu};
 use crate::tape::{Shape, Tape, Tensor};
 
 /// y = W x + b, over the channels of a map or over rows.
@@ -43,9 +43,58 @@ impl Linear {
     /// `[B, outputs, H, W]`.
     #[track_caller]
     pub fn pixels(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
-        let [outputs, inputs] = t.shape(w.get(self.weight)).as_array();
-        let weight = t.reshape(w.get(self.weight), Shape::f32([outputs, inputs, 1, 1]));
-        conv2d(t, x, weight, w.get(self.bias), Conv2d { stride: 1, padding: Padding::None })
+        let weight = pointwise(t, w.get(self.weight));
+        conv2d(t, x, weight, w.get(self.bias), POINTWISE)
+    }
+
+    /// [`Linear::pixels`], plus `map` `[B, outputs, H, W]`.
+    #[track_caller]
+    pub fn pixels_plus(&self, t: &mut Tape, w: &Weights, x: Tensor, map: Tensor) -> Tensor {
+        let weight = pointwise(t, w.get(self.weight));
+        conv2d_add(t, [x, weight, w.get(self.bias)], POINTWISE, map)
+    }
+}
+
+/// The convolution of every pixel by itself.
+const POINTWISE: Conv2d = Conv2d { stride: 1, padding: Padding::None };
+
+/// A matrix as the weight of a 1x1 convolution.
+fn pointwise(t: &mut Tape, weight: Tensor) -> Tensor {
+    let [outputs, inputs] = t.shape(weight).as_array();
+    t.reshape(weight, Shape::f32([outputs, inputs, 1, 1]))
+}
+
+/// Linear layers of one input, computed as one layer. Its outputs are those of the first layer,
+/// then those of the second, and so on.
+#[derive(Clone, Debug)]
+pub struct JoinedLinear {
+    weight: JoinedId,
+    bias: JoinedId,
+}
+
+impl JoinedLinear {
+    /// Joins layers with the same number of inputs. They cannot be applied by themselves any more.
+    ///
+    /// # Panics
+    /// If their numbers of inputs differ.
+    #[track_caller]
+    pub fn new(p: &mut Parameters, layers: &[Linear]) -> JoinedLinear {
+        let all = |id: fn(&Linear) -> ParameterId| layers.iter().map(id).collect::<Vec<_>>();
+        JoinedLinear { weight: p.join(&all(|layer| layer.weight)), bias: p.join(&all(|layer| layer.bias)) }
+    }
+
+    /// Applies them to rows: x `[B, inputs]` to `[B, outputs of all]`.
+    #[track_caller]
+    pub fn rows(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
+        linear(t, x, w.joined(self.weight), w.joined(self.bias))
+    }
+
+    /// Applies them to the channels of every pixel: x `[B, inputs, H, W]` to
+    /// `[B, outputs of all, H, W]`.
+    #[track_caller]
+    pub fn pixels(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
+        let weight = pointwise(t, w.joined(self.weight));
+        conv2d(t, x, weight, w.joined(self.bias), POINTWISE)
     }
 }
 
@@ -70,7 +119,7 @@ impl Conv {
 
     /// A 1x1 convolution: `NAME.weight` [outputs, inputs, 1, 1].
     pub fn pointwise(p: &mut Parameters, name: &str, inputs: u32, outputs: u32) -> Conv {
-        Conv::with_kernel(p, name, [outputs, inputs, 1, 1], Conv2d { stride: 1, padding: Padding::None })
+        Conv::with_kernel(p, name, [outputs, inputs, 1, 1], POINTWISE)
     }
 
     fn with_kernel(p: &mut Parameters, name: &str, shape: [u32; 4], settings: Conv2d) -> Conv {
@@ -94,6 +143,19 @@ impl Conv {
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         conv2d(t, x, w.get(self.weight), w.get(self.bias), self.settings)
+    }
+
+    /// [`Conv::forward`], plus `map`, which has the shape of the result.
+    #[track_caller]
+    pub fn forward_plus(&self, t: &mut Tape, w: &Weights, x: Tensor, map: Tensor) -> Tensor {
+        conv2d_add(t, [x, w.get(self.weight), w.get(self.bias)], self.settings, map)
+    }
+
+    /// [`Conv::forward`], plus columns of `e` `[B, E]` from `first` on: a number for each image and
+    /// channel.
+    #[track_caller]
+    pub fn forward_plus_channels(&self, t: &mut Tape, w: &Weights, x: Tensor, (e, first): (Tensor, u32)) -> Tensor {
+        conv2d_add_channels(t, [x, w.get(self.weight), w.get(self.bias)], self.settings, e, first)
     }
 }
 

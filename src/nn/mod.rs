@@ -6,6 +6,7 @@ mod choices;
 mod config;
 mod config_rules;
 mod embedding;
+mod file_order;
 pub mod layers;
 mod models;
 mod network;
@@ -26,5 +27,6 @@ pub use models::unet2d_config::UNet2dConfig;
 pub use models::vae::{Likelihood, Vae, VaeConfig};
 pub use network::{Conditions, Model, Network, TimeTable};
 pub use parameters::{
-    GRADIENTS, Initial, Initialization, PARAMETERS, Parameter, ParameterId, Parameters, Weights, statistics_of,
+    GRADIENTS, Initial, Initialization, JoinedId, PARAMETERS, Parameter, ParameterId, Parameters, Weights,
+    statistics_of,
 };

@@ -4,10 +4,13 @@
 //! Several flat buffers have this layout: the parameters, their gradients, Adam's moments, the EMA
 //! of the weights. So Adam, gradient clipping and the EMA are one kernel call each, and a model can
 //! be sampled with the weights of any of these buffers.
+//!
+//! Tensors that one kernel call uses together can be joined: they follow one another in the buffer,
+//! and a tape has them as one tensor. Checkpoints have each of them by name.
 
 use crate::gpu::Context;
 use crate::rng::{key, normal, philox, uniform};
-use crate::tape::{BufferOffset, Shape, Tape, Tensor, stream};
+use crate::tape::{BufferOffset, Dtype, Shape, Tape, Tensor, stream};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -17,13 +20,19 @@ pub const PARAMETERS: &str = "parameters";
 pub const GRADIENTS: &str = "gradients";
 
 /// Alignment in bytes of a tensor in a flat buffer, so that a kernel can bind it.
-const ALIGNMENT: u64 = 256;
+pub(super) const ALIGNMENT: u64 = 256;
+/// A flat buffer is a multiple of this many bytes, like every tensor.
+const PADDING: u64 = 16;
 /// Largest flat buffer in bytes. Devices bind at most 4 GiB.
 const MAX_BYTES: u64 = 1 << 32;
 
 /// A tensor of a model, by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParameterId(usize);
+
+/// Several tensors of a model that a tape has as one, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinedId(usize);
 
 /// Distribution of the initial values of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,6 +98,10 @@ impl Parameter {
 #[derive(Clone, Debug, Default)]
 pub struct Parameters {
     list: Vec<Parameter>,
+    /// The joined tensors, as numbers in the list.
+    joined: Vec<Vec<usize>>,
+    /// Bytes of the flat buffer and of the statistics.
+    ends: [u64; 2],
     dropouts: u32,
 }
 
@@ -120,9 +133,54 @@ impl Parameters {
     #[track_caller]
     fn push(&mut self, name: String, shape: Shape, initial: Initial, statistic: bool) -> ParameterId {
         assert!(self.list.iter().all(|p| p.name != name), "two parameters are called `{name}`");
-        let offset = self.end(statistic).next_multiple_of(ALIGNMENT);
-        self.list.push(Parameter { name, shape, offset, initial, last: false, statistic });
+        self.list.push(Parameter { name, shape, offset: 0, initial, last: false, statistic });
+        self.append(self.list.len() - 1, ALIGNMENT);
         ParameterId(self.list.len() - 1)
+    }
+
+    /// Gives a tensor the next offset that is a multiple of `alignment`.
+    fn append(&mut self, number: usize, alignment: u64) {
+        let p = &mut self.list[number];
+        let end = &mut self.ends[usize::from(p.statistic)];
+        p.offset = end.next_multiple_of(alignment);
+        *end = p.offset + (size_of::<f32>() * p.shape.len()) as u64;
+    }
+
+    /// Joins trained tensors that differ at most in the first dimension: on a tape they are one
+    /// tensor, with one after another along that dimension. This moves tensors in the flat buffer.
+    ///
+    /// # Panics
+    /// If the tensors have other shapes, are running statistics, or are joined twice.
+    #[track_caller]
+    pub fn join(&mut self, tensors: &[ParameterId]) -> JoinedId {
+        let numbers: Vec<usize> = tensors.iter().map(|id| id.0).collect();
+        let [first, ..] = numbers[..] else { panic!("no tensors to join") };
+        for (i, &number) in numbers.iter().enumerate() {
+            let p = &self.list[number];
+            assert!(!numbers[..i].contains(&number), "`{}` is joined with itself", p.name);
+            assert!(!p.statistic, "`{}` is a statistic, which cannot be joined", p.name);
+            assert!(self.group(number).is_none(), "`{}` was joined before", p.name);
+            let rest = |p: &Parameter| p.shape.dims()[1..].to_vec();
+            assert_eq!(rest(p), rest(&self.list[first]), "`{}` does not fit `{}`", p.name, self.list[first].name);
+        }
+        self.joined.push(numbers);
+        self.ends = [0; 2];
+        for number in 0..self.list.len() {
+            match self.group(number).cloned() {
+                None => self.append(number, ALIGNMENT),
+                Some(group) if group[0] == number => {
+                    self.append(number, ALIGNMENT);
+                    group[1..].iter().for_each(|&other| self.append(other, size_of::<f32>() as u64));
+                }
+                Some(_) => {}
+            }
+        }
+        JoinedId(self.joined.len() - 1)
+    }
+
+    /// The joined tensors to which a tensor belongs.
+    fn group(&self, number: usize) -> Option<&Vec<usize>> {
+        self.joined.iter().find(|group| group.contains(&number))
     }
 
     /// Returns a new number for a dropout layer, so that no two layers share a mask.
@@ -136,7 +194,7 @@ impl Parameters {
         self.list[id.0].last = true;
     }
 
-    /// The tensors in the order of the flat buffer.
+    /// The tensors in the order in which layers added them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Parameter> {
         self.list.iter()
     }
@@ -173,7 +231,7 @@ impl Parameters {
     }
 
     fn end(&self, statistic: bool) -> u64 {
-        self.list.iter().rfind(|p| p.statistic == statistic).map_or(0, |p| p.offset + p.shape.bytes())
+        self.ends[usize::from(statistic)].next_multiple_of(PADDING)
     }
 
     /// Shape of all running statistics as one tensor; `None` for a model without any.
@@ -241,21 +299,36 @@ impl Parameters {
     /// [`GRADIENTS`].
     pub fn trained(&self, t: &mut Tape) -> Weights {
         let statistics = statistics_of(PARAMETERS);
-        let bind = |p: &Parameter| {
+        self.bind(true, |p, shape| {
             if p.statistic {
-                t.view(&statistics, p.offset, p.shape)
+                t.view(&statistics, p.offset, shape)
             } else {
-                t.parameter(p.shape, BufferOffset::new(PARAMETERS, p.offset), BufferOffset::new(GRADIENTS, p.offset))
+                t.parameter(shape, BufferOffset::new(PARAMETERS, p.offset), BufferOffset::new(GRADIENTS, p.offset))
             }
-        };
-        Weights { tensors: self.list.iter().map(bind).collect(), training: true }
+        })
     }
 
     /// Binds the tensors to a tape that only reads them, from a named buffer.
     pub fn fixed(&self, t: &mut Tape, buffer: &str) -> Weights {
         let statistics = statistics_of(buffer);
-        let bind = |p: &Parameter| t.view(if p.statistic { &statistics } else { buffer }, p.offset, p.shape);
-        Weights { tensors: self.list.iter().map(bind).collect(), training: false }
+        self.bind(false, |p, shape| t.view(if p.statistic { &statistics } else { buffer }, p.offset, shape))
+    }
+
+    /// Calls `bind` for every tensor of a tape, with the first of the joined ones and their shape.
+    fn bind(&self, training: bool, mut bind: impl FnMut(&Parameter, Shape) -> Tensor) -> Weights {
+        let alone = |(number, p): (usize, &Parameter)| match self.group(number) {
+            None => Ok(bind(p, p.shape)),
+            Some(_) => Err(p.name.clone()),
+        };
+        let tensors = self.list.iter().enumerate().map(alone).collect();
+        let together = |group: &Vec<usize>| {
+            let first = &self.list[group[0]];
+            let mut dims = first.shape.dims().to_vec();
+            dims[0] = group.iter().map(|&number| self.list[number].shape.dims()[0]).sum();
+            bind(first, Shape::new(&dims, Dtype::F32))
+        };
+        let joined = self.joined.iter().map(together).collect();
+        Weights { tensors, joined, training }
     }
 }
 
@@ -267,14 +340,28 @@ pub fn statistics_of(buffer: &str) -> String {
 /// A model's tensors on one tape.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    tensors: Vec<Tensor>,
+    /// The tensors that are not joined, or the names of those that are.
+    tensors: Vec<std::result::Result<Tensor, String>>,
+    joined: Vec<Tensor>,
     training: bool,
 }
 
 impl Weights {
     /// A tensor on the tape.
+    ///
+    /// # Panics
+    /// If it was joined with others: [`Weights::joined`] returns them.
+    #[track_caller]
     pub fn get(&self, id: ParameterId) -> Tensor {
-        self.tensors[id.0]
+        match &self.tensors[id.0] {
+            Ok(tensor) => *tensor,
+            Err(name) => panic!("`{name}` is joined with others, and not a tensor by itself"),
+        }
+    }
+
+    /// Joined tensors on the tape, as one tensor.
+    pub fn joined(&self, id: JoinedId) -> Tensor {
+        self.joined[id.0]
     }
 
     /// Whether layers run in training mode: dropout drops, batch normalization uses and updates the
@@ -326,6 +413,47 @@ mod tests {
         let sizes = tape.buffer_sizes();
         assert_eq!(sizes[PARAMETERS], parameters.bytes());
         assert_eq!(sizes[GRADIENTS], parameters.bytes());
+    }
+
+    #[test]
+    fn parameters_that_are_joined_follow_one_another_and_keep_their_values() {
+        let mut parameters = Parameters::new();
+        let mut add =
+            |name: &str, rows| parameters.add(name.into(), Shape::f32([rows, 5]), Initial::Uniform { fan_in: 5 });
+        let (a, b, c, d) = (add("a", 3), add("b", 2), add("c", 5), add("d", 1));
+        let alone = parameters.clone();
+        let joined = parameters.join(&[c, a]);
+        let e = parameters.add("e".into(), Shape::f32([6]), Initial::Normal);
+        let offsets: Vec<u64> = parameters.iter().map(|p| p.offset).collect();
+        assert_eq!(offsets, [256 + 4 * 25, 0, 256, 512, 768]);
+
+        let values = parameters.initialize(7, Initialization::PyTorch);
+        let before = alone.initialize(7, Initialization::PyTorch);
+        for (p, old) in parameters.iter().zip(alone.iter()) {
+            assert_eq!(values[p.range()], before[old.range()], "{}", p.name);
+        }
+
+        let mut tape = Tape::new(Target::LAVAPIPE);
+        let weights = parameters.trained(&mut tape);
+        assert_eq!(tape.shape(weights.joined(joined)), Shape::f32([8, 5]));
+        assert_eq!([b, d, e].map(|id| tape.shape(weights.get(id)).len()), [10, 5, 6]);
+        assert_eq!(tape.buffer_sizes()[GRADIENTS], parameters.bytes());
+        let problem = std::panic::catch_unwind(|| weights.get(a)).unwrap_err();
+        assert!(problem.downcast_ref::<String>().unwrap().contains("`a` is joined"));
+    }
+
+    #[test]
+    #[should_panic(expected = "`b.weight` does not fit `a.weight`")]
+    fn parameters_of_other_shapes_are_not_joined() {
+        three().join(&[ParameterId(0), ParameterId(1)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "`a.weight` was joined before")]
+    fn parameters_are_joined_once() {
+        let mut parameters = three();
+        parameters.join(&[ParameterId(0)]);
+        parameters.join(&[ParameterId(0)]);
     }
 
     #[test]

@@ -28,6 +28,22 @@ pub fn add(t: &mut Tape, a: Tensor, b: Tensor) -> Tensor {
     t.apply1(Add, &[a, b])
 }
 
+/// Records `y` = a + b.
+pub(super) fn record(t: &mut Tape, [a, b]: [Tensor; 2], y: Tensor) {
+    let shape = t.shape(y);
+    let length = shape.vec4s();
+    t.emit_flat(Forward { a, b, y, length }, length, shape.len() as u64);
+}
+
+/// Writes the gradient `dy` of a sum to the term `x`, without a copy if possible.
+pub(super) fn pass_or_copy(t: &mut Tape, x: Tensor, dy: Tensor) {
+    if !t.pass_gradient(x, dy) {
+        let shape = t.shape(x);
+        let length = shape.vec4s();
+        t.grad(x, |t, dx, add| t.emit_flat(Backward { dy, dx, add, length }, length, shape.len() as u64));
+    }
+}
+
 impl Op for Add {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         match *inputs {
@@ -37,20 +53,12 @@ impl Op for Add {
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let shape = t.shape(y[0]);
-        let length = shape.vec4s();
-        t.emit_flat(Forward { a: x[0], b: x[1], y: y[0], length }, length, shape.len() as u64);
+        record(t, [x[0], x[1]], y[0]);
         vec![]
     }
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
-        for &x in &node.inputs {
-            if !t.pass_gradient(x, dy) {
-                let shape = t.shape(x);
-                let length = shape.vec4s();
-                t.grad(x, |t, dx, add| t.emit_flat(Backward { dy, dx, add, length }, length, shape.len() as u64));
-            }
-        }
+        node.inputs.iter().for_each(|&x| pass_or_copy(t, x, dy));
     }
 
     fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {

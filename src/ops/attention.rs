@@ -34,8 +34,8 @@ struct Attention {
     head_width: u32,
 }
 
-/// Attention in heads of `head_width` channels. `qkv` `[B, 3 I, T]` has the channels of q, then those
-/// of k, then those of v. The result is `[B, I, T]`.
+/// Attention in heads of `head_width` channels. `qkv` `[B, 3 I, T]` has the channels of q, then
+/// those of k, then those of v. The result is `[B, I, T]`.
 #[track_caller]
 pub fn attention(t: &mut Tape, qkv: Tensor, head_width: u32) -> Tensor {
     t.apply1(Attention { head_width }, &[qkv])
@@ -94,7 +94,7 @@ impl Attention {
         KernelClass {
             name: format!("attention.{work} {} heads of {width}, {tokens} tokens", channels / width),
             forms,
-            inputs: vec![Shape::f32([KernelClass::TIMED_BATCH, 3 * channels, tokens])],
+            inputs: vec![Shape::f32([KernelClass::timed_batch(tokens), 3 * channels, tokens])],
         }
     }
 

@@ -4,6 +4,10 @@
 //! `[B, Co, H', W']`. As in PyTorch the kernel is not mirrored. [`Padding`] decides H' and W'.
 //! Differentiable in `x`, `w` and `b`.
 //!
+//! [`conv2d_add`] adds a map to the result, and [`conv2d_add_channels`] a number for each image and
+//! channel, as in residual blocks. The tiled variant does that when it stores the result, the
+//! others with one more call.
+//!
 //! The tiled variant is an implicit matrix product: a workgroup computes a tile of channels times
 //! pixels. The subgroup variant has the files `conv2d_subgroup.wgsl`,
 //! `conv2d_stride2_subgroup.wgsl` and `conv2d_point_subgroup.wgsl`. With 64-bit integers there are
@@ -22,6 +26,9 @@
 //! assert_eq!(t.shape(y), Shape::f32([64, 32, 28, 28]));
 //! ```
 
+mod addend;
+mod point_odd;
+mod point_parts;
 mod point_wide;
 mod sizes;
 mod subgroup;
@@ -29,12 +36,13 @@ mod tiled;
 mod winograd;
 mod winograd_weight;
 
+use self::addend::Addend;
 use self::sizes::{ConvSizes, Partial};
 use super::destination::Destination;
-use super::kernels::conv2d_sum;
+use super::row_sums;
 use crate::gpu::KernelVariant;
 use crate::tape::testing::{Case, Choices, Fill, Operator};
-use crate::tape::{Array, KernelClass, Node, Op, Shape, Step, Tape, Tensor};
+use crate::tape::{Array, KernelClass, LateSum, Node, Op, RowSum, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Zeros around the image.
@@ -61,7 +69,26 @@ pub struct Conv2d {
 /// Convolution of `x` `[B, Ci, H, W]` with `w` `[Co, Ci, k, k]`, plus the bias `b` `[Co]`.
 #[track_caller]
 pub fn conv2d(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, settings: Conv2d) -> Tensor {
-    t.apply1(settings, &[x, w, b])
+    t.apply1(Convolution { settings, addend: Addend::Nothing }, &[x, w, b])
+}
+
+/// [`conv2d`] of `[x, w, b]`, plus `map`, which has the shape of the result.
+#[track_caller]
+pub fn conv2d_add(t: &mut Tape, [x, w, b]: [Tensor; 3], settings: Conv2d, map: Tensor) -> Tensor {
+    t.apply1(Convolution { settings, addend: Addend::Map }, &[x, w, b, map])
+}
+
+/// [`conv2d`] of `[x, w, b]`, plus columns `first` to `first + Co` of `e` `[B, E]`: a number for
+/// each image and channel.
+#[track_caller]
+pub fn conv2d_add_channels(t: &mut Tape, [x, w, b]: [Tensor; 3], settings: Conv2d, e: Tensor, first: u32) -> Tensor {
+    t.apply1(Convolution { settings, addend: Addend::Channels { first } }, &[x, w, b, e])
+}
+
+#[derive(Debug)]
+struct Convolution {
+    settings: Conv2d,
+    addend: Addend,
 }
 
 impl Conv2d {
@@ -107,23 +134,33 @@ impl Conv2d {
     }
 }
 
-impl Op for Conv2d {
+impl Op for Convolution {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
-        let [x, w, b] = *inputs else { return Err("takes x, w and b".into()) };
-        let s = self.sizes(x, w)?;
+        let [x, w, b, ..] = *inputs else { return Err("takes x, w and b".into()) };
+        let s = self.settings.sizes(x, w)?;
         if b.dims() != [s.channels_out] {
             return Err("takes b [Co]".into());
         }
-        Ok(vec![Shape::f32([s.batch, s.channels_out, s.height, s.width])])
+        self.addend.check(s.result(), inputs.get(3))?;
+        Ok(vec![s.result()])
     }
 
     fn forward(&self, t: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let s = self.known(t, x[0], x[1]);
-        t.choose(class("forward", t, s), |t, form| match form {
-            WINOGRAD => winograd::forward(t, s, x, y[0]),
-            WIDE => point_wide::forward(t, s, x, y[0]),
-            SUBGROUP => subgroup::forward(t, s, x, y[0]),
-            _ => tiled::forward(t, s, x, y[0]),
+        let s = self.settings.known(t, x[0], x[1]);
+        t.choose(self.class("forward", t, s), |t, form| {
+            let given = x.get(3).copied();
+            if form == TILED {
+                return tiled::forward(t, s, x, (self.addend, given), y[0]);
+            }
+            let sum = if given.is_some() { t.transient(s.result()) } else { y[0] };
+            match form {
+                WINOGRAD => winograd::forward(t, s, x, sum),
+                WIDE => point_wide::forward(t, s, x, sum),
+                _ => subgroup::forward(t, s, x, sum),
+            }
+            if let Some(given) = given {
+                self.addend.record(t, sum, given, y[0]);
+            }
         });
         vec![]
     }
@@ -132,10 +169,13 @@ impl Op for Conv2d {
         let x = node.inputs[0];
         let w = node.inputs[1];
         let b = node.inputs[2];
-        let s = self.known(t, x, w);
+        let s = self.settings.known(t, x, w);
+        if let Some(&given) = node.inputs.get(3) {
+            self.addend.backward(t, given, dy);
+        }
         t.grad(x, |t, dx, add| {
             let dx = Destination { tensor: dx, add };
-            t.choose(class("backward_input", t, s), |t, form| match form {
+            t.choose(self.class("backward_input", t, s), |t, form| match form {
                 WINOGRAD => winograd::backward_input(t, s, dy, w, dx),
                 WIDE => point_wide::backward_input(t, s, dy, w, dx),
                 SUBGROUP => subgroup::backward_input(t, s, dy, w, dx),
@@ -143,7 +183,7 @@ impl Op for Conv2d {
             });
         });
         t.grad2(w, b, |t, dw, db, add| {
-            t.choose(class("backward_weight", t, s), |t, form| {
+            t.choose(self.class("backward_weight", t, s), |t, form| {
                 let partial = match form {
                     WINOGRAD => return winograd_weight::backward_weight(t, s, [x, dy], [dw, db], add),
                     WIDE => return point_wide::backward_weight(t, s, [x, dy], [dw, db], add),
@@ -156,12 +196,12 @@ impl Op for Conv2d {
     }
 
     fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
-        let s = self.sizes(x[0].shape, x[1].shape).unwrap_or_else(|rule| panic!("{rule}"));
-        let stride = self.stride;
+        let s = self.settings.sizes(x[0].shape, x[1].shape).unwrap_or_else(|rule| panic!("{rule}"));
+        let stride = self.settings.stride;
         let mut y = Vec::new();
         for (n, o) in (0..s.batch).flat_map(|n| (0..s.channels_out).map(move |o| (n, o))) {
             for (i, j) in (0..s.height).flat_map(|i| (0..s.width).map(move |j| (i, j))) {
-                let mut sum = x[2].data[o as usize];
+                let mut sum = x[2].data[o as usize] + self.addend.value(x.get(3), s.result(), y.len());
                 for c in 0..s.channels_in {
                     for (r, q) in (0..s.kernel).flat_map(|r| (0..s.kernel).map(move |q| (r, q))) {
                         let (row, column) =
@@ -176,7 +216,7 @@ impl Op for Conv2d {
                 y.push(sum);
             }
         }
-        vec![Array { shape: Shape::f32([s.batch, s.channels_out, s.height, s.width]), data: y }]
+        vec![Array { shape: s.result(), data: y }]
     }
 
     fn terms(&self, inputs: &[Shape]) -> usize {
@@ -187,7 +227,46 @@ impl Op for Conv2d {
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {
-        self.sizes(inputs[0], inputs[1]).map_or(0, |s| s.flops())
+        self.settings.sizes(inputs[0], inputs[1]).map_or(0, |s| s.flops())
+    }
+}
+
+impl Convolution {
+    /// The class of its work, with the forms that fit.
+    fn class(&self, work: &str, t: &Tape, s: ConvSizes) -> KernelClass {
+        let ConvSizes { channels_in, height_in, width_in, channels_out, kernel, stride, .. } = s;
+        let mut forms = Vec::new();
+        if point_wide::fits(t, s) {
+            forms.push(WIDE);
+        }
+        if t.target().variant == KernelVariant::Subgroup && (s.kernel == 3 || s.stride == 1) {
+            forms.push(SUBGROUP);
+        }
+        if winograd::fits(t, s) {
+            let channels =
+                if work == "backward_weight" { winograd::WEIGHT_CHANNELS } else { winograd::INPUT_CHANNELS };
+            let first = if winograd::pays(s, channels) { 0 } else { forms.len() };
+            forms.insert(first, WINOGRAD);
+        }
+        if forms.is_empty() {
+            forms.push(TILED);
+        }
+        let batch = KernelClass::timed_batch(height_in * width_in);
+        // Only the forward form adds it.
+        let added = if work == "forward" { self.addend.name() } else { "" };
+        let mut inputs = vec![
+            Shape::f32([batch, channels_in, height_in, width_in]),
+            Shape::f32([channels_out, channels_in, kernel, kernel]),
+            Shape::f32([channels_out]),
+        ];
+        inputs.extend(self.addend.input(ConvSizes { batch, ..s }.result()));
+        KernelClass {
+            name: format!(
+                "conv2d.{work} {kernel}x{kernel} stride {stride}, {channels_in} to {channels_out}, {height_in}x{width_in}{added}"
+            ),
+            forms,
+            inputs,
+        }
     }
 }
 
@@ -201,43 +280,12 @@ const SUBGROUP: &str = "subgroup";
 /// The form that every device can run.
 const TILED: &str = "tiled";
 
-/// The class of a convolution, with the forms that fit.
-fn class(work: &str, t: &Tape, s: ConvSizes) -> KernelClass {
-    let ConvSizes { channels_in, height_in, width_in, channels_out, kernel, stride, .. } = s;
-    let mut forms = Vec::new();
-    if point_wide::fits(t, s) {
-        forms.push(WIDE);
-    }
-    if t.target().variant == KernelVariant::Subgroup && (s.kernel == 3 || s.stride == 1) {
-        forms.push(SUBGROUP);
-    }
-    if winograd::fits(t, s) {
-        let first = if winograd::pays(s) { 0 } else { forms.len() };
-        forms.insert(first, WINOGRAD);
-    }
-    if forms.is_empty() {
-        forms.push(TILED);
-    }
-    KernelClass {
-        name: format!(
-            "conv2d.{work} {kernel}x{kernel} stride {stride}, {channels_in} to {channels_out}, {height_in}x{width_in}"
-        ),
-        forms,
-        inputs: vec![
-            Shape::f32([KernelClass::TIMED_BATCH, channels_in, height_in, width_in]),
-            Shape::f32([channels_out, channels_in, kernel, kernel]),
-            Shape::f32([channels_out]),
-        ],
-    }
-}
-
-/// Second step of the gradient of the weights, for both variants.
+/// Second step of the gradient of the weights: the sums of the splits.
 fn sum_splits(t: &mut Tape, s: ConvSizes, partial: Partial, [dw, db]: [Tensor; 2], add: bool) {
-    let splits = partial.splits;
-    let size_w = s.weights();
-    let size_b = s.channels_out;
-    let kernel = conv2d_sum::Sum { partial_w: partial.w, partial_b: partial.b, dw, db, add, splits, size_w, size_b };
-    t.emit_flat(kernel, size_w + size_b, u64::from(splits) * u64::from(size_w + size_b));
+    let sum = |parts, row, result| {
+        LateSum { parts, sum: RowSum { rows: partial.splits, row, step: 1, from: 0 }, result, add }
+    };
+    t.sum_rows(&[sum(partial.w, s.weights(), dw), sum(partial.b, s.channels_out, db)], row_sums::record);
 }
 
 /// For tests, benches and the table of operators.
@@ -252,11 +300,14 @@ pub(super) const OPERATOR: Operator = Operator {
         };
         let least = if padding == Padding::Same { 1 } else { kernel };
         let image = [draw.range(1, 5), draw.range(1, 20), draw.range(least, 11), draw.range(least, 11)];
-        case(Conv2d { stride, padding }, image, draw.range(1, 20), kernel)
+        let addend = draw.one_of(&[Addend::Nothing, Addend::Map, Addend::Channels { first: 2 }]);
+        let settings = Conv2d { stride, padding };
+        with(addend, settings, case(settings, image, draw.range(1, 20), kernel))
     },
     edge: || {
-        // Winograd's algorithm: images of one tile and of parts of a tile, rows of several subgroups,
-        // batches that are not a multiple of 8, and channels that are not a multiple of a chunk.
+        // Winograd's algorithm: images of one tile and of parts of a tile, rows of several
+        // subgroups, batches that are not a multiple of 8, and channels that are not a multiple of
+        // a chunk.
         let same = |image, channels_out| case(Conv2d { stride: 1, padding: Padding::Same }, image, channels_out, 3);
         // 1x1: elements of 4 and 8 pixels, channels that are not a multiple of a chunk.
         let point = |image, channels_out| case(Conv2d { stride: 1, padding: Padding::None }, image, channels_out, 1);
@@ -272,6 +323,14 @@ pub(super) const OPERATOR: Operator = Operator {
             point([1, 33, 4, 4], 9),
             point([3, 130, 2, 2], 40),
             point([5, 48, 8, 9], 17),
+            // Images of any number of pixels, if the channels are multiples of 8.
+            point([2, 16, 7, 7], 8),
+            point([3, 8, 5, 5], 24),
+            point([2, 40, 7, 7], 72),
+            point([5, 72, 3, 3], 16),
+            point([2, 16, 5, 7], 8),
+            point([3, 8, 6, 7], 16),
+            point([2, 8, 3, 6], 24),
         ]
     },
     bench: || {
@@ -299,5 +358,14 @@ fn case(settings: Conv2d, image: [u32; 4], channels_out: u32, kernel: u32) -> Ca
         (Shape::f32([channels_out, image[1], kernel, kernel]), Fill::Normal(scale)),
         (Shape::f32([channels_out]), Fill::Normal(1.0)),
     ];
-    Case { op: Rc::new(settings), inputs }
+    Case { op: Rc::new(Convolution { settings, addend: Addend::Nothing }), inputs }
+}
+
+/// The case with an addend.
+fn with(addend: Addend, settings: Conv2d, case: Case) -> Case {
+    let Case { op, mut inputs } = case;
+    let result = op.outputs(&inputs.iter().map(|&(shape, _)| shape).collect::<Vec<_>>());
+    let result = result.unwrap_or_else(|rule| panic!("{rule}"))[0];
+    inputs.extend(addend.input(result).map(|shape| (shape, Fill::Normal(1.0))));
+    Case { op: Rc::new(Convolution { settings, addend }), inputs }
 }

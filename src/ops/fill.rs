@@ -29,14 +29,19 @@ pub fn fill(t: &mut Tape, value: f32, shape: Shape) -> Tensor {
     t.apply1(FillOp { value, shape }, &[])
 }
 
+/// Records the call that fills `y`.
+pub(super) fn record(t: &mut Tape, value: f32, y: Tensor) {
+    let length = t.shape(y).vec4s();
+    t.emit_flat(Forward { y, value, length }, length, 0);
+}
+
 impl Op for FillOp {
     fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
         if inputs.is_empty() { Ok(vec![self.shape]) } else { Err("takes no tensor".into()) }
     }
 
     fn forward(&self, t: &mut Tape, _: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let length = self.shape.vec4s();
-        t.emit_flat(Forward { y: y[0], value: self.value, length }, length, 0);
+        record(t, self.value, y[0]);
         vec![]
     }
 

@@ -18,13 +18,14 @@
 mod wide;
 
 use self::wide::{Operands, WideNorm};
-use super::kernels::group_norm::{Backward, BackwardWeight, Forward};
+use super::kernels::group_norm::{Backward, Forward};
 use super::kernels::group_norm_unaligned as unaligned;
+use super::row_sums;
 use super::rows::{batch_channels_area, channel_span};
 use crate::gpu::KernelVariant;
 use crate::tape::accuracy::{DIVISION, RECIPROCAL_DEVIATION, SIGMOID};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
-use crate::tape::{Array, KernelClass, Node, Op, Shape, Step, Tape, Tensor};
+use crate::tape::{Array, KernelClass, LateSum, Node, Op, RowSum, Shape, Step, Tape, Tensor};
 use std::rc::Rc;
 
 /// Settings of a group normalization.
@@ -68,7 +69,7 @@ impl GroupNorm {
             name: format!("group_norm.{work} {groups} groups of {}, {hw} pixels{act}", channels / groups),
             forms,
             inputs: vec![
-                Shape::f32([KernelClass::TIMED_BATCH, channels, hw]),
+                Shape::f32([KernelClass::timed_batch(hw), channels, hw]),
                 Shape::f32([channels]),
                 Shape::f32([channels]),
             ],
@@ -145,9 +146,9 @@ impl Op for GroupNorm {
 
     fn backward(&self, t: &mut Tape, node: &Node, dy: Tensor) {
         let [x, w, b] = [node.inputs[0], node.inputs[1], node.inputs[2]];
-        let [batch, channels, hw] = batch_channels_area(t.shape(x));
-        let groups = self.groups;
-        let sums = t.transient(Shape::f32([batch, channels, 2]));
+        let [batch, channels, _] = batch_channels_area(t.shape(x));
+        // The sums over pixels for the gradients of b and w, side by side.
+        let [sums] = t.rows_to_sum([Shape::f32([batch, channels, 2])]);
         let operands = Operands { x, w, b, saved: node.saved[0], dy, sums };
         let wide = self.wide(t, x);
         t.choose(self.class("backward", t, x), |t, form| {
@@ -163,10 +164,10 @@ impl Op for GroupNorm {
             }
         });
         t.grad2(w, b, |t, dw, db, add| {
-            let d = channels / groups;
-            let kernel =
-                BackwardWeight { parts: sums, dw, db, add, blocks: batch, norm_groups: groups, d, cells: hw / 4 };
-            t.emit(kernel, channels, 2 * u64::from(batch * channels));
+            let sum = |result, from| {
+                LateSum { parts: sums, sum: RowSum { rows: batch, row: 2 * channels, step: 2, from }, result, add }
+            };
+            t.sum_rows(&[sum(db, 0), sum(dw, 1)], row_sums::record);
         });
     }
 
@@ -243,8 +244,8 @@ pub(super) const OPERATOR: Operator = Operator {
             // The same with more than one subgroup per row, and with one subgroup per group.
             case([2, 8, 12, 43], 2, true),
             case([2, 4, 6, 6], 2, true),
-            // Rows of one channel: one subgroup per group, more subgroups than a subgroup has lanes,
-            // and several subgroups per row.
+            // Rows of one channel: one subgroup per group, more subgroups than a subgroup has
+            // lanes, and several subgroups per row.
             case([2, 2, 32, 32], 2, false),
             case([2, 9, 8, 9], 1, true),
             case([1, 8, 24, 43], 2, false),

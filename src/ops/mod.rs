@@ -19,9 +19,11 @@
 //! for that variant and may use subgroup operations; every other shader must compile for both. The
 //! Rust file `NAME.rs` chooses between them.
 
+mod columns;
 mod destination;
 mod kernels;
 mod linked;
+mod row_sums;
 mod rows;
 
 macro_rules! operators {

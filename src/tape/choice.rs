@@ -7,6 +7,13 @@
 use super::shape::Shape;
 use std::ops::Range;
 
+/// Pixels of a batch on which forms are timed: 8 images of 28x28.
+const TIMED_PIXELS: u32 = 8 * 28 * 28;
+/// Fewest images of such a batch: the wide kernels process 8 at a time.
+const FEWEST_TIMED: u32 = 8;
+/// Most images of such a batch.
+const MOST_TIMED: u32 = 64;
+
 /// A class of work for which an operator has several forms of kernels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelClass {
@@ -19,8 +26,12 @@ pub struct KernelClass {
 }
 
 impl KernelClass {
-    /// Images of the batch on which forms are timed.
-    pub const TIMED_BATCH: u32 = 8;
+    /// Images of the batch on which forms are timed, given the pixels of an image: about as many
+    /// pixels for small images as for large ones, because a form of several calls costs more for
+    /// little work.
+    pub fn timed_batch(pixels: u32) -> u32 {
+        (TIMED_PIXELS / pixels).clamp(FEWEST_TIMED, MOST_TIMED)
+    }
 }
 
 /// A choice that was made while a tape was recorded.

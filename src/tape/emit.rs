@@ -94,7 +94,7 @@ impl Tape {
         }
     }
 
-    fn same_buffer(&self, a: Tensor, b: Tensor) -> bool {
+    pub(super) fn same_buffer(&self, a: Tensor, b: Tensor) -> bool {
         match (&self.root_info(a).storage, &self.root_info(b).storage) {
             (Storage::Named(a), Storage::Named(b)) => a.buffer == b.buffer,
             _ => self.root(a) == self.root(b),

@@ -29,14 +29,16 @@ impl Tape {
                 continue;
             }
             if let Some(dy) = self.gradient(node.outputs[0]) {
+                self.finish_gradient(dy);
                 self.lower_backward(number, dy);
             }
         }
+        self.finish_sums();
     }
 
-    /// The gradient of a tensor, under the tensor's shape, if backward has reached it. After the run
-    /// it has this value only if the tensor was watched before. A recording
-    /// that ended early because it is too large gives a tensor without content.
+    /// The gradient of a tensor, under the tensor's shape, if backward has reached it. After the
+    /// run it has this value only if the tensor was watched before. A recording that ended early
+    /// because it is too large gives a tensor without content.
     pub fn gradient(&mut self, x: Tensor) -> Option<Tensor> {
         if self.excess.is_some() {
             return Some(self.transient(self.shape(x)));
@@ -86,6 +88,9 @@ impl Tape {
             self.gradients.insert(root, dx);
             dx
         });
+        if known.is_some() {
+            self.finish_gradient(dx);
+        }
         let written = WrittenGradient { x, dx: self.shaped(dx, shape), add: known.is_some() };
         self.written.push(written);
         written
@@ -112,7 +117,9 @@ impl Tape {
         }
         let shared = self.root(dy);
         let adds = consumers.into_iter().filter(|&consumer| consumer < node).max();
-        let safe = match (adds, self.accumulators.get(&shared)) {
+        // Later nodes have already added to dy.
+        let pending = self.accumulators.get(&shared).filter(|&&last| last < node);
+        let safe = match (adds, pending) {
             (None, None) => true,
             // Another tensor's gradient is added to it, after this one was read.
             (None, Some(&last)) => producer > last && !info.watched,
@@ -132,8 +139,8 @@ impl Tape {
         safe
     }
 
-    /// Whether every tensor with this gradient has a producer whose backward calls come before those
-    /// of node `last`, and nobody reads the gradient after the run.
+    /// Whether every tensor with this gradient has a producer whose backward calls come before
+    /// those of node `last`, and nobody reads the gradient after the run.
     fn is_read_before(&self, gradient: Tensor, last: usize) -> bool {
         let sharing = self.gradients.iter().filter(|(_, other)| self.root(**other) == gradient);
         sharing.into_iter().all(|(&x, _)| {

@@ -39,9 +39,10 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `shape`, `array`, `step`, `tensor`, `kernel`, `choice`, [`accuracy`] | plain data |
+//! | `shape`, `array`, `step`, `tensor`, `kernel`, `choice`, `row_sum`, [`accuracy`] | plain data |
 //! | `op`, `record` | operators, nodes, the tape |
-//! | `choose`, `emit`, `lower`, `gradient` | how calls get onto the tape |
+//! | `choose`, `constant`, `emit`, `lower`, `gradient` | how calls get onto the tape |
+//! | `late_sums` | sums that are computed together at the end of backward |
 //! | `memory_plan`, `program` | transient buffers, replay on a device |
 //! | `measure` | which form of kernels is fastest on a device |
 //! | [`inspect`] | listing, profile, comparison with the references |
@@ -51,16 +52,19 @@ pub mod accuracy;
 mod array;
 mod choice;
 mod choose;
+mod constant;
 mod emit;
 mod gradient;
 pub mod inspect;
 mod kernel;
+mod late_sums;
 mod lower;
 mod measure;
 mod memory_plan;
 mod op;
 mod program;
 mod record;
+mod row_sum;
 mod shape;
 mod step;
 mod tensor;
@@ -73,7 +77,8 @@ pub use measure::{FormTimes, record, time_forms};
 pub use memory_plan::{Plan, PlanOptions};
 pub use op::{Node, Op};
 pub use program::Program;
-pub use record::{BackwardSection, Call, Section, Tape, WrittenGradient};
+pub use record::{BackwardSection, Call, EmitSums, Section, Tape, WrittenGradient};
+pub use row_sum::{LateSum, RowSum};
 pub use shape::{Dtype, Shape};
 pub use step::{Step, stream};
 pub use tensor::{BufferOffset, Tensor};

@@ -56,6 +56,9 @@ impl Program {
                 ctx.require(&name, bytes)?;
             }
         }
+        for (name, words) in &tape.constants {
+            ctx.write(name, 0, words)?;
+        }
         let plan = tape.plan(options);
         let uniforms = tape.calls().iter().filter(|call| call.dispatch.entry.uniform.is_some()).count() as u64;
         let sizes =
@@ -209,12 +212,12 @@ impl Program {
 }
 
 impl Tape {
-    fn place<'a>(&'a self, plan: &Plan, x: Tensor, guard: u64) -> BufferSlot<'a> {
-        let root = self.root(x);
+    pub(super) fn place<'a>(&'a self, plan: &Plan, x: Tensor, guard: u64) -> BufferSlot<'a> {
+        let (root, offset) = self.place_in_root(x);
         match &self.root_info(x).storage {
-            Storage::Named(BufferOffset { buffer, offset }) => BufferSlot::Named(buffer, *offset),
+            Storage::Named(place) => BufferSlot::Named(&place.buffer, place.offset + offset),
             _ => match plan.slot_of.get(&root) {
-                Some(&slot) => BufferSlot::Transient(slot, guard),
+                Some(&slot) => BufferSlot::Transient(slot, guard + offset),
                 None => panic!("no call names this tensor of shape {}", self.shape(x)),
             },
         }

@@ -3,11 +3,12 @@
 use super::choice::Choice;
 use super::kernel::Dispatch;
 use super::op::{Node, Op};
+use super::row_sum::{LateSum, LateSums};
 use super::shape::Shape;
 use super::tensor::{BufferOffset, Storage, Tensor, TensorInfo};
 use crate::gpu::{Context, KernelChoices, Target};
 use crate::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -58,6 +59,9 @@ pub struct WrittenGradient {
     pub add: bool,
 }
 
+/// Records the call for sums whose parts are in one buffer, and whose results are in one buffer.
+pub type EmitSums = fn(&mut Tape, &[LateSum]);
+
 /// A flat list of kernel calls, with the nodes they came from.
 pub struct Tape {
     target: Target,
@@ -82,6 +86,12 @@ pub struct Tape {
     pub(super) made: Vec<Choice>,
     /// The node whose calls are being recorded.
     pub(super) lowered: Option<usize>,
+    /// Sums that are computed at the end of backward.
+    pub(super) late_sums: LateSums,
+    /// How they are recorded.
+    pub(super) emit_sums: Option<EmitSums>,
+    /// The content of constant tensors, by the name of the buffer.
+    pub(super) constants: BTreeMap<String, Vec<u32>>,
 }
 
 impl Tape {
@@ -106,6 +116,9 @@ impl Tape {
             choices: Rc::default(),
             made: vec![],
             lowered: None,
+            late_sums: LateSums::default(),
+            emit_sums: None,
+            constants: BTreeMap::new(),
         }
     }
 
@@ -200,9 +213,14 @@ impl Tape {
     pub fn reshape(&mut self, x: Tensor, shape: Shape) -> Tensor {
         let from = self.shape(x);
         assert!(from.len() == shape.len() && from.dtype == shape.dtype, "{from} cannot be reshaped to {shape}");
-        let root = self.root(x);
+        let (root, offset) = self.place_in_root(x);
         let needs_gradient = self.needs_gradient(x);
-        self.tensor(shape, Storage::Same(root), needs_gradient)
+        self.tensor(shape, Storage::Part(root, offset), needs_gradient)
+    }
+
+    /// A part of a transient tensor, from an offset in bytes on.
+    pub(super) fn part(&mut self, root: Tensor, offset: u64, shape: Shape) -> Tensor {
+        self.tensor(shape, Storage::Part(root, offset), false)
     }
 
     /// Moves a transient tensor to a named buffer, so that it can be read after the run. Must be
@@ -219,9 +237,27 @@ impl Tape {
 
     /// The tensor that owns the storage of `x`.
     pub(super) fn root(&self, x: Tensor) -> Tensor {
+        self.place_in_root(x).0
+    }
+
+    /// The tensor that owns the storage of `x`, and where `x` begins in it, in bytes.
+    pub(super) fn place_in_root(&self, x: Tensor) -> (Tensor, u64) {
         match self.tensors[x.0 as usize].storage {
-            Storage::Same(root) => root,
-            _ => x,
+            Storage::Part(root, offset) => (root, offset),
+            _ => (x, 0),
+        }
+    }
+
+    /// All of the buffer of a tensor as one tensor of f32, and where `x` begins in it, in elements.
+    /// For a named buffer it is the part from its start to the end of `x`.
+    pub fn whole_buffer(&mut self, x: Tensor) -> (Tensor, u32) {
+        let (root, offset) = self.place_in_root(x);
+        match self.tensors[root.0 as usize].storage.clone() {
+            Storage::Named(BufferOffset { buffer, offset: first }) => {
+                let first = ((first + offset) / 4) as u32;
+                (self.named(&buffer, Shape::f32([first + self.shape(x).len() as u32])), first)
+            }
+            _ => (root, (offset / 4) as u32),
         }
     }
 

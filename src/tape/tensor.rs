@@ -40,8 +40,8 @@ pub(super) enum Storage {
     Transient,
     /// In a named buffer.
     Named(BufferOffset),
-    /// In the storage of another tensor, under another shape.
-    Same(Tensor),
+    /// In the storage of another tensor, under another shape, from an offset in bytes on.
+    Part(Tensor, u64),
 }
 
 /// The properties of a tensor on the tape.

@@ -204,8 +204,12 @@ impl Trainer {
     }
 
     /// Compares every kernel call of a step with its reference.
+    ///
+    /// Sums of partial gradients are computed one by one here. In training they are computed together
+    /// at the end of backward.
     fn verify(mut self) -> Result<()> {
-        let tape = self.training_tape();
+        let mut tape = Tape::on(&self.ctx);
+        self.record_step(&mut tape);
         self.upload()?;
         for (name, bytes) in tape.buffer_sizes() {
             self.ctx.require(&name, bytes.max(self.ctx.buffers.bytes(&name)))?;

@@ -19,8 +19,14 @@ impl Trainer {
         tape
     }
 
-    /// Records one training step.
+    /// Records one training step as it runs.
     pub(super) fn record_training(&self, t: &mut Tape) {
+        t.sum_late();
+        self.record_step(t);
+    }
+
+    /// Records one training step.
+    pub(super) fn record_step(&self, t: &mut Tape) {
         let config = &self.config;
         let parameters = self.objective.model().parameters();
         let indices = SampleIndices { batch: config.batch, count: self.training_images(), order: self.loader.order() };

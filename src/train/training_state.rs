@@ -21,6 +21,10 @@ use std::path::{Path, PathBuf};
 /// The file that makes a checkpoint of a run complete: it is written last.
 pub(super) const STATE_FILE: &str = "training_state.safetensors";
 
+/// The buffers that have a value for each parameter. The file has them in the order of the model's
+/// list, whatever their order on the device.
+const FLAT: [&str; 4] = [PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, EMA];
+
 impl Trainer {
     /// Saves a checkpoint in the run's folder, and removes the run's oldest ones beyond
     /// [`Config::keep_checkpoints`](super::Config::keep_checkpoints). Copies and checkpoints of
@@ -63,8 +67,15 @@ impl Trainer {
     fn write_checkpoint(&self, folder: &Path, progress: Progress) -> Result<()> {
         let model = self.objective.model();
         let parts = self.state_buffers();
-        let values: Vec<Vec<f32>> =
-            parts.iter().map(|(name, length)| self.ctx.read(name, 0, *length)).collect::<Result<_>>()?;
+        let read = |(name, length): &(String, usize)| {
+            if FLAT.contains(&name.as_str()) {
+                let flat = model.parameters().flat_shape().len();
+                Ok(model.parameters().to_file_order(&self.ctx.read(name, 0, flat)?))
+            } else {
+                self.ctx.read(name, 0, *length)
+            }
+        };
+        let values: Vec<Vec<f32>> = parts.iter().map(read).collect::<Result<_>>()?;
         let averaged = model.parameters().read(&self.ctx, EMA)?;
         let mut metadata = CheckpointMetadata {
             run: Some(self.run.clone()),
@@ -87,7 +98,15 @@ impl Trainer {
     /// # Errors
     /// A file that is missing, damaged or belongs to another model.
     pub(super) fn restore(&self, checkpoint: &Path) -> Result<Progress> {
-        self.read_state(checkpoint, |name, bytes| self.ctx.write(name, 0, bytes))
+        let parameters = self.objective.model().parameters();
+        self.read_state(checkpoint, |name, bytes| {
+            if FLAT.contains(&name) {
+                let ordered: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
+                self.ctx.write(name, 0, &parameters.from_file_order(&ordered))
+            } else {
+                self.ctx.write(name, 0, bytes)
+            }
+        })
     }
 
     /// The newest checkpoint of a run's folder that can be restored, with its number of finished
@@ -147,12 +166,11 @@ impl Trainer {
         Ok(Progress { step: metadata.step, seconds: metadata.seconds })
     }
 
-    /// Name and length of every buffer that training changes.
+    /// Name and length in the file of every buffer that training changes.
     fn state_buffers(&self) -> Vec<(String, usize)> {
         let parameters = self.objective.model().parameters();
-        let length = parameters.flat_shape().len();
-        let mut all: Vec<(String, usize)> =
-            [PARAMETERS, FIRST_MOMENT, SECOND_MOMENT, EMA].map(|name| (name.to_string(), length)).into();
+        let length = parameters.file_length();
+        let mut all: Vec<(String, usize)> = FLAT.map(|name| (name.to_string(), length)).into();
         if let Some(statistics) = parameters.statistics() {
             all.extend([PARAMETERS, EMA].map(|name| (statistics_of(name), statistics.len())));
         }

@@ -85,17 +85,17 @@ impl Network for LinearNetwork {
     fn forward(&self, t: &mut Tape, _: &Weights, x: Tensor, conditions: Conditions) -> Tensor {
         let rows = conditions.time.expect("the time");
         let [answer, variance, of_means] = [0, 2, 4].map(|from| slice(t, rows, from, 2));
-        let mut answer = scale_shift(t, x, answer);
+        let mut answer = scale_shift(t, x, answer, 0);
         if self.of_means.is_some() {
             let means = downsample(t, x);
             let means = upsample(t, means);
-            let means = scale_shift(t, means, of_means);
+            let means = scale_shift(t, means, of_means, 0);
             answer = add(t, answer, means);
         }
         if !self.learned_variance {
             return answer;
         }
-        let variance = scale_shift(t, x, variance);
+        let variance = scale_shift(t, x, variance, 0);
         concat(t, answer, variance)
     }
 }

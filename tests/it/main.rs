@@ -16,12 +16,14 @@ mod data_formats; // CIFAR-10, downsampled ImageNet, npz
 mod data_images; // image files of every kind
 mod device_faults; // devices that are lost, out of memory, or skip a submission
 mod diffusion; // schedules, processes, samplers, on data with known answers
+mod dispatches; // calls of a step on a GPU
 mod exports; // checkpoints that diffusers samples
 mod fast_math; // sums that a compiler may reorder
 mod folded_grids; // which kernels a folded grid may launch
 mod importance; // importance sampling of timesteps over many steps
 mod initial_model; // runs that start from the weights of another model
 mod kernel_choices; // forms of kernels, measured and kept
+mod late_sums; // sums at the end of backward
 mod likelihood; // variational bound, ELBO and probability flow against closed forms
 mod metrics; // Frechet distance, KID, precision and recall, balance
 mod models; // networks against diffusers

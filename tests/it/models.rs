@@ -5,7 +5,7 @@ use crate::common::golden::{Golden, Run, compare, excess, nudge, path};
 use crate::common::{context, context_with_tiles};
 use degrain::checkpoint::state_dict;
 use degrain::gpu::Context;
-use degrain::nn::blocks::resnet::{Resnet, ResnetSettings};
+use degrain::nn::blocks::resnet::{Resnet, ResnetSettings, join_times};
 use degrain::nn::blocks::self_attention::{SelfAttention, SelfAttentionSettings};
 use degrain::nn::layers::{Conv, Norm, Normalization};
 use degrain::nn::{
@@ -247,9 +247,14 @@ fn resnet_matches_diffusers() {
         check_block(
             name,
             &["x", "temb"],
-            |p, prefix| Resnet::new(p, prefix, inputs, outputs, settings),
-            |block, t, w, x| {
+            |p, prefix| {
+                let mut block = Resnet::new(p, prefix, inputs, outputs, settings);
+                let times = join_times(p, [&mut block]);
+                (block, times)
+            },
+            |(block, times), t, w, x| {
                 let e = activation.apply(t, x[1]);
+                let e = times.rows(t, w, e);
                 block.forward(t, w, x[0], e)
             },
         );

@@ -2,7 +2,7 @@
 
 use degrain::gpu::{Entry, Shader, Target};
 use degrain::ops::{
-    GatherBatch, add, attention, concat, downsample, embedding, gather_batch, split_channels, upsample,
+    GatherBatch, add, attention, concat, downsample, embedding, gather_batch, silu, split_channels, upsample,
 };
 use degrain::tape::{BufferOffset, Dispatch, Kernel, PlanOptions, Shape, Tape, Tensor};
 use std::collections::BTreeMap;
@@ -358,7 +358,8 @@ fn add_copies_its_gradient_if_other_calls_write_to_it() {
     assert!(t.gradient(a).is_some_and(|da| da != dy));
     assert_eq!(t.gradient(b), Some(dy));
 
-    // Another consumer adds before the producer of `b` reads: `b` is computed from an earlier tensor.
+    // Another consumer adds before the producer of `b` reads: `b` is computed from an earlier
+    // tensor.
     let mut t = tape();
     let x = image(&mut t, "x");
     t.watch(x);
@@ -467,4 +468,20 @@ fn memory_plan_keeps_a_saved_tensor_until_its_backward_call() {
     let backward = ["attention_backward_wide.backward_prepare", "attention_backward_wide.backward_unaligned"];
     assert_eq!(labels(&t), ["attention_forward_wide.forward", backward[0], backward[1]]);
     assert_eq!(life(&t), Some((0, 1)));
+}
+
+#[test]
+fn barriers_are_counted_as_wgpu_places_them() {
+    let mut t = tape();
+    let x = t.named("x", Shape::f32([1000]));
+    let barriers = |t: &Tape| t.barriers(&t.plan(PlanOptions { separate: true, guard: 0 }));
+    let a = silu(&mut t, x);
+    let b = silu(&mut t, x);
+    assert_eq!(barriers(&t), 0, "both only read what was written before");
+    let c = add(&mut t, a, b);
+    assert_eq!(barriers(&t), 1, "the sum reads two results");
+    silu(&mut t, a);
+    assert_eq!(barriers(&t), 1, "a is only read again");
+    silu(&mut t, c);
+    assert_eq!(barriers(&t), 2);
 }

@@ -9,9 +9,9 @@
 //!                double, except in the last
 //! ```
 
-use super::resnet::{Resnet, ResnetSettings};
+use super::resnet::{Resnet, ResnetSettings, join_times};
 use super::self_attention::{SelfAttention, SelfAttentionSettings};
-use crate::nn::layers::Conv;
+use crate::nn::layers::{Conv, JoinedLinear};
 use crate::nn::parameters::{Parameters, Weights};
 use crate::ops::{Conv2d, Padding, concat, downsample, upsample};
 use crate::tape::{Tape, Tensor};
@@ -53,8 +53,8 @@ struct LevelLayer {
 
 impl LevelLayer {
     #[track_caller]
-    fn forward(&self, t: &mut Tape, w: &Weights, h: Tensor, e: Tensor) -> Tensor {
-        let h = self.resnet.forward(t, w, h, e);
+    fn forward(&self, t: &mut Tape, w: &Weights, h: Tensor, times: Tensor) -> Tensor {
+        let h = self.resnet.forward(t, w, h, times);
         self.attention.as_ref().map_or(h, |attention| attention.forward(t, w, h))
     }
 }
@@ -93,22 +93,28 @@ pub(in crate::nn) struct Levels {
     down: Vec<Level>,
     mid: Vec<LevelLayer>,
     up: Vec<Level>,
+    times: JoinedLinear,
 }
 
 impl Levels {
     /// Adds the tensors below `down_blocks.`, `mid_block.` and `up_blocks.`.
     pub fn new(p: &mut Parameters, settings: &LevelsSettings<'_>) -> Levels {
-        Levels { down: down(p, settings), mid: mid(p, settings), up: up(p, settings) }
+        let (mut down, mut mid, mut up) = (down(p, settings), mid(p, settings), up(p, settings));
+        let layers = down.iter_mut().flat_map(|level| &mut level.layers);
+        let layers = layers.chain(&mut mid).chain(up.iter_mut().flat_map(|level| &mut level.layers));
+        let times = join_times(p, layers.map(|layer| &mut layer.resnet));
+        Levels { down, mid, up, times }
     }
 
     /// Maps `[B, channels of the finest level, H, W]` to the same shape, with the activated
-    /// embedding e.
+    /// embedding e `[B, time width]`.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, mut h: Tensor, e: Tensor) -> Tensor {
+        let times = self.times.rows(t, w, e);
         let mut kept = vec![h];
         for level in &self.down {
             for layer in &level.layers {
-                h = layer.forward(t, w, h, e);
+                h = layer.forward(t, w, h, times);
                 kept.push(h);
             }
             if let Some(halve) = &level.resample {
@@ -117,13 +123,13 @@ impl Levels {
             }
         }
         for layer in &self.mid {
-            h = layer.forward(t, w, h, e);
+            h = layer.forward(t, w, h, times);
         }
         for level in &self.up {
             for layer in &level.layers {
                 let skip = kept.pop().expect("one map is kept per layer of the up levels");
                 h = concat(t, h, skip);
-                h = layer.forward(t, w, h, e);
+                h = layer.forward(t, w, h, times);
             }
             if let Some(double) = &level.resample {
                 h = double.forward(t, w, h);

@@ -2,18 +2,20 @@
 //!
 //! ```text
 //! h = conv1(act(norm1(x)))                              x [B, inputs, H, W]
-//! h = norm2(h + time(e))                                e [B, E]: the activated time embedding
+//! h = norm2(h + time(e))                                e: the activated time embedding
 //!     or norm2(h) · (1 + scale) + shift, (scale, shift) = time(e)
 //! y = (shortcut(x) + conv2(dropout(act(h)))) / divisor
 //!     shortcut: identity, or a 1x1 convolution if the channels differ
 //! ```
 //!
-//! diffusers' blocks use group normalization; a model may use batch normalization instead.
+//! diffusers' blocks use group normalization; a model may use batch normalization instead. All
+//! blocks project one embedding, so `time` of all blocks is computed at once ([`join_times`]), and
+//! a block reads some columns of the result.
 
 use crate::nn::choices::{Activation, TimeShift};
-use crate::nn::layers::{Conv, Dropout, EitherNorm, Linear, Normalization};
+use crate::nn::layers::{Conv, Dropout, EitherNorm, JoinedLinear, Linear, Normalization};
 use crate::nn::parameters::{Parameters, Weights};
-use crate::ops::{add, add_channels, affine, scale_shift};
+use crate::ops::{affine, scale_shift};
 use crate::tape::{Tape, Tensor};
 
 /// Settings of all residual blocks of a model.
@@ -39,6 +41,9 @@ pub struct Resnet {
     norm1: EitherNorm,
     conv1: Conv,
     time: Linear,
+    /// Its first column in the projections of all blocks, and the number of columns.
+    first: u32,
+    columns: u32,
     norm2: EitherNorm,
     dropout: Dropout,
     conv2: Conv,
@@ -51,14 +56,16 @@ impl Resnet {
     pub fn new(p: &mut Parameters, name: &str, inputs: u32, outputs: u32, settings: ResnetSettings) -> Resnet {
         let ResnetSettings { normalization, time_width, .. } = settings;
         let named = |part: &str| format!("{name}.{part}");
-        let rows = match settings.time_shift {
+        let columns = match settings.time_shift {
             TimeShift::Add => outputs,
             TimeShift::ScaleShift => 2 * outputs,
         };
         Resnet {
             norm1: EitherNorm::new(p, &named("norm1"), inputs, normalization),
             conv1: Conv::same(p, &named("conv1"), inputs, outputs),
-            time: Linear::new(p, &named("time_emb_proj"), time_width, rows),
+            time: Linear::new(p, &named("time_emb_proj"), time_width, columns),
+            first: 0,
+            columns,
             norm2: EitherNorm::new(p, &named("norm2"), outputs, normalization),
             dropout: Dropout::new(p, settings.dropout),
             conv2: Conv::same(p, &named("conv2"), outputs, outputs).last(p),
@@ -67,30 +74,42 @@ impl Resnet {
         }
     }
 
-    /// Applies it to a map, with the activated time embedding.
+    /// Applies it to a map, with the projections `[B, columns of all blocks]` of the activated time
+    /// embedding.
     #[track_caller]
-    pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, e: Tensor) -> Tensor {
+    pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, times: Tensor) -> Tensor {
         let ResnetSettings { activation, time_shift, divisor, .. } = self.settings;
         let h = self.norm1.activated(t, w, x, activation);
-        let h = self.conv1.forward(t, w, h);
-        let e = self.time.rows(t, w, e);
         let h = match time_shift {
             TimeShift::Add => {
-                let h = add_channels(t, h, e);
+                let h = self.conv1.forward_plus_channels(t, w, h, (times, self.first));
                 self.norm2.activated(t, w, h, activation)
             }
             TimeShift::ScaleShift => {
+                let h = self.conv1.forward(t, w, h);
                 let h = self.norm2.forward(t, w, h);
-                let h = scale_shift(t, h, e);
+                let h = scale_shift(t, h, times, self.first);
                 activation.apply(t, h)
             }
         };
         let h = self.dropout.forward(t, w, h);
-        let h = self.conv2.forward(t, w, h);
         let x = self.shortcut.as_ref().map_or(x, |shortcut| shortcut.forward(t, w, x));
-        let y = add(t, x, h);
+        let y = self.conv2.forward_plus(t, w, h, x);
         divide(t, y, divisor)
     }
+}
+
+/// Joins the projections of the time embedding of all blocks into one layer, whose result
+/// [`Resnet::forward`] takes.
+pub fn join_times<'a>(p: &mut Parameters, blocks: impl IntoIterator<Item = &'a mut Resnet>) -> JoinedLinear {
+    let mut layers = Vec::new();
+    let mut end = 0;
+    for block in blocks {
+        layers.push(block.time.clone());
+        block.first = end;
+        end += block.columns;
+    }
+    JoinedLinear::new(p, &layers)
 }
 
 /// x / divisor.

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! g = norm(x)                                       x [B, C, H, W]; the tokens are the H·W pixels
-//! q, k, v = linear(g)                               [B, I, H·W], I = heads · head width
-//! y = (x + linear(attention(q, k, v))) / divisor
+//! qkv = linear(g)                                   [B, 3 I, H·W], I = heads · head width
+//! y = (x + linear(attention(qkv))) / divisor
 //! ```
 
 use super::resnet::divide;
-use crate::nn::layers::{Linear, Norm};
+use crate::nn::layers::{JoinedLinear, Linear, Norm};
 use crate::nn::parameters::{Parameters, Weights};
-use crate::ops::{add, attention, concat};
+use crate::ops::attention;
 use crate::tape::{Shape, Tape, Tensor};
 
 /// Settings of an attention block.
@@ -30,9 +30,8 @@ pub struct SelfAttentionSettings {
 #[derive(Clone, Debug)]
 pub struct SelfAttention {
     norm: Option<Norm>,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    /// The queries, keys and values of all channels, one after another.
+    qkv: JoinedLinear,
     out: Linear,
     head_width: u32,
     divisor: f32,
@@ -51,9 +50,10 @@ impl SelfAttention {
         let named = |part: &str| format!("{name}.{part}");
         SelfAttention {
             norm: settings.groups.map(|groups| Norm::new(p, &named("group_norm"), channels, groups, settings.eps)),
-            query: Linear::new(p, &named("to_q"), channels, inner),
-            key: Linear::new(p, &named("to_k"), channels, inner),
-            value: Linear::new(p, &named("to_v"), channels, inner),
+            qkv: {
+                let parts = ["to_q", "to_k", "to_v"].map(|part| Linear::new(p, &named(part), channels, inner));
+                JoinedLinear::new(p, &parts)
+            },
             out: Linear::new(p, &named("to_out.0"), inner, channels).last(p),
             head_width,
             divisor: settings.divisor,
@@ -65,18 +65,13 @@ impl SelfAttention {
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor) -> Tensor {
         let [batch, _, height, width] = t.shape(x).as_array();
         let g = self.norm.as_ref().map_or(x, |norm| norm.forward(t, w, x));
-        let [q, k, v] = [&self.query, &self.key, &self.value].map(|layer| {
-            let map = layer.pixels(t, w, g);
-            let [_, inner, ..] = t.shape(map).as_array::<4>();
-            t.reshape(map, Shape::f32([batch, inner, height * width]))
-        });
-        let qk = concat(t, q, k);
-        let qkv = concat(t, qk, v);
+        let map = self.qkv.pixels(t, w, g);
+        let [_, three, ..] = t.shape(map).as_array::<4>();
+        let qkv = t.reshape(map, Shape::f32([batch, three, height * width]));
         let a = attention(t, qkv, self.head_width);
         let [_, inner, _] = t.shape(a).as_array();
         let a = t.reshape(a, Shape::f32([batch, inner, height, width]));
-        let a = self.out.pixels(t, w, a);
-        let y = add(t, x, a);
+        let y = self.out.pixels_plus(t, w, a, x);
         divide(t, y, self.divisor)
     }
 }

@@ -198,7 +198,7 @@ impl Classifier {
             h = level.first.forward(t, w, h, act_fn);
             if let Some((time, e)) = level.time.as_ref().zip(e) {
                 let e = time.rows(t, w, e);
-                h = add_channels(t, h, e);
+                h = add_channels(t, h, e, 0);
             }
             let second = level.second.forward(t, w, h, act_fn);
             h = if residual { add(t, h, second) } else { second };

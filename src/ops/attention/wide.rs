@@ -1,5 +1,5 @@
-//! Attention with elements of 64 bits, for software Vulkan drivers: one kernel computes the gradients
-//! of q, k and v.
+//! Attention with elements of 64 bits, for software Vulkan drivers: one kernel computes the
+//! gradients of q, k and v.
 
 use crate::ops::kernels::prelude::own_tokens;
 use crate::ops::kernels::{attention_backward_wide, attention_forward_wide};
@@ -21,9 +21,10 @@ pub(super) struct WideSizes {
 }
 
 impl WideSizes {
-    /// Whether the kernels fit attention with the result `y` `[B, I, T]` in heads of `width` channels:
-    /// the target runs wide kernels and has at most 8 lanes, and the width is 1 to 4 times the number
-    /// of lanes. Heads of one chunk need at least MIN_TOKENS tokens; wider heads take any number.
+    /// Whether the kernels fit attention with the result `y` `[B, I, T]` in heads of `width`
+    /// channels: the target runs wide kernels and has at most 8 lanes, and the width is 1 to 4
+    /// times the number of lanes. Heads of one chunk need at least MIN_TOKENS tokens; wider heads
+    /// take any number.
     pub(super) fn fit(t: &Tape, y: Tensor, width: u32) -> bool {
         let [_, _, tokens] = t.shape(y).as_array();
         let lanes = t.target().lanes();
@@ -58,8 +59,8 @@ impl WideSizes {
         (self.tiles() * own_tokens::TILE_SIZE).div_ceil(own * self.lanes)
     }
 
-    /// Tokens of a lane: the number that leaves fewer lanes idle. Five tokens of a wide head take too
-    /// long to compile.
+    /// Tokens of a lane: the number that leaves fewer lanes idle. Five tokens of a wide head take
+    /// too long to compile.
     fn own(self) -> u32 {
         if self.chunks() <= 2 && 5 * self.blocks(5) <= 4 * self.blocks(4) { 5 } else { 4 }
     }

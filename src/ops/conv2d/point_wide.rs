@@ -1,24 +1,24 @@
 //! The 1x1 convolution for images whose number of pixels is a multiple of 4, with elements of 64
 //! bits, for software Vulkan drivers: one subgroup per workgroup, which keeps a chunk of its pixels
-//! and multiplies it with one row of weights after the other.
+//! and multiplies it with one row of weights after the other. [`point_odd`] has the kernels for
+//! small images of other sizes.
 
+use super::point_odd;
+use super::point_parts::{CHUNK_LANES, Chunks, Parts, WORKGROUPS};
 use super::sizes::ConvSizes;
 use crate::ops::destination::Destination;
 use crate::ops::kernels::{conv2d_point_pack_wide, conv2d_point_weight_wide, conv2d_point_wide};
 use crate::tape::{Shape, Tape, Tensor};
 
-/// Lanes that hold weights (or pixels of dy) in the largest chunk, which has 8 channels (or pixels)
-/// for each of them. Half as many make the kernels 10 to 20 percent slower. They compile in half
-/// the time, and in a fifth of the time by Mesa 25.
-const CHUNK_LANES: u32 = 8;
-
-/// Workgroups that keep the threads of a driver busy. Each more costs additional loads.
-const WORKGROUPS: u32 = 16;
-
 /// Whether these kernels compute the convolution: a 1x1 kernel with stride 1, for any batch and any
-/// channels, if the number of pixels is a multiple of 4.
+/// channels, if the number of pixels is a multiple of 4. [`point_odd::fits`] adds other sizes.
 pub(super) fn fits(t: &Tape, s: ConvSizes) -> bool {
-    t.target().is_wide() && s.kernel == 1 && s.stride == 1 && (s.height * s.width).is_multiple_of(4)
+    t.target().is_wide() && s.kernel == 1 && s.stride == 1 && (is_aligned(s) || point_odd::fits(t, s))
+}
+
+/// Whether the planes of channels start with an element.
+fn is_aligned(s: ConvSizes) -> bool {
+    (s.height * s.width).is_multiple_of(4)
 }
 
 pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], y: Tensor) {
@@ -41,20 +41,22 @@ pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, 
 /// Emits the gradients of the weights and the bias. The kernels have their own sum of splits,
 /// because the partial sums have another order than those of other kernels.
 pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2], [dw, db]: [Tensor; 2], add: bool) {
+    if !is_aligned(s) {
+        let parts = point_odd::partial(t, s, [x, dy]);
+        return sum(t, s, parts, [dw, db], add);
+    }
     let lanes = t.target().lanes();
     let chunk_lanes = CHUNK_LANES.min(lanes);
     let lane_channels = lane_channels(s.channels_in, lanes);
-    let blocks = s.channels_in.div_ceil(lanes * lane_channels);
     let Pixels { element, columns, area } = Pixels::new(s);
     // For each lane of the chunk, a lane keeps 8 pixels of 6 or 8 channels, or 16 pixels of 4.
     let lane_pixels = if lane_channels < 6 { 16 } else { 8 };
     let chunks = columns.div_ceil(chunk_lanes * lane_pixels / element);
-    let splits = (WORKGROUPS / blocks).clamp(1, chunks);
+    let parts = Parts::new(t, s, lane_channels, chunks);
+    let Parts { splits, w: partial_w, b: partial_b, .. } = parts;
     let channels_in = s.channels_in;
     let channels_out = s.channels_out;
-    let partial_w = t.transient(Shape::f32([splits, blocks * channels_out * lanes * 8]));
-    let partial_b = t.transient(Shape::f32([splits, channels_out]));
-    let grid = [blocks, splits, 1];
+    let grid = [parts.blocks, splits, 1];
     if element == 8 {
         let kernel = conv2d_point_weight_wide::Partial8 {
             x,
@@ -86,21 +88,27 @@ pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2], 
         };
         t.emit_grid(kernel, grid, s.flops());
     }
+    sum(t, s, parts, [dw, db], add);
+}
+
+/// Second step of the gradients: the sums of the splits.
+fn sum(t: &mut Tape, s: ConvSizes, parts: Parts, [dw, db]: [Tensor; 2], add: bool) {
+    let Parts { lane_channels, blocks, splits, w, b } = parts;
     let kernel = conv2d_point_weight_wide::Sum {
-        sums_w: partial_w,
-        sums_b: partial_b,
+        sums_w: w,
+        sums_b: b,
         dw,
         db,
         lane_channels,
         add,
-        columns,
-        area,
-        channels_in,
-        channels_out,
+        columns: 0, // not used
+        area: 0,
+        channels_in: s.channels_in,
+        channels_out: s.channels_out,
         splits,
     };
-    let invocations = blocks * channels_out * lanes + channels_out;
-    t.emit_flat(kernel, invocations, u64::from(splits) * u64::from(s.weights() + channels_out));
+    let invocations = blocks * s.channels_out * t.target().lanes() + s.channels_out;
+    t.emit_flat(kernel, invocations, u64::from(splits) * u64::from(s.weights() + s.channels_out));
 }
 
 /// Convolves `[source, weights]`: the forward computation, and the gradient of x.
@@ -111,6 +119,9 @@ fn convolve(
     bias: Option<Tensor>,
     destination: Destination,
 ) {
+    if !is_aligned(s) {
+        return point_odd::convolve(t, s, [source, weights], bias, destination);
+    }
     let Destination { tensor: result, add } = destination;
     let lanes = t.target().lanes();
     let Chunks { chunk_lanes, width } = Chunks::new(t, s.channels_in);
@@ -169,28 +180,6 @@ fn pack(t: &mut Tape, w: Tensor, [outputs, inputs, width]: [u32; 3], strides: [u
     let kernel = conv2d_point_pack_wide::PackWeights { w, packed, outputs, inputs, width, output_stride, input_stride };
     t.emit_flat(kernel, outputs * width, 0);
     packed
-}
-
-/// How channels of the source are divided into chunks.
-struct Chunks {
-    /// Lanes that hold weights: an eighth of the channels of a chunk.
-    chunk_lanes: u32,
-    /// Channels of all chunks: at least those of the source.
-    width: u32,
-}
-
-impl Chunks {
-    /// The cheapest chunks. A chunk costs its loads and products, and the sums of the previous
-    /// chunks, which take as long as the products of 12 channels.
-    fn new(t: &Tape, channels: u32) -> Chunks {
-        let most = CHUNK_LANES.min(t.target().lanes());
-        let count = |lanes: u32| channels.div_ceil(8 * lanes);
-        let cost = |&lanes: &u32| count(lanes) * (2 * lanes + 3);
-        // Of two that cost the same, the larger.
-        let sizes = [8, 4].into_iter().filter(|&lanes| lanes <= most);
-        let chunk_lanes = sizes.min_by_key(cost).unwrap_or(most);
-        Chunks { chunk_lanes, width: count(chunk_lanes) * chunk_lanes * 8 }
-    }
 }
 
 /// How pixels are divided into elements of buffers.

@@ -20,6 +20,11 @@ pub(super) struct ConvSizes {
 }
 
 impl ConvSizes {
+    /// Shape of the result.
+    pub fn result(&self) -> Shape {
+        Shape::f32([self.batch, self.channels_out, self.height, self.width])
+    }
+
     pub fn weights(&self) -> u32 {
         self.channels_out * self.channels_in * self.kernel * self.kernel
     }
@@ -38,8 +43,7 @@ pub(super) struct Partial {
 
 impl Partial {
     pub fn new(t: &mut Tape, s: ConvSizes, splits: u32) -> Partial {
-        let w = t.transient(Shape::f32([splits, s.weights()]));
-        let b = t.transient(Shape::f32([splits, s.channels_out]));
+        let [w, b] = t.rows_to_sum([s.weights(), s.channels_out].map(|size| Shape::f32([splits, size])));
         Partial { splits, w, b }
     }
 }

@@ -1,5 +1,6 @@
 //! The tiled variant of the convolution: tiles in workgroup memory, for GPUs.
 
+use super::addend::Addend;
 use super::sizes::{ConvSizes, Partial};
 use crate::ops::destination::Destination;
 use crate::ops::kernels::{conv2d, conv2d_weight};
@@ -10,19 +11,34 @@ fn tile_rows(channels: u32) -> u32 {
     if channels > 32 { 64 } else { 32 }
 }
 
-pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], result: Tensor) {
+pub(super) fn forward(
+    t: &mut Tape,
+    s: ConvSizes,
+    x: &[Tensor],
+    (addend, given): (Addend, Option<Tensor>),
+    result: Tensor,
+) {
     let source = x[0];
     let w = x[1];
     let b = x[2];
     let tile_m = tile_rows(s.channels_out);
     let tile_n = conv2d::TILE_ELEMENTS / tile_m;
     let groups = [(s.batch * s.height * s.width).div_ceil(tile_n), s.channels_out.div_ceil(tile_m)];
+    let addend_kind = match addend {
+        Addend::Nothing => conv2d::NOTHING,
+        Addend::Map => conv2d::MAP,
+        Addend::Channels { .. } => conv2d::CHANNELS,
+    };
+    let addend_first = if let Addend::Channels { first } = addend { first } else { 0 };
+    let addend_width = given.map_or(0, |given| t.shape(given).dims()[1]);
     let kernel = conv2d::Forward {
         source,
         w,
         b,
+        addend: given.unwrap_or(b), // some tensor must be bound
         result,
         add: false,
+        addend_kind,
         tile_m,
         batch: s.batch,
         channels_source: s.channels_in,
@@ -34,6 +50,8 @@ pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], result: Tensor) 
         kernel: s.kernel,
         stride: s.stride,
         pad: s.pad,
+        addend_width,
+        addend_first,
     };
     t.emit_folded(kernel, groups, s.flops());
 }
@@ -59,6 +77,8 @@ pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, 
         kernel: s.kernel,
         stride: s.stride,
         pad: s.pad,
+        addend_width: 0,
+        addend_first: 0,
     };
     t.emit_folded(kernel, groups, s.flops());
 }

@@ -17,15 +17,19 @@ pub(super) const POINTS: u32 = 36;
 pub(super) const IMAGES: u32 = 8;
 /// Pixels of a tile in each direction.
 pub(super) const SIDE: u32 = 4;
-/// Bytes of the transformed values at a time, which stay in the cache. Between 1 and 6 MB the time
-/// is the same.
-const CHUNK_BYTES: u32 = 2_500_000;
+/// Bytes of the transformed values at a time. Two processors with 2 MB of cache each took 13 %
+/// longer with half as many, because there are more calls, and 9 % longer with twice as many.
+const CHUNK_BYTES: u32 = 5_000_000;
 /// Most chunks of a convolution: each is three calls.
 const MOST_CHUNKS: u32 = 32;
 /// Lanes of a subgroup: the weights of a row in the product fill 8 lanes.
 const LANES: u32 = 8;
 /// Most channels of the source that the product takes at once.
 const MOST_CHANNELS: u32 = 64;
+/// Channels for [`pays`]: forward and for the gradient of x.
+pub(super) const INPUT_CHANNELS: u64 = 9;
+/// The same for the gradient of the weights, where both sides are transformed.
+pub(super) const WEIGHT_CHANNELS: u64 = 12;
 /// Fewest channels on either side. With fewer the transforms take longer than the direct form.
 const FEWEST_CHANNELS: u32 = 8;
 
@@ -42,13 +46,13 @@ pub(super) fn fits(t: &Tape, s: ConvSizes) -> bool {
 }
 
 /// Whether they are expected to be faster than the direct form: the transforms cost as much for a
-/// channel as 7 channels of the other side save, also for the pixels of a tile that are outside of
-/// the image. The batch does not matter: an image gets the same bits in every batch.
-pub(super) fn pays(s: ConvSizes) -> bool {
+/// channel as `channels` channels of the other side save, also for the pixels of a tile that are
+/// outside of the image. The batch does not matter: an image gets the same bits in every batch.
+pub(super) fn pays(s: ConvSizes, channels: u64) -> bool {
     let pixels = s.height * s.width;
     let computed = s.height.next_multiple_of(SIDE) * s.width.next_multiple_of(SIDE);
     let (k, m) = (u64::from(s.channels_in), u64::from(s.channels_out));
-    2 * pixels >= computed && u64::from(pixels) * k * m >= 7 * (k + m) * u64::from(computed)
+    2 * pixels >= computed && u64::from(pixels) * k * m > channels * (k + m) * u64::from(computed)
 }
 
 /// Parts of the tiles of a batch.

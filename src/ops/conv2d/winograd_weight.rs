@@ -7,7 +7,8 @@
 use super::sizes::ConvSizes;
 use super::winograd::{Blocks, POINTS, pixels_of_element, share, transform};
 use crate::ops::kernels::{conv2d_winograd_gradient_wide, conv2d_winograd_weight_wide};
-use crate::tape::{Shape, Tape, Tensor};
+use crate::ops::row_sums;
+use crate::tape::{LateSum, RowSum, Shape, Tape, Tensor};
 
 /// The gradients of w and b: `dw` and `db`.
 pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2], [dw, db]: [Tensor; 2], add: bool) {
@@ -28,7 +29,7 @@ pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2], 
     let v = t.transient(Shape::f32([blocks.chunk, blocks.size, inputs]));
     let d = t.transient(Shape::f32([blocks.chunk, blocks.size, outputs]));
     let acc = t.transient(Shape::f32([POINTS, stay_tiles, pairs, 2 * tile]));
-    let partial = t.transient(Shape::f32([blocks.count, outputs]));
+    let [partial] = t.rows_to_sum([Shape::f32([blocks.count, outputs])]);
     for (first, count) in blocks.chunks() {
         transform(t, s, x, v, (first, count));
         t.moves(x, share(t.shape(x), count, blocks.count));
@@ -63,18 +64,8 @@ pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2], 
     };
     let size = pairs * count_stay;
     t.emit_flat(kernel, size, 0);
-    let kernel = conv2d_winograd_weight_wide::Bias {
-        partial,
-        db,
-        add,
-        blocks: blocks.count,
-        count_rows: outputs,
-        count_stay,
-        fresh: 0,
-        row,
-        channel,
-    };
-    t.emit_flat(kernel, outputs, u64::from(blocks.count * outputs));
+    let sum = RowSum { rows: blocks.count, row: outputs, step: 1, from: 0 };
+    t.sum_rows(&[LateSum { parts: partial, sum, result: db, add }], row_sums::record);
 }
 
 /// Transforms `count` blocks of dy from block `first` on.

@@ -13,6 +13,8 @@ use std::fmt::{self, Write};
 pub struct Summary {
     /// Kernel calls.
     pub calls: usize,
+    /// Calls before which the device waits for earlier ones.
+    pub barriers: usize,
     /// Distinct pipelines: kernels with their constants. Each is compiled once.
     pub pipelines: usize,
     /// Floating-point operations. A multiply-add counts as two.
@@ -61,6 +63,7 @@ impl Tape {
             self.calls.iter().map(|call| (call.dispatch.entry.label, constants(call))).collect();
         Summary {
             calls: self.calls.len(),
+            barriers: self.barriers(&plan),
             pipelines: pipelines.len(),
             flops: self.calls.iter().map(|call| call.flops).sum(),
             bytes: self.calls.iter().map(|call| self.bytes(call)).sum(),
@@ -111,10 +114,11 @@ impl Tape {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { calls, pipelines, slots, .. } = self;
+        let Summary { calls, barriers, pipelines, slots, .. } = self;
         let bytes = |bytes: u64| scaled(bytes as f64, "B");
         let flops = scaled(self.flops as f64, "FLOP");
         writeln!(f, "{calls} calls of {pipelines} pipelines: {flops}, {} read and written", bytes(self.bytes))?;
+        writeln!(f, "{barriers} barriers: calls that wait for earlier ones")?;
         let shared = bytes(self.slot_bytes);
         let unshared = bytes(self.unshared_bytes);
         writeln!(f, "{slots} transient buffers, {shared} in total (without sharing: {unshared})")?;
@@ -182,6 +186,7 @@ mod tests {
             2  made_up.forward            3   2.50 MFLOP    8.03 kB   \
             x [1000] data+256, >y [1000] #0, >sum [2, 2] sums\n\
             3 calls of 2 pipelines: 2.50 MFLOP, 24.1 kB read and written\n\
+            2 barriers: calls that wait for earlier ones\n\
             2 transient buffers, 8.00 kB in total (without sharing: 8.00 kB)\n\
             4.27 kB in named buffers\n";
         assert_eq!(t.listing(), expected);

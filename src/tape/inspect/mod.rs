@@ -1,6 +1,7 @@
 //! Inspection of a tape: a listing of its calls, the times of its kernels, and their comparison
 //! with the references.
 
+mod barriers;
 mod listing;
 mod profile;
 mod run_time;
