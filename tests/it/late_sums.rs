@@ -84,7 +84,7 @@ fn late_sums_have_the_values_of_separate_ones() {
         let [(separate, many), (late, few)] = [false, true].map(|late| gradients(&ctx, 0, late));
         assert!(late == separate, "{setup:?}");
         assert!(few + 3 <= many, "{setup:?}: {few} calls instead of {many}");
-        assert!(late.iter().filter(|&&bits| bits != 0).count() > 20_000, "{setup:?}: gradients are zero");
+        assert!(late.iter().filter(|&&bits| bits != 0).count() > 10_000, "{setup:?}: gradients are zero");
     }
 }
 
@@ -94,7 +94,7 @@ fn late_sums_of_many_rows_are_computed_in_parts() {
     let ctx = context_for(Setup::unchecked(crate::common::Kernels::Tiles));
     let [(separate, many), (late, few)] = [false, true].map(|late| gradients(&ctx, 40, late));
     assert!(late == separate);
-    // One call for each of 46 convolutions and 2 normalizations.
-    let sums = 48 - (many - few);
+    // Two calls for each of 46 convolutions and 2 normalizations.
+    let sums = 96 - (many - few);
     assert!((2..12).contains(&sums), "{sums} calls for the sums");
 }
