@@ -243,8 +243,7 @@ impl Convolution {
             forms.push(SUBGROUP);
         }
         if winograd::fits(t, s) {
-            let channels =
-                if work == "backward_weight" { winograd::WEIGHT_CHANNELS } else { winograd::INPUT_CHANNELS };
+            let channels = if work == "backward_weight" { winograd::WEIGHT_CHANNELS } else { winograd::INPUT_CHANNELS };
             let first = if winograd::pays(s, channels) { 0 } else { forms.len() };
             forms.insert(first, WINOGRAD);
         }
@@ -282,8 +281,11 @@ const TILED: &str = "tiled";
 
 /// Second step of the gradient of the weights: the sums of the splits.
 fn sum_splits(t: &mut Tape, s: ConvSizes, partial: Partial, [dw, db]: [Tensor; 2], add: bool) {
-    let sum = |parts, row, result| {
-        LateSum { parts, sum: RowSum { rows: partial.splits, row, step: 1, from: 0 }, result, add }
+    let sum = |parts, row, result| LateSum {
+        parts,
+        sum: RowSum { rows: partial.splits, row, step: 1, from: 0 },
+        result,
+        add,
     };
     t.sum_rows(&[sum(partial.w, s.weights(), dw), sum(partial.b, s.channels_out, db)], row_sums::record);
 }

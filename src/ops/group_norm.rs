@@ -164,8 +164,11 @@ impl Op for GroupNorm {
             }
         });
         t.grad2(w, b, |t, dw, db, add| {
-            let sum = |result, from| {
-                LateSum { parts: sums, sum: RowSum { rows: batch, row: 2 * channels, step: 2, from }, result, add }
+            let sum = |result, from| LateSum {
+                parts: sums,
+                sum: RowSum { rows: batch, row: 2 * channels, step: 2, from },
+                result,
+                add,
             };
             t.sum_rows(&[sum(db, 0), sum(dw, 1)], row_sums::record);
         });

@@ -19,7 +19,7 @@ pub struct RowSum {
 /// A sum of rows with its tensors.
 #[derive(Clone, Copy, Debug)]
 pub struct LateSum {
-    /// What is added: a tensor of [`Tape::rows_to_sum`].
+    /// What is added: a tensor of [`Tape::rows_to_sum`](super::Tape::rows_to_sum).
     pub parts: Tensor,
     /// How it is added.
     pub sum: RowSum,

@@ -24,7 +24,9 @@ impl Addend {
             (Addend::Map, Some(&map)) if map == result => Ok(()),
             (Addend::Map, _) => Err(format!("takes a map {result} to add")),
             (Addend::Channels { first }, Some(&e)) if has_columns(e, batch, first + channels) => Ok(()),
-            (Addend::Channels { first }, _) => Err(format!("takes [{batch}, E] to add, with E >= {}", first + channels)),
+            (Addend::Channels { first }, _) => {
+                Err(format!("takes [{batch}, E] to add, with E >= {}", first + channels))
+            }
             (Addend::Nothing, Some(_)) => Err("takes x, w and b".into()),
         }
     }
