@@ -343,8 +343,8 @@ fn lane_start(image: u32, channel: u32) -> u32 {
   return (min(image, dims.batch - 1u) * dims.channels_in + channel) * PIXELS;
 }
 
-// Loads window l of a group of images for channels r to r + 3. `low`: the window's first element,
-// and then that of the next window.
+// Loads window l of a group of images for channels r to r + 3. `low`: the first element
+// of the window. On return it is the first element of the next window.
 fn load_window(columns: ptr<function, Columns>, low: ptr<function, Quad>, place: Place, r: u32, l: u32) {
   if (l < IMAGES * WINDOWS) {
     let at = lane_start(place.image + l / WINDOWS, place.channel);

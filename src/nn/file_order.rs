@@ -1,5 +1,5 @@
-//! The order of a model's values in the files of training states. It is that of the list of
-//! tensors, and does not change if tensors are joined on the device.
+//! The order of a model's values in the files of training states. Files have the tensors in the
+//! order of the model's list, also if tensors are joined on the device.
 
 use super::parameters::{ALIGNMENT, Parameter, Parameters};
 use std::ops::Range;

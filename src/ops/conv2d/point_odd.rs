@@ -2,7 +2,7 @@
 //! 64 bits. The planes of channels start anywhere in an element, so the kernels shift the numbers
 //! that they load and store. Otherwise they work like those of [`super::point_wide`].
 
-use super::point_parts::{Chunks, Parts, WORKGROUPS};
+use super::point_parts::{Chunks, Parts, WORKGROUPS, lane_channels};
 use super::sizes::ConvSizes;
 use crate::ops::destination::Destination;
 use crate::ops::kernels::conv2d_point_odd_wide;
@@ -60,7 +60,7 @@ pub(super) fn convolve(
 pub(super) fn partial(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2]) -> Parts {
     let lanes = t.target().lanes();
     let pixels = s.height * s.width;
-    let lane_channels = lane_channels(s.channels_in, lanes);
+    let lane_channels = lane_channels(s.channels_in, lanes, [(8, 21), (4, 14)]);
     // A chunk has two groups of images if a lane has 4 channels.
     let chunks = s.batch.div_ceil(images(pixels, lanes) * (8 / lane_channels));
     let parts = Parts::new(t, s, lane_channels, chunks);
@@ -92,11 +92,4 @@ fn windows(pixels: u32) -> u32 {
 /// Images of a workgroup.
 fn images(pixels: u32, lanes: u32) -> u32 {
     lanes / windows(pixels)
-}
-
-/// Channels of x in a lane, for the gradient of the weights: the number with the least time. The
-/// times of one block are measured with the other kernels.
-fn lane_channels(channels_in: u32, lanes: u32) -> u32 {
-    let cost = |&(channels, time): &(u32, u32)| channels_in.div_ceil(lanes * channels) * time;
-    [(8, 21), (4, 14)].into_iter().min_by_key(cost).map_or(8, |(channels, _)| channels)
 }

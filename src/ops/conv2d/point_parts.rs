@@ -56,3 +56,10 @@ impl Parts {
         Parts { lane_channels, blocks, splits, w, b }
     }
 }
+
+/// Channels of x in a lane, for the gradient of the weights: the number with the least time, of
+/// those that a kernel can have. `times`: these numbers, and the measured time of one block.
+pub(super) fn lane_channels<const N: usize>(channels_in: u32, lanes: u32, times: [(u32, u32); N]) -> u32 {
+    let cost = |&(channels, time): &(u32, u32)| channels_in.div_ceil(lanes * channels) * time;
+    times.into_iter().min_by_key(cost).map_or(8, |(channels, _)| channels)
+}

@@ -4,7 +4,7 @@
 //! small images of other sizes.
 
 use super::point_odd;
-use super::point_parts::{CHUNK_LANES, Chunks, Parts, WORKGROUPS};
+use super::point_parts::{CHUNK_LANES, Chunks, Parts, WORKGROUPS, lane_channels};
 use super::sizes::ConvSizes;
 use crate::ops::destination::Destination;
 use crate::ops::kernels::{conv2d_point_pack_wide, conv2d_point_weight_wide, conv2d_point_wide};
@@ -47,7 +47,7 @@ pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2], 
     }
     let lanes = t.target().lanes();
     let chunk_lanes = CHUNK_LANES.min(lanes);
-    let lane_channels = lane_channels(s.channels_in, lanes);
+    let lane_channels = lane_channels(s.channels_in, lanes, [(8, 21), (6, 19), (4, 14)]);
     let Pixels { element, columns, area } = Pixels::new(s);
     // For each lane of the chunk, a lane keeps 8 pixels of 6 or 8 channels, or 16 pixels of 4.
     let lane_pixels = if lane_channels < 6 { 16 } else { 8 };
@@ -199,11 +199,4 @@ impl Pixels {
         let area = pixels / element;
         Pixels { element, columns: s.batch * area, area }
     }
-}
-
-/// Channels of x in a lane, for the gradient of the weights: the number with the least time. The
-/// times of one block are measured.
-fn lane_channels(channels_in: u32, lanes: u32) -> u32 {
-    let cost = |&(channels, time): &(u32, u32)| channels_in.div_ceil(lanes * channels) * time;
-    [(8, 21), (6, 19), (4, 14)].into_iter().min_by_key(cost).map_or(8, |(channels, _)| channels)
 }
