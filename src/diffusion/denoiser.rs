@@ -5,7 +5,7 @@ use super::process::Process;
 use super::sampler::Stage;
 use super::scope::Scope;
 use crate::nn::{Conditions, Network, TimeTable};
-use crate::ops::{cross_entropy, duplicate, fill, guidance, q_sample, scheduled_timesteps, slice, split_channels};
+use crate::ops::{cross_entropy, fill, guidance, q_sample, scheduled_timesteps, slice, split_channels};
 use crate::tape::{Shape, Tape, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -74,9 +74,6 @@ impl Denoiser<'_> {
         if scaled {
             let inputs = t.named(&scope.name("inputs"), Shape::f32([count, 2]));
             input = q_sample(t, x, x, inputs, index);
-        }
-        if guided {
-            input = duplicate(t, input);
         }
         let time = if guided { scheduled_timesteps(t, stages, images) } else { index };
         let labels = self.network.classes().map(|_| t.named(&scope.name("labels"), Shape::u32([images])));

@@ -12,6 +12,7 @@ mod models;
 mod network;
 mod padding;
 mod parameters;
+mod repeated;
 
 pub use choices::{
     Activation, ClassEmbedding, DownBlock, MidBlock, Resampling, SampleSize, TimeEmbedding, TimeShift, UpBlock,

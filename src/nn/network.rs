@@ -116,6 +116,9 @@ pub trait Network: Model {
     /// Records the network for images x `[B, C, H, W]`. Layers that behave differently in training
     /// (dropout, batch normalization) follow [`Weights::training`].
     ///
+    /// Conditions of 2B images are the conditions of two passes over the same x, as classifier-free
+    /// guidance needs them. The result is `[2B, ...]`, and has no gradient.
+    ///
     /// # Panics
     /// If the size does not fit, or a condition is missing or superfluous.
     #[track_caller]

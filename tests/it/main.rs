@@ -34,6 +34,7 @@ mod pooling; // ties of max pooling
 mod presets; // every preset trains, resumes and samples
 mod profile; // measured peaks and profiles
 mod random; // random streams
+mod repeated_images; // conditions of two passes over the same images
 mod runs; // trains and reads the files of a run, for presets and training
 mod sampling; // samplers against diffusers
 mod settings; // settings that a run refuses

@@ -13,6 +13,7 @@ use super::resnet::{Resnet, ResnetSettings, join_times};
 use super::self_attention::{SelfAttention, SelfAttentionSettings};
 use crate::nn::layers::{Conv, JoinedLinear};
 use crate::nn::parameters::{Parameters, Weights};
+use crate::nn::repeated::repeated;
 use crate::ops::{Conv2d, Padding, concat, downsample, upsample};
 use crate::tape::{Tape, Tensor};
 
@@ -107,10 +108,11 @@ impl Levels {
     }
 
     /// Maps `[B, channels of the finest level, H, W]` to the same shape, with the activated
-    /// embedding e `[B, time width]`.
+    /// embedding e `[B, time width]`; or to `[2B, ...]` with an embedding `[2B, time width]`.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, mut h: Tensor, e: Tensor) -> Tensor {
         let times = self.times.rows(t, w, e);
+        let images = t.shape(times).dims()[0];
         let mut kept = vec![h];
         for level in &self.down {
             for layer in &level.layers {
@@ -128,6 +130,7 @@ impl Levels {
         for level in &self.up {
             for layer in &level.layers {
                 let skip = kept.pop().expect("one map is kept per layer of the up levels");
+                let skip = repeated(t, skip, images);
                 h = concat(t, h, skip);
                 h = layer.forward(t, w, h, times);
             }

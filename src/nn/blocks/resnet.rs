@@ -15,7 +15,8 @@
 use crate::nn::choices::{Activation, TimeShift};
 use crate::nn::layers::{Conv, Dropout, EitherNorm, JoinedLinear, Linear, Normalization};
 use crate::nn::parameters::{Parameters, Weights};
-use crate::ops::{affine, scale_shift};
+use crate::nn::repeated::repeated;
+use crate::ops::{add_channels, affine, scale_shift};
 use crate::tape::{Tape, Tensor};
 
 /// Settings of all residual blocks of a model.
@@ -74,26 +75,36 @@ impl Resnet {
         }
     }
 
-    /// Applies it to a map, with the projections `[B, columns of all blocks]` of the activated time
-    /// embedding.
+    /// Applies it to a map `[B, inputs, H, W]`, with the projections `[B, columns of all blocks]` of
+    /// the activated time embedding. If there are 2B projections, the result is `[2B, outputs, H,
+    /// W]`: the first half of the projections and the second, applied to the same maps.
     #[track_caller]
     pub fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, times: Tensor) -> Tensor {
         let ResnetSettings { activation, time_shift, divisor, .. } = self.settings;
+        let images = t.shape(times).dims()[0];
         let h = self.norm1.activated(t, w, x, activation);
         let h = match time_shift {
-            TimeShift::Add => {
+            TimeShift::Add if t.shape(x).dims()[0] == images => {
                 let h = self.conv1.forward_plus_channels(t, w, h, (times, self.first));
+                self.norm2.activated(t, w, h, activation)
+            }
+            TimeShift::Add => {
+                let h = self.conv1.forward(t, w, h);
+                let h = repeated(t, h, images);
+                let h = add_channels(t, h, times, self.first);
                 self.norm2.activated(t, w, h, activation)
             }
             TimeShift::ScaleShift => {
                 let h = self.conv1.forward(t, w, h);
                 let h = self.norm2.forward(t, w, h);
+                let h = repeated(t, h, images);
                 let h = scale_shift(t, h, times, self.first);
                 activation.apply(t, h)
             }
         };
         let h = self.dropout.forward(t, w, h);
         let x = self.shortcut.as_ref().map_or(x, |shortcut| shortcut.forward(t, w, x));
+        let x = repeated(t, x, images);
         let y = self.conv2.forward_plus(t, w, h, x);
         divide(t, y, divisor)
     }

@@ -22,6 +22,7 @@ use crate::nn::layers::{BatchNorm, Conv, Linear};
 use crate::nn::network::{Conditions, Model, Network};
 use crate::nn::padding::{halvable, height_width, resized};
 use crate::nn::parameters::{Initial, ParameterId, Parameters, Weights};
+use crate::nn::repeated::repeated;
 use crate::ops::{concat, embedding, max_pool, relu, upsample};
 use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
@@ -285,11 +286,14 @@ impl Network for PlainUNet {
             h = block.forward(t, w, h);
         }
         let told = self.told(t, w, conditions);
+        let images = t.shape(told).dims()[0];
+        h = repeated(t, h, images);
         h = concat(t, h, told);
         h = self.bottom.forward(t, w, h);
         for ((conv, block), skip) in self.up.iter().zip(kept.into_iter().rev()) {
             h = upsample(t, h);
             h = conv.forward(t, w, h);
+            let skip = repeated(t, skip, images);
             h = concat(t, h, skip);
             h = block.forward(t, w, h);
         }

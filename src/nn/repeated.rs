@@ -1,0 +1,15 @@
+//! Conditions for twice as many images.
+//!
+//! Classifier-free guidance evaluates a network without and with labels for each image. What does
+//! not depend on the label is computed once: a map is repeated where a condition first meets it.
+
+use crate::ops::duplicate;
+use crate::tape::{Tape, Tensor};
+
+/// Maps x `[B, ...]` for conditions of `images` images: x if that is B, or x twice if it is 2B.
+#[track_caller]
+pub(in crate::nn) fn repeated(t: &mut Tape, x: Tensor, images: u32) -> Tensor {
+    let batch = t.shape(x).dims()[0];
+    assert!([batch, 2 * batch].contains(&images), "conditions for {images} images, but there are {batch}");
+    if images == batch { x } else { duplicate(t, x) }
+}
