@@ -32,7 +32,7 @@
 // area     elements of a plane
 struct Dims { columns: u32, area: u32, channels_in: u32, channels_out: u32, splits: u32 }
 
-override LANE_CHANNELS: u32;   // 4, 6 or 8
+override LANE_CHANNELS: u32;   // 4 or 8
 override CHUNK_LANES: u32;     // 4 or 8, and at most L
 
 @group(0) @binding(0) var<uniform> dims: Dims;
@@ -41,8 +41,8 @@ override CHUNK_LANES: u32;     // 4 or 8, and at most L
 @group(0) @binding(3) var<storage, read_write> partial_w: array<vec4<u64>>;
 @group(0) @binding(4) var<storage, read_write> partial_b: array<f32>;
 
-override RUNS = select(1u, 2u, LANE_CHANNELS < 6u);    // runs of 8 pixels in a lane
-override BLOCK = L * LANE_CHANNELS;                    // channels of a workgroup
+override RUNS = 8u / LANE_CHANNELS;      // runs of 8 pixels in a lane
+override BLOCK = L * LANE_CHANNELS;      // channels of a workgroup
 
 // The lane's channels of a chunk of x: vectors for each pixel. It must consist of separate
 // variables, so the driver must unroll every loop over it. The prelude (outer_subgroup.wgsl) says
@@ -50,12 +50,11 @@ override BLOCK = L * LANE_CHANNELS;                    // channels of a workgrou
 // needs three times as long to create the pipeline.
 struct Chunk {
   first: array<vec4<f32>, 128>,   // channels 0 to 3
-  last: array<vec4<f32>, 64>,     // channels 4 to 7 of 8
-  pair: array<vec2<f32>, 64>,     // channels 4 and 5 of 6
+  last: array<vec4<f32>, 64>,     // channels 4 to 7
 }
 
 // The sums of the lane's channels.
-struct Sums { first: vec4<f32>, last: vec4<f32>, pair: vec2<f32> }
+struct Sums { first: vec4<f32>, last: vec4<f32> }
 
 // Adds the products with pixels 8 RUNS l + j of all lanes l. `pixel` is that pixel of dy in lane l.
 fn add_pixels(sums: ptr<function, Sums>, chunk: ptr<function, Chunk>, j: u32, pixel: f32) {
@@ -63,10 +62,8 @@ fn add_pixels(sums: ptr<function, Sums>, chunk: ptr<function, Chunk>, j: u32, pi
     let d = subgroupShuffle(pixel, l);
     let i = 8u * RUNS * l + j;
     (*sums).first += d * (*chunk).first[i];
-    if (LANE_CHANNELS > 6u) {
+    if (LANE_CHANNELS > 4u) {
       (*sums).last += d * (*chunk).last[i];
-    } else if (LANE_CHANNELS > 4u) {
-      (*sums).pair += d * (*chunk).pair[i];
     }
   }
 }
@@ -99,13 +96,6 @@ fn keep_last(chunk: ptr<function, Chunk>, i: u32, step: u32, pixels: mat4x4<f32>
   (*chunk).last[i + 3u * step] = pixels[3];
 }
 
-fn keep_pair(chunk: ptr<function, Chunk>, i: u32, step: u32, a: vec4<f32>, b: vec4<f32>) {
-  (*chunk).pair[i] = vec2<f32>(a.x, b.x);
-  (*chunk).pair[i + step] = vec2<f32>(a.y, b.y);
-  (*chunk).pair[i + 2u * step] = vec2<f32>(a.z, b.z);
-  (*chunk).pair[i + 3u * step] = vec2<f32>(a.w, b.w);
-}
-
 // Index of an element of channel 0 in a tensor. Past the end the last element is repeated.
 fn spot(column: u32, channels: u32) -> u32 {
   let mine = min(column, dims.columns - 1u);
@@ -123,16 +113,12 @@ fn sums_before(at: u32) -> Sums {
   let v = partial_w[at];
   let a = even(v);
   let b = odd(v);
-  let last = vec4<f32>(a.z, b.z, a.w, b.w);
-  return Sums(vec4<f32>(a.x, b.x, a.y, b.y), last, last.xy);
+  return Sums(vec4<f32>(a.x, b.x, a.y, b.y), vec4<f32>(a.z, b.z, a.w, b.w));
 }
 
 fn save(at: u32, sums: Sums) {
   let a = sums.first;
-  var b = sums.last;
-  if (LANE_CHANNELS < 8u) {
-    b = vec4<f32>(sums.pair, 0.0, 0.0);
-  }
+  let b = sums.last;
   partial_w[at] = interleave(vec4<f32>(a.xz, b.xz), vec4<f32>(a.yw, b.yw));
 }
 
@@ -173,15 +159,10 @@ fn load8(chunk: ptr<function, Chunk>, column: u32, first: vec4<u32>, last: vec4<
     let p = run_of(at, first);
     keep_first(chunk, 8u * run, 2u, p.even);
     keep_first(chunk, 8u * run + 1u, 2u, p.odd);
-    if (LANE_CHANNELS > 6u) {
+    if (LANE_CHANNELS > 4u) {
       let q = run_of(at, last);
       keep_last(chunk, 8u * run, 2u, q.even);
       keep_last(chunk, 8u * run + 1u, 2u, q.odd);
-    } else if (LANE_CHANNELS > 4u) {
-      let a = x[at + last.x];
-      let b = x[at + last.y];
-      keep_pair(chunk, 8u * run, 2u, even(a), even(b));
-      keep_pair(chunk, 8u * run + 1u, 2u, odd(a), odd(b));
     }
   }
 }
@@ -269,10 +250,8 @@ fn load_half(chunk: ptr<function, Chunk>, column: u32, first: vec4<u32>, last: v
   for (var element = RUNS * half; element < RUNS * half + RUNS; element++) {
     let at = spot(column + element, dims.channels_in);
     keep_first(chunk, 4u * element, 1u, square_of(at, first));
-    if (LANE_CHANNELS > 6u) {
+    if (LANE_CHANNELS > 4u) {
       keep_last(chunk, 4u * element, 1u, square_of(at, last));
-    } else if (LANE_CHANNELS > 4u) {
-      keep_pair(chunk, 4u * element, 1u, unpack(x4[at + last.x]), unpack(x4[at + last.y]));
     }
   }
 }

@@ -60,7 +60,7 @@ pub(super) fn convolve(
 pub(super) fn partial(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2]) -> Parts {
     let lanes = t.target().lanes();
     let pixels = s.height * s.width;
-    let lane_channels = lane_channels(s.channels_in, lanes, [(8, 21), (4, 14)]);
+    let lane_channels = lane_channels(s.channels_in, lanes);
     // A chunk has two groups of images if a lane has 4 channels.
     let chunks = s.batch.div_ceil(images(pixels, lanes) * (8 / lane_channels));
     let parts = Parts::new(t, s, lane_channels, chunks);

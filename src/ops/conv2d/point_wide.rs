@@ -47,10 +47,10 @@ pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, [x, dy]: [Tensor; 2], 
     }
     let lanes = t.target().lanes();
     let chunk_lanes = CHUNK_LANES.min(lanes);
-    let lane_channels = lane_channels(s.channels_in, lanes, [(8, 21), (6, 19), (4, 14)]);
+    let lane_channels = lane_channels(s.channels_in, lanes);
     let Pixels { element, columns, area } = Pixels::new(s);
-    // For each lane of the chunk, a lane keeps 8 pixels of 6 or 8 channels, or 16 pixels of 4.
-    let lane_pixels = if lane_channels < 6 { 16 } else { 8 };
+    // For each lane of the chunk, a lane keeps 8 pixels of 8 channels, or 16 pixels of 4.
+    let lane_pixels = 64 / lane_channels;
     let chunks = columns.div_ceil(chunk_lanes * lane_pixels / element);
     let parts = Parts::new(t, s, lane_channels, chunks);
     let Parts { splits, w: partial_w, b: partial_b, .. } = parts;

@@ -9,6 +9,9 @@ use crate::ops::kernels::{
 use crate::ops::rows::row_groups;
 use crate::tape::{Shape, Tape, Tensor};
 
+/// Most groups of 4 channels in a tile of the gradient of x with stride 2.
+const MOST_GROUPS: u32 = 4;
+
 pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], y: Tensor) {
     let source = x[0];
     let w = x[1];
@@ -24,7 +27,9 @@ pub(super) fn forward(t: &mut Tape, s: ConvSizes, x: &[Tensor], y: Tensor) {
 }
 
 pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, dx: Destination) {
-    let groups = row_groups(s.channels_in, t.target().lanes());
+    // With stride 2 a lane has two tiles. A driver compiles large ones for 2 seconds.
+    let most = if s.stride == 1 { u32::MAX } else { MOST_GROUPS };
+    let groups = row_groups(s.channels_in, t.target().lanes()).min(most);
     let inputs = s.channels_out;
     let outputs = s.channels_in;
     let taps = s.kernel * s.kernel;
