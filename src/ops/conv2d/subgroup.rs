@@ -147,9 +147,11 @@ fn convolve(t: &mut Tape, s: ConvSizes, operands: [Tensor; 2], destination: Dest
 pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, x: Tensor, dy: Tensor) -> Partial {
     let lanes = t.target().lanes();
     let groups = row_groups(s.channels_out, lanes);
-    // Sums per lane: more of them run faster and compile more slowly.
+    // Sums per lane: more of them run faster and compile more slowly. Few convolutions have a
+    // stride.
     let rows = match s.channels_out.div_ceil(lanes) {
         1 => 1,
+        _ if s.stride > 1 => 2,
         2..=4 => 2,
         _ => conv2d_weight_subgroup::MAX_ROWS,
     }
