@@ -18,10 +18,12 @@
 //! assert_eq!(t.shape(y), Shape::f32([64, 32, 49]));
 //! ```
 
+mod tiled;
 mod wide;
 
-use self::wide::{Operands, WideSizes};
-use super::kernels::{attention, attention_subgroup};
+use self::tiled::TiledSizes;
+use self::wide::WideSizes;
+use super::kernels::{attention, attention_subgroup, attention_untiled};
 use crate::gpu::KernelVariant;
 use crate::tape::accuracy::{DIVISION, EXP_BELOW_ONE};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
@@ -45,8 +47,19 @@ pub fn attention(t: &mut Tape, qkv: Tensor, head_width: u32) -> Tensor {
 const WIDE: &str = "wide";
 /// The form of the subgroup variant.
 const SUBGROUP: &str = "subgroup";
-/// The form that every device can run.
+/// The form with tiles in workgroup memory.
 const TILED: &str = "tiled";
+/// The form without workgroup memory, which does heads of any width.
+const UNTILED: &str = "untiled";
+
+/// The tensors from which the gradient is computed.
+#[derive(Clone, Copy)]
+struct Operands {
+    qkv: Tensor,
+    y: Tensor,
+    saved: Tensor,
+    dy: Tensor,
+}
 
 /// Sizes from which constants and grids of the kernels follow.
 struct AttentionSizes {
@@ -66,7 +79,7 @@ impl Attention {
         let (width, heads) = (self.head_width, channels / self.head_width);
         let (tokens, chunk) = match tape.target().variant {
             KernelVariant::Subgroup => (attention_subgroup::OWN * tape.target().lanes(), attention_subgroup::CHUNK),
-            KernelVariant::Tiled => (attention::GROUP, attention::CHUNK),
+            KernelVariant::Tiled => (attention_untiled::GROUP, attention_untiled::CHUNK),
         };
         let scale = (LOG2_E / f64::from(width).sqrt()) as f32;
         let product = 2 * u64::from(batch) * u64::from(channels) * u64::from(t) * u64::from(t);
@@ -86,7 +99,8 @@ impl Attention {
         let width = self.head_width;
         let mut forms = match tape.target().variant {
             KernelVariant::Subgroup => vec![SUBGROUP],
-            KernelVariant::Tiled => vec![TILED],
+            KernelVariant::Tiled if width <= attention::MAX_WIDTH => vec![TILED, UNTILED],
+            KernelVariant::Tiled => vec![UNTILED],
         };
         if WideSizes::fit(tape, y, width) {
             forms.insert(0, WIDE);
@@ -105,7 +119,7 @@ impl Attention {
         let [batch, ..] = tape.shape(dy).as_array::<3>();
         let delta = tape.transient(Shape::f32([batch, heads, t]));
         let length = batch * heads * t;
-        let kernel = attention::BackwardDelta { result: y, dresult: dy, delta_out: delta, t, width, length };
+        let kernel = attention_untiled::BackwardDelta { result: y, dresult: dy, delta_out: delta, t, width, length };
         tape.emit_flat(kernel, length, 2 * u64::from(length) * u64::from(width));
         match tape.target().variant {
             KernelVariant::Subgroup => {
@@ -114,7 +128,7 @@ impl Attention {
                 tape.emit_grid(kernel, grid, 3 * product);
             }
             KernelVariant::Tiled => {
-                use attention::BackwardQuery;
+                use attention_untiled::BackwardQuery;
                 let kernel = BackwardQuery { qkv, saved, dy, delta, dqkv, t, heads, width, scale, add };
                 tape.emit_grid(kernel, grid, 3 * product);
             }
@@ -125,12 +139,12 @@ impl Attention {
             KernelVariant::Subgroup => {
                 use attention_subgroup::BackwardKeyValue;
                 let kernel = BackwardKeyValue { qkv, saved, dy, delta, dqkv, t, heads, width, scale, add };
-                tape.emit_grid(kernel, grid, 4 * product);
+                tape.emit_grid(kernel, grid, 2 * product);
             }
             KernelVariant::Tiled => {
-                use attention::BackwardKeyValue;
+                use attention_untiled::BackwardKeyValue;
                 let kernel = BackwardKeyValue { qkv, saved, dy, delta, dqkv, t, heads, width, scale, add };
-                tape.emit_grid(kernel, grid, 4 * product);
+                tape.emit_grid(kernel, grid, 2 * product);
             }
         }
         tape.moves(dqkv, 2 * part);
@@ -212,7 +226,8 @@ impl Op for Attention {
             SUBGROUP => {
                 tape.emit_grid(attention_subgroup::Forward { qkv, y, stats, t, heads, width, scale }, grid, flops);
             }
-            _ => tape.emit_grid(attention::Forward { qkv, y, stats, t, heads, width, scale }, grid, flops),
+            TILED => tiled::forward(tape, TiledSizes::forward(tape, y, width), qkv, [y, stats]),
+            _ => tape.emit_grid(attention_untiled::Forward { qkv, y, stats, t, heads, width, scale }, grid, flops),
         });
         vec![stats]
     }
@@ -222,6 +237,7 @@ impl Op for Attention {
         tape.grad(operands.qkv, |tape, dqkv, add| {
             tape.choose(self.class("backward", tape, dy), |tape, form| match form {
                 WIDE => wide::backward(tape, WideSizes::new(tape, dy, self.head_width), operands, dqkv, add),
+                TILED => tiled::backward(tape, TiledSizes::backward(tape, dy, self.head_width), operands, dqkv, add),
                 _ => self.separate_gradients(tape, operands, dqkv, add),
             });
         });
@@ -289,13 +305,26 @@ pub(super) const OPERATOR: Operator = Operator {
         Case { op: Rc::new(Attention { head_width }), inputs: vec![(shape, fill)] }
     },
     edge: || {
-        let case = |tokens| {
-            let shape = Shape::f32([2, 3 * 16, tokens]);
-            Case { op: Rc::new(Attention { head_width: 8 }), inputs: vec![(shape, Fill::Normal(1.0))] }
+        let case = |[batch, heads, head_width, tokens]: [u32; 4]| {
+            let shape = Shape::f32([batch, 3 * heads * head_width, tokens]);
+            Case { op: Rc::new(Attention { head_width }), inputs: vec![(shape, Fill::Normal(1.0))] }
         };
-        // With one token, the gradients of q and k are 0. The others have two images with two heads
-        // in each form of the kernels.
-        vec![case(1), case(20), case(23)]
+        vec![
+            // With one token, the gradients of q and k are 0. The others have two images with two
+            // heads in each form of the kernels.
+            case([2, 2, 8, 1]),
+            case([2, 2, 8, 20]),
+            case([2, 2, 8, 23]),
+            // Several tiles, of which the last is not full, and more heads than a workgroup has.
+            case([3, 1, 8, 76]),
+            case([9, 2, 4, 13]),
+            // Heads of several lanes, also with a channel less in the last one; the widest with
+            // tiles, and a wider one.
+            case([1, 2, 32, 36]),
+            case([1, 1, 23, 70]),
+            case([1, 1, 128, 9]),
+            case([1, 1, 130, 6]),
+        ]
     },
     bench: || {
         let case = |channels: u32, tokens| {
