@@ -35,14 +35,15 @@ const STORAGE_BUFFERS: usize = 8;
 /// Prelude files that both variants share.
 const COMMON: [&str; 3] = ["common", "random", "special"];
 
-/// The variants, and the prelude files that each adds. Every device has one of the three `lanes_*`
-/// files; they differ in one number, so one of them is enough to check a shader. A shader is
+/// The variants, and the prelude files that each adds. `shuffle` is the tiled variant on devices
+/// with subgroup operations. Every device has one of the `lanes_*` files; they differ in one number, so one of them is enough to check a shader. A shader is
 /// checked for the variants whose names are in its name, or else for those that every device can
 /// run.
-const VARIANTS: [(&str, &[&str]); 3] = [
+const VARIANTS: [(&str, &[&str]); 4] = [
     ("wide", &["reduce_subgroup", "outer_subgroup", "lanes_8", "wide", "own_tokens"]),
     ("subgroup", &["reduce_subgroup", "outer_subgroup", "lanes_8"]),
-    ("tiled", &["reduce_workgroup", "lanes_8"]),
+    ("shuffle", &["reduce_shuffle", "difference", "lanes_32"]),
+    ("tiled", &["reduce_workgroup", "difference", "lanes_8"]),
 ];
 
 fn main() {
@@ -186,7 +187,7 @@ fn validator(variant: &str) -> naga::valid::Validator {
     let subgroup = Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER;
     let allowed = match variant {
         "wide" => subgroup | Capabilities::SHADER_INT64,
-        "subgroup" => subgroup,
+        "subgroup" | "shuffle" => subgroup,
         _ => Capabilities::empty(),
     };
     Validator::new(ValidationFlags::all(), allowed)

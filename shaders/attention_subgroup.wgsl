@@ -1,6 +1,7 @@
 // y = softmax(q k^T / sqrt(d)) v in each head: the subgroup variant, for software Vulkan.
 //
-// Backward, with p recomputed from stats and delta = rowsum(dy * y), which attention.wgsl computes:
+// Backward, with p recomputed from stats and delta = rowsum(dy * y), which
+// attention_untiled.wgsl computes:
 //   dv = p^T dy;  ds = p * (dy v^T - delta);  dq = ds k / sqrt(d);  dk = ds^T q / sqrt(d)
 //
 // qkv, dqkv     [B, 3 I, T]: the channels of q, then those of k, then those of v. Head h has the
@@ -20,8 +21,9 @@
 // first CHUNK channels of the own tokens stay in registers. In wider heads the other channels are
 // loaded again, and each chunk of the result computes the scores again.
 // Grid: (T / (OWN L), heads * chunks, B).
-// FLOPs 4 T^2 I B forward, 6 T^2 I B for dq, 8 T^2 I B for dk and dv, for d <= CHUNK. Bytes: each
-// workgroup reads k and v (or q and dy) of its head once, thus 8 T^2 I B / (OWN L).
+// FLOPs 4 T^2 I B forward, 6 T^2 I B for dq, 4 T^2 I B for dk and dv, without what is computed again:
+// the scores and dp for dk and dv, and all scores in each chunk. Bytes: each workgroup reads k and v
+// (or q and dy) of its head once, thus 8 T^2 I B / (OWN L).
 
 override T: u32;
 override HEADS: u32;

@@ -1,5 +1,5 @@
-// y = softmax(q k^T / sqrt(d)) v in each head: the tiled variant, without subgroup operations and
-// without barriers.
+// y = softmax(q k^T / sqrt(d)) v in each head: for the tiled variant, without workgroup memory. It does
+// heads of any width; attention.wgsl is for heads of up to 128 channels.
 //
 // Backward, with p recomputed from stats and delta = rowsum(dy * y):
 //   dv = p^T dy;  ds = p * (dy v^T - delta);  dq = ds k / sqrt(d);  dk = ds^T q / sqrt(d)
@@ -21,8 +21,9 @@
 // registers. In wider heads the other channels are loaded again, and each chunk of the result
 // computes the scores again. Grid: (T / GROUP, heads * chunks, B).
 // backward_delta: one invocation per query.
-// FLOPs 4 T^2 I B forward, 6 T^2 I B for dq, 8 T^2 I B for dk and dv, for d <= CHUNK. Bytes: each
-// workgroup reads k and v (or q and dy) of its head once, thus 8 T^2 I B / GROUP.
+// FLOPs 4 T^2 I B forward, 6 T^2 I B for dq, 4 T^2 I B for dk and dv, without what is computed again:
+// the scores and dp for dk and dv, and all scores in each chunk. Bytes: each workgroup reads k and v
+// (or q and dy) of its head once, thus 8 T^2 I B / GROUP.
 
 override T: u32;
 override HEADS: u32;

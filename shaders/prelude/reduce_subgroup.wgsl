@@ -21,7 +21,7 @@ fn span_sum(value: vec2<f32>, lane: Lane, span: u32) -> vec2<f32> {
   return total;
 }
 
-// x - k, see reduce_workgroup.wgsl. Software Vulkan drivers do not reorder additions, and there the
+// x - k, see difference.wgsl. Software Vulkan drivers do not reorder additions, and there the
 // integer operation would cost 4 % of a normalization.
 fn difference(x: vec4<f32>, k: vec4<f32>, zero: u32) -> vec4<f32> {
   return x - k;

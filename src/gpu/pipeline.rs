@@ -23,6 +23,8 @@ pub(super) struct Pipeline {
 /// How shaders become modules.
 pub(super) struct Linker {
     pub target: Target,
+    /// The target that the device chooses.
+    pub device: Target,
     pub checks: BoundsChecks,
     /// Texts that replace shaders and prelude files, by name.
     pub replaced: HashMap<String, String>,
@@ -33,7 +35,8 @@ impl Linker {
     pub(super) fn module(&self, device: &wgpu::Device, shader: &'static Shader) -> wgpu::ShaderModule {
         let replacement = |name: &str| self.replaced.get(name).cloned();
         let text = replacement(shader.name).unwrap_or_else(|| shader.text.to_owned());
-        let source = wgpu::ShaderSource::Wgsl(link_with(shader.name, &text, self.target, replacement).into());
+        let target = self.target.run_on(self.device);
+        let source = wgpu::ShaderSource::Wgsl(link_with(shader.name, &text, target, replacement).into());
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(shader.name), source };
         let checks = match self.checks {
             BoundsChecks::On => {

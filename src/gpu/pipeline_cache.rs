@@ -29,7 +29,7 @@ fn key(entry: &Entry, constants: &[f64]) -> Key {
 
 impl PipelineCache {
     pub(super) fn new(target: Target, checks: BoundsChecks, compilers: Option<Compilers>) -> PipelineCache {
-        let linker = Linker { target, checks, replaced: HashMap::new() };
+        let linker = Linker { target, device: target, checks, replaced: HashMap::new() };
         PipelineCache { linker, modules: HashMap::new(), pipelines: HashMap::new(), compilers }
     }
 

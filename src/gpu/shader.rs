@@ -89,7 +89,8 @@ fn prelude(shader: &str, target: Target) -> Vec<(&'static str, &'static str)> {
     let mut files = vec![file!("common"), file!("random"), file!("special")];
     match target.variant {
         KernelVariant::Subgroup => files.extend([file!("reduce_subgroup"), file!("outer_subgroup")]),
-        KernelVariant::Tiled => files.push(file!("reduce_workgroup")),
+        KernelVariant::Tiled if target.shuffles() => files.extend([file!("reduce_shuffle"), file!("difference")]),
+        KernelVariant::Tiled => files.extend([file!("reduce_workgroup"), file!("difference")]),
     }
     if shader.ends_with("_wide") {
         files.extend([file!("wide"), file!("own_tokens")]);
@@ -97,6 +98,7 @@ fn prelude(shader: &str, target: Target) -> Vec<(&'static str, &'static str)> {
     files.push(match target.lanes() {
         4 => file!("lanes_4"),
         16 => file!("lanes_16"),
+        32 => file!("lanes_32"),
         _ => file!("lanes_8"),
     });
     files

@@ -82,8 +82,11 @@ pub struct Target {
     pub spare_rows: u32,
 }
 
-/// Lanes that the tiled variant is linked for. Its kernels do not use subgroups.
+/// Lanes that the tiled variant is linked for without subgroup operations. It does not use them.
 const TILED_LANES: u32 = 8;
+
+/// Lanes of a block that adds by shuffles, at least and at most.
+const SHUFFLE_LANES: [u32; 2] = [4, 32];
 
 impl Target {
     /// Example: SwiftShader, whose subgroups have 4 lanes.
@@ -102,8 +105,13 @@ impl Target {
     });
 
     /// All examples. Together they link every shader in all possible variants.
-    pub const EXAMPLES: [Target; 4] =
-        [Target::SWIFTSHADER, Target::LAVAPIPE, Target::LAVAPIPE_AVX512, Target::DISCRETE_GPU];
+    pub const EXAMPLES: [Target; 5] = [
+        Target::SWIFTSHADER,
+        Target::LAVAPIPE,
+        Target::LAVAPIPE_AVX512,
+        Target::DISCRETE_GPU,
+        Target::DISCRETE_GPU.without_subgroups(),
+    ];
 
     const fn software(lanes: u32, int64: bool) -> Target {
         Target::choose(Capabilities {
@@ -132,6 +140,29 @@ impl Target {
         Target { variant: KernelVariant::Tiled, ..self }
     }
 
+    /// The same device without subgroup operations, with the tiled variant.
+    pub const fn without_subgroups(self) -> Target {
+        Target { capabilities: Capabilities { subgroups: None, ..self.capabilities }, ..self.tiled() }
+    }
+
+    /// Whether reductions of the tiled variant add by shuffles (`reduce_shuffle.wgsl`), in blocks of
+    /// [`Target::lanes`]: the smallest subgroup that the driver may choose has some lanes, so that
+    /// every subgroup consists of such blocks.
+    pub const fn shuffles(self) -> bool {
+        match (self.variant, self.capabilities.subgroups) {
+            (KernelVariant::Tiled, Some(range)) => range.min.is_power_of_two() && range.min >= SHUFFLE_LANES[0],
+            _ => false,
+        }
+    }
+
+    /// This target, as the `device` can run it: without shuffles if they need larger subgroups than
+    /// it has. Tests record for other devices than they run on.
+    pub(super) fn run_on(self, device: Target) -> Target {
+        let device = device.tiled();
+        let runs = !self.shuffles() || (device.shuffles() && self.lanes() <= device.lanes());
+        if runs { self } else { self.without_subgroups() }
+    }
+
     /// The same device without 64-bit integers, and so without the wide kernels.
     pub const fn narrow(self) -> Target {
         Target { capabilities: Capabilities { int64: false, ..self.capabilities }, ..self }
@@ -156,11 +187,12 @@ impl Target {
         if rows <= 1 { [groups, 1] } else { [groups.div_ceil(rows), rows + self.spare_rows] }
     }
 
-    /// Lanes of a subgroup in the subgroup variant: 4, 8 or 16. The tiled variant uses no
-    /// subgroups, and is linked for 8 lanes.
+    /// Lanes of a subgroup in the subgroup variant: 4, 8 or 16. In the tiled variant, lanes of a block
+    /// that adds by shuffles: 4, 8, 16 or 32; the number has no meaning without subgroup operations.
     pub fn lanes(self) -> u32 {
         match (self.variant, self.capabilities.subgroups) {
             (KernelVariant::Subgroup, Some(range)) => range.min,
+            (KernelVariant::Tiled, Some(range)) if self.shuffles() => range.min.min(SHUFFLE_LANES[1]),
             _ => TILED_LANES,
         }
     }
@@ -169,6 +201,7 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.variant {
+            KernelVariant::Tiled if self.shuffles() => write!(f, "tiled_{}", self.lanes()),
             KernelVariant::Tiled => f.write_str("tiled"),
             KernelVariant::Subgroup => write!(f, "subgroup_{}", self.lanes()),
         }
@@ -204,14 +237,41 @@ mod tests {
     }
 
     #[test]
-    fn target_lanes_are_the_subgroup_or_eight() {
-        assert_eq!(Target::EXAMPLES.map(Target::lanes), [4, 8, 16, 8]);
-        assert_eq!(Target::EXAMPLES.map(|t| t.tiled().lanes()), [8; 4]);
+    fn target_lanes_are_the_smallest_subgroup() {
+        assert_eq!(Target::EXAMPLES.map(Target::lanes), [4, 8, 16, 32, 8]);
+        assert_eq!(Target::EXAMPLES.map(|t| t.tiled().lanes()), [4, 8, 16, 32, 8]);
+        assert_eq!(Target::EXAMPLES.map(|t| t.tiled().shuffles()), [true, true, true, true, false]);
+    }
+
+    #[test]
+    fn target_shuffles_in_blocks_that_every_subgroup_has() {
+        let lanes = |min, max| {
+            let subgroups = Some(SubgroupRange { min, max });
+            let target = Target::choose(Capabilities { subgroups, ..Target::DISCRETE_GPU.capabilities });
+            target.shuffles().then(|| target.lanes())
+        };
+        assert_eq!(lanes(32, 64), Some(32));
+        assert_eq!(lanes(8, 32), Some(8));
+        assert_eq!(lanes(64, 64), Some(32));
+        assert_eq!(lanes(128, 128), Some(32));
+        assert_eq!(lanes(4, 64), Some(4));
+        assert_eq!(lanes(2, 2), None);
+        assert_eq!(lanes(6, 6), None);
+    }
+
+    #[test]
+    fn target_of_another_device_runs_without_shuffles_that_are_too_long() {
+        let (gpu, software) = (Target::DISCRETE_GPU, Target::LAVAPIPE);
+        assert_eq!(gpu.run_on(gpu), gpu);
+        assert_eq!(gpu.run_on(software), gpu.without_subgroups());
+        assert_eq!(software.tiled().run_on(gpu), software.tiled());
+        assert_eq!(software.run_on(software), software);
+        assert_eq!(software.tiled().run_on(software.without_subgroups()), software.without_subgroups());
     }
 
     #[test]
     fn target_names_are_distinct() {
         let names = Target::EXAMPLES.map(|target| target.to_string());
-        assert_eq!(names, ["subgroup_4", "subgroup_8", "subgroup_16", "tiled"]);
+        assert_eq!(names, ["subgroup_4", "subgroup_8", "subgroup_16", "tiled_32", "tiled"]);
     }
 }

@@ -22,7 +22,7 @@ mod tiled;
 mod wide;
 
 use self::tiled::TiledSizes;
-use self::wide::WideSizes;
+use self::wide::{Operands, WideSizes};
 use super::kernels::{attention, attention_subgroup, attention_untiled};
 use crate::gpu::KernelVariant;
 use crate::tape::accuracy::{DIVISION, EXP_BELOW_ONE};
@@ -51,15 +51,6 @@ const SUBGROUP: &str = "subgroup";
 const TILED: &str = "tiled";
 /// The form without workgroup memory, which does heads of any width.
 const UNTILED: &str = "untiled";
-
-/// The tensors from which the gradient is computed.
-#[derive(Clone, Copy)]
-struct Operands {
-    qkv: Tensor,
-    y: Tensor,
-    saved: Tensor,
-    dy: Tensor,
-}
 
 /// Sizes from which constants and grids of the kernels follow.
 struct AttentionSizes {

@@ -15,8 +15,10 @@
 //! assert_eq!(t.shape(y), t.shape(x));
 //! ```
 
+mod flat;
 mod wide;
 
+use self::flat::FlatNorm;
 use self::wide::{Operands, WideNorm};
 use super::kernels::group_norm::{Backward, Forward};
 use super::kernels::group_norm_unaligned as unaligned;
@@ -49,7 +51,9 @@ pub fn group_norm(t: &mut Tape, x: Tensor, w: Tensor, b: Tensor, settings: Group
 const WIDE: &str = "wide";
 /// The form of the subgroup variant.
 const SUBGROUP: &str = "subgroup";
-/// The form that every device can run. It has the same shader as the one of the subgroup variant.
+/// The form for GPUs, where a group is one range of elements.
+const FLAT: &str = "flat";
+/// The form that does any size. It has the same shader as the one of the subgroup variant.
 const TILED: &str = "tiled";
 
 impl GroupNorm {
@@ -59,6 +63,7 @@ impl GroupNorm {
         let &GroupNorm { groups, silu, .. } = self;
         let mut forms = match t.target().variant {
             KernelVariant::Subgroup => vec![SUBGROUP],
+            KernelVariant::Tiled if self.flat(t, x).is_some() => vec![FLAT],
             KernelVariant::Tiled => vec![TILED],
         };
         if self.wide(t, x).is_some() {
@@ -78,6 +83,10 @@ impl GroupNorm {
 
     fn wide(&self, t: &Tape, x: Tensor) -> Option<WideNorm> {
         WideNorm::new(t, x, self.groups, self.silu)
+    }
+
+    fn flat(&self, t: &Tape, x: Tensor) -> Option<FlatNorm> {
+        FlatNorm::new(t, x, self.groups, self.silu)
     }
 
     /// The forward kernel that reads x twice.
@@ -136,9 +145,10 @@ impl Op for GroupNorm {
         let stats = t.transient(Shape::f32([batch, self.groups, 2]));
         let inputs = [x[0], x[1], x[2]];
         let outputs = [y[0], stats];
-        let wide = self.wide(t, x[0]);
-        t.choose(self.class("forward", t, x[0]), |t, form| match (form, wide) {
-            (WIDE, Some(wide)) => wide::forward(t, wide, self.eps, inputs, outputs),
+        let (wide, flat) = (self.wide(t, x[0]), self.flat(t, x[0]));
+        t.choose(self.class("forward", t, x[0]), |t, form| match (form, wide, flat) {
+            (WIDE, Some(wide), _) => wide::forward(t, wide, self.eps, inputs, outputs),
+            (FLAT, _, Some(flat)) => flat::forward(t, flat, self.eps, inputs, outputs),
             _ => self.forward_twice(t, inputs, outputs),
         });
         vec![stats]
@@ -150,10 +160,11 @@ impl Op for GroupNorm {
         // The sums over pixels for the gradients of b and w, side by side.
         let [sums] = t.rows_to_sum([Shape::f32([batch, channels, 2])]);
         let operands = Operands { x, w, b, saved: node.saved[0], dy, sums };
-        let wide = self.wide(t, x);
+        let (wide, flat) = (self.wide(t, x), self.flat(t, x));
         t.choose(self.class("backward", t, x), |t, form| {
-            let input = |t: &mut Tape, dx, add| match (form, wide) {
-                (WIDE, Some(wide)) => wide::backward(t, wide, operands, dx, add),
+            let input = |t: &mut Tape, dx, add| match (form, wide, flat) {
+                (WIDE, Some(wide), _) => wide::backward(t, wide, operands, dx, add),
+                (FLAT, _, Some(flat)) => flat::backward(t, flat, operands, dx, add),
                 _ => self.backward_twice(t, operands, dx, add),
             };
             if t.needs_gradient(x) {
@@ -252,6 +263,9 @@ pub(super) const OPERATOR: Operator = Operator {
             case([2, 2, 32, 32], 2, false),
             case([2, 9, 8, 9], 1, true),
             case([1, 8, 24, 43], 2, false),
+            // A group that is not a multiple of 4; one that the lanes of a workgroup cannot keep.
+            case([2, 3, 7, 7], 1, true),
+            case([1, 2, 92, 91], 1, true),
         ]
     },
     bench: || {

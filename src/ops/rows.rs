@@ -35,10 +35,14 @@ pub(super) fn row_span(target: Target, cells: u32) -> u32 {
     cells.next_power_of_two().min(32).min(spans(target, 1))
 }
 
-/// Lanes that share a channel, if one workgroup processes `channels` channels of `cells` vec4s: the
-/// span with the fewest rounds.
+/// Lanes that share a channel, if one workgroup processes `channels` channels of `cells` vec4s.
 pub(super) fn channel_span(target: Target, channels: u32, cells: u32) -> u32 {
-    let lanes = spans(target, 1);
+    fewest_rounds(spans(target, 1), channels, cells)
+}
+
+/// Lanes that share a channel, if so many `lanes` process `channels` channels of `cells` vec4s: the
+/// span with the fewest rounds.
+pub(super) fn fewest_rounds(lanes: u32, channels: u32, cells: u32) -> u32 {
     let rounds = |&span: &u32| channels.div_ceil(lanes / span) * cells.div_ceil(span);
     (0..=lanes.ilog2()).map(|i| 1 << i).min_by_key(rounds).unwrap_or(lanes)
 }

@@ -32,11 +32,12 @@ pub fn context(setup: Setup, inexactness: Inexactness) -> Context {
     }
     // The rewritten texts contain the prelude.
     let wide = ["wide", "own_tokens"];
-    let files = ["common", "random", "special", "reduce_subgroup", "outer_subgroup", "reduce_workgroup"];
-    for file in files.into_iter().chain(wide) {
+    let files = ["common", "random", "special", "reduce_subgroup", "outer_subgroup"];
+    let tiled = ["reduce_workgroup", "reduce_shuffle", "difference"];
+    for file in files.into_iter().chain(tiled).chain(wide) {
         ctx.gpu.replace_shader(&format!("prelude/{file}"), Some(String::new()));
     }
-    for lanes in [4, 8, 16] {
+    for lanes in [4, 8, 16, 32] {
         ctx.gpu.replace_shader(&format!("prelude/lanes_{lanes}"), Some(String::new()));
     }
     ctx

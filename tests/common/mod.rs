@@ -85,7 +85,12 @@ pub fn context_for(setup: Setup) -> Context {
     let gpu = Gpu::open_with(adapter.as_deref(), setup.checks).unwrap_or_else(|e| panic!("{e}"));
     gpu.set_target(setup.kernels.target(gpu.target()));
     if setup.folded {
-        gpu.set_target(Target { grid_row: SHORT_ROW, spare_rows: SPARE_ROWS, ..gpu.target() });
+        // Also the reductions of devices without subgroup operations.
+        let target = match setup.kernels {
+            Kernels::Native => gpu.target(),
+            Kernels::Tiles => gpu.target().without_subgroups(),
+        };
+        gpu.set_target(Target { grid_row: SHORT_ROW, spare_rows: SPARE_ROWS, ..target });
     }
     Context::new(gpu)
 }

@@ -7,7 +7,7 @@ use degrain::gpu::Context;
 use degrain::ops::ALL;
 
 /// A shader, and the places where two subtractions follow each other.
-const CHANGES: [(&str, &str, &str, &str); 3] = [
+const CHANGES: [(&str, &str, &str, &str); 4] = [
     (
         "group_norm",
         include_str!("../../shaders/group_norm.wgsl"),
@@ -19,6 +19,12 @@ const CHANGES: [(&str, &str, &str, &str); 3] = [
         include_str!("../../shaders/group_norm_unaligned.wgsl"),
         "(difference(x[i], k, zero) - shift)",
         "(x[i] - (k + shift))",
+    ),
+    (
+        "group_norm_flat",
+        include_str!("../../shaders/group_norm_flat.wgsl"),
+        "(difference(x[p.first + i], k, zero) - shift) * rstd;",
+        "(x[p.first + i] - (k + shift)) * rstd;",
     ),
     (
         "batch_norm",
@@ -50,10 +56,10 @@ fn normalization_keeps_its_digits_far_from_zero() {
 #[test]
 fn normalization_that_is_reassociated_has_a_wrong_gradient() {
     for (name, text, before, after) in CHANGES {
-        let ctx = common::context();
+        let ctx = if name == "group_norm_flat" { common::context_with_tiles() } else { common::context() };
         assert!(text.contains(before), "{name}.wgsl has `{before}`");
         ctx.gpu.replace_shader(name, Some(text.replace(before, after)));
-        let operator = name.trim_end_matches("_unaligned");
+        let operator = name.trim_end_matches("_unaligned").trim_end_matches("_flat");
         let problem = check(&ctx, operator).expect_err("a gradient that lost its digits");
         assert!(
             problem.contains("gradient of input 0") || problem.contains("gradient of input 1"),

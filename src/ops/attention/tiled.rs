@@ -1,6 +1,6 @@
 //! Attention with tiles in workgroup memory, for GPUs.
 
-use super::Operands;
+use super::wide::Operands;
 use crate::ops::kernels::attention::{self, BackwardKeyValue, BackwardQuery, Forward};
 use crate::tape::{Shape, Tape, Tensor};
 use std::f64::consts::LOG2_E;

@@ -1,7 +1,6 @@
 //! Attention with elements of 64 bits, for software Vulkan drivers: one kernel computes the
 //! gradients of q, k and v.
 
-use super::Operands;
 use crate::ops::kernels::prelude::own_tokens;
 use crate::ops::kernels::{attention_backward_wide, attention_forward_wide};
 use crate::tape::{Shape, Tape, Tensor};
@@ -96,6 +95,15 @@ pub(super) fn forward(t: &mut Tape, s: WideSizes, qkv: Tensor, [y, stats]: [Tens
         scale: s.scale(),
     };
     t.emit_grid(kernel, [s.blocks(own), s.heads, s.batch], 2 * s.product());
+}
+
+/// The tensors from which the gradient is computed.
+#[derive(Clone, Copy)]
+pub(super) struct Operands {
+    pub qkv: Tensor,
+    pub y: Tensor,
+    pub saved: Tensor,
+    pub dy: Tensor,
 }
 
 /// Writes the gradient of qkv, or adds to it.

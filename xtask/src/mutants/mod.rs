@@ -57,6 +57,11 @@ fn files() -> Vec<(String, String)> {
     files
 }
 
+// Prelude files of the tiled variant.
+const WORKGROUP: &str = "prelude/reduce_workgroup.wgsl";
+const SHUFFLE: &str = "prelude/reduce_shuffle.wgsl";
+const DIFFERENCE: &str = "prelude/difference.wgsl";
+
 /// A file's name without its extension: `prelude/common` for `prelude/common.wgsl`.
 fn stem(name: &str) -> &str {
     name.trim_end_matches(".wgsl")
@@ -110,12 +115,15 @@ impl run::Kernels for Shaders {
     }
 
     fn link(&self, name: &str, text: &str) -> String {
-        let other_form = if name == "prelude/reduce_workgroup.wgsl" { "_subgroup.wgsl" } else { "_workgroup.wgsl" };
         let narrow = !name.ends_with("_wide.wgsl");
+        let tiled = [WORKGROUP, SHUFFLE, DIFFERENCE];
         let left_out = |file: &str| {
-            ["prelude/lanes_4.wgsl", "prelude/lanes_16.wgsl", name].contains(&file)
-                || file.ends_with(other_form)
+            ["prelude/lanes_4.wgsl", "prelude/lanes_16.wgsl", "prelude/lanes_32.wgsl", name].contains(&file)
                 || (narrow && ["prelude/wide.wgsl", "prelude/own_tokens.wgsl"].contains(&file))
+                || match tiled.contains(&name) {
+                    true => file.ends_with("_subgroup.wgsl") || file == if name == SHUFFLE { WORKGROUP } else { SHUFFLE },
+                    false => tiled.contains(&file),
+                }
         };
         let prelude = files().into_iter().filter(|(file, _)| file.starts_with("prelude/") && !left_out(file));
         prelude.fold(text.to_string(), |linked, (_, text)| linked + "\n" + &text)
@@ -161,7 +169,7 @@ impl run::Kernels for Shaders {
 
 /// The targets to check. A case counts only where it calls the shader.
 fn targets(own: Target) -> Vec<Target> {
-    let mut all = vec![own, own.narrow(), own.tiled()];
+    let mut all = vec![own, own.narrow(), own.tiled(), own.without_subgroups()];
     all.dedup();
     all
 }
