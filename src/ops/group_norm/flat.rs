@@ -73,7 +73,6 @@ pub(super) fn backward(t: &mut Tape, s: FlatNorm, o: Operands, dx: Tensor, add: 
     let FlatNorm { silu, blocks, groups: norm_groups, d, hw, team, span, .. } = s;
     let Operands { x, w, b, saved, dy, sums } = o;
     let aligned = s.aligned();
-    let kernel =
-        Backward { x, w, b, saved, dy, dx, sums, silu, aligned, team, span, add, blocks, norm_groups, d, hw };
+    let kernel = Backward { x, w, b, saved, dy, dx, sums, silu, aligned, team, span, add, blocks, norm_groups, d, hw };
     t.emit(kernel, s.workgroups(), 30 * s.numbers);
 }

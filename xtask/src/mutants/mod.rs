@@ -121,7 +121,9 @@ impl run::Kernels for Shaders {
             ["prelude/lanes_4.wgsl", "prelude/lanes_16.wgsl", "prelude/lanes_32.wgsl", name].contains(&file)
                 || (narrow && ["prelude/wide.wgsl", "prelude/own_tokens.wgsl"].contains(&file))
                 || match tiled.contains(&name) {
-                    true => file.ends_with("_subgroup.wgsl") || file == if name == SHUFFLE { WORKGROUP } else { SHUFFLE },
+                    true => {
+                        file.ends_with("_subgroup.wgsl") || file == if name == SHUFFLE { WORKGROUP } else { SHUFFLE }
+                    }
                     false => tiled.contains(&file),
                 }
         };
