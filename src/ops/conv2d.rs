@@ -11,8 +11,8 @@
 //! The tiled variant is an implicit matrix product: a workgroup computes a tile of channels times
 //! pixels. The subgroup variant has the files `conv2d_subgroup.wgsl`,
 //! `conv2d_stride2_subgroup.wgsl` and `conv2d_point_subgroup.wgsl`. With 64-bit integers there are
-//! two more forms: Winograd's algorithm for 3x3 (`conv2d_winograd_*_wide.wgsl`), and 1x1
-//! (`conv2d_point*_wide.wgsl`).
+//! more forms: for 3x3 Winograd's algorithm (`conv2d_winograd_*_wide.wgsl`) and a direct form
+//! (`conv2d_direct*_wide.wgsl`), and one for 1x1 (`conv2d_point*_wide.wgsl`).
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};
@@ -27,6 +27,7 @@
 //! ```
 
 mod addend;
+mod direct_wide;
 mod point_odd;
 mod point_parts;
 mod point_wide;
@@ -156,6 +157,7 @@ impl Op for Convolution {
             match form {
                 WINOGRAD => winograd::forward(t, s, x, sum),
                 WIDE => point_wide::forward(t, s, x, sum),
+                DIRECT => direct_wide::forward(t, s, x, sum),
                 _ => subgroup::forward(t, s, x, sum),
             }
             if let Some(given) = given {
@@ -178,6 +180,7 @@ impl Op for Convolution {
             t.choose(self.class("backward_input", t, s), |t, form| match form {
                 WINOGRAD => winograd::backward_input(t, s, dy, w, dx),
                 WIDE => point_wide::backward_input(t, s, dy, w, dx),
+                DIRECT => direct_wide::backward_input(t, s, dy, w, dx),
                 SUBGROUP => subgroup::backward_input(t, s, dy, w, dx),
                 _ => tiled::backward_input(t, s, dy, w, dx),
             });
@@ -242,6 +245,11 @@ impl Convolution {
         if t.target().variant == KernelVariant::Subgroup && (s.kernel == 3 || s.stride == 1) {
             forms.push(SUBGROUP);
         }
+        let source = if work == "forward" { channels_in } else { channels_out };
+        if work != "backward_weight" && direct_wide::fits(t, s) {
+            let first = if direct_wide::pays(source) { 0 } else { forms.len() };
+            forms.insert(first, DIRECT);
+        }
         if winograd::fits(t, s) {
             let channels = if work == "backward_weight" { winograd::WEIGHT_CHANNELS } else { winograd::INPUT_CHANNELS };
             let first = if winograd::pays(s, channels) { 0 } else { forms.len() };
@@ -271,6 +279,8 @@ impl Convolution {
 
 /// The form of kernels for Winograd's algorithm.
 const WINOGRAD: &str = "winograd";
+/// The direct form of 3x3 convolutions with elements of 64 bits.
+const DIRECT: &str = "direct";
 /// The form of 1x1 convolutions with elements of 64 bits.
 const WIDE: &str = "wide";
 /// The direct form of the subgroup variant. It has kernels for 3x3 with both strides, and for 1x1

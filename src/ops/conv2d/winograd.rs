@@ -27,7 +27,7 @@ const LANES: u32 = 8;
 /// Most channels of the source that the product takes at once.
 const MOST_CHANNELS: u32 = 64;
 /// Channels for [`pays`]: forward and for the gradient of x.
-pub(super) const INPUT_CHANNELS: u64 = 9;
+pub(super) const INPUT_CHANNELS: u64 = 8;
 /// The same for the gradient of the weights, where both sides are transformed.
 pub(super) const WEIGHT_CHANNELS: u64 = 12;
 /// Fewest channels on either side. With fewer the transforms take longer than the direct form.
