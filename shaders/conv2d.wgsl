@@ -14,10 +14,18 @@
 //         which the columns from addend_first on are added; not read if it is NOTHING
 // result  y [batch, Co, H', W'] forward, dx [batch, Ci, H, W] backward
 //
-// A workgroup of 256 computes a tile of TILE_M channels by TILE_N pixels; an invocation computes 4
-// by 4 of them. For each tap of the kernel, the workgroup loads TILE_K channels of the source at a
-// time into workgroup memory. Pixels are numbered through the batch, so small images fill the tiles
-// too.
+// A workgroup computes a tile of TILE_M channels by TILE_N pixels, and an invocation ROWS channels
+// by 4 pixels of it. Pixels are numbered through the batch, so small images fill the tiles too.
+//
+// The sum runs over the depth: all taps of a channel of the source, then of the next channel. A
+// step loads up to TILE_K of the depth into workgroup memory, in whole channels. So an invocation
+// loads the same taps of the same pixels in every step, and computes their indices once. Its values
+// for a step are loaded while the step before is computed.
+//
+// A vec4 of a tile in workgroup memory has elements that are a quarter of the tile apart. Thus
+// neighboring invocations load and store neighboring pixels of device memory. The weights are
+// loaded in the order in which they are stored.
+//
 // Grid: (pixels, folded into x and y; tiles of channels, z). With a stride, backward_input divides
 // the pixels of dx by their remainders modulo the stride (also in z): all pixels of a workgroup
 // then meet the same taps.
@@ -27,22 +35,30 @@ struct Dims {
   batch: u32,
   channels_source: u32, height_source: u32, width_source: u32,
   channels_result: u32, height_result: u32, width_result: u32,
-  kernel: u32, stride: u32, pad: u32,
+  pad: u32,
   addend_width: u32, addend_first: u32,   // forward only
 }
 
+override KERNEL: u32;   // 1 or 3
+override STRIDE: u32;   // 1 or 2
 override ADD: bool;
 override ADDEND_KIND: u32;
 const NOTHING = 0u;
 const MAP = 1u;
 const CHANNELS = 2u;
-override TILE_M: u32;   // 32 or 64: rows of a tile
-override TILE_N = TILE_ELEMENTS / TILE_M;
-const TILE_ELEMENTS = 4096u;    // 16 for each of the 256 invocations
-const TILE_K = 16u;
+override TILE_M: u32;
+override TILE_N: u32;
+override ROWS: u32;     // 4 or 8: channels of an invocation
+override M4 = TILE_M / 4u;
+override N4 = TILE_N / 4u;
+override GRID_M = TILE_M / ROWS;    // invocations with the same pixels: 4, 8 or 16
+override WORKGROUP = GRID_M * N4;
+// Two channels of a 3x3 kernel or 16 of 1x1, or half of that with few groups: an invocation then
+// loads at most three vec4s of each tile.
+override TILE_K = min(GRID_M, 8u) / 4u * (8u + KERNEL / 3u);
+override UNROLL = select(4u, 3u, KERNEL == 3u);
 // In vec4s. One more than needed, so that lanes that store a column use different memory banks.
-override LEFT_ROW = TILE_M / 4u + 1u;
-override RIGHT_ROW = TILE_N / 4u;
+override LEFT_ROW = M4 + 1u;
 
 @group(0) @binding(0) var<uniform> dims: Dims;
 @group(0) @binding(1) var<storage, read> source: array<f32>;
@@ -50,25 +66,54 @@ override RIGHT_ROW = TILE_N / 4u;
 @group(0) @binding(3) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> result: array<f32>;
 
-var<workgroup> left: array<vec4<f32>, LEFT_ROW * TILE_K>;   // [source channel][result channel]
-var<workgroup> right: array<vec4<f32>, RIGHT_ROW * TILE_K>;   // [source channel][pixel]
+var<workgroup> left: array<vec4<f32>, LEFT_ROW * TILE_K>;   // [depth][channel of the result]
+var<workgroup> right: array<vec4<f32>, N4 * TILE_K>;        // [depth][pixel]
 
-struct Block { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
+// Four pixels of ROWS channels. Those of r0 to r3 are M4 apart; those of r4 to r7 are GRID_M later.
+struct Block {
+  r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32>,
+  r4: vec4<f32>, r5: vec4<f32>, r6: vec4<f32>, r7: vec4<f32>,
+}
 
-// Four pixels of the result: index of channel 0 in `result`, whether the pixel exists, index of the
-// image in `source`, and the pixel of the source under its first tap.
-struct Pixels { result: vec4<u32>, live: vec4<bool>, origin: vec4<u32>, y: vec4<i32>, x: vec4<i32> }
+// Four pixels of the result, N4 apart: index of channel 0 in `result`, whether the pixel exists,
+// its image, and the pixel of the source under its first tap. A coordinate below zero is a large
+// number, as in all of this file.
+struct Pixels { result: vec4<u32>, live: vec4<bool>, image: vec4<u32>, y: vec4<u32>, x: vec4<u32> }
 
 // The taps that a pixel meets: their number, the step from one to the next in the source, and the
 // index in w as first + channel of result * per_result + channel of source * per_source + ...
 struct Taps {
-  count_y: u32, count_x: u32, step: i32, first: u32, per_result: u32, per_source: u32, per_y: u32, per_x: u32
+  count_y: u32, count_x: u32, step: u32, first: u32, per_result: u32, per_source: u32, per_y: u32, per_x: u32
+}
+
+// What an invocation loads of the source in step 0: place k in the depth, for its four pixels.
+struct Gather { k: u32, channel: u32, at: vec4<u32>, inside: vec4<bool> }
+
+// What an invocation loads of w in step 0: place k in the depth, for quad m of the tile's channels.
+struct Weights { k: u32, channel: u32, m: u32, at: u32 }
+
+// All of that: the depth of a step in use, and the distance of neighboring channels of the result in
+// w.
+struct Loads {
+  g0: Gather, g1: Gather, g2: Gather,
+  l0: Weights, l1: Weights, l2: Weights,
+  depth: u32, per_result: u32,
+}
+
+// Where a step begins: its first channel, and how far the indices in the source and in w have
+// moved.
+struct Begin { channel: u32, source: u32, weight: u32 }
+
+// The values of a step that an invocation loads.
+struct Loaded {
+  s0: vec4<f32>, s1: vec4<f32>, s2: vec4<f32>,
+  w0: vec4<f32>, w1: vec4<f32>, w2: vec4<f32>,
 }
 
 // The four pixels of this invocation, among the pixels (every a + first_y, every b + first_x) of
 // the result, numbered by (image, a, b).
 fn pixels_at(group: vec3<u32>, groups: vec3<u32>, index: u32, every: u32, first_y: u32, first_x: u32) -> Pixels {
-  let number = (group.y * groups.x + group.x) * TILE_N + index % RIGHT_ROW * 4u + vec4<u32>(0u, 1u, 2u, 3u);
+  let number = (group.y * groups.x + group.x) * TILE_N + index % N4 + N4 * vec4<u32>(0u, 1u, 2u, 3u);
   let lines = (dims.height_result + every - 1u - first_y) / every;
   // An image with one column has zero columns for first_x > 0.
   let columns = (dims.width_result + every - 1u - first_x) / every;
@@ -79,49 +124,163 @@ fn pixels_at(group: vec3<u32>, groups: vec3<u32>, index: u32, every: u32, first_
   let x = number % max(columns, 1u);
   let plane = dims.height_result * dims.width_result;
   let at = image * dims.channels_result * plane + (every * y + first_y) * dims.width_result + every * x + first_x;
-  let origin = image * dims.channels_source * dims.height_source * dims.width_source;
-  return Pixels(at, live, origin, vec4<i32>(y), vec4<i32>(x));
+  return Pixels(at, live, image, y, x);
 }
 
-fn multiply(pixels: Pixels, taps: Taps, tile_m: u32, index: u32) -> Block {
-  let plane = dims.height_source * dims.width_source;
-  let last_source = dims.channels_source - 1u;
-  // The part of the two tiles that this invocation loads.
-  let left_k = index % TILE_K;
-  let left_m = index / TILE_K;
-  let m = min(tile_m * TILE_M + 4u * left_m + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(dims.channels_result - 1u))
-    * taps.per_result;
-  let right_n = index % RIGHT_ROW;
-  let right_k = index / RIGHT_ROW;
-  let right_step = 256u / RIGHT_ROW;
+fn gather(pixels: Pixels, taps: Taps, first: vec4<u32>, k: u32) -> Gather {
+  let count = max(taps.count_y * taps.count_x, 1u);
+  let channel = k / count;
+  let tap = k % count;
+  let down = taps.step * (tap / max(taps.count_x, 1u));
+  let right = taps.step * (tap % max(taps.count_x, 1u));
+  var inside = pixels.live & vec4<bool>(k < TILE_K);
+  if (KERNEL > 1u) {
+    inside &= (pixels.y + down < vec4<u32>(dims.height_source)) & (pixels.x + right < vec4<u32>(dims.width_source));
+  }
+  // A channel past the last one repeats it, because its weights are zero.
+  let plane = min(channel, dims.channels_source - 1u) * dims.height_source;
+  let at = first + (plane + down) * dims.width_source + right;
+  return Gather(k, channel, select(vec4<u32>(0u), at, inside), inside);
+}
+
+fn load_source(g: Gather, begin: Begin) -> vec4<f32> {
+  let i = g.at + select(0u, begin.source, begin.channel + g.channel < dims.channels_source);
+  return vec4<f32>(source[i.x], source[i.y], source[i.z], source[i.w]);
+}
+
+// Item number `item`, in the order of w: along the depth for each channel of the result, or along
+// the taps of all channels of the result for each channel of the source.
+fn weights(item: u32, along_depth: bool, taps: Taps, tile_m: u32) -> Weights {
+  let count = max(taps.count_y * taps.count_x, 1u);
+  let depth = TILE_K / count * count;
+  let k = select(item / (M4 * count) * count + item % count, item % depth, along_depth);
+  let m = select(item / count % M4, item / depth, along_depth);
+  let channel = k / count;
+  let tap = k % count;
+  let at = taps.first + tap / max(taps.count_x, 1u) * taps.per_y + tap % max(taps.count_x, 1u) * taps.per_x
+    + channel * taps.per_source + (tile_m * TILE_M + m) * taps.per_result;
+  // Without work, every invocation gets the same place.
+  return Weights(k, channel, m, select(0u, at, k < TILE_K && m < M4));
+}
+
+// Channels past the last one get another weight: those of the result are not stored, and for those
+// of the source, zeros are written to workgroup memory.
+fn load_weights(l: Weights, begin: Begin, per_result: u32) -> vec4<f32> {
+  let last = dims.channels_result * dims.channels_source * KERNEL * KERNEL - 1u;
+  let i = min(l.at + begin.weight + M4 * per_result * vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last));
+  return vec4<f32>(w[i.x], w[i.y], w[i.z], w[i.w]);
+}
+
+// Whether this invocation loads a vec4 in a round. Most of this is known when the kernel is compiled.
+fn gathers(round: u32, g: Gather, depth: u32) -> bool {
+  return round * GRID_M < depth && ((round + 1u) * GRID_M <= depth || g.k < depth);
+}
+
+fn weighs(round: u32, l: Weights, depth: u32) -> bool {
+  return round * WORKGROUP < depth * M4 && ((round + 1u) * WORKGROUP <= depth * M4 || (l.k < depth && l.m < M4));
+}
+
+// An invocation without work in a round loads too: a branch would make some compilers wait for the
+// values before the step is computed.
+fn load(loads: Loads, begin: Begin) -> Loaded {
+  var v: Loaded;
+  v.s0 = load_source(loads.g0, begin);
+  if (GRID_M < TILE_K) {
+    v.s1 = load_source(loads.g1, begin);
+  }
+  if (2u * GRID_M < TILE_K) {
+    v.s2 = load_source(loads.g2, begin);
+  }
+  v.w0 = load_weights(loads.l0, begin, loads.per_result);
+  if (WORKGROUP < TILE_K * M4) {
+    v.w1 = load_weights(loads.l1, begin, loads.per_result);
+  }
+  if (2u * WORKGROUP < TILE_K * M4) {
+    v.w2 = load_weights(loads.l2, begin, loads.per_result);
+  }
+  return v;
+}
+
+fn keep_source(g: Gather, v: vec4<f32>, column: u32) {
+  right[g.k * N4 + column] = select(vec4<f32>(0.0), v, g.inside);
+}
+
+fn keep_weights(l: Weights, v: vec4<f32>, begin: Begin) {
+  let live = begin.channel + l.channel < dims.channels_source;
+  left[l.k * LEFT_ROW + l.m] = select(vec4<f32>(0.0), v, live);
+}
+
+// Writes the values of a step to workgroup memory. Only here are they used, so a kernel does not
+// wait for them before.
+fn keep(loads: Loads, v: Loaded, begin: Begin, column: u32) {
+  if (gathers(0u, loads.g0, loads.depth)) {
+    keep_source(loads.g0, v.s0, column);
+  }
+  if (gathers(1u, loads.g1, loads.depth)) {
+    keep_source(loads.g1, v.s1, column);
+  }
+  if (gathers(2u, loads.g2, loads.depth)) {
+    keep_source(loads.g2, v.s2, column);
+  }
+  if (weighs(0u, loads.l0, loads.depth)) {
+    keep_weights(loads.l0, v.w0, begin);
+  }
+  if (weighs(1u, loads.l1, loads.depth)) {
+    keep_weights(loads.l1, v.w1, begin);
+  }
+  if (weighs(2u, loads.l2, loads.depth)) {
+    keep_weights(loads.l2, v.w2, begin);
+  }
+}
+
+fn multiply(pixels: Pixels, taps: Taps, along_depth: bool, tile_m: u32, index: u32) -> Block {
+  let count = taps.count_y * taps.count_x;
+  let channels = TILE_K / max(count, 1u);   // of a step
+  let depth = channels * count;
+  // Compilers unroll the loop over this many. The depth is a multiple of it.
+  let unroll = select(1u, UNROLL, along_depth || STRIDE == 1u);
+  let column = index % N4;
+  let row = index / N4;
+  let first = (pixels.image * dims.channels_source * dims.height_source + pixels.y) * dims.width_source + pixels.x;
+  // The first invocations gather more, so the last ones begin with the weights.
+  let item = WORKGROUP - 1u - index;
+  let loads = Loads(
+    gather(pixels, taps, first, row), gather(pixels, taps, first, row + GRID_M),
+    gather(pixels, taps, first, row + 2u * GRID_M),
+    weights(item, along_depth, taps, tile_m), weights(item + WORKGROUP, along_depth, taps, tile_m),
+    weights(item + 2u * WORKGROUP, along_depth, taps, tile_m), depth, taps.per_result,
+  );
+  let move_source = channels * dims.height_source * dims.width_source;
+  let move_weight = channels * taps.per_source;
+  var begin: Begin;
+  var next = load(loads, begin);
   var tile: Block;
-  for (var tap_y = 0u; tap_y < taps.count_y; tap_y++) {
-    for (var tap_x = 0u; tap_x < taps.count_x; tap_x++) {
-      let y = pixels.y + taps.step * i32(tap_y);
-      let x = pixels.x + taps.step * i32(tap_x);
-      let inside = pixels.live & (y >= vec4<i32>(0)) & (y < vec4<i32>(i32(dims.height_source)))
-        & (x >= vec4<i32>(0)) & (x < vec4<i32>(i32(dims.width_source)));
-      let at = select(vec4<u32>(0u), pixels.origin + vec4<u32>(y) * dims.width_source + vec4<u32>(x), inside);
-      let weight = m + taps.first + tap_y * taps.per_y + tap_x * taps.per_x;
-      for (var channel = 0u; channel < dims.channels_source; channel += TILE_K) {
-        workgroupBarrier();
-        if (left_m < TILE_M / 4u) {
-          let i = weight + min(channel + left_k, last_source) * taps.per_source;
-          left[left_k * LEFT_ROW + left_m] = vec4<f32>(w[i.x], w[i.y], w[i.z], w[i.w]);
-        }
-        for (var k = right_k; k < TILE_K; k += right_step) {
-          let i = at + min(channel + k, last_source) * plane;
-          let v = vec4<f32>(source[i.x], source[i.y], source[i.z], source[i.w]);
-          right[k * RIGHT_ROW + right_n] = select(vec4<f32>(0.0), v, inside & vec4<bool>(channel + k <= last_source));
-        }
-        workgroupBarrier();
-        for (var k = 0u; k < TILE_K; k++) {
-          let l = left[k * LEFT_ROW + right_k];
-          let r = right[k * RIGHT_ROW + right_n];
-          tile.r0 += l.x * r;
-          tile.r1 += l.y * r;
-          tile.r2 += l.z * r;
-          tile.r3 += l.w * r;
+  // Pixels without a tap have no step.
+  let end = select(0u, dims.channels_source, count > 0u);
+  while (begin.channel < end) {
+    workgroupBarrier();
+    keep(loads, next, begin, column);
+    workgroupBarrier();
+    begin = Begin(begin.channel + channels, begin.source + move_source, begin.weight + move_weight);
+    next = Loaded();
+    if (begin.channel < end) {
+      next = load(loads, begin);
+    }
+    for (var first_k = 0u; first_k < depth; first_k += unroll) {
+      for (var j = 0u; j < unroll; j++) {
+        let k = first_k + j;
+        let r = right[k * N4 + column];
+        let a = left[k * LEFT_ROW + row];
+        tile.r0 += a.x * r;
+        tile.r1 += a.y * r;
+        tile.r2 += a.z * r;
+        tile.r3 += a.w * r;
+        if (ROWS == 8u) {
+          let b = left[k * LEFT_ROW + row + GRID_M];
+          tile.r4 += b.x * r;
+          tile.r5 += b.y * r;
+          tile.r6 += b.z * r;
+          tile.r7 += b.w * r;
         }
       }
     }
@@ -141,76 +300,88 @@ fn put(at: u32, v: f32, live: bool) {
 
 fn put_row(pixels: Pixels, channel: u32, v: vec4<f32>) {
   let at = pixels.result + channel * dims.height_result * dims.width_result;
-  let live = channel < dims.channels_result;
-  put(at.x, v.x, live && pixels.live.x);
-  put(at.y, v.y, live && pixels.live.y);
-  put(at.z, v.z, live && pixels.live.z);
-  put(at.w, v.w, live && pixels.live.w);
+  let live = pixels.live & vec4<bool>(channel < dims.channels_result);
+  put(at.x, v.x, live.x);
+  put(at.y, v.y, live.y);
+  put(at.z, v.z, live.z);
+  put(at.w, v.w, live.w);
 }
 
 @group(0) @binding(5) var<storage, read> addend: array<f32>;
 
-// Four pixels of a channel, plus the addend.
-fn sum_of(pixels: Pixels, channel: u32, v: vec4<f32>) -> vec4<f32> {
-  let plane = dims.height_result * dims.width_result;
+// Four pixels of a channel, plus its bias and the addend.
+fn put_sum(pixels: Pixels, channel: u32, v: vec4<f32>) {
   // Pixels and channels past the end read element 0, and are not stored.
   let live = pixels.live & vec4<bool>(channel < dims.channels_result);
+  var sum = v + b[min(channel, dims.channels_result - 1u)];
   if (ADDEND_KIND == MAP) {
+    let plane = dims.height_result * dims.width_result;
     let i = select(vec4<u32>(), pixels.result + channel * plane, live);
-    return v + vec4<f32>(addend[i.x], addend[i.y], addend[i.z], addend[i.w]);
+    sum += vec4<f32>(addend[i.x], addend[i.y], addend[i.z], addend[i.w]);
   }
   if (ADDEND_KIND == CHANNELS) {
-    let image = pixels.result / (dims.channels_result * plane);
-    let i = select(vec4<u32>(), image * dims.addend_width + dims.addend_first + channel, live);
-    return v + vec4<f32>(addend[i.x], addend[i.y], addend[i.z], addend[i.w]);
+    let i = select(vec4<u32>(), pixels.image * dims.addend_width + dims.addend_first + channel, live);
+    sum += vec4<f32>(addend[i.x], addend[i.y], addend[i.z], addend[i.w]);
   }
-  return v;
+  put_row(pixels, channel, sum);
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(WORKGROUP)
 fn forward(
   @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let area = dims.kernel * dims.kernel;
+  let area = KERNEL * KERNEL;
   var pixels = pixels_at(group, groups, index, 1u, 0u, 0u);
-  pixels.y = pixels.y * i32(dims.stride) - i32(dims.pad);
-  pixels.x = pixels.x * i32(dims.stride) - i32(dims.pad);
-  let taps = Taps(dims.kernel, dims.kernel, 1, 0u, dims.channels_source * area, area, dims.kernel, 1u);
-  let tile = multiply(pixels, taps, group.z, index);
-  let channel = group.z * TILE_M + 4u * (index / RIGHT_ROW);
-  let o = min(channel + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(dims.channels_result - 1u));
-  put_row(pixels, channel, sum_of(pixels, channel, tile.r0 + b[o.x]));
-  put_row(pixels, channel + 1u, sum_of(pixels, channel + 1u, tile.r1 + b[o.y]));
-  put_row(pixels, channel + 2u, sum_of(pixels, channel + 2u, tile.r2 + b[o.z]));
-  put_row(pixels, channel + 3u, sum_of(pixels, channel + 3u, tile.r3 + b[o.w]));
+  pixels.y = pixels.y * STRIDE - dims.pad;
+  pixels.x = pixels.x * STRIDE - dims.pad;
+  let taps = Taps(KERNEL, KERNEL, 1u, 0u, dims.channels_source * area, area, KERNEL, 1u);
+  let tile = multiply(pixels, taps, true, group.z, index);
+  let channel = group.z * TILE_M + index / N4;
+  put_sum(pixels, channel, tile.r0);
+  put_sum(pixels, channel + M4, tile.r1);
+  put_sum(pixels, channel + 2u * M4, tile.r2);
+  put_sum(pixels, channel + 3u * M4, tile.r3);
+  if (ROWS == 8u) {
+    let later = channel + GRID_M;
+    put_sum(pixels, later, tile.r4);
+    put_sum(pixels, later + M4, tile.r5);
+    put_sum(pixels, later + 2u * M4, tile.r6);
+    put_sum(pixels, later + 3u * M4, tile.r7);
+  }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(WORKGROUP)
 fn backward_input(
   @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let area = dims.kernel * dims.kernel;
-  let every = dims.stride;
-  let first_y = group.z / every % every;
-  let first_x = group.z % every;
-  let tile_m = group.z / (every * every);
+  let area = KERNEL * KERNEL;
+  let first_y = group.z / STRIDE % STRIDE;
+  let first_x = group.z % STRIDE;
+  let tile_m = group.z / (STRIDE * STRIDE);
   // The first tap that a pixel with these remainders meets, and how many it meets.
-  let tap_y = (first_y + dims.pad) % every;
-  let tap_x = (first_x + dims.pad) % every;
-  let count_y = (dims.kernel + every - 1u - tap_y) / every;
-  let count_x = (dims.kernel + every - 1u - tap_x) / every;
-  var pixels = pixels_at(group, groups, index, every, first_y, first_x);
-  pixels.y += i32((first_y + dims.pad) / every);
-  pixels.x += i32((first_x + dims.pad) / every);
+  let tap_y = (first_y + dims.pad) % STRIDE;
+  let tap_x = (first_x + dims.pad) % STRIDE;
+  let count_y = (KERNEL + STRIDE - 1u - tap_y) / STRIDE;
+  let count_x = (KERNEL + STRIDE - 1u - tap_x) / STRIDE;
+  var pixels = pixels_at(group, groups, index, STRIDE, first_y, first_x);
+  pixels.y += (first_y + dims.pad) / STRIDE;
+  pixels.x += (first_x + dims.pad) / STRIDE;
   let taps = Taps(
-    count_y, count_x, -1, tap_y * dims.kernel + tap_x, area, dims.channels_result * area, every * dims.kernel, every,
+    count_y, count_x, 0xffffffffu, tap_y * KERNEL + tap_x, area, dims.channels_result * area, STRIDE * KERNEL, STRIDE,
   );
-  let tile = multiply(pixels, taps, tile_m, index);
-  let channel = tile_m * TILE_M + 4u * (index / RIGHT_ROW);
+  let tile = multiply(pixels, taps, false, tile_m, index);
+  let channel = tile_m * TILE_M + index / N4;
   put_row(pixels, channel, tile.r0);
-  put_row(pixels, channel + 1u, tile.r1);
-  put_row(pixels, channel + 2u, tile.r2);
-  put_row(pixels, channel + 3u, tile.r3);
+  put_row(pixels, channel + M4, tile.r1);
+  put_row(pixels, channel + 2u * M4, tile.r2);
+  put_row(pixels, channel + 3u * M4, tile.r3);
+  if (ROWS == 8u) {
+    let later = channel + GRID_M;
+    put_row(pixels, later, tile.r4);
+    put_row(pixels, later + M4, tile.r5);
+    put_row(pixels, later + 2u * M4, tile.r6);
+    put_row(pixels, later + 3u * M4, tile.r7);
+  }
 }

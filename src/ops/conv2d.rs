@@ -150,8 +150,8 @@ impl Op for Convolution {
         let s = self.settings.known(t, x[0], x[1]);
         t.choose(self.class("forward", t, s), |t, form| {
             let given = x.get(3).copied();
-            if form == TILED {
-                return tiled::forward(t, s, x, (self.addend, given), y[0]);
+            if ![WINOGRAD, WIDE, SUBGROUP].contains(&form) {
+                return tiled::forward(t, (s, form), x, (self.addend, given), y[0]);
             }
             let sum = if given.is_some() { t.transient(s.result()) } else { y[0] };
             match form {
@@ -182,7 +182,7 @@ impl Op for Convolution {
                 WIDE => point_wide::backward_input(t, s, dy, w, dx),
                 DIRECT => direct_wide::backward_input(t, s, dy, w, dx),
                 SUBGROUP => subgroup::backward_input(t, s, dy, w, dx),
-                _ => tiled::backward_input(t, s, dy, w, dx),
+                _ => tiled::backward_input(t, (s, form), dy, w, dx),
             });
         });
         t.grad2(w, b, |t, dw, db, add| {
@@ -191,7 +191,7 @@ impl Op for Convolution {
                     WINOGRAD => return winograd_weight::backward_weight(t, s, [x, dy], [dw, db], add),
                     WIDE => return point_wide::backward_weight(t, s, [x, dy], [dw, db], add),
                     SUBGROUP => subgroup::backward_weight(t, s, x, dy),
-                    _ => tiled::backward_weight(t, s, x, dy),
+                    _ => tiled::backward_weight(t, (s, form), x, dy),
                 };
                 sum_splits(t, s, partial, [dw, db], add);
             });
@@ -256,7 +256,11 @@ impl Convolution {
             forms.insert(first, WINOGRAD);
         }
         if forms.is_empty() {
-            forms.push(TILED);
+            forms = match work {
+                "backward_weight" => tiled::weight_forms(s),
+                "backward_input" => tiled::forms(t.target(), channels_in, height_in * width_in),
+                _ => tiled::forms(t.target(), channels_out, s.height * s.width),
+            };
         }
         let batch = KernelClass::timed_batch(height_in * width_in);
         // Only the forward form adds it.
@@ -286,8 +290,6 @@ const WIDE: &str = "wide";
 /// The direct form of the subgroup variant. It has kernels for 3x3 with both strides, and for 1x1
 /// with stride 1.
 const SUBGROUP: &str = "subgroup";
-/// The form that every device can run.
-const TILED: &str = "tiled";
 
 /// Second step of the gradient of the weights: the sums of the splits.
 fn sum_splits(t: &mut Tape, s: ConvSizes, partial: Partial, [dw, db]: [Tensor; 2], add: bool) {
@@ -343,6 +345,14 @@ pub(super) const OPERATOR: Operator = Operator {
             point([2, 16, 5, 7], 8),
             point([3, 8, 6, 7], 16),
             point([2, 8, 3, 6], 24),
+            // The tiles for more than 32 channels, with parts of a tile and of a step in each direction.
+            tiles(Addend::Map, Conv2d { stride: 1, padding: Padding::Same }, [2, 35, 9, 13], 70, 3),
+            tiles(Addend::Channels { first: 3 }, Conv2d { stride: 1, padding: Padding::Same }, [5, 33, 6, 5], 67, 3),
+            tiles(Addend::Nothing, Conv2d { stride: 1, padding: Padding::None }, [3, 37, 4, 5], 36, 3),
+            tiles(Addend::Map, Conv2d { stride: 2, padding: Padding::RightBottom }, [3, 35, 9, 8], 37, 3),
+            tiles(Addend::Nothing, Conv2d { stride: 2, padding: Padding::Same }, [2, 66, 11, 1], 34, 3),
+            tiles(Addend::Map, Conv2d { stride: 1, padding: Padding::Same }, [2, 35, 11, 10], 67, 1),
+            tiles(Addend::Channels { first: 1 }, Conv2d { stride: 2, padding: Padding::Same }, [7, 65, 3, 5], 35, 1),
         ]
     },
     bench: || {
@@ -371,6 +381,11 @@ fn case(settings: Conv2d, image: [u32; 4], channels_out: u32, kernel: u32) -> Ca
         (Shape::f32([channels_out]), Fill::Normal(1.0)),
     ];
     Case { op: Rc::new(Convolution { settings, addend: Addend::Nothing }), inputs }
+}
+
+/// A case with an addend, and with these channels, size and kernel.
+fn tiles(addend: Addend, settings: Conv2d, image: [u32; 4], channels_out: u32, kernel: u32) -> Case {
+    with(addend, settings, case(settings, image, channels_out, kernel))
 }
 
 /// The case with an addend.

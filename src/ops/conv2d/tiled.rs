@@ -2,18 +2,82 @@
 
 use super::addend::Addend;
 use super::sizes::{ConvSizes, Partial};
+use crate::gpu::{DeviceClass, Target};
 use crate::ops::destination::Destination;
 use crate::ops::kernels::{conv2d, conv2d_weight};
 use crate::tape::{Tape, Tensor};
 
-/// Rows of a workgroup's tile, which are channels of the result. Many channels get the larger tile.
-fn tile_rows(channels: u32) -> u32 {
-    if channels > 32 { 64 } else { 32 }
+/// Tile of a workgroup: a form of the kernels.
+#[derive(Clone, Copy)]
+struct Tile {
+    /// Channels of the result.
+    m: u32,
+    /// Pixels, or columns of the gradient of the weights.
+    n: u32,
+    /// Channels of an invocation, which has 4 pixels.
+    rows: u32,
+}
+
+/// The form with 4 channels of an invocation and 256 invocations.
+const TILED: &str = "tiled";
+/// The form for many pixels: the fewest loads for each multiplication.
+const LARGE: &str = "tiled 64x128";
+/// The form for fewer pixels: twice the workgroups.
+const MEDIUM: &str = "tiled 64x64";
+/// The form for few pixels: eight times the workgroups, with small ones.
+const SMALL: &str = "tiled 32x32";
+/// The form for few channels.
+const FLAT: &str = "tiled 16x64";
+
+/// The tile of a form. `channels` are those of the result.
+fn tile(form: &str, channels: u32) -> Tile {
+    match form {
+        LARGE => Tile { m: 64, n: 128, rows: 8 },
+        MEDIUM => Tile { m: 64, n: 64, rows: 8 },
+        SMALL => Tile { m: 32, n: 32, rows: 4 },
+        FLAT => Tile { m: 16, n: 64, rows: 4 },
+        _ if channels > 32 => Tile { m: 64, n: 64, rows: 4 },
+        _ => Tile { m: 32, n: 128, rows: 4 },
+    }
+}
+
+/// Pixels of an image from which the large tile is the default, and from which the medium one is.
+/// A discrete GPU has many cores, so that it needs more workgroups for a batch of small images.
+fn thresholds(target: Target) -> [u32; 2] {
+    if target.capabilities.class == DeviceClass::Discrete { [400, 100] } else { [100, 25] }
+}
+
+/// The forms of `forward` and `backward_input`, first the default. `channels` and `pixels` are those
+/// of a result.
+pub(super) fn forms(target: Target, channels: u32, pixels: u32) -> Vec<&'static str> {
+    let [large, medium] = thresholds(target);
+    match channels {
+        ..=16 => vec![FLAT, TILED],
+        17..=32 if pixels < medium => vec![SMALL, TILED],
+        17..=32 => vec![TILED, SMALL],
+        _ if pixels >= large => vec![LARGE, MEDIUM, TILED],
+        _ if pixels >= medium => vec![MEDIUM, LARGE, SMALL, TILED],
+        _ => vec![SMALL, MEDIUM, TILED],
+    }
+}
+
+/// The forms of `backward_weight`, first the default. It divides the pixels among as many workgroups
+/// as a device needs, so its tiles do not depend on them.
+pub(super) fn weight_forms(s: ConvSizes) -> Vec<&'static str> {
+    let columns = s.channels_in * s.kernel * s.kernel;
+    match (s.channels_out, columns) {
+        (..=32, ..=32) => vec![SMALL, TILED],
+        (..=32, _) => vec![TILED, SMALL],
+        (_, ..=64) => vec![MEDIUM, TILED],
+        // A tile that the columns fill better is the default.
+        _ if columns.next_multiple_of(128) > columns.next_multiple_of(64) => vec![MEDIUM, LARGE, TILED],
+        _ => vec![LARGE, MEDIUM, TILED],
+    }
 }
 
 pub(super) fn forward(
     t: &mut Tape,
-    s: ConvSizes,
+    (s, form): (ConvSizes, &str),
     x: &[Tensor],
     (addend, given): (Addend, Option<Tensor>),
     result: Tensor,
@@ -21,9 +85,8 @@ pub(super) fn forward(
     let source = x[0];
     let w = x[1];
     let b = x[2];
-    let tile_m = tile_rows(s.channels_out);
-    let tile_n = conv2d::TILE_ELEMENTS / tile_m;
-    let groups = [(s.batch * s.height * s.width).div_ceil(tile_n), s.channels_out.div_ceil(tile_m)];
+    let tile = tile(form, s.channels_out);
+    let groups = [(s.batch * s.height * s.width).div_ceil(tile.n), s.channels_out.div_ceil(tile.m)];
     let addend_kind = match addend {
         Addend::Nothing => conv2d::NOTHING,
         Addend::Map => conv2d::MAP,
@@ -37,9 +100,13 @@ pub(super) fn forward(
         b,
         addend: given.unwrap_or(b), // some tensor must be bound
         result,
+        kernel: s.kernel,
+        stride: s.stride,
         add: false,
         addend_kind,
-        tile_m,
+        tile_m: tile.m,
+        tile_n: tile.n,
+        rows: tile.rows,
         batch: s.batch,
         channels_source: s.channels_in,
         height_source: s.height_in,
@@ -47,8 +114,6 @@ pub(super) fn forward(
         channels_result: s.channels_out,
         height_result: s.height,
         width_result: s.width,
-        kernel: s.kernel,
-        stride: s.stride,
         pad: s.pad,
         addend_width,
         addend_first,
@@ -56,17 +121,26 @@ pub(super) fn forward(
     t.emit_folded(kernel, groups, s.flops());
 }
 
-pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, dx: Destination) {
-    let tile_m = tile_rows(s.channels_in);
-    let tile_n = conv2d::TILE_ELEMENTS / tile_m;
+pub(super) fn backward_input(
+    t: &mut Tape,
+    (s, form): (ConvSizes, &str),
+    dy: Tensor,
+    w: Tensor,
+    dx: Destination,
+) {
+    let tile = tile(form, s.channels_in);
     let pixels = s.batch * s.height_in.div_ceil(s.stride) * s.width_in.div_ceil(s.stride);
-    let groups = [pixels.div_ceil(tile_n), s.channels_in.div_ceil(tile_m) * s.stride * s.stride];
+    let groups = [pixels.div_ceil(tile.n), s.channels_in.div_ceil(tile.m) * s.stride * s.stride];
     let kernel = conv2d::BackwardInput {
         source: dy,
         w,
         result: dx.tensor,
+        kernel: s.kernel,
+        stride: s.stride,
         add: dx.add,
-        tile_m,
+        tile_m: tile.m,
+        tile_n: tile.n,
+        rows: tile.rows,
         batch: s.batch,
         channels_source: s.channels_out,
         height_source: s.height,
@@ -74,8 +148,6 @@ pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, 
         channels_result: s.channels_in,
         height_result: s.height_in,
         width_result: s.width_in,
-        kernel: s.kernel,
-        stride: s.stride,
         pad: s.pad,
         addend_width: 0,
         addend_first: 0,
@@ -83,11 +155,10 @@ pub(super) fn backward_input(t: &mut Tape, s: ConvSizes, dy: Tensor, w: Tensor, 
     t.emit_folded(kernel, groups, s.flops());
 }
 
-pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, x: Tensor, dy: Tensor) -> Partial {
-    let tile_m = tile_rows(s.channels_out);
-    let tile_n = conv2d_weight::TILE_ELEMENTS / tile_m;
-    let columns = (s.weights() / s.channels_out + 1).div_ceil(tile_n);
-    let rows = s.channels_out.div_ceil(tile_m);
+pub(super) fn backward_weight(t: &mut Tape, (s, form): (ConvSizes, &str), x: Tensor, dy: Tensor) -> Partial {
+    let tile = tile(form, s.channels_out);
+    let columns = (s.weights() / s.channels_out).div_ceil(tile.n);
+    let rows = s.channels_out.div_ceil(tile.m);
     // Enough workgroups to fill a large device, and at least 256 pixels for each.
     let pixels = s.batch * s.height * s.width;
     let wanted = (512 / (columns * rows)).clamp(1, pixels.div_ceil(256));
@@ -99,7 +170,11 @@ pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, x: Tensor, dy: Tensor)
         dy,
         partial_w: partial.w,
         partial_b: partial.b,
-        tile_m,
+        kernel: s.kernel,
+        stride: s.stride,
+        tile_m: tile.m,
+        tile_n: tile.n,
+        rows: tile.rows,
         batch: s.batch,
         channels_in: s.channels_in,
         height_in: s.height_in,
@@ -107,8 +182,6 @@ pub(super) fn backward_weight(t: &mut Tape, s: ConvSizes, x: Tensor, dy: Tensor)
         channels_out: s.channels_out,
         height: s.height,
         width: s.width,
-        kernel: s.kernel,
-        stride: s.stride,
         pad: s.pad,
         chunk,
     };
