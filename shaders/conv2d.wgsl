@@ -56,7 +56,7 @@ override WORKGROUP = GRID_M * N4;
 // Two channels of a 3x3 kernel or 16 of 1x1, or half of that with few groups: an invocation then
 // loads at most three vec4s of each tile.
 override TILE_K = min(GRID_M, 8u) / 4u * (8u + KERNEL / 3u);
-override UNROLL = select(4u, 3u, KERNEL == 3u);
+override UNROLL = select(8u, 9u, KERNEL == 3u);
 // In vec4s. One more than needed, so that lanes that store a column use different memory banks.
 override LEFT_ROW = M4 + 1u;
 
@@ -90,14 +90,13 @@ struct Taps {
 struct Gather { k: u32, channel: u32, at: vec4<u32>, inside: vec4<bool> }
 
 // What an invocation loads of w in step 0: place k in the depth, for quad m of the tile's channels.
-struct Weights { k: u32, channel: u32, m: u32, at: u32 }
+struct Weights { k: u32, channel: u32, m: u32, at: vec4<u32> }
 
-// All of that: the depth of a step in use, and the distance of neighboring channels of the result in
-// w.
+// All of that, and the depth of a step.
 struct Loads {
   g0: Gather, g1: Gather, g2: Gather,
   l0: Weights, l1: Weights, l2: Weights,
-  depth: u32, per_result: u32,
+  depth: u32,
 }
 
 // Where a step begins: its first channel, and how far the indices in the source and in w have
@@ -157,17 +156,18 @@ fn weights(item: u32, along_depth: bool, taps: Taps, tile_m: u32) -> Weights {
   let m = select(item / count % M4, item / depth, along_depth);
   let channel = k / count;
   let tap = k % count;
-  let at = taps.first + tap / max(taps.count_x, 1u) * taps.per_y + tap % max(taps.count_x, 1u) * taps.per_x
-    + channel * taps.per_source + (tile_m * TILE_M + m) * taps.per_result;
+  // Channels past the last one repeat it: those of the result are not stored, and for those of the
+  // source, zeros are written to workgroup memory.
+  let row = tile_m * TILE_M + m + M4 * vec4<u32>(0u, 1u, 2u, 3u);
+  let at = min(row, vec4<u32>(dims.channels_result - 1u)) * taps.per_result
+    + min(channel, dims.channels_source - 1u) * taps.per_source + taps.first
+    + tap / max(taps.count_x, 1u) * taps.per_y + tap % max(taps.count_x, 1u) * taps.per_x;
   // Without work, every invocation gets the same place.
-  return Weights(k, channel, m, select(0u, at, k < TILE_K && m < M4));
+  return Weights(k, channel, m, select(vec4<u32>(0u), at, k < TILE_K && m < M4));
 }
 
-// Channels past the last one get another weight: those of the result are not stored, and for those
-// of the source, zeros are written to workgroup memory.
-fn load_weights(l: Weights, begin: Begin, per_result: u32) -> vec4<f32> {
-  let last = dims.channels_result * dims.channels_source * KERNEL * KERNEL - 1u;
-  let i = min(l.at + begin.weight + M4 * per_result * vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last));
+fn load_weights(l: Weights, begin: Begin) -> vec4<f32> {
+  let i = l.at + select(0u, begin.weight, begin.channel + l.channel < dims.channels_source);
   return vec4<f32>(w[i.x], w[i.y], w[i.z], w[i.w]);
 }
 
@@ -191,12 +191,12 @@ fn load(loads: Loads, begin: Begin) -> Loaded {
   if (2u * GRID_M < TILE_K) {
     v.s2 = load_source(loads.g2, begin);
   }
-  v.w0 = load_weights(loads.l0, begin, loads.per_result);
+  v.w0 = load_weights(loads.l0, begin);
   if (WORKGROUP < TILE_K * M4) {
-    v.w1 = load_weights(loads.l1, begin, loads.per_result);
+    v.w1 = load_weights(loads.l1, begin);
   }
   if (2u * WORKGROUP < TILE_K * M4) {
-    v.w2 = load_weights(loads.l2, begin, loads.per_result);
+    v.w2 = load_weights(loads.l2, begin);
   }
   return v;
 }
@@ -248,21 +248,19 @@ fn multiply(pixels: Pixels, taps: Taps, along_depth: bool, tile_m: u32, index: u
     gather(pixels, taps, first, row), gather(pixels, taps, first, row + GRID_M),
     gather(pixels, taps, first, row + 2u * GRID_M),
     weights(item, along_depth, taps, tile_m), weights(item + WORKGROUP, along_depth, taps, tile_m),
-    weights(item + 2u * WORKGROUP, along_depth, taps, tile_m), depth, taps.per_result,
+    weights(item + 2u * WORKGROUP, along_depth, taps, tile_m), depth,
   );
   let move_source = channels * dims.height_source * dims.width_source;
   let move_weight = channels * taps.per_source;
   var begin: Begin;
-  var next = load(loads, begin);
+  keep(loads, load(loads, begin), begin, column);
   var tile: Block;
   // Pixels without a tap have no step.
   let end = select(0u, dims.channels_source, count > 0u);
   while (begin.channel < end) {
     workgroupBarrier();
-    keep(loads, next, begin, column);
-    workgroupBarrier();
     begin = Begin(begin.channel + channels, begin.source + move_source, begin.weight + move_weight);
-    next = Loaded();
+    var next: Loaded;
     if (begin.channel < end) {
       next = load(loads, begin);
     }
@@ -283,6 +281,10 @@ fn multiply(pixels: Pixels, taps: Taps, along_depth: bool, tile_m: u32, index: u
           tile.r7 += b.w * r;
         }
       }
+    }
+    workgroupBarrier();
+    if (begin.channel < end) {
+      keep(loads, next, begin, column);
     }
   }
   return tile;

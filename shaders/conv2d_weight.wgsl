@@ -38,7 +38,7 @@ override GRID_M = TILE_M / ROWS;    // invocations with the same columns
 override WORKGROUP = GRID_M * N4;
 const TILE_K = 16u;
 override PARTS = WORKGROUP / TILE_K;    // invocations that load the same pixel
-const UNROLL = 4u;      // compilers unroll the loop over this many of TILE_K
+const UNROLL = 8u;      // compilers unroll the loop over this many of TILE_K
 // In vec4s. One more than needed, so that lanes that store a column use different memory banks.
 override LEFT_ROW = M4 + 1u;
 override RIGHT_ROW = N4 + 1u;
@@ -67,6 +67,9 @@ struct Loads { rows0: vec4<u32>, rows1: vec4<u32>, columns0: Columns, columns1: 
 
 // The values of a step that an invocation loads.
 struct Loaded { d0: vec4<f32>, d1: vec4<f32>, x0: vec4<f32>, x1: vec4<f32>, live: bool, taps: u32 }
+
+// The sums of the values of dy that an invocation loads.
+struct Sums { d0: vec4<f32>, d1: vec4<f32> }
 
 // Four columns of ROWS rows of the product. Those of r0 to r3 are M4 apart; those of r4 to r7 are
 // GRID_M later.
@@ -141,10 +144,12 @@ fn load_dy(rows: vec4<u32>, at: u32) -> vec4<f32> {
   return vec4<f32>(dy[i.x], dy[i.y], dy[i.z], dy[i.w]);
 }
 
-fn load_x(columns: Columns, at: u32, taps: u32) -> vec4<f32> {
+// A tap outside of the image gets another element of x; zero is written to workgroup memory.
+fn load_x(columns: Columns, at: u32) -> vec4<f32> {
   var i = columns.at + at;
   if (KERNEL > 1u) {
-    i = select(vec4<u32>(0u), i, (columns.tap & vec4<u32>(taps)) != vec4<u32>(0u));
+    let size = dims.batch * dims.channels_in * dims.height_in * dims.width_in;
+    i = min(i, vec4<u32>(size - 1u));
   }
   return vec4<f32>(x[i.x], x[i.y], x[i.z], x[i.w]);
 }
@@ -164,11 +169,29 @@ fn load(loads: Loads, p: Pixel, end: u32) -> Loaded {
   if (PARTS < M4) {
     v.d1 = load_dy(loads.rows1, at_dy);
   }
-  v.x0 = load_x(loads.columns0, at_x, v.taps);
+  v.x0 = load_x(loads.columns0, at_x);
   if (PARTS < N4) {
-    v.x1 = load_x(loads.columns1, at_x, v.taps);
+    v.x1 = load_x(loads.columns1, at_x);
   }
   return v;
+}
+
+// Writes the values of a step to workgroup memory, and adds those of dy to the sums. Only here are
+// they used, so an invocation does not wait for them before.
+fn keep(loads: Loads, v: Loaded, k: u32, part: u32, sums: Sums) -> Sums {
+  let d0 = select(vec4<f32>(0.0), v.d0, v.live);
+  let d1 = select(vec4<f32>(0.0), v.d1, v.live);
+  if (PARTS <= M4 || part < M4) {
+    left[k * LEFT_ROW + part] = d0;
+  }
+  if (PARTS < M4) {
+    left[k * LEFT_ROW + part + PARTS] = d1;
+  }
+  keep_x(loads.columns0, v.x0, v.taps, k * RIGHT_ROW + part);
+  if (PARTS < N4) {
+    keep_x(loads.columns1, v.x1, v.taps, k * RIGHT_ROW + part + PARTS);
+  }
+  return Sums(sums.d0 + d0, sums.d1 + d1);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -188,32 +211,15 @@ fn partial(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
   );
   let by = moves();
   var pixel = pixel_at(begin + k);
-  var next = load(loads, pixel, end);
-  var bias0: vec4<f32>;
-  var bias1: vec4<f32>;
+  var sums = keep(loads, load(loads, pixel, end), k, part, Sums());
 
   // It computes this row and this column, in units of 4.
   let row = index / N4;
   let column = index % N4;
   var tile: Block;
   for (var first = begin; first < end; first += TILE_K) {
-    let d0 = select(vec4<f32>(0.0), next.d0, next.live);
-    let d1 = select(vec4<f32>(0.0), next.d1, next.live);
-    bias0 += d0;
-    bias1 += d1;
     workgroupBarrier();
-    if (PARTS <= M4 || part < M4) {
-      left[k * LEFT_ROW + part] = d0;
-    }
-    if (PARTS < M4) {
-      left[k * LEFT_ROW + part + PARTS] = d1;
-    }
-    keep_x(loads.columns0, next.x0, next.taps, k * RIGHT_ROW + part);
-    if (PARTS < N4) {
-      keep_x(loads.columns1, next.x1, next.taps, k * RIGHT_ROW + part + PARTS);
-    }
-    workgroupBarrier();
-    next = Loaded();
+    var next: Loaded;
     if (first + TILE_K < end) {
       pixel = moved(pixel, by);
       next = load(loads, pixel, end);
@@ -236,6 +242,10 @@ fn partial(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         }
       }
     }
+    workgroupBarrier();
+    if (first + TILE_K < end) {
+      sums = keep(loads, next, k, part, sums);
+    }
   }
   let count = dims.channels_in * KERNEL * KERNEL;
   let n = group.x * TILE_N + column;
@@ -253,12 +263,11 @@ fn partial(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 
   // The bias: the sums of the pixels k, from one of the workgroups with these rows.
   if (group.x == 0u) {
-    workgroupBarrier();
     if (PARTS <= M4 || part < M4) {
-      left[k * LEFT_ROW + part] = bias0;
+      left[k * LEFT_ROW + part] = sums.d0;
     }
     if (PARTS < M4) {
-      left[k * LEFT_ROW + part + PARTS] = bias1;
+      left[k * LEFT_ROW + part + PARTS] = sums.d1;
     }
     workgroupBarrier();
     if (index < M4) {

@@ -9,7 +9,7 @@
 //! others with one more call.
 //!
 //! The tiled variant is an implicit matrix product: a workgroup computes a tile of channels times
-//! pixels. The subgroup variant has the files `conv2d_subgroup.wgsl`,
+//! pixels. Its forms are tiles of several shapes. The subgroup variant has the files `conv2d_subgroup.wgsl`,
 //! `conv2d_stride2_subgroup.wgsl` and `conv2d_point_subgroup.wgsl`. With 64-bit integers there are
 //! more forms: for 3x3 Winograd's algorithm (`conv2d_winograd_*_wide.wgsl`) and a direct form
 //! (`conv2d_direct*_wide.wgsl`), and one for 1x1 (`conv2d_point*_wide.wgsl`).
@@ -262,7 +262,10 @@ impl Convolution {
                 _ => tiled::forms(t.target(), channels_out, s.height * s.width),
             };
         }
-        let batch = KernelClass::timed_batch(height_in * width_in);
+        let batch = match t.target().variant {
+            KernelVariant::Tiled => tiled::timed_batch(height_in * width_in),
+            KernelVariant::Subgroup => KernelClass::timed_batch(height_in * width_in),
+        };
         // Only the forward form adds it.
         let added = if work == "forward" { self.addend.name() } else { "" };
         let mut inputs = vec![

@@ -75,6 +75,12 @@ pub(super) fn weight_forms(s: ConvSizes) -> Vec<&'static str> {
     }
 }
 
+/// Images of the batch on which forms are timed: about 64 of 28x28. A batch of a training step is as
+/// large, and a large GPU would run a smaller one at the same speed in every form.
+pub(super) fn timed_batch(pixels: u32) -> u32 {
+    (64 * 28 * 28 / pixels).clamp(1, 128)
+}
+
 pub(super) fn forward(
     t: &mut Tape,
     (s, form): (ConvSizes, &str),
