@@ -1,7 +1,7 @@
 //! Forms of kernels: what a tape records, what is measured and kept, and what a resumed run uses.
 
 use crate::common::{context, context_for, small::small};
-use degrain::gpu::{Context, KernelChoices, Target};
+use degrain::gpu::{Capabilities, Context, DeviceClass, KernelChoices, Target};
 use degrain::ops::{Conv2d, Padding, conv2d};
 use degrain::tape::{Shape, Tape, record};
 use degrain::train::{Settings, Trainer};
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
-/// Records a convolution that has two forms on software drivers with 8 lanes.
+/// Records a convolution that has two forms on software drivers with 8 lanes and on GPUs.
 fn convolution(t: &mut Tape) {
     let x = t.named("x", Shape::f32([8, 32, 12, 12]));
     let w = t.named("w", Shape::f32([32, 32, 3, 3]));
@@ -52,13 +52,53 @@ fn tape_records_the_first_form_or_the_chosen_one() {
     assert_eq!(shaders(&t), ["conv2d_pack", "conv2d_subgroup"]);
 }
 
-/// A device without 64-bit integers has one form, and so no choice.
+/// A software driver without 64-bit integers has one form, and so no choice.
 #[test]
 fn tape_without_wide_kernels_has_no_choice() {
-    for target in [Target::LAVAPIPE.narrow(), Target::SWIFTSHADER, Target::DISCRETE_GPU] {
+    for target in [Target::LAVAPIPE.narrow(), Target::SWIFTSHADER] {
         let mut t = Tape::new(target);
         convolution(&mut t);
         assert!(t.recorded_forms().is_empty() && t.made_choices().is_empty(), "{target}");
+    }
+}
+
+/// On a GPU, the forms are tiles. They depend on the channels and on the size of an image, and never
+/// on the batch.
+#[test]
+fn tape_for_a_gpu_chooses_between_tiles() {
+    let form = |target: Target, image: [u32; 4], choice: Option<&str>| {
+        let mut t = Tape::new(target);
+        let [_, channels, height, width] = image;
+        let class = format!("conv2d.forward 3x3 stride 1, {channels} to {channels}, {height}x{width}");
+        let mut choices = KernelChoices::default();
+        choice.into_iter().for_each(|form| choices.insert(&class, form));
+        t.set_choices(Rc::new(choices));
+        let x = t.named("x", Shape::f32(image));
+        let w = t.named("w", Shape::f32([channels, channels, 3, 3]));
+        let b = t.named("b", Shape::f32([channels]));
+        conv2d(&mut t, x, w, b, Conv2d { stride: 1, padding: Padding::Same });
+        assert_eq!(shaders(&t), ["conv2d"]);
+        t.recorded_forms().get(&class).map(str::to_owned)
+    };
+    let discrete = Target::DISCRETE_GPU;
+    let integrated = Capabilities { class: DeviceClass::Integrated, ..discrete.capabilities };
+    for batch in [1, 64, 1000] {
+        for (side, large, small) in [
+            (28, "tiled 64x128", "tiled 64x128"),
+            (14, "tiled 64x64", "tiled 64x128"),
+            (7, "tiled 32x32", "tiled 64x64"),
+        ] {
+            assert_eq!(form(discrete, [batch, 64, side, side], None).as_deref(), Some(large));
+            assert_eq!(form(Target::choose(integrated), [batch, 64, side, side], None).as_deref(), Some(small));
+        }
+        assert_eq!(form(discrete, [batch, 32, 28, 28], None).as_deref(), Some("tiled"));
+        assert_eq!(form(discrete, [batch, 3, 28, 28], None).as_deref(), Some("tiled 16x64"));
+    }
+    // The form of a device with one form, which older runs may have.
+    for (channels, side) in [(64, 28), (64, 14), (64, 7), (32, 28), (32, 7), (3, 28)] {
+        let image = [1, channels, side, side];
+        assert_eq!(form(discrete, image, Some("tiled")).as_deref(), Some("tiled"));
+        assert_eq!(form(discrete, image, Some("no such form")), form(discrete, image, None));
     }
 }
 
@@ -75,8 +115,15 @@ fn measuring(folder: &Path) -> Context {
     ctx
 }
 
+/// The forms of the convolution on a device; none if it has only one.
+fn forms_of(ctx: &Context) -> Vec<&'static str> {
+    let mut t = Tape::new(ctx.target());
+    convolution(&mut t);
+    t.made_choices().first().map_or(Vec::new(), |choice| choice.class.forms.clone())
+}
+
 fn has_choices(ctx: &Context) -> bool {
-    ctx.target().is_wide() && ctx.target().lanes() == 8
+    !forms_of(ctx).is_empty()
 }
 
 #[test]
@@ -97,7 +144,7 @@ fn measured_forms_are_kept_for_the_next_program() {
     assert_eq!(content["choices"].as_object().unwrap().len(), 3, "{content}");
 
     // Another program measures nothing: it takes what the file says.
-    let other = if form == "winograd" { "subgroup" } else { "winograd" };
+    let other = forms_of(&ctx).into_iter().find(|&other| other != form).unwrap();
     let mut changed = content.clone();
     changed["choices"][CLASS] = other.into();
     fs::write(path, changed.to_string()).unwrap();
@@ -152,8 +199,9 @@ fn resumed_run_keeps_the_forms_of_its_start() {
         ..small("ddpm")
     };
     let ctx = context_for(crate::common::Setup::unchecked(crate::common::Kernels::Native));
-    if !has_choices(&ctx) {
-        return assert!(!ctx.target().is_wide() || ctx.target().lanes() != 8);
+    // Other devices have other forms.
+    if !ctx.target().is_wide() || ctx.target().lanes() != 8 {
+        return;
     }
     let train = |steps: u32, resume: bool| {
         let trainer = Trainer::new(&ctx, Settings { steps: Some(steps), ..settings.clone() }).unwrap();
