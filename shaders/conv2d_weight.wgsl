@@ -116,18 +116,16 @@ fn moved(p: Pixel, by: Move) -> Pixel {
   );
 }
 
-// A bit for each tap that lies in the image of x: bit r KERNEL + s. A coordinate below zero is a
-// large number.
+// A bit for each tap that lies in the image of x: bit r KERNEL + s. The tap in the middle always does.
+// A coordinate below zero is a large number.
 fn taps_inside(p: Pixel) -> u32 {
   if (KERNEL == 1u) {
     return 1u;
   }
   let y = STRIDE * p.row - dims.pad;
   let x = STRIDE * p.column - dims.pad;
-  let rows = select(0u, 7u, y < dims.height_in) | select(0u, 56u, y + 1u < dims.height_in)
-    | select(0u, 448u, y + 2u < dims.height_in);
-  return rows & (select(0u, 73u, x < dims.width_in) | select(0u, 146u, x + 1u < dims.width_in)
-    | select(0u, 292u, x + 2u < dims.width_in));
+  let rows = select(0u, 7u, y < dims.height_in) | 56u | select(0u, 448u, y + 2u < dims.height_in);
+  return rows & (select(0u, 73u, x < dims.width_in) | 146u | select(0u, 292u, x + 2u < dims.width_in));
 }
 
 // The columns from `first` on. A column past the last one repeats it.
