@@ -127,13 +127,7 @@ pub(super) fn forward(
     t.emit_folded(kernel, groups, s.flops());
 }
 
-pub(super) fn backward_input(
-    t: &mut Tape,
-    (s, form): (ConvSizes, &str),
-    dy: Tensor,
-    w: Tensor,
-    dx: Destination,
-) {
+pub(super) fn backward_input(t: &mut Tape, (s, form): (ConvSizes, &str), dy: Tensor, w: Tensor, dx: Destination) {
     let tile = tile(form, s.channels_in);
     let pixels = s.batch * s.height_in.div_ceil(s.stride) * s.width_in.div_ceil(s.stride);
     let groups = [pixels.div_ceil(tile.n), s.channels_in.div_ceil(tile.m) * s.stride * s.stride];
