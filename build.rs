@@ -36,9 +36,9 @@ const STORAGE_BUFFERS: usize = 8;
 const COMMON: [&str; 3] = ["common", "random", "special"];
 
 /// The variants, and the prelude files that each adds. `shuffle` is the tiled variant on devices
-/// with subgroup operations. Every device has one of the `lanes_*` files; they differ in one number, so one of them is enough to check a shader. A shader is
-/// checked for the variants whose names are in its name, or else for those that every device can
-/// run.
+/// with subgroup operations. Every device has one of the `lanes_*` files; they differ in one
+/// number, so one of them is enough to check a shader. A shader is checked for the variants whose
+/// names are in its name, or else for those that every device can run.
 const VARIANTS: [(&str, &[&str]); 4] = [
     ("wide", &["reduce_subgroup", "outer_subgroup", "lanes_8", "wide", "own_tokens"]),
     ("subgroup", &["reduce_subgroup", "outer_subgroup", "lanes_8"]),

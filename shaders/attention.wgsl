@@ -18,8 +18,8 @@
 // A lane owns a pair of tokens (queries in `forward` and `backward_query`, keys in
 // `backward_key_value`): two, PAIRS apart, so that neighboring lanes load and store neighboring
 // elements. A workgroup stages tiles of the tokens of the other side in workgroup memory. A lane
-// reads four of them at a time, and each vec4 that it reads serves 8 multiply-adds, or 16 in the
-// backward pass, which uses most of them twice.
+// reads four of them at a time, and each vec4 that it reads serves 8 multiply-adds, or 12 and more
+// in the backward pass, which uses some of them twice.
 //
 // The pairs of all heads are numbered, and a workgroup does GROUP of them, which may belong to
 // several heads: a tile has a slot for each. So few lanes are idle with few tokens. In wider heads
@@ -32,7 +32,8 @@ override T: u32;
 override HEADS: u32;    // of an image
 override WIDTH: u32;
 // log2(e) / sqrt(d), so that scores are in units of log 2. All kernels multiply the sum over the
-// channels by it, so a score has the same bits in all of them.
+// channels by it. In heads of up to 8 channels a score has the same bits in all of them. In wider
+// ones the forward kernel has other parts, and a score of magnitude s differs by about s 2^-22.
 override SCALE: f32;
 override ADD: bool;
 override PARTS: u32;    // lanes that share a pair

@@ -7,13 +7,13 @@
 // stats, saved  [B, norm_groups, 2] = (mean - k, rstd), where k is the first element of the group
 // sums          [B, C, 2], which row_sums.wgsl adds
 //
-// TEAM lanes do one group of one image, and a workgroup does WG / TEAM groups. So small groups leave
-// few lanes idle, and need no barriers where a team is not larger than a subgroup. The elements of a
-// group are one range of vec4s. `forward` keeps HELD of them in each lane, computes the mean, then
-// the sum of squares of the differences from it, then y: it reads x once, except what is beyond
-// TEAM * HELD vec4s. `backward` first sums over each channel, with SPAN lanes per channel. A channel
-// may begin within a vec4, so it reads the vec4s that cover the channel and masks the others. Then it
-// reads the range again, mostly from a cache.
+// TEAM lanes do one group of one image, and a workgroup does WG / TEAM groups. So small groups
+// leave few lanes idle, and need no barriers where a team is not larger than the blocks that add by
+// shuffles (reduce_shuffle.wgsl). The elements of a group are one range of vec4s. `forward` keeps
+// HELD of them in each lane, computes the mean, then the sum of squares of the differences from it,
+// then y: it reads x once, except what is beyond TEAM * HELD vec4s. `backward` first sums over each
+// channel, with SPAN lanes per channel. A channel may begin within a vec4, so it reads the vec4s
+// that cover the channel and masks the others. Then it reads the range again, mostly from a cache.
 // FLOPs about 12 n forward, 30 n backward. Bytes with a cache 8 n forward, 12 n backward.
 
 override EPS: f32;
@@ -171,7 +171,8 @@ fn backward(lane: Lane) {
     let weight = w[channel];
     let bias = b[channel];
     let start = 4u * p.first + c * dims.hw;
-    let end = select(start, start + dims.hw, c < dims.d);
+    // Lanes without a channel read nothing.
+    let end = select(0u, start + dims.hw, c < dims.d);
     var g_sum = vec4<f32>();
     var gh_sum = vec4<f32>();
     for (var i = start / 4u + column; 4u * i < end; i += SPAN) {

@@ -1,11 +1,12 @@
-// Reductions for the tiled variant on devices with subgroup operations. All lanes get the result. The
-// functions end with a barrier if they use workgroup memory, so it can be used again at once.
+// Reductions for the tiled variant on devices with subgroup operations. All lanes get the result.
+// The functions end with a barrier if they use workgroup memory, so it can be used again at once.
 //
 // L is the smallest subgroup that the device may run a kernel with, or 32 if that is smaller. A
 // block of L neighboring lanes is in one subgroup whatever size the driver chooses, because sizes
-// are powers of two and drivers divide a workgroup of one dimension in order. A block adds by
-// shuffles in a fixed order (subgroupAdd has none). The sums of blocks are added in order, through
-// workgroup memory. So the result has the same bits in every run, and for every subgroup size.
+// are powers of two and drivers divide a workgroup of one dimension in order. WGSL does not promise
+// that order; the kernel tests show it. A block adds by shuffles in a fixed order (subgroupAdd has
+// none). The sums of blocks are added in order, through workgroup memory. So the result has the
+// same bits in every run, and for every subgroup size.
 
 const WG = 256u;
 

@@ -52,8 +52,7 @@ pub(super) struct StageTables<'a> {
 }
 
 impl Denoiser<'_> {
-    /// Whether the network runs on a doubled batch: once with the null class and once with the
-    /// labels.
+    /// Whether the network gets two sets of conditions: the null class and the labels.
     pub(super) fn guided(&self, guidance: &Guidance<'_>) -> bool {
         self.spec.labels.is_some_and(|labels| labels.guided(guidance.scale).unwrap_or(false))
     }

@@ -117,10 +117,11 @@ pub trait Network: Model {
     /// (dropout, batch normalization) follow [`Weights::training`].
     ///
     /// Conditions of 2B images are the conditions of two passes over the same x, as classifier-free
-    /// guidance needs them. The result is `[2B, ...]`, and has no gradient.
+    /// guidance needs them. The result is `[2B, ...]`. There is no gradient.
     ///
     /// # Panics
-    /// If the size does not fit, or a condition is missing or superfluous.
+    /// If the size does not fit, if a condition is missing or superfluous, or if conditions of two
+    /// passes are given and a gradient is needed.
     #[track_caller]
     fn forward(&self, t: &mut Tape, w: &Weights, x: Tensor, conditions: Conditions) -> Tensor;
 

@@ -263,6 +263,9 @@ pub(super) const OPERATOR: Operator = Operator {
             case([2, 2, 32, 32], 2, false),
             case([2, 9, 8, 9], 1, true),
             case([1, 8, 24, 43], 2, false),
+            // Fewer channels than lanes for them, whose planes begin within an element.
+            case([1, 4, 2, 1], 1, false),
+            case([1, 28, 7, 7], 1, false),
             // A group that is not a multiple of 4; one that the lanes of a workgroup cannot keep.
             case([2, 3, 7, 7], 1, true),
             case([1, 2, 92, 91], 1, true),
