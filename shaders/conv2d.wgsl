@@ -171,7 +171,8 @@ fn load_weights(l: Weights, begin: Begin) -> vec4<f32> {
   return vec4<f32>(w[i.x], w[i.y], w[i.z], w[i.w]);
 }
 
-// Whether this invocation loads a vec4 in a round. Most of this is known when the kernel is compiled.
+// Whether this invocation loads a vec4 in a round. Most of this is known when the kernel is
+// compiled.
 fn gathers(round: u32, g: Gather, depth: u32) -> bool {
   return round * GRID_M < depth && ((round + 1u) * GRID_M <= depth || g.k < depth);
 }

@@ -9,11 +9,11 @@
 // partial_w  [splits, Co, Ci, kernel, kernel]; row_sums.wgsl adds the splits
 // partial_b  [splits, Co]
 //
-// The columns of the product are the (c,r,s) of a weight. A workgroup computes a tile of TILE_M rows
-// o by TILE_N columns for the `chunk` pixels of a split (workgroup z), and an invocation ROWS rows by
-// 4 columns of it. A step loads TILE_K pixels into workgroup memory. An invocation loads one of them,
-// for the same rows and columns in every step. Its values for a step are loaded while the step before
-// is computed. For the bias it adds up the values of dy that it loads.
+// The columns of the product are the (c,r,s) of a weight. A workgroup computes a tile of TILE_M
+// rows o by TILE_N columns for the `chunk` pixels of a split (workgroup z), and an invocation ROWS
+// rows by 4 columns of it. A step loads TILE_K pixels into workgroup memory. An invocation loads
+// one of them, for the same rows and columns in every step. Its values for a step are loaded while
+// the step before is computed. For the bias it adds up the values of dy that it loads.
 //
 // A vec4 of a tile in workgroup memory has rows or columns that are a quarter of the tile apart, so
 // neighboring invocations store neighboring columns.
@@ -52,14 +52,15 @@ override RIGHT_ROW = N4 + 1u;
 var<workgroup> left: array<vec4<f32>, LEFT_ROW * TILE_K>;      // [pixel][o]
 var<workgroup> right: array<vec4<f32>, RIGHT_ROW * TILE_K>;    // [pixel][c,r,s]
 
-// The pixel that an invocation loads: its number, its row and column in the image, and its indices in
-// channel 0 of dy and x. The index in x is that of the tap without padding.
+// The pixel that an invocation loads: its number, its row and column in the image, and its indices
+// in channel 0 of dy and x. The index in x is that of the tap without padding.
 struct Pixel { number: u32, row: u32, column: u32, dy: u32, x: u32 }
 
 // What TILE_K more pixels add to a Pixel, and what the ends of a row and of an image add.
 struct Move { row: u32, column: u32, dy: u32, x: u32, row_x: u32, image_dy: u32, image_x: u32 }
 
-// Four columns of the product, N4 apart: what they add to an index of x, and the bits of their taps.
+// Four columns of the product, N4 apart: what they add to an index of x, and the bits of their
+// taps.
 struct Columns { at: vec4<u32>, tap: vec4<u32> }
 
 // What an invocation loads of a pixel: rows of dy, by their distance from channel 0, and columns.
@@ -116,8 +117,8 @@ fn moved(p: Pixel, by: Move) -> Pixel {
   );
 }
 
-// A bit for each tap that lies in the image of x: bit r KERNEL + s. The tap in the middle always does.
-// A coordinate below zero is a large number.
+// A bit for each tap that lies in the image of x: bit r KERNEL + s. The tap in the middle always
+// does. A coordinate below zero is a large number.
 fn taps_inside(p: Pixel) -> u32 {
   if (KERNEL == 1u) {
     return 1u;

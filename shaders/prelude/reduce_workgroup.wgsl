@@ -1,6 +1,6 @@
-// Reductions for the tiled variant on devices without subgroup operations: a fixed tree in workgroup
-// memory. All lanes get the result. The functions end with a barrier, so the
-// workgroup memory can be used again at once.
+// Reductions for the tiled variant on devices without subgroup operations: a fixed tree in
+// workgroup memory. All lanes get the result. The functions end with a barrier, so the workgroup
+// memory can be used again at once.
 
 const WG = 256u;
 

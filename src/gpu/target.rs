@@ -146,9 +146,9 @@ impl Target {
         Target { capabilities: Capabilities { subgroups: None, ..self.capabilities }, ..self.tiled() }
     }
 
-    /// Whether reductions of the tiled variant add by shuffles (`reduce_shuffle.wgsl`), in blocks of
-    /// [`Target::lanes`]: the smallest subgroup that the driver may choose has some lanes, so that
-    /// every subgroup consists of such blocks.
+    /// Whether reductions of the tiled variant add by shuffles (`reduce_shuffle.wgsl`), in blocks
+    /// of [`Target::lanes`]: the smallest subgroup that the driver may choose has some lanes, so
+    /// that every subgroup consists of such blocks.
     pub const fn shuffles(self) -> bool {
         match (self.variant, self.capabilities.subgroups) {
             (KernelVariant::Tiled, Some(range)) => range.min.is_power_of_two() && range.min >= SHUFFLE_LANES[0],
@@ -188,8 +188,9 @@ impl Target {
         if rows <= 1 { [groups, 1] } else { [groups.div_ceil(rows), rows + self.spare_rows] }
     }
 
-    /// Lanes of a subgroup in the subgroup variant: 4, 8 or 16. In the tiled variant, lanes of a block
-    /// that adds by shuffles: 8, 16 or 32; the number has no meaning without subgroup operations.
+    /// Lanes of a subgroup in the subgroup variant: 4, 8 or 16. In the tiled variant, lanes of a
+    /// block that adds by shuffles: 8, 16 or 32; the number has no meaning without subgroup
+    /// operations.
     pub fn lanes(self) -> u32 {
         match (self.variant, self.capabilities.subgroups) {
             (KernelVariant::Subgroup, Some(range)) => range.min,

@@ -9,10 +9,11 @@
 //! others with one more call.
 //!
 //! The tiled variant is an implicit matrix product: a workgroup computes a tile of channels times
-//! pixels. Its forms are tiles of several shapes. The subgroup variant has the files `conv2d_subgroup.wgsl`,
-//! `conv2d_stride2_subgroup.wgsl` and `conv2d_point_subgroup.wgsl`. With 64-bit integers there are
-//! more forms: for 3x3 Winograd's algorithm (`conv2d_winograd_*_wide.wgsl`) and a direct form
-//! (`conv2d_direct*_wide.wgsl`), and one for 1x1 (`conv2d_point*_wide.wgsl`).
+//! pixels. Its forms are tiles of several shapes. The subgroup variant has the files
+//! `conv2d_subgroup.wgsl`, `conv2d_stride2_subgroup.wgsl` and `conv2d_point_subgroup.wgsl`. With
+//! 64-bit integers there are more forms: for 3x3 Winograd's algorithm
+//! (`conv2d_winograd_*_wide.wgsl`) and a direct form (`conv2d_direct*_wide.wgsl`), and one for 1x1
+//! (`conv2d_point*_wide.wgsl`).
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};
@@ -348,7 +349,8 @@ pub(super) const OPERATOR: Operator = Operator {
             point([2, 16, 5, 7], 8),
             point([3, 8, 6, 7], 16),
             point([2, 8, 3, 6], 24),
-            // The tiles for more than 32 channels, with parts of a tile and of a step in each direction.
+            // The tiles for more than 32 channels, with parts of a tile and of a step in each
+            // direction.
             tiles(Addend::Map, Conv2d { stride: 1, padding: Padding::Same }, [2, 35, 9, 13], 70, 3),
             tiles(Addend::Channels { first: 3 }, Conv2d { stride: 1, padding: Padding::Same }, [5, 33, 6, 5], 67, 3),
             tiles(Addend::Nothing, Conv2d { stride: 1, padding: Padding::None }, [3, 37, 4, 5], 36, 3),

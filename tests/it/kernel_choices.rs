@@ -62,8 +62,8 @@ fn tape_without_wide_kernels_has_no_choice() {
     }
 }
 
-/// On a GPU, the forms are tiles. They depend on the channels and on the size of an image, and never
-/// on the batch.
+/// On a GPU, the forms are tiles. They depend on the channels and on the size of an image, and
+/// never on the batch.
 #[test]
 fn tape_for_a_gpu_chooses_between_tiles() {
     let form = |target: Target, image: [u32; 4], choice: Option<&str>| {

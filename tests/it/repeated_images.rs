@@ -8,8 +8,8 @@ use degrain::ops::duplicate;
 use degrain::tape::testing::TEST_STEP;
 use degrain::tape::{Program, Shape, Tape};
 
-/// The outputs for images [1, C, H, W] and conditions of two images, and the FLOPs. If `before`, the
-/// images are repeated before the network.
+/// The outputs for images [1, C, H, W] and conditions of two images, and the FLOPs. If `before`,
+/// the images are repeated before the network.
 fn outputs(ctx: &Context, network: &dyn Network, before: bool) -> (Vec<f32>, u64) {
     let mut t = Tape::new(ctx.target());
     let weights = network.parameters().fixed(&mut t, PARAMETERS);

@@ -47,8 +47,8 @@ fn thresholds(target: Target) -> [u32; 2] {
     if target.capabilities.class == DeviceClass::Discrete { [400, 100] } else { [100, 25] }
 }
 
-/// The forms of `forward` and `backward_input`, first the default. `channels` and `pixels` are those
-/// of a result.
+/// The forms of `forward` and `backward_input`, first the default. `channels` and `pixels` are
+/// those of a result.
 pub(super) fn forms(target: Target, channels: u32, pixels: u32) -> Vec<&'static str> {
     let [large, medium] = thresholds(target);
     match channels {
@@ -61,8 +61,8 @@ pub(super) fn forms(target: Target, channels: u32, pixels: u32) -> Vec<&'static 
     }
 }
 
-/// The forms of `backward_weight`, first the default. It divides the pixels among as many workgroups
-/// as a device needs, so its tiles do not depend on them.
+/// The forms of `backward_weight`, first the default. It divides the pixels among as many
+/// workgroups as a device needs, so its tiles do not depend on them.
 pub(super) fn weight_forms(s: ConvSizes) -> Vec<&'static str> {
     let columns = s.channels_in * s.kernel * s.kernel;
     match (s.channels_out, columns) {
@@ -75,8 +75,8 @@ pub(super) fn weight_forms(s: ConvSizes) -> Vec<&'static str> {
     }
 }
 
-/// Images of the batch on which forms are timed: about 64 of 28x28. A batch of a training step is as
-/// large, and a large GPU would run a smaller one at the same speed in every form.
+/// Images of the batch on which forms are timed: about 64 of 28x28. A batch of a training step is
+/// as large, and a large GPU would run a smaller one at the same speed in every form.
 pub(super) fn timed_batch(pixels: u32) -> u32 {
     (64 * 28 * 28 / pixels).clamp(1, 128)
 }
