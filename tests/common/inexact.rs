@@ -183,7 +183,8 @@ fn is_exact(fun: MathFunction) -> bool {
     matches!(fun, Abs | Clamp | CountLeadingZeros | Dot | Floor | Fma | Max | Min | Sign | Transpose)
 }
 
-/// The functions that the rewritten text calls.
+/// The functions that the rewritten text calls. They have no branches: a software driver copies them to
+/// each call, and SwiftShader took more than 16 GB to compile kernels with many branches.
 fn functions(Inexactness { share, direction }: Inexactness) -> String {
     let sign = match direction {
         Direction::Up => "1.0",
@@ -195,8 +196,8 @@ fn functions(Inexactness { share, direction }: Inexactness) -> String {
 fn inexact_sign(x: f32) -> f32 {{ return {sign}; }}
 fn inexact_off(x: f32, ulps: f32) -> f32 {{
   let exponent = bitcast<u32>(x) & 0x7f800000u;
-  if (exponent == 0x7f800000u || exponent < 0x10000000u) {{ return x; }}
-  return bitcast<f32>(bitcast<i32>(x) + i32(inexact_sign(x) * floor({share:?} * ulps)));
+  let moved = bitcast<f32>(bitcast<i32>(x) + i32(inexact_sign(x) * floor({share:?} * ulps)));
+  return select(moved, x, (exponent == 0x7f800000u) | (exponent < 0x10000000u));
 }}
 fn inexact_divide_1_1(a: f32, b: f32) -> f32 {{ return inexact_off(a / b, 2.5); }}
 fn inexact_exp_1(x: f32) -> f32 {{ return inexact_off(exp(x), 3.0 + 2.0 * abs(x)); }}
@@ -204,7 +205,7 @@ fn inexact_exp2_1(x: f32) -> f32 {{ return inexact_off(exp2(x), 3.0 + 2.0 * abs(
 fn inexact_sqrt_1(x: f32) -> f32 {{ return inexact_off(sqrt(x), 4.5); }}
 fn inexact_log_1(x: f32) -> f32 {{
   let y = log(x);
-  return select(inexact_off(y, 3.0), y + inexact_sign(y) * {share:?} * 0x1p-21, x >= 0.5 && x <= 2.0);
+  return select(inexact_off(y, 3.0), y + inexact_sign(y) * {share:?} * 0x1p-21, (x >= 0.5) & (x <= 2.0));
 }}
 "
     );
