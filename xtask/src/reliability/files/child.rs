@@ -15,6 +15,9 @@ use std::time::Duration;
 
 /// Memory that a reader may use beyond four times the size of its files.
 const EXTRA: usize = 64 << 20;
+/// The same for a reader of pictures, which decodes one large picture at a time, of up to 1 GiB by
+/// its header.
+const PICTURE: usize = (1 << 30) + EXTRA;
 /// An allocation fails if a reader would use this much more than it may.
 const ROOM: usize = 1 << 30;
 /// Longest time that a reader may take for a case.
@@ -62,7 +65,8 @@ pub fn run(seeds: &Path, work: &Path, seed: u64, cases: std::ops::Range<u64>) ->
         fs::write(&path, &case.bytes).map_err(|e| format!("{}: {e}", path.display()))?;
         println!("campaign case {number}");
         STARTED.fetch_add(1, Ordering::Relaxed);
-        let allowed = 4 * size.max(case.bytes.len()) + EXTRA;
+        let picture = [".png", ".jpg", ".jpeg", ".webp", ".bmp"].iter().any(|end| case.file.ends_with(end));
+        let allowed = 4 * size.max(case.bytes.len()) + if picture { PICTURE } else { EXTRA };
         let before = allocator::live();
         allocator::start(allowed + ROOM);
         let outcome = catch_unwind(AssertUnwindSafe(|| (case.reader.read)(&world, &folder)));
