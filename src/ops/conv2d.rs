@@ -151,15 +151,13 @@ impl Op for Convolution {
         let s = self.settings.known(t, x[0], x[1]);
         t.choose(self.class("forward", t, s), |t, form| {
             let given = x.get(3).copied();
-            if ![WINOGRAD, WIDE, SUBGROUP].contains(&form) {
-                return tiled::forward(t, (s, form), x, (self.addend, given), y[0]);
-            }
             let sum = if given.is_some() { t.transient(s.result()) } else { y[0] };
             match form {
                 WINOGRAD => winograd::forward(t, s, x, sum),
                 WIDE => point_wide::forward(t, s, x, sum),
                 DIRECT => direct_wide::forward(t, s, x, sum),
-                _ => subgroup::forward(t, s, x, sum),
+                SUBGROUP => subgroup::forward(t, s, x, sum),
+                _ => return tiled::forward(t, (s, form), x, (self.addend, given), y[0]),
             }
             if let Some(given) = given {
                 self.addend.record(t, sum, given, y[0]);
