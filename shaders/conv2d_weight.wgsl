@@ -53,7 +53,7 @@ var<workgroup> left: array<vec4<f32>, LEFT_ROW * TILE_K>;      // [pixel][o]
 var<workgroup> right: array<vec4<f32>, RIGHT_ROW * TILE_K>;    // [pixel][c,r,s]
 
 // The pixel that an invocation loads: its number, its row and column in the image, and its indices
-// in channel 0 of dy and x. The index in x is that of the tap without padding.
+// in channel 0 of dy and x. The padding is not yet subtracted from the index in x.
 struct Pixel { number: u32, row: u32, column: u32, dy: u32, x: u32 }
 
 // What TILE_K more pixels add to a Pixel, and what the ends of a row and of an image add.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use tempfile::TempDir;
 
-/// Records a convolution that has two forms on software drivers with 8 lanes and on GPUs.
+/// Records a convolution that has several forms on software drivers with 8 lanes and on GPUs.
 fn convolution(t: &mut Tape) {
     let x = t.named("x", Shape::f32([8, 32, 12, 12]));
     let w = t.named("w", Shape::f32([32, 32, 3, 3]));
@@ -50,6 +50,9 @@ fn tape_records_the_first_form_or_the_chosen_one() {
     let t = recorded(Some("subgroup"));
     assert_eq!(forms(&t), [(CLASS.into(), "subgroup".into())]);
     assert_eq!(shaders(&t), ["conv2d_pack", "conv2d_subgroup"]);
+    let t = recorded(Some("direct"));
+    assert_eq!(forms(&t), [(CLASS.into(), "direct".into())]);
+    assert_eq!(shaders(&t), ["conv2d_direct_pack_wide", "conv2d_direct_wide"]);
 }
 
 /// A software driver without 64-bit integers has one form, and so no choice.

@@ -16,10 +16,7 @@ const LANES: u32 = conv2d_direct_pack_wide::LANES;
 pub(super) fn fits(t: &Tape, s: ConvSizes) -> bool {
     t.target().is_wide()
         && t.target().lanes() == LANES
-        && s.kernel == 3
-        && s.stride == 1
-        && s.pad == 1
-        && (s.height, s.width) == (s.height_in, s.width_in)
+        && s.is_3x3_of_same_size()
         && s.width.is_multiple_of(conv2d_direct_wide::PATCH_COLUMNS)
 }
 

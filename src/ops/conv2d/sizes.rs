@@ -25,6 +25,12 @@ impl ConvSizes {
         Shape::f32([self.batch, self.channels_out, self.height, self.width])
     }
 
+    /// Whether it is 3x3 with stride 1 and a border of zeros that keeps the size of the image.
+    pub fn is_3x3_of_same_size(&self) -> bool {
+        let same = (self.height, self.width) == (self.height_in, self.width_in);
+        self.kernel == 3 && self.stride == 1 && self.pad == 1 && same
+    }
+
     pub fn weights(&self) -> u32 {
         self.channels_out * self.channels_in * self.kernel * self.kernel
     }

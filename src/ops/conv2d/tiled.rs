@@ -36,8 +36,9 @@ fn tile(form: &str, channels: u32) -> Tile {
         MEDIUM => Tile { m: 64, n: 64, rows: 8 },
         SMALL => Tile { m: 32, n: 32, rows: 4 },
         FLAT => Tile { m: 16, n: 64, rows: 4 },
-        _ if channels > 32 => Tile { m: 64, n: 64, rows: 4 },
-        _ => Tile { m: 32, n: 128, rows: 4 },
+        TILED if channels > 32 => Tile { m: 64, n: 64, rows: 4 },
+        TILED => Tile { m: 32, n: 128, rows: 4 },
+        _ => panic!("`{form}` is no form of the tiled kernels"),
     }
 }
 

@@ -38,10 +38,7 @@ const FEWEST_CHANNELS: u32 = 8;
 pub(super) fn fits(t: &Tape, s: ConvSizes) -> bool {
     t.target().is_wide()
         && t.target().lanes() == LANES
-        && s.kernel == 3
-        && s.stride == 1
-        && s.pad == 1
-        && (s.height, s.width) == (s.height_in, s.width_in)
+        && s.is_3x3_of_same_size()
         && s.channels_in.min(s.channels_out) >= FEWEST_CHANNELS
 }
 
