@@ -1,11 +1,11 @@
 // Timesteps of a batch.
 //
-//   random     y[b] uniform in 0 .. T - 1: floor(word T / 2^32), from the step and the number of
-//              the image (Ho et al. 2020, algorithm 1, line 3)
+//   random     y[b] = floor(T frac(u + b / B)) for one u a batch: each timestep is uniform in
+//              0 .. T - 1 (Ho et al. 2020, algorithm 1, line 3), and a batch has all levels of noise
+//              (Kingma et al. 2021, appendix I.1)
 //   scheduled  y[b] = list[step.index] for all b
-//   weighted   y[b] = the first t with cdf[t] > u, by bisection; u = (upper 24 bits of the word of
-//              `random`) / 2^24. Uniform, as `random`, if cdf[T - 1] is zero:
-//              importance_sampling.wgsl has not written cdf yet.
+//   weighted   y[b] = the first t with cdf[t] > frac(u + b / B) to 24 bits, by bisection. As
+//              `random` if cdf[T - 1] is zero: importance_sampling.wgsl has not written cdf yet.
 //
 // list  [S] u32
 // cdf   [T]
@@ -19,11 +19,16 @@ override TIMESTEPS: u32;   // T
 @group(0) @binding(0) var<storage, read> list: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 
+// 2^32 frac(u + b / B).
+fn stratum(b: u32) -> u32 {
+  return random_words(STREAM_TIMESTEP, step.index, step.first_image, 0u).x + b * (0xffffffffu / BATCH);
+}
+
 @compute @workgroup_size(FLAT)
 fn random(lane: Lane) {
   let b = flat_index(lane);
   if (b < BATCH) {
-    y[b] = multiply_high(random_words(STREAM_TIMESTEP, step.index, step.first_image + b, 0u).x, TIMESTEPS);
+    y[b] = multiply_high(stratum(b), TIMESTEPS);
   }
 }
 
@@ -41,7 +46,7 @@ fn scheduled(lane: Lane) {
 fn weighted(lane: Lane) {
   let b = flat_index(lane);
   if (b < BATCH) {
-    let word = random_words(STREAM_TIMESTEP, step.index, step.first_image + b, 0u).x;
+    let word = stratum(b);
     let u = f32(word >> 8u) * 0x1p-24;
     var low = 0u;
     var high = TIMESTEPS - 1u;

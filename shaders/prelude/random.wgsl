@@ -11,7 +11,7 @@
 
 // Random streams: the purpose of a number, and the first word of the counter. "Host" marks the
 // streams that only the host uses.
-const STREAM_TIMESTEP = 0u;    // timestep of an image
+const STREAM_TIMESTEP = 0u;    // timesteps of a batch
 const STREAM_NOISE = 1u;       // noise of a training image
 const STREAM_LABEL = 2u;       // label dropout
 const STREAM_SAMPLE = 3u;      // initial noise of a sample

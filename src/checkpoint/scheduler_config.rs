@@ -209,6 +209,7 @@ impl SchedulerConfig {
             clip: self.clip.unwrap_or(f32::INFINITY),
             guidance: 1.0,
             guidance_rescale: 0.0,
+            data: None,
         };
         sampling.plan(&self.process()?)
     }
@@ -236,11 +237,9 @@ fn is_learned(variance: &Value) -> bool {
     variance.as_str().is_some_and(|name| name.starts_with("learned"))
 }
 
-/// The spacing of the timesteps. The other classes' steps end at the image after `linspace`, and
-/// DDIM's do not, so `trailing` replaces it: it also starts at the last timestep.
+/// The spacing of the timesteps.
 fn spacing(map: &mut Map<String, Value>, class: SchedulerClass) -> Checked<Spacing> {
-    let spacing = take(map, "timestep_spacing")?.unwrap_or(class.spacing);
-    Ok(if class.sampler.is_none() && spacing == Spacing::Linspace { Spacing::Trailing } else { spacing })
+    Ok(take(map, "timestep_spacing")?.unwrap_or(class.spacing))
 }
 
 fn schedule(map: &mut Map<String, Value>, class: SchedulerClass) -> Checked<BetaSchedule> {

@@ -1,6 +1,7 @@
 //! A trained network with its process, and its output at one stage of a sampler.
 
 use super::guidance::{ClassifierGuide, Guidance, Labels};
+use super::prior::DataMoments;
 use super::process::Process;
 use super::sampler::Stage;
 use super::scope::Scope;
@@ -9,7 +10,7 @@ use crate::ops::{cross_entropy, fill, guidance, q_sample, scheduled_timesteps, s
 use crate::tape::{Shape, Tape, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Labels and variance that a denoiser was trained with.
+/// Labels, variance and data that a denoiser was trained with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DenoiserSpec {
@@ -21,6 +22,9 @@ pub struct DenoiserSpec {
     /// Lower bound of the learned standard deviation at timestep 0, where it is the width of the
     /// pixel decoder. 0 selects the published bound: see [`super::variational::table`].
     pub decoder_min_std: f64,
+    /// Moments of the training images; `None` if they are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataMoments>,
 }
 
 /// A network whose weights are in a named buffer, with its process.

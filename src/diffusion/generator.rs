@@ -172,8 +172,8 @@ impl<'a> Generator<'a> {
         self.images(ctx)
     }
 
-    /// [`Generator::sample`] from given noise instead of the seed's: `[B, C, H, W]`, already
-    /// multiplied by the plan's `prior_std`.
+    /// [`Generator::sample`] from given noise instead of the seed's: `[B, C, H, W]`, with mean and
+    /// standard deviation of the plan's [`Prior`](super::Prior).
     ///
     /// # Errors
     /// As [`Generator::sample`].

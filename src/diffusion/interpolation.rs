@@ -22,20 +22,20 @@ pub fn spherical(a: &[f32], b: &[f32], share: f64) -> Vec<f32> {
     a.iter().zip(b).map(|(a, b)| (of_a * f64::from(*a) + of_b * f64::from(*b)) as f32).collect()
 }
 
-/// The initial noise of image `number` of a seed, with standard deviation `std`. It equals the
-/// noise that the device draws, up to rounding.
-pub fn initial_noise(seed: u64, number: u32, pixels: usize, std: f32) -> Vec<f32> {
+/// The noise N(0, 1) of image `number` of a seed. It equals the noise that the device draws, up to
+/// rounding.
+pub fn initial_noise(seed: u64, number: u32, pixels: usize) -> Vec<f32> {
     let normal = |i: usize| normal4(philox([stream::SAMPLE, 0, number, i as u32 / 4], key(seed)))[i % 4];
-    (0..pixels).map(|i| (normal(i) * f64::from(std)) as f32).collect()
+    (0..pixels).map(|i| normal(i) as f32).collect()
 }
 
-/// Interpolated noises `[rows, columns, pixels]`. Row r goes from the initial noise of image 2 r of
+/// Interpolated noises N(0, 1) `[rows, columns, pixels]`. Row r goes from the noise of image 2 r of
 /// the seed to that of image 2 r + 1.
-pub fn rows([rows, columns]: [u32; 2], seed: u64, pixels: usize, std: f32) -> Vec<f32> {
+pub fn rows([rows, columns]: [u32; 2], seed: u64, pixels: usize) -> Vec<f32> {
     let mut all = Vec::with_capacity((rows * columns) as usize * pixels);
     for row in 0..rows {
-        let a = initial_noise(seed, 2 * row, pixels, std);
-        let b = initial_noise(seed, 2 * row + 1, pixels, std);
+        let a = initial_noise(seed, 2 * row, pixels);
+        let b = initial_noise(seed, 2 * row + 1, pixels);
         for column in 0..columns {
             all.extend(spherical(&a, &b, f64::from(column) / f64::from(columns.max(2) - 1)));
         }

@@ -1,5 +1,6 @@
 //! The plan of a sampler for a process: the f32 tables that the device needs.
 
+use super::prior::{DataMoments, Prior};
 use super::process::Process;
 use super::sampler::{Action, OdeSpec, Sampler, Stage, StepSpec, Trajectory, Update, discrete_timesteps};
 use crate::ops::sampler_step::COEFFICIENTS;
@@ -42,8 +43,8 @@ pub struct StagePlan {
     pub table: Vec<[f32; COEFFICIENTS as usize]>,
     /// Bound on the magnitude of the predicted image; infinite for none.
     pub clip: f32,
-    /// Standard deviation of the initial noise.
-    pub prior_std: f32,
+    /// The initial noise.
+    pub prior: Prior,
 }
 
 /// The plan of the adaptive solver.
@@ -53,8 +54,8 @@ pub struct OdePlan {
     pub ode: OdeSpec,
     /// Bound on the magnitude of the predicted image; infinite for none.
     pub clip: f32,
-    /// Standard deviation of the initial noise.
-    pub prior_std: f32,
+    /// The initial noise.
+    pub prior: Prior,
 }
 
 impl SamplingPlan {
@@ -95,9 +96,7 @@ impl SamplingPlan {
                 let times = stages.iter().map(|stage| stage.time).collect();
                 (SamplingPlan::Stages(StagePlan::new(process, stages, clip)), times)
             }
-            Trajectory::Ode(ode) => {
-                (SamplingPlan::Ode(OdePlan { ode, clip, prior_std: process.prior_std() as f32 }), vec![])
-            }
+            Trajectory::Ode(ode) => (SamplingPlan::Ode(OdePlan { ode, clip, prior: Prior::of(process) }), vec![]),
         };
         let warnings = process.warning().into_iter().chain(sampler.warnings(process, &times)).collect();
         Ok((plan, warnings))
@@ -132,12 +131,33 @@ impl SamplingPlan {
         }
     }
 
-    /// Standard deviation of the initial noise.
-    pub fn prior_std(&self) -> f32 {
+    /// The initial noise.
+    pub fn prior(&self) -> Prior {
         match self {
-            SamplingPlan::Stages(plan) => plan.prior_std,
-            SamplingPlan::Ode(plan) => plan.prior_std,
+            SamplingPlan::Stages(plan) => plan.prior,
+            SamplingPlan::Ode(plan) => plan.prior,
         }
+    }
+
+    /// The time at which sampling starts.
+    pub fn first_time(&self) -> Option<f64> {
+        match self {
+            SamplingPlan::Stages(plan) => plan.stages.first().map(|stage| stage.time),
+            SamplingPlan::Ode(plan) => Some(plan.ode.t_range[0]),
+        }
+    }
+
+    /// The same plan from initial noise with the moments that noised images of this data have:
+    /// [`Prior::at`].
+    #[must_use]
+    pub fn from_data(mut self, process: &dyn Process, data: DataMoments) -> SamplingPlan {
+        let Some(first) = self.first_time() else { return self };
+        let prior = Prior::at(process, data, first);
+        match &mut self {
+            SamplingPlan::Stages(plan) => plan.prior = prior,
+            SamplingPlan::Ode(plan) => plan.prior = prior,
+        }
+        self
     }
 }
 
@@ -151,7 +171,7 @@ impl StagePlan {
             table: stages.iter().map(|stage| row(process, stage)).collect(),
             stages,
             clip,
-            prior_std: process.prior_std() as f32,
+            prior: Prior::of(process),
         }
     }
 }

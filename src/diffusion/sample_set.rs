@@ -40,7 +40,7 @@ impl Generator<'_> {
         let batch = self.shape().dims()[0] as usize;
         let pixels = self.shape().len() / batch;
         let count = set.labels.len();
-        let std = self.plan().prior_std();
+        let prior = self.plan().prior();
         let mut all = SampledImages::default();
         for (number, labels) in set.labels.chunks(batch).enumerate() {
             let first = number * batch;
@@ -58,8 +58,7 @@ impl Generator<'_> {
             };
             match set.noise {
                 Some(noise) => {
-                    let mut x: Vec<f32> =
-                        noise[first * pixels..][..labels.len() * pixels].iter().map(|x| std * x).collect();
+                    let mut x = prior.of_unit(&noise[first * pixels..][..labels.len() * pixels]);
                     x.resize(batch * pixels, 0.0);
                     self.begin_from(ctx, &x, labels)?;
                 }

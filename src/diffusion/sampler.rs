@@ -125,27 +125,6 @@ pub fn discrete_timesteps<'a>(process: &'a dyn Process, spec: &StepSpec) -> Resu
     Ok((noise, spec.spacing.timesteps(spec.steps, noise.timesteps(), spec.offset)?))
 }
 
-/// A warning if sampling starts with pure noise at a timestep at which the model expects part of
-/// the image, or leaves out the last timestep of a schedule with zero terminal SNR (Lin et al.
-/// 2023, section 3.3).
-pub(super) fn late_start_warning(process: &dyn Process, times: &[f64]) -> Option<String> {
-    let (noise, first) = (process.schedule()?, *times.first()? as u32);
-    let bits = noise.kl_bits(first, 1.0);
-    let last = noise.timesteps() - 1;
-    if noise.ends_in_pure_noise() && first < last {
-        return Some(format!(
-            "the model was trained with zero terminal SNR, and sampling starts at timestep {first}, not at the last, \
-             {last}: use the spacing `trailing` (`timestep_spacing` in scheduler_config.json)"
-        ));
-    }
-    (first < last && bits > 0.01).then(|| {
-        format!(
-            "sampling starts with pure noise at timestep {first} of 0..={last}, where the model expects part of an image \
-             ({bits:.3} bits per dimension): use more steps or the spacing `trailing`"
-        )
-    })
-}
-
 /// abar at a timestep; 1 for `None`, which means the image.
 pub(super) fn alpha_bar_at(noise: &NoiseSchedule, t: Option<u32>) -> f64 {
     t.map_or(1.0, |t| noise.alphas_cumprod()[t as usize])

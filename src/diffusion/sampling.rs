@@ -9,6 +9,7 @@
 
 use super::denoiser::DenoiserSpec;
 use super::plan::SamplingPlan;
+use super::prior::{DataMoments, late_start_warning};
 use super::process::Process;
 use super::sampler::{SamplerOptions, StepSpec, Variance};
 use super::samplers::SamplerName;
@@ -98,6 +99,8 @@ pub struct Sampling {
     pub guidance: f32,
     /// Guidance rescale, 0 to 1.
     pub guidance_rescale: f32,
+    /// Moments of the training images, for the initial noise.
+    pub data: Option<DataMoments>,
 }
 
 impl Sampling {
@@ -141,17 +144,24 @@ impl Sampling {
             clip: all.clip.unwrap_or(1.0),
             guidance: guidance(all.guidance, spec)?,
             guidance_rescale,
+            data: spec.data,
         })
     }
 
-    /// The plan for a process, with warnings for the user.
+    /// The plan for a process, with warnings for the user. If the data are known, the initial noise
+    /// has the moments of noised images ([`SamplingPlan::from_data`]).
     ///
     /// # Errors
     /// See [`SamplerName::build`] and [`SamplingPlan::new`].
     pub fn plan(&self, process: &dyn Process) -> Result<(SamplingPlan, Vec<String>)> {
         let sampler = self.sampler.build(&self.options)?;
-        SamplingPlan::new(&*sampler, process, &self.step_spec(), self.clip)
-            .map_err(|problem| Error::Config(format!("sampler {}: {problem}", self.sampler.name())))
+        let (mut plan, mut warnings) = SamplingPlan::new(&*sampler, process, &self.step_spec(), self.clip)
+            .map_err(|problem| Error::Config(format!("sampler {}: {problem}", self.sampler.name())))?;
+        warnings.extend(plan.first_time().and_then(|first| late_start_warning(process, first, self.data)));
+        if let Some(data) = self.data {
+            plan = plan.from_data(process, data);
+        }
+        Ok((plan, warnings))
     }
 
     /// Number and spacing of the steps.

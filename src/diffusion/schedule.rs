@@ -264,13 +264,13 @@ impl NoiseSchedule {
     /// L_T in bits per dimension: KL(q(x_T | x_0) || N(0, 1)) averaged over the data (Ho et al.
     /// 2020, eq. 5), from the mean square of the data's pixels on the scale [-1, 1].
     pub fn terminal_kl_bits(&self, second_moment: f64) -> f64 {
-        self.kl_bits(self.timesteps() - 1, second_moment)
+        self.kl_nats(self.timesteps() - 1, second_moment) / LN_2
     }
 
-    /// The same for x_t.
-    pub(super) fn kl_bits(&self, t: u32, second_moment: f64) -> f64 {
+    /// The same for x_t, in nats.
+    pub(super) fn kl_nats(&self, t: u32, second_moment: f64) -> f64 {
         let alpha_bar = self.alphas_cumprod[t as usize];
-        0.5 * (alpha_bar * second_moment - alpha_bar - (-alpha_bar).ln_1p()) / LN_2
+        0.5 * (alpha_bar * second_moment - alpha_bar - (-alpha_bar).ln_1p())
     }
 
     /// A warning for a schedule that ends far from pure noise: L_T above 0.001 bits per dimension

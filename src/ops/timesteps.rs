@@ -2,8 +2,9 @@
 //!
 //! [`random_timesteps`] are uniform, [`weighted_timesteps`] follow the distribution of importance
 //! sampling, and [`scheduled_timesteps`] repeat one entry of a list. The output is u32 `[B]`.
-//! Random timesteps depend on the seed, `step.index` and the numbers of the images. There is no
-//! gradient.
+//! Random timesteps depend on the seed, `step.index` and `step.first_image`. One random number a
+//! batch shifts equally spaced points, so that the timesteps of a batch cover all levels of noise
+//! (Kingma et al. 2021, appendix I.1, "low-discrepancy sampler"). There is no gradient.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};
@@ -30,7 +31,7 @@ struct Timesteps {
     timesteps: u32,
 }
 
-/// Uniform in `0..timesteps`: u32 `[batch]`.
+/// Each uniform in `0..timesteps`, and equally spaced in a batch: u32 `[batch]`.
 #[track_caller]
 pub fn random_timesteps(t: &mut Tape, batch: u32, timesteps: u32) -> Tensor {
     t.apply1(Timesteps { batch, timesteps }, &[])
@@ -83,9 +84,9 @@ impl Op for Timesteps {
     }
 
     fn reference(&self, x: &[Array], step: &Step) -> Vec<Array> {
-        let word = |b: usize| {
-            philox([stream::TIMESTEP, step.index, step.first_image + b as u32, 0], [step.seed_low, step.seed_high])[0]
-        };
+        let counter = [stream::TIMESTEP, step.index, step.first_image, 0];
+        let start = philox(counter, [step.seed_low, step.seed_high])[0];
+        let word = |b: usize| start.wrapping_add(b as u32 * (u32::MAX / self.batch));
         let random = |b: usize| (u64::from(word(b)) * u64::from(self.timesteps)) >> 32;
         let weighted = |b: usize, cdf: &[f64]| {
             let u = f64::from(word(b) >> 8) / 16_777_216.0;
@@ -128,3 +129,26 @@ pub(super) const OPERATOR: Operator = Operator {
     edge: Vec::new,
     bench: || vec![Case { op: Rc::new(Timesteps { batch: 64, timesteps: 1000 }), inputs: vec![] }],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::Timesteps;
+    use crate::tape::{Op, Step};
+
+    #[test]
+    fn timesteps_of_a_batch_are_spread_and_each_is_uniform() {
+        let op = Timesteps { batch: 32, timesteps: 1000 };
+        let mut first = [0; 10];
+        for index in 0..1000 {
+            let batch = &op.reference(&[], &Step { index, ..Step::seeded(3) })[0].data;
+            first[batch[0] as usize / 100] += 1;
+            let mut sorted = batch.clone();
+            sorted.sort_by(f64::total_cmp);
+            // 1000 / 32 = 31.25 apart, also around the end.
+            let gaps = sorted.iter().zip(sorted.iter().cycle().skip(1)).map(|(a, b)| (b - a).rem_euclid(1000.0));
+            assert!(gaps.clone().all(|gap| gap == 31.0 || gap == 32.0), "{:?}", gaps.collect::<Vec<_>>());
+        }
+        // 100 expected, with a standard deviation of 9.5.
+        assert!(first.iter().all(|&count| (60..140).contains(&count)), "{first:?}");
+    }
+}

@@ -17,7 +17,7 @@ fn edit_and_sample_give_equal_images_from_equal_noise() {
     let run = trained("ddpm");
     let [given, edited, sampled] =
         ["noise.safetensors", "edited.png", "sampled.png"].map(|name| folder.path().join(name));
-    let all: Vec<f32> = (0..4).flat_map(|number| initial_noise(7, number, 28 * 28, 1.0)).collect();
+    let all: Vec<f32> = (0..4).flat_map(|number| initial_noise(7, number, 28 * 28)).collect();
     noise::write(&given, &all, [4, 1, 28, 28]).unwrap();
 
     let [run, given, edited_png, sampled_png] = [&run, &given, &edited, &sampled].map(|path| text(path));
@@ -101,17 +101,4 @@ fn scheduler_config_of_python_can_hold_infinity() {
     assert!(printed.contains("lambda_min_clipped"), "{printed}");
     fs::write(&file, config.replace("\"clip_sample_range\": 1.0", "\"clip_sample_range\": NaN")).unwrap();
     fails(command(SAMPLE, &arguments), 1, &["scheduler_config.json", "clip_sample_range", "NaN"]);
-}
-
-/// As in diffusers, a step of DDIM is shorter than the distance of the timesteps of `linspace`.
-#[test]
-fn ddim_with_linspace_warns_of_the_noise_that_is_left() {
-    let folder = TempDir::new().unwrap();
-    let (run, out) = (trained("ddpm"), folder.path().join("out.png"));
-    for (spacing, steps, warns) in [("linspace", "5", true), ("trailing", "5", false), ("leading", "10", false)] {
-        let options = ["--sampler", "ddim", "--spacing", spacing, "--steps", steps, "--count", "1"];
-        let arguments = [&["--checkpoint", text(&run), "--out", text(&out)][..], &options].concat();
-        let printed = messages(command(SAMPLE, &arguments));
-        assert_eq!(printed.contains("noise is left in the images"), warns, "{spacing}: {printed}");
-    }
 }

@@ -50,7 +50,7 @@ impl Interpolate {
         let label = |k: u32| loaded.class.unwrap_or(k / self.columns % classes);
         let labels: Vec<u32> = (0..count).map(label).collect();
         let shape = [self.rows, self.columns];
-        let noise = interpolation::rows(shape, self.seed, loaded.pixels(), plan.prior_std());
+        let noise = plan.prior().of_unit(&interpolation::rows(shape, self.seed, loaded.pixels()));
         let images = loaded.sample_from(&sampling, plan, &noise, &labels)?;
         let text = format!("between two noises, seed {}", self.seed);
         loaded.save(&self.out, &images, self.columns as usize, &text)

@@ -50,13 +50,13 @@ impl Invert {
         let (images, labels) = test_images(&data, wanted, loaded.image)?;
         let labels: Vec<u32> = labels.into_iter().map(|label| loaded.class.unwrap_or(label)).collect();
         let (forth, _) = sampling.plan(loaded.denoiser()?.process)?;
-        let prior_std = forth.prior_std();
+        let prior = forth.prior();
         let noise = loaded.sample_from(&sampling, back, &images, &labels)?;
         let again = loaded.sample_from(&sampling, forth, &noise, &labels)?;
 
         let error = images.iter().zip(&again).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / images.len() as f64;
         files::print(format!("root mean square difference to the images: {:.4} of a range of 2\n", error.sqrt()))?;
-        let unit: Vec<f32> = noise.iter().map(|x| x / prior_std).collect();
+        let unit: Vec<f32> = prior.to_unit(&noise);
         if let Some(path) = &self.noise {
             let [channels, height, width] = loaded.image;
             noise::write(path, &unit, [self.count as u32, channels, height, width])?;

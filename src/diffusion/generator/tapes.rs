@@ -3,6 +3,7 @@
 use crate::diffusion::denoiser::{Denoiser, Output, StageTables};
 use crate::diffusion::guidance::Guidance;
 use crate::diffusion::plan::SamplingPlan;
+use crate::diffusion::prior::Prior;
 use crate::diffusion::sampler::Action;
 use crate::diffusion::scope::Scope;
 use crate::ops::{Extra, SamplerStep, affine, langevin, randn, sampler_step};
@@ -23,11 +24,12 @@ pub(super) struct Tapes<'t> {
 }
 
 impl Tapes<'_> {
-    /// x = prior_std z.
+    /// x = mean + std z of the prior.
     pub fn start(&self, t: &mut Tape) {
         let mut x = randn(t, stream::SAMPLE, self.shape);
-        if self.plan.prior_std() != 1.0 {
-            x = affine(t, x, self.plan.prior_std(), 0.0);
+        let Prior { mean, std } = self.plan.prior();
+        if (mean, std) != (0.0, 1.0) {
+            x = affine(t, x, std, mean);
         }
         t.keep(x, &self.scope.name("x"));
     }

@@ -5,14 +5,15 @@
 //! sigma = eta sqrt((1 - abar_p) / (1 - abar_t) (1 - abar_t / abar_p))        (eq. 16)
 //! ```
 //!
-//! p = t - T/n (rounded down) for any spacing, as in diffusers. x_0 is clipped. eps is the
-//! network's, unless `use_clipped_model_output` is set: then eps = (x - sqrt(abar_t) x_0) / sqrt(1
+//! p is the timestep that is visited next, and the image after the last. (diffusers steps to t - T/n,
+//! rounded down, which is the same for the spacing `leading`, and for `trailing` if n divides T.)
+//! x_0 is clipped. eps is the network's, unless `use_clipped_model_output` is set: then eps = (x - sqrt(abar_t) x_0) / sqrt(1
 //! - abar_t) with the clipped x_0.
 
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{
     Action, Sampler, SamplerOptions, Stage, StepSpec, Trajectory, Update, alpha_bar_at, discrete_timesteps,
-    late_start_warning, posterior_variance,
+    posterior_variance,
 };
 use crate::{Error, Result};
 
@@ -48,8 +49,8 @@ impl Sampler for Ddim {
 
     fn trajectory(&self, process: &dyn Process, spec: &StepSpec) -> Result<Trajectory> {
         let (noise, timesteps) = discrete_timesteps(process, spec)?;
-        let stage = |&t: &u32| {
-            let next = t.checked_sub(noise.timesteps() / spec.steps);
+        let stage = |(k, &t): (usize, &u32)| {
+            let next = timesteps.get(k + 1).copied();
             let next = if self.to_image { next } else { next.or(Some(0)) };
             let alpha_bar = alpha_bar_at(noise, Some(t));
             let alpha_bar_next = alpha_bar_at(noise, next);
@@ -64,30 +65,6 @@ impl Sampler for Ddim {
             };
             Stage { time: f64::from(t), action: Action::Move(update) }
         };
-        Ok(Trajectory::Stages(timesteps.iter().map(stage).collect()))
+        Ok(Trajectory::Stages(timesteps.iter().enumerate().map(stage).collect()))
     }
-
-    fn warnings(&self, process: &dyn Process, times: &[f64]) -> Vec<String> {
-        late_start_warning(process, times).into_iter().chain(short_step_warning(process, times)).collect()
-    }
-}
-
-/// Share of a step that may be missing without a warning. 50 timesteps of `linspace` miss 2 %.
-const MISSING: f64 = 0.025;
-
-/// A step moves by T/n timesteps. If the visited timesteps are further apart, each step leaves
-/// noise in the image that the next one does not expect.
-fn short_step_warning(process: &dyn Process, times: &[f64]) -> Option<String> {
-    let noise = process.schedule()?;
-    let (first, last) = (times.first()?, times.last()?);
-    let gap = (first - last) / (times.len() as f64 - 1.0);
-    let step = f64::from(noise.timesteps() / times.len() as u32);
-    (gap.is_finite() && step < gap * (1.0 - MISSING)).then(|| {
-        format!(
-            "a step of DDIM moves by T/n = {step} timesteps, as in diffusers, but the visited timesteps are {gap:.1} apart: \
-             noise is left in the images. Use the spacing `trailing` with a number of steps that divides {}, or another \
-             sampler",
-            noise.timesteps()
-        )
-    })
 }

@@ -12,7 +12,7 @@ use crate::Result;
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{
     Action, Sampler, SamplerOptions, Stage, StepSpec, Trajectory, Update, Variance, alpha_bar_at, discrete_timesteps,
-    late_start_warning, posterior_variance,
+    posterior_variance,
 };
 
 /// Ancestral sampling.
@@ -70,6 +70,6 @@ impl Sampler for Ddpm {
                 times.len()
             )
         };
-        late_start_warning(process, times).into_iter().chain(few.then(warning)).collect()
+        few.then(warning).into_iter().collect()
     }
 }

@@ -14,7 +14,7 @@
 use crate::Result;
 use crate::diffusion::process::{Family, Marginal, Process};
 use crate::diffusion::sampler::{
-    Action, Sampler, SamplerOptions, Stage, StepSpec, Trajectory, Update, discrete_timesteps, late_start_warning,
+    Action, Sampler, SamplerOptions, Stage, StepSpec, Trajectory, Update, discrete_timesteps,
 };
 
 /// DPM-Solver++(2M).
@@ -58,9 +58,5 @@ impl Sampler for DpmSolver {
             Stage { time, action: Action::Move(update) }
         };
         Ok(Trajectory::Stages(times.iter().zip(&path).enumerate().map(stage).collect()))
-    }
-
-    fn warnings(&self, process: &dyn Process, times: &[f64]) -> Vec<String> {
-        late_start_warning(process, times).into_iter().collect()
     }
 }

@@ -11,7 +11,8 @@ use super::objective::Objective;
 use crate::checkpoint::SchedulerConfig;
 use crate::data::Dataset;
 use crate::diffusion::{
-    DenoiserSpec, Discrete, Labels, NoiseSchedule, SamplerName, SamplerOptions, Sampling, SamplingOptions, Variance,
+    DataMoments, DenoiserSpec, Discrete, Labels, NoiseSchedule, SamplerName, SamplerOptions, Sampling, SamplingOptions,
+    Variance,
 };
 use crate::{Error, Result};
 use noising::Noising;
@@ -72,6 +73,7 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
         labels,
         learned_variance: config.learned_variance,
         decoder_min_std: if config.learned_variance { f64::from(config.decoder_min_std) } else { 0.0 },
+        data: Some(DataMoments { size: data.pixels() as u32, mean: data.statistics.mean, std: data.statistics.std }),
     };
     // Sampling settings that do not fit are reported now, not hours later.
     let options = sampling_options(config);

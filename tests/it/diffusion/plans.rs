@@ -50,6 +50,7 @@ fn sampler_steps_match_diffusers() {
     };
     let (learned_mean, learned_variance) = (half(false), half(true));
     let mut compared = [0; 3];
+    let mut elsewhere = 0;
     for (k, case) in golden("steps.json")["cases"].as_array().unwrap().iter().enumerate() {
         let ddim = case["scheduler"] == "ddim";
         let mut config = case["config"].clone();
@@ -66,6 +67,12 @@ fn sampler_steps_match_diffusers() {
         config.options.use_clipped_model_output = case["use_clipped_model_output"].as_bool();
         let plan = fixed(&config, case["num_inference_steps"].as_u64().unwrap() as u32);
         let visit = plan.times.iter().position(|&t| case["timestep"].as_f64() == Some(t)).unwrap();
+        // DDIM of diffusers steps by T/n even if another timestep is visited next.
+        let previous = plan.times.get(visit + 1).copied().unwrap_or(-1.0);
+        if ddim && case["previous"].as_f64().unwrap().max(-1.0) != previous {
+            elsewhere += 1;
+            continue;
+        }
         let learns = config.options.variance_type == Some(Variance::LearnedRange);
         let m = if learns { &learned_mean } else { &m };
         for (i, (((&x, &m), &z), at)) in x.iter().zip(m).zip(&z).zip(k * x.len()..).enumerate() {
@@ -85,7 +92,8 @@ fn sampler_steps_match_diffusers() {
         }
         compared[if learns { 2 } else { usize::from(ddim) }] += 1;
     }
-    assert!(compared[0] >= 80 && compared[1] >= 170 && compared[2] >= 4, "{compared:?}");
+    assert!(compared[0] >= 80 && compared[1] >= 150 && compared[2] >= 4, "{compared:?}");
+    assert!(elsewhere < 40, "{elsewhere}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use degrain::diffusion::process::Family;
 use degrain::diffusion::processes::{Edm, Ve, Vp};
 use degrain::diffusion::sampler::{Action, Sampler, StepSpec};
 use degrain::diffusion::{
-    BetaSchedule, DenoiserSpec, NoiseSchedule, Prediction, Process, SamplerName, SamplerOptions, Sampling,
+    BetaSchedule, DenoiserSpec, NoiseSchedule, Prediction, Prior, Process, SamplerName, SamplerOptions, Sampling,
     SamplingOptions, SamplingPlan, Spacing, Variance,
 };
 
@@ -142,7 +142,7 @@ fn dpm_solver_and_heun_are_better_than_first_order_in_few_steps() {
 fn sampling_plan_tables_match_their_stages() {
     for (name, process) in pairs() {
         let plan = plan(name, SamplerOptions::default(), &*process, 20);
-        assert_eq!(plan.prior_std(), process.prior_std() as f32);
+        assert_eq!(plan.prior(), Prior { mean: 0.0, std: process.prior_std() as f32 });
         let Some(plan) = plan.fixed() else { continue };
         assert_eq!((plan.table.len(), plan.times.len()), (plan.stages.len(), plan.stages.len()));
         for (k, stage) in plan.stages.iter().enumerate() {

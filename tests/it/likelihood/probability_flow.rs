@@ -45,7 +45,7 @@ fn flow_likelihood_with_the_exact_network_is_the_density() {
             network: &network,
             weights: "none",
             process: &*process,
-            spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0 },
+            spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0, data: None },
         };
         let mut ctx = ctx.fork();
         let padding = ImagePadding::new([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();
@@ -79,7 +79,7 @@ fn flow_likelihood_estimates_the_trace_of_a_network_that_mixes_pixels() {
         network: &network,
         weights: "none",
         process: &process,
-        spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0 },
+        spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0, data: None },
     };
     let mut ctx = ctx.fork();
     let padding = ImagePadding::new([1, SIDE, SIDE], [1, SIDE, SIDE]).unwrap();

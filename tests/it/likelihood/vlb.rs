@@ -66,7 +66,7 @@ fn measured(case: Case, bytes: &[u8], seed: u64) -> BitsPerDimension {
         network: &network,
         weights: "none",
         process: &process,
-        spec: DenoiserSpec { labels: None, learned_variance: true, decoder_min_std: 0.0 },
+        spec: DenoiserSpec { labels: None, learned_variance: true, decoder_min_std: 0.0, data: None },
     };
     let mut ctx = ctx.fork();
     let padding = ImagePadding::new(case.data, case.model).unwrap();
@@ -134,7 +134,7 @@ fn vlb_includes_the_prior_term_of_an_incomplete_schedule() {
         network: &network,
         weights: "none",
         process: &process,
-        spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0 },
+        spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0, data: None },
     };
     let mut ctx = crate::common::context();
     let bytes = bytes(4 * 256);
@@ -161,7 +161,7 @@ fn vlb_of_few_timesteps_estimates_the_sum_of_all() {
         network: &network,
         weights: "none",
         process: &process,
-        spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0 },
+        spec: DenoiserSpec { labels: None, learned_variance: false, decoder_min_std: 0.0, data: None },
     };
     let mut ctx = ctx.fork();
     let padding = ImagePadding::new([1, 16, 16], [1, 16, 16]).unwrap();

@@ -1,0 +1,94 @@
+//! The distribution of the initial noise of samplers, and the moments of the data on which it
+//! depends.
+
+use super::process::Process;
+use serde::{Deserialize, Serialize};
+
+/// Size and moments of the images that a model was trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataMoments {
+    /// Values of an image: channels times rows times columns.
+    pub size: u32,
+    /// Mean of all values, in [-1, 1].
+    pub mean: f64,
+    /// Standard deviation of all values.
+    pub std: f64,
+}
+
+/// The initial noise x = mean + std z, with z ~ N(0, 1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prior {
+    /// The mean, the same for all values.
+    pub mean: f32,
+    /// The standard deviation.
+    pub std: f32,
+}
+
+impl Prior {
+    /// The prior of a process: mean 0.
+    pub fn of(process: &dyn Process) -> Prior {
+        Prior { mean: 0.0, std: process.prior_std() as f32 }
+    }
+
+    /// The distribution of x_t at a time: alpha mean and sqrt(sigma² + alpha² std²) of the data. A
+    /// network expects it there. N(0, 1) lacks the part of the image that x_t still contains, and
+    /// deterministic samplers turn this difference into brighter or darker images (Everaert et al.
+    /// 2024; Lin et al. 2023).
+    pub fn at(process: &dyn Process, data: DataMoments, t: f64) -> Prior {
+        let at = process.marginal(t);
+        Prior { mean: (at.alpha * data.mean) as f32, std: at.sigma.hypot(at.alpha * data.std) as f32 }
+    }
+
+    /// Initial noise from noise of N(0, 1).
+    pub fn of_unit(&self, z: &[f32]) -> Vec<f32> {
+        z.iter().map(|z| self.mean + self.std * z).collect()
+    }
+
+    /// Noise of N(0, 1) from initial noise.
+    pub fn to_unit(&self, x: &[f32]) -> Vec<f32> {
+        x.iter().map(|x| (x - self.mean) / self.std).collect()
+    }
+}
+
+/// Nats of an image that initial noise may lack without a warning.
+const MISSING_NATS: f64 = 0.1;
+/// Bits of a value that initial noise may lack without a warning, if the data are not known.
+const MISSING_BITS: f64 = 0.01;
+
+/// A warning if sampling starts at a timestep at which the model expects part of the image, or
+/// leaves out the last timestep of a schedule with zero terminal SNR (Lin et al. 2023, section
+/// 3.3).
+///
+/// The part that is missing is L_T of Ho et al. 2020, eq. 5, at the first timestep: 1/2 (abar s² -
+/// abar - log(1 - abar)) nats of each value, where s² is the mean square of the data about the mean
+/// of the initial noise.
+pub(super) fn late_start_warning(process: &dyn Process, first: f64, data: Option<DataMoments>) -> Option<String> {
+    let (noise, first) = (process.schedule()?, first as u32);
+    let last = noise.timesteps() - 1;
+    if first == last {
+        return None;
+    }
+    if noise.ends_in_pure_noise() {
+        return Some(format!(
+            "the model was trained with zero terminal SNR, and sampling starts at timestep {first}, not at the last, \
+             {last}: use the spacing `trailing` (`timestep_spacing` in scheduler_config.json)"
+        ));
+    }
+    let missing = match data {
+        Some(data) => {
+            let nats = f64::from(data.size) * noise.kl_nats(first, data.std * data.std);
+            (nats > MISSING_NATS).then(|| format!("{nats:.2} nats of an image"))
+        }
+        None => {
+            let bits = noise.kl_nats(first, 1.0) / std::f64::consts::LN_2;
+            (bits > MISSING_BITS).then(|| format!("{bits:.3} bits per dimension"))
+        }
+    };
+    missing.map(|missing| {
+        format!(
+            "sampling starts with noise at timestep {first} of 0..={last}, where the model expects part of an image \
+             ({missing}): use the spacing `trailing` or more steps"
+        )
+    })
+}
