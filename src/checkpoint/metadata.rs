@@ -26,6 +26,9 @@ pub struct CheckpointMetadata {
     pub data_sha256: Option<String>,
     /// Names of the classes.
     pub class_names: Vec<String>,
+    /// Number of training images of each class; empty if it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_counts: Vec<u64>,
     /// The process. scheduler_config.json describes the discrete process.
     #[serde(default)]
     pub process: ProcessConfig,

@@ -209,6 +209,7 @@ impl SchedulerConfig {
             clip: self.clip.unwrap_or(f32::INFINITY),
             guidance: 1.0,
             guidance_rescale: 0.0,
+            guidance_interval: None,
             data: None,
         };
         sampling.plan(&self.process()?)

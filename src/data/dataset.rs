@@ -153,6 +153,13 @@ impl Dataset {
         [self.channels, self.height, self.width].map(|n| n as u32)
     }
 
+    /// Number of images of each class.
+    pub fn class_counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.classes];
+        self.labels.iter().for_each(|&label| counts[label as usize] += 1);
+        counts
+    }
+
     /// Values in one image: channels x height x width.
     pub fn pixels(&self) -> usize {
         self.channels * self.height * self.width

@@ -4,6 +4,7 @@
 //! and one entry in `FORMATS`.
 
 mod cifar;
+mod class_shares;
 mod class_table;
 mod dataset;
 mod folder;
@@ -21,6 +22,7 @@ mod source;
 mod split_names;
 mod stream;
 
+pub use class_shares::proportional_labels;
 pub use dataset::{DataFile, Dataset, Split, Statistics};
 pub use load_options::{ChannelChoice, LoadOptions, Resize, Resolution};
 pub use pixels::Pixels;

@@ -195,7 +195,7 @@ impl<'a> Generator<'a> {
     /// A label that is not a class: see [`super::Labels::batch`].
     pub fn begin(&self, ctx: &Context, labels: &[u32], first_image: u32) -> Result<()> {
         self.write_labels(ctx, labels)?;
-        self.start.run(ctx, &self.step(0, first_image)).map(|_| ())
+        self.start.run(ctx, &Step { first_image, ..Step::seeded(self.seed) }).map(|_| ())
     }
 
     /// Sets the labels, and x to given noise or images.
@@ -255,10 +255,11 @@ impl<'a> Generator<'a> {
     /// # Panics
     /// If there is no such stage.
     pub fn submit(&self, ctx: &Context, index: u32, first_image: u32) -> Result<Submission> {
-        let correct = matches!(self.plan.stages()[index as usize].action, Action::Correct { .. });
+        let stage = self.plan.stages()[index as usize];
+        let correct = matches!(stage.action, Action::Correct { .. });
         let program = if correct { &self.correct } else { &self.advance };
         let program = program.as_ref().expect("a program for each kind of stage");
-        program.run(ctx, &self.step(index, first_image))
+        program.run(ctx, &self.step(index, stage.time, first_image))
     }
 
     /// The current images: [B, C, H, W] in about [-1, 1].
@@ -271,7 +272,9 @@ impl<'a> Generator<'a> {
         ctx.write(&self.scope.name("x"), 0, images)
     }
 
-    fn step(&self, index: u32, first_image: u32) -> Step {
-        Step { index, first_image, guidance: self.guidance.scale, ..Step::seeded(self.seed) }
+    /// The step of stage `index` at a time.
+    fn step(&self, index: u32, time: f64, first_image: u32) -> Step {
+        let level = self.denoiser.process.marginal(time).sigma_ratio();
+        Step { index, first_image, guidance: self.guidance.scale_at(level), ..Step::seeded(self.seed) }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! classifier-free   m = u + scale (c - u), u the output with the null class, c with the label
+//! in an interval    scale 1 at other noise levels           (Kynkäänniemi et al. 2024, section 3)
 //! rescaled          m std(c) / std(m), mixed with m by phi     (Lin et al. 2023, eqs. 15, 16)
 //! classifier        score + lambda d log p(y | x) / dx         (Dhariwal and Nichol 2021, alg. 2)
 //! ```
@@ -10,6 +11,7 @@
 use crate::nn::Network;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// Guidance settings.
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +22,53 @@ pub struct Guidance<'a> {
     /// Guidance rescale, phi of Lin et al. 2023, section 3.4, 0 to 1. 1 gives the guided output the
     /// standard deviation of the output with the label; 0 leaves it as it is.
     pub rescale: f32,
+    /// The noise levels at which the scale is used; `None` for all.
+    pub interval: Option<GuidanceInterval>,
     /// Classifier for classifier guidance, if any.
     pub classifier: Option<ClassifierGuide<'a>>,
 }
 
 impl Default for Guidance<'_> {
     fn default() -> Self {
-        Guidance { scale: 1.0, rescale: 0.0, classifier: None }
+        Guidance { scale: 1.0, rescale: 0.0, interval: None, classifier: None }
+    }
+}
+
+impl Guidance<'_> {
+    /// The scale at a noise level sigma / alpha.
+    pub(super) fn scale_at(&self, level: f64) -> f32 {
+        match self.interval {
+            Some(GuidanceInterval([low, high])) if !(f64::from(low)..=f64::from(high)).contains(&level) => 1.0,
+            _ => self.scale,
+        }
+    }
+}
+
+/// Lowest and highest noise level sigma / alpha with guidance. At high levels guidance reduces the
+/// variety of samples, and at low levels it has little effect (Kynkäänniemi et al. 2024, section
+/// 3).
+///
+/// ```
+/// # use degrain::diffusion::GuidanceInterval;
+/// assert_eq!("0.3,5".parse::<GuidanceInterval>()?, GuidanceInterval([0.3, 5.0]));
+/// assert!("5,0.3".parse::<GuidanceInterval>().is_err());
+/// # Ok::<(), degrain::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GuidanceInterval(pub [f32; 2]);
+
+impl FromStr for GuidanceInterval {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<GuidanceInterval> {
+        let numbers: Option<Vec<f32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[low, high]) if low >= 0.0 && low < high => Ok(GuidanceInterval([low, high])),
+            _ => Err(Error::Config(format!(
+                "the interval `{text}`: use two noise levels, the lower one first, such as 0.3,5 (0 is the image)"
+            ))),
+        }
     }
 }
 

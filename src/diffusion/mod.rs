@@ -37,7 +37,7 @@ pub mod weighting;
 pub use denoiser::{Denoiser, DenoiserSpec};
 pub use frames::FrameTimes;
 pub use generator::{BatchSpec, Generator, Observer};
-pub use guidance::{ClassifierGuide, Guidance, Labels};
+pub use guidance::{ClassifierGuide, Guidance, GuidanceInterval, Labels};
 pub use plan::{SamplingPlan, StagePlan};
 pub use prediction::Prediction;
 pub use prior::{DataMoments, Prior};

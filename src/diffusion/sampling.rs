@@ -8,6 +8,7 @@
 //! ```
 
 use super::denoiser::DenoiserSpec;
+use super::guidance::{Guidance, GuidanceInterval};
 use super::plan::SamplingPlan;
 use super::prior::{DataMoments, late_start_warning};
 use super::process::Process;
@@ -35,6 +36,11 @@ pub struct SamplingOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub guidance_rescale: Option<f32>,
+    /// Lowest and highest noise level sigma/alpha with guidance, such as 0.3,5 [default: the run's,
+    /// or all]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "LOW,HIGH"))]
+    pub guidance_interval: Option<GuidanceInterval>,
     /// Sampler [default: the run's, or ddim]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
@@ -70,6 +76,7 @@ impl SamplingOptions {
         SamplingOptions {
             guidance: self.guidance.or(defaults.guidance),
             guidance_rescale: self.guidance_rescale.or(defaults.guidance_rescale),
+            guidance_interval: self.guidance_interval.or(defaults.guidance_interval),
             sampler: self.sampler.or(defaults.sampler),
             steps: self.steps.or(defaults.steps),
             options: if same { self.options.or(defaults.options) } else { self.options },
@@ -99,6 +106,8 @@ pub struct Sampling {
     pub guidance: f32,
     /// Guidance rescale, 0 to 1.
     pub guidance_rescale: f32,
+    /// Noise levels with guidance; `None` for all.
+    pub guidance_interval: Option<GuidanceInterval>,
     /// Moments of the training images, for the initial noise.
     pub data: Option<DataMoments>,
 }
@@ -144,6 +153,7 @@ impl Sampling {
             clip: all.clip.unwrap_or(1.0),
             guidance: guidance(all.guidance, spec)?,
             guidance_rescale,
+            guidance_interval: all.guidance_interval,
             data: spec.data,
         })
     }
@@ -162,6 +172,13 @@ impl Sampling {
             plan = plan.from_data(process, data);
         }
         Ok((plan, warnings))
+    }
+
+    /// The classifier-free guidance of these settings.
+    pub fn guidance(&self) -> Guidance<'static> {
+        // Without labels there is nothing to restrict to an interval.
+        let interval = self.guidance_interval.filter(|_| self.guidance != 0.0);
+        Guidance { scale: self.guidance, rescale: self.guidance_rescale, interval, classifier: None }
     }
 
     /// Number and spacing of the steps.
@@ -194,6 +211,7 @@ impl From<Sampling> for SamplingOptions {
         SamplingOptions {
             guidance: Some(sampling.guidance),
             guidance_rescale: Some(sampling.guidance_rescale),
+            guidance_interval: sampling.guidance_interval,
             sampler: Some(sampling.sampler),
             steps: Some(sampling.steps),
             options: sampling.options,

@@ -41,6 +41,12 @@ impl SamplingOptions {
         if self.guidance_rescale.is_some_and(|rescale| rescale > 0.0) && [0.0, 1.0].contains(&sampling.guidance) {
             return refuse("--guidance-rescale", format!("it needs guidance, and --guidance is {}", sampling.guidance));
         }
+        if self.guidance_interval.is_some() && [0.0, 1.0].contains(&sampling.guidance) {
+            return refuse(
+                "--guidance-interval",
+                format!("it needs guidance, and --guidance is {}", sampling.guidance),
+            );
+        }
         Ok(())
     }
 }

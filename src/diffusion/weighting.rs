@@ -25,6 +25,13 @@ pub enum LossWeighting {
         #[serde(default = "five")]
         gamma: f64,
     },
+    /// min(SNR + 1, gamma) for the error of the image: the weight min(SNR + 1, gamma) / (SNR + 1) for
+    /// that of v, which is 1 and not 0 in pure noise, where the class of an image is decided.
+    MinSnrPlusOne {
+        /// 5 in Hang et al. 2023.
+        #[serde(default = "five")]
+        gamma: f64,
+    },
     /// 1/(k + SNR)^gamma for the error of the noise (Choi et al. 2022, eq. 8).
     P2 {
         /// 1 in the paper.
@@ -63,6 +70,7 @@ impl LossWeighting {
             LossWeighting::Simple => "simple",
             LossWeighting::Snr => "snr",
             LossWeighting::MinSnr { .. } => "min_snr",
+            LossWeighting::MinSnrPlusOne { .. } => "min_snr_plus_one",
             LossWeighting::P2 { .. } => "p2",
             LossWeighting::Likelihood => "likelihood",
         }
@@ -79,7 +87,7 @@ impl LossWeighting {
         let (positive, other) = match self {
             LossWeighting::Simple => return Ok(vec![1.0; times.len()]),
             LossWeighting::Snr | LossWeighting::Likelihood => (1.0, 0.0),
-            LossWeighting::MinSnr { gamma } => (gamma, 0.0),
+            LossWeighting::MinSnr { gamma } | LossWeighting::MinSnrPlusOne { gamma } => (gamma, 0.0),
             LossWeighting::P2 { k, gamma } => (k, gamma),
         };
         if !(positive > 0.0 && positive.is_finite() && other >= 0.0 && other.is_finite()) {
@@ -109,6 +117,7 @@ impl LossWeighting {
                 LossWeighting::Simple => 1.0,
                 LossWeighting::Snr => snr * per_image,
                 LossWeighting::MinSnr { gamma } => snr.min(gamma) * per_image,
+                LossWeighting::MinSnrPlusOne { gamma } => (snr + 1.0).min(gamma) * per_image,
                 LossWeighting::P2 { k, gamma } => snr / (k + snr).powf(gamma) * per_image,
                 // g² |score error|², and the score is the noise times -1 / sigma.
                 LossWeighting::Likelihood => at.diffusion() / (at.sigma * at.sigma) * snr * per_image,
@@ -119,7 +128,7 @@ impl LossWeighting {
         if process.schedule().is_some_and(|noise| noise.ends_in_pure_noise()) && weights.last() == Some(&0.0) {
             return Err(Error::Config(format!(
                 "--loss-weighting {} is 0 at the last timestep of a schedule with zero terminal SNR, so that the first step \
-                 of sampling would not be trained: use --loss-weighting simple, or --zero-terminal-snr false",
+                 of sampling would not be trained: use --loss-weighting simple or min_snr_plus_one, or --zero-terminal-snr false",
                 self.name()
             )));
         }

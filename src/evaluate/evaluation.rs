@@ -142,6 +142,8 @@ pub struct ClassMetrics {
     pub accuracy_by_class: Vec<Proportion>,
     /// Predicted class counts of unconditional samples compared with the training set.
     pub balance: Option<Balance>,
+    /// The same for conditional samples, whose classes have the shares of the training set.
+    pub balance_with_classes: Option<Balance>,
     /// Test accuracy of a classifier trained on conditional samples only (Ravuri and Vinyals 2019).
     pub classification_accuracy_score: Option<Proportion>,
 }

@@ -212,6 +212,7 @@ impl EvaluationRun<'_> {
             return Ok(metrics);
         };
         metrics.accuracy = Some(features.accuracy(labels));
+        metrics.balance_with_classes = Some(balance(features, train));
         let accuracy = |class: u32| {
             let pairs = features.classes.iter().zip(labels).filter(|(_, label)| **label == class);
             let correct = pairs.clone().filter(|(predicted, _)| **predicted == class).count();
@@ -271,17 +272,30 @@ fn sampling_info(sampling: Option<&Sampling>, count: u32, seed: u64, seconds: f6
 
 /// Predicted class counts compared with the shares of the training set.
 fn balance(features: &Features, train: &Dataset) -> Balance {
-    let mut counts = vec![0u32; train.classes];
-    train.labels.iter().for_each(|&label| counts[label as usize] += 1);
-    let shares: Vec<f64> = counts.iter().map(|&count| f64::from(count) / train.count as f64).collect();
+    let shares: Vec<f64> = train.class_counts().iter().map(|&count| count as f64 / train.count as f64).collect();
     Balance::new(&features.counts(train.classes), &shares)
 }
 
-/// A grid of the first samples. With few classes, each column is a class.
+/// A grid of the first samples, or of the first samples of each class. With few classes, each column
+/// is a class.
 fn sample_grid(samples: &Samples, data: &Dataset) -> Picture {
     let shape = ClassGrid::new(data.classes);
-    let count = (samples.bytes.len() / data.pixels()).min(shape.count);
+    let all = samples.bytes.len() / data.pixels();
+    let rows: Vec<usize> = match &samples.labels {
+        Some(labels) => in_turn(labels, data.classes).into_iter().take(shape.count).collect(),
+        None => (0..all.min(shape.count)).collect(),
+    };
+    let bytes: Vec<u8> =
+        rows.iter().flat_map(|row| &samples.bytes[row * data.pixels()..][..data.pixels()]).copied().collect();
     let [channels, height, width] = data.shape().map(|n| n as usize);
-    let images = Images::new(&samples.bytes[..count * data.pixels()], [count, channels, height, width]);
+    let images = Images::new(&bytes, [rows.len(), channels, height, width]);
     grid(&images, Layout { columns: shape.columns, scale: 2, ..Layout::default() })
+}
+
+/// Numbers of images with all classes in turn, for as long as there is an image of each.
+fn in_turn(labels: &[u32], classes: usize) -> Vec<usize> {
+    let mut of_class = vec![vec![]; classes];
+    labels.iter().enumerate().for_each(|(k, &label)| of_class[label as usize].push(k));
+    let rows = of_class.iter().map(Vec::len).min().unwrap_or(0);
+    (0..rows).flat_map(|row| of_class.iter().map(move |images| images[row])).collect()
 }

@@ -5,8 +5,9 @@ use super::progress::Phase;
 use super::sample_cache::{SampleCache, cache_name};
 use super::target::{EvalTarget, ImageSource, WEIGHTS};
 use crate::checkpoint::Checkpoint;
+use crate::data::proportional_labels;
 use crate::diffusion::autoencoder::Decoder;
-use crate::diffusion::{BatchSpec, Generator, Guidance, Sampling};
+use crate::diffusion::{BatchSpec, Generator, Sampling};
 use crate::gpu::Context;
 use crate::metrics::padding::ImagePadding;
 use crate::nn::Model;
@@ -46,7 +47,8 @@ pub(super) fn write_weights(ctx: &mut Context, target: &EvalTarget) -> Result<()
     }
 }
 
-/// Samples images, cycling through the classes, or unconditionally if the guidance is 0. Finished
+/// Samples images with classes in the shares of the training images, or without if the guidance is
+/// 0. Finished
 /// batches are cached in the evaluation's folder, so that an interrupted evaluation can resume.
 /// Images from a file are returned as they are.
 ///
@@ -111,12 +113,9 @@ impl DenoiserSampling<'_> {
         let batch = options.batch.min(count);
         let denoiser = self.checkpoint.denoiser(WEIGHTS)?;
         let (plan, _) = self.sampling.plan(denoiser.process)?;
-        let guidance =
-            Guidance { scale: self.sampling.guidance, rescale: self.sampling.guidance_rescale, classifier: None };
         let spec = BatchSpec { name: "evaluate", size: batch, image: padding.model_shape(), seed: options.seed };
-        let generator = Generator::new(ctx, denoiser, guidance, plan, spec)?;
-        let classes = target.train.classes.max(1) as u32;
-        let labels: Vec<u32> = (0..count).map(|k| k % classes).collect();
+        let generator = Generator::new(ctx, denoiser, self.sampling.guidance(), plan, spec)?;
+        let labels = proportional_labels(&target.train.class_counts(), count);
         let name = cache_name(ctx, self.checkpoint, self.sampling, &[u64::from(count), u64::from(batch), options.seed]);
         let mut cache = SampleCache::open(self.context.folder, &name, batch as usize * padding.data_len())?;
         self.context.caches.borrow_mut().push(cache.path().into());

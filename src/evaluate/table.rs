@@ -87,9 +87,13 @@ fn classes(evaluation: &Evaluation, rows: &mut TextTable) {
     if let Some(accuracy) = &classes.accuracy {
         rows.add("class accuracy", percent(accuracy));
     }
-    if let Some(balance) = &classes.balance {
+    for (name, balance) in [
+        ("class counts with classes in the shares of the data", &classes.balance_with_classes),
+        ("unconditional class counts", &classes.balance),
+    ] {
+        let Some(balance) = balance else { continue };
         let counts = balance.counts.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-        rows.add("unconditional class counts", counts);
+        rows.add(name, counts);
         rows.add(
             "chi-square test",
             format!(

@@ -224,7 +224,7 @@ settings! {
     /// Sample timesteps by their losses (Nichol and Dhariwal 2021)
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     importance_sampling: bool,
-    /// Weight of the loss over time: simple, snr, min_snr or p2; likelihood for vp, sub_vp and ve
+    /// Weight of the loss over time: simple, snr, min_snr, min_snr_plus_one or p2; likelihood for vp, sub_vp and ve
     loss_weighting: LossWeighting,
     /// Probability that a label is replaced by the null class, for classifier-free guidance
     label_dropout: f32,

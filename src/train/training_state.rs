@@ -84,6 +84,7 @@ impl Trainer {
             dataset: self.dataset.name.clone(),
             data_sha256: Some(self.data_sha256.clone()),
             class_names: self.dataset.class_names.clone(),
+            class_counts: self.dataset.class_counts(),
             ..CheckpointMetadata::default()
         };
         self.objective.fill_metadata(&mut metadata);

@@ -125,6 +125,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
             names: classes.clone(),
             accuracy: Some(n.share(0.9, 0.999)),
             accuracy_by_class: classes.iter().map(|_| n.share(0.8, 1.0)).collect(),
+            balance_with_classes: None,
             balance: Some(Balance {
                 counts: classes.iter().map(|_| n.between(900.0, 1100.0) as u32).collect(),
                 expected: classes.iter().map(|_| n.between(900.0, 1100.0)).collect(),

@@ -89,7 +89,7 @@ impl Loaded {
     ) -> Result<(Context, Generator<'_>)> {
         let mut ctx = self.ctx.fork();
         self.checkpoint.load(&mut ctx, WEIGHTS)?;
-        let guidance = Guidance { scale: sampling.guidance, rescale: sampling.guidance_rescale, classifier: None };
+        let guidance = sampling.guidance();
         let batch = BatchSpec { name: "edit", size: count, image: self.image, seed };
         let generator = Generator::new(&mut ctx, self.denoiser()?, guidance, plan, batch)
             .map_err(|problem| self.with_batch_options(problem))?;

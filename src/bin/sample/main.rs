@@ -6,11 +6,12 @@ mod output;
 mod store;
 
 use clap::Parser;
-use degrain::checkpoint::{AnyModel, Checkpoint, noise};
+use degrain::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata, noise};
 use degrain::cli::DeviceOptions;
+use degrain::data::proportional_labels;
 use degrain::diffusion::autoencoder::Decoder;
 use degrain::diffusion::{
-    BatchSpec, ClassifierGuide, FrameTimes, Generator, Guidance, SampleSet, SampledImages, Sampling, SamplingOptions,
+    BatchSpec, ClassifierGuide, FrameTimes, Generator, SampleSet, SampledImages, Sampling, SamplingOptions,
 };
 use degrain::files::{PartFile, check_writable, print};
 use degrain::gpu::Context;
@@ -42,6 +43,10 @@ struct Arguments {
     /// Class: a name, or its number if no name is a number [default: all classes in turn]
     #[arg(long)]
     class: Option<String>,
+    /// Draw the classes in their shares of the training images: samples without labels of a model
+    /// with classes
+    #[arg(long, conflicts_with = "class")]
+    class_shares: bool,
     #[command(flatten)]
     options: SamplingOptions,
     /// The class that means "no label", for guidance of a model that was not written by degrain
@@ -122,6 +127,10 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     checkpoint.check_effect(&arguments.options, &sampling)?;
     if arguments.classifier.is_none() {
         sampling.check_class(arguments.class.as_deref())?;
+        if arguments.class_shares && sampling.guidance == 0.0 {
+            let problem = "--class-shares has no effect: --guidance 0 samples without labels. Leave one of the two out";
+            return Err(Error::Config(problem.into()));
+        }
     }
     let (plan, warnings) = sampling.plan(denoiser.process)?;
     warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
@@ -143,7 +152,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
 
     let mut ctx = arguments.device.open()?;
     checkpoint.load(&mut ctx, "weights")?;
-    let mut guidance = Guidance { scale: sampling.guidance, rescale: sampling.guidance_rescale, classifier: None };
+    let mut guidance = sampling.guidance();
     if let Some(guide) = &guide {
         guide.load(&mut ctx, "classifier")?;
         let network = guide.classifier()?;
@@ -158,13 +167,15 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
         (Some(wanted), Some(class)) => named.describe_class(wanted, class),
         _ if !conditional => "without classes".into(),
         _ if sampling.guidance == 0.0 && guide.is_none() => "without labels".into(),
+        _ if arguments.class_shares => "classes in the shares of the training images".into(),
         _ => "all classes in turn".into(),
     };
     let text = describe(arguments, count, &of_class, &sampling);
     eprintln!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
 
     let classes = named.class_names.len();
-    let label = |k: u32| class.unwrap_or(k % classes.max(1) as u32);
+    let shares = if arguments.class_shares { class_shares(named, count)? } else { vec![] };
+    let label = |k: u32| class.or(shares.get(k as usize).copied()).unwrap_or(k % classes.max(1) as u32);
     let mut draw = |images: std::ops::Range<u32>, observer: &mut degrain::diffusion::Observer<'_>| {
         let labels: Vec<u32> = images.clone().map(label).collect();
         let noise = noise.as_deref().map(|noise| &noise[images.start as usize * pixels..images.end as usize * pixels]);
@@ -172,6 +183,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     };
     let mut header = header(arguments, &drawing, checkpoint, &ctx);
     header.set("--class", class);
+    header.set("--class-shares", arguments.class_shares);
     header.set_kernels(&generator.forms());
     header.set("image", image.to_vec());
     header.set_sampling(&sampling);
@@ -182,6 +194,18 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     finish(arguments, &drawing, &header, &mut draw, &description)
 }
 
+/// Labels in the shares of the training images.
+fn class_shares(metadata: &CheckpointMetadata, count: u32) -> Result<Vec<u32>> {
+    if metadata.class_counts.len() != metadata.class_names.len() || metadata.class_counts.is_empty() {
+        return Err(Error::Config(
+            "--class-shares: the checkpoint does not say how many training images each class has (it has no classes, or an \
+             earlier version of degrain or another program wrote it). Leave the option out to sample all classes in turn"
+                .into(),
+        ));
+    }
+    Ok(proportional_labels(&metadata.class_counts, count))
+}
+
 /// Decodes latents of the prior.
 fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &Vae) -> Result<()> {
     // Switching off what is off already is allowed.
@@ -189,6 +213,7 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
         SamplingOptions { guidance: arguments.options.guidance.filter(|&scale| scale != 1.0), ..arguments.options };
     let unused = [
         ("--class", arguments.class.is_some()),
+        ("--class-shares", arguments.class_shares),
         ("--classifier", arguments.classifier.is_some()),
         ("--noise", arguments.noise.is_some()),
         ("--image-size", arguments.image_size.is_some()),

@@ -35,7 +35,7 @@ impl Generator<'_> {
         self.write_stages(ctx, &StagePlan::new(process, vec![stage], self.plan.clip()))?;
         self.set_images(ctx, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
         let program = self.advance.as_ref().expect("an adaptive plan has a program that moves");
-        program.run(ctx, &self.step(0, 0))?;
+        program.run(ctx, &self.step(0, t, 0))?;
         Ok(self.images(ctx)?.into_iter().map(f64::from).collect())
     }
 }

@@ -8,8 +8,8 @@ use super::noising::Noising;
 use crate::Result;
 use crate::checkpoint::{CheckpointMetadata, SchedulerConfig};
 use crate::diffusion::{
-    BatchSpec, Denoiser, DenoiserSpec, FrameTimes, Generator, Guidance, Labels, Process, ProcessConfig, Sampling,
-    Variance, variational,
+    BatchSpec, Denoiser, DenoiserSpec, FrameTimes, Generator, Labels, Process, ProcessConfig, Sampling, Variance,
+    variational,
 };
 use crate::error::check_stop;
 use crate::gpu::Context;
@@ -210,8 +210,7 @@ fn drop_labels(t: &mut Tape, batch: Tensor, labels: Labels) -> Tensor {
 impl Generative for Denoise {
     fn sample(&self, ctx: &mut Context, config: &Config, request: &SampleRequest<'_>) -> Result<Vec<Images<'static>>> {
         let (plan, _) = self.sampling.plan(&*self.process)?;
-        let guidance =
-            Guidance { scale: self.sampling.guidance, rescale: self.sampling.guidance_rescale, classifier: None };
+        let guidance = self.sampling.guidance();
         let batch =
             BatchSpec { name: request.name, size: request.labels.len() as u32, image: self.image(), seed: config.seed };
         let generator = Generator::new(ctx, self.denoiser_with(request.weights), guidance, plan, batch)?;

@@ -106,6 +106,7 @@ fn sampling_options(config: &Config) -> SamplingOptions {
     SamplingOptions {
         guidance: (!config.unconditional).then_some(config.guidance),
         guidance_rescale: Some(config.guidance_rescale),
+        guidance_interval: None,
         sampler: Some(config.sampler),
         steps: Some(config.sampling_steps),
         options: SamplerOptions {

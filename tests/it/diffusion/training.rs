@@ -52,6 +52,7 @@ fn loss_weighting_is_equal_for_all_predictions() {
     assert!(weights(LossWeighting::Simple).iter().flatten().all(|&w| w == 1.0));
     let (min_snr, p2, snr_weights) =
         (weights("min_snr".parse().unwrap()), weights("p2".parse().unwrap()), weights("snr".parse().unwrap()));
+    let plus_one = weights("min_snr_plus_one".parse().unwrap());
     let mild = weights(LossWeighting::P2 { k: 2.0, gamma: 0.5 });
     for t in [0, 10, 250, 500, 999] {
         let (bar, snr) = (noise.alphas_cumprod()[t], noise.snr()[t]);
@@ -61,6 +62,8 @@ fn loss_weighting_is_equal_for_all_predictions() {
         // Hang et al. 2023, section 3.4; Choi et al. 2022, eq. 8.
         let capped = snr.min(5.0);
         expect(&min_snr, [capped / snr, capped, capped / (snr + 1.0)]);
+        let capped = (snr + 1.0).min(5.0);
+        expect(&plus_one, [capped / snr, capped, capped / (snr + 1.0)]);
         expect(&p2, [1.0 / (1.0 + snr), snr / (1.0 + snr), bar / (1.0 + snr)]);
         expect(&mild, [(2.0 + snr).powf(-0.5), snr * (2.0 + snr).powf(-0.5), bar * (2.0 + snr).powf(-0.5)]);
         expect(&snr_weights, [1.0, snr, bar]);
@@ -82,8 +85,9 @@ fn loss_weighting_is_equal_for_all_predictions() {
             assert!(problem.contains("--loss-weighting") && problem.contains("--zero-terminal-snr"), "{problem}");
         }
     }
-    let v = LossWeighting::Simple.weights(&along(&zero, Prediction::VPrediction)).unwrap();
-    assert!(v.iter().all(|w| *w == 1.0));
+    let v = |weighting: LossWeighting| weighting.weights(&along(&zero, Prediction::VPrediction)).unwrap();
+    assert!(v(LossWeighting::Simple).iter().all(|w| *w == 1.0));
+    assert_eq!(v(LossWeighting::MinSnrPlusOne { gamma: 5.0 })[999], 1.0);
 }
 
 #[test]
