@@ -26,7 +26,8 @@ impl Generator<'_> {
         self.set_images(ctx, &end)
     }
 
-    /// dx/dt of the probability flow at a time: alpha' x_0 + sigma' eps.
+    /// dx/dt of the probability flow at a time: alpha' x_0 + sigma' eps, with the network's x_0 and
+    /// eps, not clipped.
     fn velocity(&self, ctx: &Context, t: f64, x: &[f64]) -> Result<Vec<f64>> {
         let process = self.denoiser.process;
         let at = process.marginal(t);
