@@ -29,6 +29,17 @@ pub struct BatchSpec<'a> {
     pub seed: u64,
 }
 
+/// The noise that a stage adds: which images the batch holds, and how often the stage has run on
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageNoise {
+    /// Number of the batch's first image.
+    pub first_image: u32,
+    /// Earlier passes through this stage. Each pass has fresh noise, up to 2^24 passes. 0 is the
+    /// noise of ordinary sampling.
+    pub pass: u32,
+}
+
 /// Stages that are submitted before the sampler waits for the oldest one, so that the device has
 /// work while the host prepares the next stage.
 const IN_FLIGHT: usize = 2;
@@ -195,7 +206,7 @@ impl<'a> Generator<'a> {
     /// A label that is not a class: see [`super::Labels::batch`].
     pub fn begin(&self, ctx: &Context, labels: &[u32], first_image: u32) -> Result<()> {
         self.write_labels(ctx, labels)?;
-        self.start.run(ctx, &self.step(0, first_image)).map(|_| ())
+        self.start.run(ctx, &self.step(0, StageNoise { first_image, pass: 0 })).map(|_| ())
     }
 
     /// Sets the labels, and x to given noise or images.
@@ -233,7 +244,7 @@ impl<'a> Generator<'a> {
         }
         let mut running = VecDeque::new();
         for index in 0..self.stages() {
-            running.push_back(self.submit(ctx, index, first_image)?);
+            running.push_back(self.submit(ctx, index, StageNoise { first_image, pass: 0 })?);
             let allowed = if index + 1 < self.stages() { IN_FLIGHT - 1 } else { 0 };
             while running.len() > allowed
                 && let Some(oldest) = running.pop_front()
@@ -246,19 +257,19 @@ impl<'a> Generator<'a> {
     }
 
     /// Runs stage `index` (from 0) on the batch, and waits for it.
-    pub fn stage(&self, ctx: &Context, index: u32, first_image: u32) -> Result<()> {
-        ctx.wait_for(&self.submit(ctx, index, first_image)?)
+    pub fn stage(&self, ctx: &Context, index: u32, noise: StageNoise) -> Result<()> {
+        ctx.wait_for(&self.submit(ctx, index, noise)?)
     }
 
     /// [`Generator::stage`] without waiting.
     ///
     /// # Panics
     /// If there is no such stage.
-    pub fn submit(&self, ctx: &Context, index: u32, first_image: u32) -> Result<Submission> {
+    pub fn submit(&self, ctx: &Context, index: u32, noise: StageNoise) -> Result<Submission> {
         let correct = matches!(self.plan.stages()[index as usize].action, Action::Correct { .. });
         let program = if correct { &self.correct } else { &self.advance };
         let program = program.as_ref().expect("a program for each kind of stage");
-        program.run(ctx, &self.step(index, first_image))
+        program.run(ctx, &self.step(index, noise))
     }
 
     /// The current images: [B, C, H, W] in about [-1, 1].
@@ -271,7 +282,8 @@ impl<'a> Generator<'a> {
         ctx.write(&self.scope.name("x"), 0, images)
     }
 
-    fn step(&self, index: u32, first_image: u32) -> Step {
-        Step { index, first_image, guidance: self.guidance.scale, ..Step::seeded(self.seed) }
+    fn step(&self, index: u32, noise: StageNoise) -> Step {
+        let StageNoise { first_image, pass: sampler_pass } = noise;
+        Step { index, first_image, sampler_pass, guidance: self.guidance.scale, ..Step::seeded(self.seed) }
     }
 }

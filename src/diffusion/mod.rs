@@ -35,7 +35,7 @@ pub mod weighting;
 
 pub use denoiser::{Denoiser, DenoiserSpec};
 pub use frames::FrameTimes;
-pub use generator::{BatchSpec, Generator, Observer};
+pub use generator::{BatchSpec, Generator, Observer, StageNoise};
 pub use guidance::{ClassifierGuide, Guidance, Labels};
 pub use plan::{SamplingPlan, StagePlan};
 pub use prediction::Prediction;

@@ -1,7 +1,7 @@
 //! Sampling with the adaptive solver, which chooses the times at which it evaluates the velocity of
 //! the probability flow.
 
-use super::{Generator, Observer};
+use super::{Generator, Observer, StageNoise};
 use crate::Result;
 use crate::diffusion::ode;
 use crate::diffusion::plan::StagePlan;
@@ -36,7 +36,7 @@ impl Generator<'_> {
         self.write_stages(ctx, &StagePlan::new(process, vec![stage], self.plan.clip()))?;
         self.set_images(ctx, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
         let program = self.advance.as_ref().expect("an adaptive plan has a program that moves");
-        program.run(ctx, &self.step(0, 0))?;
+        program.run(ctx, &self.step(0, StageNoise::default()))?;
         Ok(self.images(ctx)?.into_iter().map(f64::from).collect())
     }
 }
