@@ -16,9 +16,11 @@ use degrain::diffusion::{
 };
 use std::rc::Rc;
 
-/// The optimal network of a process for images of one channel. `time` finds the time of the process
-/// from the network's.
-fn optimal(process: &Rc<dyn Process>, data: Gaussian, time: fn(f64) -> f64, side: u32) -> LinearNetwork {
+/// The time of a process from the network's.
+type Time = fn(f64) -> f64;
+
+/// The optimal network of a process for images of one channel.
+fn optimal(process: &Rc<dyn Process>, data: Gaussian, time: Time, side: u32) -> LinearNetwork {
     let (first, second) = (process.clone(), process.clone());
     let factor = move |input: f64| {
         let t = time(input);
@@ -29,7 +31,7 @@ fn optimal(process: &Rc<dyn Process>, data: Gaussian, time: fn(f64) -> f64, side
 }
 
 /// Samples from `noise`, images of 8x8 pixels, with the optimal network.
-fn samples(process: &Rc<dyn Process>, time: fn(f64) -> f64, plan: SamplingPlan, noise: &[f32]) -> Vec<f64> {
+fn samples(process: &Rc<dyn Process>, time: Time, plan: SamplingPlan, noise: &[f32]) -> Vec<f64> {
     let network = optimal(process, DARK, time, 8);
     let denoiser = Denoiser { network: &network, weights: "none", process: &**process, spec: DenoiserSpec::default() };
     let mut ctx = context().fork();
@@ -49,7 +51,7 @@ fn deviations() -> Vec<f64> {
 fn ode_samples_dark_images_without_clipping() {
     let rms = DARK.mean.hypot(DARK.variance.sqrt());
     let edm = Edm { sigma_data: Some(rms), ..Edm::default() };
-    let cases: [(Rc<dyn Process>, fn(f64) -> f64); 3] = [
+    let cases: [(Rc<dyn Process>, Time); 3] = [
         (Rc::new(edm), |input| (input / 250.0).exp()),
         (Rc::new(Flow::default()), |input| input / 999.0),
         (Rc::new(Vp::default()), |input| input / 999.0),
