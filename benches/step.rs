@@ -24,7 +24,7 @@ mod clock;
 
 use clap::Parser;
 use clock::{peak_memory, process_time, thread_time, today};
-use degrain::diffusion::{BatchSpec, Generator, Guidance, Sampling};
+use degrain::diffusion::{BatchSpec, Generator, Guidance, Sampling, StageNoise};
 use degrain::gpu::{Context, Submission};
 use degrain::nn::PARAMETERS;
 use degrain::ops::measure_peak_flops;
@@ -135,7 +135,8 @@ fn sampling(trainer: &mut Trainer, options: &Options) -> Result<()> {
     let ctx = trainer.context_mut();
     let generator = Generator::new(ctx, model, guidance, plan, spec)?;
     generator.begin(ctx, &vec![0; batch as usize], 0)?;
-    let times = Times::measure(ctx, options.steps, |n| generator.submit(ctx, n % generator.stages(), 0))?;
+    let times =
+        Times::measure(ctx, options.steps, |n| generator.submit(ctx, n % generator.stages(), StageNoise::default()))?;
     row(&format!("sampling, guidance {}", options.guidance), &times.rate(batch, "image-steps/s"));
     row("  a step", &times.to_string());
     Ok(())

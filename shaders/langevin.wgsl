@@ -5,7 +5,7 @@
 //   delta = c5 (|z| / |g|)^2;  x' = x + delta g + sqrt(2 delta) z;  x' = x if g is zero
 // c5 = 2 r^2 in algorithm 4 and 2 alpha r^2 in algorithm 5. The norms are computed for each image.
 // (The code of the paper takes their means over the batch, which makes an image depend on its
-// batch.) z depends on the seed, the step and the number of the image.
+// batch.) z depends on the seed, the step, the pass through it and the number of the image.
 //
 // x      [B, n], updated in place
 // model  [B, n]: output m of the network
@@ -25,7 +25,8 @@ const COEFFICIENTS = 12u;   // in a row of the table
 @group(0) @binding(3) var<uniform> dims: Dims;
 
 fn noise(image: u32, block: u32) -> vec4<f32> {
-  return normal(random_words(STREAM_CORRECTOR, step.index, step.first_image + image, block));
+  let stream = STREAM_CORRECTOR | (step.sampler_pass << 8u);
+  return normal(random_words(stream, step.index, step.first_image + image, block));
 }
 
 fn score(i: u32) -> f32 {

@@ -7,7 +7,7 @@
 //                     l = f c10 + (1 - f) c11, f = (v + 1) / 2. The network's v interpolates
 //                     between the largest and the smallest log variance, c10 and c11 (Nichol and
 //                     Dhariwal 2021, eq. 15).
-// z depends on the seed, the step and the number of the image.
+// z depends on the seed, the step, the pass through it and the number of the image.
 //
 // x         [B, n], updated in place
 // model     [B, n]: m
@@ -36,7 +36,8 @@ fn block_of(lane: Lane) -> Block {
   let blocks = (IMAGE_SIZE + 3u) / 4u;
   let image = flat_index(lane) / blocks;
   let block = flat_index(lane) % blocks;
-  let z = normal(random_words(STREAM_SAMPLER, step.index, step.first_image + image, block));
+  let stream = STREAM_SAMPLER | (step.sampler_pass << 8u);
+  let z = normal(random_words(stream, step.index, step.first_image + image, block));
   let count = select(0u, min(4u, IMAGE_SIZE - 4u * block), image < dims.batch);
   return Block(image * IMAGE_SIZE + 4u * block, count, z);
 }

@@ -54,7 +54,7 @@ struct Step {
   second_correction: f32,   // 1 / (1 - beta2^n)
   ema_decay: f32,           // decay of the EMA of the parameters
   guidance: f32,            // scale of classifier-free guidance
-  reserved: f32,
+  sampler_pass: u32,        // earlier passes through this step of a sampler: fresh noise in each
 }
 
 @group(1) @binding(0) var<uniform> step: Step;

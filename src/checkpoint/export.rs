@@ -49,7 +49,7 @@ impl SchedulerExport {
             ProcessConfig::Edm(edm) => {
                 let config = json!({
                     "_class_name": "EDMEulerScheduler", "_diffusers_version": VERSION, "num_train_timesteps": 1000,
-                    "prediction_type": "epsilon", "sigma_data": edm.data_std(), "sigma_max": edm.sigma_max,
+                    "prediction_type": "epsilon", "sigma_data": edm.data_rms(), "sigma_max": edm.sigma_max,
                     "sigma_min": edm.sigma_min, "sigma_schedule": "karras", "rho": 7.0, "final_sigmas_type": "zero",
                 });
                 // No pipeline scales the time as the network needs it.

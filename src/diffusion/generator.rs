@@ -29,6 +29,17 @@ pub struct BatchSpec<'a> {
     pub seed: u64,
 }
 
+/// The noise that a stage adds: which images the batch holds, and how often the stage has run on
+/// them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageNoise {
+    /// Number of the batch's first image.
+    pub first_image: u32,
+    /// Earlier passes through this stage. Each pass has fresh noise, up to 2^24 passes. 0 is the
+    /// noise of ordinary sampling.
+    pub pass: u32,
+}
+
 /// Stages that are submitted before the sampler waits for the oldest one, so that the device has
 /// work while the host prepares the next stage.
 const IN_FLIGHT: usize = 2;
@@ -233,7 +244,7 @@ impl<'a> Generator<'a> {
         }
         let mut running = VecDeque::new();
         for index in 0..self.stages() {
-            running.push_back(self.submit(ctx, index, first_image)?);
+            running.push_back(self.submit(ctx, index, StageNoise { first_image, pass: 0 })?);
             let allowed = if index + 1 < self.stages() { IN_FLIGHT - 1 } else { 0 };
             while running.len() > allowed
                 && let Some(oldest) = running.pop_front()
@@ -246,20 +257,20 @@ impl<'a> Generator<'a> {
     }
 
     /// Runs stage `index` (from 0) on the batch, and waits for it.
-    pub fn stage(&self, ctx: &Context, index: u32, first_image: u32) -> Result<()> {
-        ctx.wait_for(&self.submit(ctx, index, first_image)?)
+    pub fn stage(&self, ctx: &Context, index: u32, noise: StageNoise) -> Result<()> {
+        ctx.wait_for(&self.submit(ctx, index, noise)?)
     }
 
     /// [`Generator::stage`] without waiting.
     ///
     /// # Panics
     /// If there is no such stage.
-    pub fn submit(&self, ctx: &Context, index: u32, first_image: u32) -> Result<Submission> {
+    pub fn submit(&self, ctx: &Context, index: u32, noise: StageNoise) -> Result<Submission> {
         let stage = self.plan.stages()[index as usize];
         let correct = matches!(stage.action, Action::Correct { .. });
         let program = if correct { &self.correct } else { &self.advance };
         let program = program.as_ref().expect("a program for each kind of stage");
-        program.run(ctx, &self.step(index, stage.time, first_image))
+        program.run(ctx, &self.step(index, stage.time, noise))
     }
 
     /// The current images: [B, C, H, W] in about [-1, 1].
@@ -273,8 +284,9 @@ impl<'a> Generator<'a> {
     }
 
     /// The step of stage `index` at a time.
-    fn step(&self, index: u32, time: f64, first_image: u32) -> Step {
-        let level = self.denoiser.process.marginal(time).sigma_ratio();
-        Step { index, first_image, guidance: self.guidance.scale_at(level), ..Step::seeded(self.seed) }
+    fn step(&self, index: u32, time: f64, noise: StageNoise) -> Step {
+        let StageNoise { first_image, pass: sampler_pass } = noise;
+        let guidance = self.guidance.scale_at(self.denoiser.process.marginal(time).sigma_ratio());
+        Step { index, first_image, sampler_pass, guidance, ..Step::seeded(self.seed) }
     }
 }

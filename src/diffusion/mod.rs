@@ -36,7 +36,7 @@ pub mod weighting;
 
 pub use denoiser::{Denoiser, DenoiserSpec};
 pub use frames::FrameTimes;
-pub use generator::{BatchSpec, Generator, Observer};
+pub use generator::{BatchSpec, Generator, Observer, StageNoise};
 pub use guidance::{ClassifierGuide, Guidance, GuidanceInterval, Labels};
 pub use plan::{SamplingPlan, StagePlan};
 pub use prediction::Prediction;

@@ -52,8 +52,6 @@ pub struct StagePlan {
 pub struct OdePlan {
     /// The equation.
     pub ode: OdeSpec,
-    /// Bound on the magnitude of the predicted image; infinite for none.
-    pub clip: f32,
     /// The initial noise.
     pub prior: Prior,
 }
@@ -61,6 +59,7 @@ pub struct OdePlan {
 impl SamplingPlan {
     /// Plans a sampler for a process, and returns the plan with warnings for the user. `clip`
     /// bounds the magnitude of the predicted image: 1 for data in [-1, 1], infinity for no bound.
+    /// The adaptive solver does not use it.
     ///
     /// # Errors
     /// [`Error::Config`] for a sampler that does not support this kind of process, a clip that is
@@ -96,7 +95,7 @@ impl SamplingPlan {
                 let times = stages.iter().map(|stage| stage.time).collect();
                 (SamplingPlan::Stages(StagePlan::new(process, stages, clip)), times)
             }
-            Trajectory::Ode(ode) => (SamplingPlan::Ode(OdePlan { ode, clip, prior: Prior::of(process) }), vec![]),
+            Trajectory::Ode(ode) => (SamplingPlan::Ode(OdePlan { ode, prior: Prior::of(process) }), vec![]),
         };
         let warnings = process.warning().into_iter().chain(sampler.warnings(process, &times)).collect();
         Ok((plan, warnings))
@@ -123,12 +122,10 @@ impl SamplingPlan {
         })
     }
 
-    /// Bound on the magnitude of the predicted image; infinite for none.
+    /// Bound on the magnitude of the predicted image; infinite for none. The adaptive solver has
+    /// none: a clip is a kink in the velocity, and Song et al. 2021b (eq. 13) have no clip.
     pub fn clip(&self) -> f32 {
-        match self {
-            SamplingPlan::Stages(plan) => plan.clip,
-            SamplingPlan::Ode(plan) => plan.clip,
-        }
+        self.fixed().map_or(f32::INFINITY, |plan| plan.clip)
     }
 
     /// The initial noise.

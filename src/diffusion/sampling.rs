@@ -100,7 +100,8 @@ pub struct Sampling {
     pub spacing: Spacing,
     /// Added to the timesteps of [`Spacing::Leading`].
     pub steps_offset: u32,
-    /// Bound on the magnitude of the predicted image; infinite for none.
+    /// Bound on the magnitude of the predicted image; infinite for none. The adaptive solver ignores
+    /// it.
     pub clip: f32,
     /// Scale of classifier-free guidance; 1 is none.
     pub guidance: f32,

@@ -75,7 +75,8 @@ impl Op for Langevin {
     fn reference(&self, inputs: &[Array], step: &Step) -> Vec<Array> {
         let shape = inputs[0].shape;
         let c = &inputs[2].data[12 * step.index as usize..][..12];
-        let noise = super::randn::Randn { stream: stream::CORRECTOR, shape }.reference(&[], step).swap_remove(0);
+        let stream = stream::CORRECTOR | (step.sampler_pass << 8);
+        let noise = super::randn::Randn { stream, shape }.reference(&[], step).swap_remove(0);
         let g = Array::from_fn(shape, |i| c[4] * (c[2] * inputs[0].data[i] + c[3] * inputs[1].data[i]));
         let each = shape.len() / shape.dims()[0] as usize;
         let squares =

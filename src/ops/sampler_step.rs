@@ -132,7 +132,8 @@ impl Op for SamplerStepOp {
     fn reference(&self, inputs: &[Array], step: &Step) -> Vec<Array> {
         let (shape, clip) = (inputs[0].shape, f64::from(self.clip));
         let c = &inputs[2].data[(COEFFICIENTS * step.index) as usize..][..COEFFICIENTS as usize];
-        let noise = super::randn::Randn { stream: stream::SAMPLER, shape }.reference(&[], step).swap_remove(0);
+        let stream = stream::SAMPLER | (step.sampler_pass << 8);
+        let noise = super::randn::Randn { stream, shape }.reference(&[], step).swap_remove(0);
         let mut updated = vec![Array::zeros(shape); self.updates().len()];
         for i in 0..shape.len() {
             let (x, m) = (inputs[0].data[i], inputs[1].data[i]);

@@ -113,7 +113,7 @@ impl Trainer {
         if config.data != self.config.data || config.validation_count != self.config.validation_count {
             return Err(Error::Config("the data set and the number of validation images must stay the same".into()));
         }
-        config.process = config.process.measured(self.dataset.statistics.std);
+        config.process = config.process.measured(self.dataset.statistics.rms());
         let objective = objectives::from_config(&config, &self.dataset)?;
         self.sibling(config, objective)
     }
@@ -128,7 +128,7 @@ impl Trainer {
         let (settings, default_size) = with_default_size(ctx, settings, &dataset)?;
         let settings = hold_out::with_default(settings, dataset.count)?;
         let mut config = settings.resolve(Size::Tiny)?;
-        config.process = config.process.measured(dataset.statistics.std);
+        config.process = config.process.measured(dataset.statistics.rms());
         let objective = objectives::from_config(&config, &dataset)?;
         let trainer = Trainer::from_parts(ctx, config, Arc::unwrap_or_clone(dataset), objective)?;
         Ok(Trainer { default_size, ..trainer })
@@ -154,7 +154,7 @@ impl Trainer {
         // Without evaluations it needs no feature extractor, which may have been moved.
         let settings = Settings { evaluate_every: Some(0), ..settings };
         let mut config = in_memory(settings).resolve(Size::Tiny)?;
-        config.process = config.process.measured(dataset.statistics.std);
+        config.process = config.process.measured(dataset.statistics.rms());
         check_hold_out(&config, dataset)?;
         let objective = objectives::from_config(&config, dataset)?;
         Trainer::assemble(ctx, config, dataset.clone(), String::new(), objective)

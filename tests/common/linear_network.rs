@@ -1,5 +1,5 @@
 //! A network whose output is linear in the image, with factors that depend on the time: the optimal
-//! network for data from N(0, variance).
+//! network for data from N(mean, variance).
 
 use degrain::Result;
 use degrain::nn::{Conditions, Model, Network, Parameters, Weights};
@@ -11,6 +11,8 @@ use std::fmt;
 type Factors = Box<dyn Fn(f64) -> [f64; 2]>;
 /// b of the network's time input: the factor of the mean of each 2x2 pixels, instead of a.
 type OfMeans = Box<dyn Fn(f64) -> f64>;
+/// c of the network's time input: the output is a x + c.
+type Shift = Box<dyn Fn(f64) -> f64>;
 
 /// A network without parameters, for images of one channel.
 pub struct LinearNetwork {
@@ -18,19 +20,25 @@ pub struct LinearNetwork {
     image: [u32; 3],
     factors: Factors,
     of_means: Option<OfMeans>,
+    shift: Option<Shift>,
     learned_variance: bool,
 }
 
 impl LinearNetwork {
     pub fn new(image: [u32; 3], learned_variance: bool, factors: Factors) -> LinearNetwork {
         assert_eq!(image[0], 1, "one channel");
-        LinearNetwork { parameters: Parameters::new(), image, factors, of_means: None, learned_variance }
+        LinearNetwork { parameters: Parameters::new(), image, factors, of_means: None, shift: None, learned_variance }
     }
 
     /// A network that mixes pixels, for data whose means of 2x2 pixels have another variance than
     /// the differences from these means.
     pub fn mixing(self, of_means: OfMeans) -> LinearNetwork {
         LinearNetwork { of_means: Some(of_means), ..self }
+    }
+
+    /// A network for data whose mean is not zero.
+    pub fn shifted(self, shift: Shift) -> LinearNetwork {
+        LinearNetwork { shift: Some(shift), ..self }
     }
 }
 
@@ -71,7 +79,8 @@ impl Network for LinearNetwork {
     fn time_row(&self, time: f64) -> Vec<f64> {
         let [a, v] = (self.factors)(time);
         let more = self.of_means.as_ref().map_or(0.0, |b| b(time) - a);
-        vec![a - 1.0, 0.0, -1.0, v, more - 1.0, 0.0]
+        let shift = self.shift.as_ref().map_or(0.0, |c| c(time));
+        vec![a - 1.0, shift, -1.0, v, more - 1.0, 0.0]
     }
 
     fn classes(&self) -> Option<u32> {

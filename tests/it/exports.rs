@@ -6,7 +6,9 @@ use crate::common::run::{digits, files};
 use crate::runs::{WHOLE, train};
 use degrain::checkpoint::{Checkpoint, CheckpointMetadata, SchedulerConfig, write};
 use degrain::diffusion::processes::{Edm, Flow};
-use degrain::diffusion::{BatchSpec, Generator, Guidance, SamplerName, Sampling, SamplingOptions, Variance};
+use degrain::diffusion::{
+    BatchSpec, Generator, Guidance, SamplerName, Sampling, SamplingOptions, StageNoise, Variance,
+};
 use degrain::gpu::Context;
 use degrain::train::Settings;
 use std::fs;
@@ -34,7 +36,7 @@ fn states(
     let generator = Generator::new(&mut ctx, denoiser, guidance, plan, batch).unwrap();
     generator.begin(&ctx, labels, 0).unwrap();
     let stage = |index| {
-        generator.stage(&ctx, index, 0).unwrap();
+        generator.stage(&ctx, index, StageNoise::default()).unwrap();
         generator.images(&ctx).unwrap()
     };
     (0..STEPS).map(stage).collect()

@@ -193,5 +193,8 @@ fn edm_takes_sigma_data_from_the_data_set() {
     let folder = TempDir::new().unwrap();
     let trainer = Trainer::new(&ctx, run_settings("edm", folder.path())).unwrap();
     let ProcessConfig::Edm(edm) = trainer.config().process else { panic!("{}", trainer.config().process) };
-    assert_eq!(edm.sigma_data, Some(trainer.dataset().statistics.std));
+    // The root mean square, not the standard deviation: the mean is not zero.
+    let statistics = trainer.dataset().statistics;
+    assert!(statistics.mean.abs() > 0.5, "{}", statistics.mean);
+    assert_eq!(edm.sigma_data, Some(statistics.mean.hypot(statistics.std)));
 }

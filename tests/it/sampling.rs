@@ -6,6 +6,7 @@ use crate::common::golden::{Golden, compare, excess, nudge, path};
 use degrain::checkpoint::{Checkpoint, SchedulerConfig};
 use degrain::diffusion::{
     BatchSpec, Denoiser, DenoiserSpec, Generator, Guidance, Labels, SamplerName, SamplerOptions, SamplingPlan,
+    StageNoise,
 };
 use degrain::gpu::Context;
 use serde_json::Value;
@@ -50,7 +51,7 @@ fn trajectory(ctx: &Context, weights: &[f32], scheduler: &SchedulerConfig, spec:
     let mut states = Vec::new();
     for (index, sigma) in sigmas.into_iter().enumerate() {
         generator.begin_from(&ctx, &x, &labels).unwrap();
-        generator.stage(&ctx, index as u32, 0).unwrap();
+        generator.stage(&ctx, index as u32, StageNoise::default()).unwrap();
         x = generator.images(&ctx).unwrap();
         if sigma > 0.0 {
             let z = &given[index * x.len()..][..x.len()];

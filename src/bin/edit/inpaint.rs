@@ -78,7 +78,7 @@ impl Inpaint {
         let plan = loaded.plan(&sampling)?;
         let (ctx, generator) = loaded.generator(&sampling, plan, self.count, self.seed)?;
         generator.begin(&ctx, &vec![class; self.count as usize], 0)?;
-        let known = Known { image: &image, mask: &mask, passes: self.passes, seed: self.seed };
+        let known = Known { image: &image, mask: &mask, passes: self.passes, first_image: 0, seed: self.seed };
         let progress = cli::Progress::new();
         inpaint(&ctx, &generator, &known, &mut |done| progress.set(done))?;
         let filled = generator.images(&ctx)?;

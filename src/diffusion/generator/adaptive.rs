@@ -1,7 +1,7 @@
 //! Sampling with the adaptive solver, which chooses the times at which it evaluates the velocity of
 //! the probability flow.
 
-use super::{Generator, Observer};
+use super::{Generator, Observer, StageNoise};
 use crate::Result;
 use crate::diffusion::ode;
 use crate::diffusion::plan::StagePlan;
@@ -26,7 +26,8 @@ impl Generator<'_> {
         self.set_images(ctx, &end)
     }
 
-    /// dx/dt of the probability flow at a time: alpha' x_0 + sigma' eps.
+    /// dx/dt of the probability flow at a time: alpha' x_0 + sigma' eps, with the network's x_0 and
+    /// eps, not clipped.
     fn velocity(&self, ctx: &Context, t: f64, x: &[f64]) -> Result<Vec<f64>> {
         let process = self.denoiser.process;
         let at = process.marginal(t);
@@ -35,7 +36,7 @@ impl Generator<'_> {
         self.write_stages(ctx, &StagePlan::new(process, vec![stage], self.plan.clip()))?;
         self.set_images(ctx, &x.iter().map(|&x| x as f32).collect::<Vec<f32>>())?;
         let program = self.advance.as_ref().expect("an adaptive plan has a program that moves");
-        program.run(ctx, &self.step(0, t, 0))?;
+        program.run(ctx, &self.step(0, t, StageNoise::default()))?;
         Ok(self.images(ctx)?.into_iter().map(f64::from).collect())
     }
 }

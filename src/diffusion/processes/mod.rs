@@ -115,12 +115,12 @@ processes! {
 }
 
 impl ProcessConfig {
-    /// Fills in the parameters measured on the data. `std` is the standard deviation of its pixels
-    /// in [-1, 1].
-    pub fn measured(self, std: f64) -> ProcessConfig {
+    /// Fills in the parameters measured on the data. `rms` is the root mean square of its pixels in
+    /// [-1, 1].
+    pub fn measured(self, rms: f64) -> ProcessConfig {
         match self {
             ProcessConfig::Edm(edm) => {
-                ProcessConfig::Edm(Edm { sigma_data: Some(edm.sigma_data.unwrap_or(std)), ..edm })
+                ProcessConfig::Edm(Edm { sigma_data: Some(edm.sigma_data.unwrap_or(rms)), ..edm })
             }
             other => other,
         }

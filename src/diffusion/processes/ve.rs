@@ -2,9 +2,10 @@
 //! appendix B).
 //!
 //! x_t = x_0 + sigma(t) eps, sigma = sigma_min (sigma_max / sigma_min)^t. The network predicts the
-//! noise, which is the score times -sigma. Its input is x_t / sqrt(1/4 + sigma²), of about unit
-//! variance for images in [-1, 1], because a U-Net does not train on inputs of the size of
-//! sigma_max. Sampling ends with noise of standard deviation sigma_min.
+//! noise, which is the score times -sigma. Its input is x_t / sqrt(1/4 + sigma²), because a U-Net
+//! does not train on inputs of the size of sigma_max. The paper does not scale the input. 1/4 is a
+//! choice of this crate, and the root mean square of the input is at most 2 for images in [-1, 1].
+//! Sampling ends with noise of standard deviation sigma_min.
 
 use super::middles;
 use super::vp::EARLIEST;
@@ -27,9 +28,9 @@ impl Default for Ve {
     }
 }
 
-/// Assumed variance of an image's pixels, which scales the network's input: a standard deviation of
-/// 1/2.
-const IMAGE_VARIANCE: f64 = 0.25;
+/// Constant that bounds the factor of the network's input at small noise. It is not stored in
+/// checkpoints, so it must not change.
+const INPUT_CONSTANT: f64 = 0.25;
 
 impl Ve {
     pub(super) fn check(&self) -> std::result::Result<(), String> {
@@ -73,7 +74,7 @@ impl Process for Ve {
     /// log(sigma).
     fn parameterization(&self, t: f64) -> Parameterization {
         let sigma = self.marginal(t).sigma;
-        Parameterization { c_in: (IMAGE_VARIANCE + sigma * sigma).sqrt().recip(), time: 999.0 * t, target: [0.0, 1.0] }
+        Parameterization { c_in: (INPUT_CONSTANT + sigma * sigma).sqrt().recip(), time: 999.0 * t, target: [0.0, 1.0] }
     }
 
     fn training_times(&self) -> Vec<f64> {

@@ -1,6 +1,9 @@
 //! The probability flow, solved to a tolerance (Song et al. 2021b, section 4.3). The solver chooses
 //! its steps: see [`crate::diffusion::ode`].
 //!
+//! The predicted image is not clipped, as in the paper and in the likelihood of the flow. A clip is
+//! a kink in the velocity.
+//!
 //! It ends at the last time of the process, where noise of 0.01 or less remains. It does not
 //! support discrete timesteps: the interpolated schedule has a kink at each timestep, and a step of
 //! high order across a kink does not meet its tolerance.

@@ -24,7 +24,7 @@ pub const TEST_STEP: Step = Step {
     second_correction: 30.0,
     ema_decay: 0.9,
     guidance: 2.0,
-    reserved: 0.0,
+    sampler_pass: 4,
 };
 
 /// A case on a tape. If the operator is differentiable, backward starts from a random gradient of

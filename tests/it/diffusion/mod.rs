@@ -2,6 +2,7 @@
 
 mod classes;
 mod configs;
+mod gaussian_samples;
 mod linear;
 mod mixture;
 mod ode;

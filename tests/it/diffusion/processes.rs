@@ -2,6 +2,7 @@
 //! papers.
 
 use super::linear::processes;
+use super::recovery::DARK;
 use super::{close, refusal};
 use degrain::diffusion::processes::{Edm, Flow, SubVp, Ve, Vp};
 use degrain::diffusion::{Discrete, LossWeighting, Process, ProcessConfig, TrainingTables};
@@ -161,10 +162,43 @@ fn edm_preconditioning_matches_the_paper() {
     }
 }
 
+/// For data whose mean is not zero, the second moment takes the place of the variance.
+#[test]
+fn edm_input_and_target_have_unit_second_moment_for_dark_images() {
+    let second = DARK.mean * DARK.mean + DARK.variance;
+    let moments = |sigma_data: f64| {
+        let process = Edm { sigma_data: Some(sigma_data), ..Edm::default() };
+        let of = |t: f64| {
+            let view = process.parameterization(t);
+            let [p, q] = view.target;
+            [view.c_in * view.c_in * (second + t * t), p * p * second + q * q]
+        };
+        process.training_times().into_iter().chain(process.t_range()).map(of).collect::<Vec<_>>()
+    };
+    moments(second.sqrt()).into_iter().flatten().for_each(|moment| close(moment, 1.0, 1e-12));
+    let largest = moments(DARK.variance.sqrt()).into_iter().map(|[_, target]| target).fold(0.0, f64::max);
+    assert!(largest > 2.4, "the standard deviation gives {largest}");
+}
+
+#[test]
+fn edm_training_reaches_the_levels_of_sampling() {
+    let process = Edm::default();
+    let (times, [first, last]) = (process.training_times(), process.t_range());
+    assert!(times[16_383] >= first, "sampling starts at {first}, and training ends at {}", times[16_383]);
+    assert!(times[0] <= last, "sampling ends at {last}, and training starts at {}", times[0]);
+    assert_eq!(process.warning(), None);
+    let low = Edm { p_mean: -1.2, p_std: 1.2, ..process };
+    let warning = low.warning().unwrap();
+    for part in ["up to 37.0", "sigma_max = 80", "p_mean = -1.2"] {
+        assert!(warning.contains(part), "{part}: {warning}");
+    }
+    assert_eq!(Edm { sigma_max: 36.0, ..low }.warning(), None);
+}
+
 #[test]
 fn edm_training_noise_is_log_normal() {
     let times = Edm::default().training_times();
-    let z: Vec<f64> = times.iter().map(|t| (t.ln() + 1.2) / 1.2).collect();
+    let z: Vec<f64> = times.iter().map(|t| (t.ln() + 0.8) / 1.6).collect();
     assert_eq!(z.len(), 16_384);
     // The distribution function by Simpson's rule.
     let below = |z: f64| {
