@@ -271,7 +271,7 @@ fn beta_keys(schedule: &BetaSchedule, timesteps: u32, sampler: SamplerName) -> V
         BetaSchedule::ScaledLinear(range) => ("scaled_linear", *range),
         BetaSchedule::Sigmoid(range) if sampler.class() == SamplerName::Ddpm.class() => ("sigmoid", *range),
         BetaSchedule::Cosine => ("squaredcos_cap_v2", BetaRange::default()),
-        BetaSchedule::Sigmoid(_) | BetaSchedule::Given { .. } => {
+        BetaSchedule::Sigmoid(_) | BetaSchedule::LogSnr(_) | BetaSchedule::Given { .. } => {
             return vec![("beta_schedule", "linear".into()), ("trained_betas", json!(schedule.betas(timesteps)))];
         }
     };

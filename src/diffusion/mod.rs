@@ -47,7 +47,7 @@ pub use sample_set::{SampleSet, SampledImages};
 pub use sampler::{Sampler, SamplerOptions, Variance};
 pub use samplers::SamplerName;
 pub use sampling::{Sampling, SamplingOptions};
-pub use schedule::{BetaRange, BetaSchedule, NoiseSchedule};
+pub use schedule::{BetaRange, BetaSchedule, LogSnrRange, NoiseSchedule};
 pub use scope::Scope;
 pub use spacing::Spacing;
 pub use weighting::LossWeighting;

@@ -48,6 +48,23 @@ impl BetaRange {
     }
 }
 
+/// First and last log SNR of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSnrRange {
+    /// The log SNR at the first timestep: 13.3, where the noise has a standard deviation of 0.0013, a
+    /// sixth of the distance of two bytes.
+    pub start: f64,
+    /// The log SNR at the last timestep: -8.
+    pub end: f64,
+}
+
+impl Default for LogSnrRange {
+    fn default() -> LogSnrRange {
+        LogSnrRange { start: 13.3, end: -8.0 }
+    }
+}
+
 /// How the betas are chosen. In a configuration: `{ name = "linear", beta_end = 0.02 }`; on a
 /// command line: the name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +81,10 @@ pub enum BetaSchedule {
     Cosine,
     /// Betas along a sigmoid from -6 to 6 (GeoDiff, Xu et al. 2022).
     Sigmoid(BetaRange),
+    /// log SNR = log(abar_t / (1 - abar_t)) falls linearly (Kingma et al. 2021, section 5 and
+    /// appendix D). With the prediction epsilon, the loss weighting `simple` is then the variational
+    /// bound.
+    LogSnr(LogSnrRange),
     /// Betas given one by one, `[T]`.
     Given {
         /// Each in (0, 1); the last may be 1.
@@ -92,6 +113,7 @@ impl fmt::Display for BetaSchedule {
             BetaSchedule::ScaledLinear(_) => "scaled_linear",
             BetaSchedule::Cosine => "cosine",
             BetaSchedule::Sigmoid(_) => "sigmoid",
+            BetaSchedule::LogSnr(_) => "log_snr",
             BetaSchedule::Given { .. } => "given",
         })
     }
@@ -117,6 +139,13 @@ impl BetaSchedule {
                     .map(|x| (end - start) / (1.0 + (-x).exp()) + start)
                     .collect()
             }
+            BetaSchedule::LogSnr(LogSnrRange { start, end }) => {
+                // 1 - abar is the sigmoid of -log SNR.
+                let log_snr = linspace([*start, *end], timesteps);
+                let noise: Vec<f64> = log_snr.into_iter().map(|log_snr| 1.0 / (1.0 + log_snr.exp())).collect();
+                let step = |pair: &[f64]| (pair[1] - pair[0]) / (1.0 - pair[0]);
+                noise.iter().take(1).copied().chain(noise.windows(2).map(step)).collect()
+            }
             BetaSchedule::Given { betas } => betas.clone(),
         }
     }
@@ -126,7 +155,7 @@ impl BetaSchedule {
             BetaSchedule::Linear(range) | BetaSchedule::ScaledLinear(range) | BetaSchedule::Sigmoid(range) => {
                 Some(range)
             }
-            BetaSchedule::Cosine | BetaSchedule::Given { .. } => None,
+            BetaSchedule::Cosine | BetaSchedule::LogSnr(_) | BetaSchedule::Given { .. } => None,
         }
     }
 }
@@ -198,6 +227,16 @@ impl NoiseSchedule {
                 "the {schedule} schedule with beta_start = {beta_start} and beta_end = {beta_end}: they must be between 0 \
                  and 1, and beta_start at most beta_end, usually {} and {}",
                 usual.beta_start, usual.beta_end
+            )));
+        }
+        if let BetaSchedule::LogSnr(LogSnrRange { start, end }) = schedule
+            && !(end < start && start.is_finite() && end.is_finite())
+        {
+            let usual = LogSnrRange::default();
+            return Err(Error::Config(format!(
+                "the log_snr schedule with start = {start} and end = {end}: use finite numbers, start above end, usually {} \
+                 and {}",
+                usual.start, usual.end
             )));
         }
         let mut betas = schedule.betas(timesteps);

@@ -55,6 +55,7 @@ operators! {
     ema,
     embedding,
     fill,
+    fourier_features,
     gather_batch,
     global_pool,
     gradient_norm,

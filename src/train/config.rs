@@ -151,7 +151,7 @@ macro_rules! settings {
 
 settings! {
     /// Preset, a model with its process and settings: ddpm, plain, plain-conditional,
-    /// residual-attention, score, guided, hybrid, edm, flow, vae or classifier [default: ddpm]
+    /// residual-attention, score, guided, hybrid, vdm, edm, flow, vae or classifier [default: ddpm]
     preset: String,
     /// Size of the model [default: the largest that this device should train in an hour]
     size: Size,
@@ -199,7 +199,7 @@ settings! {
 
     /// Diffusion process: discrete, vp, sub_vp, ve, edm or flow
     process: ProcessConfig,
-    /// Noise schedule of a discrete process: linear, scaled_linear, cosine or sigmoid
+    /// Noise schedule of a discrete process: linear, scaled_linear, cosine, sigmoid or log_snr
     schedule: BetaSchedule,
     /// Number of timesteps T of a discrete process
     timesteps: u32,

@@ -51,7 +51,7 @@ fn needs(key: &str, config: &Config) -> Option<String> {
     // What a setting of the discrete process needs, and a setting of the noise schedule.
     let process = if denoises { "it is for --process discrete" } else { DENOISERS };
     let noising = if network == Classifier { "it needs --noise-aware true" } else { process };
-    let ranged = !matches!(config.schedule, BetaSchedule::Cosine);
+    let ranged = !matches!(config.schedule, BetaSchedule::Cosine | BetaSchedule::LogSnr(_));
     let for_networks = |networks: &[NetworkName]| {
         let names: Vec<String> = networks.iter().map(|network| format!("{network:?}").to_lowercase()).collect();
         let own = format!("{network:?}").to_lowercase();

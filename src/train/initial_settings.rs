@@ -137,7 +137,7 @@ fn process(checkpoint: &Checkpoint) -> Settings {
         BetaSchedule::Linear(range) | BetaSchedule::ScaledLinear(range) | BetaSchedule::Sigmoid(range) => {
             Some(range.rescale)
         }
-        BetaSchedule::Cosine | BetaSchedule::Given { .. } => None,
+        BetaSchedule::Cosine | BetaSchedule::LogSnr(_) | BetaSchedule::Given { .. } => None,
     };
     let noise = Settings {
         schedule: Some(scheduler.schedule.clone()),

@@ -118,6 +118,8 @@ pub(super) fn unet_config(config: &Config, [channels, height, width]: [u32; 3]) 
         layers_per_block: config.layers_per_block,
         attention_head_dim: Some(config.attention_head_dim),
         norm_num_groups: config.norm_num_groups,
+        // With scale and shift, diffusers normalizes before the middle attention only if this is set.
+        attn_norm_num_groups: config.scale_shift.then_some(config.norm_num_groups),
         resnet_time_scale_shift: if config.scale_shift { TimeShift::ScaleShift } else { TimeShift::Add },
         dropout: f64::from(config.dropout),
         // A model without attention has none in its middle block either.

@@ -3,7 +3,6 @@
 //! `presets/defaults.toml`.
 
 use super::config::{Config, Settings, Size, missing, of_run};
-use crate::diffusion::Spacing;
 use crate::{Error, Result};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -26,6 +25,7 @@ presets![
     "score",
     "guided",
     "hybrid",
+    "vdm",
     "edm",
     "flow",
     "vae",
@@ -81,10 +81,6 @@ impl Settings {
         let size = self.size.unwrap_or(size);
         let out = PathBuf::from(format!("runs/{preset}-{size}"));
         let chosen = Settings { preset: Some(preset.clone()), size: Some(size), out: Some(out), ..Settings::default() };
-        // Only `trailing` and `linspace` visit the last timestep, which alone is pure noise (Lin et
-        // al. 2023, section 3.3).
-        let spacing = (self.zero_terminal_snr == Some(true)).then_some(Spacing::Trailing);
-        let chosen = Settings { spacing, ..chosen };
         let config = self.or(chosen).or(settings(&preset, size)?).complete()?;
         config.check()?;
         Ok(config)

@@ -85,7 +85,6 @@ fn settings_with_zero_terminal_snr_visit_the_last_timestep() {
     assert_eq!(settings().resolve(Size::Tiny).unwrap().spacing, Spacing::Trailing);
     let linspace = Settings { spacing: Some(Spacing::Linspace), ..settings() };
     assert_eq!(linspace.resolve(Size::Tiny).unwrap().spacing, Spacing::Linspace);
-    assert_eq!(small("ddpm").resolve(Size::Tiny).unwrap().spacing, Spacing::Leading);
     // Options of a command line.
     let zero = Settings { zero_terminal_snr: Some(true), ..Settings::default() };
     let leading = Settings { spacing: Some(Spacing::Leading), ..zero.clone() };

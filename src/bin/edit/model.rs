@@ -4,7 +4,7 @@ use clap::Args;
 use degrain::checkpoint::{Checkpoint, run_folder};
 use degrain::cli::DeviceOptions;
 use degrain::data::LoadOptions;
-use degrain::diffusion::{BatchSpec, Denoiser, Generator, Guidance, Sampling, SamplingOptions, SamplingPlan};
+use degrain::diffusion::{BatchSpec, Denoiser, Generator, Sampling, SamplingOptions, SamplingPlan};
 use degrain::gpu::Context;
 use degrain::output::{Images, Layout, counted, grid};
 use degrain::train::Settings;

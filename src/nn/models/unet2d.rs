@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! e = linear_2(silu(linear_1(sinusoid(timestep)))) + class embedding
-//! h = conv_in(pad(x))                       every h of the down levels is kept
+//! h = conv_in(features(pad(x)))             every h of the down levels is kept
 //! each level down: residual block, [attention], ... ; halve, except in the last
 //! residual block, [attention], residual block
 //! each level up: concat with the last kept h, residual block, [attention], ... ;
@@ -24,7 +24,7 @@ use crate::nn::layers::{Conv, Norm, Normalization};
 use crate::nn::network::{Conditions, Model, Network};
 use crate::nn::padding::{halvable, height_width, resized};
 use crate::nn::parameters::{Parameters, Weights};
-use crate::ops::{Padding, affine};
+use crate::ops::{Padding, affine, fourier_features};
 use crate::tape::{Shape, Tape, Tensor};
 
 /// A U-Net: names and shapes of its parameters, and its forward pass.
@@ -50,7 +50,7 @@ impl UNet2d {
         let p = &mut parameters;
         let first = config.block_out_channels[0];
         let model = UNet2d {
-            conv_in: Conv::same(p, "conv_in", config.in_channels, first),
+            conv_in: Conv::same(p, "conv_in", config.in_channels * config.features(), first),
             embedding: ConditionEmbedding::new(p, first, config.time_width(), config.num_class_embeds),
             levels: Levels::new(p, &levels(&config)),
             norm_out: Norm::new(p, "conv_norm_out", first, config.norm_num_groups, config.norm_eps as f32),
@@ -137,6 +137,10 @@ impl Network for UNet2d {
         let e = self.config.act_fn.apply(t, e);
         let x = if self.config.center_input_sample { affine(t, x, 2.0, -1.0) } else { x };
         let x = resized(t, x, self.padded_size(size));
+        let x = match self.config.input_frequencies[..] {
+            [] => x,
+            [first, ..] => fourier_features(t, x, first, self.config.input_frequencies.len() as u32),
+        };
         let h = self.conv_in.forward(t, w, x);
         let h = self.levels.forward(t, w, h, e);
         let h = self.norm_out.activated(t, w, h, Activation::Silu);

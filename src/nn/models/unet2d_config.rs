@@ -96,7 +96,14 @@ config! {
     num_class_embeds: Option<u32> = None;
     /// Only used by a time embedding that is not supported.
     num_train_timesteps: Option<u32> = None;
+    /// Consecutive numbers k: the first convolution also takes sin(2^k pi x) and cos(2^k pi x)
+    /// ([`fourier_features`](crate::ops::fourier_features())). `UNet2DModel` does not have this key,
+    /// so it is only written if the list is not empty, and diffusers cannot load such a model.
+    input_frequencies: Vec<u32> = vec![];
 }
+
+/// Largest entry of `input_frequencies`, plus 1.
+const MAX_FREQUENCY: u32 = crate::ops::fourier_features::MAX_FREQUENCY;
 
 /// Takes a key out of the map, if it exists.
 fn take<T: DeserializeOwned>(map: &mut Map<String, Value>, key: &str) -> std::result::Result<Option<T>, String> {
@@ -138,8 +145,15 @@ impl UNet2dConfig {
         map.insert("_class_name".into(), "UNet2DModel".into());
         map.insert("_diffusers_version".into(), "0.42.1".into());
         let all = serde_json::to_value(self).expect("numbers, names and lists have a form in JSON");
-        map.extend(all.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), whole(value))));
+        let written = |(key, _): &(&String, &Value)| *key != "input_frequencies" || !self.input_frequencies.is_empty();
+        let all = all.as_object().into_iter().flatten().filter(written);
+        map.extend(all.map(|(key, value)| (key.clone(), whole(value))));
         format!("{:#}\n", Value::Object(map))
+    }
+
+    /// Channels of the first convolution for each channel of the image.
+    pub(super) fn features(&self) -> u32 {
+        1 + 2 * self.input_frequencies.len() as u32
     }
 
     /// Checks that the values are supported and fit each other.
@@ -201,6 +215,12 @@ fn check(config: &UNet2dConfig) -> Rule {
         value.map_or(Ok(()), |value| channels(key, value))?;
     }
     rate("dropout", config.dropout)?;
+    let given = &config.input_frequencies;
+    if given.iter().any(|&k| k >= MAX_FREQUENCY) || given.windows(2).any(|pair| pair[1] != pair[0] + 1) {
+        return Err(format!(
+            "`input_frequencies` = {given:?} is not supported: use consecutive numbers below {MAX_FREQUENCY}, such as [6, 7]"
+        ));
+    }
     if config.downsample_padding > 1 {
         return Err(format!(
             "`downsample_padding` = {} is not supported: it must be 0 or 1",

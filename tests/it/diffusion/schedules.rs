@@ -1,6 +1,6 @@
 use super::{close, golden, refusal};
 use degrain::checkpoint::SchedulerConfig;
-use degrain::diffusion::{BetaRange, BetaSchedule, Discrete, NoiseSchedule, Prediction, Process, Spacing};
+use degrain::diffusion::{BetaRange, BetaSchedule, Discrete, LogSnrRange, NoiseSchedule, Prediction, Process, Spacing};
 
 fn noise(name: &str, steps: u32) -> NoiseSchedule {
     NoiseSchedule::new(&name.parse().unwrap(), steps, false).unwrap()
@@ -167,4 +167,23 @@ fn spacing_decreases_for_every_number_of_steps() {
     }
     assert!(refusal(Spacing::Leading.timesteps(1000, 1000, 1)).contains("steps_offset"));
     assert!(Spacing::Leading.timesteps(7, 1000, u32::MAX).is_err());
+}
+
+#[test]
+fn log_snr_schedule_weighs_noise_as_the_bound_does() {
+    let noise = NoiseSchedule::new(&"log_snr".parse().unwrap(), 1000, false).unwrap();
+    let snr = noise.snr();
+    close(snr[0].ln(), 13.3, 1e-9);
+    close(snr[999].ln(), -8.0, 1e-9);
+    close((1.0 - noise.alphas_cumprod()[0]).sqrt(), 0.0012935, 1e-4);
+    // L_t = 1/2 (SNR(t-1) - SNR(t)) |error of x_0|² = 1/2 (SNR(t-1) / SNR(t) - 1) |error of eps|²
+    // (Kingma et al. 2021, eq. 14): the same weight for every t.
+    let weight = (21.3f64 / 999.0).exp_m1();
+    for pair in snr.windows(2) {
+        close(pair[0] / pair[1] - 1.0, weight, 1e-6);
+    }
+    for (start, end) in [(1.0, 2.0), (f64::NAN, 0.0), (f64::INFINITY, 0.0)] {
+        let schedule = BetaSchedule::LogSnr(LogSnrRange { start, end });
+        assert!(refusal(NoiseSchedule::new(&schedule, 1000, false)).contains("start above end"));
+    }
 }
