@@ -10,6 +10,7 @@ mod plans;
 mod processes;
 mod recovery;
 mod schedules;
+mod sdedit;
 mod training;
 
 use std::path::PathBuf;
