@@ -1,8 +1,8 @@
 //! The options that name the model of a program, and the model that is used if none is named.
 
+use crate::Result;
 use crate::checkpoint::Checkpoint;
 use crate::output::counted;
-use crate::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser};
 use std::ffi::OsString;

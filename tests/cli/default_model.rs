@@ -29,8 +29,8 @@ fn default_model_is_used_and_named() {
     let folder = folder_with_model();
     let mnist = mnist();
     for (program, arguments) in [
-        (SAMPLE, &["--count", "2", "--steps", "2"][..]),
-        (EDIT, &["interpolate", "--columns", "2", "--rows", "1", "--steps", "2"]),
+        (SAMPLE, &["--count", "2", "--steps", "10"][..]),
+        (EDIT, &["interpolate", "--columns", "2", "--rows", "1", "--steps", "10"]),
         (EDIT, &["denoise", "--count", "1", "--steps", "2", "--data", text(&mnist)]),
     ] {
         let told = messages(command_in(folder.path(), program, arguments));
@@ -64,7 +64,8 @@ fn default_model_that_is_missing_is_an_error_that_says_how_to_train_one() {
         (EDIT, &["invert"]),
         (EDIT, &["inpaint", "--mask", "mask.png"]),
     ] {
-        let parts = ["required arguments were not provided", "--checkpoint <CHECKPOINT>", "`make train`", DEFAULT_MODEL];
+        let parts =
+            ["required arguments were not provided", "--checkpoint <CHECKPOINT>", "`make train`", DEFAULT_MODEL];
         fails(command_in(folder.path(), program, task), 2, &parts);
     }
     // The message about another option is not about models.

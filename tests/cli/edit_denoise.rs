@@ -57,8 +57,9 @@ fn edit_denoise_shows_image_noise_steps_and_result() {
         // The image, the noised image, the states after the first and the second step, the result.
         for (row, k) in cells(&out, [2, 5]).iter().zip(3..) {
             assert!(row[0] == test.images[k * 784..][..784], "{preset} {sampler:?}: not test image {k}");
-            for column in 1..5 {
-                assert!(row[column] != row[column - 1], "{preset} {sampler:?}: column {column} of image {k}");
+            // The last step of EDM starts from noise that is not visible.
+            for (column, other) in [(1, 0), (2, 1), (3, 2), (4, 1)] {
+                assert!(row[column] != row[other], "{preset} {sampler:?}: columns {column} and {other} of image {k}");
             }
         }
     }
@@ -68,7 +69,8 @@ fn edit_denoise_shows_image_noise_steps_and_result() {
 #[test]
 fn edit_denoise_of_strength_1_gives_the_samples_of_sample() {
     let folder = TempDir::new().unwrap();
-    let [given, strip, samples] = ["noise.safetensors", "strip.png", "samples.npz"].map(|name| folder.path().join(name));
+    let [given, strip, samples] =
+        ["noise.safetensors", "strip.png", "samples.npz"].map(|name| folder.path().join(name));
     let all: Vec<f32> = (2..5).flat_map(|number| initial_noise(7, number, 784, 1.0)).collect();
     noise::write(&given, &all, [3, 1, 28, 28]).unwrap();
     let run = trained("flow");

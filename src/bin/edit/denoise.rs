@@ -175,7 +175,10 @@ fn denoise(
 fn shown_steps(every: Option<usize>, steps: usize) -> Result<Vec<usize>> {
     let every = every.unwrap_or(steps.div_ceil(COLUMNS - 2));
     if every == 0 || every > steps {
-        return Err(Error::Config(format!("--every {every}: {} will be run, so use 1 to {steps}", counted(steps, "step"))));
+        return Err(Error::Config(format!(
+            "--every {every}: {} will be run, so use 1 to {steps}",
+            counted(steps, "step")
+        )));
     }
     Ok((every..steps).step_by(every).collect())
 }

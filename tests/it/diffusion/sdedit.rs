@@ -15,8 +15,7 @@ const STEPS: u32 = 10;
 
 fn sampling(sampler: SamplerName, spacing: Spacing) -> Sampling {
     let steps = (sampler != SamplerName::Ode).then_some(STEPS);
-    let asked =
-        SamplingOptions { sampler: Some(sampler), steps, spacing: Some(spacing), ..SamplingOptions::default() };
+    let asked = SamplingOptions { sampler: Some(sampler), steps, spacing: Some(spacing), ..SamplingOptions::default() };
     Sampling::resolve(asked, SamplingOptions::default(), &DenoiserSpec::default()).unwrap()
 }
 
