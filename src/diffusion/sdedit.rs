@@ -41,7 +41,9 @@ pub struct Step {
 /// warnings for the user. `strength` has its meaning in diffusers' image-to-image pipelines.
 ///
 /// The first of these steps does not use the history of the steps that are left out: DPM-Solver++
-/// (2M) starts with a step of order one, as at the start of sampling.
+/// (2M) starts with a step of order one, as at the start of sampling. A stage that uses the history
+/// starts a step only if it also replaces the history, as each step of a multistep method does.
+/// Otherwise it is a later stage of a step, as in Heun's method.
 ///
 /// # Errors
 /// [`Error::Config`] for a strength out of range or of no step, for the adaptive solver, which has
@@ -100,9 +102,8 @@ pub fn noised(images: &[f32], at: &Marginal, seed: u64, numbers: Range<u32>) -> 
     images.iter().zip(eps).map(noised).collect()
 }
 
-/// Whether a stage is the first of a step. A Langevin correction belongs to the step of the next
-/// move. A stage that uses the history is a later stage of a step of several stages, unless it also
-/// replaces the history, as each step of a multistep method does.
+/// Whether a stage is the first of a step: see [`last_steps`]. A Langevin correction belongs to the
+/// step of the next move.
 fn starts_step(stages: &[Stage], stage: usize) -> bool {
     let corrected = stage.checked_sub(1).is_some_and(|before| matches!(stages[before].action, Action::Correct { .. }));
     let first = match stages[stage].action {
@@ -113,8 +114,7 @@ fn starts_step(stages: &[Stage], stage: usize) -> bool {
 }
 
 /// The stage of a multistep method without a history: what the stage itself stores takes the place
-/// of the history. The weights of the present and the previous value then have the sum of the method
-/// of order one.
+/// of the history. The weight of this value is then that of the method of order one.
 fn without_history(stage: Stage) -> Stage {
     let Action::Move(update) = stage.action else { return stage };
     let [x0, x, eps] = update.h_next.map(|weight| update.h * weight);
