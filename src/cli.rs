@@ -1,5 +1,9 @@
-//! Common parts of the programs: error message, exit code, progress bar, and a Vulkan loader
-//! without spurious errors.
+//! Common parts of the programs: the options of model and device, error message, exit code,
+//! progress bar, and a Vulkan loader without spurious errors.
+
+mod model;
+
+pub use model::{DEFAULT_MODEL, ModelOptions, parse};
 
 use crate::data::LoadOptions;
 use crate::gpu::Context;

@@ -30,6 +30,7 @@ mod sampling;
 mod sampling_effect;
 pub mod schedule;
 mod scope;
+pub mod sdedit;
 pub mod spacing;
 pub mod variational;
 pub mod weighting;

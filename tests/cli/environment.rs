@@ -14,7 +14,6 @@ fn command_lines_with_unknown_options_or_values_are_refused() {
         (TRAIN, &["--steps", "many"], "many"),
         (TRAIN, &["--size", "huge"], "tiny, small, base"),
         (TRAIN, &["--schedule", "square"], "square"),
-        (SAMPLE, &[], "--checkpoint"),
         (SAMPLE, &["--checkpoint", "x", "--sampler", "eulr"], "ddim"),
         (SAMPLE, &["--checkpoint", "x", "--steps", "-1"], "-1"),
     ] {

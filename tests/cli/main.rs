@@ -9,7 +9,9 @@ mod programs;
 mod ablation; // settings of the four runs
 mod bad_data; // more than sixty kinds of bad data
 mod checkpoints; // the same sampler in all programs, and the files of a checkpoint
+mod default_model; // the model without `--checkpoint`
 mod edit; // images and masks that do not fit
+mod edit_denoise; // images that are noised and denoised again
 mod environment; // wrong command lines, full disks, no adapter, closed pipes
 mod evaluation; // `evaluate` from checkpoint to page
 mod evaluation_refusals; // inputs that `evaluate` refuses

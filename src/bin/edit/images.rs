@@ -40,6 +40,12 @@ pub fn test_images(data: &Path, wanted: TestImages, image: [u32; 3]) -> Result<(
     Ok((bytes.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect(), set.labels[first..first + count].to_vec()))
 }
 
+/// Root mean square difference of two sets of values of equal length.
+pub fn rms_difference(a: &[f32], b: &[f32]) -> f64 {
+    let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+    (squares / a.len() as f64).sqrt()
+}
+
 /// A PNG file of the model's size, `[C, H, W]` in bytes.
 pub fn read_png(path: &Path, [channels, height, width]: [u32; 3], what: &str) -> Result<Vec<u8>> {
     let picture = Picture::load_png(path)?;

@@ -1,7 +1,7 @@
 //! Inpainting: samples the unknown part of an image.
 
 use super::images::{TestImages, read_png, test_images};
-use super::model::{LoadedModel, check_output};
+use super::model::{LoadedModel, StepOptions, check_output};
 use clap::Args;
 use degrain::diffusion::inpaint::{Known, inpaint};
 use degrain::diffusion::{SamplerName, SamplingOptions};
@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub struct Inpaint {
     #[command(flatten)]
     model: LoadedModel,
+    #[command(flatten)]
+    steps: StepOptions,
     /// Random seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -73,10 +75,11 @@ impl Inpaint {
         let class = loaded.class.or(label).unwrap_or(0);
         let discrete = loaded.denoiser()?.process.schedule().is_some();
         let sampler = if discrete { SamplerName::Ddpm } else { SamplerName::Euler };
-        let options = SamplingOptions { sampler: Some(sampler), ..self.model.options(1.0) };
+        let options = SamplingOptions { sampler: Some(sampler), ..self.steps.options(1.0) };
         let sampling = loaded.checkpoint.sampling(options)?;
         let plan = loaded.plan(&sampling)?;
         let (ctx, generator) = loaded.generator(&sampling, plan, self.count, self.seed)?;
+        loaded.announce(self.count, generator.stages());
         generator.begin(&ctx, &vec![class; self.count as usize], 0)?;
         let known = Known { image: &image, mask: &mask, passes: self.passes, first_image: 0, seed: self.seed };
         let progress = cli::Progress::new();

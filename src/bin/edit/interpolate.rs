@@ -1,6 +1,6 @@
 //! Interpolation: samples from noises between two noises.
 
-use super::model::{LoadedModel, check_output};
+use super::model::{LoadedModel, StepOptions, check_output};
 use clap::Args;
 use degrain::diffusion::interpolation;
 use degrain::gpu::MAX_WORKGROUPS;
@@ -11,6 +11,8 @@ use std::path::PathBuf;
 pub struct Interpolate {
     #[command(flatten)]
     model: LoadedModel,
+    #[command(flatten)]
+    steps: StepOptions,
     /// Random seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -42,7 +44,7 @@ impl Interpolate {
         };
         check_output(&self.out)?;
         let loaded = self.model.load("--rows times --columns")?;
-        let sampling = loaded.checkpoint.deterministic_sampling(self.model.options(self.guidance))?;
+        let sampling = loaded.checkpoint.deterministic_sampling(self.steps.options(self.guidance))?;
         sampling.check_class(self.model.class.as_deref())?;
         let plan = loaded.plan(&sampling)?;
         // One class per row.

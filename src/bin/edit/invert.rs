@@ -1,7 +1,7 @@
 //! Inversion: finds the noise of images, and samples the images from this noise again.
 
-use super::images::{TestImages, test_images};
-use super::model::{LoadedModel, check_output};
+use super::images::{TestImages, rms_difference, test_images};
+use super::model::{LoadedModel, StepOptions, check_output};
 use clap::Args;
 use degrain::checkpoint::noise;
 use degrain::diffusion::inversion;
@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub struct Invert {
     #[command(flatten)]
     model: LoadedModel,
+    #[command(flatten)]
+    steps: StepOptions,
     /// Folder of the data set whose test images are inverted [default: the run's]
     #[arg(long)]
     data: Option<PathBuf>,
@@ -42,7 +44,7 @@ impl Invert {
         }
         self.noise.as_deref().map_or(Ok(()), files::check_writable)?;
         let loaded = self.model.load("--count")?;
-        let sampling = loaded.checkpoint.deterministic_sampling(self.model.options(1.0))?;
+        let sampling = loaded.checkpoint.deterministic_sampling(self.steps.options(1.0))?;
         let back = inversion::plan(loaded.denoiser()?.process, &sampling.step_spec())?;
         let data = loaded.data(self.data.as_deref())?;
         let wanted =
@@ -54,8 +56,8 @@ impl Invert {
         let noise = loaded.sample_from(&sampling, back, &images, &labels)?;
         let again = loaded.sample_from(&sampling, forth, &noise, &labels)?;
 
-        let error = images.iter().zip(&again).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / images.len() as f64;
-        files::print(format!("root mean square difference to the images: {:.4} of a range of 2\n", error.sqrt()))?;
+        let error = rms_difference(&images, &again);
+        files::print(format!("root mean square difference to the images: {error:.4} of a range of 2\n"))?;
         let unit: Vec<f32> = prior.to_unit(&noise);
         if let Some(path) = &self.noise {
             let [channels, height, width] = loaded.image;
@@ -63,7 +65,7 @@ impl Invert {
             files::print(format!("{}\n", path.display()))?;
         }
         let text =
-            format!("images, their noise, and samples from this noise with {}", counted(self.model.steps, "step"));
+            format!("images, their noise, and samples from this noise with {}", counted(self.steps.steps, "step"));
         loaded.save(&self.out, &[images, unit, again].concat(), self.count, &text)
     }
 }

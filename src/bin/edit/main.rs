@@ -1,5 +1,6 @@
-//! Edits images with a trained model: interpolation, inversion, and inpainting.
+//! Edits images with a trained model: denoising, interpolation, inversion, and inpainting.
 
+mod denoise;
 mod images;
 mod inpaint;
 mod interpolate;
@@ -20,6 +21,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Noise images, and denoise them again (SDEdit): shows whether training works
+    Denoise(denoise::Denoise),
     /// Sample from noises between two noises, one row per pair
     Interpolate(interpolate::Interpolate),
     /// Find the noise of images by inverting DDIM, and sample from this noise again
@@ -29,7 +32,8 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    cli::main(|| match Arguments::parse().task {
+    cli::main(|| match cli::parse::<Arguments>(std::env::args_os()).task {
+        Task::Denoise(task) => task.run(),
         Task::Interpolate(task) => task.run(),
         Task::Invert(task) => task.run(),
         Task::Inpaint(task) => task.run(),

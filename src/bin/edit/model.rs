@@ -2,7 +2,7 @@
 
 use clap::Args;
 use degrain::checkpoint::{Checkpoint, run_folder};
-use degrain::cli::DeviceOptions;
+use degrain::cli::{DeviceOptions, ModelOptions};
 use degrain::data::LoadOptions;
 use degrain::diffusion::{BatchSpec, Denoiser, Generator, Sampling, SamplingOptions, SamplingPlan};
 use degrain::gpu::Context;
@@ -16,20 +16,13 @@ const WEIGHTS: &str = "weights";
 
 #[derive(Args)]
 pub struct LoadedModel {
-    /// Run folder, checkpoint folder, or diffusers folder
-    #[arg(long)]
-    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    model: ModelOptions,
     /// Class of the images, for a model with classes: a name, or its number if no name is a number
     #[arg(long)]
     pub class: Option<String>,
-    /// The class that means "no label", for guidance of a model that was not written by degrain
-    #[arg(long, value_name = "CLASS")]
-    pub null_class: Option<u32>,
-    /// Sampling steps
-    #[arg(long, default_value_t = 50)]
-    pub steps: u32,
     #[command(flatten)]
-    pub device: DeviceOptions,
+    device: DeviceOptions,
 }
 
 /// A model and a device.
@@ -49,18 +42,27 @@ pub struct Loaded {
 impl LoadedModel {
     /// Opens the model and a device. `batch` names the options that set the number of images.
     pub fn load(&self, batch: &'static str) -> Result<Loaded> {
-        let checkpoint = Checkpoint::open(&self.checkpoint)?.with_null_class(self.null_class)?;
-        checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        let checkpoint = self.model.open()?;
         let unknown = || Error::file(&checkpoint.folder, "does not contain the size of its images");
         let image = checkpoint.denoiser(WEIGHTS)?.network.image_shape().ok_or_else(unknown)?;
         let class = checkpoint.class(self.class.as_deref(), None)?;
         let ctx = self.device.open()?;
-        let run = run_folder(&self.checkpoint, &checkpoint.folder).map(Path::to_path_buf);
+        let run = run_folder(self.model.path(), &checkpoint.folder).map(Path::to_path_buf);
         let asked = self.class.as_deref().zip(class);
         let of_class = asked.map(|(wanted, class)| checkpoint.metadata.describe_class(wanted, class));
         Ok(Loaded { ctx, checkpoint, image, class, of_class, batch, run })
     }
+}
 
+/// The number of sampling steps of a task that chooses its sampler itself.
+#[derive(Args)]
+pub struct StepOptions {
+    /// Sampling steps
+    #[arg(long, default_value_t = 50)]
+    pub steps: u32,
+}
+
+impl StepOptions {
     /// The sampling options of the command line, with a guidance scale.
     pub fn options(&self, guidance: f32) -> SamplingOptions {
         SamplingOptions { steps: Some(self.steps), guidance: Some(guidance), ..SamplingOptions::default() }
@@ -93,10 +95,14 @@ impl Loaded {
         let batch = BatchSpec { name: "edit", size: count, image: self.image, seed };
         let generator = Generator::new(&mut ctx, self.denoiser()?, guidance, plan, batch)
             .map_err(|problem| self.with_batch_options(problem))?;
-        let (images, steps) = (counted(count, "image"), counted(generator.stages(), "step"));
-        let class = self.of_class.iter().map(|class| format!(", {class}")).collect::<String>();
-        eprintln!("{}: {images}, {steps}{class}, on {}", self.checkpoint.folder.display(), ctx.gpu.adapter());
         Ok((ctx, generator))
+    }
+
+    /// Prints what will be done.
+    pub fn announce(&self, images: u32, steps: u32) {
+        let (images, steps) = (counted(images, "image"), counted(steps, "step"));
+        let class = self.of_class.iter().map(|class| format!(", {class}")).collect::<String>();
+        eprintln!("{}: {images}, {steps}{class}, on {}", self.checkpoint.folder.display(), self.ctx.gpu.adapter());
     }
 
     /// Adds the options that make the batch smaller to a message that asks for a smaller batch.
@@ -116,7 +122,9 @@ impl Loaded {
 
     /// Runs a plan on x, with one image per label.
     pub fn sample_from(&self, sampling: &Sampling, plan: SamplingPlan, x: &[f32], labels: &[u32]) -> Result<Vec<f32>> {
-        let (ctx, generator) = self.generator(sampling, plan, labels.len() as u32, 0)?;
+        let count = labels.len() as u32;
+        let (ctx, generator) = self.generator(sampling, plan, count, 0)?;
+        self.announce(count, generator.stages());
         let progress = cli::Progress::new();
         generator.sample_from(&ctx, x, labels, &mut |done| progress.set(done))
     }

@@ -7,7 +7,7 @@ mod store;
 
 use clap::Parser;
 use degrain::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata, noise};
-use degrain::cli::DeviceOptions;
+use degrain::cli::{DeviceOptions, ModelOptions};
 use degrain::data::proportional_labels;
 use degrain::diffusion::autoencoder::Decoder;
 use degrain::diffusion::{
@@ -34,9 +34,8 @@ const FRAMES: u32 = 40;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Run folder, checkpoint folder, or diffusers folder
-    #[arg(long)]
-    checkpoint: PathBuf,
+    #[command(flatten)]
+    model: ModelOptions,
     /// Number of samples [default: 40, or the number in the file of --noise]
     #[arg(long)]
     count: Option<u32>,
@@ -49,9 +48,6 @@ struct Arguments {
     class_shares: bool,
     #[command(flatten)]
     options: SamplingOptions,
-    /// The class that means "no label", for guidance of a model that was not written by degrain
-    #[arg(long, value_name = "CLASS")]
-    null_class: Option<u32>,
     /// Classifier for classifier guidance: a run of `train --preset classifier`
     #[arg(long, value_name = "RUN")]
     classifier: Option<PathBuf>,
@@ -89,7 +85,7 @@ fn main() -> ExitCode {
 
 /// Runs the program with this command line. The campaign of failing devices calls it.
 pub fn run_with(command_line: impl IntoIterator<Item = OsString>) -> Result<()> {
-    run(&Arguments::parse_from(command_line))
+    run(&cli::parse(command_line))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -102,8 +98,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Err(Error::Config(format!("--classifier-scale {scale} must be finite, usually 1 to 10")));
     }
     check_writable(&arguments.out)?;
-    let checkpoint = Checkpoint::open(&arguments.checkpoint)?.with_null_class(arguments.null_class)?;
-    checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    let checkpoint = arguments.model.open()?;
     match &checkpoint.model {
         AnyModel::Vae(vae) => decode(arguments, output, &checkpoint, vae),
         AnyModel::Denoiser(_) | AnyModel::Classifier(_) => sample(arguments, output, &checkpoint),

@@ -50,7 +50,7 @@ pub fn write(arguments: &Arguments, drawing: &Drawing, store: &mut Store, sample
     let shape = [drawing.count, channels, height, width].map(|n| n as usize);
     let last = drawing.pixels * (drawing.states - 1);
     let out = &arguments.out;
-    let source = arguments.checkpoint.display().to_string();
+    let source = arguments.model.path().display().to_string();
     let text = [
         ("Software", concat!("degrain ", env!("CARGO_PKG_VERSION"))),
         ("Description", &samples.text),

@@ -11,6 +11,7 @@ mod plans;
 mod processes;
 mod recovery;
 mod schedules;
+mod sdedit;
 mod starts;
 mod training;
 
