@@ -22,7 +22,7 @@ struct Dims { length: u32 }   // B C n
 // nearest whole number, from -1/2 to 1/2.
 fn wave(x: f32, f: u32) -> vec2<f32> {
   let turns = 0.5 * x * f32(1u << f);
-  let part = turns - round(turns);
+  let part = turns - floor(turns + 0.5);
   return unit_circle(bitcast<u32>(i32(part * 0x1p31)) << 1u);
 }
 

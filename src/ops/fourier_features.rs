@@ -116,8 +116,10 @@ pub(super) const OPERATOR: Operator = Operator {
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 4), draw.range(1, 4), draw.range(1, 30), draw.range(1, 9)]);
         let op = FourierFeatures { first: draw.range(0, 8), count: draw.range(1, 4) };
-        let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(-8.0, 8.0)]);
-        Case { op: Rc::new(op), inputs: vec![(shape, fill)] }
+        // A few periods of the highest frequency: the reference gradient is a central difference, whose
+        // step is relative to the range of the inputs.
+        let most = 8.0 / (1u32 << (op.first + op.count)) as f32;
+        Case { op: Rc::new(op), inputs: vec![(shape, Fill::Uniform(-most, most))] }
     },
     edge: Vec::new,
     bench: || {

@@ -28,7 +28,8 @@ fn states(
 ) -> Vec<Vec<f32>> {
     let mut ctx = ctx.fork();
     let denoiser = checkpoint.denoiser("weights").unwrap();
-    let (plan, _) = sampling.plan(denoiser.process).unwrap();
+    // diffusers starts from N(0, 1), whatever the data.
+    let (plan, _) = Sampling { data: None, ..*sampling }.plan(denoiser.process).unwrap();
     checkpoint.model.model().parameters().write(&mut ctx, "weights", weights).unwrap();
     let image = checkpoint.image_shape(None).unwrap();
     let guidance = Guidance { scale: sampling.guidance, ..Guidance::default() };

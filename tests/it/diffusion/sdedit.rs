@@ -7,7 +7,8 @@ use degrain::diffusion::processes::{Edm, Vp};
 use degrain::diffusion::sampler::{Action, Stage, Update};
 use degrain::diffusion::sdedit::{LastSteps, last_steps, noised};
 use degrain::diffusion::{
-    DenoiserSpec, Prediction, Process, SamplerName, Sampling, SamplingOptions, SamplingPlan, Spacing,
+    DenoiserSpec, Prediction, Process, SamplerName, SamplerOptions, Sampling, SamplingOptions, SamplingPlan, Spacing,
+    Variance,
 };
 
 /// Steps of the whole samplers.
@@ -52,7 +53,7 @@ fn sdedit_noises_with_the_marginal_of_the_process() {
             assert!((mean - 0.25 * at.alpha).abs() < 5.0 * at.sigma / n.sqrt() + rounding, "{what}: mean {mean}");
             assert!((std - at.sigma).abs() < 5.0 * at.sigma / (2.0 * n).sqrt() + rounding, "{what}: std {std}");
             // The noise of an image is that of its number.
-            let eps = initial_noise(7, 4, PIXELS, 1.0);
+            let eps = initial_noise(7, 4, PIXELS);
             for (x, eps) in x[PIXELS..].iter().zip(eps) {
                 assert_eq!(*x, (at.alpha * 0.25 + at.sigma * f64::from(eps)) as f32, "{what}");
             }
@@ -154,16 +155,17 @@ fn sdedit_starts_dpm_solver_with_a_step_of_order_one() {
 #[test]
 fn sdedit_does_not_warn_of_pure_noise() {
     let process = discrete("linear", Prediction::Epsilon);
-    let sampling = |spacing| Sampling { steps: 2, ..sampling(SamplerName::Ddim, spacing) };
-    let both = |spacing| {
-        let sampling = sampling(spacing);
+    let both = |sampling: Sampling| {
+        let sampling = Sampling { steps: 2, ..sampling };
         [sampling.plan(&process).unwrap().1, last_steps(&process, &sampling, 0.7).unwrap().1]
     };
-    let [whole, last] = both(Spacing::Leading);
-    assert!(whole.len() == 1 && whole[0].contains("pure noise"), "{whole:?}");
+    let [whole, last] = both(sampling(SamplerName::Ddim, Spacing::Leading));
+    assert!(whole.len() == 1 && whole[0].contains("sampling starts with noise"), "{whole:?}");
     assert!(last.is_empty(), "{last:?}");
-    let [whole, last] = both(Spacing::Linspace);
-    assert!(whole.len() == 1 && whole[0].contains("noise is left"), "{whole:?}");
+    // Other warnings stay.
+    let large = SamplerOptions { variance_type: Some(Variance::FixedLarge), ..SamplerOptions::default() };
+    let [whole, last] = both(Sampling { options: large, ..sampling(SamplerName::Ddpm, Spacing::Trailing) });
+    assert!(whole.len() == 1 && whole[0].contains("leaves noise"), "{whole:?}");
     assert_eq!(last, whole);
 }
 
