@@ -23,8 +23,8 @@ use std::rc::Rc;
 
 /// Frequencies are below this: 2^16 pi x still distinguishes neighboring values of f32 near 1.
 pub const MAX_FREQUENCY: u32 = 16;
-/// Error of the prelude's sine and cosine, polynomials in f32, in units in the last place of 1.
-const WAVE: f64 = 4.0;
+/// Roundings of the prelude's sine and cosine, polynomials in f32.
+const WAVE_TERMS: usize = 8;
 
 #[derive(Debug)]
 struct FourierFeatures {
@@ -98,11 +98,7 @@ impl Op for FourierFeatures {
     }
 
     fn terms(&self, _: &[Shape]) -> usize {
-        1 + 2 * self.count as usize
-    }
-
-    fn function_error(&self, _: &[Array]) -> f64 {
-        WAVE
+        WAVE_TERMS + 2 * self.count as usize
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {
