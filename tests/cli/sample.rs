@@ -186,7 +186,7 @@ fn classifier_guidance_refuses_classifiers_of_other_models_and_data() {
     let (clean, out) = (folder.path().join("clean"), folder.path().join("out.png"));
     let settings = Settings { out: Some(clean.clone()), ..small("classifier") };
     succeeds(train(&settings, &["--noise-aware", "false", "--stop-after", "1"]));
-    for (model, classifier) in [("flow", &clean), ("ddpm", &clean), ("ddpm", &noise_aware)] {
+    for (model, classifier) in [("flow", &clean), ("ddpm", &clean), ("guided", &noise_aware)] {
         let model = trained(model);
         let arguments = ["--checkpoint", text(&model), "--classifier", text(classifier), "--count", "2"];
         succeeds(command(SAMPLE, &[&arguments[..], &["--out", text(&out)]].concat()));

@@ -28,7 +28,7 @@ fn settings_refuse_values_out_of_range() {
         ("guidance = nan", &["--guidance", "1.5 to 4"]),
         ("sampling_steps = 51", &["--sampling-steps", "51", "1 to 50"]),
         ("sampling_steps = 0", &["--sampling-steps", "1 to 50"]),
-        ("timesteps = 10", &["T = 10", "cosine"]),
+        ("schedule = { name = 'linear' }\ntimesteps = 10", &["T = 10", "cosine"]),
         ("schedule = { name = 'linear', beta_start = 0.5, beta_end = 0.1 }", &["beta_start = 0.5", "at most beta_end"]),
         ("schedule = { name = 'sigmoid', beta_start = -0.5 }", &["beta_start = -0.5", "between 0 and 1"]),
         ("loss_weighting = { name = 'min_snr', gamma = -1.0 }", &["--loss-weighting min_snr with gamma = -1"]),
