@@ -5,7 +5,7 @@
 //! The checkpoint is a run folder of `train`, or a diffusers folder of a UNet2DModel.
 
 use degrain::checkpoint::Checkpoint;
-use degrain::diffusion::{BatchSpec, Generator, Guidance, SampleSet, SamplingOptions};
+use degrain::diffusion::{BatchSpec, Generator, SampleSet, SamplingOptions};
 use degrain::gpu::Context;
 use degrain::output::{Images, Layout, grid};
 use degrain::{Error, Result};
@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     // The sampler of the run, with 25 steps. A plan is a list of coefficients for each step.
     let sampling = checkpoint.sampling(SamplingOptions { steps: Some(25), ..SamplingOptions::default() })?;
     let (plan, _) = sampling.plan(denoiser.process)?;
-    let guidance = Guidance { scale: sampling.guidance, rescale: 0.0, classifier: None };
+    let guidance = sampling.guidance();
 
     let mut ctx = Context::open(None)?;
     checkpoint.load(&mut ctx, "weights")?;
