@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(
             text(0.1e12),
             "tiny by default: this device reaches 100 GFLOP/s, so base would train for about 398 hours, small would \
-             train for about 18 hours and tiny should train for about 10 minutes; --size sets another"
+             train for about 18 hours and tiny should train for about 22 minutes; --size sets another"
         );
     }
 }

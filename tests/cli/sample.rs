@@ -195,7 +195,7 @@ fn classifier_guidance_refuses_classifiers_of_other_models_and_data() {
     // A model from elsewhere says nothing of its data.
     let foreign = TempDir::new().unwrap();
     let out = foreign.path().join("run");
-    let settings = Settings { out: Some(out.clone()), unconditional: Some(true), ..small("ddpm") };
+    let settings = Settings { out: Some(out.clone()), unconditional: Some(true), ..small("guided") };
     succeeds(train(&Settings { guidance: Some(1.0), ..settings }, &["--stop-after", "1"]));
     fs::remove_file(out.join("checkpoint-1/degrain.json")).unwrap();
     let checkpoint = out.join("checkpoint-1");
