@@ -114,7 +114,7 @@ fn starts_step(stages: &[Stage], stage: usize) -> bool {
 }
 
 /// The stage of a multistep method without a history: what the stage itself stores takes the place
-/// of the history. The weight of this value is then that of the method of order one.
+/// of the history. The step is then the one of the method of order one.
 fn without_history(stage: Stage) -> Stage {
     let Action::Move(update) = stage.action else { return stage };
     let [x0, x, eps] = update.h_next.map(|weight| update.h * weight);
