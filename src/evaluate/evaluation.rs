@@ -2,6 +2,7 @@
 //! table and the page use only these values.
 
 use crate::metrics::balance::Balance;
+use crate::metrics::brightness::Brightness;
 use crate::metrics::proportion::Proportion;
 use crate::metrics::{Estimate, Quantiles};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub struct Evaluation {
     pub feature_extractor: ExtractorInfo,
     /// Distances between distributions.
     pub quality: Quality,
+    /// Brightness of samples and test images; `None` in files of earlier versions.
+    pub brightness: Option<BrightnessPair>,
     /// Class accuracy and balance.
     pub classes: ClassMetrics,
     /// Bits per dimension of each measured split; empty for images from a file.
@@ -128,6 +131,16 @@ pub struct ImageCounts {
     pub train: u32,
     /// Test images.
     pub test: u32,
+}
+
+/// Brightness of samples and of test images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrightnessPair {
+    /// Brightness of the samples.
+    pub samples: Brightness,
+    /// Brightness of the test images.
+    pub test: Brightness,
 }
 
 /// Metrics of classes.

@@ -1,7 +1,7 @@
 //! Runs an evaluation, from sampling to the metrics.
 
 use super::context::EvalContext;
-use super::evaluation::{ClassMetrics, Cost, Evaluation, ExtractorInfo, SamplingInfo, SweepPoint};
+use super::evaluation::{BrightnessPair, ClassMetrics, Cost, Evaluation, ExtractorInfo, SamplingInfo, SweepPoint};
 use super::feature_cache::FeatureCache;
 use super::memorization::{SampleFeatures, memorization};
 use super::options::EvalOptions;
@@ -15,6 +15,7 @@ use crate::diffusion::{Sampling, SamplingOptions};
 use crate::files::FolderLock;
 use crate::gpu::Context;
 use crate::metrics::balance::Balance;
+use crate::metrics::brightness::Brightness;
 use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram, Features};
 use crate::metrics::frechet::check_count;
 use crate::metrics::proportion::Proportion;
@@ -165,11 +166,14 @@ impl EvaluationRun<'_> {
             memorization(set, &self.reference, target, options.nearest_count as usize)
         };
         let sweep = samplings.sweep.iter().map(|sampling| self.sweep(sampling)).collect::<Result<_>>()?;
+        let brightness = |bytes: &[u8]| Brightness::of(bytes, target.train.shape().map(|n| n as usize));
+        let brightness = BrightnessPair { samples: brightness(&samples.bytes), test: brightness(&target.test.images) };
         let evaluation = Evaluation {
             target: target.info.clone(),
             sampling: sampling_info(main, count, options.seed, samples.seconds),
             feature_extractor,
             quality,
+            brightness: Some(brightness),
             classes,
             likelihood,
             memorization,

@@ -1,8 +1,9 @@
 //! An evaluation as a table for a terminal.
 
 use super::baselines::baselines;
-use super::evaluation::{Cost, Evaluation, NearestDistances, SplitLikelihood, SweepPoint};
+use super::evaluation::{BrightnessPair, Cost, Evaluation, NearestDistances, SplitLikelihood, SweepPoint};
 use crate::metrics::Estimate;
+use crate::metrics::brightness::DARK;
 use crate::metrics::proportion::Proportion;
 use crate::output::counted;
 use std::fmt::Write;
@@ -79,6 +80,12 @@ fn quality(evaluation: &Evaluation, rows: &mut TextTable) {
         "precision, recall",
         format!("{:.3}, {:.3} (k = {})", quality.precision, quality.recall, quality.neighbors),
     );
+    if let Some(BrightnessPair { samples, test }) = evaluation.brightness {
+        let difference = 100.0 * (samples.mean / test.mean - 1.0);
+        rows.add("mean pixel value", format!("{:.2}, test images {:.2} ({difference:+.1} %)", samples.mean, test.mean));
+        let [samples, test] = [samples, test].map(|set| 100.0 * set.bright_corners);
+        rows.add("bright corner pixels", format!("{samples:.2} %, test images {test:.2} % (above {DARK} of 255)"));
+    }
 }
 
 fn classes(evaluation: &Evaluation, rows: &mut TextTable) {

@@ -6,6 +6,7 @@ use crate::common::small::small;
 use crate::harness::{EVALUATE, command, succeeds, text, train};
 use degrain::data::{Dataset, Split, images_of_npz, load};
 use degrain::evaluate::Evaluation;
+use degrain::evaluate::evaluation::BrightnessPair;
 use degrain::metrics::feature_extractor::FeatureExtractor;
 use degrain::metrics::subset::subset;
 use degrain::output::{Images, npz};
@@ -131,6 +132,8 @@ fn evaluation_of_real_images_passes_every_metric() {
     assert!(quality.fd_test < 1.5 * quality.fd_reference, "{quality:?}");
     assert!(quality.kid.value < 0.05 && quality.kid_reference.value < 0.05, "{quality:?}");
     assert!(quality.precision > 0.85 && quality.recall > 0.85, "{quality:?}");
+    let BrightnessPair { samples, test } = real.brightness.unwrap();
+    assert!((samples.mean / test.mean - 1.0).abs() < 0.05 && samples.bright_corners < 1e-3, "{:?}", real.brightness);
     let accuracy = real.classes.accuracy.unwrap();
     assert!(accuracy.share() > 0.98 && accuracy.low < accuracy.share() && accuracy.share() <= accuracy.high);
     // The classifier trains on a thousand images for 150 steps.
@@ -247,6 +250,7 @@ fn evaluation_of_an_untrained_model_fails_every_metric() {
     let untrained = evaluated(["--checkpoint", text(&run)], &[&more[..], &sweep].concat());
     assert!(untrained.quality.fd_test > 20.0 * untrained.quality.fd_reference, "{:?}", untrained.quality);
     assert!(untrained.quality.precision < 0.2, "{:?}", untrained.quality);
+    assert!(untrained.brightness.unwrap().samples.bright_corners > 0.1, "{:?}", untrained.brightness);
     assert!(untrained.classes.accuracy.unwrap().high < 0.5, "{:?}", untrained.classes);
     assert!(untrained.classes.balance.as_ref().unwrap().p_value < 1e-3, "{:?}", untrained.classes);
     assert!(untrained.likelihood.iter().all(|bits| bits.total.value > 2.0), "{:?}", untrained.likelihood);

@@ -3,10 +3,11 @@
 use degrain::checkpoint::RunSeconds;
 use degrain::data::{Dataset, Split, load};
 use degrain::evaluate::evaluation::{
-    ClassMetrics, Cost, Evaluation, ExtractorInfo, ImageCounts, Memorization, NearestDistances, Quality, SamplingInfo,
-    SplitLikelihood, SweepPoint, TargetInfo,
+    BrightnessPair, ClassMetrics, Cost, Evaluation, ExtractorInfo, ImageCounts, Memorization, NearestDistances,
+    Quality, SamplingInfo, SplitLikelihood, SweepPoint, TargetInfo,
 };
 use degrain::metrics::balance::Balance;
+use degrain::metrics::brightness::Brightness;
 use degrain::metrics::proportion::Proportion;
 use degrain::metrics::{Estimate, Quantiles};
 use degrain::output::{Images, JsonLines, Layout, grid::grid, strip::strip};
@@ -43,6 +44,10 @@ impl Numbers {
     fn estimate(&mut self, low: f64, high: f64) -> Estimate {
         let value = self.between(low, high);
         Estimate { value, error: value.abs() * self.between(0.002, 0.01) }
+    }
+
+    fn brightness(&mut self) -> Brightness {
+        Brightness { mean: self.between(30.0, 40.0), bright_corners: self.between(0.001, 0.02) }
     }
 
     fn quantiles(&mut self, scale: f64) -> Quantiles {
@@ -135,6 +140,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
             }),
             classification_accuracy_score: Some(n.share(0.85, 0.97)),
         },
+        brightness: Some(BrightnessPair { samples: n.brightness(), test: n.brightness() }),
         likelihood: vec![
             n.likelihood("train", "variational bound", &["L_T", "sum of L_t", "L_0"]),
             n.likelihood("test", "variational bound", &["L_T", "sum of L_t", "L_0"]),

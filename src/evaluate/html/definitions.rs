@@ -31,6 +31,11 @@ const DEFINITIONS: &[(&str, &str)] = &[
          of a sample. k and the number of images are in the table of distances. Kynkäänniemi et al. 2019.",
     ),
     (
+        "Mean pixel value, bright corner pixels",
+        "Mean of all pixels, 0 to 255, and the share of pixels above 16 in the four corners (squares with sides of an \
+         eighth of the image). Images of MNIST have black corners, so noise that a sampler leaves shows there.",
+    ),
+    (
         "Class accuracy",
         "Share of conditional samples that the feature extractor classifies as the class they were conditioned on.",
     ),

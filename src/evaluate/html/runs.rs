@@ -123,6 +123,9 @@ fn distances(runs: &[EvaluatedRun]) -> HtmlTable {
         ("Recall", share),
         ("k", Neither),
         ("Images for precision, recall", Neither),
+        ("Mean pixel value", Neither),
+        ("Of test images", Neither),
+        ("Bright corner pixels", Lower),
     ]);
     for run in runs {
         let number = |field: &str, format| Cell::number(run.number(&format!("quality.{field}")), format);
@@ -141,6 +144,9 @@ fn distances(runs: &[EvaluatedRun]) -> HtmlTable {
             number("recall", NumberFormat::Fixed(3)),
             number("neighbors", NumberFormat::Count),
             number("neighbor_images", NumberFormat::Count),
+            Cell::number(run.number("brightness.samples.mean"), NumberFormat::Fixed(2)),
+            Cell::number(run.number("brightness.test.mean"), NumberFormat::Fixed(2)),
+            Cell::number(run.number("brightness.samples.bright_corners"), NumberFormat::Share),
         ]);
     }
     table
