@@ -40,7 +40,7 @@ fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
 /// Every document of the repository by its path, with its text.
 fn documents() -> BTreeMap<PathBuf, String> {
     let mut files = vec![];
-    for folder in ["docs", "data", "benches", "examples", "tests", "tools", "xtask"] {
+    for folder in ["docs", "data", "models", "benches", "examples", "tests", "tools", "xtask"] {
         walk(&root().join(folder), &mut files);
     }
     files.extend(fs::read_dir(root()).expect("the repository").map(|entry| entry.expect("a folder entry").path()));
@@ -240,4 +240,58 @@ fn kernels(operator: &Operator, target: Target) -> BTreeSet<&'static str> {
         trial.tape.calls().iter().map(|call| call.dispatch.entry.label).collect::<Vec<_>>()
     };
     cases.flat_map(labels).collect()
+}
+
+/// The programs accept the options of every experiment, and documents have a place for its results.
+#[test]
+fn commands_of_experiments_are_accepted_by_the_programs() {
+    let mut files = vec![];
+    walk(&root().join("experiments"), &mut files);
+    assert!(!files.is_empty(), "no experiments");
+    let mut problems = vec![];
+    for path in files {
+        let text = fs::read_to_string(&path).expect("an experiment");
+        let experiment: toml::Table = toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let text_of = |table: &toml::Table, key: &str| table.get(key).and_then(toml::Value::as_str).map(String::from);
+        let tables = |table: &toml::Table, key: &str| -> Vec<toml::Table> {
+            let list = table.get(key).and_then(toml::Value::as_array).cloned().unwrap_or_default();
+            list.into_iter().map(|value| value.try_into().expect("a table")).collect()
+        };
+        let document =
+            text_of(&experiment, "document").map(|path| fs::read_to_string(root().join(path)).expect("a document"));
+        let mut marks: Vec<String> = text_of(&experiment, "title").into_iter().collect();
+        let evaluate = text_of(&experiment, "evaluate").expect("options of evaluate");
+        let mut commands = vec![];
+        for run in tables(&experiment, "runs") {
+            let name = text_of(&run, "name").expect("a name");
+            commands.push(format!("train {} --out runs/{name}", text_of(&run, "train").expect("options of train")));
+            let samples = tables(&run, "samples");
+            commands.push(format!("evaluate --checkpoint runs/{name} {evaluate}"));
+            for samples in &samples {
+                let options = text_of(samples, "options").unwrap_or_default();
+                let of_run = format!("--checkpoint runs/{name}");
+                match text_of(samples, "classifier") {
+                    Some(guide) => commands.push(format!("sample {of_run} {options} --classifier runs/{guide}")),
+                    None => commands.push(format!("evaluate {of_run} {evaluate} {options}")),
+                }
+            }
+            if experiment.contains_key("pictures") && run.get("sampled").is_none() {
+                marks.extend(samples.iter().map(|s| text_of(s, "name").expect("a name")));
+                marks.extend(samples.is_empty().then_some(name));
+            }
+        }
+        for command in commands {
+            let words: Vec<String> = command.split_whitespace().map(String::from).collect();
+            if let Err(problem) = commands::check(&words, Kind::Line) {
+                problems.push(format!("{}: `{command}`: {problem}", path.display()));
+            }
+        }
+        for mark in document
+            .iter()
+            .flat_map(|text| marks.iter().filter(|mark| !text.contains(&format!("<!-- results: {mark} -->\n"))))
+        {
+            problems.push(format!("{}: its document has no place for the results of {mark}", path.display()));
+        }
+    }
+    passes(&problems);
 }

@@ -3,10 +3,12 @@
 //!     cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
 //!     cargo xtask shaders FOLDER
 //!     cargo xtask gpu-report [ADAPTER]
+//!     cargo xtask experiment FILE [--out FOLDER] [--document] [RUN...]
 //!     cargo xtask reliability kill|writers|disk|files COUNT
 //!     cargo xtask reliability device [COUNT]
 
 mod allocator;
+mod experiment;
 mod gpu_report;
 mod mutants;
 mod reliability;
@@ -19,6 +21,7 @@ const USAGE: &str = "\
 usage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
        cargo xtask shaders FOLDER
        cargo xtask gpu-report [ADAPTER]
+       cargo xtask experiment FILE [--out FOLDER] [--document] [RUN...]
        cargo xtask reliability kill|writers|disk|files COUNT
        cargo xtask reliability device [COUNT]";
 
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     match arguments.split_first() {
         Some((command, rest)) if command == "mutants" => mutants::main(rest),
         Some((command, rest)) if command == "reliability" => reliability::main(rest),
+        Some((command, rest)) if command == "experiment" && !rest.is_empty() => experiment::main(rest),
         Some((command, [])) if command == "gpu-report" => gpu_report::main(None),
         Some((command, [adapter])) if command == "gpu-report" => gpu_report::main(Some(adapter)),
         Some((command, [folder])) if command == "shaders" => shaders::main(Path::new(folder)),

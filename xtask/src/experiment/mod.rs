@@ -1,0 +1,271 @@
+//! Trains, samples and evaluates all runs of an experiment (`experiments/*.toml`) with the programs
+//! next to this one. What is finished is not done again, so the same command continues.
+
+mod plan;
+mod report;
+
+use degrain::evaluate::Evaluation;
+use degrain::files::{create_folder, write_atomically};
+use degrain::output::jsonl;
+use degrain::train::{Config, LogEntry};
+use plan::{Experiment, Run, Samples};
+use report::Row;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const PROGRAMS: [&str; 3] = ["train", "sample", "evaluate"];
+
+/// The arguments: the file, and optionally `--out FOLDER`, `--document` and names of runs.
+pub fn main(arguments: &[String]) -> ExitCode {
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Where an experiment's results go.
+struct Places {
+    /// The folder of the programs.
+    programs: PathBuf,
+    /// The folder of the runs.
+    out: PathBuf,
+}
+
+fn run(arguments: &[String]) -> Result<(), String> {
+    let (file, rest) = arguments.split_first().ok_or("no file: give one of experiments/*.toml")?;
+    let file = Path::new(file);
+    let experiment = Experiment::read(file)?;
+    let mut out = Path::new("runs").join(file.file_stem().unwrap_or_default());
+    let (mut document, mut names) = (false, vec![]);
+    let mut rest = rest.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--out" => out = rest.next().ok_or("--out: no folder")?.into(),
+            "--document" => document = true,
+            name if experiment.runs.iter().any(|run| run.name == name) => names.push(name),
+            name => return Err(format!("there is no run `{name}` in {}", file.display())),
+        }
+    }
+    let program = std::env::current_exe().map_err(|problem| format!("this program's path: {problem}"))?;
+    let programs = program.parent().unwrap_or(Path::new("")).to_path_buf();
+    let suffix = std::env::consts::EXE_SUFFIX;
+    if let Some(missing) = PROGRAMS.iter().find(|name| !programs.join(format!("{name}{suffix}")).exists()) {
+        return Err(format!("{missing} is not built: run `cargo build --release --bins` first"));
+    }
+    create_folder(&out).map_err(|problem| problem.to_string())?;
+    let places = Places { programs, out };
+    // A run that guides the samples of a chosen run is trained too.
+    let guides = |run: &Run| run.samples.iter().filter_map(|samples| samples.classifier.clone()).collect::<Vec<_>>();
+    let chosen: Vec<&Run> = experiment.runs.iter().filter(|run| names.contains(&run.name.as_str())).collect();
+    let guides: Vec<String> = chosen.into_iter().flat_map(guides).collect();
+    names.extend(guides.iter().map(String::as_str));
+    let mut rows = vec![];
+    for run in experiment.runs.iter().filter(|run| names.is_empty() || names.contains(&run.name.as_str())) {
+        places.train(run)?;
+        for samples in &run.samples {
+            rows.push(places.evaluate(&experiment, run, samples)?);
+        }
+    }
+    let table = report::table(&rows);
+    println!("\n{}\n\n{table}", experiment.title);
+    places.page(&rows)?;
+    if document { write_document(&experiment, &places, &rows) } else { Ok(()) }
+}
+
+impl Places {
+    /// The folder of a run.
+    fn folder(&self, run: &str) -> PathBuf {
+        self.out.join(run)
+    }
+
+    /// Trains a run to its end.
+    fn train(&self, run: &Run) -> Result<(), String> {
+        let folder = self.folder(&run.name);
+        if finished_images(&folder).is_some() {
+            return self.check_command(&folder.with_extension("train"), &run.train);
+        }
+        if folder.exists() {
+            self.check_command(&folder.with_extension("train"), &run.train)?;
+            self.call("train", "", &[("--resume", &folder)])?;
+        } else {
+            write(&folder.with_extension("train"), &run.train)?;
+            self.call("train", &run.train, &[("--out", &folder)])?;
+        }
+        match finished_images(&folder) {
+            Some(_) => Ok(()),
+            None => Err(format!("{}: stopped before its end: the same command continues", folder.display())),
+        }
+    }
+
+    /// Refuses results that another command made.
+    fn check_command(&self, record: &Path, command: &str) -> Result<(), String> {
+        match std::fs::read_to_string(record) {
+            Ok(made) if made == command => Ok(()),
+            Ok(made) => Err(format!(
+                "{}: was made with `{made}`, not with `{command}`: remove its folder, or give another --out",
+                record.display()
+            )),
+            Err(problem) => Err(format!("{}: {problem}", record.display())),
+        }
+    }
+
+    /// Samples the picture and evaluates, unless the same was done before.
+    fn evaluate(&self, experiment: &Experiment, run: &Run, samples: &Samples) -> Result<Row, String> {
+        let folder = self.folder(&run.name);
+        let trained = finished_images(&folder).ok_or_else(|| format!("{}: is not trained", folder.display()))?;
+        let classifier = samples.classifier.as_ref().map(|name| self.folder(name));
+        let results = folder.join(format!("evaluation-{}", samples.name));
+        let record = folder.join(format!("evaluation-{}.command", samples.name));
+        let command = format!("{} {} {:?}", experiment.evaluate, samples.options, samples.classifier);
+        let picture = folder.join(format!("{}.png", samples.name));
+        let of_run = ("--checkpoint", folder.as_path());
+        let guide = classifier.as_deref().map(|folder| ("--classifier", folder));
+        if self.check_command(&record, &command).is_err() {
+            let with_guide = |out: &Path| -> Result<(), String> {
+                let paths: Vec<(&str, &Path)> = [of_run, ("--out", out)].into_iter().chain(guide).collect();
+                let count =
+                    if out.extension().is_some_and(|e| e == "npz") { count(&experiment.evaluate) } else { "20" };
+                self.call("sample", &format!("--count {count} {}", samples.options), &paths)
+            };
+            if !picture.exists() {
+                with_guide(&picture)?;
+            }
+            if guide.is_some() {
+                let archive = folder.join(format!("{}.npz", samples.name));
+                with_guide(&archive)?;
+                let options = without_count(&experiment.evaluate);
+                self.call("evaluate", &options, &[("--samples", &archive), ("--out", &results)])?;
+            } else {
+                let options = format!("{} {}", experiment.evaluate, samples.options);
+                self.call("evaluate", &options, &[of_run, ("--out", &results)])?;
+            }
+            write(&record, &command)?;
+        }
+        let text = results.join(Evaluation::FILE);
+        let text = std::fs::read_to_string(&text).map_err(|problem| format!("{}: {problem}", text.display()))?;
+        let evaluation: Evaluation = serde_json::from_str(&text).map_err(|problem| problem.to_string())?;
+        let pictures = experiment.pictures.clone().unwrap_or_default();
+        Ok(Row {
+            name: samples.name.clone(),
+            commands: shown(run, samples),
+            trained,
+            seconds: trained_seconds(&folder)?,
+            picture: format!("{}/{}.png", pictures.file_name().unwrap_or_default().display(), samples.name),
+            evaluation,
+        })
+    }
+
+    /// The page of `evaluate --compare`.
+    fn page(&self, rows: &[Row]) -> Result<(), String> {
+        let evaluations: Vec<PathBuf> = rows.iter().map(|row| self.results(&row.name)).collect();
+        let mut command = self.command("evaluate");
+        command.arg("--compare").args(&evaluations).arg("--page").arg(self.out.join("comparison.html"));
+        call(command)
+    }
+
+    /// The folder of the results of samples.
+    fn results(&self, name: &str) -> PathBuf {
+        let folders = std::fs::read_dir(&self.out).into_iter().flatten().flatten().map(|entry| entry.path());
+        let results = folders.map(|folder| folder.join(format!("evaluation-{name}")));
+        results.into_iter().find(|folder| folder.is_dir()).unwrap_or_default()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        Command::new(self.programs.join(format!("{program}{}", std::env::consts::EXE_SUFFIX)))
+    }
+
+    /// Runs a program with options and paths.
+    fn call(&self, program: &str, options: &str, paths: &[(&str, &Path)]) -> Result<(), String> {
+        let mut command = self.command(program);
+        command.args(options.split_whitespace());
+        for (option, path) in paths {
+            command.arg(option).arg(path);
+        }
+        call(command)
+    }
+}
+
+/// Runs a command and prints it first.
+fn call(mut command: Command) -> Result<(), String> {
+    let name = |part: &std::ffi::OsStr| part.to_string_lossy().into_owned();
+    let program = Path::new(command.get_program()).file_name().map(name).unwrap_or_default();
+    let arguments: Vec<String> = command.get_args().map(name).collect();
+    println!("\n$ {program} {}", arguments.join(" "));
+    let status = command.status().map_err(|problem| format!("{program}: {problem}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{program} failed ({status})")) }
+}
+
+/// Images that a finished run was trained on.
+fn finished_images(folder: &Path) -> Option<u64> {
+    let config = Config::read(folder).ok()?;
+    folder
+        .join(format!("checkpoint-{}", config.steps))
+        .is_dir()
+        .then(|| u64::from(config.steps) * u64::from(config.batch))
+}
+
+/// Seconds that a run was trained for, by its log.
+fn trained_seconds(folder: &Path) -> Result<f64, String> {
+    let log = folder.join("log.jsonl");
+    let entries: Vec<LogEntry> = jsonl::read(&log).map_err(|problem| problem.to_string())?;
+    let mut seconds = entries.iter().rev().filter_map(|entry| match entry {
+        LogEntry::Step { seconds, .. } => Some(seconds.trained),
+        _ => None,
+    });
+    seconds.next().ok_or_else(|| format!("{}: has no training step", log.display()))
+}
+
+/// The commands of a document, with the folders that a user gets without `--out`.
+fn shown(run: &Run, samples: &Samples) -> Vec<String> {
+    let train = format!("train {} --out runs/{}", run.train, run.name);
+    let guide = samples.classifier.as_ref().map_or(String::new(), |name| format!(" --classifier runs/{name}"));
+    let options = if samples.options.is_empty() { String::new() } else { format!(" {}", samples.options) };
+    vec![train, format!("sample --checkpoint runs/{} --count 20{options}{guide}", run.name)]
+}
+
+/// The value of `--count` in options.
+fn count(options: &str) -> &str {
+    let mut words = options.split_whitespace();
+    words.find(|word| *word == "--count").and_then(|_| words.next()).unwrap_or("1000")
+}
+
+/// Options without `--count` and its value, which images from a file do not take.
+fn without_count(options: &str) -> String {
+    let mut words = options.split_whitespace();
+    let mut kept = vec![];
+    while let Some(word) = words.next() {
+        match word {
+            "--count" | "--balance-count" | "--likelihood-images" => drop(words.next()),
+            word => kept.push(word),
+        }
+    }
+    kept.join(" ")
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    write_atomically(path, text.as_bytes()).map_err(|problem| problem.to_string())
+}
+
+/// Writes the results into the experiment's document, and copies the pictures.
+fn write_document(experiment: &Experiment, places: &Places, rows: &[Row]) -> Result<(), String> {
+    let document = experiment.document.as_ref().ok_or("--document: the experiment names no document")?;
+    let named = |problem: String| format!("{}: {problem}", document.display());
+    let mut text = std::fs::read_to_string(document).map_err(|problem| named(problem.to_string()))?;
+    text = report::replace(&text, &experiment.title, &report::table(rows)).map_err(named)?;
+    if let Some(pictures) = &experiment.pictures {
+        for row in rows {
+            text = report::replace(&text, &row.name, &report::figure(row)).map_err(named)?;
+            let folder = places.results(&row.name);
+            let picture = folder.with_file_name(format!("{}.png", row.name));
+            let bytes = std::fs::read(&picture).map_err(|problem| format!("{}: {problem}", picture.display()))?;
+            let shown = pictures.join(format!("{}.png", row.name));
+            write_atomically(&shown, &bytes).map_err(|problem| problem.to_string())?;
+        }
+    }
+    write(document, &text)?;
+    println!("wrote {}", document.display());
+    Ok(())
+}

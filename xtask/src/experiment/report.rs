@@ -1,0 +1,137 @@
+//! The results of an experiment: a table, and the text below each picture of a document.
+
+use degrain::evaluate::Evaluation;
+use degrain::evaluate::evaluation::BrightnessPair;
+use degrain::metrics::proportion::Proportion;
+
+/// The results of one way to sample.
+pub struct Row {
+    /// Name of the samples.
+    pub name: String,
+    /// The commands that made them.
+    pub commands: Vec<String>,
+    /// Images that the run was trained on.
+    pub trained: u64,
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Path of the picture, relative to the document.
+    pub picture: String,
+    /// The measured numbers.
+    pub evaluation: Evaluation,
+}
+
+/// A column: its title, and its text in a row with this number.
+type Column = (&'static str, fn(&Row) -> Option<String>);
+
+const COLUMNS: &[Column] = &[
+    ("run", |row| Some(format!("`{}`", row.name))),
+    ("images trained (minutes)", |row| Some(format!("{} ({:.0})", row.trained, row.seconds / 60.0))),
+    ("sampler", |row| sampler(&row.evaluation)),
+    ("FD to test images (of the reference FD)", |row| {
+        let quality = &row.evaluation.quality;
+        Some(format!("{:.2} ({:.1})", quality.fd_test, quality.fd_test / quality.fd_reference))
+    }),
+    ("precision, recall", |row| {
+        let quality = &row.evaluation.quality;
+        Some(format!("{:.2}, {:.2}", quality.precision, quality.recall))
+    }),
+    ("read as asked", |row| row.evaluation.classes.accuracy.as_ref().map(percent)),
+    ("class balance without labels: p", |row| {
+        row.evaluation.classes.balance.as_ref().map(|balance| format!("{:.1e}", balance.p_value))
+    }),
+    ("bits per dimension, test", |row| bits(&row.evaluation)),
+    ("mean pixel value", |row| row.evaluation.brightness.map(|pair| format!("{:+.1} %", brighter(pair)))),
+    ("bright corner pixels", |row| {
+        row.evaluation.brightness.map(|pair| format!("{:.2} %", 100.0 * pair.samples.bright_corners))
+    }),
+];
+
+/// The rows as a table in Markdown, without columns that all rows lack.
+pub fn table(rows: &[Row]) -> String {
+    let cells = |column: &Column| rows.iter().map(|row| column.1(row)).collect::<Vec<_>>();
+    let columns: Vec<(&str, Vec<Option<String>>)> = COLUMNS
+        .iter()
+        .map(|column| (column.0, cells(column)))
+        .filter(|(_, cells)| cells.iter().any(Option::is_some))
+        .collect();
+    let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
+    let mut text = line(columns.iter().map(|(title, _)| *title).collect());
+    text.push_str(&format!("|{}\n", "---|".repeat(columns.len())));
+    for row in 0..rows.len() {
+        text.push_str(&line(columns.iter().map(|(_, cells)| cells[row].as_deref().unwrap_or("")).collect()));
+    }
+    text
+}
+
+/// The commands, the picture and the numbers of a row, for a document.
+pub fn figure(row: &Row) -> String {
+    let Row { name, commands, picture, evaluation, .. } = row;
+    let quality = &evaluation.quality;
+    let mut facts = vec![
+        format!("{} images in {:.0} minutes", row.trained, row.seconds / 60.0),
+        format!("FD {:.2}, {:.1} times the reference", quality.fd_test, quality.fd_test / quality.fd_reference),
+    ];
+    facts.extend(evaluation.classes.accuracy.as_ref().map(|share| format!("{} read as asked", percent(share))));
+    facts.extend(bits(evaluation).map(|bits| format!("{bits} bits per dimension")));
+    facts.extend(evaluation.brightness.map(|pair| {
+        let corners = 100.0 * pair.samples.bright_corners;
+        format!("mean pixel value {:+.1} %, {corners:.2} % bright corner pixels", brighter(pair))
+    }));
+    let sampler = sampler(evaluation).map_or(String::new(), |sampler| format!(" ({sampler})"));
+    let commands = commands.join("\n");
+    let facts = facts.join("; ");
+    format!(
+        "```sh\n{commands}\n```\n\n![{name}]({picture})\n\n{} samples{sampler}: {facts}.\n",
+        evaluation.sampling.count
+    )
+}
+
+/// Replaces the text between `<!-- results: NAME -->` and `<!-- end of results -->`.
+pub fn replace(document: &str, name: &str, text: &str) -> Result<String, String> {
+    let begin = format!("<!-- results: {name} -->\n");
+    let end = "<!-- end of results -->";
+    let (before, rest) = document.split_once(&begin).ok_or_else(|| format!("has no line `{}`", begin.trim_end()))?;
+    let (_, after) = rest.split_once(end).ok_or_else(|| format!("has no line `{end}` after `{}`", begin.trim_end()))?;
+    Ok(format!("{before}{begin}\n{text}\n{end}{after}"))
+}
+
+/// The sampler with its steps and guidance; `None` for an autoencoder and for images from a file.
+fn sampler(evaluation: &Evaluation) -> Option<String> {
+    let sampling = &evaluation.sampling;
+    let steps = if sampling.steps > 0 { format!(" {}", sampling.steps) } else { String::new() };
+    let guidance = if evaluation.target.conditional && sampling.guidance != 1.0 {
+        format!(", guidance {}", sampling.guidance)
+    } else {
+        String::new()
+    };
+    (sampling.sampler != "none").then(|| format!("{}{steps}{guidance}", sampling.sampler))
+}
+
+fn percent(share: &Proportion) -> String {
+    let [value, low, high] = [share.share(), share.low, share.high].map(|x| 100.0 * x);
+    format!("{value:.1} % ({low:.1} to {high:.1})")
+}
+
+fn bits(evaluation: &Evaluation) -> Option<String> {
+    let test = evaluation.likelihood.iter().find(|split| split.split == "test")?;
+    Some(format!("{:.3} ± {:.3}", test.total.value, test.total.error))
+}
+
+/// How much brighter the samples are than the test images, in percent.
+fn brighter(pair: BrightnessPair) -> f64 {
+    100.0 * (pair.samples.mean / pair.test.mean - 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_between_the_marks_is_replaced() {
+        let document = "a\n<!-- results: b -->\nold\n<!-- end of results -->\nc\n";
+        let new = replace(document, "b", "new\n").unwrap();
+        assert_eq!(new, "a\n<!-- results: b -->\n\nnew\n\n<!-- end of results -->\nc\n");
+        assert_eq!(replace(&new, "b", "new\n").unwrap(), new);
+        assert!(replace(document, "d", "").unwrap_err().contains("results: d"));
+    }
+}
