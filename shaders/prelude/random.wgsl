@@ -26,6 +26,8 @@ const STREAM_CORRECTOR = 11u;  // noise of a Langevin corrector; the upper 24 bi
 const STREAM_SUBSET = 12u;     // choice of the images of a subset (host)
 const STREAM_DEQUANTIZATION = 13u;  // position of a pixel in its bin (host)
 const STREAM_PROBE = 14u;      // signs for the estimate of a divergence (host)
+const STREAM_PRIOR = 15u;      // latents of an autoencoder's samples (host)
+const STREAM_MIXTURE = 16u;    // first centers of a mixture of Gaussians (host)
 
 // Upper 32 bits of the product a b.
 fn multiply_high(a: u32, b: u32) -> u32 {

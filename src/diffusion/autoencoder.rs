@@ -1,16 +1,24 @@
-//! Samples of a variational autoencoder: images decoded from latents of the prior N(0, 1).
+//! A variational autoencoder's samples, decoded from latents of a prior, and its latents of images.
 
+use super::latent_prior::{LatentPrior, Mixture};
+use super::scope::Scope;
+use crate::data::Dataset;
 use crate::gpu::{Context, KernelChoices};
 use crate::nn::{Likelihood, Model, Vae};
-use crate::ops::{affine, randn, slice};
-use crate::tape::{Program, Shape, Step, record, stream};
+use crate::ops::{affine, reparameterize, slice};
+use crate::tape::{Program, Shape, Step, record};
 use crate::{Error, Result};
 use std::ops::Range;
+
+/// Largest number of training images that a prior is fitted to.
+const PRIOR_IMAGES: usize = 20_000;
+/// Images that the encoder encodes at once.
+const ENCODER_BATCH: u32 = 64;
 
 /// A decoder that is ready to run.
 pub struct Decoder {
     program: Program,
-    out: String,
+    scope: Scope,
     likelihood: Likelihood,
     batch: u32,
     image: [u32; 3],
@@ -23,14 +31,12 @@ impl Decoder {
     /// # Errors
     /// [`Error::Config`] for a batch that is empty or too large.
     pub fn new(ctx: &mut Context, model: &Vae, weights: &str, batch: u32, name: &str) -> Result<Decoder> {
-        if batch == 0 || batch > crate::gpu::MAX_WORKGROUPS {
-            return Err(Error::Config(format!("a batch of {batch} images: draw 1 to {}", crate::gpu::MAX_WORKGROUPS)));
-        }
+        check_batch(batch)?;
         let config = model.config();
         let image = model.image_shape();
-        let out = format!("{name}.x");
+        let scope = Scope::new(name);
         let (tape, ()) = record(ctx, |t| {
-            let z = randn(t, stream::SAMPLE, Shape::f32([batch, config.latent_channels]));
+            let z = t.named(&scope.name("z"), Shape::f32([batch, config.latent_channels]));
             let weights = model.parameters().fixed(t, weights);
             let mut x = model.decode(t, &weights, z);
             if config.likelihood == Likelihood::DiscretizedLogistic {
@@ -38,10 +44,10 @@ impl Decoder {
             }
             // A copy, because the decoder's last tensor may share its buffer.
             x = affine(t, x, 1.0, 0.0);
-            t.keep(x, &out);
+            t.keep(x, &scope.name("x"));
         })?;
         let program = Program::compile(ctx, &tape)?;
-        Ok(Decoder { program, out, likelihood: config.likelihood, batch, image })
+        Ok(Decoder { program, scope, likelihood: config.likelihood, batch, image })
     }
 
     /// The forms of kernels that it was compiled with.
@@ -54,16 +60,17 @@ impl Decoder {
         self.program.slot_bytes()
     }
 
-    /// Samples the images with these numbers, `[N, C, H, W]` in [-1, 1]. Each is the mean of the
-    /// decoder's distribution.
-    pub fn draw(&self, ctx: &Context, seed: u64, numbers: Range<u32>) -> Result<Vec<f32>> {
+    /// Samples the images with these numbers, `[N, C, H, W]` in [-1, 1], with latents of a prior.
+    /// Each is the mean of the decoder's distribution.
+    pub fn draw(&self, ctx: &Context, prior: &LatentPrior, seed: u64, numbers: Range<u32>) -> Result<Vec<f32>> {
         let each: usize = self.image.iter().map(|&n| n as usize).product();
         let mut images = Vec::with_capacity(numbers.len() * each);
-        for first_image in numbers.clone().step_by(self.batch as usize) {
-            let step = Step { first_image, ..Step::seeded(seed) };
-            self.program.run(ctx, &step)?;
-            let drawn = self.batch.min(numbers.end - first_image) as usize;
-            let values: Vec<f32> = ctx.read(&self.out, 0, drawn * each)?;
+        for first in numbers.clone().step_by(self.batch as usize) {
+            let latents: Vec<f32> = (first..first + self.batch).flat_map(|number| prior.draw(seed, number)).collect();
+            ctx.write(&self.scope.name("z"), 0, &latents)?;
+            self.program.run(ctx, &Step::seeded(seed))?;
+            let drawn = self.batch.min(numbers.end - first) as usize;
+            let values: Vec<f32> = ctx.read(&self.scope.name("x"), 0, drawn * each)?;
             images.extend(values.into_iter().map(|x| match self.likelihood {
                 // The mean of a logit l is 2 sigmoid(l) - 1.
                 Likelihood::Bernoulli => (0.5 * x).tanh(),
@@ -72,4 +79,88 @@ impl Decoder {
         }
         Ok(images)
     }
+}
+
+/// An encoder that is ready to run.
+pub struct Encoder {
+    program: Program,
+    scope: Scope,
+    batch: usize,
+    pixels: usize,
+    latent: usize,
+}
+
+impl Encoder {
+    /// Records and compiles the encoder of a model whose weights are in the buffer `weights`. The
+    /// names of the encoder's buffers begin with `name`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a batch that is empty or too large.
+    pub fn new(ctx: &mut Context, model: &Vae, weights: &str, batch: u32, name: &str) -> Result<Encoder> {
+        check_batch(batch)?;
+        let [channels, height, width] = model.image_shape();
+        let scope = Scope::new(name);
+        let (tape, ()) = record(ctx, |t| {
+            let x = t.named(&scope.name("x"), Shape::f32([batch, channels, height, width]));
+            let weights = model.parameters().fixed(t, weights);
+            let (mean, log_variance) = model.encode(t, &weights, x);
+            let z = reparameterize(t, mean, log_variance);
+            // A copy, because the tensor may share its buffer with others.
+            let z = affine(t, z, 1.0, 0.0);
+            t.keep(z, &scope.name("z"));
+        })?;
+        let program = Program::compile(ctx, &tape)?;
+        let pixels = (channels * height * width) as usize;
+        Ok(Encoder { program, scope, batch: batch as usize, pixels, latent: model.latent_channels() as usize })
+    }
+
+    /// One latent of each image, drawn from q(z | x), `[N, latent]`. The images are `[N, C, H, W]`
+    /// in [-1, 1].
+    ///
+    /// # Panics
+    /// If the images are not a whole number of images.
+    pub fn latents(&self, ctx: &Context, images: &[f32], seed: u64) -> Result<Vec<f32>> {
+        assert!(images.len().is_multiple_of(self.pixels), "{} values of images", images.len());
+        let mut latents = vec![];
+        for (number, batch) in images.chunks(self.batch * self.pixels).enumerate() {
+            ctx.write(&self.scope.name("x"), 0, batch)?;
+            let first_image = (number * self.batch) as u32;
+            self.program.run(ctx, &Step { first_image, ..Step::seeded(seed) })?;
+            let values: Vec<f32> = ctx.read(&self.scope.name("z"), 0, batch.len() / self.pixels * self.latent)?;
+            latents.extend(values);
+        }
+        Ok(latents)
+    }
+}
+
+/// A mixture that is fitted to the latents of training images, of at most 20,000.
+///
+/// # Errors
+/// As [`Mixture::fit`], and errors of the device.
+pub fn fitted_prior(
+    ctx: &mut Context,
+    model: &Vae,
+    weights: &str,
+    train: &Dataset,
+    components: u32,
+) -> Result<LatentPrior> {
+    let encoder = Encoder::new(ctx, model, weights, ENCODER_BATCH, "prior")?;
+    let pixels = train.pixels();
+    let count = train.count.min(PRIOR_IMAGES);
+    // Equally spaced, because images can be sorted by class.
+    let chosen = (0..count).map(|k| k * train.count / count);
+    let images: Vec<f32> = chosen
+        .flat_map(|image| &train.images[image * pixels..][..pixels])
+        .map(|&byte| f32::from(byte) / 127.5 - 1.0)
+        .collect();
+    let latents = encoder.latents(ctx, &images, 0)?;
+    Mixture::fit(&latents, model.latent_channels() as usize, components as usize).map(LatentPrior::Mixture)
+}
+
+fn check_batch(batch: u32) -> Result<()> {
+    let most = crate::gpu::MAX_WORKGROUPS;
+    if batch == 0 || batch > most {
+        return Err(Error::Config(format!("a batch of {batch} images: use 1 to {most}")));
+    }
+    Ok(())
 }

@@ -16,6 +16,7 @@ pub mod guidance;
 pub mod inpaint;
 pub mod interpolation;
 pub mod inversion;
+pub mod latent_prior;
 pub mod ode;
 pub mod plan;
 pub mod prediction;

@@ -78,6 +78,9 @@ impl EvalOptions {
             "cas_steps" if self.cas_steps > 0 => {
                 unless(self.has_labels(target)?, "the classification accuracy score needs images with classes")
             }
+            "latent_components" if self.latent_components > 0 => {
+                unless(matches!(source, ImageSource::Autoencoder(..)), "it is for autoencoders")
+            }
             "likelihood_images" if self.likelihood_images == Some(0) => None,
             "likelihood_images" | "likelihood_draws" | "likelihood_tolerance" => {
                 let none = "bits per dimension are not measured here";

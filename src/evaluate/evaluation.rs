@@ -72,6 +72,9 @@ pub struct SamplingInfo {
     pub steps: u32,
     /// Scale of classifier-free guidance; 1 is no guidance.
     pub guidance: f32,
+    /// Components of the mixture that an autoencoder's latents were drawn from; 0 for N(0, 1).
+    #[serde(default)]
+    pub latent_components: u32,
     /// Random seed.
     pub seed: u64,
     /// Seconds for all samples.

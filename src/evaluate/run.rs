@@ -170,7 +170,10 @@ impl EvaluationRun<'_> {
         let brightness = BrightnessPair { samples: brightness(&samples.bytes), test: brightness(&target.test.images) };
         let evaluation = Evaluation {
             target: target.info.clone(),
-            sampling: sampling_info(main, count, options.seed, samples.seconds),
+            sampling: SamplingInfo {
+                latent_components: options.latent_components,
+                ..sampling_info(main, count, options.seed, samples.seconds)
+            },
             feature_extractor,
             quality,
             brightness: Some(brightness),
@@ -267,10 +270,13 @@ fn sampling_info(sampling: Option<&Sampling>, count: u32, seed: u64, seconds: f6
             sampler: sampling.sampler.name().into(),
             steps: if sampling.adaptive() { 0 } else { sampling.steps },
             guidance: sampling.guidance,
+            latent_components: 0,
             seed,
             seconds,
         },
-        None => SamplingInfo { count, sampler: "none".into(), steps: 0, guidance: 1.0, seed, seconds },
+        None => {
+            SamplingInfo { count, sampler: "none".into(), steps: 0, guidance: 1.0, latent_components: 0, seed, seconds }
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use super::sample_cache::{SampleCache, cache_name};
 use super::target::{EvalTarget, ImageSource, WEIGHTS};
 use crate::checkpoint::Checkpoint;
 use crate::data::proportional_labels;
-use crate::diffusion::autoencoder::Decoder;
+use crate::diffusion::autoencoder::{Decoder, fitted_prior};
+use crate::diffusion::latent_prior::LatentPrior;
 use crate::diffusion::{BatchSpec, Generator, Sampling};
 use crate::gpu::Context;
 use crate::metrics::padding::ImagePadding;
@@ -67,13 +68,17 @@ pub(super) fn sample(context: &EvalContext<'_>, spec: SampleSpec<'_>) -> Result<
             Ok(Samples { bytes: bytes.clone(), labels: labels.clone(), ..Samples::default() })
         }
         ImageSource::Autoencoder(vae, _) => {
+            let prior = match options.latent_components {
+                0 => LatentPrior::Normal(vae.latent_channels() as usize),
+                components => fitted_prior(&mut ctx, vae, WEIGHTS, &target.train, components)?,
+            };
             let batch = options.batch.min(spec.count);
             let decoder = Decoder::new(&mut ctx, vae, WEIGHTS, batch, "evaluate")?;
             let start = Instant::now();
             let mut bytes = vec![];
             for first in (0..spec.count).step_by(batch as usize) {
                 let last = first.saturating_add(batch).min(spec.count);
-                bytes.extend(crop(&decoder.draw(&ctx, options.seed, first..last)?, target.padding)?);
+                bytes.extend(crop(&decoder.draw(&ctx, &prior, options.seed, first..last)?, target.padding)?);
                 bar.set(f64::from(last) / f64::from(spec.count));
             }
             let seconds = start.elapsed().as_secs_f64();

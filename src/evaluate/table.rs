@@ -44,6 +44,10 @@ fn header(evaluation: &Evaluation, rows: &mut TextTable) {
     };
     let seconds = if sampling.seconds > 0.0 { format!(", {:.1} s", sampling.seconds) } else { String::new() };
     rows.add("images", format!("{}{sampler}{seconds}", sampling.count));
+    if sampling.latent_components > 0 {
+        let components = counted(sampling.latent_components, "Gaussian");
+        rows.add("latents", format!("from a mixture of {components} fitted to training images"));
+    }
     rows.add(
         "feature extractor",
         format!(

@@ -260,7 +260,8 @@ settings! {
     /// Channels of the time embedding and of the label embedding at the lowest level of the plain
     /// network
     condition_channels: u32,
-    /// Hidden width of the plain network's time and label embeddings
+    /// Hidden width of the plain network's time and label embeddings, or of the autoencoder next to
+    /// its latent (0: no hidden layer)
     hidden_channels: u32,
     /// Train the classifier on noised images and their times (true) or on clean images (false)
     #[arg(num_args = 0..=1, default_missing_value = "true")]

@@ -206,6 +206,7 @@ fn network(checkpoint: &Checkpoint) -> Result<Settings> {
                 block_out_channels: Some(config.block_out_channels),
                 norm_num_groups: Some(config.norm_num_groups),
                 latent_channels: Some(config.latent_channels),
+                hidden_channels: Some(config.hidden_channels.unwrap_or(0)),
                 likelihood: Some(config.likelihood),
                 ..Settings::default()
             }

@@ -95,6 +95,7 @@ pub fn autoencoder(config: &Config, data: &Dataset) -> Result<Vae> {
         block_out_channels: config.block_out_channels.clone(),
         norm_num_groups: config.norm_num_groups,
         latent_channels: config.latent_channels,
+        hidden_channels: Some(config.hidden_channels).filter(|&width| width > 0),
         likelihood: config.likelihood,
     })
 }

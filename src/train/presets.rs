@@ -20,8 +20,11 @@ macro_rules! presets {
 presets![
     "ddpm",
     "plain",
+    "plain-published",
     "plain-conditional",
+    "plain-conditional-published",
     "residual-attention",
+    "residual-attention-published",
     "score",
     "guided",
     "hybrid",

@@ -1,7 +1,7 @@
 //! `edit`: images and masks that do not fit, and options out of range.
 
 use crate::common::run::{digits, mnist};
-use crate::harness::{EDIT, command, refused, refuses, text, trained};
+use crate::harness::{EDIT, command, messages, refused, refuses, text, trained};
 use degrain::output::Picture;
 use std::path::Path;
 use tempfile::TempDir;
@@ -83,4 +83,25 @@ fn edit_invert_refuses_a_single_step_and_equal_outputs() {
     let invert = ["invert", "--checkpoint", text(&run), "--count", "1", "--out", text(&out)];
     refused(EDIT, &[&invert[..], &["--steps", "1"]].concat(), &["--steps 1", "at least 2"]);
     refused(EDIT, &[&invert[..], &["--noise", text(&out)]].concat(), &["--noise and --out", "same file"]);
+}
+
+#[test]
+fn edit_inpaint_samples_an_image_of_unknown_class_without_a_class() {
+    let folder = TempDir::new().unwrap();
+    let ddpm = trained("ddpm");
+    let gray = |name: &str, value: u8| {
+        let path = folder.path().join(name);
+        Picture { height: 28, width: 28, channels: 1, bytes: vec![value; 784] }.save_png(&path, &[]).unwrap();
+        path
+    };
+    let (mask, image, out) = (gray("mask.png", 0), gray("image.png", 90), folder.path().join("out.png"));
+    let few = ["--count", "1", "--steps", "2", "--passes", "1", "--mask", text(&mask), "--image", text(&image)];
+    let start = ["inpaint", "--checkpoint", text(&ddpm), "--out", text(&out)];
+    let inpainted = |class: &[&str]| {
+        let told = messages(command(EDIT, &[&start[..], &few, class].concat()));
+        (told.contains("no --class: the unknown part is sampled without a class"), std::fs::read(&out).unwrap())
+    };
+    let ((says, without), (says_of_0, class_0)) = (inpainted(&[]), inpainted(&["--class", "0"]));
+    assert!(says && !says_of_0);
+    assert_ne!(without, class_0, "class 0 was used for an image of unknown class");
 }

@@ -51,6 +51,7 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     for (options, parts) in [
         (&["--sweep-count", "100"][..], &["--sweep-count has no effect", "--sweep"][..]),
         (&["--likelihood-tolerance", "0.1"], &["--likelihood-tolerance has no effect", "continuous time"]),
+        (&["--latent-components", "5"], &["--latent-components has no effect", "autoencoders"]),
         (&["--likelihood-images", "0", "--likelihood-draws", "2"], &["--likelihood-draws has no effect"]),
         (&["--guidance", "0", "--cas-steps", "5"], &["--cas-steps has no effect", "classes"]),
         (&["--guidance", "0", "--balance-count", "5"], &["--balance-count has no effect", "labels"]),

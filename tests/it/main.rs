@@ -24,6 +24,7 @@ mod importance; // importance sampling of timesteps over many steps
 mod initial_model; // runs that start from the weights of another model
 mod kernel_choices; // forms of kernels, measured and kept
 mod late_sums; // sums at the end of backward
+mod latent_prior; // mixtures of Gaussians fitted to an autoencoder's latents
 mod likelihood; // variational bound, ELBO and probability flow against closed forms
 mod metrics; // Frechet distance, KID, precision and recall, balance
 mod models; // networks against diffusers

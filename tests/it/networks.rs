@@ -71,11 +71,17 @@ pub fn unet2d(sample_size: [u32; 2]) -> UNet2d {
 }
 
 pub fn vae(sample_size: [u32; 2], likelihood: Likelihood) -> Vae {
+    vae_with(sample_size, likelihood, None)
+}
+
+/// A VAE with or without hidden layers next to the latent.
+fn vae_with(sample_size: [u32; 2], likelihood: Likelihood, hidden_channels: Option<u32>) -> Vae {
     Vae::new(VaeConfig {
         sample_size,
         latent_channels: 3,
         block_out_channels: vec![4, 6, 8],
         norm_num_groups: 2,
+        hidden_channels,
         likelihood,
         ..Default::default()
     })
@@ -165,10 +171,13 @@ fn networks_match_their_references_tiled() {
 
 #[test]
 fn vae_matches_its_references() {
-    for (ctx, likelihood) in
-        [(context(), Likelihood::Bernoulli), (context_with_tiles(), Likelihood::DiscretizedLogistic)]
-    {
-        let model = vae([8, 4], likelihood);
+    for (ctx, likelihood, hidden) in [
+        (context(), Likelihood::Bernoulli, None),
+        (context(), Likelihood::DiscretizedLogistic, Some(5)),
+        (context_with_tiles(), Likelihood::DiscretizedLogistic, None),
+        (context_with_tiles(), Likelihood::DiscretizedLogistic, Some(5)),
+    ] {
+        let model = vae_with([8, 4], likelihood, hidden);
         verify(&ctx, &model, &[], |t, w| {
             let x = t.named("x", Shape::f32([3, 1, 8, 4]));
             let (mean, log_variance) = model.encode(t, w, x);

@@ -1,7 +1,7 @@
 //! Inpainting: samples the unknown part of an image.
 
 use super::images::{TestImages, read_png, test_images};
-use super::model::{LoadedModel, StepOptions, check_output};
+use super::model::{Loaded, LoadedModel, StepOptions, check_output};
 use clap::Args;
 use degrain::diffusion::inpaint::{Known, inpaint};
 use degrain::diffusion::{SamplerName, SamplingOptions};
@@ -72,15 +72,20 @@ impl Inpaint {
                 (image, labels.first().copied())
             }
         };
-        let class = loaded.class.or(label).unwrap_or(0);
+        let class = loaded.class.or(label);
+        let guidance = if class.is_none() && loaded.denoiser()?.network.classes().is_some() {
+            without_class(&loaded)?
+        } else {
+            1.0
+        };
         let discrete = loaded.denoiser()?.process.schedule().is_some();
         let sampler = if discrete { SamplerName::Ddpm } else { SamplerName::Euler };
-        let options = SamplingOptions { sampler: Some(sampler), ..self.steps.options(1.0) };
+        let options = SamplingOptions { sampler: Some(sampler), ..self.steps.options(guidance) };
         let sampling = loaded.checkpoint.sampling(options)?;
         let plan = loaded.plan(&sampling)?;
         let (ctx, generator) = loaded.generator(&sampling, plan, self.count, self.seed)?;
         loaded.announce(self.count, generator.stages());
-        generator.begin(&ctx, &vec![class; self.count as usize], 0)?;
+        generator.begin(&ctx, &vec![class.unwrap_or(0); self.count as usize], 0)?;
         let known = Known { image: &image, mask: &mask, passes: self.passes, first_image: 0, seed: self.seed };
         let progress = cli::Progress::new();
         inpaint(&ctx, &generator, &known, &mut |done| progress.set(done))?;
@@ -90,4 +95,15 @@ impl Inpaint {
         let text = format!("an image, its known part, and {}", counted(self.count, "sample"));
         loaded.save(&self.out, &[image, left, filled].concat(), self.count as usize + 2, &text)
     }
+}
+
+/// The guidance scale for an image of unknown class: 0, for the null class.
+fn without_class(loaded: &Loaded) -> Result<f32> {
+    let metadata = &loaded.checkpoint.metadata;
+    if metadata.denoiser.labels.and_then(|labels| labels.null_class()).is_some() {
+        eprintln!("no --class: the unknown part is sampled without a class");
+        return Ok(0.0);
+    }
+    let classes = metadata.class_names.join(", ");
+    Err(Error::Config(format!("--image: the class of the image is not known. Give --class with one of {classes}")))
 }

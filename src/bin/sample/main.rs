@@ -10,6 +10,7 @@ use degrain::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata, noise};
 use degrain::cli::{DeviceOptions, ModelOptions};
 use degrain::data::proportional_labels;
 use degrain::diffusion::autoencoder::Decoder;
+use degrain::diffusion::latent_prior::LatentPrior;
 use degrain::diffusion::{
     BatchSpec, ClassifierGuide, FrameTimes, Generator, SampleSet, SampledImages, Sampling, SamplingOptions,
 };
@@ -227,9 +228,10 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
     check_memory(&drawing, output, image)?;
     let mut ctx = arguments.device.open()?;
     checkpoint.load(&mut ctx, "weights")?;
+    let prior = LatentPrior::Normal(vae.latent_channels() as usize);
     let decoder = Decoder::new(&mut ctx, vae, "weights", drawing.batch, "sample")?;
     let mut draw = |numbers: std::ops::Range<u32>, _: &mut degrain::diffusion::Observer<'_>| {
-        Ok(SampledImages { images: decoder.draw(&ctx, arguments.seed(), numbers)?, frames: vec![] })
+        Ok(SampledImages { images: decoder.draw(&ctx, &prior, arguments.seed(), numbers)?, frames: vec![] })
     };
     let text = format!("{} of latents from the prior, seed {}", counted(count, "image"), arguments.seed());
     let mut header = header(arguments, &drawing, checkpoint, &ctx);

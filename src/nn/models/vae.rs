@@ -4,8 +4,10 @@
 //! ```text
 //! encode: h = pad(x)
 //!         each level: h = silu(norm(conv(h)))       3x3; stride 2, except in the first
+//!         h = silu(linear(h))                       with `hidden_channels`
 //!         mean, log_variance = linear(h), linear(h)                         [B, L]
-//! decode: h = silu(norm(map(linear(z))))            a map of the coarsest size
+//! decode: h = silu(norm(map(linear(z))))            a map of the coarsest size; or, with
+//!         h = silu(map(linear(silu(linear(z)))))    `hidden_channels`, which keeps z's scale
 //!         each level except the coarsest: h = silu(norm(conv(upsample(h))))
 //!         y = crop(conv_out(h))                     parameters of the likelihood
 //! ```
@@ -19,7 +21,7 @@ use crate::nn::layers::{Conv, Linear, Norm};
 use crate::nn::network::Model;
 use crate::nn::padding::{halvable, resized};
 use crate::nn::parameters::{Parameters, Weights};
-use crate::ops::{Conv2d, Padding, upsample};
+use crate::ops::{Conv2d, Padding, silu, upsample};
 use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,9 @@ pub struct VaeConfig {
     pub block_out_channels: Vec<u32>,
     /// Groups of the group normalizations.
     pub norm_num_groups: u32,
+    /// Width of a hidden layer between the coarsest map and the latent, in encoder and decoder;
+    /// null for none.
+    pub hidden_channels: Option<u32>,
     /// Distribution of a pixel, given the decoder's output.
     pub likelihood: Likelihood,
 }
@@ -65,6 +70,7 @@ impl Default for VaeConfig {
             latent_channels: 20,
             block_out_channels: vec![16, 32, 64],
             norm_num_groups: 8,
+            hidden_channels: None,
             likelihood: Likelihood::DiscretizedLogistic,
         }
     }
@@ -77,6 +83,7 @@ impl ModelConfig for VaeConfig {
         levels_at_least(&self.block_out_channels, 1)?;
         channels("in_channels", self.in_channels)?;
         channels("latent_channels", self.latent_channels)?;
+        channels("hidden_channels", self.hidden_channels.unwrap_or(1))?;
         divides_all(&self.block_out_channels, "norm_num_groups", self.norm_num_groups)?;
         let [height, width] = self.sample_size;
         check_sides(height, width).map_err(|problem| format!("`sample_size`: {problem}"))?;
@@ -123,10 +130,13 @@ pub struct Vae {
     config: VaeConfig,
     parameters: Parameters,
     down: Vec<ConvNormSilu>,
+    encoder_hidden: Option<Linear>,
     mean: Linear,
     log_variance: Linear,
+    decoder_hidden: Option<Linear>,
     latent: Linear,
-    norm: Norm,
+    /// Without hidden layers.
+    norm: Option<Norm>,
     /// From the coarsest.
     up: Vec<ConvNormSilu>,
     conv_out: Conv,
@@ -155,10 +165,13 @@ impl Vae {
                 ConvNormSilu::new(p, &format!("encoder.levels.{i}"), [inputs, channels[i]], stride, groups)
             })
             .collect();
+        let hidden = config.hidden_channels;
+        let encoder_hidden = hidden.map(|width| Linear::new(p, "encoder.hidden", length, width));
         let [mean, log_variance] =
-            ["encoder.mean", "encoder.log_variance"].map(|name| Linear::new(p, name, length, latent));
-        let from_latent = Linear::new(p, "decoder.linear", latent, length);
-        let norm = Norm::new(p, "decoder.norm", coarsest, groups, EPS);
+            ["encoder.mean", "encoder.log_variance"].map(|name| Linear::new(p, name, hidden.unwrap_or(length), latent));
+        let decoder_hidden = hidden.map(|width| Linear::new(p, "decoder.hidden", latent, width));
+        let from_latent = Linear::new(p, "decoder.linear", hidden.unwrap_or(latent), length);
+        let norm = hidden.is_none().then(|| Norm::new(p, "decoder.norm", coarsest, groups, EPS));
         let up = channels
             .windows(2)
             .rev()
@@ -170,7 +183,19 @@ impl Vae {
             .collect();
         let conv_out = Conv::same(p, "decoder.conv_out", channels[0], outputs).last(p);
         parameters.check_size()?;
-        Ok(Vae { down, mean, log_variance, latent: from_latent, norm, up, conv_out, config, parameters })
+        Ok(Vae {
+            down,
+            encoder_hidden,
+            mean,
+            log_variance,
+            decoder_hidden,
+            latent: from_latent,
+            norm,
+            up,
+            conv_out,
+            config,
+            parameters,
+        })
     }
 
     /// Its settings.
@@ -223,7 +248,11 @@ impl Vae {
         for level in &self.down {
             h = level.forward(t, w, h);
         }
-        let h = t.reshape(h, Shape::f32([batch, self.config.coarsest().iter().product()]));
+        let mut h = t.reshape(h, Shape::f32([batch, self.config.coarsest().iter().product()]));
+        if let Some(hidden) = &self.encoder_hidden {
+            h = hidden.rows(t, w, h);
+            h = silu(t, h);
+        }
         (self.mean.rows(t, w, h), self.log_variance.rows(t, w, h))
     }
 
@@ -233,9 +262,17 @@ impl Vae {
     pub fn decode(&self, t: &mut Tape, w: &Weights, z: Tensor) -> Tensor {
         let [batch, _] = t.shape(z).as_array();
         let [channels, height, width] = self.config.coarsest();
-        let h = self.latent.rows(t, w, z);
-        let h = t.reshape(h, Shape::f32([batch, channels, height, width]));
-        let mut h = self.norm.activated(t, w, h, Activation::Silu);
+        let mut h = z;
+        if let Some(hidden) = &self.decoder_hidden {
+            h = hidden.rows(t, w, h);
+            h = silu(t, h);
+        }
+        h = self.latent.rows(t, w, h);
+        h = t.reshape(h, Shape::f32([batch, channels, height, width]));
+        h = match &self.norm {
+            Some(norm) => norm.activated(t, w, h, Activation::Silu),
+            None => silu(t, h),
+        };
         for level in &self.up {
             h = upsample(t, h);
             h = level.forward(t, w, h);

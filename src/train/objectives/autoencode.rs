@@ -3,6 +3,7 @@
 
 use crate::Result;
 use crate::diffusion::autoencoder::Decoder;
+use crate::diffusion::latent_prior::LatentPrior;
 use crate::error::check_stop;
 use crate::gpu::Context;
 use crate::metrics::likelihood::Draws;
@@ -71,7 +72,8 @@ impl Generative for Autoencode {
     fn sample(&self, ctx: &mut Context, config: &Config, request: &SampleRequest<'_>) -> Result<Vec<Images<'static>>> {
         let count = request.labels.len();
         let decoder = Decoder::new(ctx, &self.model, request.weights, count as u32, request.name)?;
-        let images = decoder.draw(ctx, config.seed, request.first..request.first + count as u32)?;
+        let prior = LatentPrior::Normal(self.model.latent_channels() as usize);
+        let images = decoder.draw(ctx, &prior, config.seed, request.first..request.first + count as u32)?;
         let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
         Ok(vec![Images::from_f32(&images, [count, channels, height, width])])
     }

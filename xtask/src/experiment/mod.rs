@@ -112,7 +112,7 @@ impl Places {
         }
     }
 
-    /// Samples the picture and evaluates, unless the same was done before.
+    /// Samples and evaluates, unless the same was done before.
     fn evaluate(&self, experiment: &Experiment, run: &Run, samples: &Samples) -> Result<Row, String> {
         let folder = self.folder(&run.name);
         let trained = finished_images(&folder).ok_or_else(|| format!("{}: is not trained", folder.display()))?;
@@ -120,23 +120,14 @@ impl Places {
         let results = folder.join(format!("evaluation-{}", samples.name));
         let record = folder.join(format!("evaluation-{}.command", samples.name));
         let command = format!("{} {} {:?}", experiment.evaluate, samples.options, samples.classifier);
-        let picture = folder.join(format!("{}.png", samples.name));
         let of_run = ("--checkpoint", folder.as_path());
         let guide = classifier.as_deref().map(|folder| ("--classifier", folder));
         if self.check_command(&record, &command).is_err() {
-            let with_guide = |out: &Path| -> Result<(), String> {
-                let paths: Vec<(&str, &Path)> = [of_run, ("--out", out)].into_iter().chain(guide).collect();
-                let count =
-                    if out.extension().is_some_and(|e| e == "npz") { count(&experiment.evaluate) } else { "20" };
-                self.call("sample", &format!("--count {count} {}", samples.options), &paths)
-            };
-            if !picture.exists() {
-                with_guide(&picture)?;
-            }
-            if guide.is_some() {
+            if let Some(guide) = guide {
                 let archive = folder.join(format!("{}.npz", samples.name));
-                with_guide(&archive)?;
-                let options = without_count(&experiment.evaluate);
+                let options = format!("--count {} {}", count(&experiment.evaluate), samples.options);
+                self.call("sample", &options, &[of_run, guide, ("--out", &archive)])?;
+                let options = of_images(&experiment.evaluate);
                 self.call("evaluate", &options, &[("--samples", &archive), ("--out", &results)])?;
             } else {
                 let options = format!("{} {}", experiment.evaluate, samples.options);
@@ -150,7 +141,7 @@ impl Places {
         let pictures = experiment.pictures.clone().unwrap_or_default();
         Ok(Row {
             name: samples.name.clone(),
-            commands: shown(run, samples),
+            commands: shown(experiment, run, samples),
             trained,
             seconds: trained_seconds(&folder)?,
             picture: format!("{}/{}.png", pictures.file_name().unwrap_or_default().display(), samples.name),
@@ -218,12 +209,23 @@ fn trained_seconds(folder: &Path) -> Result<f64, String> {
     seconds.next().ok_or_else(|| format!("{}: has no training step", log.display()))
 }
 
-/// The commands of a document, with the folders that a user gets without `--out`.
-fn shown(run: &Run, samples: &Samples) -> Vec<String> {
+/// The commands of a document, with the folders that a user gets.
+fn shown(experiment: &Experiment, run: &Run, samples: &Samples) -> Vec<String> {
     let train = format!("train {} --out runs/{}", run.train, run.name);
-    let guide = samples.classifier.as_ref().map_or(String::new(), |name| format!(" --classifier runs/{name}"));
     let options = if samples.options.is_empty() { String::new() } else { format!(" {}", samples.options) };
-    vec![train, format!("sample --checkpoint runs/{} --count 20{options}{guide}", run.name)]
+    let of_run = format!("--checkpoint runs/{}", run.name);
+    match &samples.classifier {
+        None => vec![train, format!("evaluate {of_run} {}{options}", experiment.evaluate)],
+        Some(guide) => vec![
+            train,
+            format!(
+                "sample {of_run} --count {}{options} --classifier runs/{guide} --out {}.npz",
+                count(&experiment.evaluate),
+                samples.name
+            ),
+            format!("evaluate --samples {}.npz {}", samples.name, of_images(&experiment.evaluate)),
+        ],
+    }
 }
 
 /// The value of `--count` in options.
@@ -232,8 +234,8 @@ fn count(options: &str) -> &str {
     words.find(|word| *word == "--count").and_then(|_| words.next()).unwrap_or("1000")
 }
 
-/// Options without `--count` and its value, which images from a file do not take.
-fn without_count(options: &str) -> String {
+/// Options without the ones that images from a file do not take.
+fn of_images(options: &str) -> String {
     let mut words = options.split_whitespace();
     let mut kept = vec![];
     while let Some(word) = words.next() {
@@ -258,8 +260,7 @@ fn write_document(experiment: &Experiment, places: &Places, rows: &[Row]) -> Res
     if let Some(pictures) = &experiment.pictures {
         for row in rows {
             text = report::replace(&text, &row.name, &report::figure(row)).map_err(named)?;
-            let folder = places.results(&row.name);
-            let picture = folder.with_file_name(format!("{}.png", row.name));
+            let picture = places.results(&row.name).join("grid.png");
             let bytes = std::fs::read(&picture).map_err(|problem| format!("{}: {problem}", picture.display()))?;
             let shown = pictures.join(format!("{}.png", row.name));
             write_atomically(&shown, &bytes).map_err(|problem| problem.to_string())?;

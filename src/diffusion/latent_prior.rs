@@ -1,0 +1,189 @@
+//! The distribution that an autoencoder's latents are drawn from: N(0, 1), or a mixture of
+//! Gaussians that is fitted to the latents of training images after training (Ghosh et al. 2020,
+//! "From variational to deterministic autoencoders", section 4: ex-post density estimation).
+
+use crate::rng::{key, normal4, philox, uniform};
+use crate::tape::stream;
+use crate::{Error, Result};
+use nalgebra::{DMatrix, DVector};
+
+/// Steps of k-means before the first step of the EM algorithm.
+const K_MEANS_STEPS: usize = 10;
+/// Steps of the EM algorithm.
+const EM_STEPS: usize = 30;
+/// Added to the variances of every component.
+const REGULARIZATION: f64 = 1e-3;
+
+/// A distribution of latents.
+#[derive(Clone, Debug)]
+pub enum LatentPrior {
+    /// N(0, 1) in this number of dimensions.
+    Normal(usize),
+    /// A mixture of Gaussians.
+    Mixture(Mixture),
+}
+
+/// A mixture of Gaussians with full covariances.
+#[derive(Clone, Debug)]
+pub struct Mixture {
+    components: Vec<Component>,
+}
+
+/// A weighted Gaussian.
+#[derive(Clone, Debug)]
+struct Component {
+    weight: f64,
+    mean: DVector<f64>,
+    /// The lower Cholesky factor of the covariance.
+    factor: DMatrix<f64>,
+}
+
+impl LatentPrior {
+    /// The latent of the sample with this number.
+    pub fn draw(&self, seed: u64, number: u32) -> Vec<f32> {
+        let words = |at: u32, block: usize| philox([stream::PRIOR, at, number, block as u32], key(seed));
+        let normal = |width: usize| -> Vec<f64> {
+            (0..width.div_ceil(4)).flat_map(|block| normal4(words(0, block))).take(width).collect()
+        };
+        let latent = match self {
+            LatentPrior::Normal(width) => normal(*width),
+            LatentPrior::Mixture(mixture) => {
+                let component = mixture.component(uniform(words(1, 0)[0]));
+                let eps = DVector::from_vec(normal(component.mean.len()));
+                (&component.mean + &component.factor * eps).iter().copied().collect()
+            }
+        };
+        latent.into_iter().map(|x| x as f32).collect()
+    }
+}
+
+impl Mixture {
+    /// Fits a mixture to rows of `width` numbers by the EM algorithm (Dempster et al. 1977), which
+    /// starts from k-means.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for no components, or fewer than twice as many rows as components;
+    /// [`Error::NonFinite`] for rows that are not finite.
+    ///
+    /// # Panics
+    /// If `latents` is not a whole number of rows.
+    #[track_caller]
+    pub fn fit(latents: &[f32], width: usize, components: usize) -> Result<Mixture> {
+        assert!(width > 0 && latents.len().is_multiple_of(width), "{} numbers in rows of {width}", latents.len());
+        let count = latents.len() / width;
+        if components == 0 || 2 * components > count {
+            return Err(Error::Config(format!(
+                "a mixture of {components} components for {count} latents: use 1 to {} components",
+                count / 2
+            )));
+        }
+        if latents.iter().any(|x| !x.is_finite()) {
+            return Err(Error::NonFinite("the latents of training images are not finite: the model diverged".into()));
+        }
+        // A column is a latent.
+        let data = DMatrix::from_iterator(width, count, latents.iter().map(|&x| f64::from(x)));
+        let mut shares = nearest_centers(&data, components);
+        let mut mixture = Mixture::weighted(&data, &shares)?;
+        for _ in 0..EM_STEPS {
+            mixture.responsibilities(&data, &mut shares);
+            mixture = Mixture::weighted(&data, &shares)?;
+        }
+        Ok(mixture)
+    }
+
+    /// The components for the shares of data `[width, count]` that belong to each, `[count,
+    /// components]`. Components without data are left out.
+    fn weighted(data: &DMatrix<f64>, shares: &DMatrix<f64>) -> Result<Mixture> {
+        let count = data.ncols() as f64;
+        let component = |column: usize| -> Option<Result<Component>> {
+            let share = shares.column(column);
+            let total = share.sum();
+            if total < 1e-6 {
+                return None;
+            }
+            let mean = data * share / total;
+            let mut weighted = data.clone();
+            for (mut latent, &share) in weighted.column_iter_mut().zip(share.iter()) {
+                latent -= &mean;
+                latent *= (share / total).sqrt();
+            }
+            let mut covariance = &weighted * weighted.transpose();
+            for i in 0..covariance.nrows() {
+                covariance[(i, i)] += REGULARIZATION;
+            }
+            let singular = || Error::NonFinite("the covariance of the latents is singular".into());
+            let factor = covariance.cholesky().ok_or_else(singular).map(|cholesky| cholesky.l());
+            Some(factor.map(|factor| Component { weight: total / count, mean, factor }))
+        };
+        let components = (0..shares.ncols()).filter_map(component).collect::<Result<_>>()?;
+        Ok(Mixture { components })
+    }
+
+    /// The probability of each component given each latent: the E step.
+    fn responsibilities(&self, data: &DMatrix<f64>, shares: &mut DMatrix<f64>) {
+        let columns = self.components.iter().map(|component| component.log_densities(data)).collect::<Vec<_>>();
+        *shares = DMatrix::from_columns(&columns);
+        for mut row in shares.row_iter_mut() {
+            let largest = row.max();
+            row.apply(|x| *x = (*x - largest).exp());
+            let sum = row.sum();
+            row /= sum;
+        }
+    }
+
+    /// The component at a quantile of the weights, above 0 and at most 1.
+    fn component(&self, quantile: f64) -> &Component {
+        let mut left = quantile;
+        let found = self.components.iter().find(|component| {
+            left -= component.weight;
+            left <= 0.0
+        });
+        found.unwrap_or(&self.components[self.components.len() - 1])
+    }
+}
+
+impl Component {
+    /// log(weight) + log density at each column of the data, without the constant of all components.
+    fn log_densities(&self, data: &DMatrix<f64>) -> DVector<f64> {
+        let mut centered = data.clone();
+        centered.column_iter_mut().for_each(|mut latent| latent -= &self.mean);
+        self.factor.solve_lower_triangular_mut(&mut centered);
+        let log_determinant: f64 = self.factor.diagonal().iter().map(|x| x.ln()).sum();
+        let constant = self.weight.ln() - log_determinant;
+        DVector::from_iterator(data.ncols(), centered.column_iter().map(|x| constant - 0.5 * x.norm_squared()))
+    }
+}
+
+/// k-means: 1 for the nearest of the centers, 0 for the others, `[count, components]`. The first
+/// centers are different latents.
+fn nearest_centers(data: &DMatrix<f64>, components: usize) -> DMatrix<f64> {
+    let count = data.ncols();
+    let word = |k: usize| philox([stream::MIXTURE, 0, k as u32, 0], key(0))[0] as usize;
+    // One latent of each of as many equal parts.
+    let first = |k: usize| {
+        let (begin, end) = (k * count / components, (k + 1) * count / components);
+        begin + word(k) % (end - begin)
+    };
+    let mut centers = DMatrix::from_columns(&(0..components).map(|k| data.column(first(k))).collect::<Vec<_>>());
+    let mut nearest = vec![0; count];
+    for _ in 0..K_MEANS_STEPS {
+        // |x - c|^2 without |x|^2, which all centers share.
+        let products = centers.transpose() * data;
+        let squares: Vec<f64> = centers.column_iter().map(|center| center.norm_squared()).collect();
+        for (nearest, products) in nearest.iter_mut().zip(products.column_iter()) {
+            let distance = |k: usize| squares[k] - 2.0 * products[k];
+            *nearest = (0..components).min_by(|&a, &b| distance(a).total_cmp(&distance(b))).unwrap_or(0);
+        }
+        let mut counts = vec![0.0; components];
+        let mut sums = DMatrix::zeros(data.nrows(), components);
+        for (&k, latent) in nearest.iter().zip(data.column_iter()) {
+            counts[k] += 1.0;
+            let mut sum = sums.column_mut(k);
+            sum += latent;
+        }
+        for k in (0..components).filter(|&k| counts[k] > 0.0) {
+            centers.set_column(k, &(sums.column(k) / counts[k]));
+        }
+    }
+    DMatrix::from_fn(count, components, |row, k| f64::from(u8::from(nearest[row] == k)))
+}
