@@ -150,8 +150,10 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Preset, a model with its process and settings: ddpm, plain, plain-conditional,
-    /// residual-attention, score, guided, hybrid, vdm, edm, flow, vae or classifier [default: ddpm]
+    /// Preset, a model with its process and settings: ddpm, plain, plain-published,
+    /// plain-conditional, plain-conditional-published, residual-attention,
+    /// residual-attention-published, score, guided, hybrid, vdm, edm, flow, vae or classifier
+    /// [default: ddpm]
     preset: String,
     /// Size of the model [default: the largest that this device should train in an hour]
     size: Size,

@@ -133,7 +133,8 @@ fn evaluation_of_real_images_passes_every_metric() {
     assert!(quality.kid.value < 0.05 && quality.kid_reference.value < 0.05, "{quality:?}");
     assert!(quality.precision > 0.85 && quality.recall > 0.85, "{quality:?}");
     let BrightnessPair { samples, test } = real.brightness.unwrap();
-    assert!((samples.mean / test.mean - 1.0).abs() < 0.05 && samples.bright_corners < 1e-3, "{:?}", real.brightness);
+    assert_eq!(samples.mean, bytes.iter().map(|&byte| f64::from(byte)).sum::<f64>() / bytes.len() as f64);
+    assert!((samples.mean / test.mean - 1.0).abs() < 0.2 && samples.bright_corners < 1e-3, "{:?}", real.brightness);
     let accuracy = real.classes.accuracy.unwrap();
     assert!(accuracy.share() > 0.98 && accuracy.low < accuracy.share() && accuracy.share() <= accuracy.high);
     // The classifier trains on a thousand images for 150 steps.

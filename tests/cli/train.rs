@@ -108,7 +108,7 @@ fn train_refuses_options_without_effect() {
     for (preset, options, parts) in [
         ("edm", &["--schedule", "cosine"][..], &["--schedule has no effect", "--process discrete"][..]),
         ("flow", &["--prediction", "sample"], &["--prediction has no effect", "--process discrete"]),
-        ("ddpm", &["--hidden-channels", "64"], &["--hidden-channels has no effect", "--network plain, not unet"]),
+        ("ddpm", &["--hidden-channels", "64"], &["--hidden-channels has no effect", "--network plain, vae, not unet"]),
         ("ddpm", &["--latent-channels", "4"], &["--latent-channels has no effect", "vae"]),
         ("ddpm", &["--vlb-weight", "0.1"], &["--vlb-weight has no effect", "--learned-variance"]),
         ("ddpm", &["--evaluate-count", "100"], &["--evaluate-count has no effect", "--evaluate-every"]),
