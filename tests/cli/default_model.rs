@@ -76,3 +76,23 @@ fn default_model_that_is_missing_is_an_error_that_says_how_to_train_one() {
     fails(command_in(folder.path(), SAMPLE, &[]), 1, &[DEFAULT_MODEL, "neither a diffusers folder"]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "files were written");
 }
+
+/// Every bundled model samples, and none contains the state of its training, which is four times as
+/// large as its weights.
+#[test]
+fn bundled_models_sample_and_have_no_training_state() {
+    let folder = TempDir::new().unwrap();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let mut count = 0;
+    for model in fs::read_dir(models).unwrap().map(|entry| entry.unwrap().path()) {
+        assert!(!model.join("training_state.safetensors").exists(), "{} has a training state", model.display());
+        let readme = fs::read_to_string(model.join("README.md")).unwrap();
+        assert!(readme.contains("train --") && readme.contains("commit"), "{}: how was it made?", model.display());
+        let out = folder.path().join("samples.png");
+        let few = ["--checkpoint", text(&model), "--count", "1", "--steps", "1", "--out", text(&out)];
+        let told = messages(command_in(folder.path(), SAMPLE, &few));
+        assert!(!told.contains("warning"), "{told}");
+        count += 1;
+    }
+    assert!(count > 0, "no bundled model");
+}

@@ -63,16 +63,25 @@ fn run(arguments: &[String]) -> Result<(), String> {
     let guides: Vec<String> = chosen.into_iter().flat_map(guides).collect();
     names.extend(guides.iter().map(String::as_str));
     let mut rows = vec![];
-    for run in experiment.runs.iter().filter(|run| names.is_empty() || names.contains(&run.name.as_str())) {
-        places.train(run)?;
+    for run in &experiment.runs {
+        let chosen = names.is_empty() || names.contains(&run.name.as_str());
+        if chosen {
+            places.train(run)?;
+        }
         for samples in &run.samples {
-            rows.push(places.evaluate(&experiment, run, samples)?);
+            if chosen {
+                places.evaluate(&experiment, run, samples)?;
+            }
+            // The table has the results of other runs, too.
+            if chosen || places.is_evaluated(&experiment, run, samples) {
+                rows.push(places.row(&experiment, run, samples)?);
+            }
         }
     }
     let table = report::table(&rows);
     println!("\n{}\n\n{table}", experiment.title);
     places.page(&rows)?;
-    if document { write_document(&experiment, &places, &rows) } else { Ok(()) }
+    if document { write_document(&experiment, &rows) } else { Ok(()) }
 }
 
 impl Places {
@@ -85,10 +94,10 @@ impl Places {
     fn train(&self, run: &Run) -> Result<(), String> {
         let folder = self.folder(&run.name);
         if finished_images(&folder).is_some() {
-            return self.check_command(&folder.with_extension("train"), &run.train);
+            return check_command(&folder.with_extension("train"), &run.train);
         }
         if folder.exists() {
-            self.check_command(&folder.with_extension("train"), &run.train)?;
+            check_command(&folder.with_extension("train"), &run.train)?;
             self.call("train", "", &[("--resume", &folder)])?;
         } else {
             write(&folder.with_extension("train"), &run.train)?;
@@ -100,41 +109,40 @@ impl Places {
         }
     }
 
-    /// Refuses results that another command made.
-    fn check_command(&self, record: &Path, command: &str) -> Result<(), String> {
-        match std::fs::read_to_string(record) {
-            Ok(made) if made == command => Ok(()),
-            Ok(made) => Err(format!(
-                "{}: was made with `{made}`, not with `{command}`: remove its folder, or give another --out",
-                record.display()
-            )),
-            Err(problem) => Err(format!("{}: {problem}", record.display())),
-        }
+    /// The folder of the results of samples.
+    fn results(&self, run: &Run, samples: &Samples) -> PathBuf {
+        self.folder(&run.name).join(format!("evaluation-{}", samples.name))
+    }
+
+    /// Whether samples were evaluated with these options.
+    fn is_evaluated(&self, experiment: &Experiment, run: &Run, samples: &Samples) -> bool {
+        let record = self.results(run, samples).with_extension("command");
+        check_command(&record, &evaluation_command(experiment, samples)).is_ok()
     }
 
     /// Samples and evaluates, unless the same was done before.
-    fn evaluate(&self, experiment: &Experiment, run: &Run, samples: &Samples) -> Result<Row, String> {
-        let folder = self.folder(&run.name);
-        let trained = finished_images(&folder).ok_or_else(|| format!("{}: is not trained", folder.display()))?;
-        let classifier = samples.classifier.as_ref().map(|name| self.folder(name));
-        let results = folder.join(format!("evaluation-{}", samples.name));
-        let record = folder.join(format!("evaluation-{}.command", samples.name));
-        let command = format!("{} {} {:?}", experiment.evaluate, samples.options, samples.classifier);
-        let of_run = ("--checkpoint", folder.as_path());
-        let guide = classifier.as_deref().map(|folder| ("--classifier", folder));
-        if self.check_command(&record, &command).is_err() {
-            if let Some(guide) = guide {
-                let archive = folder.join(format!("{}.npz", samples.name));
-                let options = format!("--count {} {}", count(&experiment.evaluate), samples.options);
-                self.call("sample", &options, &[of_run, guide, ("--out", &archive)])?;
-                let options = of_images(&experiment.evaluate);
-                self.call("evaluate", &options, &[("--samples", &archive), ("--out", &results)])?;
-            } else {
-                let options = format!("{} {}", experiment.evaluate, samples.options);
-                self.call("evaluate", &options, &[of_run, ("--out", &results)])?;
-            }
-            write(&record, &command)?;
+    fn evaluate(&self, experiment: &Experiment, run: &Run, samples: &Samples) -> Result<(), String> {
+        if self.is_evaluated(experiment, run, samples) {
+            return Ok(());
         }
+        let (folder, results) = (self.folder(&run.name), self.results(run, samples));
+        let of_run = ("--checkpoint", folder.as_path());
+        if let Some(guide) = &samples.classifier {
+            let (guide, archive) = (self.folder(guide), folder.join(format!("{}.npz", samples.name)));
+            let options = format!("--count {} {}", count(&experiment.evaluate), samples.options);
+            self.call("sample", &options, &[of_run, ("--classifier", &guide), ("--out", &archive)])?;
+            let options = of_images(&experiment.evaluate);
+            self.call("evaluate", &options, &[("--samples", &archive), ("--out", &results)])?;
+        } else {
+            let options = format!("{} {}", experiment.evaluate, samples.options);
+            self.call("evaluate", &options, &[of_run, ("--out", &results)])?;
+        }
+        write(&results.with_extension("command"), &evaluation_command(experiment, samples))
+    }
+
+    /// The results of evaluated samples.
+    fn row(&self, experiment: &Experiment, run: &Run, samples: &Samples) -> Result<Row, String> {
+        let (folder, results) = (self.folder(&run.name), self.results(run, samples));
         let text = results.join(Evaluation::FILE);
         let text = std::fs::read_to_string(&text).map_err(|problem| format!("{}: {problem}", text.display()))?;
         let evaluation: Evaluation = serde_json::from_str(&text).map_err(|problem| problem.to_string())?;
@@ -142,26 +150,20 @@ impl Places {
         Ok(Row {
             name: samples.name.clone(),
             commands: shown(experiment, run, samples),
-            trained,
+            trained: finished_images(&folder).ok_or_else(|| format!("{}: is not trained", folder.display()))?,
             seconds: trained_seconds(&folder)?,
             picture: format!("{}/{}.png", pictures.file_name().unwrap_or_default().display(), samples.name),
+            results,
             evaluation,
         })
     }
 
     /// The page of `evaluate --compare`.
     fn page(&self, rows: &[Row]) -> Result<(), String> {
-        let evaluations: Vec<PathBuf> = rows.iter().map(|row| self.results(&row.name)).collect();
+        let evaluations: Vec<&Path> = rows.iter().map(|row| row.results.as_path()).collect();
         let mut command = self.command("evaluate");
         command.arg("--compare").args(&evaluations).arg("--page").arg(self.out.join("comparison.html"));
         call(command)
-    }
-
-    /// The folder of the results of samples.
-    fn results(&self, name: &str) -> PathBuf {
-        let folders = std::fs::read_dir(&self.out).into_iter().flatten().flatten().map(|entry| entry.path());
-        let results = folders.map(|folder| folder.join(format!("evaluation-{name}")));
-        results.into_iter().find(|folder| folder.is_dir()).unwrap_or_default()
     }
 
     fn command(&self, program: &str) -> Command {
@@ -177,6 +179,23 @@ impl Places {
         }
         call(command)
     }
+}
+
+/// Refuses results that another command made.
+fn check_command(record: &Path, command: &str) -> Result<(), String> {
+    match std::fs::read_to_string(record) {
+        Ok(made) if made == command => Ok(()),
+        Ok(made) => Err(format!(
+            "{}: was made with `{made}`, not with `{command}`: remove its folder, or give another --out",
+            record.display()
+        )),
+        Err(problem) => Err(format!("{}: {problem}", record.display())),
+    }
+}
+
+/// What is recorded of an evaluation, to notice that it was made with other options.
+fn evaluation_command(experiment: &Experiment, samples: &Samples) -> String {
+    format!("{} {} {:?}", experiment.evaluate, samples.options, samples.classifier)
 }
 
 /// Runs a command and prints it first.
@@ -252,7 +271,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 /// Writes the results into the experiment's document, and copies the pictures.
-fn write_document(experiment: &Experiment, places: &Places, rows: &[Row]) -> Result<(), String> {
+fn write_document(experiment: &Experiment, rows: &[Row]) -> Result<(), String> {
     let document = experiment.document.as_ref().ok_or("--document: the experiment names no document")?;
     let named = |problem: String| format!("{}: {problem}", document.display());
     let mut text = std::fs::read_to_string(document).map_err(|problem| named(problem.to_string()))?;
@@ -260,7 +279,7 @@ fn write_document(experiment: &Experiment, places: &Places, rows: &[Row]) -> Res
     if let Some(pictures) = &experiment.pictures {
         for row in rows {
             text = report::replace(&text, &row.name, &report::figure(row)).map_err(named)?;
-            let picture = places.results(&row.name).join("grid.png");
+            let picture = row.results.join("grid.png");
             let bytes = std::fs::read(&picture).map_err(|problem| format!("{}: {problem}", picture.display()))?;
             let shown = pictures.join(format!("{}.png", row.name));
             write_atomically(&shown, &bytes).map_err(|problem| problem.to_string())?;

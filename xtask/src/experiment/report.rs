@@ -3,6 +3,7 @@
 use degrain::evaluate::Evaluation;
 use degrain::evaluate::evaluation::BrightnessPair;
 use degrain::metrics::proportion::Proportion;
+use std::path::PathBuf;
 
 /// The results of one way to sample.
 pub struct Row {
@@ -14,6 +15,8 @@ pub struct Row {
     pub trained: u64,
     /// Seconds of training.
     pub seconds: f64,
+    /// Folder of the results.
+    pub results: PathBuf,
     /// Path of the picture, relative to the document.
     pub picture: String,
     /// The measured numbers.
