@@ -105,7 +105,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
             sampler: "ddim".into(),
             steps: 50,
             guidance: 1.5,
-            latent_components: 0,
+            latent_components: 50,
             seed: u64::MAX - 5,
             seconds: n.between(20.0, 2000.0),
         },

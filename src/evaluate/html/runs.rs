@@ -126,6 +126,7 @@ fn distances(runs: &[EvaluatedRun]) -> HtmlTable {
         ("Mean pixel value", Neither),
         ("Of test images", Neither),
         ("Bright corner pixels", Lower),
+        ("Of test images", Neither),
     ]);
     for run in runs {
         let number = |field: &str, format| Cell::number(run.number(&format!("quality.{field}")), format);
@@ -147,13 +148,24 @@ fn distances(runs: &[EvaluatedRun]) -> HtmlTable {
             Cell::number(run.number("brightness.samples.mean"), NumberFormat::Fixed(2)),
             Cell::number(run.number("brightness.test.mean"), NumberFormat::Fixed(2)),
             Cell::number(run.number("brightness.samples.bright_corners"), NumberFormat::Share),
+            Cell::number(run.number("brightness.test.bright_corners"), NumberFormat::Share),
         ]);
     }
     table
 }
 
 fn sampling(runs: &[EvaluatedRun]) -> HtmlTable {
-    let mut table = HtmlTable::plain(&["Run", "Classes", "Images", "Sampler", "Steps", "Guidance", "Seed", "Time"]);
+    let mut table = HtmlTable::plain(&[
+        "Run",
+        "Classes",
+        "Images",
+        "Sampler",
+        "Steps",
+        "Guidance",
+        "Components of the latents",
+        "Seed",
+        "Time",
+    ]);
     for run in runs {
         let number = |field: &str, format| Cell::known(run.number(&format!("sampling.{field}")), format);
         let Evaluation { target, sampling, .. } = &run.evaluation;
@@ -165,6 +177,7 @@ fn sampling(runs: &[EvaluatedRun]) -> HtmlTable {
             Cell::text(&sampling.sampler),
             number("steps", NumberFormat::Count),
             Cell::number(run.number("sampling.guidance"), NumberFormat::Written),
+            Cell::known(run.number("sampling.latent_components"), NumberFormat::Count),
             Cell::number(run.number("sampling.seed"), NumberFormat::Written),
             number("seconds", NumberFormat::Seconds),
         ]);
