@@ -73,7 +73,7 @@ impl Mixture {
         let count = latents.len() / width;
         if components == 0 || 2 * components > count {
             return Err(Error::Config(format!(
-                "a mixture of {components} components for {count} latents: use 1 to {} components",
+                "--latent-components {components}: use 1 to {}, half of the number of latents",
                 count / 2
             )));
         }

@@ -49,9 +49,8 @@ pub(super) fn write_weights(ctx: &mut Context, target: &EvalTarget) -> Result<()
 }
 
 /// Samples images with classes in the shares of the training images, or without if the guidance is
-/// 0. Finished
-/// batches are cached in the evaluation's folder, so that an interrupted evaluation can resume.
-/// Images from a file are returned as they are.
+/// 0. Finished batches are cached in the evaluation's folder, so that an interrupted evaluation can
+/// resume. Images from a file are returned as they are.
 ///
 /// Uses its own device buffers, because their sizes depend on the sampler.
 ///

@@ -47,7 +47,9 @@ fn normal_prior_has_mean_0_and_variance_1() {
     let wide = LatentPrior::Normal(7);
     assert_eq!(wide.draw(1, 5), wide.draw(1, 5));
     assert_ne!(wide.draw(1, 5), wide.draw(1, 6));
-    assert_eq!(wide.draw(1, 5).len(), 7);
+    let latent = wide.draw(1, 5);
+    assert_eq!(latent.len(), 7);
+    assert_ne!(latent[..3], latent[4..], "blocks have different numbers");
 }
 
 #[test]
@@ -82,7 +84,10 @@ fn mixtures_of_data_that_do_not_fit_are_refused() {
     let data = two_clusters(20);
     for components in [0, 11] {
         let problem = Mixture::fit(&data, 2, components).unwrap_err();
-        assert!(matches!(&problem, Error::Config(text) if text.contains("use 1 to 10")), "{problem}");
+        assert!(
+            matches!(&problem, Error::Config(text) if text.contains("--latent-components") && text.contains("use 1 to 10")),
+            "{problem}"
+        );
     }
     let problem = Mixture::fit(&[0.0, f32::NAN, 1.0, 2.0], 1, 1).unwrap_err();
     assert!(matches!(problem, Error::NonFinite(_)), "{problem}");
@@ -106,6 +111,7 @@ fn encoder_draws_a_latent_of_every_image() {
     let encoder = Encoder::new(&mut ctx, &model, "w", 64, "test").unwrap();
     let latents = encoder.latents(&ctx, &vec![0.5; 1_000 * 32], 0).unwrap();
     assert_eq!(latents.len(), 3_000);
+    assert_ne!(latents[..192], latents[192..384], "batches have different noise");
     let n = latents.len() as f64;
     let mean = latents.iter().map(|&z| f64::from(z)).sum::<f64>() / n;
     let variance = latents.iter().map(|&z| (f64::from(z) - mean).powi(2)).sum::<f64>() / n;

@@ -33,7 +33,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
     (
         "Mean pixel value, bright corner pixels",
         "Mean of all pixels, 0 to 255, and the share of pixels above 16 in the four corners (squares with sides of an \
-         eighth of the image). Images of MNIST have black corners, so noise that a sampler leaves shows there.",
+         eighth of the image's shorter side). Images of MNIST have black corners, so noise that a sampler leaves shows there.",
     ),
     (
         "Class accuracy",

@@ -124,9 +124,9 @@ fn distances(runs: &[EvaluatedRun]) -> HtmlTable {
         ("k", Neither),
         ("Images for precision, recall", Neither),
         ("Mean pixel value", Neither),
-        ("Of test images", Neither),
-        ("Bright corner pixels", Lower),
-        ("Of test images", Neither),
+        ("Mean pixel value of test images", Neither),
+        ("Bright corner pixels", Neither),
+        ("Bright corner pixels of test images", Neither),
     ]);
     for run in runs {
         let number = |field: &str, format| Cell::number(run.number(&format!("quality.{field}")), format);

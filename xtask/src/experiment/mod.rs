@@ -78,6 +78,10 @@ fn run(arguments: &[String]) -> Result<(), String> {
             }
         }
     }
+    if rows.is_empty() {
+        println!("\n{}: nothing is evaluated yet", experiment.title);
+        return Ok(());
+    }
     let table = report::table(&rows);
     println!("\n{}\n\n{table}", experiment.title);
     places.page(&rows)?;
@@ -98,9 +102,12 @@ impl Places {
         }
         if folder.exists() {
             check_command(&folder.with_extension("train"), &run.train)?;
-            self.call("train", "", &[("--resume", &folder)])?;
         } else {
             write(&folder.with_extension("train"), &run.train)?;
+        }
+        if has_checkpoint(&folder) {
+            self.call("train", "", &[("--resume", &folder)])?;
+        } else {
             self.call("train", &run.train, &[("--out", &folder)])?;
         }
         match finished_images(&folder) {
@@ -117,7 +124,8 @@ impl Places {
     /// Whether samples were evaluated with these options.
     fn is_evaluated(&self, experiment: &Experiment, run: &Run, samples: &Samples) -> bool {
         let record = self.results(run, samples).with_extension("command");
-        check_command(&record, &evaluation_command(experiment, samples)).is_ok()
+        check_command(&self.folder(&run.name).with_extension("train"), &run.train).is_ok()
+            && check_command(&record, &evaluation_command(experiment, samples)).is_ok()
     }
 
     /// Samples and evaluates, unless the same was done before.
@@ -208,6 +216,12 @@ fn call(mut command: Command) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("{program} failed ({status})")) }
 }
 
+/// Whether a run has a checkpoint to continue from.
+fn has_checkpoint(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("checkpoint-"))
+}
+
 /// Images that a finished run was trained on.
 fn finished_images(folder: &Path) -> Option<u64> {
     let config = Config::read(folder).ok()?;
@@ -259,7 +273,9 @@ fn of_images(options: &str) -> String {
     let mut kept = vec![];
     while let Some(word) = words.next() {
         match word {
-            "--count" | "--balance-count" | "--likelihood-images" => drop(words.next()),
+            "--count" | "--balance-count" | "--likelihood-images" | "--steps" | "--guidance" | "--sampler" => {
+                words.next();
+            }
             word => kept.push(word),
         }
     }
