@@ -136,7 +136,7 @@ impl Encoder {
 /// A mixture that is fitted to the latents of training images, of at most 20,000.
 ///
 /// # Errors
-/// As [`Mixture::fit`], and errors of the device.
+/// As [`Mixture::fit`] and [`Vae::check_size`], and errors of the device.
 pub fn fitted_prior(
     ctx: &mut Context,
     model: &Vae,
@@ -144,6 +144,8 @@ pub fn fitted_prior(
     train: &Dataset,
     components: u32,
 ) -> Result<LatentPrior> {
+    let [_, height, width] = train.shape();
+    model.check_size(height, width)?;
     let encoder = Encoder::new(ctx, model, weights, ENCODER_BATCH, "prior")?;
     let pixels = train.pixels();
     let count = train.count.min(PRIOR_IMAGES);
