@@ -1,5 +1,6 @@
-//! Prediction target of the network in a discrete process: the noise, the image, or the velocity.
+//! Prediction target of the network: the noise, the image, or the velocity.
 
+use super::process::Marginal;
 use super::schedule::NoiseSchedule;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,8 @@ pub enum Prediction {
     Epsilon,
     /// The image x_0.
     Sample,
-    /// v = sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans and Ho 2022, section 4).
+    /// v = alpha eps - sigma x_0, with alpha² + sigma² = 1 (Salimans and Ho 2022, section 4). In
+    /// other processes, x_t is divided by sqrt(alpha² + sigma²) first.
     VPrediction,
 }
 
@@ -31,6 +33,16 @@ impl fmt::Display for Prediction {
 }
 
 impl Prediction {
+    /// (p, q): the network predicts p x_0 + q eps where x_t = alpha x_0 + sigma eps.
+    pub(super) fn target(self, at: &Marginal) -> [f64; 2] {
+        let size = at.alpha.hypot(at.sigma);
+        match self {
+            Prediction::Epsilon => [0.0, 1.0],
+            Prediction::Sample => [1.0, 0.0],
+            Prediction::VPrediction => [-at.sigma / size, at.alpha / size],
+        }
+    }
+
     /// Checks that the network can predict this along the whole schedule.
     ///
     /// # Errors

@@ -21,13 +21,15 @@ use serde::{Deserialize, Serialize};
 
 /// Sampling steps where neither the user nor the checkpoint sets a number.
 const STEPS: u32 = 50;
+/// Guidance scale where neither the user nor the checkpoint sets one, of a model with a null class.
+const GUIDANCE: f32 = 1.5;
 
 /// Sampling settings, all optional.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingOptions {
-    /// Scale of classifier-free guidance, 1 for none [default: the run's, or 2 if the model has a
+    /// Scale of classifier-free guidance, 1 for none [default: the run's, or 1.5 if the model has a
     /// null class]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
@@ -226,7 +228,7 @@ impl From<Sampling> for SamplingOptions {
 /// The guidance scale, checked against the model.
 fn guidance(scale: Option<f32>, spec: &DenoiserSpec) -> Result<f32> {
     let null_class = spec.labels.and_then(|labels| labels.null_class());
-    let scale = scale.unwrap_or(if null_class.is_some() { 2.0 } else { 1.0 });
+    let scale = scale.unwrap_or(if null_class.is_some() { GUIDANCE } else { 1.0 });
     match spec.labels {
         Some(labels) => labels.guided(scale).map(|_| scale),
         None if scale == 1.0 => Ok(scale),

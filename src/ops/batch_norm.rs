@@ -22,6 +22,7 @@
 use super::kernels::batch_norm::{
     BackwardInput, BackwardTable, BackwardWeight, ChannelMoments, ChannelRunning, Normalize, RowGradients, RowMoments,
 };
+use super::normalized::largest_gradient_term;
 use super::rows::{batch_channels_area, row_span, spans};
 use crate::tape::accuracy::{DIVISION, RECIPROCAL_DEVIATION};
 use crate::tape::testing::{Case, Choices, Fill, Operator};
@@ -193,6 +194,19 @@ impl Op for BatchNormSettings {
     fn function_error(&self, _: &[Array]) -> f64 {
         // The normalized value, and the sums that its gradient divides.
         2.0 * (RECIPROCAL_DEVIATION + DIVISION)
+    }
+
+    fn gradient_scale(&self, x: &[Array], dy: &Array, input: usize) -> f64 {
+        if input != 0 || !self.training {
+            return 0.0;
+        }
+        let [batch, channels, hw] = batch_channels_area(x[0].shape).map(|n| n as usize);
+        let of_channel = |c: usize| {
+            let places = (0..batch).flat_map(|n| (0..hw).map(move |i| (n * channels + c) * hw + i));
+            let values: Vec<(f64, f64)> = places.map(|i| (x[0].data[i], x[1].data[c] * dy.data[i])).collect();
+            largest_gradient_term(&values, f64::from(self.eps))
+        };
+        (0..channels).map(of_channel).fold(0.0, f64::max)
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

@@ -22,6 +22,7 @@ use self::flat::FlatNorm;
 use self::wide::{Operands, WideNorm};
 use super::kernels::group_norm::{Backward, Forward};
 use super::kernels::group_norm_unaligned as unaligned;
+use super::normalized::largest_gradient_term;
 use super::row_sums;
 use super::rows::{batch_channels_area, channel_span};
 use crate::gpu::KernelVariant;
@@ -211,6 +212,25 @@ impl Op for GroupNorm {
         // The normalized value, and the sums that its gradient divides.
         let activation = if self.silu { 2.0 * SIGMOID } else { 0.0 };
         2.0 * (RECIPROCAL_DEVIATION + DIVISION) + activation
+    }
+
+    fn gradient_scale(&self, x: &[Array], dy: &Array, input: usize) -> f64 {
+        if input != 0 {
+            return 0.0;
+        }
+        let [_, channels, hw] = batch_channels_area(x[0].shape).map(|n| n as usize);
+        let size = channels / self.groups as usize * hw;
+        // The derivative of SiLU is at most 1.1.
+        let activation = if self.silu { 1.1 } else { 1.0 };
+        let of_group = |(group, xs): (usize, &[f64])| {
+            let pair = |(i, &x0): (usize, &f64)| {
+                let place = group * size + i;
+                (x0, activation * x[1].data[place / hw % channels] * dy.data[place])
+            };
+            let values: Vec<(f64, f64)> = xs.iter().enumerate().map(pair).collect();
+            largest_gradient_term(&values, f64::from(self.eps))
+        };
+        x[0].data.chunks(size).enumerate().map(of_group).fold(0.0, f64::max)
     }
 
     fn flops(&self, inputs: &[Shape]) -> u64 {

@@ -23,6 +23,7 @@ mod columns;
 mod destination;
 mod kernels;
 mod linked;
+mod normalized;
 mod row_sums;
 mod rows;
 

@@ -152,7 +152,7 @@ macro_rules! settings {
 settings! {
     /// Preset, a model with its process and settings: ddpm, plain, plain-published,
     /// plain-conditional, plain-conditional-published, residual-attention,
-    /// residual-attention-published, score, guided, hybrid, vdm, edm, flow, vae or classifier
+    /// residual-attention-published, score, score-published, guided, hybrid, vdm, edm, flow, vae or classifier
     /// [default: ddpm]
     preset: String,
     /// Size of the model [default: the largest that this device should train in an hour]
@@ -211,7 +211,8 @@ settings! {
     /// Change the schedule to end in pure noise (Lin et al. 2023); needs v_prediction or sample
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     zero_terminal_snr: bool,
-    /// Prediction target of the network in a discrete process
+    /// Prediction target of the network in a discrete process; other processes have it in their own
+    /// settings
     prediction: Prediction,
     /// Learn the variance of DDPM's steps (Nichol and Dhariwal 2021)
     #[arg(num_args = 0..=1, default_missing_value = "true")]

@@ -26,6 +26,7 @@ presets![
     "residual-attention",
     "residual-attention-published",
     "score",
+    "score-published",
     "guided",
     "hybrid",
     "vdm",

@@ -2,10 +2,11 @@
 //! and every division in the shaders is replaced by a function that adds an error to its result.
 
 use super::Setup;
-use degrain::gpu::{Context, Entry, KernelVariant, Target, link};
+use degrain::gpu::{Context, Entry, KernelVariant, Shader, Target, link};
 use degrain::ops::SHADERS;
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{BinaryOperator, Expression, Function, Handle, MathFunction, Module, ScalarKind, TypeInner};
+use std::sync::{Arc, Mutex};
 
 /// Which way the errors go.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,9 +27,8 @@ pub struct Inexactness {
 /// A context on a device with these errors.
 pub fn context(setup: Setup, inexactness: Inexactness) -> Context {
     let ctx = super::context_for(setup);
-    let target = ctx.target();
-    for shader in SHADERS.iter().filter(|s| is_linked(s.name, target)) {
-        ctx.gpu.replace_shader(shader.name, Some(rewrite(&link(shader.name, shader.text, target), inexactness)));
+    for (name, text) in &*rewritten(ctx.target(), inexactness) {
+        ctx.gpu.replace_shader(name, Some(text.clone()));
     }
     // The rewritten texts contain the prelude.
     let wide = ["wide", "own_tokens"];
@@ -41,6 +41,25 @@ pub fn context(setup: Setup, inexactness: Inexactness) -> Context {
         ctx.gpu.replace_shader(&format!("prelude/lanes_{lanes}"), Some(String::new()));
     }
     ctx
+}
+
+/// Names and texts of shaders.
+type Texts = Vec<(&'static str, String)>;
+
+/// All shaders of a target with these errors. They are rewritten once: it takes long.
+fn rewritten(target: Target, inexactness: Inexactness) -> Arc<Texts> {
+    type Key = (Target, u32, Direction);
+    static KNOWN: Mutex<Vec<(Key, Arc<Texts>)>> = Mutex::new(vec![]);
+    let key = (target, inexactness.share.to_bits(), inexactness.direction);
+    let mut known = KNOWN.lock().expect("no test panics while it rewrites");
+    if let Some((_, texts)) = known.iter().find(|(other, _)| *other == key) {
+        return texts.clone();
+    }
+    let shaders = SHADERS.iter().filter(|shader| is_linked(shader.name, target));
+    let rewritten = |shader: &Shader| (shader.name, rewrite(&link(shader.name, shader.text, target), inexactness));
+    let texts = Arc::new(shaders.map(|shader| rewritten(shader)).collect::<Texts>());
+    known.push((key, texts.clone()));
+    texts
 }
 
 /// Whether a shader can be linked for a target.

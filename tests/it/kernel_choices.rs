@@ -94,7 +94,7 @@ fn tape_for_a_gpu_chooses_between_tiles() {
             assert_eq!(form(discrete, [batch, 64, side, side], None).as_deref(), Some(large));
             assert_eq!(form(Target::choose(integrated), [batch, 64, side, side], None).as_deref(), Some(small));
         }
-        assert_eq!(form(discrete, [batch, 32, 28, 28], None).as_deref(), Some("tiled"));
+        assert_eq!(form(discrete, [batch, 32, 28, 28], None).as_deref(), Some("tiled 32x32"));
         assert_eq!(form(discrete, [batch, 3, 28, 28], None).as_deref(), Some("tiled 16x64"));
     }
     // The form of a device with one form, which older runs may have.

@@ -83,13 +83,7 @@ impl Process for Discrete {
     }
 
     fn parameterization(&self, t: f64) -> Parameterization {
-        let at = self.marginal(t);
-        let target = match self.prediction {
-            Prediction::Epsilon => [0.0, 1.0],
-            Prediction::Sample => [1.0, 0.0],
-            Prediction::VPrediction => [-at.sigma, at.alpha],
-        };
-        Parameterization { c_in: 1.0, time: t, target }
+        Parameterization { c_in: 1.0, time: t, target: self.prediction.target(&self.marginal(t)) }
     }
 
     fn training_times(&self) -> Vec<f64> {

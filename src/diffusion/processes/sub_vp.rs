@@ -5,6 +5,7 @@
 //! [`Vp`], and the same at the end.
 
 use super::vp::{EARLIEST, Vp};
+use crate::diffusion::prediction::Prediction;
 use crate::diffusion::process::{Family, Marginal, Parameterization, Process};
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,8 @@ impl SubVp {
 
 impl Process for SubVp {
     fn describe(&self) -> String {
-        let Vp { beta_min, beta_max } = self.0;
-        format!("sub-variance preserving equation, beta {beta_min} to {beta_max}, predicts epsilon")
+        let Vp { beta_min, beta_max, prediction } = self.0;
+        format!("sub-variance preserving equation, beta {beta_min} to {beta_max}, predicts {prediction}")
     }
 
     fn family(&self) -> Family {
@@ -50,7 +51,9 @@ impl Process for SubVp {
     }
 
     fn parameterization(&self, t: f64) -> Parameterization {
-        self.0.parameterization(t)
+        let at = self.marginal(t);
+        let c_in = if self.0.prediction == Prediction::VPrediction { at.alpha.hypot(at.sigma).recip() } else { 1.0 };
+        Parameterization { c_in, time: 999.0 * t, target: self.0.prediction.target(&at) }
     }
 
     fn training_times(&self) -> Vec<f64> {

@@ -1,10 +1,11 @@
 //! The variance preserving equation dx = -beta(t)/2 x dt + sqrt(beta(t)) dw on 0 < t <= 1, beta
 //! linear in t (Song et al. 2021b, appendix B).
 //!
-//! alpha = exp(-B/2), sigma² = 1 - exp(-B), B(t) = beta_min t + (beta_max - beta_min) t²/2. The
-//! network predicts the noise, which is the score times -sigma.
+//! alpha = exp(-B/2), sigma² = 1 - exp(-B), B(t) = beta_min t + (beta_max - beta_min) t²/2. In the
+//! paper the network predicts the noise, which is the score times -sigma.
 
 use super::middles;
+use crate::diffusion::prediction::Prediction;
 use crate::diffusion::process::{Family, Marginal, Parameterization, Process};
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +17,13 @@ pub struct Vp {
     pub beta_min: f64,
     /// beta(1): 20.
     pub beta_max: f64,
+    /// What the network predicts: the noise, as in the paper.
+    pub prediction: Prediction,
 }
 
 impl Default for Vp {
     fn default() -> Vp {
-        Vp { beta_min: 0.1, beta_max: 20.0 }
+        Vp { beta_min: 0.1, beta_max: 20.0, prediction: Prediction::Epsilon }
     }
 }
 
@@ -30,7 +33,7 @@ pub(super) const EARLIEST: [f64; 2] = [1e-3, 1e-5];
 
 impl Vp {
     pub(super) fn check(&self) -> std::result::Result<(), String> {
-        let Vp { beta_min, beta_max } = *self;
+        let Vp { beta_min, beta_max, .. } = *self;
         match beta_min > 0.0 && beta_max >= beta_min && beta_max.is_finite() {
             true => Ok(()),
             false => Err(format!("beta_min = {beta_min} and beta_max = {beta_max}: use 0 < beta_min <= beta_max")),
@@ -57,7 +60,8 @@ impl Vp {
 
 impl Process for Vp {
     fn describe(&self) -> String {
-        format!("variance preserving equation, beta {} to {}, predicts epsilon", self.beta_min, self.beta_max)
+        let Vp { beta_min, beta_max, prediction } = self;
+        format!("variance preserving equation, beta {beta_min} to {beta_max}, predicts {prediction}")
     }
 
     fn family(&self) -> Family {
@@ -85,7 +89,7 @@ impl Process for Vp {
 
     /// The network receives 999 t, the index of a timestep if T were 1000.
     fn parameterization(&self, t: f64) -> Parameterization {
-        Parameterization { c_in: 1.0, time: 999.0 * t, target: [0.0, 1.0] }
+        Parameterization { c_in: 1.0, time: 999.0 * t, target: self.prediction.target(&self.marginal(t)) }
     }
 
     fn training_times(&self) -> Vec<f64> {

@@ -54,8 +54,7 @@ pub(super) fn forms(target: Target, channels: u32, pixels: u32) -> Vec<&'static 
     let [large, medium] = thresholds(target);
     match channels {
         ..=16 => vec![FLAT, TILED],
-        17..=32 if pixels < medium => vec![SMALL, TILED],
-        17..=32 => vec![TILED, SMALL],
+        17..=32 => vec![SMALL, TILED],
         _ if pixels >= large => vec![LARGE, MEDIUM, TILED],
         _ if pixels >= medium => vec![MEDIUM, LARGE, SMALL, TILED],
         _ => vec![SMALL, MEDIUM, TILED],
@@ -67,12 +66,9 @@ pub(super) fn forms(target: Target, channels: u32, pixels: u32) -> Vec<&'static 
 pub(super) fn weight_forms(s: ConvSizes) -> Vec<&'static str> {
     let columns = s.channels_in * s.kernel * s.kernel;
     match (s.channels_out, columns) {
-        (..=32, ..=32) => vec![SMALL, TILED],
-        (..=32, _) => vec![TILED, SMALL],
+        (..=32, _) => vec![SMALL, TILED],
         (_, ..=64) => vec![MEDIUM, TILED],
-        // A tile that the columns fill better is the default.
-        _ if columns.next_multiple_of(128) > columns.next_multiple_of(64) => vec![MEDIUM, LARGE, TILED],
-        _ => vec![LARGE, MEDIUM, TILED],
+        _ => vec![MEDIUM, LARGE, TILED],
     }
 }
 

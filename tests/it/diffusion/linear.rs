@@ -14,11 +14,15 @@ pub fn discrete(schedule: &str, prediction: Prediction) -> Discrete {
     Discrete::new(NoiseSchedule::new(&schedule, 1000, false).unwrap(), prediction).unwrap()
 }
 
-/// Every process with its default values, and a discrete one with another schedule and prediction.
+/// Every process with its default values, and with the other predictions that it has.
 pub fn processes() -> Vec<Box<dyn Process>> {
     let build = |config: ProcessConfig| config.build(|| Ok(discrete("linear", Prediction::Epsilon))).unwrap();
-    let defaults = ProcessConfig::all_defaults().into_iter().map(build);
-    defaults.chain([Box::new(discrete("cosine", Prediction::VPrediction)) as Box<dyn Process>]).collect()
+    let defaults = ProcessConfig::all_defaults().into_iter();
+    let others = ProcessConfig::all_defaults().into_iter().flat_map(|process| {
+        let other = [Prediction::VPrediction, Prediction::Sample].map(|prediction| process.predicting(prediction));
+        other.into_iter().filter(move |other| *other != process)
+    });
+    defaults.chain(others).map(build).chain([Box::new(discrete("cosine", Prediction::VPrediction)) as Box<dyn Process>]).collect()
 }
 
 /// The plan of a sampler, without clipping.

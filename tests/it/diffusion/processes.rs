@@ -5,7 +5,7 @@ use super::linear::processes;
 use super::recovery::DARK;
 use super::{close, refusal};
 use degrain::diffusion::processes::{Edm, Flow, SubVp, Ve, Vp};
-use degrain::diffusion::{Discrete, LossWeighting, Process, ProcessConfig, TrainingTables};
+use degrain::diffusion::{Discrete, LossWeighting, Prediction, Process, ProcessConfig, TrainingTables};
 
 /// Mean (of x_0 = 1) and variance at `times` of dx = f x dt + g dw, from the mean and variance at
 /// `start`: m' = f m, V' = 2 f V + g², by the classical Runge-Kutta method.
@@ -162,6 +162,24 @@ fn edm_preconditioning_matches_the_paper() {
     }
 }
 
+/// The equations with the prediction v have the input and the target of EDM for data whose root mean
+/// square is 1, except for the sign.
+#[test]
+fn velocity_of_an_equation_has_unit_input_and_target() {
+    let unit = Edm { sigma_data: Some(1.0), ..Edm::default() };
+    for name in ["vp", "sub_vp", "ve"] {
+        let config: ProcessConfig = name.parse().unwrap();
+        let process = config.build(|| panic!("{name} is not discrete")).unwrap();
+        for t in [1e-3, 0.1, 0.5, 0.9, 1.0] {
+            let (at, view) = (process.marginal(t), process.parameterization(t));
+            let of_edm = unit.parameterization(at.sigma_ratio());
+            close(view.c_in * at.alpha, of_edm.c_in, 1e-12);
+            close(view.target[0], -of_edm.target[0], 1e-12);
+            close(view.target[1], -of_edm.target[1], 1e-12);
+        }
+    }
+}
+
 /// For data whose mean is not zero, the second moment takes the place of the variance.
 #[test]
 fn edm_input_and_target_have_unit_second_moment_for_dark_images() {
@@ -245,7 +263,9 @@ fn process_config_is_read_by_name() {
     let named = ProcessConfig::all_defaults().into_iter().filter(|process| *process != ProcessConfig::Discrete);
     for process in named {
         let name = process.to_string();
-        assert_eq!(name.parse::<ProcessConfig>().unwrap(), process);
+        assert_eq!(name.parse::<ProcessConfig>().unwrap(), process.predicting(Prediction::VPrediction));
+        // Files of earlier versions have no prediction: it was the noise.
+        assert_eq!(serde_json::from_str::<ProcessConfig>(&format!(r#"{{"name":"{name}"}}"#)).unwrap(), process);
         let written = serde_json::to_string(&process).unwrap();
         assert_eq!(serde_json::from_str::<ProcessConfig>(&written).unwrap(), process, "{written}");
         assert!(serde_json::from_str::<ProcessConfig>(&format!(r#"{{"name":"{name}","sigma_mix":1}}"#)).is_err());

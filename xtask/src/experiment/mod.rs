@@ -82,8 +82,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
         println!("\n{}: nothing is evaluated yet", experiment.title);
         return Ok(());
     }
-    let table = report::table(&rows);
-    println!("\n{}\n\n{table}", experiment.title);
+    println!("\n{}\n\n{}\n{}", experiment.title, report::table(&rows), report::seeds_table(&rows));
     places.page(&rows)?;
     if document { write_document(&experiment, &rows) } else { Ok(()) }
 }
@@ -157,6 +156,7 @@ impl Places {
         let pictures = experiment.pictures.clone().unwrap_or_default();
         Ok(Row {
             name: samples.name.clone(),
+            group: samples.group.clone(),
             commands: shown(experiment, run, samples),
             trained: finished_images(&folder).ok_or_else(|| format!("{}: is not trained", folder.display()))?,
             seconds: trained_seconds(&folder)?,

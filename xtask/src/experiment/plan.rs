@@ -9,6 +9,7 @@
 //! [[runs]]
 //! name = "cosine"
 //! train = "--preset ddpm --size tiny --schedule cosine"
+//! seeds = [0, 1, 2]                           # trained with each; none: once, with the preset's seed
 //!
 //! [[runs.samples]]                            # none: one, with the name of the run and its sampler
 //! name = "cosine-dpm"
@@ -37,13 +38,16 @@ pub struct Experiment {
 }
 
 /// A run of an experiment.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// Name of its folder.
     pub name: String,
     /// Options of `train`.
     pub train: String,
+    /// Seeds to train it with, as the runs NAME-SEED.
+    #[serde(default)]
+    pub seeds: Vec<u32>,
     /// Whether it has samples: a classifier has none.
     #[serde(default = "yes")]
     pub sampled: bool,
@@ -53,7 +57,7 @@ pub struct Run {
 }
 
 /// A way to sample from a run.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Samples {
     /// Name in the table, and of the picture.
@@ -63,10 +67,35 @@ pub struct Samples {
     pub options: String,
     /// The run that guides the samples.
     pub classifier: Option<String>,
+    /// The name that the samples of all seeds share, of a run with several.
+    #[serde(skip)]
+    pub group: Option<String>,
 }
 
 fn yes() -> bool {
     true
+}
+
+impl Run {
+    /// This run once for each seed.
+    fn of_seeds(&self) -> Vec<Run> {
+        if self.seeds.is_empty() {
+            return vec![self.clone()];
+        }
+        let of_seed = |seed: &u32| Run {
+            name: format!("{}-{seed}", self.name),
+            train: format!("{} --seed {seed}", self.train),
+            samples: self.samples.iter().map(|samples| samples.of_seed(*seed)).collect(),
+            ..self.clone()
+        };
+        self.seeds.iter().map(of_seed).collect()
+    }
+}
+
+impl Samples {
+    fn of_seed(&self, seed: u32) -> Samples {
+        Samples { name: format!("{}-{seed}", self.name), group: Some(self.name.clone()), ..self.clone() }
+    }
 }
 
 impl Experiment {
@@ -81,9 +110,10 @@ impl Experiment {
         let mut experiment: Experiment = toml::from_str(text).map_err(|problem| problem.to_string())?;
         for run in &mut experiment.runs {
             if run.sampled && run.samples.is_empty() {
-                run.samples = vec![Samples { name: run.name.clone(), options: String::new(), classifier: None }];
+                run.samples = vec![Samples { name: run.name.clone(), ..Samples::default() }];
             }
         }
+        experiment.runs = experiment.runs.iter().flat_map(Run::of_seeds).collect();
         experiment.check()?;
         Ok(experiment)
     }

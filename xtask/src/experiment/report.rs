@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub struct Row {
     /// Name of the samples.
     pub name: String,
+    /// The name that the samples of all seeds share, of a run with several.
+    pub group: Option<String>,
     /// The commands that made them.
     pub commands: Vec<String>,
     /// Images that the run was trained on.
@@ -28,7 +30,7 @@ type Column = (&'static str, fn(&Row) -> Option<String>);
 
 const COLUMNS: &[Column] = &[
     ("run", |row| Some(format!("`{}`", row.name))),
-    ("images trained (minutes)", |row| Some(format!("{} ({:.0})", row.trained, row.seconds / 60.0))),
+    ("images trained (time)", |row| Some(format!("{} ({})", row.trained, duration(row.seconds)))),
     ("sampler", |row| sampler(&row.evaluation)),
     ("FD to test images (of the reference FD)", |row| {
         let quality = &row.evaluation.quality;
@@ -66,12 +68,56 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
+/// The means over the seeds, with the smallest and the largest value, of rows with several seeds.
+pub fn seeds_table(rows: &[Row]) -> String {
+    let mut groups: Vec<&str> = rows.iter().filter_map(|row| row.group.as_deref()).collect();
+    groups.dedup();
+    if groups.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "| run | seeds | FD of the reference FD | read as asked, % | mean pixel value, % | class balance without labels: p |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for group in groups {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.group.as_deref() == Some(group)).collect();
+        let mean = |value: &dyn Fn(&Row) -> Option<f64>, digits: usize| {
+            let values: Vec<f64> = rows.iter().filter_map(|row| value(row)).collect();
+            if values.is_empty() {
+                return String::new();
+            }
+            let [low, high] = [values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(f64::NEG_INFINITY, f64::max)];
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            format!("{mean:.digits$} ({low:.digits$} to {high:.digits$})")
+        };
+        let quality = mean(&|row| Some(row.evaluation.quality.fd_test / row.evaluation.quality.fd_reference), 2);
+        let accuracy = mean(&|row| row.evaluation.classes.accuracy.as_ref().map(|share| 100.0 * share.share()), 1);
+        let brightness = mean(&|row| row.evaluation.brightness.map(brighter), 1);
+        let balance: Vec<String> = rows
+            .iter()
+            .filter_map(|row| row.evaluation.classes.balance.as_ref())
+            .map(|balance| format!("{:.0e}", balance.p_value))
+            .collect();
+        text.push_str(&format!(
+            "| `{group}` | {} | {quality} | {accuracy} | {brightness} | {} |\n",
+            rows.len(),
+            balance.join(", ")
+        ));
+    }
+    text
+}
+
+/// Seconds or minutes.
+fn duration(seconds: f64) -> String {
+    if seconds < 120.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) }
+}
+
 /// The commands, the picture and the numbers of a row, for a document.
 pub fn figure(row: &Row) -> String {
     let Row { name, commands, picture, evaluation, .. } = row;
     let quality = &evaluation.quality;
     let mut facts = vec![
-        format!("{} images in {:.0} minutes", row.trained, row.seconds / 60.0),
+        format!("{} images in {}", row.trained, duration(row.seconds)),
         format!("FD {:.2}, {:.1} times the reference", quality.fd_test, quality.fd_test / quality.fd_reference),
     ];
     facts.extend(evaluation.classes.accuracy.as_ref().map(|share| format!("{} read as asked", percent(share))));
