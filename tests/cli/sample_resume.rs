@@ -117,7 +117,7 @@ fn sample_refuses_files_of_another_drawing_and_keeps_them() {
     killed(sample("ddpm", &out, &options), &out, 784);
     for (other, says) in [
         (&["--seed", "3"][..], "--seed 0, not 3"),
-        (&["--guidance", "1.5"], "--guidance 2.0, not 1.5"),
+        (&["--guidance", "3"], "--guidance 1.5, not 3.0"),
         (&["--eta", "0.5"], "--eta none, not 0.5"),
         (&["--class", "3"], "--class none, not 3"),
         (&["--sampler", "ddpm"], "--sampler ddim, not ddpm"),

@@ -66,7 +66,7 @@ fn train_refuses_invalid_settings() {
         ("ddpm", &["--block-out-channels", "8,4000000000"], &["`block_out_channels` = 4000000000", "at most 16384"]),
         ("plain", &["--hidden-channels", "4000000000"], &["`hidden_channels` = 4000000000", "at most 16384"]),
         ("plain", &["--condition-channels", "4000000000"], &["`condition_channels` = 4000000000", "at most 16384"]),
-        ("ddpm", &["--process", "vp"], &["--sampler: sampler ddim", "stochastic differential equation"]),
+        ("ddpm", &["--process", "vp"], &["--sampler: sampler dpm_solver", "stochastic differential equation"]),
         (
             "ddpm",
             &["--sampler", "ddpm", "--variance", "learned_range"],

@@ -70,8 +70,8 @@ fn normalization_that_is_reassociated_has_a_wrong_gradient() {
         assert!(text.contains(before), "{name}.wgsl has `{before}`");
         let operator = operator(name.trim_end_matches("_unaligned").trim_end_matches("_flat"));
         // A GPU has no kernels that use group_norm.wgsl.
-        let contexts = Kernels::ALL
-            .map(|kernels| common::context_for(Setup { kernels, checks: BoundsChecks::On, folded: false }));
+        let contexts =
+            Kernels::ALL.map(|kernels| common::context_for(Setup { kernels, checks: BoundsChecks::On, folded: false }));
         let Some(ctx) = contexts.into_iter().find(|ctx| uses(ctx, operator, name)) else { continue };
         checked.push(name);
         ctx.gpu.replace_shader(name, Some(text.replace(before, after)));

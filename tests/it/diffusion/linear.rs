@@ -22,7 +22,11 @@ pub fn processes() -> Vec<Box<dyn Process>> {
         let other = [Prediction::VPrediction, Prediction::Sample].map(|prediction| process.predicting(prediction));
         other.into_iter().filter(move |other| *other != process)
     });
-    defaults.chain(others).map(build).chain([Box::new(discrete("cosine", Prediction::VPrediction)) as Box<dyn Process>]).collect()
+    defaults
+        .chain(others)
+        .map(build)
+        .chain([Box::new(discrete("cosine", Prediction::VPrediction)) as Box<dyn Process>])
+        .collect()
 }
 
 /// The plan of a sampler, without clipping.

@@ -3,6 +3,7 @@
 
 mod plan;
 mod report;
+mod seeds;
 
 use degrain::evaluate::Evaluation;
 use degrain::files::{create_folder, write_atomically};
@@ -82,7 +83,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
         println!("\n{}: nothing is evaluated yet", experiment.title);
         return Ok(());
     }
-    println!("\n{}\n\n{}\n{}", experiment.title, report::table(&rows), report::seeds_table(&rows));
+    println!("\n{}\n\n{}", experiment.title, tables(&rows));
     places.page(&rows)?;
     if document { write_document(&experiment, &rows) } else { Ok(()) }
 }
@@ -286,12 +287,18 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     write_atomically(path, text.as_bytes()).map_err(|problem| problem.to_string())
 }
 
+/// The results of every run, and the means over the seeds.
+fn tables(rows: &[Row]) -> String {
+    let of_seeds = seeds::table(rows).map_or(String::new(), |table| format!("\n{table}"));
+    format!("{}{of_seeds}", report::table(rows))
+}
+
 /// Writes the results into the experiment's document, and copies the pictures.
 fn write_document(experiment: &Experiment, rows: &[Row]) -> Result<(), String> {
     let document = experiment.document.as_ref().ok_or("--document: the experiment names no document")?;
     let named = |problem: String| format!("{}: {problem}", document.display());
     let mut text = std::fs::read_to_string(document).map_err(|problem| named(problem.to_string()))?;
-    text = report::replace(&text, &experiment.title, &report::table(rows)).map_err(named)?;
+    text = report::replace(&text, &experiment.title, &tables(rows)).map_err(named)?;
     if let Some(pictures) = &experiment.pictures {
         for row in rows {
             text = report::replace(&text, &row.name, &report::figure(row)).map_err(named)?;

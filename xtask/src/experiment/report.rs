@@ -53,56 +53,19 @@ const COLUMNS: &[Column] = &[
 
 /// The rows as a table in Markdown, without columns that all rows lack.
 pub fn table(rows: &[Row]) -> String {
-    let cells = |column: &Column| rows.iter().map(|row| column.1(row)).collect::<Vec<_>>();
-    let columns: Vec<(&str, Vec<Option<String>>)> = COLUMNS
-        .iter()
-        .map(|column| (column.0, cells(column)))
-        .filter(|(_, cells)| cells.iter().any(Option::is_some))
-        .collect();
+    let columns = COLUMNS.iter().map(|(title, text)| (*title, rows.iter().map(text).collect()));
+    markdown(columns.collect())
+}
+
+/// A table in Markdown of columns with a title and an entry for each row, without columns that all
+/// rows lack.
+pub fn markdown(columns: Vec<(&str, Vec<Option<String>>)>) -> String {
+    let columns: Vec<_> = columns.into_iter().filter(|(_, cells)| cells.iter().any(Option::is_some)).collect();
     let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
     let mut text = line(columns.iter().map(|(title, _)| *title).collect());
     text.push_str(&format!("|{}\n", "---|".repeat(columns.len())));
-    for row in 0..rows.len() {
+    for row in 0..columns.first().map_or(0, |(_, cells)| cells.len()) {
         text.push_str(&line(columns.iter().map(|(_, cells)| cells[row].as_deref().unwrap_or("")).collect()));
-    }
-    text
-}
-
-/// The means over the seeds, with the smallest and the largest value, of rows with several seeds.
-pub fn seeds_table(rows: &[Row]) -> String {
-    let mut groups: Vec<&str> = rows.iter().filter_map(|row| row.group.as_deref()).collect();
-    groups.dedup();
-    if groups.is_empty() {
-        return String::new();
-    }
-    let mut text = String::from(
-        "| run | seeds | FD of the reference FD | read as asked, % | mean pixel value, % | class balance without labels: p |\n\
-         |---|---|---|---|---|---|\n",
-    );
-    for group in groups {
-        let rows: Vec<&Row> = rows.iter().filter(|row| row.group.as_deref() == Some(group)).collect();
-        let mean = |value: &dyn Fn(&Row) -> Option<f64>, digits: usize| {
-            let values: Vec<f64> = rows.iter().filter_map(|row| value(row)).collect();
-            if values.is_empty() {
-                return String::new();
-            }
-            let [low, high] = [values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(f64::NEG_INFINITY, f64::max)];
-            let mean = values.iter().sum::<f64>() / values.len() as f64;
-            format!("{mean:.digits$} ({low:.digits$} to {high:.digits$})")
-        };
-        let quality = mean(&|row| Some(row.evaluation.quality.fd_test / row.evaluation.quality.fd_reference), 2);
-        let accuracy = mean(&|row| row.evaluation.classes.accuracy.as_ref().map(|share| 100.0 * share.share()), 1);
-        let brightness = mean(&|row| row.evaluation.brightness.map(brighter), 1);
-        let balance: Vec<String> = rows
-            .iter()
-            .filter_map(|row| row.evaluation.classes.balance.as_ref())
-            .map(|balance| format!("{:.0e}", balance.p_value))
-            .collect();
-        text.push_str(&format!(
-            "| `{group}` | {} | {quality} | {accuracy} | {brightness} | {} |\n",
-            rows.len(),
-            balance.join(", ")
-        ));
     }
     text
 }
@@ -167,7 +130,7 @@ fn bits(evaluation: &Evaluation) -> Option<String> {
 }
 
 /// How much brighter the samples are than the test images, in percent.
-fn brighter(pair: BrightnessPair) -> f64 {
+pub fn brighter(pair: BrightnessPair) -> f64 {
     100.0 * (pair.samples.mean / pair.test.mean - 1.0)
 }
 
