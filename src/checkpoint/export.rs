@@ -32,7 +32,8 @@ impl SchedulerExport {
                 scheduler.options.variance_type = Some(Variance::LearnedRange);
             }
             let class = scheduler.sampler.class();
-            return Some(SchedulerExport { config: scheduler.to_json(), index: Some(index(pipeline(class), class)) });
+            let pipeline = class.replace("Scheduler", "Pipeline");
+            return Some(SchedulerExport { config: scheduler.to_json(), index: Some(index(&pipeline, class)) });
         }
         match metadata.process {
             ProcessConfig::Flow(flow) => {
@@ -42,7 +43,8 @@ impl SchedulerExport {
                     // The network receives this number times the noise level.
                     "num_train_timesteps": whole(flow.time_factor), "shift": 1.0,
                 });
-                Some(SchedulerExport { config: text(&config), index: Some(index(pipeline(class), class)) })
+                // DDPMPipeline samples with any scheduler that has its interface.
+                Some(SchedulerExport { config: text(&config), index: Some(index("DDPMPipeline", class)) })
             }
             ProcessConfig::Edm(edm) => {
                 let config = json!({
@@ -56,12 +58,6 @@ impl SchedulerExport {
             ProcessConfig::Discrete | ProcessConfig::Vp(_) | ProcessConfig::SubVp(_) | ProcessConfig::Ve(_) => None,
         }
     }
-}
-
-/// The pipeline for a scheduler of this class. DDPMPipeline samples with any scheduler that has its
-/// interface. There is one for DDIM, and none for other samplers.
-fn pipeline(scheduler: &str) -> &'static str {
-    if scheduler == SamplerName::Ddim.class() { "DDIMPipeline" } else { "DDPMPipeline" }
 }
 
 fn index(pipeline: &str, scheduler: &str) -> String {

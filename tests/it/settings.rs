@@ -23,7 +23,7 @@ fn refuses(preset: &str, lines: &str, parts: &[&str]) {
 #[test]
 fn settings_refuse_values_out_of_range() {
     for (lines, parts) in [
-        ("label_dropout = 0.0", &["--guidance 2 needs --label-dropout above 0", "use --guidance 1"][..]),
+        ("label_dropout = 0.0", &["--guidance 1.5 needs --label-dropout above 0", "use --guidance 1"][..]),
         ("guidance = -1.0", &["--guidance", "1.5 to 4"]),
         ("guidance = nan", &["--guidance", "1.5 to 4"]),
         ("sampling_steps = 51", &["--sampling-steps", "51", "1 to 50"]),

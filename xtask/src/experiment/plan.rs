@@ -168,7 +168,10 @@ mod tests {
         let text = "[[runs]]\nname = 'a'\ntrain = '--steps 2'\nseeds = [0, 7]\n[[runs.samples]]\nname = 'b'";
         let runs = Experiment::parse(&format!("{HEAD}{text}")).unwrap().runs;
         let found = runs.iter().map(|run| (&*run.name, &*run.train, &*run.samples[0].name));
-        assert_eq!(found.collect::<Vec<_>>(), [("a-0", "--steps 2 --seed 0", "b-0"), ("a-7", "--steps 2 --seed 7", "b-7")]);
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            [("a-0", "--steps 2 --seed 0", "b-0"), ("a-7", "--steps 2 --seed 7", "b-7")]
+        );
         assert!(runs.iter().all(|run| run.samples[0].group.as_deref() == Some("b")));
     }
 
