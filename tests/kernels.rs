@@ -32,8 +32,8 @@ const TOO_MUCH: f32 = 16.0;
 /// next to its image.
 const INSENSITIVE: [&str; 4] = ["adam", "gradient_norm", "log_step", "sampler_step"];
 
-/// Most threads by default. Each keeps a device for every setup, and NVIDIA's driver refuses to open
-/// more than about a hundred.
+/// Most threads by default. Each keeps six devices open, one for every setup, and opens one more at a
+/// time. NVIDIA's driver refuses to open more than 63.
 const MOST_THREADS: usize = 8;
 
 /// Cases per test; every operator has six tests.

@@ -1,6 +1,5 @@
 //! Prediction target of the network: the noise, the image, or the velocity.
 
-use super::process::Marginal;
 use super::schedule::NoiseSchedule;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -33,13 +32,13 @@ impl fmt::Display for Prediction {
 }
 
 impl Prediction {
-    /// (p, q): the network predicts p x_0 + q eps where x_t = alpha x_0 + sigma eps.
-    pub(super) fn target(self, at: &Marginal) -> [f64; 2] {
-        let size = at.alpha.hypot(at.sigma);
+    /// (p, q): the network predicts p x_0 + q eps where x_t = alpha x_0 + sigma eps and alpha² +
+    /// sigma² = 1.
+    pub(super) fn target(self, [alpha, sigma]: [f64; 2]) -> [f64; 2] {
         match self {
             Prediction::Epsilon => [0.0, 1.0],
             Prediction::Sample => [1.0, 0.0],
-            Prediction::VPrediction => [-at.sigma / size, at.alpha / size],
+            Prediction::VPrediction => [-sigma, alpha],
         }
     }
 

@@ -211,8 +211,8 @@ settings! {
     /// Change the schedule to end in pure noise (Lin et al. 2023); needs v_prediction or sample
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     zero_terminal_snr: bool,
-    /// Prediction target of the network in a discrete process; other processes have it in their own
-    /// settings
+    /// Prediction target of the network in a discrete process. The processes vp, sub_vp and ve have
+    /// it in their own settings
     prediction: Prediction,
     /// Learn the variance of DDPM's steps (Nichol and Dhariwal 2021)
     #[arg(num_args = 0..=1, default_missing_value = "true")]

@@ -83,7 +83,8 @@ impl Process for Discrete {
     }
 
     fn parameterization(&self, t: f64) -> Parameterization {
-        Parameterization { c_in: 1.0, time: t, target: self.prediction.target(&self.marginal(t)) }
+        let at = self.marginal(t);
+        Parameterization { c_in: 1.0, time: t, target: self.prediction.target([at.alpha, at.sigma]) }
     }
 
     fn training_times(&self) -> Vec<f64> {

@@ -141,8 +141,8 @@ impl ProcessConfig {
 impl FromStr for ProcessConfig {
     type Err = Error;
 
-    /// The process with the default values. The network of an equation predicts v: with the same
-    /// training it samples far better than with the noise, which the paper predicts.
+    /// The process with the default values. The network of an equation predicts v, whose probability
+    /// flow has far better samples than that of the noise, which the paper predicts.
     fn from_str(name: &str) -> Result<ProcessConfig> {
         super::from_name("the process", name).map(|process: ProcessConfig| process.predicting(Prediction::VPrediction))
     }

@@ -52,8 +52,10 @@ impl Process for SubVp {
 
     fn parameterization(&self, t: f64) -> Parameterization {
         let at = self.marginal(t);
-        let c_in = if self.0.prediction == Prediction::VPrediction { at.alpha.hypot(at.sigma).recip() } else { 1.0 };
-        Parameterization { c_in, time: 999.0 * t, target: self.0.prediction.target(&at) }
+        let size = at.alpha.hypot(at.sigma);
+        let c_in = if self.0.prediction == Prediction::VPrediction { size.recip() } else { 1.0 };
+        let target = self.0.prediction.target([at.alpha, at.sigma].map(|factor| factor / size));
+        Parameterization { c_in, time: 999.0 * t, target }
     }
 
     fn training_times(&self) -> Vec<f64> {

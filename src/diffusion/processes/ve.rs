@@ -80,7 +80,8 @@ impl Process for Ve {
         let at = self.marginal(t);
         let constant = if self.prediction == Prediction::VPrediction { 1.0 } else { INPUT_CONSTANT };
         let c_in = (constant + at.sigma * at.sigma).sqrt().recip();
-        Parameterization { c_in, time: 999.0 * t, target: self.prediction.target(&at) }
+        let target = self.prediction.target([at.alpha, at.sigma].map(|factor| factor / at.alpha.hypot(at.sigma)));
+        Parameterization { c_in, time: 999.0 * t, target }
     }
 
     fn training_times(&self) -> Vec<f64> {

@@ -89,7 +89,8 @@ impl Process for Vp {
 
     /// The network receives 999 t, the index of a timestep if T were 1000.
     fn parameterization(&self, t: f64) -> Parameterization {
-        Parameterization { c_in: 1.0, time: 999.0 * t, target: self.prediction.target(&self.marginal(t)) }
+        let at = self.marginal(t);
+        Parameterization { c_in: 1.0, time: 999.0 * t, target: self.prediction.target([at.alpha, at.sigma]) }
     }
 
     fn training_times(&self) -> Vec<f64> {

@@ -1,5 +1,4 @@
-//! Runs that are trained with several seeds: the mean of each result, with the smallest and the
-//! largest.
+//! Runs that are trained with several seeds: the means of their results.
 
 use super::report::{Row, brighter, markdown};
 
@@ -9,7 +8,7 @@ type Column = (&'static str, fn(&[&Row]) -> Option<String>);
 const COLUMNS: &[Column] = &[
     ("run", |rows| rows[0].group.as_ref().map(|group| format!("`{group}`"))),
     ("seeds", |rows| Some(rows.len().to_string())),
-    ("FD of the reference FD", |rows| {
+    ("FD to test images, ratio to the reference FD", |rows| {
         spread(rows, |row| Some(row.evaluation.quality.fd_test / row.evaluation.quality.fd_reference))
     }),
     ("read as asked, %", |rows| {
@@ -25,8 +24,12 @@ const COLUMNS: &[Column] = &[
 
 /// A table of the groups; `None` if no run has several seeds.
 pub fn table(rows: &[Row]) -> Option<String> {
-    let mut names: Vec<&str> = rows.iter().filter_map(|row| row.group.as_deref()).collect();
-    names.dedup();
+    let mut names: Vec<&str> = vec![];
+    for name in rows.iter().filter_map(|row| row.group.as_deref()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let of_group = |name: &&str| rows.iter().filter(|row| row.group.as_deref() == Some(name)).collect::<Vec<_>>();
     let groups: Vec<Vec<&Row>> = names.iter().map(of_group).collect();
     let columns = COLUMNS.iter().map(|(title, text)| (*title, groups.iter().map(|rows| text(rows)).collect()));
