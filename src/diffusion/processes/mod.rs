@@ -141,8 +141,8 @@ impl ProcessConfig {
 impl FromStr for ProcessConfig {
     type Err = Error;
 
-    /// The process with the default values. The network of an equation predicts v, whose probability
-    /// flow has far better samples than that of the noise, which the paper predicts.
+    /// The process with the default values. The network of an equation predicts v. The paper predicts
+    /// the noise, with which samples of the probability flow are far worse (`docs/gallery.md`).
     fn from_str(name: &str) -> Result<ProcessConfig> {
         super::from_name("the process", name).map(|process: ProcessConfig| process.predicting(Prediction::VPrediction))
     }

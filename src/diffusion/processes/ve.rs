@@ -5,7 +5,8 @@
 //! predicts the noise, which is the score times -sigma. Here its input is then x_t / sqrt(1/4 +
 //! sigma²), because a U-Net does not train on inputs of the size of sigma_max. The paper does not
 //! scale the input. 1/4 is a choice of this crate, and the root mean square of the input is at most
-//! 2 for images in [-1, 1]. With `v_prediction` the input is x_t / sqrt(1 + sigma²). Sampling ends with noise of standard deviation sigma_min.
+//! 2 for images in [-1, 1]. With `v_prediction` the input is x_t / sqrt(1 + sigma²). Sampling ends
+//! with noise of standard deviation sigma_min.
 
 use super::middles;
 use super::vp::EARLIEST;
