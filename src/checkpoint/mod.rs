@@ -5,6 +5,7 @@
 //! unet/config.json, unet/diffusion_pytorch_model.safetensors
 //! scheduler/scheduler_config.json      for processes that diffusers has
 //! degrain.json                         classes, process, sampling settings, number of steps
+//! latent_mixture.safetensors           what an autoencoder's latents are drawn from, if not N(0, 1)
 //! ```
 //!
 //! Models that diffusers does not have are in `model/` instead of `unet/`. A folder that was not
@@ -14,6 +15,7 @@ mod any_model;
 mod export;
 mod folder;
 mod guide;
+pub mod latent_mixture;
 mod metadata;
 pub mod noise;
 mod not_the_file;
@@ -30,6 +32,7 @@ pub use folder::{checkpoints, locate, run_folder};
 pub use metadata::{CheckpointMetadata, RunSeconds};
 pub use scheduler_config::SchedulerConfig;
 
+use crate::diffusion::latent_prior::Mixture;
 use crate::diffusion::{Denoiser, Labels, Process, ProcessConfig, SamplerName, Sampling, SamplingOptions, Variance};
 use crate::files::{create_folder, write_atomically};
 use crate::gpu::Context;
@@ -59,6 +62,8 @@ pub struct Checkpoint {
     pub scheduler: Option<SchedulerConfig>,
     /// The process of a denoiser, or of a classifier of noised images.
     pub process: Option<Box<dyn Process>>,
+    /// What an autoencoder's latents are drawn from, if not N(0, 1).
+    pub latent_mixture: Option<Mixture>,
     /// Warnings for the user, such as keys in the files that were ignored.
     pub warnings: Vec<String>,
 }
@@ -121,7 +126,13 @@ impl Checkpoint {
             (_, Some(scheduler)) => Some(Box::new(scheduler.process()?) as Box<dyn Process>),
             (_, None) => None,
         };
-        Ok(Checkpoint { folder, model, weights, metadata, has_metadata, scheduler, process, warnings })
+        let latent_mixture = match &model {
+            AnyModel::Vae(vae) => {
+                latent_mixture::read(&folder.join(latent_mixture::FILE), vae.latent_channels() as usize)?
+            }
+            AnyModel::Denoiser(_) | AnyModel::Classifier(_) => None,
+        };
+        Ok(Checkpoint { folder, model, weights, metadata, has_metadata, scheduler, process, latent_mixture, warnings })
     }
 
     /// Writes the weights into the named buffer.

@@ -133,17 +133,18 @@ impl Encoder {
     }
 }
 
-/// A mixture that is fitted to the latents of training images, of at most 20,000.
+/// A mixture that is fitted to the latents of training images, of at most 20,000 (Ghosh et al. 2020,
+/// section 4).
 ///
 /// # Errors
 /// As [`Mixture::fit`] and [`Vae::check_size`], and errors of the device.
-pub fn fitted_prior(
+pub fn fitted_mixture(
     ctx: &mut Context,
     model: &Vae,
     weights: &str,
     train: &Dataset,
     components: u32,
-) -> Result<LatentPrior> {
+) -> Result<Mixture> {
     let [_, height, width] = train.shape();
     model.check_size(height, width)?;
     let encoder = Encoder::new(ctx, model, weights, ENCODER_BATCH, "prior")?;
@@ -156,7 +157,7 @@ pub fn fitted_prior(
         .map(|&byte| f32::from(byte) / 127.5 - 1.0)
         .collect();
     let latents = encoder.latents(ctx, &images, 0)?;
-    Mixture::fit(&latents, model.latent_channels() as usize, components as usize).map(LatentPrior::Mixture)
+    Mixture::fit(&latents, model.latent_channels() as usize, components as usize)
 }
 
 fn check_batch(batch: u32) -> Result<()> {

@@ -6,6 +6,7 @@ use crate::rng::{key, normal4, philox, uniform};
 use crate::tape::stream;
 use crate::{Error, Result};
 use nalgebra::{DMatrix, DVector};
+use std::f64::consts::TAU;
 
 /// Steps of k-means before the first step of the EM algorithm.
 const K_MEANS_STEPS: usize = 10;
@@ -24,18 +25,20 @@ pub enum LatentPrior {
 }
 
 /// A mixture of Gaussians with full covariances.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
     components: Vec<Component>,
 }
 
 /// A weighted Gaussian.
-#[derive(Clone, Debug)]
-struct Component {
-    weight: f64,
-    mean: DVector<f64>,
-    /// The lower Cholesky factor of the covariance.
-    factor: DMatrix<f64>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Component {
+    /// Its probability.
+    pub weight: f64,
+    /// Its mean, `[latent]`.
+    pub mean: DVector<f64>,
+    /// The lower Cholesky factor of its covariance, `[latent, latent]`.
+    pub factor: DMatrix<f64>,
 }
 
 impl LatentPrior {
@@ -55,9 +58,91 @@ impl LatentPrior {
         };
         latent.into_iter().map(|x| x as f32).collect()
     }
+
+    /// Number of Gaussians of a mixture; 0 for N(0, 1).
+    pub fn components(&self) -> u32 {
+        match self {
+            LatentPrior::Normal(_) => 0,
+            LatentPrior::Mixture(mixture) => mixture.components.len() as u32,
+        }
+    }
+
+    /// The natural logarithm of the density at each row of `latents`, `[N, latent]`.
+    ///
+    /// # Panics
+    /// If `latents` is not a whole number of rows.
+    #[track_caller]
+    pub fn log_densities(&self, latents: &[f32]) -> Vec<f64> {
+        let width = self.width();
+        assert!(latents.len().is_multiple_of(width), "{} numbers in rows of {width}", latents.len());
+        let constant = -0.5 * TAU.ln() * width as f64;
+        match self {
+            LatentPrior::Normal(_) => {
+                let squares = |row: &[f32]| row.iter().map(|&z| f64::from(z).powi(2)).sum::<f64>();
+                latents.chunks(width).map(|row| constant - 0.5 * squares(row)).collect()
+            }
+            LatentPrior::Mixture(mixture) => {
+                let data = columns(latents, width);
+                let each: Vec<_> = mixture.components.iter().map(|component| component.log_densities(&data)).collect();
+                let log_sum = |column: usize| {
+                    let largest = each.iter().map(|x| x[column]).fold(f64::NEG_INFINITY, f64::max);
+                    largest + each.iter().map(|x| (x[column] - largest).exp()).sum::<f64>().ln()
+                };
+                (0..data.ncols()).map(|column| constant + log_sum(column)).collect()
+            }
+        }
+    }
+
+    /// Dimensions of a latent.
+    fn width(&self) -> usize {
+        match self {
+            LatentPrior::Normal(width) => *width,
+            LatentPrior::Mixture(mixture) => mixture.width(),
+        }
+    }
 }
 
 impl Mixture {
+    /// A mixture of these components.
+    ///
+    /// # Errors
+    /// A message for no components, components of different sizes, weights that are not positive or
+    /// do not add up to 1, and a mean or factor that is not finite or not that of a covariance.
+    pub fn new(components: Vec<Component>) -> std::result::Result<Mixture, String> {
+        let Some(first) = components.first() else { return Err("there are no components".into()) };
+        let width = first.mean.len();
+        for (k, Component { weight, mean, factor }) in components.iter().enumerate() {
+            if mean.len() != width || factor.shape() != (width, width) || width == 0 {
+                return Err(format!("component {k} does not have the size of the others"));
+            }
+            if !(mean.iter().chain(factor.iter()).all(|x| x.is_finite()) && *weight > 0.0) {
+                return Err(format!("component {k} has a weight that is not positive, or numbers that are not finite"));
+            }
+            if factor.diagonal().iter().any(|&x| x <= 0.0)
+                || factor.upper_triangle() != DMatrix::from_diagonal(&factor.diagonal())
+            {
+                return Err(format!(
+                    "component {k} has a factor that is not lower triangular with a positive diagonal"
+                ));
+            }
+        }
+        let total: f64 = components.iter().map(|component| component.weight).sum();
+        if (total - 1.0).abs() > 1e-6 {
+            return Err(format!("the weights add up to {total}, not 1"));
+        }
+        Ok(Mixture { components })
+    }
+
+    /// The components.
+    pub fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// Dimensions of a latent.
+    pub fn width(&self) -> usize {
+        self.components[0].mean.len()
+    }
+
     /// Fits a mixture to rows of `width` numbers by the EM algorithm (Dempster et al. 1977), which
     /// starts from k-means.
     ///
@@ -80,8 +165,7 @@ impl Mixture {
         if latents.iter().any(|x| !x.is_finite()) {
             return Err(Error::NonFinite("the latents of training images are not finite: the model diverged".into()));
         }
-        // A column is a latent.
-        let data = DMatrix::from_iterator(width, count, latents.iter().map(|&x| f64::from(x)));
+        let data = columns(latents, width);
         let mut shares = nearest_centers(&data, components);
         let mut mixture = Mixture::weighted(&data, &shares)?;
         for _ in 0..EM_STEPS {
@@ -152,6 +236,11 @@ impl Component {
         let constant = self.weight.ln() - log_determinant;
         DVector::from_iterator(data.ncols(), centered.column_iter().map(|x| constant - 0.5 * x.norm_squared()))
     }
+}
+
+/// A matrix with a column for each latent.
+fn columns(latents: &[f32], width: usize) -> DMatrix<f64> {
+    DMatrix::from_iterator(width, latents.len() / width, latents.iter().map(|&x| f64::from(x)))
 }
 
 /// k-means: 1 for the nearest of the centers, 0 for the others, `[count, components]`. The first

@@ -2,6 +2,7 @@
 
 use super::options::EvalOptions;
 use super::target::EvalTarget;
+use crate::diffusion::latent_prior::LatentPrior;
 use crate::gpu::Context;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ pub(super) struct EvalContext<'a> {
     pub options: &'a EvalOptions,
     /// Folder of the evaluation. Temporary files in it allow an interrupted evaluation to resume.
     pub folder: &'a Path,
+    /// What an autoencoder's latents are drawn from; `None` for other targets.
+    pub latents: Option<LatentPrior>,
     /// Caches of samples in the folder that this evaluation opened.
     pub caches: RefCell<Vec<PathBuf>>,
 }

@@ -21,7 +21,7 @@ pub(super) fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
         ImageSource::Denoiser(checkpoint) => {
             denoiser_flops(ctx, checkpoint.denoiser("weights")?.network, target.padding.model_shape())
         }
-        ImageSource::Autoencoder(vae, _) => {
+        ImageSource::Autoencoder { vae, .. } => {
             let mut tape = Tape::new(ctx.target());
             let latents = tape.named("z", Shape::f32([1, vae.latent_channels()]));
             let weights = vae.parameters().fixed(&mut tape, "weights");

@@ -78,9 +78,7 @@ impl EvalOptions {
             "cas_steps" if self.cas_steps > 0 => {
                 unless(self.has_labels(target)?, "the classification accuracy score needs images with classes")
             }
-            "latent_components" if self.latent_components > 0 => {
-                unless(matches!(source, ImageSource::Autoencoder(..)), "it is for autoencoders")
-            }
+            "latent_components" => unless(matches!(source, ImageSource::Autoencoder { .. }), "it is for autoencoders"),
             "likelihood_images" if self.likelihood_images == Some(0) => None,
             "likelihood_images" | "likelihood_draws" | "likelihood_tolerance" => {
                 let none = "bits per dimension are not measured here";
@@ -105,7 +103,7 @@ impl EvalOptions {
     fn has_labels(&self, target: &EvalTarget) -> Result<bool> {
         Ok(match &target.source {
             ImageSource::Images(_, labels) => labels.is_some(),
-            ImageSource::Autoencoder(..) => false,
+            ImageSource::Autoencoder { .. } => false,
             ImageSource::Denoiser(checkpoint) => {
                 target.info.conditional && checkpoint.sampling(self.sampling)?.guidance != 0.0
             }
@@ -128,7 +126,9 @@ fn likelihoods(target: &EvalTarget) -> Result<Likelihoods> {
             Likelihoods::Bound
         }
         ImageSource::Denoiser(_) => Likelihoods::Flow,
-        ImageSource::Autoencoder(vae, _) if vae.likelihood() == Likelihood::DiscretizedLogistic => Likelihoods::Elbo,
-        ImageSource::Autoencoder(..) | ImageSource::Images(..) => Likelihoods::None,
+        ImageSource::Autoencoder { vae, .. } if vae.likelihood() == Likelihood::DiscretizedLogistic => {
+            Likelihoods::Elbo
+        }
+        ImageSource::Autoencoder { .. } | ImageSource::Images(..) => Likelihoods::None,
     })
 }

@@ -146,6 +146,14 @@ pub struct BrightnessPair {
     pub test: Brightness,
 }
 
+impl BrightnessPair {
+    /// How much brighter the samples are than the test images, in percent; `None` for black test
+    /// images.
+    pub fn difference(&self) -> Option<f64> {
+        (self.test.mean > 0.0).then(|| 100.0 * (self.samples.mean / self.test.mean - 1.0))
+    }
+}
+
 /// Metrics of classes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -72,12 +72,13 @@ fn method<'a>(context: &'a mut EvalContext<'_>) -> Result<Option<(u32, Measure<'
             let settings = FlowSettings { tolerance: options.likelihood_tolerance, seed };
             Some((ODE_IMAGES, Box::new(move |images, progress| flow.measure(ctx, images, settings, progress))))
         }
-        ImageSource::Autoencoder(vae, _) if vae.likelihood() == nn::Likelihood::DiscretizedLogistic => {
-            let elbo = ElboEstimator::new(ctx, vae, WEIGHTS, options.batch, "elbo")?;
+        ImageSource::Autoencoder { vae, .. } if vae.likelihood() == nn::Likelihood::DiscretizedLogistic => {
+            let prior = context.latents.clone().expect("an autoencoder has a distribution of latents");
+            let elbo = ElboEstimator::new(ctx, vae, WEIGHTS, options.batch, "elbo")?.with_prior(prior);
             let ctx = &*ctx;
             let draws = Draws { per_image: options.likelihood_draws.unwrap_or(LATENTS), seed };
             Some((IMAGES, Box::new(move |images, progress| elbo.measure(ctx, images, draws, progress))))
         }
-        ImageSource::Autoencoder(..) | ImageSource::Images(..) => None,
+        ImageSource::Autoencoder { .. } | ImageSource::Images(..) => None,
     })
 }

@@ -12,6 +12,7 @@ pub mod evaluation;
 mod feature_cache;
 #[cfg(feature = "cli")]
 pub mod html;
+mod latents;
 mod likelihoods;
 mod memorization;
 mod options;

@@ -60,10 +60,11 @@ pub struct EvalOptions {
     /// [default: 8 or 64]
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT"))]
     pub likelihood_draws: Option<u32>,
-    /// Sample an autoencoder's latents from a mixture of this number of Gaussians, fitted to the
-    /// latents of training images (Ghosh et al. 2020); 0 for the prior N(0, 1)
-    #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT", default_value_t = 0))]
-    pub latent_components: u32,
+    /// Draw an autoencoder's latents from a mixture of this number of Gaussians, fitted to the
+    /// latents of training images (Ghosh et al. 2020); 0 for N(0, 1) [default: the mixture in the
+    /// checkpoint, or N(0, 1)]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT"))]
+    pub latent_components: Option<u32>,
     /// Tolerance of the ODE solver for the likelihood of processes in continuous time
     #[cfg_attr(feature = "cli", arg(long, value_name = "TOLERANCE", default_value_t = 1e-3))]
     pub likelihood_tolerance: f64,

@@ -3,6 +3,7 @@
 use super::context::EvalContext;
 use super::evaluation::{BrightnessPair, ClassMetrics, Cost, Evaluation, ExtractorInfo, SamplingInfo, SweepPoint};
 use super::feature_cache::FeatureCache;
+use super::latents::latent_prior;
 use super::memorization::{SampleFeatures, memorization};
 use super::options::EvalOptions;
 use super::progress::Phase;
@@ -11,6 +12,7 @@ use super::samples::{SampleSpec, Samples, sample, write_weights};
 use super::target::{EvalTarget, ImageSource, WEIGHTS};
 use super::{cas, cost, likelihoods};
 use crate::data::Dataset;
+use crate::diffusion::latent_prior::LatentPrior;
 use crate::diffusion::{Sampling, SamplingOptions};
 use crate::files::FolderLock;
 use crate::gpu::Context;
@@ -101,7 +103,8 @@ pub fn run(
         dataset: extractor.dataset.clone(),
     };
     let reference = Reference::fit(train, test)?;
-    let context = EvalContext { ctx, target, options, folder, caches: RefCell::default() };
+    let latents = latent_prior(&mut ctx, target, options)?;
+    let context = EvalContext { ctx, target, options, folder, latents, caches: RefCell::default() };
     let run = EvaluationRun { context, extractor: program, reference, lock };
     run.evaluate(&samplings, extractor_info, cost)
 }
@@ -171,7 +174,7 @@ impl EvaluationRun<'_> {
         let evaluation = Evaluation {
             target: target.info.clone(),
             sampling: SamplingInfo {
-                latent_components: options.latent_components,
+                latent_components: self.context.latents.as_ref().map_or(0, LatentPrior::components),
                 ..sampling_info(main, count, options.seed, samples.seconds)
             },
             feature_extractor,

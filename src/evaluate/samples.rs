@@ -6,8 +6,7 @@ use super::sample_cache::{SampleCache, cache_name};
 use super::target::{EvalTarget, ImageSource, WEIGHTS};
 use crate::checkpoint::Checkpoint;
 use crate::data::proportional_labels;
-use crate::diffusion::autoencoder::{Decoder, fitted_prior};
-use crate::diffusion::latent_prior::LatentPrior;
+use crate::diffusion::autoencoder::Decoder;
 use crate::diffusion::{BatchSpec, Generator, Sampling};
 use crate::gpu::Context;
 use crate::metrics::padding::ImagePadding;
@@ -43,7 +42,7 @@ pub(super) struct SampleSpec<'a> {
 pub(super) fn write_weights(ctx: &mut Context, target: &EvalTarget) -> Result<()> {
     match &target.source {
         ImageSource::Denoiser(checkpoint) => checkpoint.load(ctx, WEIGHTS),
-        ImageSource::Autoencoder(vae, weights) => vae.parameters().write(ctx, WEIGHTS, weights),
+        ImageSource::Autoencoder { vae, weights, .. } => vae.parameters().write(ctx, WEIGHTS, weights),
         ImageSource::Images(..) => Ok(()),
     }
 }
@@ -66,18 +65,15 @@ pub(super) fn sample(context: &EvalContext<'_>, spec: SampleSpec<'_>) -> Result<
         ImageSource::Images(bytes, labels) => {
             Ok(Samples { bytes: bytes.clone(), labels: labels.clone(), ..Samples::default() })
         }
-        ImageSource::Autoencoder(vae, _) => {
-            let prior = match options.latent_components {
-                0 => LatentPrior::Normal(vae.latent_channels() as usize),
-                components => fitted_prior(&mut ctx, vae, WEIGHTS, &target.train, components)?,
-            };
+        ImageSource::Autoencoder { vae, .. } => {
+            let prior = context.latents.as_ref().expect("an autoencoder has a distribution of latents");
             let batch = options.batch.min(spec.count);
             let decoder = Decoder::new(&mut ctx, vae, WEIGHTS, batch, "evaluate")?;
             let start = Instant::now();
             let mut bytes = vec![];
             for first in (0..spec.count).step_by(batch as usize) {
                 let last = first.saturating_add(batch).min(spec.count);
-                bytes.extend(crop(&decoder.draw(&ctx, &prior, options.seed, first..last)?, target.padding)?);
+                bytes.extend(crop(&decoder.draw(&ctx, prior, options.seed, first..last)?, target.padding)?);
                 bar.set(f64::from(last) / f64::from(spec.count));
             }
             let seconds = start.elapsed().as_secs_f64();

@@ -84,9 +84,10 @@ fn quality(evaluation: &Evaluation, rows: &mut TextTable) {
         "precision, recall",
         format!("{:.3}, {:.3} (k = {})", quality.precision, quality.recall, quality.neighbors),
     );
-    if let Some(BrightnessPair { samples, test }) = evaluation.brightness {
-        let difference = 100.0 * (samples.mean / test.mean - 1.0);
-        rows.add("mean pixel value", format!("{:.2}, test images {:.2} ({difference:+.1} %)", samples.mean, test.mean));
+    if let Some(pair) = evaluation.brightness {
+        let BrightnessPair { samples, test } = pair;
+        let difference = pair.difference().map_or(String::new(), |difference| format!(" ({difference:+.1} %)"));
+        rows.add("mean pixel value", format!("{:.2}, test images {:.2}{difference}", samples.mean, test.mean));
         let [samples, test] = [samples, test].map(|set| 100.0 * set.bright_corners);
         rows.add("bright corner pixels", format!("{samples:.2} %, test images {test:.2} % (above {DARK} of 255)"));
     }

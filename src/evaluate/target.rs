@@ -5,6 +5,7 @@ use super::evaluation::TargetInfo;
 use super::options::EvalOptions;
 use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata, run_folder};
 use crate::data::{Dataset, LoadOptions, Split, image_shape_of_npz, images_of_npz, load_with};
+use crate::diffusion::latent_prior::Mixture;
 use crate::metrics::padding::ImagePadding;
 use crate::nn::Vae;
 use crate::output::counted;
@@ -20,8 +21,15 @@ pub(super) const WEIGHTS: &str = "weights";
 pub enum ImageSource {
     /// A denoiser.
     Denoiser(Box<Checkpoint>),
-    /// An autoencoder and its weights.
-    Autoencoder(Box<Vae>, Vec<f32>),
+    /// An autoencoder.
+    Autoencoder {
+        /// The model.
+        vae: Box<Vae>,
+        /// Its weights.
+        weights: Vec<f32>,
+        /// What its checkpoint says that latents are drawn from; `None` for N(0, 1).
+        mixture: Option<Mixture>,
+    },
     /// Images from a file: bytes `[N, C, H, W]`, and their classes if the file has them.
     Images(Vec<u8>, Option<Vec<u32>>),
 }
@@ -95,7 +103,11 @@ impl EvalTarget {
             parameters: model.parameters().count() as u64,
         };
         let source = match checkpoint.model {
-            AnyModel::Vae(vae) => ImageSource::Autoencoder(Box::new(vae), checkpoint.weights),
+            AnyModel::Vae(vae) => ImageSource::Autoencoder {
+                vae: Box::new(vae),
+                weights: checkpoint.weights,
+                mixture: checkpoint.latent_mixture,
+            },
             AnyModel::Denoiser(_) | AnyModel::Classifier(_) => {
                 let denoiser = checkpoint.denoiser(WEIGHTS)?;
                 info.process = denoiser.process.describe();

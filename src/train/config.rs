@@ -276,6 +276,9 @@ settings! {
     /// Weight of the autoencoder's divergence from the prior; 1 gives the evidence lower bound
     #[arg(allow_negative_numbers = true)]
     kl_weight: f32,
+    /// Gaussians of the mixture that an autoencoder's samples draw their latents from: it is fitted
+    /// to the latents of training images when training ends (Ghosh et al. 2020); 0 for N(0, 1)
+    latent_components: u32,
     /// Initialization of the parameters
     initialization: Initialization,
 

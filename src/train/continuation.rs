@@ -1,6 +1,7 @@
 //! Compares a resumed run with what it was started with.
 
 use super::config::{Config, Settings, Size};
+use super::latents::latent_mixture_path;
 use super::log_entry::LogEntry;
 use super::manifest::Manifest;
 use super::run_log::grid_path;
@@ -34,6 +35,7 @@ const FREE: &[&str] = &[
     "label_dropout",
     "dropout",
     "kl_weight",
+    "latent_components",
     "random_flip",
     "storage",
     "validate_every",
@@ -182,7 +184,8 @@ impl Trainer {
             || has(|entry| matches!(entry, LogEntry::Evaluation { .. }));
         let sampled = generative.is_none() || grid_path(folder, "raw", step).exists();
         let noised = generative.is_some_and(|model| !model.forward_process(2).is_empty());
-        Ok(validated && evaluated && sampled && (!noised || folder.join("reverse.png").exists()))
+        let fitted = self.config.latent_components == 0 || latent_mixture_path(folder, step).exists();
+        Ok(validated && evaluated && sampled && fitted && (!noised || folder.join("reverse.png").exists()))
     }
 }
 

@@ -12,6 +12,7 @@ pub struct Curves {
     quarters: [Vec<(f64, f64)>; 4],
     validations: Vec<(f64, f64)>,
     bits_per_dim: Vec<(f64, f64)>,
+    training_bits_per_dim: Vec<(f64, f64)>,
     frechet_distances: Vec<(f64, f64)>,
 }
 
@@ -34,8 +35,9 @@ impl Curves {
                 }
             }
             LogEntry::Validation { validation_loss, .. } => self.validations.push((step, validation_loss)),
-            LogEntry::Evaluation { bits_per_dim, frechet_distance, .. } => {
+            LogEntry::Evaluation { bits_per_dim, training_bits_per_dim, frechet_distance, .. } => {
                 self.bits_per_dim.extend(bits_per_dim.map(|bits| (step, bits)));
+                self.training_bits_per_dim.extend(training_bits_per_dim.map(|bits| (step, bits)));
                 self.frechet_distances.extend(frechet_distance.map(|distance| (step, distance)));
             }
         }
@@ -55,7 +57,8 @@ impl Curves {
         save(&plot.line("validation", &self.validations), folder, "loss")?;
         if !self.bits_per_dim.is_empty() {
             let plot = Plot::new("Bits per dimension", "step", "bits per dimension");
-            save(&plot.line("validation images", &self.bits_per_dim), folder, "bits_per_dim")?;
+            let plot = plot.line("validation images", &self.bits_per_dim);
+            save(&plot.line("training images", &self.training_bits_per_dim), folder, "bits_per_dim")?;
         }
         if !self.frechet_distances.is_empty() {
             let plot = Plot::new("Frechet distance", "step", "distance to training images").logarithmic();

@@ -48,6 +48,9 @@ pub enum LogEntry {
         /// Bits per dimension of validation images; null if a measurement would take longer than
         /// seconds.
         bits_per_dim: Option<f64>,
+        /// Bits per dimension of as many training images; null in logs of earlier versions, too.
+        #[serde(default)]
+        training_bits_per_dim: Option<f64>,
         /// Frechet distance from samples to training images, in features of the feature extractor.
         frechet_distance: Option<f64>,
     },
@@ -80,10 +83,13 @@ impl LogEntry {
                 let metric = metric.iter().map(|metric| (&*metric.name, metric.value));
                 [("validation_loss", *validation_loss)].into_iter().chain(metric).collect()
             }
-            LogEntry::Evaluation { bits_per_dim, frechet_distance, .. } => {
-                let bits = bits_per_dim.map(|bits| ("bits_per_dim", bits));
-                let distance = frechet_distance.map(|distance| ("frechet_distance", distance));
-                bits.into_iter().chain(distance).collect()
+            LogEntry::Evaluation { bits_per_dim, training_bits_per_dim, frechet_distance, .. } => {
+                let named = [
+                    ("bits_per_dim", bits_per_dim),
+                    ("training_bits_per_dim", training_bits_per_dim),
+                    ("frechet_distance", frechet_distance),
+                ];
+                named.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect()
             }
         }
     }
@@ -137,7 +143,13 @@ mod tests {
                 loss_by_quarter: quarters,
             },
             LogEntry::Validation { step: 2, seconds, validation_loss: 0.5, validation_by_quarter: quarters, metric },
-            LogEntry::Evaluation { step: 3, seconds, bits_per_dim: None, frechet_distance: Some(9.0) },
+            LogEntry::Evaluation {
+                step: 3,
+                seconds,
+                bits_per_dim: None,
+                training_bits_per_dim: None,
+                frechet_distance: Some(9.0),
+            },
         ];
         for entry in entries {
             let text = serde_json::to_string(&entry).unwrap();

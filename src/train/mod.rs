@@ -19,6 +19,7 @@ mod hold_out;
 mod initial_model;
 mod initial_settings;
 mod inspect;
+mod latents;
 mod load_images;
 mod log_entry;
 mod manifest;

@@ -8,6 +8,8 @@
 use super::config::Config;
 use crate::Result;
 use crate::checkpoint::{CheckpointMetadata, SchedulerConfig};
+use crate::data::Dataset;
+use crate::diffusion::latent_prior::Mixture;
 use crate::diffusion::{Denoiser, Sampling};
 use crate::gpu::Context;
 use crate::metrics::likelihood::LabeledImages;
@@ -120,6 +122,16 @@ pub trait Generative {
         None
     }
 
+    /// The mixture that the latents of samples are drawn from after training, fitted to those of
+    /// training images with the weights in the buffer `weights`. `None` for a model without latents,
+    /// or whose latents are drawn from N(0, 1).
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`](crate::Error::NonFinite) for a model that diverged.
+    fn fit_latents(&self, _ctx: &mut Context, _weights: &str, _data: &Dataset) -> Result<Option<Mixture>> {
+        Ok(None)
+    }
+
     /// (a, b) of the noised images a x0 + b eps at equally spaced training times. Empty for a model
     /// without noise.
     fn forward_process(&self, _columns: u32) -> Vec<[f32; 2]> {
@@ -138,6 +150,8 @@ pub struct SampleRequest<'a> {
     pub first: u32,
     /// Prefix for the names of the sampler's buffers.
     pub name: &'a str,
+    /// The mixture that an autoencoder's latents are drawn from; `None` for N(0, 1).
+    pub latents: Option<&'a Mixture>,
     /// Number of intermediate results to return.
     pub snapshots: u32,
     /// If it is set, sampling stops with [`Error::Interrupted`](crate::Error::Interrupted).

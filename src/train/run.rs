@@ -165,6 +165,7 @@ impl Trainer {
         // A run that was killed or stopped after a checkpoint lacks the measurements of that step.
         let missing = log.missing(step, self.due(step, &programs));
         let gpu = self.ctx.gpu.clone();
+        self.fit_latents(step, missing)?;
         let mut recorder = Recorder { log: &mut log, clock: &mut clock, step, gpu: &gpu, stop };
         self.measure(missing, &programs, &mut recorder)?;
         while step < last && !stop.load(Ordering::Relaxed) {
@@ -201,6 +202,9 @@ impl Trainer {
                 log.sync()?;
                 self.save(clock.progress(step, Instant::now()))?;
                 saved = Some(step);
+                clock.switch(Activity::Other, Instant::now());
+                self.fit_latents(step, due)?;
+                clock.switch(Activity::Training, Instant::now());
             }
 
             // Training goes on without a measurement that fails, unless the device has failed.

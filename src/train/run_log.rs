@@ -351,7 +351,13 @@ mod tests {
         let seconds = RunSeconds::default();
         let (validation_loss, validation_by_quarter, metric) = (0.25, [None; 4], None);
         status.add(&LogEntry::Validation { step: 30, seconds, validation_loss, validation_by_quarter, metric });
-        status.add(&LogEntry::Evaluation { step: 30, seconds, bits_per_dim: Some(3.5), frechet_distance: Some(12.0) });
+        status.add(&LogEntry::Evaluation {
+            step: 30,
+            seconds,
+            bits_per_dim: Some(3.5),
+            training_bits_per_dim: None,
+            frechet_distance: Some(12.0),
+        });
         let line =
             "loss 1.0000  160.0 images/s  00:00:14 left  validation 0.2500  3.500 bits/dim  FD 12.00  15.0 GFLOP/s";
         assert_eq!(status.to_string(), line);

@@ -33,7 +33,9 @@ impl Trainer {
         let layout = Layout { columns: shape.columns, scale: SCALE, ..Layout::default() };
         let mut grids = vec![];
         for (weights, tag) in [(EMA, "ema"), (PARAMETERS, "raw")] {
-            let request = SampleRequest { weights, labels: &labels, first: 0, name: "grid", snapshots: 0, stop };
+            let latents = self.latents.as_ref();
+            let request =
+                SampleRequest { weights, labels: &labels, first: 0, name: "grid", latents, snapshots: 0, stop };
             let images = model.sample(&mut self.ctx, &self.config, &request)?;
             let description = format!("step {finished}, {tag} weights, guidance {}", self.config.guidance);
             grids.extend(images.last().map(|images| Grid { tag, picture: grid::grid(images, layout), description }));
@@ -60,7 +62,9 @@ impl Trainer {
         let classes = self.dataset.class_names.len().max(1) as u32;
         let labels: Vec<u32> = (0..STRIP_ROWS).map(|k| k % classes).collect();
         let snapshots = STRIP_COLUMNS - 1;
-        let request = SampleRequest { weights: EMA, labels: &labels, first: 0, name: "strip", snapshots, stop };
+        let latents = self.latents.as_ref();
+        let request =
+            SampleRequest { weights: EMA, labels: &labels, first: 0, name: "strip", latents, snapshots, stop };
         let reverse = model.sample(&mut self.ctx, &self.config, &request)?;
         if reverse.len() > 1 {
             strip::strip(&reverse, layout).save_png(&self.config.out.join("reverse.png"), &text)?;

@@ -13,6 +13,7 @@ use super::run_name;
 use super::step_uniforms;
 use crate::checkpoint::checkpoints;
 use crate::data::Dataset;
+use crate::diffusion::latent_prior::Mixture;
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::FeatureExtractor;
 use crate::nn::PARAMETERS;
@@ -63,6 +64,8 @@ pub struct Trainer {
     pub(super) origin: Option<Origin>,
     /// The first values of the parameters and of their EMA; `None` for random ones.
     pub(super) initial: Option<Vec<f32>>,
+    /// The mixture that an autoencoder's latents are drawn from, when training has ended.
+    pub(super) latents: Option<Mixture>,
     /// The size, if it was chosen for the device.
     pub(super) default_size: Option<DefaultSize>,
 }
@@ -183,6 +186,7 @@ impl Trainer {
             stop_after: None,
             origin: None,
             initial: None,
+            latents: None,
             default_size: None,
             run: run_name::unique(),
         };

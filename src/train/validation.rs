@@ -21,9 +21,9 @@ use std::sync::atomic::AtomicBool;
 const VALIDATION_SEED: u32 = 0x7a11_da7e;
 /// Number of training images in the Frechet distance.
 const TRAINING_IMAGES: usize = 10_000;
-/// Number of the subset of training images.
+/// Number of the subsets of training images.
 const TRAINING_SUBSET: u32 = 0x7a11;
-/// Number of validation images whose bits per dimension are measured.
+/// Number of validation images, and of training images, whose bits per dimension are measured.
 const LIKELIHOOD_IMAGES: usize = 256;
 /// Batch size of the feature extractor.
 const FEATURE_BATCH: u32 = 128;
@@ -92,17 +92,11 @@ impl Trainer {
         progress: Progress,
         stop: &AtomicBool,
     ) -> Result<LogEntry> {
-        let first = self.training_images() as usize;
-        let count = LIKELIHOOD_IMAGES.min(self.dataset.count - first);
-        let bits_per_dim = match self.objective.bits_per_dim().filter(|_| count > 0) {
-            Some(likelihood) => {
-                let bytes = &self.dataset.images[first * self.dataset.pixels()..][..count * self.dataset.pixels()];
-                let images = LabeledImages { bytes, labels: &self.dataset.labels[first..first + count] };
-                let request = LikelihoodRequest { weights: EMA, images, stop };
-                Some(likelihood.measure(&mut self.ctx, &self.config, &request)?)
-            }
-            None => None,
-        };
+        let training = self.training_images() as usize;
+        let last = (training + LIKELIHOOD_IMAGES).min(self.dataset.count);
+        let bits_per_dim = self.bits_per_dim(&(training..last).collect::<Vec<_>>(), stop)?;
+        let rows = subset(training, LIKELIHOOD_IMAGES, [TRAINING_SUBSET, 1], 0);
+        let training_bits_per_dim = self.bits_per_dim(&rows, stop)?;
         let objective = self.objective.clone();
         let frechet_distance = match objective.generative() {
             Some(model) => {
@@ -113,7 +107,24 @@ impl Trainer {
             }
             None => None,
         };
-        Ok(LogEntry::Evaluation { step: progress.step, seconds: progress.seconds, bits_per_dim, frechet_distance })
+        Ok(LogEntry::Evaluation {
+            step: progress.step,
+            seconds: progress.seconds,
+            bits_per_dim,
+            training_bits_per_dim,
+            frechet_distance,
+        })
+    }
+
+    /// Bits per dimension of these rows of the data set, with the EMA weights. `None` without rows, and
+    /// for a model whose likelihood cannot be measured in seconds.
+    fn bits_per_dim(&mut self, rows: &[usize], stop: &AtomicBool) -> Result<Option<f64>> {
+        let Some(likelihood) = self.objective.bits_per_dim().filter(|_| !rows.is_empty()) else { return Ok(None) };
+        let bytes: Vec<u8> = rows.iter().flat_map(|&row| self.dataset.image(row)).copied().collect();
+        let labels: Vec<u32> = rows.iter().map(|&row| self.dataset.labels[row]).collect();
+        let images = LabeledImages { bytes: &bytes, labels: &labels };
+        let request = LikelihoodRequest { weights: EMA, images, stop };
+        likelihood.measure(&mut self.ctx, &self.config, &request).map(Some)
     }
 
     /// Samples of all classes in turn, bytes `[N, C, H, W]`.
@@ -124,7 +135,15 @@ impl Trainer {
         for first in (0..count).step_by(batch as usize) {
             let labels: Vec<u32> = (first..(first + batch).min(count)).map(|k| k % classes).collect();
             let name = "evaluation.samples";
-            let request = SampleRequest { weights: EMA, labels: &labels, first, name, snapshots: 0, stop };
+            let request = SampleRequest {
+                weights: EMA,
+                labels: &labels,
+                first,
+                name,
+                latents: self.latents.as_ref(),
+                snapshots: 0,
+                stop,
+            };
             let images = model.sample(&mut self.ctx, &self.config, &request)?;
             bytes.extend(images.last().map_or(&[][..], |images| images.bytes()));
         }

@@ -5,7 +5,7 @@
 use crate::common::golden;
 use crate::common::run::{copy, idx};
 use crate::common::small::small;
-use crate::harness::{SAMPLE, command, fails, messages, refuses, succeeds, text, train, trained};
+use crate::harness::{SAMPLE, TRAIN, command, fails, messages, refuses, succeeds, text, train, trained};
 use degrain::data::images_of_npz;
 use degrain::output::Picture;
 use degrain::train::Settings;
@@ -142,6 +142,39 @@ fn sample_refuses_options_that_do_not_fit_the_model() {
     let unconditional = golden::path("unet_plain");
     sample_refuses(&unconditional, &["--guidance", "2"], &["--guidance 2", "without classes"]);
     sample_refuses(&unconditional, &["--class", "2"], &["--class 2", "without classes"]);
+}
+
+/// A trained autoencoder has the distribution of its latents, which its samples use. A run that was
+/// killed before it was written writes it when it is resumed.
+#[test]
+fn samples_of_an_autoencoder_have_latents_from_the_mixture_of_its_run() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let settings = Settings { out: Some(run.clone()), steps: Some(2), sample_every: Some(2), ..small("vae") };
+    succeeds(train(&settings, &[]));
+    let mixture = run.join("checkpoint-2/latent_mixture.safetensors");
+    let fitted = fs::read(&mixture).unwrap();
+    let grid = fs::read(run.join("samples/ema-000002.png")).unwrap();
+    let drawn = |name: &str, options: &[&str], says: &str| {
+        let out = folder.path().join(name);
+        let arguments = ["--checkpoint", text(&run), "--count", "4", "--out", text(&out)];
+        let told = messages(command(SAMPLE, &[&arguments, options].concat()));
+        assert!(told.contains(says), "{told}");
+        fs::read(out).unwrap()
+    };
+    let own = drawn("own.npz", &[], "latents from a mixture of 50 Gaussians");
+    let normal = drawn("normal.npz", &["--normal-latents"], "latents from N(0, 1)");
+    assert_ne!(own, normal);
+    fs::remove_file(&mixture).unwrap();
+    assert_eq!(drawn("without.npz", &[], "latents from N(0, 1)"), normal);
+
+    let told = messages(command(TRAIN, &["--resume", text(&run)]));
+    assert!(told.contains("fitting the distribution of the latents"), "{told}");
+    assert!(fs::read(&mixture).unwrap() == fitted, "the fit does not depend on when it is made");
+    assert!(fs::read(run.join("samples/ema-000002.png")).unwrap() == grid);
+    fs::write(&mixture, &fitted[..100]).unwrap();
+    sample_refuses(&run, &[], &["latent_mixture.safetensors", "Remove the file"]);
+    sample_refuses(&trained("ddpm"), &["--normal-latents"], &["--normal-latents has no effect", "autoencoder"]);
 }
 
 #[test]

@@ -157,6 +157,7 @@ fn images_of_any_size_are_trained_sampled_and_measured() {
             labels: &[0, 1, 0],
             first: 0,
             name: "test",
+            latents: None,
             snapshots: 0,
             stop: &stop,
         };

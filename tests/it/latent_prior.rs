@@ -4,10 +4,14 @@
 use crate::common::context;
 use crate::networks::vae;
 use degrain::Error;
+use degrain::checkpoint::latent_mixture;
 use degrain::diffusion::autoencoder::Encoder;
-use degrain::diffusion::latent_prior::{LatentPrior, Mixture};
+use degrain::diffusion::latent_prior::{Component, LatentPrior, Mixture};
 use degrain::nn::{Initialization, Likelihood, Model};
 use degrain::rng::{key, normal4, philox, uniform};
+use nalgebra::{DMatrix, DVector};
+use std::f64::consts::TAU;
+use tempfile::TempDir;
 
 /// Draws of a prior as rows.
 fn draws(prior: &LatentPrior, count: u32) -> Vec<Vec<f64>> {
@@ -77,6 +81,79 @@ fn mixture_finds_weights_means_and_covariances_of_clusters() {
     let (mean, covariance) = moments(&right);
     assert_near(&mean, &[4.0, 0.0], error(15_000.0));
     assert_near(&covariance, &[0.25, 0.0, 1.0], error(15_000.0) * 1.5);
+}
+
+/// Two components whose covariances are diag(1, 4) and [[1, 2], [2, 5]].
+fn two_components() -> [Component; 2] {
+    let component = |weight, mean: [f64; 2], factor: [f64; 4]| Component {
+        weight,
+        mean: DVector::from_row_slice(&mean),
+        factor: DMatrix::from_row_slice(2, 2, &factor),
+    };
+    [component(0.25, [1.0, -2.0], [1.0, 0.0, 0.0, 2.0]), component(0.75, [0.0, 3.0], [1.0, 0.0, 2.0, 1.0])]
+}
+
+#[test]
+fn log_densities_are_those_of_the_formula() {
+    let normal = LatentPrior::Normal(3).log_densities(&[0.0, 0.0, 0.0, 1.0, -2.0, 3.0]);
+    assert_near(&normal, &[-1.5 * TAU.ln(), -1.5 * TAU.ln() - 7.0], 1e-12);
+    let mixture = LatentPrior::Mixture(Mixture::new(two_components().into()).unwrap());
+    assert_eq!(mixture.components(), 2);
+    // The inverse of [[1, 2], [2, 5]] is [[5, -2], [-2, 1]], and its determinant is 1.
+    let density = |x: f64, y: f64| {
+        let first = (-0.5 * ((x - 1.0).powi(2) + (y + 2.0).powi(2) / 4.0)).exp() / (TAU * 2.0);
+        let second = (-0.5 * (5.0 * x * x - 4.0 * x * (y - 3.0) + (y - 3.0).powi(2))).exp() / TAU;
+        (0.25 * first + 0.75 * second).ln()
+    };
+    let expected = [density(1.0, -2.0), density(0.5, 3.5), density(-3.0, 0.25)];
+    assert_near(&mixture.log_densities(&[1.0, -2.0, 0.5, 3.5, -3.0, 0.25]), &expected, 1e-12);
+    // Far away, every density is 0 in f64, but its logarithm is finite.
+    let far = mixture.log_densities(&[1000.0, 0.0])[0];
+    assert!(far < -1e5 && far.is_finite(), "{far}");
+}
+
+#[test]
+fn mixture_in_a_checkpoint_draws_the_same_latents() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(latent_mixture::FILE);
+    assert!(latent_mixture::read(&path, 2).unwrap().is_none(), "there is no file");
+    let mixture = Mixture::fit(&two_clusters(500), 2, 3).unwrap();
+    latent_mixture::write(&path, &mixture).unwrap();
+    assert_eq!(latent_mixture::read(&path, 2).unwrap(), Some(mixture));
+}
+
+#[test]
+fn mixture_of_another_model_or_a_damaged_one_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(latent_mixture::FILE);
+    let refuses = |width: usize, parts: &[&str]| {
+        let problem = latent_mixture::read(&path, width).unwrap_err().to_string();
+        for part in [&["latent_mixture.safetensors", "Remove the file"][..], parts].concat() {
+            assert!(problem.contains(part), "{problem:?} does not say {part:?}");
+        }
+    };
+    latent_mixture::write(&path, &Mixture::new(two_components().into()).unwrap()).unwrap();
+    refuses(3, &["`means` is F64 [2, 2]", "F64 [2, 3]"]);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 8]).unwrap();
+    refuses(2, &["not a safetensors file"]);
+    // The last numbers of the file may belong to any tensor: all of them not finite.
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let broken = [&bytes[..header], &vec![0xff; bytes.len() - header]].concat();
+    std::fs::write(&path, broken).unwrap();
+    refuses(2, &["not finite"]);
+
+    let [first, second] = two_components();
+    for (components, part) in [
+        (vec![], "no components"),
+        (vec![first.clone()], "add up to 0.25"),
+        (vec![first.clone(), Component { weight: -0.75, ..second.clone() }], "not positive"),
+        (vec![first.clone(), Component { factor: second.factor.transpose(), ..second.clone() }], "lower triangular"),
+        (vec![first, Component { mean: DVector::from_element(3, 0.0), ..second }], "size"),
+    ] {
+        let problem = Mixture::new(components).unwrap_err();
+        assert!(problem.contains(part), "{problem:?} does not say {part:?}");
+    }
 }
 
 #[test]

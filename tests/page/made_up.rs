@@ -227,7 +227,9 @@ pub fn write_other_files(run: &Path, seed: f64) {
             })
             .unwrap();
             let (bits_per_dim, frechet_distance) = (Some(1.5 + falling), Some(10.0 + 900.0 * falling));
-            log.append(&LogEntry::Evaluation { step, seconds, bits_per_dim, frechet_distance }).unwrap();
+            let training_bits_per_dim = Some(1.4 + falling);
+            log.append(&LogEntry::Evaluation { step, seconds, bits_per_dim, training_bits_per_dim, frechet_distance })
+                .unwrap();
         }
     }
     fs::write(run.join("config.toml"), "preset = \"ddpm\"\nbatch = 64\n[process]\nname = \"discrete\"\n").unwrap();

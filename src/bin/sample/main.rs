@@ -55,6 +55,9 @@ struct Arguments {
     /// Scale of classifier guidance
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, requires = "classifier")]
     classifier_scale: f64,
+    /// Draw an autoencoder's latents from N(0, 1), not from the mixture in its checkpoint
+    #[arg(long)]
+    normal_latents: bool,
     /// Random seed; sample k of a seed does not depend on the batch size [default: 0]
     #[arg(long)]
     seed: Option<u64>,
@@ -107,6 +110,10 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Result<()> {
+    if arguments.normal_latents {
+        let problem = "--normal-latents has no effect: only an autoencoder has latents. Leave the option out";
+        return Err(Error::Config(problem.into()));
+    }
     let denoiser = checkpoint.denoiser("weights")?;
     let image = checkpoint.image_shape(arguments.image_size)?;
     if let Some([_, height, width]) = denoiser.network.image_shape().filter(|&shape| shape != image) {
@@ -228,13 +235,21 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
     check_memory(&drawing, output, image)?;
     let mut ctx = arguments.device.open()?;
     checkpoint.load(&mut ctx, "weights")?;
-    let prior = LatentPrior::Normal(vae.latent_channels() as usize);
+    let normal = LatentPrior::Normal(vae.latent_channels() as usize);
+    let mixture = checkpoint.latent_mixture.clone().filter(|_| !arguments.normal_latents);
+    let prior = mixture.map_or(normal, LatentPrior::Mixture);
     let decoder = Decoder::new(&mut ctx, vae, "weights", drawing.batch, "sample")?;
     let mut draw = |numbers: std::ops::Range<u32>, _: &mut degrain::diffusion::Observer<'_>| {
         Ok(SampledImages { images: decoder.draw(&ctx, &prior, arguments.seed(), numbers)?, frames: vec![] })
     };
-    let text = format!("{} of latents from the prior, seed {}", counted(count, "image"), arguments.seed());
+    let latents = match prior.components() {
+        0 => "N(0, 1)".to_string(),
+        components => format!("a mixture of {}", counted(components, "Gaussian")),
+    };
+    let text = format!("{} of latents from {latents}, seed {}", counted(count, "image"), arguments.seed());
+    eprintln!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
     let mut header = header(arguments, &drawing, checkpoint, &ctx);
+    header.set("latents", latents);
     header.set_kernels(decoder.forms());
     let description = Description { image, label: None, classes: 0, text };
     finish(arguments, &drawing, &header, &mut draw, &description)

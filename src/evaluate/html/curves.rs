@@ -13,12 +13,20 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
     };
     let training = per_run(|history, axis| history.smoothed(&history.training, axis));
     let validation = per_run(|history, axis| history.measured(&history.validation, axis));
-    let bits = per_run(|history, axis| history.measured(&history.bits_per_dim, axis));
+    // Both splits of all runs in one plot.
+    let bits = |axis| -> Vec<Curve> {
+        let of_run = |run: &EvaluatedRun| {
+            let History { bits_per_dim, training_bits_per_dim, .. } = &run.history;
+            [("", bits_per_dim), (", training images", training_bits_per_dim)]
+                .map(|(split, points)| (format!("{}{split}", run.name()), run.history.measured(points, axis)))
+        };
+        runs.iter().flat_map(of_run).collect()
+    };
     let distance = per_run(|history, axis| history.measured(&history.frechet_distance, axis));
     let mut figures = [
         pair("Training loss, smoothed", "loss", training),
         pair("Validation loss", "loss", validation),
-        pair("Bits per dimension of validation images", "bits per dimension", bits),
+        pair("Bits per dimension of validation images and of training images", "bits per dimension", bits),
         pair("FD of few samples to training images", "FD", distance),
     ]
     .concat();

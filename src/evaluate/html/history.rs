@@ -14,6 +14,7 @@ pub(super) struct History {
     pub quarters: [Vec<(f64, f64)>; 4],
     pub validation: Vec<(f64, f64)>,
     pub bits_per_dim: Vec<(f64, f64)>,
+    pub training_bits_per_dim: Vec<(f64, f64)>,
     pub frechet_distance: Vec<(f64, f64)>,
     /// Points (step, seconds of training until this step).
     clock: Vec<(f64, f64)>,
@@ -54,8 +55,9 @@ impl History {
                     history.clock.push((step, seconds.trained));
                 }
                 LogEntry::Validation { validation_loss, .. } => history.validation.push((step, validation_loss)),
-                LogEntry::Evaluation { bits_per_dim, frechet_distance, .. } => {
+                LogEntry::Evaluation { bits_per_dim, training_bits_per_dim, frechet_distance, .. } => {
                     history.bits_per_dim.extend(bits_per_dim.map(|bits| (step, bits)));
+                    history.training_bits_per_dim.extend(training_bits_per_dim.map(|bits| (step, bits)));
                     history.frechet_distance.extend(frechet_distance.map(|distance| (step, distance)));
                 }
             }

@@ -8,18 +8,21 @@
 
 use super::{BitsPerDimension, Draws, LabeledImages};
 use crate::diffusion::Scope;
+use crate::diffusion::latent_prior::LatentPrior;
 use crate::gpu::Context;
 use crate::metrics::Estimate;
 use crate::metrics::padding::pixel_value;
 use crate::nn::{Likelihood, Model, Vae};
 use crate::ops::{affine, discretized_logistic, reparameterize, split_channels};
+use crate::output::counted;
 use crate::tape::{Program, Shape, Step, record};
 use crate::{Error, Result};
-use std::f64::consts::LN_2;
+use std::f64::consts::{LN_2, TAU};
 
 /// Measures the ELBO and the importance-weighted bound of an autoencoder.
 pub struct ElboEstimator {
     program: Program,
+    prior: LatentPrior,
     batch: usize,
     latent_channels: usize,
     pixels: usize,
@@ -28,7 +31,7 @@ pub struct ElboEstimator {
 
 impl ElboEstimator {
     /// Records and compiles the bounds for a model whose weights are in the buffer `weights`. The
-    /// names of its other buffers begin with `name`.
+    /// names of its other buffers begin with `name`. The prior is N(0, 1).
     ///
     /// # Errors
     /// [`Error::Config`] for a model without probabilities of 256 pixel values.
@@ -58,13 +61,20 @@ impl ElboEstimator {
             }
         })?;
         let program = Program::compile(ctx, &tape)?;
+        let latent_channels = model.latent_channels() as usize;
         Ok(ElboEstimator {
             program,
+            prior: LatentPrior::Normal(latent_channels),
             batch: batch as usize,
-            latent_channels: model.latent_channels() as usize,
+            latent_channels,
             pixels: (channels * height * width) as usize,
             scope,
         })
+    }
+
+    /// The bounds with another prior p(z).
+    pub fn with_prior(self, prior: LatentPrior) -> ElboEstimator {
+        ElboEstimator { prior, ..self }
     }
 
     /// Measures both bounds with `draws.per_image` latents per image. The total is the
@@ -107,8 +117,12 @@ impl ElboEstimator {
             }
             progress((first + size) as f64 / count as f64)?;
         }
+        let prior = match self.prior.components() {
+            0 => String::new(),
+            components => format!(", prior: mixture of {}", counted(components, "Gaussian")),
+        };
         Ok(BitsPerDimension {
-            method: format!("importance-weighted bound, {} latents", draws.per_image),
+            method: format!("importance-weighted bound, {} latents{prior}", draws.per_image),
             images: count as u32,
             total: Estimate::from_values(&weighted),
             parts: vec![("ELBO".into(), Estimate::from_values(&elbo))],
@@ -124,13 +138,15 @@ impl ElboEstimator {
         let log_variance = read("log_variance", self.latent_channels)?;
         let z = read("z", self.latent_channels)?;
         let nats = read("nats", 1)?;
-        let prior_to_posterior = |i: usize| {
+        // log q(z | x) of one dimension.
+        let posterior = |i: usize| {
             let [mean, log_variance, z] = [mean[i], log_variance[i], z[i]].map(f64::from);
-            0.5 * ((z - mean).powi(2) * (-log_variance).exp() + log_variance - z * z)
+            -0.5 * ((z - mean).powi(2) * (-log_variance).exp() + log_variance + TAU.ln())
         };
+        let prior = self.prior.log_densities(&z);
         let image = |b: usize| {
             let latents = b * self.latent_channels..(b + 1) * self.latent_channels;
-            -f64::from(nats[b]) + latents.map(prior_to_posterior).sum::<f64>()
+            prior[b] - f64::from(nats[b]) - latents.map(posterior).sum::<f64>()
         };
         Ok((0..size).map(image).collect())
     }

@@ -2,8 +2,9 @@
 //! 2014, eq. 3), in nats per pixel, with a weight on the divergence (Higgins et al. 2017).
 
 use crate::Result;
-use crate::diffusion::autoencoder::Decoder;
-use crate::diffusion::latent_prior::LatentPrior;
+use crate::data::Dataset;
+use crate::diffusion::autoencoder::{Decoder, fitted_mixture};
+use crate::diffusion::latent_prior::{LatentPrior, Mixture};
 use crate::error::check_stop;
 use crate::gpu::Context;
 use crate::metrics::likelihood::Draws;
@@ -24,6 +25,8 @@ pub struct Autoencode {
     pub model: Vae,
     /// Weight of the divergence; 1 gives the bound itself.
     pub kl_weight: f32,
+    /// Components of the mixture that samples draw their latents from; 0 for N(0, 1).
+    pub latent_components: u32,
 }
 
 impl Objective for Autoencode {
@@ -67,15 +70,25 @@ impl Objective for Autoencode {
 }
 
 impl Generative for Autoencode {
-    /// Decodes latents from the prior N(0, 1). The images are the decoder's means, without pixel
-    /// noise.
+    /// Decodes latents from the request's mixture, or from N(0, 1). The images are the decoder's
+    /// means, without pixel noise.
     fn sample(&self, ctx: &mut Context, config: &Config, request: &SampleRequest<'_>) -> Result<Vec<Images<'static>>> {
         let count = request.labels.len();
         let decoder = Decoder::new(ctx, &self.model, request.weights, count as u32, request.name)?;
-        let prior = LatentPrior::Normal(self.model.latent_channels() as usize);
+        let normal = LatentPrior::Normal(self.model.latent_channels() as usize);
+        let prior = request.latents.cloned().map_or(normal, LatentPrior::Mixture);
         let images = decoder.draw(ctx, &prior, config.seed, request.first..request.first + count as u32)?;
         let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
         Ok(vec![Images::from_f32(&images, [count, channels, height, width])])
+    }
+
+    fn fit_latents(&self, ctx: &mut Context, weights: &str, data: &Dataset) -> Result<Option<Mixture>> {
+        // A component needs two latents.
+        let components = self.latent_components.min(data.count as u32 / 2);
+        if components == 0 {
+            return Ok(None);
+        }
+        fitted_mixture(ctx, &self.model, weights, data, components).map(Some)
     }
 }
 

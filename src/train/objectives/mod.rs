@@ -26,7 +26,8 @@ pub fn from_config(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>>
     match config.network {
         NetworkName::Vae => {
             let model = networks::autoencoder(config, data)?;
-            Ok(Rc::new(autoencode::Autoencode { model, kl_weight: config.kl_weight }))
+            let Config { kl_weight, latent_components, .. } = *config;
+            Ok(Rc::new(autoencode::Autoencode { model, kl_weight, latent_components }))
         }
         NetworkName::Classifier => classify(config, data),
         NetworkName::Unet | NetworkName::Plain | NetworkName::Residual => denoise(config, data),

@@ -3,11 +3,13 @@
 
 use super::images;
 use degrain::data::{Split, load};
+use degrain::diffusion::latent_prior::{Component, LatentPrior, Mixture};
 use degrain::metrics::likelihood::elbo::ElboEstimator;
 use degrain::metrics::likelihood::{BitsPerDimension, Draws};
 use degrain::nn::{Initialization, Likelihood, Model, Vae, VaeConfig};
 use degrain::ops::{discretized_logistic, kl_normal, reparameterize, slice};
 use degrain::tape::{Program, Shape, Step, Tape};
+use nalgebra::{DMatrix, DVector};
 use std::path::Path;
 
 const COUNT: usize = 24;
@@ -23,11 +25,15 @@ fn digits() -> Vec<u8> {
 }
 
 fn measured(samples: u32) -> BitsPerDimension {
+    measured_with(samples, LatentPrior::Normal(6))
+}
+
+fn measured_with(samples: u32, prior: LatentPrior) -> BitsPerDimension {
     let mut ctx = crate::common::context();
     let model = model();
     let weights = model.parameters().initialize(1, Initialization::PyTorch);
     model.parameters().write(&mut ctx, "weights", &weights).unwrap();
-    let elbo = ElboEstimator::new(&mut ctx, &model, "weights", 16, "elbo").unwrap();
+    let elbo = ElboEstimator::new(&mut ctx, &model, "weights", 16, "elbo").unwrap().with_prior(prior);
     elbo.measure(&ctx, images(&digits()), Draws { per_image: samples, seed: 4 }, &mut |_| Ok(())).unwrap()
 }
 
@@ -37,6 +43,23 @@ fn elbo_equals_the_weighted_bound_with_one_latent_and_is_looser_with_more() {
     assert!((one.total.value - one.parts[0].1.value).abs() < 1e-12, "{one:?}");
     assert!(many.total.value < many.parts[0].1.value, "{many:?}");
     assert_eq!(one.images as usize, COUNT);
+}
+
+/// A mixture whose only component is N(0, 1) gives the bounds of the prior N(0, 1). A component that is
+/// moved by 1 in every dimension gives others.
+#[test]
+fn bounds_depend_on_the_prior() {
+    let with_mean = |mean: f64| {
+        let (mean, factor) = (DVector::from_element(6, mean), DMatrix::identity(6, 6));
+        LatentPrior::Mixture(Mixture::new(vec![Component { weight: 1.0, mean, factor }]).unwrap())
+    };
+    let (normal, same, moved) = (measured(5), measured_with(5, with_mean(0.0)), measured_with(5, with_mean(1.0)));
+    assert!(same.method.contains("mixture of 1 Gaussian"), "{}", same.method);
+    assert!((same.total.value - normal.total.value).abs() < 1e-12, "{same:?} {normal:?}");
+    assert!((same.parts[0].1.value - normal.parts[0].1.value).abs() < 1e-12, "{same:?} {normal:?}");
+    // The posterior is near N(0, 1), so log p(z) falls by about 6 / 2 nats.
+    let nats = (moved.parts[0].1.value - normal.parts[0].1.value) * 784.0 * std::f64::consts::LN_2;
+    assert!((2.0..4.0).contains(&nats), "{nats} nats");
 }
 
 /// Compares the ELBO, a mean of sampled log-weights, with -log p(x|z) of the operator plus the

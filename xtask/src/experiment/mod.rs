@@ -198,7 +198,11 @@ fn check_command(record: &Path, command: &str) -> Result<(), String> {
             "{}: was made with `{made}`, not with `{command}`: remove its folder, or give another --out",
             record.display()
         )),
-        Err(problem) => Err(format!("{}: {problem}", record.display())),
+        Err(problem) => Err(format!(
+            "{}: {problem}. It holds the command that made the folder next to it: remove that folder, or give another \
+             --out",
+            record.display()
+        )),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The results of an experiment: a table, and the text below each picture of a document.
 
 use degrain::evaluate::Evaluation;
-use degrain::evaluate::evaluation::BrightnessPair;
 use degrain::metrics::proportion::Proportion;
 use std::path::PathBuf;
 
@@ -45,7 +44,9 @@ const COLUMNS: &[Column] = &[
         row.evaluation.classes.balance.as_ref().map(|balance| format!("{:.1e}", balance.p_value))
     }),
     ("bits per dimension, test", |row| bits(&row.evaluation)),
-    ("mean pixel value", |row| row.evaluation.brightness.map(|pair| format!("{:+.1} %", brighter(pair)))),
+    ("mean pixel value", |row| {
+        row.evaluation.brightness.and_then(|pair| pair.difference()).map(|percent| format!("{percent:+.1} %"))
+    }),
     ("bright corner pixels", |row| {
         row.evaluation.brightness.map(|pair| format!("{:.2} %", 100.0 * pair.samples.bright_corners))
     }),
@@ -85,10 +86,10 @@ pub fn figure(row: &Row) -> String {
     ];
     facts.extend(evaluation.classes.accuracy.as_ref().map(|share| format!("{} read as asked", percent(share))));
     facts.extend(bits(evaluation).map(|bits| format!("{bits} bits per dimension")));
-    facts.extend(evaluation.brightness.map(|pair| {
-        let corners = 100.0 * pair.samples.bright_corners;
-        format!("mean pixel value {:+.1} %, {corners:.2} % bright corner pixels", brighter(pair))
-    }));
+    if let Some(pair) = evaluation.brightness {
+        facts.extend(pair.difference().map(|percent| format!("mean pixel value {percent:+.1} %")));
+        facts.push(format!("{:.2} % bright corner pixels", 100.0 * pair.samples.bright_corners));
+    }
     let sampler = sampler(evaluation).map_or(String::new(), |sampler| format!(" ({sampler})"));
     let commands = commands.join("\n");
     let facts = facts.join("; ");
@@ -127,11 +128,6 @@ fn percent(share: &Proportion) -> String {
 fn bits(evaluation: &Evaluation) -> Option<String> {
     let test = evaluation.likelihood.iter().find(|split| split.split == "test")?;
     Some(format!("{:.3} ± {:.3}", test.total.value, test.total.error))
-}
-
-/// How much brighter the samples are than the test images, in percent.
-pub fn brighter(pair: BrightnessPair) -> f64 {
-    100.0 * (pair.samples.mean / pair.test.mean - 1.0)
 }
 
 #[cfg(test)]
