@@ -6,6 +6,7 @@
 //!     cargo xtask experiment FILE [--out FOLDER] [--document] [RUN...]
 //!     cargo xtask reliability kill|writers|disk|files COUNT
 //!     cargo xtask reliability device [COUNT]
+//!     cargo xtask reliability determinism DRIVER
 
 mod allocator;
 mod experiment;
@@ -23,7 +24,8 @@ usage: cargo xtask mutants [--list] [--every N] [--seconds N] [NAME...]
        cargo xtask gpu-report [ADAPTER]
        cargo xtask experiment FILE [--out FOLDER] [--document] [RUN...]
        cargo xtask reliability kill|writers|disk|files COUNT
-       cargo xtask reliability device [COUNT]";
+       cargo xtask reliability device [COUNT]
+       cargo xtask reliability determinism DRIVER";
 
 fn main() -> ExitCode {
     // Its children, whose messages are counted, inherit the setting.

@@ -1,7 +1,8 @@
 //! Tests that kills, second writers, failing disks and devices, and damaged files lose nothing and
-//! end nothing.
-//! Kills and writers use the programs in `target/release`.
+//! end nothing, and that training is deterministic. Kills, writers and determinism use the programs in
+//! `target/release`.
 
+mod determinism;
 mod device;
 mod disk;
 mod files;
@@ -11,7 +12,8 @@ mod writers;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask reliability kill|writers|disk|files COUNT [SEED], or device [COUNT]";
+const USAGE: &str =
+    "usage: cargo xtask reliability kill|writers|disk|files COUNT [SEED], device [COUNT], or determinism DRIVER";
 
 /// Runs a campaign with these arguments: its name, then the number of trials.
 pub fn main(arguments: &[String]) -> ExitCode {
@@ -32,6 +34,7 @@ fn run(arguments: &[String]) -> Result<()> {
         [child, rest @ ..] if child == disk::CHILD => disk::child(rest),
         [child, rest @ ..] if child == files::CHILD => files::child(rest),
         [campaign, count] => match campaign.as_str() {
+            "determinism" => determinism::run(count),
             "kill" => kill::run(number(count)?),
             "writers" => writers::run(number(count)?),
             "device" => device::run(Some(number(count)?)),

@@ -29,8 +29,13 @@ pub fn settings_toml() -> String {
 
 /// A command that starts a run in a folder.
 pub fn start(out: &Path) -> Result<Command> {
+    start_with(out, &settings_toml())
+}
+
+/// A command that starts a run with these settings in a folder.
+pub fn start_with(out: &Path, settings: &str) -> Result<Command> {
     let file = out.with_extension("toml");
-    fs::write(&file, settings_toml()).map_err(|e| format!("{}: {e}", file.display()))?;
+    fs::write(&file, settings).map_err(|e| format!("{}: {e}", file.display()))?;
     let mut command = train()?;
     command.arg("--config").arg(file).arg("--out").arg(out);
     Ok(command)
