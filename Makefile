@@ -23,6 +23,7 @@ goldens: ## write the reference values of the tests again (tests/goldens/README.
 	$(PYTHON) tests/goldens/exports.py
 	$(PYTHON) tests/goldens/classes.py
 	$(PYTHON) tests/goldens/metrics.py
+	$(PYTHON) tests/goldens/onnx_nodes.py
 
 mutants: driver ## change the shaders in one place at a time; a kernel test must fail
 	cargo xtask mutants $(ARGS)

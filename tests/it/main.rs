@@ -30,6 +30,7 @@ mod metrics; // Frechet distance, KID, precision and recall, balance
 mod models; // networks against diffusers
 mod networks; // networks against their references, kernel by kernel
 mod objective; // an objective that is implemented outside the crate
+mod onnx_nodes; // operators against the node tests of ONNX
 mod output; // PNG, plots, npz, TensorBoard
 mod pooling; // ties of max pooling
 mod presets; // every preset trains, resumes and samples
