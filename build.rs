@@ -239,8 +239,9 @@ type Field = (String, &'static str);
 
 /// The bindings and constants of an entry point.
 struct Interface {
-    /// Storage buffers: binding number, name, variant of `Access`.
-    tensors: Vec<(u32, String, &'static str)>,
+    /// Storage buffers: binding number, name, variant of `Access`, and whether they hold
+    /// floating-point numbers.
+    tensors: Vec<(u32, String, &'static str, bool)>,
     /// Binding number and size in bytes of the uniform `dims`.
     uniform: Option<(u32, u32)>,
     /// Members of `dims`.
@@ -300,7 +301,7 @@ impl Interface {
                     (true, true) => "ReadWrite",
                     (true, false) => "Write",
                 };
-                self.tensors.push((binding.binding, name, access));
+                self.tensors.push((binding.binding, name, access, holds_floats(module, global.ty)));
             }
             (AddressSpace::Uniform, 0, "dims") => {
                 let (members, size) = members(module, global.ty)?;
@@ -320,7 +321,7 @@ impl Interface {
 
     /// The fields of the struct.
     fn fields(&self) -> Result<Vec<Field>, String> {
-        let mut fields: Vec<Field> = self.tensors.iter().map(|(_, name, _)| (name.clone(), "Tensor")).collect();
+        let mut fields: Vec<Field> = self.tensors.iter().map(|(_, name, ..)| (name.clone(), "Tensor")).collect();
         fields.extend(self.overrides.iter().map(|(name, ty)| (name.to_lowercase(), *ty)));
         fields.extend(self.members.iter().map(|(name, ty)| (name.to_lowercase(), *ty)));
         for (i, (name, _)) in fields.iter().enumerate() {
@@ -334,6 +335,15 @@ impl Interface {
     }
 }
 
+/// Whether the elements of an array are floating-point numbers, or vectors of them.
+fn holds_floats(module: &Module, array: naga::Handle<naga::Type>) -> bool {
+    let TypeInner::Array { base, .. } = module.types[array].inner else { return false };
+    match module.types[base].inner {
+        TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. } => scalar.kind == naga::ScalarKind::Float,
+        _ => false,
+    }
+}
+
 /// The struct of an entry point, its description, and how a value becomes a call.
 fn entry_point(shader: &str, entry: &str, module: &Module) -> Result<String, String> {
     let interface = Interface::new(entry, module)?;
@@ -341,14 +351,14 @@ fn entry_point(shader: &str, entry: &str, module: &Module) -> Result<String, Str
     let static_name = entry.to_uppercase();
 
     let fields: String = interface.fields()?.iter().map(|(n, t)| format!("        pub {n}: {t},\n")).collect();
-    let binding = |(index, name, access): &(u32, String, &str)| {
-        format!("Binding {{ name: {name:?}, index: {index}, access: Access::{access} }}, ")
+    let binding = |(index, name, access, floats): &(u32, String, &str, bool)| {
+        format!("Binding {{ name: {name:?}, index: {index}, access: Access::{access}, floats: {floats} }}, ")
     };
     let bindings: String = interface.tensors.iter().map(binding).collect();
     let constants: String = interface.overrides.iter().map(|(name, _)| format!("{name:?}, ")).collect();
     let uniform = interface.uniform.map_or("None".into(), |(index, size)| format!("Some(({index}, {size}))"));
 
-    let operands: String = interface.tensors.iter().map(|(_, name, _)| format!("self.{name}, ")).collect();
+    let operands: String = interface.tensors.iter().map(|(_, name, ..)| format!("self.{name}, ")).collect();
     let values: String = interface.overrides.iter().map(|(name, ty)| as_f64(&name.to_lowercase(), ty) + ", ").collect();
     let words: String = interface.members.iter().map(|(name, ty)| as_word(&name.to_lowercase(), ty) + ", ").collect();
     let Interface { takes_step, workgroup_size: size, folds, .. } = interface;

@@ -13,7 +13,7 @@
 override COUNT: u32;   // number of parts
 override LIMIT: f32;
 
-struct Dims { length: u32 }   // n / 4, rounded up
+struct Dims { n: u32 }
 
 @group(0) @binding(0) var<storage, read> g: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> parts: array<f32>;
@@ -22,10 +22,14 @@ struct Dims { length: u32 }   // n / 4, rounded up
 @compute @workgroup_size(WG)
 fn partial(lane: Lane) {
   let part = workgroup_index(lane);
-  let share = (dims.length + COUNT - 1u) / COUNT;
+  let length = (dims.n + 3u) / 4u;
+  let share = (length + COUNT - 1u) / COUNT;
   var sum = 0.0;
-  for (var i = part * share + lane.index; i < min((part + 1u) * share, dims.length); i += WG) {
-    sum += dot(g[i], g[i]);
+  for (var i = part * share + lane.index; i < min((part + 1u) * share, length); i += WG) {
+    // Other kernels may write the padding after the last element.
+    let element = vec4<u32>(4u * i) + vec4<u32>(0u, 1u, 2u, 3u);
+    let v = select(vec4<f32>(), g[i], element < vec4<u32>(dims.n));
+    sum += dot(v, v);
   }
   let total = workgroup_sum(sum, lane);
   if (lane.index == 0u && part < COUNT) {

@@ -2,14 +2,19 @@
 //! proptest. Each case runs twice, and the results must be equal bit for bit.
 //!
 //! There is one test for each operator, kind of kernels and mode, as `conv2d.tiles.checked`. Where
-//! an operator has several forms of kernels, each is tested. In the mode `folded` even small grids are folded, so that they have workgroups past the end. The test
-//! `NAME.inexact` runs an operator on devices whose functions are as inexact as WGSL allows.
+//! an operator has several forms of kernels, each is tested. In the mode `folded` even small grids
+//! are folded, so that they have workgroups past the end. The test `NAME.inexact` runs an operator on
+//! devices whose functions are as inexact as WGSL allows. The test `NAME.grid` runs it with more
+//! workgroups than one dimension of a grid may have. With `DEGRAIN_LARGE_SHAPES=1` all operators have
+//! this test, and also `NAME.binding`, with a tensor of 128 MiB; without it, the fast ones have the first.
 //!
 //! The tests are made from the list of operators, so this test program has its own `main`. It takes
-//! the same names and options as any other test program.
+//! the same names and options as any other test program. `DEGRAIN_KERNEL_CASES=N` changes the number
+//! of random cases per test.
 
 mod common;
 
+use common::enlarged::{Size, enlarged};
 use common::inexact::{self, Direction, Inexactness};
 use common::{Kernels, Setup};
 use degrain::gpu::{BoundsChecks, Context};
@@ -36,16 +41,57 @@ const INSENSITIVE: [&str; 4] = ["adam", "gradient_norm", "log_step", "sampler_st
 /// time. NVIDIA's driver refuses to open more than 63.
 const MOST_THREADS: usize = 8;
 
-/// Cases per test; every operator has six tests.
+/// Random cases per test; every operator has six tests.
 const CASES: u32 = 12;
+/// Environment variable with another number of random cases per test, for long campaigns.
+const CASES_VARIABLE: &str = "DEGRAIN_KERNEL_CASES";
+
+/// Environment variable with which every operator is also tested at the sizes that take minutes.
+const LARGE_VARIABLE: &str = "DEGRAIN_LARGE_SHAPES";
+/// Operators with a test of a large grid only then: they need millions of elements, which the f64
+/// reference computes slowly.
+const SLOW: [&str; 16] = [
+    "adam",
+    "add",
+    "affine",
+    "conv2d",
+    "cross_entropy",
+    "downsample",
+    "dropout",
+    "ema",
+    "fourier_features",
+    "max_pool",
+    "pad",
+    "relu",
+    "reparameterize",
+    "silu",
+    "upsample",
+    "vlb",
+];
+/// Operators whose kernels refuse a grid of more than 65,535 workgroups in its second or third dimension.
+const REFUSED: [&str; 2] = ["linear", "matmul"];
+/// Operators whose work does not grow with an input, and why.
+const FIXED: [(&str, &str); 7] = [
+    ("fill", "its length is a setting"),
+    ("randn", "its shape is a setting"),
+    ("sample_indices", "its count is a setting"),
+    ("timesteps", "its count is a setting"),
+    ("gradient_norm", "it always has 256 workgroups"),
+    ("importance_sampling", "one workgroup for each table of timesteps"),
+    ("log_step", "one workgroup"),
+];
 
 fn main() {
+    let cases = match std::env::var(CASES_VARIABLE) {
+        Ok(number) => number.parse().unwrap_or_else(|_| panic!("{CASES_VARIABLE}={number}: it must be a number")),
+        Err(_) => CASES,
+    };
     let operators = ALL.iter().flat_map(|operator| Setup::all().into_iter().map(move |setup| (operator, setup)));
     let trials = operators.map(|((operator_name, operator), setup)| {
         let checks = if setup.checks == BoundsChecks::On { "checked" } else { "unchecked" };
         let mode = if setup.folded { "folded" } else { checks };
         let name = format!("{operator_name}.{}.{mode}", setup.kernels.name());
-        Trial::test(name.clone(), move || try_operator(operator, setup, &name))
+        Trial::test(name.clone(), move || try_operator(operator, setup, cases, &name))
     });
     let large = [Kernels::Native, Kernels::Tiles].map(|kernels| {
         Trial::test(format!("large_grids.{}", kernels.name()), move || try_large_grids(Setup::unchecked(kernels)))
@@ -53,7 +99,18 @@ fn main() {
     let inexact = ALL.iter().map(|(operator_name, operator)| {
         Trial::test(format!("{operator_name}.inexact"), move || try_inexact(operator_name, operator))
     });
-    let trials = trials.chain(large).chain(inexact);
+    let grows = |(name, _): &&(&str, Operator)| FIXED.iter().all(|(fixed, _)| fixed != name);
+    let sizes =
+        if std::env::var_os(LARGE_VARIABLE).is_some() { &[Size::Grid, Size::Binding][..] } else { &[Size::Grid] };
+    let short = |name: &str| sizes.len() > 1 || !SLOW.contains(&name);
+    let enlarged = ALL.iter().filter(grows).filter(|(name, _)| short(name)).flat_map(|(operator_name, operator)| {
+        sizes.iter().map(move |&size| {
+            Trial::test(format!("{operator_name}.{size:?}").to_lowercase(), move || {
+                try_enlarged(operator_name, operator, size)
+            })
+        })
+    });
+    let trials = trials.chain(large).chain(inexact).chain(enlarged);
     let mut arguments = Arguments::from_args();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads = arguments.test_threads.or(Some(threads.min(MOST_THREADS)));
@@ -75,6 +132,20 @@ fn try_large_grids(setup: Setup) -> Result<(), Failed> {
         common::check_case(&ctx, &case)?;
     }
     Ok(())
+}
+
+/// An operator at a size that devices barely allow, or that its kernels refuse with an error.
+fn try_enlarged(name: &str, operator: &'static Operator, size: Size) -> Result<(), Failed> {
+    let ctx = context_for(Setup::unchecked(Kernels::Native));
+    let case = enlarged(operator, ctx.target(), size).ok_or_else(|| format!("{name}: no case can grow"))?;
+    let checked = common::check_case(&ctx, &case);
+    if size == Size::Grid && REFUSED.contains(&name) {
+        return match checked {
+            Err(problem) if problem.contains("devices allow 65535 in each dimension") => Ok(()),
+            other => Err(format!("{name}: {other:?} instead of a refusal").into()),
+        };
+    }
+    checked.map_err(|problem| format!("{problem} ({case:?})").into())
 }
 
 /// A context on the device of this thread and setup. Pipelines are then compiled once for all
@@ -151,9 +222,9 @@ fn try_inexact(name: &str, operator: &'static Operator) -> Result<(), Failed> {
 
 /// Checks the edge cases of an operator, then random cases. The smallest random case that fails is
 /// reported.
-fn try_operator(operator: &'static Operator, setup: Setup, name: &str) -> Result<(), Failed> {
+fn try_operator(operator: &'static Operator, setup: Setup, cases: u32, name: &str) -> Result<(), Failed> {
     let ctx = context_for(setup);
-    let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 40, ..Config::default() };
     // Another seed for each test, the same in every run.
     let mut seed = [0u8; 32];
     name.bytes().zip((0..32).cycle()).for_each(|(byte, i)| seed[i] = byte.wrapping_add(seed[i].rotate_left(3)));

@@ -31,6 +31,8 @@ pub struct Binding {
     pub index: u32,
     /// Whether it is read, written, or both.
     pub access: Access,
+    /// Whether its elements are floating-point numbers: then the operand must hold such numbers, too.
+    pub floats: bool,
 }
 
 /// A compute entry point, as `build.rs` reads it from the shader.

@@ -2,6 +2,7 @@
 
 use super::kernel::{Dispatch, Kernel};
 use super::record::{Call, Tape};
+use super::shape::Dtype;
 use super::step::FLAT;
 use super::tensor::{Storage, Tensor};
 use crate::gpu::{Access, Entry, MAX_WORKGROUPS};
@@ -49,7 +50,8 @@ impl Tape {
     /// A dimension over 65,535 makes [`Tape::check_size`] fail.
     ///
     /// # Panics
-    /// If a dimension is zero, and in the cases that [`Tape::emit`] lists.
+    /// If a dimension is zero, if a tensor of integers is the operand for an array of floating-point
+    /// numbers, and in the cases that [`Tape::emit`] lists.
     #[track_caller]
     pub fn emit_grid(&mut self, kernel: impl Kernel, groups: [u32; 3], flops: u64) {
         let dispatch = kernel.call();
@@ -61,6 +63,7 @@ impl Tape {
             });
         }
         self.assert_hazard_free(&dispatch);
+        self.assert_types(&dispatch);
         self.calls.push(Call { dispatch, groups, flops, moved: vec![] });
     }
 
@@ -91,6 +94,18 @@ impl Tape {
                     read.name
                 );
             }
+        }
+    }
+
+    /// An operator that forgets to check the type of an input would compute with the bits of integers.
+    #[track_caller]
+    fn assert_types(&self, dispatch: &Dispatch) {
+        for (&x, binding) in dispatch.operands.iter().zip(dispatch.entry.bindings) {
+            let (label, name, shape) = (dispatch.entry.label, binding.name, self.shape(x));
+            assert!(
+                !binding.floats || shape.dtype == Dtype::F32,
+                "{label}: `{name}` holds f32, and its operand is {shape}"
+            );
         }
     }
 

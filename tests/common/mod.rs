@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // not every test program uses all of it
 
+pub mod enlarged;
 pub mod golden;
 pub mod inexact;
 pub mod linear_network;

@@ -151,9 +151,9 @@ mod tests {
         name: "forward",
         label: "made_up.forward",
         bindings: &[
-            Binding { name: "x", index: 0, access: Access::Read },
-            Binding { name: "y", index: 1, access: Access::Write },
-            Binding { name: "sum", index: 2, access: Access::ReadWrite },
+            Binding { name: "x", index: 0, access: Access::Read, floats: true },
+            Binding { name: "y", index: 1, access: Access::Write, floats: true },
+            Binding { name: "sum", index: 2, access: Access::ReadWrite, floats: true },
         ],
         constants: &["N"],
         uniform: None,

@@ -86,11 +86,16 @@ impl Case {
 }
 
 impl RecordedCase {
-    /// Makes and fills the named buffers of the inputs.
+    /// Makes and fills the named buffers of the inputs. The padding after floating-point numbers, which
+    /// other kernels may write, is filled with NaN: no result may depend on it.
     pub fn fill(&self, ctx: &mut Context) -> Result<()> {
         for Input { name, shape, fill, seed } in &self.inputs {
             ctx.require(name, shape.bytes())?;
-            ctx.write(name, 0, &fill.words(*shape, *seed))?;
+            let mut words = fill.words(*shape, *seed);
+            if shape.dtype == Dtype::F32 {
+                words.resize(shape.bytes() as usize / 4, f32::NAN.to_bits());
+            }
+            ctx.write(name, 0, &words)?;
         }
         Ok(())
     }
