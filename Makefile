@@ -22,6 +22,7 @@ goldens: ## write the reference values of the tests again (tests/goldens/README.
 	$(PYTHON) tests/goldens/generate.py
 	$(PYTHON) tests/goldens/exports.py
 	$(PYTHON) tests/goldens/classes.py
+	$(PYTHON) tests/goldens/gradients.py
 	$(PYTHON) tests/goldens/metrics.py
 	$(PYTHON) tests/goldens/onnx_nodes.py
 

@@ -33,6 +33,7 @@ mod objective; // an objective that is implemented outside the crate
 mod onnx_nodes; // operators against the node tests of ONNX
 mod output; // PNG, plots, npz, TensorBoard
 mod pooling; // ties of max pooling
+mod preset_gradients; // gradients of training steps against PyTorch
 mod presets; // every preset trains, resumes and samples
 mod profile; // measured peaks and profiles
 mod random; // random streams
