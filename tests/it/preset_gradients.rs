@@ -3,8 +3,8 @@
 //!
 //! The step is the one that `train` runs, for narrow networks without layers of zeros. Its random
 //! numbers are compared with those of the script. The floats among them are then replaced by the
-//! script's, so that both sides differentiate at the same point. Masks of dropout are not tensors of
-//! the step, so a wrong mask shows only in the gradients.
+//! script's, so that both sides differentiate at the same point. The noise of a VAE's latents and the
+//! masks of dropout are not tensors of the step. A wrong mask shows only in the gradients.
 
 use crate::common::golden::Golden;
 use crate::common::small::small;
