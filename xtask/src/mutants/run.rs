@@ -347,6 +347,19 @@ mod tests {
         assert!(outcome.is_err_and(|e| e.contains("f.wgsl fails its tests before any change")));
     }
 
+    /// The mutation run takes hours, so it is seldom made, and shaders change meanwhile.
+    #[test]
+    fn equivalent_mutants_name_lines_of_the_shaders() {
+        let shaders = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
+        let Allowed { equivalent } = toml::from_str(include_str!("equivalent.toml")).unwrap();
+        assert!(!equivalent.is_empty());
+        for Entry { shader, line, before, .. } in equivalent {
+            let text = std::fs::read_to_string(shaders.join(&shader)).unwrap();
+            let found = text.lines().any(|own| own.trim() == line);
+            assert!(found && line.contains(&before), "{shader} has no line '{line}' with '{before}'");
+        }
+    }
+
     #[test]
     fn equivalent_mutants_are_skipped_and_stale_entries_reported() {
         let line = TEXT.lines().last().unwrap();
