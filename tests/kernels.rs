@@ -41,7 +41,7 @@ const INSENSITIVE: [&str; 4] = ["adam", "gradient_norm", "log_step", "sampler_st
 /// time. NVIDIA's driver refuses to open more than 63.
 const MOST_THREADS: usize = 8;
 
-/// Random cases per test; every operator has six tests.
+/// Random cases per test; every operator has six tests with random cases.
 const CASES: u32 = 12;
 /// Environment variable with another number of random cases per test, for long campaigns.
 const CASES_VARIABLE: &str = "DEGRAIN_KERNEL_CASES";

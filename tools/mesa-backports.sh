@@ -47,7 +47,8 @@ fetch() {
 }
 
 driver=$kept/lvp_icd.json
-[ -e "$driver" ] || fetch
+# In a subshell, which may change its folder.
+[ -e "$driver" ] || (fetch)
 if [ $# = 0 ]; then
     echo "$driver"
     exit

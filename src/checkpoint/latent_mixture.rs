@@ -13,33 +13,50 @@ use std::path::Path;
 /// Its name in a checkpoint's folder.
 pub const FILE: &str = "latent_mixture.safetensors";
 
-/// Reads the mixture in the file `path`, for latents of `width` dimensions. `None` if there is no
-/// such file.
+/// Reads the mixture in the file `path`. `None` if there is no such file.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::File`] for a file that is damaged, or not of this model.
-pub fn read(path: &Path, width: usize) -> Result<Option<Mixture>> {
+/// [`Error::Io`], or [`Error::File`] for a file that is damaged.
+pub fn read(path: &Path) -> Result<Option<Mixture>> {
     if !path.exists() {
         return Ok(None);
     }
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    parse(&bytes, width).map(Some).map_err(|problem| {
-        let problem = format!("{problem}. Remove the file to draw latents from N(0, 1)");
-        Error::file(path, problem)
-    })
+    parse(&bytes).map(Some).map_err(|problem| refused(path, &problem))
 }
 
-fn parse(bytes: &[u8], width: usize) -> std::result::Result<Mixture, String> {
+/// [`read`] for a model with latents of `width` dimensions.
+///
+/// # Errors
+/// As [`read`], and for a mixture of another model.
+pub fn read_for(path: &Path, width: u32) -> Result<Option<Mixture>> {
+    match read(path)? {
+        Some(mixture) if mixture.width() != width as usize => {
+            let own = mixture.width();
+            Err(refused(path, &format!("has latents of {own} dimensions, and the model's have {width}")))
+        }
+        mixture => Ok(mixture),
+    }
+}
+
+fn refused(path: &Path, problem: &str) -> Error {
+    Error::file(path, format!("{problem}. Remove the file to draw latents from N(0, 1)"))
+}
+
+fn parse(bytes: &[u8]) -> std::result::Result<Mixture, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|problem| format!("not a safetensors file: {problem}"))?;
     let values = |name: &str, shape: &[usize]| -> std::result::Result<Vec<f64>, String> {
         let tensor = file.tensor(name).map_err(|_| format!("`{name}` is missing"))?;
         if tensor.dtype() != Dtype::F64 || tensor.shape() != shape {
             let (dtype, own) = (tensor.dtype(), tensor.shape());
-            return Err(format!("`{name}` is {dtype:?} {own:?}, but this model needs F64 {shape:?}"));
+            return Err(format!("`{name}` is {dtype:?} {own:?}, not F64 {shape:?}"));
         }
         Ok(bytemuck::pod_collect_to_vec(tensor.data()))
     };
-    let count = file.tensor("weights").map_or(0, |tensor| tensor.shape().iter().product());
+    let [count, width] = match file.tensor("means").map_err(|_| "`means` is missing")?.shape() {
+        &[count, width] if width > 0 => [count, width],
+        shape => return Err(format!("`means` has the shape {shape:?}, not [components, latent]")),
+    };
     let weights = values("weights", &[count])?;
     let means = values("means", &[count, width])?;
     let factors = values("factors", &[count, width, width])?;

@@ -127,9 +127,7 @@ impl Checkpoint {
             (_, None) => None,
         };
         let latent_mixture = match &model {
-            AnyModel::Vae(vae) => {
-                latent_mixture::read(&folder.join(latent_mixture::FILE), vae.latent_channels() as usize)?
-            }
+            AnyModel::Vae(vae) => latent_mixture::read_for(&folder.join(latent_mixture::FILE), vae.latent_channels())?,
             AnyModel::Denoiser(_) | AnyModel::Classifier(_) => None,
         };
         Ok(Checkpoint { folder, model, weights, metadata, has_metadata, scheduler, process, latent_mixture, warnings })

@@ -12,6 +12,10 @@ use std::ops::Range;
 
 /// Largest number of training images that a prior is fitted to.
 const PRIOR_IMAGES: usize = 20_000;
+/// Most components of a mixture: each needs two images.
+pub const MOST_COMPONENTS: u32 = PRIOR_IMAGES as u32 / 2;
+/// Images that are converted to floating-point numbers at once.
+const CONVERTED: usize = 512;
 /// Images that the encoder encodes at once.
 const ENCODER_BATCH: u32 = 64;
 
@@ -115,21 +119,37 @@ impl Encoder {
     }
 
     /// One latent of each image, drawn from q(z | x), `[N, latent]`. The images are `[N, C, H, W]`
-    /// in [-1, 1].
+    /// in [-1, 1]. Their noise depends on the seed and on their numbers, which begin with `first`.
     ///
     /// # Panics
     /// If the images are not a whole number of images.
-    pub fn latents(&self, ctx: &Context, images: &[f32], seed: u64) -> Result<Vec<f32>> {
+    pub fn latents(&self, ctx: &Context, images: &[f32], first: u32, seed: u64) -> Result<Vec<f32>> {
         assert!(images.len().is_multiple_of(self.pixels), "{} values of images", images.len());
         let mut latents = vec![];
         for (number, batch) in images.chunks(self.batch * self.pixels).enumerate() {
             ctx.write(&self.scope.name("x"), 0, batch)?;
-            let first_image = (number * self.batch) as u32;
+            let first_image = first + (number * self.batch) as u32;
             self.program.run(ctx, &Step { first_image, ..Step::seeded(seed) })?;
             let values: Vec<f32> = ctx.read(&self.scope.name("z"), 0, batch.len() / self.pixels * self.latent)?;
             latents.extend(values);
         }
         Ok(latents)
+    }
+}
+
+/// The training images of a data set: the first `count` images.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingImages<'a> {
+    /// The data set.
+    pub data: &'a Dataset,
+    /// Number of training images.
+    pub count: usize,
+}
+
+impl TrainingImages<'_> {
+    /// Number of images that a mixture is fitted to.
+    pub fn used(&self) -> u32 {
+        self.count.min(PRIOR_IMAGES) as u32
     }
 }
 
@@ -142,21 +162,23 @@ pub fn fitted_mixture(
     ctx: &mut Context,
     model: &Vae,
     weights: &str,
-    train: &Dataset,
+    images: TrainingImages<'_>,
     components: u32,
 ) -> Result<Mixture> {
-    let [_, height, width] = train.shape();
+    let TrainingImages { data, count } = images;
+    let [_, height, width] = data.shape();
     model.check_size(height, width)?;
     let encoder = Encoder::new(ctx, model, weights, ENCODER_BATCH, "prior")?;
-    let pixels = train.pixels();
-    let count = train.count.min(PRIOR_IMAGES);
+    let pixels = data.pixels();
+    let used = images.used() as usize;
     // Equally spaced, because images can be sorted by class.
-    let chosen = (0..count).map(|k| k * train.count / count);
-    let images: Vec<f32> = chosen
-        .flat_map(|image| &train.images[image * pixels..][..pixels])
-        .map(|&byte| f32::from(byte) / 127.5 - 1.0)
-        .collect();
-    let latents = encoder.latents(ctx, &images, 0)?;
+    let chosen: Vec<usize> = (0..used).map(|k| k * count / used).collect();
+    let mut latents = vec![];
+    for (block, chosen) in chosen.chunks(CONVERTED).enumerate() {
+        let bytes = chosen.iter().flat_map(|image| &data.images[image * pixels..][..pixels]);
+        let images: Vec<f32> = bytes.map(|&byte| f32::from(byte) / 127.5 - 1.0).collect();
+        latents.extend(encoder.latents(ctx, &images, (block * CONVERTED) as u32, 0)?);
+    }
     Mixture::fit(&latents, model.latent_channels() as usize, components as usize)
 }
 

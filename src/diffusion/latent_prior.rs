@@ -42,6 +42,11 @@ pub struct Component {
 }
 
 impl LatentPrior {
+    /// The mixture if there is one, or else N(0, 1) in `width` dimensions.
+    pub fn new(width: u32, mixture: Option<Mixture>) -> LatentPrior {
+        mixture.map_or(LatentPrior::Normal(width as usize), LatentPrior::Mixture)
+    }
+
     /// The latent of the sample with this number.
     pub fn draw(&self, seed: u64, number: u32) -> Vec<f32> {
         let words = |at: u32, block: usize| philox([stream::PRIOR, at, number, block as u32], key(seed));

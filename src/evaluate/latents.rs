@@ -3,7 +3,7 @@
 use super::options::EvalOptions;
 use super::target::{EvalTarget, ImageSource, WEIGHTS};
 use crate::Result;
-use crate::diffusion::autoencoder::fitted_mixture;
+use crate::diffusion::autoencoder::{TrainingImages, fitted_mixture};
 use crate::diffusion::latent_prior::LatentPrior;
 use crate::gpu::Context;
 
@@ -15,10 +15,13 @@ pub(super) fn latent_prior(
     options: &EvalOptions,
 ) -> Result<Option<LatentPrior>> {
     let ImageSource::Autoencoder { vae, mixture, .. } = &target.source else { return Ok(None) };
-    let normal = LatentPrior::Normal(vae.latent_channels() as usize);
-    Ok(Some(match (options.latent_components, mixture) {
-        (Some(0), _) | (None, None) => normal,
-        (None, Some(mixture)) => LatentPrior::Mixture(mixture.clone()),
-        (Some(count), _) => LatentPrior::Mixture(fitted_mixture(ctx, vae, WEIGHTS, &target.train, count)?),
-    }))
+    let mixture = match options.latent_components {
+        None => mixture.clone(),
+        Some(0) => None,
+        Some(components) => {
+            let images = TrainingImages { data: &target.train, count: target.train.count };
+            Some(fitted_mixture(ctx, vae, WEIGHTS, images, components)?)
+        }
+    };
+    Ok(Some(LatentPrior::new(vae.latent_channels(), mixture)))
 }

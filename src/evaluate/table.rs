@@ -47,6 +47,8 @@ fn header(evaluation: &Evaluation, rows: &mut TextTable) {
     if sampling.latent_components > 0 {
         let components = counted(sampling.latent_components, "Gaussian");
         rows.add("latents", format!("from a mixture of {components} fitted to training images"));
+    } else if sampling.sampler == "none" && target.model != "images" {
+        rows.add("latents", "from N(0, 1)".to_string());
     }
     rows.add(
         "feature extractor",

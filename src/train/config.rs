@@ -3,6 +3,7 @@
 
 use super::settings_file::read_toml;
 use crate::data::{ChannelChoice, Resize, Resolution};
+use crate::diffusion::autoencoder::MOST_COMPONENTS;
 use crate::diffusion::{BetaSchedule, LossWeighting, Prediction, ProcessConfig, SamplerName, Spacing, Variance};
 use crate::gpu::MAX_WORKGROUPS;
 use crate::nn::{DownsampleType, Initialization, Likelihood};
@@ -426,6 +427,10 @@ impl Config {
         for (option, value) in [("vlb-weight", self.vlb_weight), ("kl-weight", self.kl_weight)] {
             rule(value >= 0.0 && value.is_finite(), format!("--{option} {value} must be non-negative"))?;
         }
+        rule(
+            self.latent_components <= MOST_COMPONENTS,
+            format!("--latent-components {}: use 0 to {MOST_COMPONENTS}", self.latent_components),
+        )?;
         let discrete = self.process == ProcessConfig::Discrete;
         rule(
             discrete || !(self.learned_variance || self.importance_sampling),

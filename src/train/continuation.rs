@@ -184,7 +184,8 @@ impl Trainer {
             || has(|entry| matches!(entry, LogEntry::Evaluation { .. }));
         let sampled = generative.is_none() || grid_path(folder, "raw", step).exists();
         let noised = generative.is_some_and(|model| !model.forward_process(2).is_empty());
-        let fitted = self.config.latent_components == 0 || latent_mixture_path(folder, step).exists();
+        let fits = generative.is_some_and(|model| model.latent_components() > 0);
+        let fitted = !fits || latent_mixture_path(folder, step).exists();
         Ok(validated && evaluated && sampled && fitted && (!noised || folder.join("reverse.png").exists()))
     }
 }

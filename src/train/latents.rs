@@ -1,36 +1,53 @@
 //! The distribution of an autoencoder's latents, which training fits when it ends.
 
 use super::buffers::EMA;
-use super::due::Due;
+use super::clock::Activity;
+use super::run::Recorder;
 use super::trainer::Trainer;
-use crate::Result;
 use crate::checkpoint::latent_mixture;
+use crate::diffusion::autoencoder::TrainingImages;
+use crate::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Trainer {
     /// Fits the distribution of an autoencoder's latents after the last step, and adds it to its
-    /// checkpoint. A resumed run that only makes measurements fits it again, with the same result.
+    /// checkpoint; or reads it if the checkpoint has it. A fit that fails is a warning, and so is an
+    /// interrupt before it: a resumed run fits again.
     ///
     /// # Errors
-    /// A file that cannot be written; a device that failed.
-    pub(super) fn fit_latents(&mut self, step: u32, due: Due) -> Result<()> {
+    /// A file that is damaged or cannot be written; a device that failed.
+    pub(super) fn fit_latents(&mut self, recorder: &mut Recorder<'_, '_>) -> Result<()> {
+        let step = recorder.step;
         let path = latent_mixture_path(&self.config.out, step);
-        let written = path.exists();
-        if step < self.config.steps || self.config.latent_components == 0 || (written && !due.any()) {
+        let Some(model) = self.objective.generative().filter(|model| model.latent_components() > 0) else {
+            return Ok(());
+        };
+        if step < self.config.steps || recorder.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let Some(model) = self.objective.generative() else { return Ok(()) };
-        eprintln!("fitting the distribution of the latents of training images");
-        match model.fit_latents(&mut self.ctx, EMA, &self.dataset) {
-            Ok(latents) => self.latents = latents,
-            Err(problem) => {
-                self.ctx.gpu.check()?;
-                eprintln!("warning: {problem}. Latents are drawn from N(0, 1)");
-            }
+        if let Some(latents) = latent_mixture::read(&path)? {
+            self.latents = Some(latents);
+            return Ok(());
         }
-        match &self.latents {
-            Some(latents) if !written => latent_mixture::write(&path, latents),
-            _ => Ok(()),
+        recorder.clock.switch(Activity::Other, Instant::now());
+        recorder.log.busy("fitting the distribution of the latents of training images");
+        let images = TrainingImages { data: &self.dataset, count: self.training_images() as usize };
+        let outcome = model.fit_latents(&mut self.ctx, EMA, images);
+        recorder.clock.switch(Activity::Training, Instant::now());
+        match outcome {
+            Ok(latents) => {
+                latent_mixture::write(&path, &latents)?;
+                self.latents = Some(latents);
+                Ok(())
+            }
+            Err(problem @ Error::Device(_)) => Err(problem),
+            Err(problem) => {
+                recorder.gpu.check()?;
+                recorder.log.warn(&format!("{problem}. Samples draw their latents from N(0, 1)"));
+                Ok(())
+            }
         }
     }
 }

@@ -8,7 +8,7 @@
 use super::config::Config;
 use crate::Result;
 use crate::checkpoint::{CheckpointMetadata, SchedulerConfig};
-use crate::data::Dataset;
+use crate::diffusion::autoencoder::TrainingImages;
 use crate::diffusion::latent_prior::Mixture;
 use crate::diffusion::{Denoiser, Sampling};
 use crate::gpu::Context;
@@ -122,14 +122,19 @@ pub trait Generative {
         None
     }
 
-    /// The mixture that the latents of samples are drawn from after training, fitted to those of
-    /// training images with the weights in the buffer `weights`. `None` for a model without latents,
-    /// or whose latents are drawn from N(0, 1).
+    /// Components of the mixture that the latents of samples are drawn from after training; 0 for
+    /// N(0, 1), and for a model without latents.
+    fn latent_components(&self) -> u32 {
+        0
+    }
+
+    /// Fits this mixture to the latents of training images, with the weights in the buffer `weights`.
+    /// Only called if it has components.
     ///
     /// # Errors
     /// [`Error::NonFinite`](crate::Error::NonFinite) for a model that diverged.
-    fn fit_latents(&self, _ctx: &mut Context, _weights: &str, _data: &Dataset) -> Result<Option<Mixture>> {
-        Ok(None)
+    fn fit_latents(&self, _ctx: &mut Context, _weights: &str, _images: TrainingImages<'_>) -> Result<Mixture> {
+        unreachable!("the latents have no components")
     }
 
     /// (a, b) of the noised images a x0 + b eps at equally spaced training times. Empty for a model

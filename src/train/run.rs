@@ -56,13 +56,13 @@ struct Measurements {
 }
 
 /// Records measurements after `step` steps.
-struct Recorder<'r, 'l> {
-    log: &'r mut RunLog<'l>,
-    clock: &'r mut Clock,
-    step: u32,
-    gpu: &'r Gpu,
+pub(super) struct Recorder<'r, 'l> {
+    pub log: &'r mut RunLog<'l>,
+    pub clock: &'r mut Clock,
+    pub step: u32,
+    pub gpu: &'r Gpu,
     /// Ends a measurement when it is set.
-    stop: &'r AtomicBool,
+    pub stop: &'r AtomicBool,
 }
 
 impl<'l> Recorder<'_, 'l> {
@@ -165,8 +165,8 @@ impl Trainer {
         // A run that was killed or stopped after a checkpoint lacks the measurements of that step.
         let missing = log.missing(step, self.due(step, &programs));
         let gpu = self.ctx.gpu.clone();
-        self.fit_latents(step, missing)?;
         let mut recorder = Recorder { log: &mut log, clock: &mut clock, step, gpu: &gpu, stop };
+        self.fit_latents(&mut recorder)?;
         self.measure(missing, &programs, &mut recorder)?;
         while step < last && !stop.load(Ordering::Relaxed) {
             if log.needs_peak() {
@@ -202,13 +202,11 @@ impl Trainer {
                 log.sync()?;
                 self.save(clock.progress(step, Instant::now()))?;
                 saved = Some(step);
-                clock.switch(Activity::Other, Instant::now());
-                self.fit_latents(step, due)?;
-                clock.switch(Activity::Training, Instant::now());
             }
 
             // Training goes on without a measurement that fails, unless the device has failed.
             let mut recorder = Recorder { log: &mut log, clock: &mut clock, step, gpu: &gpu, stop };
+            self.fit_latents(&mut recorder)?;
             self.measure(due, &programs, &mut recorder)?;
         }
 

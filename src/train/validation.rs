@@ -140,7 +140,8 @@ impl Trainer {
                 labels: &labels,
                 first,
                 name,
-                latents: self.latents.as_ref(),
+                // As before the last step, so that all distances of a run can be compared.
+                latents: None,
                 snapshots: 0,
                 stop,
             };

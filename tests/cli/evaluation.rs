@@ -339,9 +339,18 @@ fn likelihood_of_flows_and_autoencoders_is_measured() {
         let more = ["--count", "80", "--steps", "2", "--likelihood-images", "4", "--cas-steps", "0", "--batch", "8"];
         let more: Vec<&str> =
             if preset == "vae" { more[..2].iter().chain(&more[4..]).copied().collect() } else { more.to_vec() };
-        let mixture: &[&str] = if preset == "vae" { &["--latent-components", "3"] } else { &[] };
-        let evaluation = evaluated(["--checkpoint", text(&run)], &[&more, mixture].concat());
-        assert_eq!(evaluation.sampling.latent_components, if preset == "vae" { 3 } else { 0 });
+        if preset == "vae" {
+            for (asked, components) in [("0", 0), ("3", 3)] {
+                let other = evaluated(
+                    ["--checkpoint", text(&run)],
+                    &[&["--count", "80", "--likelihood-images", "0", "--latent-components", asked], &more[4..]]
+                        .concat(),
+                );
+                assert_eq!(other.sampling.latent_components, components);
+            }
+        }
+        let evaluation = evaluated(["--checkpoint", text(&run)], &more);
+        assert_eq!(evaluation.sampling.latent_components, if preset == "vae" { 50 } else { 0 });
         assert_eq!(evaluation.likelihood.iter().map(|bits| bits.split.as_str()).collect::<Vec<_>>(), ["train", "test"]);
         for bits in &evaluation.likelihood {
             assert!(bits.method.contains(what) && bits.total.value > 1.967 && bits.images == 4, "{bits:?}");

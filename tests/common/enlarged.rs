@@ -15,7 +15,8 @@ const TRIES: u32 = 40;
 const BINDING: u64 = 128 << 20;
 /// Factor by which a case grows first, to see how it grows.
 const FIRST_FACTOR: u32 = 64;
-/// Most images: as many as `train` allows in a batch.
+/// Most images of the cases that come first: one fewer than `train` allows. Kernels that add over the
+/// batch have a loop of as many iterations, and Mesa 22's software driver ends loops after 65,535.
 const MOST_IMAGES: u32 = MAX_WORKGROUPS - 1;
 
 /// How large a case becomes.

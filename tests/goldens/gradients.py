@@ -515,6 +515,8 @@ def golden(case, step, root):
         margin = min(margins, default=math.inf)
         if margin > MARGIN:
             break
+    else:
+        raise SystemExit(f"{case}: a kink is within {MARGIN} of a value for every seed")
     losses.mean().backward()
     tensors = dict(stored, time=k, loss=losses, seed=torch.tensor([seed]))
     if labels is not None:

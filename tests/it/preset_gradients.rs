@@ -127,6 +127,13 @@ fn run(ctx: &Context, case: &str, settings: Settings, golden: &Golden) -> Traine
     let mut trainer = Trainer::new(ctx, settings).unwrap_or_else(|e| panic!("{case}: {e}"));
     let mut tape = trainer.training_tape();
     let draws = keep(&mut tape, golden);
+    let noised = !case.starts_with("vae") && case != "classifier-clean";
+    // Without dropped labels, the labels are the classes.
+    let dropped = golden.has("labels") && golden.words("labels") != inputs.words("classes");
+    let of_golden = ["time", "x_t"].into_iter().filter(|name| golden.has(name)).chain(dropped.then_some("labels"));
+    for name in of_golden.chain(["images", "classes"]).chain(noised.then_some("eps")) {
+        assert!(draws.iter().any(|draw| draw.name == name), "{case}: no operator of the step draws {name}");
+    }
     trainer.upload().unwrap();
     let program = Program::compile(trainer.context_mut(), &tape).unwrap();
     trainer.initialize().unwrap();

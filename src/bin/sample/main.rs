@@ -235,9 +235,8 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
     check_memory(&drawing, output, image)?;
     let mut ctx = arguments.device.open()?;
     checkpoint.load(&mut ctx, "weights")?;
-    let normal = LatentPrior::Normal(vae.latent_channels() as usize);
     let mixture = checkpoint.latent_mixture.clone().filter(|_| !arguments.normal_latents);
-    let prior = mixture.map_or(normal, LatentPrior::Mixture);
+    let prior = LatentPrior::new(vae.latent_channels(), mixture);
     let decoder = Decoder::new(&mut ctx, vae, "weights", drawing.batch, "sample")?;
     let mut draw = |numbers: std::ops::Range<u32>, _: &mut degrain::diffusion::Observer<'_>| {
         Ok(SampledImages { images: decoder.draw(&ctx, &prior, arguments.seed(), numbers)?, frames: vec![] })
@@ -249,7 +248,10 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
     let text = format!("{} of latents from {latents}, seed {}", counted(count, "image"), arguments.seed());
     eprintln!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
     let mut header = header(arguments, &drawing, checkpoint, &ctx);
-    header.set("latents", latents);
+    // A few latents stand for the distribution.
+    let few: Vec<f32> = (0..8).flat_map(|number| prior.draw(arguments.seed(), number)).collect();
+    header.set("--normal-latents", arguments.normal_latents);
+    header.set_values("latents", Some(&few));
     header.set_kernels(decoder.forms());
     let description = Description { image, label: None, classes: 0, text };
     finish(arguments, &drawing, &header, &mut draw, &description)

@@ -71,7 +71,8 @@ const DEFINITIONS: &[(&str, &str)] = &[
     (
         "ELBO, importance-weighted bound",
         "For autoencoders: the evidence lower bound, which is an upper bound in bits, and the importance-weighted bound of \
-         several latents per image, which is tighter. Burda et al. 2016.",
+         several latents per image, which is tighter. Burda et al. 2016. The prior is the distribution that the samples draw \
+         their latents from: N(0, 1), or a mixture of Gaussians that the method names.",
     ),
     (
         "Distance to the nearest training image",

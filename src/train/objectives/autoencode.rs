@@ -2,8 +2,7 @@
 //! 2014, eq. 3), in nats per pixel, with a weight on the divergence (Higgins et al. 2017).
 
 use crate::Result;
-use crate::data::Dataset;
-use crate::diffusion::autoencoder::{Decoder, fitted_mixture};
+use crate::diffusion::autoencoder::{Decoder, TrainingImages, fitted_mixture};
 use crate::diffusion::latent_prior::{LatentPrior, Mixture};
 use crate::error::check_stop;
 use crate::gpu::Context;
@@ -75,20 +74,20 @@ impl Generative for Autoencode {
     fn sample(&self, ctx: &mut Context, config: &Config, request: &SampleRequest<'_>) -> Result<Vec<Images<'static>>> {
         let count = request.labels.len();
         let decoder = Decoder::new(ctx, &self.model, request.weights, count as u32, request.name)?;
-        let normal = LatentPrior::Normal(self.model.latent_channels() as usize);
-        let prior = request.latents.cloned().map_or(normal, LatentPrior::Mixture);
+        let prior = LatentPrior::new(self.model.latent_channels(), request.latents.cloned());
         let images = decoder.draw(ctx, &prior, config.seed, request.first..request.first + count as u32)?;
         let [channels, height, width] = self.model.image_shape().map(|n| n as usize);
         Ok(vec![Images::from_f32(&images, [count, channels, height, width])])
     }
 
-    fn fit_latents(&self, ctx: &mut Context, weights: &str, data: &Dataset) -> Result<Option<Mixture>> {
+    fn latent_components(&self) -> u32 {
+        self.latent_components
+    }
+
+    fn fit_latents(&self, ctx: &mut Context, weights: &str, images: TrainingImages<'_>) -> Result<Mixture> {
         // A component needs two latents.
-        let components = self.latent_components.min(data.count as u32 / 2);
-        if components == 0 {
-            return Ok(None);
-        }
-        fitted_mixture(ctx, &self.model, weights, data, components).map(Some)
+        let components = self.latent_components.min(images.used() / 2).max(1);
+        fitted_mixture(ctx, &self.model, weights, images, components)
     }
 }
 
