@@ -68,7 +68,7 @@ const SLOW: [&str; 16] = [
     "upsample",
     "vlb",
 ];
-/// Operators whose kernels refuse a grid of more than 65,535 workgroups in its second or third dimension.
+/// Operators whose kernels may refuse a grid of more than 65,535 workgroups in its second dimension.
 const REFUSED: [&str; 2] = ["linear", "matmul"];
 /// Operators whose work does not grow with an input, and why.
 const FIXED: [(&str, &str); 7] = [
@@ -139,11 +139,10 @@ fn try_enlarged(name: &str, operator: &'static Operator, size: Size) -> Result<(
     let ctx = context_for(Setup::unchecked(Kernels::Native));
     let case = enlarged(operator, ctx.target(), size).ok_or_else(|| format!("{name}: no case can grow"))?;
     let checked = common::check_case(&ctx, &case);
-    if size == Size::Grid && REFUSED.contains(&name) {
-        return match checked {
-            Err(problem) if problem.contains("devices allow 65535 in each dimension") => Ok(()),
-            other => Err(format!("{name}: {other:?} instead of a refusal").into()),
-        };
+    // Whether the second dimension is too large depends on the tile, and so on the device.
+    let refusal = |problem: &String| problem.contains("devices allow 65535 in each dimension");
+    if size == Size::Grid && REFUSED.contains(&name) && checked.as_ref().is_err_and(refusal) {
+        return Ok(());
     }
     checked.map_err(|problem| format!("{problem} ({case:?})").into())
 }

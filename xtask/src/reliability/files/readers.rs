@@ -73,7 +73,7 @@ pub const READERS: &[Reader] = &[
     reader("extractor", &["degrain.json", "model/config.json", WEIGHTS], |world, folder| {
         FeatureExtractor::open(folder)?.check(&world.data)
     }),
-    reader("vae", &["degrain.json", "model/config.json", WEIGHTS], |_, folder| {
+    reader("vae", &["degrain.json", "latent_mixture.safetensors", "model/config.json", WEIGHTS], |_, folder| {
         read_model(&folder.join("model/config.json"))?;
         Checkpoint::open(folder).map(drop)
     }),

@@ -5,8 +5,9 @@
 mod made_up;
 
 use crate::reliability::Result;
-use degrain::checkpoint::{self, CheckpointMetadata, SchedulerConfig, noise};
+use degrain::checkpoint::{self, CheckpointMetadata, SchedulerConfig, latent_mixture, noise};
 use degrain::data::Dataset;
+use degrain::diffusion::latent_prior::Mixture;
 use degrain::diffusion::{BetaSchedule, DenoiserSpec, Labels, SamplerName};
 use degrain::gpu::Context;
 use degrain::nn::{
@@ -213,6 +214,8 @@ fn models(folder: &Path) -> degrain::Result<()> {
     save(folder, "classifier", &classifier, Some(&ddpm), None)?;
     save(folder, "extractor", &clean, None, None)?;
     save(folder, "vae", &vae, None, None)?;
+    let latents: Vec<f32> = (0..32).map(|i| (i * 7 % 11) as f32 / 4.0).collect();
+    latent_mixture::write(&folder.join("vae").join(latent_mixture::FILE), &Mixture::fit(&latents, 2, 3)?)?;
     save(folder, "diffusers", &unet, Some(&ddpm), labels)?;
     let own = folder.join("diffusers").join(CheckpointMetadata::FILE);
     fs::remove_file(&own).map_err(degrain::Error::io(&own))
