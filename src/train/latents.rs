@@ -13,8 +13,8 @@ use std::time::Instant;
 
 impl Trainer {
     /// Fits the distribution of an autoencoder's latents after the last step, and adds it to its
-    /// checkpoint; or reads it if the checkpoint has it. A fit that fails is a warning, and so is an
-    /// interrupt before it: a resumed run fits again.
+    /// checkpoint; or reads it if the checkpoint has it. A fit that fails is a warning. After an
+    /// interrupt nothing is fitted. In both cases, a resumed run fits again.
     ///
     /// # Errors
     /// A file that is damaged or cannot be written; a device that failed.

@@ -14,6 +14,7 @@ use degrain::ops::{
     gradient_norm, group_norm, linear, matmul, max_pool, mse, pad, relu, silu, slice, upsample,
 };
 use degrain::tape::inspect::tolerance;
+use degrain::tape::testing::forms;
 use degrain::tape::{Array, PlanOptions, Program, Shape, Step, Tape, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -137,7 +138,7 @@ fn record(ctx: &Context, case: Case, shapes: &[Shape], expected: &[Shape], choic
         "BatchNormalization" => {
             let params = BatchNormParams { weight: x[1], bias: x[2], running_mean: x[3], running_var: x[4] };
             let training = case.attribute("training").as_bool().unwrap();
-            // ONNX's momentum is the weight of the running statistics, degrain's that of the batch.
+            // In ONNX, the momentum weights the running statistics. In degrain, it weights the batch.
             let momentum = 1.0 - case.number("momentum");
             let settings = BatchNormSettings { training, momentum, eps: case.number("epsilon") };
             let y = batch_norm(t, x[0], params, settings);
@@ -291,18 +292,6 @@ fn attend(t: &mut Tape, case: Case, x: &[Tensor]) -> Tensor {
     let y = t.reshape(y, Shape::f32([batch * channels, keys]));
     let y = slice(t, y, 0, queries);
     t.reshape(y, Shape::f32([batch, channels, queries]))
-}
-
-/// Choices of every form of every class of work of a case.
-fn forms(tape: &Tape) -> Vec<Rc<KernelChoices>> {
-    let classes = || tape.made_choices().iter().map(|choice| &choice.class);
-    let most = classes().map(|class| class.forms.len()).max().unwrap_or(1);
-    let forced = |number: usize| {
-        let mut choices = KernelChoices::default();
-        classes().for_each(|class| choices.insert(&class.name, class.forms[number.min(class.forms.len() - 1)]));
-        Rc::new(choices)
-    };
-    (0..most).map(forced).collect()
 }
 
 /// Runs a case in one form. Returns the largest and the allowed difference relative to the largest

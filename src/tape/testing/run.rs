@@ -105,16 +105,21 @@ impl Case {
     /// Choices that record the case in each form of its kernels: the first one has the first form of
     /// every class of work.
     pub fn forms(&self, target: Target) -> Vec<Rc<KernelChoices>> {
-        let recorded = self.record(target, 1).tape;
-        let classes = || recorded.made_choices().iter().map(|choice| &choice.class);
-        let most = classes().map(|class| class.forms.len()).max().unwrap_or(1);
-        let forced = |number: usize| {
-            let mut choices = KernelChoices::default();
-            classes().for_each(|class| choices.insert(&class.name, class.forms[number.min(class.forms.len() - 1)]));
-            Rc::new(choices)
-        };
-        (0..most).map(forced).collect()
+        forms(&self.record(target, 1).tape)
     }
+}
+
+/// Choices that record a tape again in each form of its kernels: the first one has the first form of
+/// every class of work.
+pub fn forms(recorded: &Tape) -> Vec<Rc<KernelChoices>> {
+    let classes = || recorded.made_choices().iter().map(|choice| &choice.class);
+    let most = classes().map(|class| class.forms.len()).max().unwrap_or(1);
+    let forced = |number: usize| {
+        let mut choices = KernelChoices::default();
+        classes().for_each(|class| choices.insert(&class.name, class.forms[number.min(class.forms.len() - 1)]));
+        Rc::new(choices)
+    };
+    (0..most).map(forced).collect()
 }
 
 /// Runs a case forward, and twice backward from a random gradient of its first output: the first
