@@ -20,11 +20,11 @@ pub(super) struct PipelineCache {
     compilers: Option<Compilers>,
 }
 
-/// Label of an entry point, and the bits of its constants.
-type Key = (&'static str, Vec<u64>);
+/// Name of the shader, name of the entry point, and the bits of the constants.
+type Key = (&'static str, &'static str, Vec<u64>);
 
 fn key(entry: &Entry, constants: &[f64]) -> Key {
-    (entry.label, constants.iter().map(|c| c.to_bits()).collect())
+    (entry.shader.name, entry.name, constants.iter().map(|c| c.to_bits()).collect())
 }
 
 impl PipelineCache {
@@ -42,8 +42,14 @@ impl PipelineCache {
         self.linker.target = target;
     }
 
+    /// Compiles `text` in place of a shader or a prelude file from now on, or the original text again.
     pub(super) fn replace_shader(&mut self, name: &str, text: Option<String>) {
-        self.clear();
+        if name.starts_with("prelude/") {
+            self.clear();
+        } else {
+            self.modules.remove(name);
+            self.pipelines.retain(|(shader, ..), _| *shader != name);
+        }
         match text {
             Some(text) => self.linker.replaced.insert(name.to_owned(), text),
             None => self.linker.replaced.remove(name),

@@ -52,12 +52,23 @@ impl fmt::Display for Mismatch {
     }
 }
 
+/// What a mismatch says of a wrong gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Details {
+    /// The difference along a direction, and the worst element. To find it takes many evaluations of the
+    /// reference.
+    Full,
+    /// The difference along a direction.
+    Brief,
+}
+
 /// Compares a tape's sections with their references, on a program whose values all stay readable.
 pub struct Verifier<'a> {
     ctx: &'a Context,
     tape: &'a Tape,
     program: Program,
     step: Step,
+    details: Details,
 }
 
 impl<'a> Verifier<'a> {
@@ -69,7 +80,12 @@ impl<'a> Verifier<'a> {
         let options = PlanOptions { separate: true, guard: GUARD };
         let program = Program::compile_with(ctx, tape, options)?;
         program.fill_slots(ctx, tape, POISON);
-        Ok(Verifier { ctx, tape, program, step })
+        Ok(Verifier { ctx, tape, program, step, details: Details::Full })
+    }
+
+    /// The same with these details in mismatches.
+    pub fn with_details(self, details: Details) -> Verifier<'a> {
+        Verifier { details, ..self }
     }
 
     /// Runs the sections one after another and compares each with its reference, until the first
@@ -152,7 +168,15 @@ impl<'a> Verifier<'a> {
         self.run(section)?;
         let terms = node.op.terms(&shapes(&inputs));
         let functions = node.op.function_error(&inputs);
-        let reference = GradientReference { node, step: &self.step, inputs: &inputs, dy: &dy, terms, functions };
+        let reference = GradientReference {
+            node,
+            step: &self.step,
+            inputs: &inputs,
+            dy: &dy,
+            terms,
+            functions,
+            details: self.details,
+        };
         for (&WrittenGradient { x, dx, .. }, before) in backward.written.iter().zip(before) {
             let Some(input) = node.inputs.iter().position(|&input| input == x) else { continue };
             let mut dx = self.read(dx)?;
@@ -198,6 +222,7 @@ struct GradientReference<'a> {
     terms: usize,
     /// Error of the functions behind a gradient, in units in the last place.
     functions: f64,
+    details: Details,
 }
 
 impl GradientReference<'_> {
@@ -215,6 +240,7 @@ impl GradientReference<'_> {
                 let mut moved = direction.iter().enumerate().filter(|&(_, &v)| v != 0.0).map(|(element, _)| element);
                 return Some(match (moved.next(), moved.next()) {
                     (Some(element), None) => self.describe_element(&probe, element),
+                    _ if self.details == Details::Brief => format!("along a random direction: {found}"),
                     _ => {
                         let worst = self.describe_element(&probe, self.find_wrong_element(&probe, direction));
                         format!("along a random direction: {found}\n  the worst element found: {worst}")

@@ -11,4 +11,4 @@ mod run;
 pub use case::{Case, Operator};
 pub use choices::Choices;
 pub use fill::Fill;
-pub use run::{RecordedCase, TEST_STEP, check_case, forms};
+pub use run::{RecordedCase, TEST_STEP, check_case, check_case_briefly, forms};
