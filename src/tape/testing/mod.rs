@@ -6,6 +6,7 @@
 mod case;
 mod choices;
 mod fill;
+mod remembered;
 mod run;
 
 pub use case::{Case, Operator};

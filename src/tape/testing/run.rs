@@ -129,11 +129,11 @@ pub fn forms(recorded: &Tape) -> Vec<Rc<KernelChoices>> {
 /// # Errors
 /// The outer error is the device's. The inner one is a mismatch.
 pub fn check_case(ctx: &Context, case: &Case) -> Result<std::result::Result<(), Mismatch>> {
-    check_forms(ctx, case, Details::Full)
+    check_forms(ctx, &case.clone().remembered(), Details::Full)
 }
 
-/// [`check_case`], whose mismatch does not name the element of a gradient that is wrong: to find it takes
-/// many evaluations of the reference.
+/// [`check_case`] for a case that is checked often: a mismatch does not name the element of a gradient
+/// that is wrong, which takes many evaluations of the reference. Give it a [`Case::remembered`] case.
 ///
 /// # Errors
 /// As [`check_case`].

@@ -6,7 +6,6 @@
 mod command;
 mod equivalent;
 mod mutate;
-mod remembered;
 mod results;
 mod run;
 mod shaders;

@@ -1,6 +1,5 @@
 //! The shaders of this repository, and the check of a changed one by the cases of the operators.
 
-use super::remembered::remembered;
 use degrain::gpu::{Context, Shader, Target};
 use degrain::ops;
 use degrain::tape::testing::{Case, Choices, check_case_briefly};
@@ -111,10 +110,10 @@ fn trials(name: &str, text: &str, targets: &[Target]) -> Vec<Trial> {
     };
     // Many shaders use a prelude file, so two draws of each operator are enough.
     let (draws, most) = if prelude { (2, usize::MAX) } else { (DRAWS, CASES) };
-    let edge: Vec<_> = ops::ALL.iter().flat_map(|(_, operator)| (operator.edge)()).map(remembered).collect();
+    let edge: Vec<_> = ops::ALL.iter().flat_map(|(_, operator)| (operator.edge)()).map(Case::remembered).collect();
     let drawn: Vec<Vec<_>> = numbers(draws)
         .into_iter()
-        .map(|draw| ops::ALL.iter().map(|(_, o)| remembered((o.case)(&mut Choices::new(draw.clone())))).collect())
+        .map(|draw| ops::ALL.iter().map(|(_, o)| (o.case)(&mut Choices::new(draw.clone())).remembered()).collect())
         .collect();
     let mut trials = Vec::new();
     for (device, &target) in targets.iter().enumerate() {
