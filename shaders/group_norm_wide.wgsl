@@ -17,7 +17,7 @@
 
 override EPS: f32;
 override SILU: bool;
-override SLOTS: u32;   // at most 16
+override SLOTS: u32;   // at most 8
 override SPAN: u32;    // lanes per row, a multiple of L
 override LANES: u32;   // lanes of a workgroup: SPAN times the rows of a group
 override ADD: bool;
@@ -42,8 +42,8 @@ struct Dims {
 
 // The even and the odd numbers of each slot.
 struct Slots {
-  p: array<vec4<f32>, 16>,
-  q: array<vec4<f32>, 16>,
+  p: array<vec4<f32>, 8>,
+  q: array<vec4<f32>, 8>,
 }
 
 // Where the lane's elements are.
@@ -224,8 +224,6 @@ fn forward(lane: Lane) {
   let offsets = wb.zw - shift * scales;
   finish4(&s, 0u, at, scales, offsets);
   finish4(&s, 4u, at, scales, offsets);
-  finish4(&s, 8u, at, scales, offsets);
-  finish4(&s, 12u, at, scales, offsets);
 }
 
 @group(0) @binding(3) var<storage, read> saved: array<vec2<f32>>;
@@ -321,8 +319,7 @@ fn backward(lane: Lane) {
   let norm = Norm(origin(at, lane), saved[at.group].x, saved[at.group].y, wb.xy, wb.zw);
   var h: Slots;
   var g: Slots;
-  let own = start4(&h, &g, 0u, at, norm) + start4(&h, &g, 4u, at, norm) + start4(&h, &g, 8u, at, norm)
-    + start4(&h, &g, 12u, at, norm);
+  let own = start4(&h, &g, 0u, at, norm) + start4(&h, &g, 4u, at, norm);
   let total = lane_sum4(own);
   var row = total;
   var all = wb.x * total.xy + wb.y * total.zw;
@@ -356,6 +353,4 @@ fn backward(lane: Lane) {
   }
   end4(&h, &g, 0u, at, norm, all);
   end4(&h, &g, 4u, at, norm, all);
-  end4(&h, &g, 8u, at, norm, all);
-  end4(&h, &g, 12u, at, norm, all);
 }

@@ -283,6 +283,8 @@ pub(super) const OPERATOR: Operator = Operator {
             case([2, 2, 32, 32], 2, false),
             case([2, 9, 8, 9], 1, true),
             case([1, 8, 24, 43], 2, false),
+            // As many elements as a lane can keep.
+            case([1, 2, 20, 24], 2, true),
             // Fewer channels than lanes for them, whose planes begin within an element.
             case([1, 4, 2, 1], 1, false),
             case([1, 28, 7, 7], 1, false),

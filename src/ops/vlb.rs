@@ -202,6 +202,18 @@ pub(super) const OPERATOR: Operator = Operator {
         ]);
         case(shape, draw.range(1, 30), images, table)
     },
-    edge: Vec::new,
+    edge: || {
+        let one = |images, table| case(Shape::f32([16, 1, 1, 2]), 10, images, table);
+        vec![
+            // White and black pixels, whose bins have no end, about a standard deviation from the mean.
+            one(Fill::Uniform(0.9995, 1.0), Fill::Uniform(0.4, 0.6)),
+            one(Fill::Uniform(-1.0, -0.9995), Fill::Uniform(-0.6, -0.4)),
+            one(Fill::Uniform(0.9995, 1.0), Fill::Uniform(0.5, 2.0)),
+            // Bins as wide as the standard deviation and a few of them away from the mean, on both sides.
+            one(Fill::Normal(1e-4), Fill::Uniform(-13.0, -11.0)),
+            // Bins of a third of the standard deviation.
+            one(Fill::Normal(2e-4), Fill::Uniform(-9.0, -8.5)),
+        ]
+    },
     bench: || vec![case(Shape::f32([64, 1, 28, 28]), 1000, Fill::Normal(0.5), Fill::Normal(0.5))],
 };

@@ -11,16 +11,15 @@ pub struct Allowed {
     equivalent: Vec<Entry>,
 }
 
-/// A change of a line, with the reason why it has no effect.
+/// Changes of a line, with the reason why they have no effect.
 #[derive(Deserialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// The files below shaders/ that have the line.
     shaders: Vec<String>,
     line: String,
-    column: Option<usize>,
-    before: String,
-    after: String,
+    /// `before -> after`, or `column: before -> after` for one of several such places in the line.
+    changes: Vec<String>,
     why: String,
 }
 
@@ -31,16 +30,30 @@ impl Entry {
     }
 
     fn fits(&self, m: &Mutant) -> bool {
-        self.shaders.contains(&m.name)
-            && (&self.line, &self.before, &self.after) == (&m.source, &m.before, &m.after)
-            && self.column.is_none_or(|column| column == m.column)
+        self.shaders.contains(&m.name) && self.line == m.source && self.changes.iter().any(|change| is(change, m))
     }
+
+    /// Whether it gives a reason, and each of its changes is a mutant of each of its shaders that are among
+    /// those of `mutants`.
+    fn is_used(&self, mutants: &[Mutant]) -> bool {
+        let of = |shader: &String| mutants.iter().filter(|m| m.name == *shader).collect::<Vec<_>>();
+        !self.why.trim().is_empty()
+            && self.shaders.iter().map(of).filter(|mutants| !mutants.is_empty()).all(|mutants| {
+                self.changes.iter().all(|change| mutants.iter().any(|m| m.source == self.line && is(change, m)))
+            })
+    }
+}
+
+/// Whether a change, as the file writes it, is that of a mutant.
+fn is(change: &str, m: &Mutant) -> bool {
+    let anywhere = format!("{} -> {}", m.before, m.after_words());
+    change == anywhere || change == format!("{}: {anywhere}", m.column)
 }
 
 impl std::fmt::Display for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Entry { shaders, line, before, after, .. } = self;
-        write!(f, "{}: {before} -> {after} in '{line}'", shaders.join(", "))
+        let Entry { shaders, line, changes, .. } = self;
+        write!(f, "{}: {} in '{line}'", shaders.join(", "), changes.join("; "))
     }
 }
 
@@ -53,17 +66,11 @@ impl Allowed {
         toml::from_str(text)
     }
 
-    /// The mutants to check, and the entries that match no mutant in one of their shaders or give no reason.
-    /// Shaders that `mutants` does not contain do not count.
+    /// The mutants to check, and the entries that give no reason or a change that is no mutant.
     pub fn split(self, mutants: Vec<Mutant>) -> (Vec<Mutant>, Vec<Entry>) {
-        let given = |shader: &String| mutants.iter().any(|m| m.name == *shader);
-        let idle = |entry: &Entry| {
-            let matched = |shader: &String| mutants.iter().any(|m| m.name == *shader && entry.fits(m));
-            entry.why.trim().is_empty() || entry.shaders.iter().any(|shader| given(shader) && !matched(shader))
-        };
-        let stale = self.equivalent.iter().filter(|entry| idle(entry)).cloned().collect();
-        let tried = mutants.iter().filter(|m| !self.equivalent.iter().any(|entry| entry.fits(m))).cloned().collect();
-        (tried, stale)
+        let stale = self.equivalent.iter().filter(|entry| !entry.is_used(&mutants)).cloned().collect();
+        let tried = |m: &Mutant| !self.equivalent.iter().any(|entry| entry.fits(m));
+        (mutants.into_iter().filter(tried).collect(), stale)
     }
 }
 
@@ -81,11 +88,10 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
         let Allowed { equivalent } = Allowed::parse(include_str!("equivalent.toml")).unwrap();
         assert!(!equivalent.is_empty());
-        for Entry { shaders, line, before, .. } in equivalent {
+        for Entry { shaders, line, .. } in equivalent {
             for shader in shaders {
                 let text = std::fs::read_to_string(folder.join(&shader)).unwrap();
-                let found = text.lines().any(|own| own.trim() == line);
-                assert!(found && line.contains(&before), "{shader} has no line '{line}' with '{before}'");
+                assert!(text.lines().any(|own| own.trim() == line), "{shader} has no line '{line}'");
             }
         }
     }
@@ -93,18 +99,19 @@ mod tests {
     #[test]
     fn equivalent_mutants_are_skipped_and_stale_entries_reported() {
         let line = TEXT.lines().last().unwrap();
-        let entry = |shader: &str, before: &str, after: &str, why: &str| {
-            format!(
-                "[[equivalent]]\nshaders=['{shader}']\nline='{line}'\nbefore='{before}'\nafter='{after}'\nwhy='{why}'\n"
-            )
+        let entry = |shader: &str, changes: &str, why: &str| {
+            format!("[[equivalent]]\nshaders=['{shader}']\nline='{line}'\nchanges=[{changes}]\nwhy='{why}'\n")
         };
         let split = |text: &str| Allowed::parse(text).unwrap().split(mutants("f.wgsl", TEXT, str::to_string));
-        let (tried, stale) = split(&entry("f.wgsl", "<", "<=", "a reason"));
+        let (tried, stale) = split(&entry("f.wgsl", "'< -> <='", "a reason"));
         assert_eq!((tried.len(), stale.len()), (3, 0));
-        let (tried, stale) = split(&(entry("f.wgsl", "<", ">", "a reason") + &entry("f.wgsl", "0u", "1u", " ")));
-        assert_eq!((tried.len(), stale.len()), (3, 2));
+        let (tried, stale) = split(&entry("f.wgsl", "'57: < -> <=', '0u -> 1u'", "a reason"));
+        assert_eq!((tried.len(), stale.len()), (2, 0));
+        let wrong = entry("f.wgsl", "'< -> >', '< -> <='", "a reason") + &entry("f.wgsl", "'0u -> 1u'", " ");
+        let (tried, stale) = split(&(wrong + &entry("f.wgsl", "'9: 0 -> 1'", "a reason")));
+        assert_eq!((tried.len(), stale.len()), (2, 3));
         // An entry of a shader that is not tried is not stale.
-        let (tried, stale) = split(&entry("g.wgsl", "<", "<=", "a reason"));
+        let (tried, stale) = split(&entry("g.wgsl", "'< -> <='", "a reason"));
         assert_eq!((tried.len(), stale.len()), (4, 0));
         // The file of the shaders is valid, and matches no mutant of this one.
         assert_eq!(split(include_str!("equivalent.toml")).0.len(), 4);

@@ -23,14 +23,17 @@ pub struct Mutant {
     pub text: String,
 }
 
+impl Mutant {
+    /// The text after the change, in words if it is empty.
+    pub fn after_words(&self) -> &str {
+        if self.after.is_empty() { "(nothing)" } else { &self.after }
+    }
+}
+
 impl std::fmt::Display for Mutant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let after = if self.after.is_empty() { "(nothing)" } else { &self.after };
-        write!(
-            f,
-            "shaders/{}:{}:{}: {} -> {after}    in: {}",
-            self.name, self.line, self.column, self.before, self.source
-        )
+        let Mutant { name, line, column, source, before, .. } = self;
+        write!(f, "shaders/{name}:{line}:{column}: {before} -> {}    in: {source}", self.after_words())
     }
 }
 
