@@ -124,8 +124,8 @@ impl Op for Adam {
 fn case(length: u32, weight_decay: f32, finite: bool) -> Case {
     let shape = Shape::f32([length]);
     let second = (shape, Fill::Uniform(0.1, 2.0));
-    // A constant, because the flag `finite` must be exactly one or something else.
-    let norm = (Shape::f32([4]), if finite { Fill::Uniform(1.0, 1.0) } else { Fill::Uniform(0.0, 0.0) });
+    let norm = if finite { Fill::Values(&[7.0, 0.25, 1.0, 0.0]) } else { Fill::Values(&[7.0, 0.25, 0.0, 1.0]) };
+    let norm = (Shape::f32([4]), norm);
     let op = Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight_decay };
     Case {
         op: Rc::new(op),
@@ -137,6 +137,12 @@ fn case(length: u32, weight_decay: f32, finite: bool) -> Case {
 pub(super) const OPERATOR: Operator = Operator {
     formula: "AdamW on all parameters at once",
     case: |draw: &mut Choices| case(draw.range(1, 999), draw.one_of(&[0.1, 0.0]), !draw.flag()),
-    edge: Vec::new,
+    // Second moments whose roots are as small as epsilon.
+    edge: || {
+        let mut case = case(30, 0.0, true);
+        let tiny = Fill::Normal(1e-9);
+        (case.inputs[1].1, case.inputs[2].1, case.inputs[3].1) = (tiny, tiny, Fill::Uniform(0.0, 1e-16));
+        vec![case]
+    },
     bench: || vec![case(1_707_009, 1e-6, true)],
 };

@@ -96,6 +96,16 @@ pub(super) const OPERATOR: Operator = Operator {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
         case(shape, draw.one_of(&[1.0, 10.0]))
     },
-    edge: Vec::new,
+    edge: || {
+        let single = Shape::f32([16, 1, 1, 1]);
+        // Every image is a single pixel, whose loss no other hides: log(1 + exp(l)) at l = 0, and far below,
+        // where it is almost 0.
+        [(Fill::Normal(0.01), Fill::Uniform(-1.0, 1.0)), (Fill::Uniform(-20.0, -15.0), Fill::Uniform(-1.0, -1.0))]
+            .map(|(logits, images)| Case {
+                op: Rc::new(BceWithLogits),
+                inputs: vec![(single, logits), (single, images)],
+            })
+            .into()
+    },
     bench: || vec![case(Shape::f32([64, 1, 28, 28]), 1.0)],
 };

@@ -102,6 +102,7 @@ pub(super) const OPERATOR: Operator = Operator {
         let fill = draw.one_of(&[Fill::Normal(1.0), Fill::Uniform(95.0, 96.0), Fill::Uniform(-121.0, -120.0)]);
         case(batch, classes, fill, classes + 2) // two past the end
     },
-    edge: Vec::new,
+    // Labels with the largest logit, whose probability is not above one half.
+    edge: || vec![case(64, 10, Fill::Normal(0.3), 10)],
     bench: || vec![case(64, 10, Fill::Normal(1.0), 10), case(64, 1000, Fill::Normal(1.0), 1000)],
 };

@@ -85,7 +85,14 @@ pub(super) const OPERATOR: Operator = Operator {
         let index = (Shape::u32([batch]), Fill::Below(rows + 2)); // two past the end
         Case { op: Rc::new(EmbeddingOp), inputs: vec![index, (Shape::f32([rows, width]), Fill::Normal(1.0))] }
     },
-    edge: Vec::new,
+    // Rows of exactly one and two workgroups.
+    edge: || {
+        let case = |width| {
+            let inputs = vec![(Shape::u32([9]), Fill::Below(5)), (Shape::f32([4, width]), Fill::Normal(1.0))];
+            Case { op: Rc::new(EmbeddingOp), inputs }
+        };
+        vec![case(64), case(128)]
+    },
     bench: || {
         let case = |rows| {
             let inputs = vec![(Shape::u32([64]), Fill::Below(rows)), (Shape::f32([rows, 128]), Fill::Normal(1.0))];

@@ -164,14 +164,21 @@ pub(super) const OPERATOR: Operator = Operator {
         ]);
         case(draw.range(1, 150), draw.range(1, most), count, losses)
     },
-    // Losses that are left out: NaN, and losses whose squares overflow.
+    // Losses that are left out: NaN, and losses whose squares overflow. The largest loss that is not left
+    // out, and losses whose root is below one.
     edge: || {
         let case = |losses| {
             let mut case = case(40, 7, Fill::Uniform(8.0, 10.0), Fill::Uniform(0.1, 3.0));
             case.inputs[0].1 = losses;
             case
         };
-        vec![case(Fill::Uniform(f32::NAN, f32::NAN)), case(Fill::Uniform(2e18, 3e18))]
+        let small = self::case(40, 7, Fill::Uniform(10.0, 10.0), Fill::Uniform(0.01, 0.05));
+        vec![
+            case(Fill::Uniform(f32::NAN, f32::NAN)),
+            case(Fill::Uniform(2e18, 3e18)),
+            case(Fill::Uniform(1e18, 1e18)),
+            small,
+        ]
     },
     bench: || vec![case(64, 1000, Fill::Uniform(10.0, 19.9), Fill::Uniform(0.1, 3.0))],
 };

@@ -94,6 +94,15 @@ pub(super) const OPERATOR: Operator = Operator {
         let shape = Shape::f32([draw.range(1, 5), draw.range(1, 5), draw.range(1, 19), draw.range(1, 9)]);
         case(shape, draw.one_of(&[1.0, 0.3]))
     },
-    edge: Vec::new,
+    edge: || {
+        let single = Shape::f32([16, 1, 1, 1]);
+        let case = |log_variances, scale| {
+            let inputs = vec![(single, Fill::Normal(scale)), (single, log_variances)];
+            Case { op: Rc::new(KlNormal), inputs }
+        };
+        // Every image is a single latent. The ends of the power series of exp(L) - 1 - L, which is used where
+        // |L| < 0.7, and log variances where the difference would cancel.
+        vec![case(Fill::Uniform(0.6, 0.7), 1e-3), case(Fill::Uniform(-0.7, -0.6), 1e-3), case(Fill::Normal(1e-3), 1e-4)]
+    },
     bench: || vec![case(Shape::f32([64, 4, 7, 7]), 1.0)],
 };

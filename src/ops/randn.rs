@@ -83,7 +83,11 @@ pub(super) const OPERATOR: Operator = Operator {
         let stream = draw.one_of(&[stream::NOISE, stream::SAMPLE, stream::SAMPLER]);
         Case { op: Rc::new(Randn { stream, shape }), inputs: vec![] }
     },
-    edge: Vec::new,
+    // Images of whole blocks that fill their workgroup exactly.
+    edge: || {
+        let op = Randn { stream: stream::NOISE, shape: Shape::f32([16, 1, 4, 4]) };
+        vec![Case { op: Rc::new(op), inputs: vec![] }]
+    },
     bench: || {
         let op = Randn { stream: stream::NOISE, shape: Shape::f32([64, 1, 28, 28]) };
         vec![Case { op: Rc::new(op), inputs: vec![] }]

@@ -148,7 +148,14 @@ pub(super) const OPERATOR: Operator = Operator {
         let op = SampleIndices { batch: draw.range(1, 150), count: draw.range(1, 1000), order };
         Case { op: Rc::new(op), inputs: vec![] }
     },
-    edge: Vec::new,
+    // As many images as a power of two, and one more or less: the permutation's number of bits changes.
+    edge: || {
+        let case = |count| {
+            let op = SampleIndices { batch: 150, count, order: IndexOrder::Permuted };
+            Case { op: Rc::new(op), inputs: vec![] }
+        };
+        [1, 63, 64, 65, 255, 256].map(case).into()
+    },
     bench: || {
         let op = SampleIndices { batch: 64, count: 59_000, order: IndexOrder::Permuted };
         vec![Case { op: Rc::new(op), inputs: vec![] }]

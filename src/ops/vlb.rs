@@ -209,6 +209,13 @@ pub(super) const OPERATOR: Operator = Operator {
             one(Fill::Uniform(0.9995, 1.0), Fill::Uniform(0.4, 0.6)),
             one(Fill::Uniform(-1.0, -0.9995), Fill::Uniform(-0.6, -0.4)),
             one(Fill::Uniform(0.9995, 1.0), Fill::Uniform(0.5, 2.0)),
+            // White pixels whose mean is four standard deviations above them, so that losses are almost 0.
+            {
+                let mut case = one(Fill::Uniform(-1.0, -0.9995), Fill::Uniform(-2.3, -2.2));
+                case.inputs[0].1 = Fill::Uniform(0.99, 1.0);
+                case.inputs[2].1 = Fill::Uniform(0.9995, 1.0);
+                case
+            },
             // Bins as wide as the standard deviation and a few of them away from the mean, on both sides.
             one(Fill::Normal(1e-4), Fill::Uniform(-13.0, -11.0)),
             // Bins of a third of the standard deviation.

@@ -98,3 +98,30 @@ fn late_sums_of_many_rows_are_computed_in_parts() {
     let sums = 96 - (many - few);
     assert!((2..12).contains(&sums), "{sums} calls for the sums");
 }
+
+/// The kernel tests of an operator add one sum at a time, so this test checks the search for the sum of
+/// an invocation.
+#[test]
+fn late_sums_with_a_wrong_search_have_other_values() {
+    let ctx = context_for(Setup::unchecked(crate::common::Kernels::Native));
+    let text = include_str!("../../shaders/row_sums.wgsl");
+    let (right, _) = gradients(&ctx, 0, true);
+    for (before, after) in [
+        ("table[2u * (first + half)]", "table[3u * (first + half)]"),
+        ("table[2u * (first + half)]", "table[2u / (first + half)]"),
+        ("table[2u * (first + half)]", "table[2u * (first - half)]"),
+        (".x <= i;", ".x < i;"),
+        ("select(first, first + half, after)", "select(first, first - half, after)"),
+        ("select(first, first + half, after)", "select(first + half, first, after)"),
+        ("select(half, count - half, after)", "select(count - half, half, after)"),
+        ("sum_of(min(i, dims.invocations - 1u))", "sum_of(max(i, dims.invocations - 1u))"),
+        ("let a = table[2u * number];", "let a = table[3u * number];"),
+        ("let b = table[2u * number + 1u];", "let b = table[3u * number + 1u];"),
+        ("let j = i - a.x;", "let j = i + a.x;"),
+    ] {
+        assert!(text.contains(before), "row_sums.wgsl has no '{before}'");
+        ctx.gpu.replace_shader("row_sums", Some(text.replace(before, after)));
+        let (wrong, _) = gradients(&ctx, 0, true);
+        assert!(wrong != right, "{before} -> {after}");
+    }
+}

@@ -23,6 +23,8 @@ pub enum Fill {
     Words,
     /// Increasing numbers in (0, 1), as in a cumulative distribution.
     Rising,
+    /// These numbers, again and again.
+    Values(&'static [f32]),
 }
 
 impl Fill {
@@ -52,6 +54,7 @@ impl Fill {
             Fill::Uniform(low, high) => (low + (high - low) * uniform() as f32).to_bits(),
             Fill::Below(bound) => (uniform() * f64::from(bound)) as u32,
             Fill::Rising => ((index as f64 + 1.0 - uniform()) as f32 / shape.len() as f32).to_bits(),
+            Fill::Values(values) => values[index % values.len()].to_bits(),
             Fill::Words => (uniform() * 4_294_967_296.0) as u32,
         };
         (0..shape.len()).map(element).collect()
