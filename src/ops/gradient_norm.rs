@@ -54,7 +54,7 @@ impl Op for GradientNorm {
     fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
         let norm = x[0].data.iter().map(|g| g * g).sum::<f64>().sqrt();
         let scale = (f64::from(self.limit) / (norm + 1e-6)).min(1.0);
-        let data = if norm.is_nan() { vec![norm, 0.0, 0.0, 0.0] } else { vec![norm, scale, 1.0, 0.0] };
+        let data = if !norm.is_finite() { vec![norm, 0.0, 0.0, 0.0] } else { vec![norm, scale, 1.0, 0.0] };
         vec![Array { shape: Shape::f32([4]), data }]
     }
 
@@ -79,12 +79,15 @@ fn case(length: u32, limit: f32) -> Case {
 pub(super) const OPERATOR: Operator = Operator {
     formula: "(|g|, min(1, limit / |g|), finite)",
     case: |draw: &mut Choices| case(draw.range(1, 12_000), draw.one_of(&[1.0, 1e6])),
-    // One element after a multiple of four; gradients that are not finite.
+    // One element after a multiple of four; gradients that are zero; and some that are not finite: infinity,
+    // and a NaN whose lowest bit is set, which most do not have.
     edge: || {
-        // A NaN whose lowest bit is set, which most do not have.
-        let nan = f32::from_bits(0x7fc0_0001);
-        let broken = (Shape::f32([30]), Fill::Uniform(nan, nan));
-        vec![case(9, 1.0), Case { op: Rc::new(GradientNorm { limit: 1.0 }), inputs: vec![broken] }]
+        const VALUES: [&[f32]; 3] = [&[0.0], &[1.0, f32::INFINITY, 2.0], &[1.0, f32::from_bits(0x7fc0_0001), 2.0]];
+        let filled = |values| {
+            let inputs = vec![(Shape::f32([30]), Fill::Values(values))];
+            Case { op: Rc::new(GradientNorm { limit: 1.0 }), inputs }
+        };
+        VALUES.map(filled).into_iter().chain([case(9, 1.0)]).collect()
     },
     bench: || vec![case(1_707_008, 1.0)],
 };

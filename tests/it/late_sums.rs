@@ -1,7 +1,7 @@
 //! Sums that are computed together at the end of backward have the values that they have one by
 //! one.
 
-use crate::common::{Setup, context_for};
+use crate::common::{Setup, context, context_for};
 use degrain::gpu::Context;
 use degrain::ops::{Conv2d, GroupNorm, Padding, add_channels, affine, conv2d, group_norm, linear};
 use degrain::rng::philox;
@@ -103,7 +103,7 @@ fn late_sums_of_many_rows_are_computed_in_parts() {
 /// an invocation.
 #[test]
 fn late_sums_with_a_wrong_search_have_other_values() {
-    let ctx = context_for(Setup::unchecked(crate::common::Kernels::Native));
+    let ctx = context();
     let text = include_str!("../../shaders/row_sums.wgsl");
     let (right, _) = gradients(&ctx, 0, true);
     for (before, after) in [

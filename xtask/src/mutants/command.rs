@@ -23,8 +23,12 @@ without a build.
   --every N       Only every Nth mutant [default: 1]
   --seconds N     Time limit of a check [default: 60]
   --jobs N        Worker processes [default: the number of processors]
-  --results FILE  Append the result of each mutant to FILE, and do not repeat those that it contains
-  --survivors     With --results: check the mutants again that survived";
+  --results FILE  Append the result of each mutant to FILE, and do not repeat those that it contains.
+                  Delete FILE after a change of an operator or of its cases, except an additional case.
+  --survivors     With --results: check the mutants again that survived
+
+Each worker sets LP_NUM_THREADS to 1 if there are several, and keeps compiled kernels in target/mutants
+(MESA_SHADER_CACHE_DIR), unless these variables are set.";
 
 /// The command, with its arguments as [`HELP`] describes them.
 pub fn main(args: &[String]) -> ExitCode {

@@ -18,6 +18,10 @@ pub struct Entry {
     /// The files below shaders/ that have the line.
     shaders: Vec<String>,
     line: String,
+    /// Which of the equal lines of a shader are meant, counted from 1. Without it the line must be the only
+    /// one.
+    #[serde(default)]
+    occurrences: Vec<usize>,
     /// `before -> after`, or `column: before -> after` for one of several such places in the line.
     changes: Vec<String>,
     why: String,
@@ -30,22 +34,29 @@ impl Entry {
     }
 
     fn fits(&self, m: &Mutant) -> bool {
-        self.shaders.contains(&m.name) && self.line == m.source && self.changes.iter().any(|change| is(change, m))
+        self.shaders.contains(&m.name) && self.stands_at(m) && self.changes.iter().any(|change| names(change, m))
     }
 
-    /// Whether it gives a reason, and each of its changes is a mutant of each of its shaders that are among
-    /// those of `mutants`.
+    /// Whether the line of a mutant is meant.
+    fn stands_at(&self, m: &Mutant) -> bool {
+        self.line == m.source && (self.occurrences.is_empty() || self.occurrences.contains(&(m.equal_above + 1)))
+    }
+
+    /// Whether it gives a reason, and each of its changes is one mutant at each of its places, in each of its
+    /// shaders that are among those of `mutants`.
     fn is_used(&self, mutants: &[Mutant]) -> bool {
-        let of = |shader: &String| mutants.iter().filter(|m| m.name == *shader).collect::<Vec<_>>();
-        !self.why.trim().is_empty()
-            && self.shaders.iter().map(of).filter(|mutants| !mutants.is_empty()).all(|mutants| {
-                self.changes.iter().all(|change| mutants.iter().any(|m| m.source == self.line && is(change, m)))
-            })
+        let places = self.occurrences.len().max(1);
+        let used_in = |shader: &String| {
+            let mutants = || mutants.iter().filter(|m| m.name == *shader);
+            let fitting = |change: &String| mutants().filter(|m| self.stands_at(m) && names(change, m)).count();
+            mutants().next().is_none() || self.changes.iter().all(|change| fitting(change) == places)
+        };
+        !self.why.trim().is_empty() && self.shaders.iter().all(used_in)
     }
 }
 
 /// Whether a change, as the file writes it, is that of a mutant.
-fn is(change: &str, m: &Mutant) -> bool {
+fn names(change: &str, m: &Mutant) -> bool {
     let anywhere = format!("{} -> {}", m.before, m.after_words());
     change == anywhere || change == format!("{}: {anywhere}", m.column)
 }
@@ -66,7 +77,7 @@ impl Allowed {
         toml::from_str(text)
     }
 
-    /// The mutants to check, and the entries that give no reason or a change that is no mutant.
+    /// The mutants to check, and the entries that give no reason, or a change that is no mutant or several.
     pub fn split(self, mutants: Vec<Mutant>) -> (Vec<Mutant>, Vec<Entry>) {
         let stale = self.equivalent.iter().filter(|entry| !entry.is_used(&mutants)).cloned().collect();
         let tried = |m: &Mutant| !self.equivalent.iter().any(|entry| entry.fits(m));
@@ -110,6 +121,16 @@ mod tests {
         let wrong = entry("f.wgsl", "'< -> >', '< -> <='", "a reason") + &entry("f.wgsl", "'0u -> 1u'", " ");
         let (tried, stale) = split(&(wrong + &entry("f.wgsl", "'9: 0 -> 1'", "a reason")));
         assert_eq!((tried.len(), stale.len()), (2, 3));
+        // A change that stands at two places of the line.
+        let two = TEXT.replace("x[0] += x[i];", "x[0] += x[i]; x[0] += x[i];");
+        let line = two.lines().last().unwrap();
+        let twice = |changes: &str| {
+            format!("[[equivalent]]\nshaders=['f.wgsl']\nline='{line}'\nchanges=[{changes}]\nwhy='a reason'\n")
+        };
+        let stale = |changes: &str| {
+            Allowed::parse(&twice(changes)).unwrap().split(mutants("f.wgsl", &two, str::to_string)).1.len()
+        };
+        assert_eq!((stale("'+= -> -='"), stale("'75: += -> -='")), (1, 0));
         // An entry of a shader that is not tried is not stale.
         let (tried, stale) = split(&entry("g.wgsl", "'< -> <='", "a reason"));
         assert_eq!((tried.len(), stale.len()), (4, 0));

@@ -17,6 +17,8 @@ pub struct Mutant {
     pub line: usize,
     pub column: usize,
     pub source: String,
+    /// Number of equal lines above it.
+    pub equal_above: usize,
     pub before: String,
     pub after: String,
     /// The complete changed file.
@@ -66,11 +68,13 @@ struct Edit {
 impl Edit {
     fn apply(self, name: &str, text: &str) -> Mutant {
         let start = text[..self.from].rfind('\n').map_or(0, |n| n + 1);
+        let source = text[start..].lines().next().unwrap_or("").trim().to_string();
         Mutant {
             name: name.to_string(),
             line: text[..self.from].matches('\n').count() + 1,
             column: text[start..self.from].chars().count() + 1,
-            source: text[start..].lines().next().unwrap_or("").trim().to_string(),
+            equal_above: text[..start].lines().filter(|line| line.trim() == source).count(),
+            source,
             before: text[self.from..self.to].to_string(),
             text: format!("{}{}{}", &text[..self.from], self.after, &text[self.to..]),
             after: self.after,

@@ -68,8 +68,8 @@ pub fn run(
 ) -> Result<usize, String> {
     let start = Instant::now();
     let mut tally = Tally::default();
-    let of = |name: &str| mutants.iter().filter(|m| m.name == name).collect::<Vec<_>>();
-    let mut jobs: Vec<_> = sources.iter().map(|(name, text)| (&**name, &**text, of(name))).collect();
+    let mutants_of = |name: &str| mutants.iter().filter(|m| m.name == name).collect::<Vec<_>>();
+    let mut jobs: Vec<_> = sources.iter().map(|(name, text)| (&**name, &**text, mutants_of(name))).collect();
     for (.., mutants) in &mut jobs {
         mutants.retain(|mutant| {
             let known = results.get(mutant);
@@ -101,7 +101,7 @@ pub fn run(
                     tally.count(mutant, &verdict, say);
                 }
                 Report::Shader(name) => {
-                    let (count, survived) = (of(name).len(), tally.survived.get(name).unwrap_or(&0));
+                    let (count, survived) = (mutants_of(name).len(), tally.survived.get(name).unwrap_or(&0));
                     say(format!("shaders/{name}: {} of {count} mutants detected", count - survived));
                 }
                 Report::Unchanged(problem) => return Err(problem),
@@ -126,7 +126,7 @@ pub fn run(
     Ok(survived)
 }
 
-/// Checks the unchanged shader, then its mutants, until `stop` is set.
+/// Checks the mutants of a shader until `stop` is set, after the unchanged shader if the worker is new to it.
 fn check_shader<'a>(
     (name, text): (&'a str, &str),
     mutants: &[&'a Mutant],
@@ -139,15 +139,17 @@ fn check_shader<'a>(
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        // A worker that starts again after a mutant that hung makes the cases anew.
+        // A worker that starts again after a mutant that hung must make the cases again. The second check
+        // shows that the limit is long enough.
         if worker.is_new(name) {
-            match worker.check(name, text, limit * FIRST_CHECK) {
-                Verdict::Passed => {}
-                other => {
-                    let problem = format!("shaders/{name} fails its tests before any change: {other:?}");
-                    let _ = reports.send(Report::Unchanged(problem)); // An earlier error ended the run.
-                    return;
-                }
+            for limit in [limit.saturating_mul(FIRST_CHECK), limit] {
+                let problem = match worker.check(name, text, limit) {
+                    Verdict::Passed => continue,
+                    Verdict::TimedOut => format!("shaders/{name} needs more time without a change: raise --seconds"),
+                    other => format!("shaders/{name} fails its tests before any change: {other:?}"),
+                };
+                let _ = reports.send(Report::Unchanged(problem)); // An earlier error ended the run.
+                return;
             }
         }
         let verdict = worker.check(name, &mutant.text, limit);

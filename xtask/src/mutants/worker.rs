@@ -36,7 +36,7 @@ pub trait Worker: Send {
 /// This program as a worker process.
 pub struct Process {
     running: Option<Running>,
-    /// Whether it is one of several. Then the software driver uses one thread in each.
+    /// Whether it is one of several. The software driver then uses one thread in each.
     shared: bool,
 }
 
@@ -49,7 +49,7 @@ struct Running {
 }
 
 impl Process {
-    /// A worker that starts with its first check; `shared` if there are others beside it.
+    /// A worker that starts with its first check; `shared` if there are other workers.
     pub fn new(shared: bool) -> Process {
         Process { running: None, shared }
     }
@@ -139,7 +139,11 @@ pub fn work(shaders: &mut Shaders) {
         let outcome = catch_unwind(AssertUnwindSafe(|| shaders.check(&name, &text)));
         let words = match outcome {
             Ok(checked) => checked.err(),
-            Err(panic) => Some(panic.downcast_ref::<String>().map_or("a panic", |s| s).to_string()),
+            Err(panic) => {
+                // The devices still have the changed shader.
+                *shaders = Shaders::default();
+                Some(panic.downcast_ref::<String>().map_or("a panic", |s| s).to_string())
+            }
         };
         println!("{ANSWER}{}", serde_json::to_string(&words).expect("text is JSON"));
     }
