@@ -50,8 +50,8 @@ impl Tape {
     /// A dimension over 65,535 makes [`Tape::check_size`] fail.
     ///
     /// # Panics
-    /// If a dimension is zero. If the kernel reads floating-point numbers where the operand has
-    /// integers. Also in the cases that [`Tape::emit`] lists.
+    /// If a dimension is zero, or an operand has integers and the kernel reads floating-point numbers.
+    /// Also in the cases that [`Tape::emit`] lists.
     #[track_caller]
     pub fn emit_grid(&mut self, kernel: impl Kernel, groups: [u32; 3], flops: u64) {
         let dispatch = kernel.call();

@@ -108,3 +108,51 @@ impl Op for Remembered {
         self.op.flops(inputs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::TEST_STEP;
+    use super::*;
+    use std::cell::Cell;
+
+    /// Twice the input. Counts the evaluations.
+    #[derive(Debug, Default)]
+    struct Twice {
+        evaluations: Cell<usize>,
+    }
+
+    impl Op for Twice {
+        fn outputs(&self, inputs: &[Shape]) -> Result<Vec<Shape>, String> {
+            Ok(inputs.to_vec())
+        }
+
+        fn forward(&self, _: &mut Tape, _: &[Tensor], _: &[Tensor]) -> Vec<Tensor> {
+            vec![]
+        }
+
+        fn reference(&self, x: &[Array], _: &Step) -> Vec<Array> {
+            self.evaluations.set(self.evaluations.get() + 1);
+            vec![Array { shape: x[0].shape, data: x[0].data.iter().map(|x| 2.0 * x).collect() }]
+        }
+
+        fn terms(&self, _: &[Shape]) -> usize {
+            1
+        }
+
+        fn flops(&self, _: &[Shape]) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn remembered_reference_is_computed_once_for_each_input() {
+        let twice = Rc::new(Twice::default());
+        let case = Case { op: twice.clone(), inputs: vec![] }.remembered();
+        let of = |data: [f64; 2]| {
+            let x = Array { shape: Shape::f32([2]), data: data.to_vec() };
+            case.op.reference(&[x], &TEST_STEP).swap_remove(0).data
+        };
+        assert_eq!([of([1.0, 2.0]), of([2.0, 1.0]), of([1.0, 2.0])], [[2.0, 4.0], [4.0, 2.0], [2.0, 4.0]]);
+        assert_eq!(twice.evaluations.get(), 2);
+    }
+}
