@@ -111,8 +111,8 @@ impl Op for Remembered {
 
 #[cfg(test)]
 mod tests {
-    use super::super::run::TEST_STEP;
     use super::*;
+    use crate::tape::testing::run::TEST_STEP;
     use std::cell::Cell;
 
     /// Twice the input. Counts the evaluations.
