@@ -7,13 +7,17 @@ PYTHON ?= python3
 # `npm ci` takes the compiler's version from the lock file. Packages must not run scripts.
 TINT := tools/tint/node_modules/.package-lock.json
 
-.PHONY: train test bench goldens mutants tint swiftshader gpu-report format lint driver browser help
+.PHONY: train test mpi bench goldens mutants tint swiftshader gpu-report format lint driver browser help
 
 train: driver ## train a model on the bundled MNIST
 	cargo run --release --bin train -- $(ARGS)
 
 test: driver browser ## run all tests
 	cargo test --release --workspace $(ARGS)
+
+mpi: driver ## run the tests of several processes over MPI
+	@tools/mpi.sh
+	cargo test --release --features mpi --test mpi $(ARGS)
 
 bench: driver ## time every operator and the training step
 	cargo bench $(ARGS)

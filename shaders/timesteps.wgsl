@@ -1,11 +1,14 @@
-// Timesteps of a batch.
+// Timesteps of B images, which are those from FIRST on in a batch of WHOLE.
 //
-//   random     y[b] = floor(T frac(u + b / B)) for one u a batch: each timestep is uniform in
-//              0 .. T - 1 (Ho et al. 2020, algorithm 1, line 3), and a batch has all levels of noise
-//              (Kingma et al. 2021, appendix I.1)
+//   random     y[b] = floor(T frac(u + (FIRST + b) / WHOLE)) for one u a batch: each timestep is
+//              uniform in 0 .. T - 1 (Ho et al. 2020, algorithm 1, line 3), and a batch has all
+//              levels of noise (Kingma et al. 2021, appendix I.1)
 //   scheduled  y[b] = list[step.index] for all b
-//   weighted   y[b] = the first t with cdf[t] > frac(u + b / B) to 24 bits, by bisection. As
-//              `random` if cdf[T - 1] is zero: importance_sampling.wgsl has not written cdf yet.
+//   weighted   y[b] = the first t with cdf[t] > frac(u + (FIRST + b) / WHOLE) to 24 bits, by
+//              bisection. As `random` if cdf[T - 1] is zero: importance_sampling.wgsl has not
+//              written cdf yet.
+//
+// u depends on the number of the batch's first image, step.first_image - FIRST.
 //
 // list  [S] u32
 // cdf   [T]
@@ -14,14 +17,17 @@
 // 4 B (2 + log2(T)).
 
 override BATCH: u32;       // B
+override FIRST: u32;
+override WHOLE: u32;
 override TIMESTEPS: u32;   // T
 
 @group(0) @binding(0) var<storage, read> list: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 
-// 2^32 frac(u + b / B).
+// 2^32 frac(u + (FIRST + b) / WHOLE).
 fn stratum(b: u32) -> u32 {
-  return random_words(STREAM_TIMESTEP, step.index, step.first_image, 0u).x + b * (0xffffffffu / BATCH);
+  let u = random_words(STREAM_TIMESTEP, step.index, step.first_image - FIRST, 0u).x;
+  return u + (FIRST + b) * (0xffffffffu / WHOLE);
 }
 
 @compute @workgroup_size(FLAT)

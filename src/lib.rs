@@ -75,7 +75,7 @@
 //! | [`tape`] | record, differentiate, plan memory, replay; list, profile, verify |
 //! | [`gpu`] | device, buffers, pipelines, time stamps: the only module that names wgpu |
 //! | [`data`], [`output`] | data sets as checked bytes; PNG files, plots, archives, event files |
-//! | [`rng`], [`files`], [`memory`], [`error`] | counter-based random numbers; atomic files; available memory; the error type |
+//! | [`rng`], [`files`], [`memory`], [`ranks`], [`error`] | counter-based random numbers; atomic files; available memory; data between processes; the error type |
 //!
 //! # Errors and panics
 //!
@@ -97,6 +97,7 @@ pub mod metrics;
 pub mod nn;
 pub mod ops;
 pub mod output;
+pub mod ranks;
 pub mod rng;
 pub mod tape;
 pub mod train;

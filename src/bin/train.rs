@@ -1,13 +1,15 @@
 //! Trains a diffusion model: `train` alone trains a class-conditional DDPM on the bundled MNIST.
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use degrain::cli::DeviceOptions;
 use degrain::files::{print, shell_quoted};
 use degrain::gpu::list_adapters;
+use degrain::ranks::Communicator;
 use degrain::train::{InitialModel, Inspection, Outcome, ResumePath, Settings, Size, Trainer, on_interrupt};
 use degrain::{Error, Result, cli};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// Trains a diffusion model; without options, a class-conditional DDPM on the bundled MNIST
 #[derive(Parser)]
@@ -58,14 +60,15 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    cli::main(|| run(Arguments::parse()))
+    let arguments = Arguments::parse();
+    cli::main_on_ranks(|ranks| run(arguments, ranks))
 }
 
-fn run(arguments: Arguments) -> Result<()> {
+fn run(arguments: Arguments, ranks: Rc<dyn Communicator>) -> Result<()> {
     if arguments.list_adapters {
         return list_adapters().iter().try_for_each(|adapter| print(format!("{adapter}\n")));
     }
-    let ctx = arguments.device.open()?;
+    let ctx = arguments.device.open_on(&*ranks)?;
     let given = arguments.settings;
     let forks = given.out.is_some();
     let resume = arguments.resume.as_deref().map(ResumePath::new);
@@ -103,11 +106,17 @@ fn run(arguments: Arguments) -> Result<()> {
         }
         return print(reason + &toml);
     }
+    // Rank 0 chooses a size that is not given, and tells the others when its trainer has it.
+    let chosen = settings.size.is_none() && ranks.is_one_of_several();
+    let settings = if chosen && !ranks.is_first() { with_size_of_first(settings, &*ranks)? } else { settings };
     let trainer = Trainer::new(&ctx, settings.clone());
     if let (Err(_), Some(path)) = (&trainer, &resume) {
         settings.check_resumption(&path.run)?;
     }
-    let mut trainer = trainer?.stop_after(arguments.stop_after);
+    let mut trainer = trainer?.stop_after(arguments.stop_after).on_ranks(ranks.clone())?;
+    if chosen && ranks.is_first() {
+        ranks.broadcast(&mut trainer.config().size.to_string().into_bytes());
+    }
     given.check_effect(trainer.config())?;
     print(trainer.describe())?;
     let mut note = None;
@@ -132,7 +141,8 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     if arguments.dry_run || arguments.listing || arguments.profile || arguments.verify {
         let Arguments { listing, profile, verify, .. } = arguments;
-        return trainer.inspect(Inspection { listing, profile, verify });
+        let inspection = Inspection { listing, profile, verify };
+        return if ranks.is_first() { trainer.inspect(inspection) } else { Ok(()) };
     }
     let outcome = trainer.run(&*on_interrupt()?)?;
     let folder = shell_quoted(&trainer.config().out);
@@ -151,4 +161,13 @@ fn run(arguments: Arguments) -> Result<()> {
         )),
         Outcome::Finished => print(format!("finished: {folder}\n")),
     }
+}
+
+/// Settings with the size that rank 0 chose for its device, on another rank.
+fn with_size_of_first(settings: Settings, ranks: &dyn Communicator) -> Result<Settings> {
+    let mut name = vec![];
+    ranks.broadcast(&mut name);
+    let size = Size::from_str(&String::from_utf8_lossy(&name), false);
+    let size = size.map_err(|e| Error::Config(format!("the size that rank 0 chose: {e}")))?;
+    Ok(Settings { size: Some(size), ..settings })
 }

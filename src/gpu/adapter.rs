@@ -84,6 +84,15 @@ pub fn list_adapters() -> Vec<AdapterChoice> {
     ranked().into_iter().map(|(choice, _)| choice).collect()
 }
 
+/// The adapters of the class and backend of the best one, such as all discrete GPUs that Vulkan
+/// finds. Empty if there is no adapter.
+pub fn best_adapters() -> Vec<AdapterChoice> {
+    let mut all = list_adapters();
+    let Some(best) = all.first().cloned() else { return vec![] };
+    all.retain(|adapter| adapter.class == best.class && adapter.backend == best.backend);
+    all
+}
+
 /// The adapter with this number or part of a name, or the best one.
 pub(super) fn choose(wanted: Option<&str>) -> Result<(AdapterChoice, wgpu::Adapter)> {
     let mut all = ranked();

@@ -5,6 +5,7 @@ use super::device::Gpu;
 use super::kernel_choices::KernelChoices;
 use super::submission::Submission;
 use super::target::Target;
+use crate::ranks::Communicator;
 use crate::{Error, Result};
 use std::rc::Rc;
 
@@ -54,6 +55,22 @@ impl Context {
     /// The forms of kernels for the tapes of this context.
     pub fn kernel_choices(&self) -> KernelChoices {
         self.gpu.measured_choices().with(&self.pinned)
+    }
+
+    /// Uses the forms of kernels that rank 0 chose, on every rank, so that they compute the same bits. Rank
+    /// 0 calls it when its programs are compiled, the others before.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is no list of forms.
+    pub fn share_kernel_choices(&mut self, ranks: &dyn Communicator) -> Result<()> {
+        if !ranks.is_one_of_several() {
+            return Ok(());
+        }
+        let problem = |e: serde_json::Error| Error::Config(format!("the forms of kernels of rank 0: {e}"));
+        let mut text = serde_json::to_vec(&self.kernel_choices()).map_err(problem)?;
+        ranks.broadcast(&mut text);
+        self.pinned = serde_json::from_slice(&text).map_err(problem)?;
+        Ok(())
     }
 
     /// Makes sure that a named buffer of this size (bytes) exists. A new one is filled with zeros.

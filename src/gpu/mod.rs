@@ -49,7 +49,7 @@ mod target;
 mod timing;
 mod wait;
 
-pub use adapter::{AdapterChoice, list_adapters};
+pub use adapter::{AdapterChoice, best_adapters, list_adapters};
 pub use buffers::{Buffers, Readback};
 pub use commands::{BoundCall, BufferSizes, BufferSlot, CommandList};
 pub use context::Context;

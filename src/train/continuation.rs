@@ -231,6 +231,16 @@ fn show(value: &toml::Value) -> String {
     }
 }
 
+/// The settings as TOML, without those that only say where something is.
+///
+/// # Errors
+/// Settings that cannot be written as TOML.
+pub(super) fn without_places(config: &Config) -> Result<String> {
+    let mut settings = table(config)?;
+    settings.retain(|key, _| !PLACES.contains(&key));
+    Ok(settings.to_string())
+}
+
 fn table(config: &Config) -> Result<toml::Table> {
     toml::Table::try_from(config).map_err(|e| Error::Config(format!("the settings cannot be written as TOML: {e}")))
 }

@@ -6,7 +6,7 @@ use super::config::{Config, RandomFlip, Storage};
 use super::step_uniforms;
 use crate::data::{Dataset, Stream};
 use crate::gpu::Context;
-use crate::ops::{IndexOrder, permuted_images};
+use crate::ops::{BatchPart, IndexOrder, permuted_images};
 use crate::tape::{Shape, Tape, Tensor};
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ const VALIDATION: ImageBuffers = ImageBuffers { pixels: "data.validation.images"
 pub struct DataLoader {
     streamed: bool,
     random_flip: bool,
-    batch: u32,
+    part: BatchPart,
 }
 
 /// Images on a tape.
@@ -49,12 +49,12 @@ pub struct StoredImages {
 }
 
 impl DataLoader {
-    /// The loader for these settings on this device.
+    /// The loader for these settings on this device, of this part of each batch.
     ///
     /// # Errors
     /// [`Error::TooLarge`] for `--storage device` if the data set exceeds the device's largest
     /// binding; for streamed images if their buffers do.
-    pub fn new(ctx: &Context, config: &Config, data: &Dataset) -> Result<DataLoader> {
+    pub fn new(ctx: &Context, config: &Config, data: &Dataset, part: BatchPart) -> Result<DataLoader> {
         let (bytes, limit) = (data.images.len() as u64, ctx.gpu.max_binding());
         let streamed = match config.storage {
             Storage::Auto => bytes > limit,
@@ -66,14 +66,14 @@ impl DataLoader {
             }
         };
         if streamed {
-            check_stream(config, data.pixels() as u64, limit)?;
+            check_stream(config, part, data.pixels() as u64, limit)?;
         }
         let random_flip = match config.random_flip {
             RandomFlip::Auto => data.mirrors,
             RandomFlip::Always => true,
             RandomFlip::Never => false,
         };
-        Ok(DataLoader { streamed, random_flip, batch: config.batch })
+        Ok(DataLoader { streamed, random_flip, part })
     }
 
     /// Whether images are streamed.
@@ -94,7 +94,7 @@ impl DataLoader {
     /// The training images on a tape.
     pub fn training(&self, t: &mut Tape, data: &Dataset) -> StoredImages {
         if self.streamed {
-            stored(t, RING, data, (CHUNKS * CHUNK * self.batch) as usize)
+            stored(t, RING, data, (CHUNKS * CHUNK * self.part.count) as usize)
         } else {
             stored(t, ALL, data, data.count)
         }
@@ -125,18 +125,18 @@ impl DataLoader {
         if !self.streamed {
             return None;
         }
-        let config = config.clone();
+        let (config, part) = (config.clone(), self.part);
         let order = move |chunk: u64| {
             let first = chunk as u32 * CHUNK;
             (first..first + CHUNK)
                 .flat_map(|n| {
-                    let step = step_uniforms::step(&config, training, n);
-                    permuted_images(config.seed, training, step.epoch, step.position, config.batch)
+                    let step = step_uniforms::step(&config, training, n, part.first);
+                    permuted_images(config.seed, training, step.epoch, step.position, part.count)
                 })
                 .collect()
         };
         let chunk = u64::from(finished / CHUNK);
-        Some(ChunkSource { stream: Stream::start(data.clone(), order, chunk), written: chunk, batch: self.batch })
+        Some(ChunkSource { stream: Stream::start(data.clone(), order, chunk), written: chunk, batch: part.count })
     }
 }
 
@@ -171,8 +171,8 @@ impl ChunkSource {
 
 /// Refuses images whose ring or validation buffer exceeds `limit` bytes. An image has `pixels`
 /// bytes.
-fn check_stream(config: &Config, pixels: u64, limit: u64) -> Result<()> {
-    let ring = u64::from(CHUNKS * CHUNK) * u64::from(config.batch);
+fn check_stream(config: &Config, part: BatchPart, pixels: u64, limit: u64) -> Result<()> {
+    let ring = u64::from(CHUNKS * CHUNK) * u64::from(part.count);
     let validation = u64::from(config.validation_count);
     for (images, what, option) in [
         (ring, format!("a ring of {} batches", CHUNKS * CHUNK), "--batch"),

@@ -14,18 +14,21 @@ use crate::diffusion::{Denoiser, Sampling};
 use crate::gpu::Context;
 use crate::metrics::likelihood::LabeledImages;
 use crate::nn::{Model, Weights};
+use crate::ops::BatchPart;
 use crate::output::Images;
 use crate::tape::{Tape, Tensor};
 use std::fmt::Debug;
 use std::sync::atomic::AtomicBool;
 
-/// A batch of images on a tape.
+/// A batch of images on a tape, or the part of a batch that this rank trains on.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
     /// The images in [-1, 1], `[B, C, H, W]`.
     pub images: Tensor,
     /// The classes of the images, u32 `[B]`.
     pub labels: Tensor,
+    /// Which B images of the whole batch they are.
+    pub part: BatchPart,
 }
 
 /// The loss of a batch.
@@ -74,7 +77,8 @@ pub trait Objective: Debug {
     /// Records the loss of a batch. [`Weights::training`] distinguishes training from validation.
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss;
 
-    /// Records calls after the gradients of a training step, such as an update of the state.
+    /// Records calls after the gradients of a training step, such as an update of the state. `loss` has
+    /// the losses and times of the whole batch, also if several ranks divided it.
     fn post_step(&self, _t: &mut Tape, _loss: Loss) {}
 
     /// Fills in the parts of a checkpoint's metadata that depend on the objective.

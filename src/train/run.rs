@@ -1,6 +1,6 @@
 //! The training loop.
 
-use super::clock::{Activity, Clock, Progress};
+use super::clock::{Activity, Clock};
 use super::device_log::{DeviceLog, LogRow, Rows};
 use super::due::{Due, is_due};
 use super::log_entry::{LogEntry, by_quarter};
@@ -105,11 +105,13 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::run`].
     pub fn run_with(&mut self, stop: &AtomicBool, on_entry: &mut dyn FnMut(&LogEntry)) -> Result<Outcome> {
-        self.train(stop, on_entry).map_err(|problem| self.with_checkpoint(problem))
+        let outcome = if self.ranks.communicator.is_first() { self.train(stop, on_entry) } else { self.follow(stop) };
+        outcome.map_err(|problem| self.with_checkpoint(problem))
     }
 
     fn train(&mut self, stop: &AtomicBool, on_entry: &mut dyn FnMut(&LogEntry)) -> Result<Outcome> {
         let folder = self.config.out.clone();
+        self.compare_ranks()?;
         // Before the lock, which would change the folder, and once more when nobody else can write.
         self.refuse_to_overwrite()?;
         let _lock = FolderLock::acquire(&folder)?;
@@ -118,21 +120,10 @@ impl Trainer {
 
         // Compile the programs.
         self.ctx.pinned = self.earlier_forms()?;
-        let (tape, ()) = record(&self.ctx, |t| self.record_training(t))?;
-        // Before the upload, because the named buffers include the data set.
-        self.check_memory(&tape)?;
-        self.upload()?;
-        let training = Program::compile(&mut self.ctx, &tape)?;
+        let (training, flops) = self.compile_step()?;
         let programs = Measurements { validation: self.validation_program()?, evaluator: self.evaluator()? };
-
-        // Initialize the parameters, or restore a checkpoint.
-        let start = match &self.checkpoint {
-            Some((_, folder)) => self.restore(folder)?,
-            None => {
-                self.initialize()?;
-                Progress::default()
-            }
-        };
+        self.ctx.share_kernel_choices(&*self.ranks.communicator)?;
+        let start = self.restore_or_initialize()?;
 
         // Clean the run's folder and open its log.
         self.run = self.earlier_name()?;
@@ -145,8 +136,8 @@ impl Trainer {
             eprintln!("the log of the later steps was kept as {}", path.display());
         }
         self.copy_log()?;
-        self.write_manifest(training.forms())?;
-        let mut log = RunLog::open(&folder, &self.config, start, tape.summary().flops, on_entry)?;
+        self.write_manifest(training.program.forms())?;
+        let mut log = RunLog::open(&folder, &self.config, start, flops, on_entry)?;
 
         // Train.
         let config = self.config.clone();
@@ -167,8 +158,11 @@ impl Trainer {
         let gpu = self.ctx.gpu.clone();
         let mut recorder = Recorder { log: &mut log, clock: &mut clock, step, gpu: &gpu, stop };
         self.fit_latents(&mut recorder)?;
+        self.ranks.share_flag(missing.validation);
         self.measure(missing, &programs, &mut recorder)?;
-        while step < last && !stop.load(Ordering::Relaxed) {
+        // The ranks agree on the last step.
+        let mut stopping = false;
+        while step < last && !stopping && (self.ranks.are_several() || !stop.load(Ordering::Relaxed)) {
             if log.needs_peak() {
                 self.drain(&mut device_log, &mut log, &clock, step)?;
                 clock.switch(Activity::Other, Instant::now());
@@ -180,7 +174,12 @@ impl Trainer {
             if let Some(source) = &mut source {
                 source.provide(&self.ctx, step)?;
             }
-            queue.push_back(training.run(&self.ctx, &self.step_uniforms(step))?);
+            let uniforms = self.step_uniforms(step);
+            if self.ranks.are_several() {
+                stopping = self.run_divided(&training, &uniforms, stop.load(Ordering::Relaxed))?;
+            } else {
+                queue.push_back(training.program.run(&self.ctx, &uniforms)?);
+            }
             if queue.len() > IN_FLIGHT
                 && let Some(submission) = queue.pop_front()
             {
@@ -191,6 +190,7 @@ impl Trainer {
             // Read the losses that are ready, or all of them before a pause.
             let due = self.due(step, &programs);
             let saves = is_due(config.checkpoint_every, step, config.steps);
+            self.compare_parameters_if_due(step, saves)?;
             if due.any() || saves {
                 self.drain(&mut device_log, &mut log, &clock, step)?;
             } else if let Some(rows) = device_log.poll(&self.ctx, step, IN_FLIGHT as u32)? {
@@ -211,6 +211,7 @@ impl Trainer {
         }
 
         // Save the steps since the last checkpoint.
+        self.compare_parameters(step)?;
         self.drain(&mut device_log, &mut log, &clock, step)?;
         if saved != Some(step) {
             log.sync()?;
@@ -259,7 +260,11 @@ impl Trainer {
             recorder.clock.switch(Activity::Evaluating, Instant::now());
             let progress = recorder.clock.progress(step, Instant::now());
             if let Some(validation) = programs.validation.as_ref().filter(|_| due.validation) {
-                let entry = self.validate(validation, progress);
+                let mut entry = self.validate(validation, progress);
+                if self.ranks.are_several() {
+                    // The others would wait for this rank's part.
+                    entry = Ok(entry?);
+                }
                 recorder.record("validation", entry, |log, entry| log.add(&entry))?;
             }
             if let Some(evaluator) = programs.evaluator.as_ref().filter(|_| due.evaluation) {
@@ -279,7 +284,8 @@ impl Trainer {
         Ok(())
     }
 
-    fn validation_program(&mut self) -> Result<Option<Program>> {
+    /// The program that measures the losses of validation images, if there are any.
+    pub(super) fn validation_program(&mut self) -> Result<Option<Program>> {
         if self.config.validation_count == 0 {
             return Ok(None);
         }

@@ -6,8 +6,8 @@ use super::objective::{Batch, Loss};
 use super::trainer::Trainer;
 use crate::nn::{GRADIENTS, PARAMETERS, statistics_of};
 use crate::ops::{
-    Adam, AdamState, GatherBatch, IndexOrder, SampleIndices, adam, affine, ema, embedding, fill, gather_batch,
-    gradient_norm, log_step, sample_indices,
+    Adam, AdamState, BatchPart, GatherBatch, IndexOrder, SampleIndices, adam, affine, ema, embedding, fill,
+    gather_batch, gradient_norm, log_step, sample_indices,
 };
 use crate::tape::{Shape, Tape, Tensor};
 
@@ -19,26 +19,28 @@ impl Trainer {
         tape
     }
 
-    /// Records one training step as it runs.
-    pub(super) fn record_training(&self, t: &mut Tape) {
+    /// Records one training step as it runs. Returns the number of calls up to the gradient.
+    pub(super) fn record_training(&self, t: &mut Tape) -> usize {
         t.sum_late();
-        self.record_step(t);
+        self.record_step(t)
     }
 
-    /// Records one training step.
-    pub(super) fn record_step(&self, t: &mut Tape) {
-        let config = &self.config;
+    /// Records one training step. Returns the number of calls up to the gradient.
+    pub(super) fn record_step(&self, t: &mut Tape) -> usize {
+        let (config, part) = (&self.config, self.ranks.part);
         let parameters = self.objective.model().parameters();
-        let indices = SampleIndices { batch: config.batch, count: self.training_images(), order: self.loader.order() };
+        let indices = SampleIndices { batch: part.count, count: self.training_images(), order: self.loader.order() };
         let index = sample_indices(t, indices);
         let stored = self.loader.training(t, &self.dataset);
         let (images, labels) =
             gather_batch(t, stored.pixels, stored.labels, index, self.gather(self.loader.random_flip()));
 
         let weights = parameters.trained(t);
-        let loss = self.objective.loss(t, &weights, Batch { images, labels });
-        let dloss = loss_gradient(t, loss, config.batch);
+        let loss = self.objective.loss(t, &weights, Batch { images, labels, part });
+        let dloss = loss_gradient(t, loss, part);
         t.backward(loss.loss, dloss);
+        let loss = self.ranks.join(t, loss);
+        let seam = t.calls().len();
         self.objective.post_step(t, loss);
 
         let shape = parameters.flat_shape();
@@ -59,24 +61,25 @@ impl Trainer {
         }
         let log = t.named(LOG, device_log::shape(config.batch));
         log_step(t, loss.loss, loss.time, norm, log);
+        seam
     }
 
-    /// The tape of the losses of one batch of validation images with the EMA weights.
+    /// The tape of the losses of this rank's part of a batch of validation images, with the EMA weights.
     pub(super) fn validation_tape(&self) -> Tape {
         let mut tape = Tape::on(&self.ctx);
         self.record_validation(&mut tape);
         tape
     }
 
-    /// Records the losses of one batch of validation images.
+    /// Records the losses of this rank's part of a batch of validation images.
     pub(super) fn record_validation(&self, t: &mut Tape) {
-        let config = &self.config;
+        let (config, part) = (&self.config, self.ranks.part);
         let stored = self.loader.validation(t, &self.dataset, self.training_images());
         let order = IndexOrder::Consecutive { first: stored.first };
-        let index = sample_indices(t, SampleIndices { batch: config.batch, count: config.validation_count, order });
+        let index = sample_indices(t, SampleIndices { batch: part.count, count: config.validation_count, order });
         let (images, labels) = gather_batch(t, stored.pixels, stored.labels, index, self.gather(false));
         let weights = self.objective.model().parameters().fixed(t, EMA);
-        let loss = self.objective.loss(t, &weights, Batch { images, labels });
+        let loss = self.objective.loss(t, &weights, Batch { images, labels, part });
         t.keep(loss.loss, VALIDATION_LOSS);
         t.keep(loss.time, VALIDATION_TIMESTEPS);
     }
@@ -87,15 +90,15 @@ impl Trainer {
     }
 }
 
-/// Derivative of the mean loss with respect to the loss of each image, `[B]`: the image's weight
-/// divided by B.
-fn loss_gradient(t: &mut Tape, loss: Loss, batch: u32) -> Tensor {
-    let mean = 1.0 / batch as f32;
+/// Derivative of the mean loss of the whole batch with respect to the loss of each image of a part,
+/// `[B]`: the image's weight divided by the size of the whole batch.
+fn loss_gradient(t: &mut Tape, loss: Loss, part: BatchPart) -> Tensor {
+    let mean = 1.0 / part.whole as f32;
     let Some(weights) = loss.weights else {
-        return fill(t, mean, Shape::f32([batch]));
+        return fill(t, mean, Shape::f32([part.count]));
     };
     let rows = t.reshape(weights, Shape::f32([t.shape(weights).len() as u32, 1]));
     let weight = embedding(t, loss.time, rows);
     let weight = affine(t, weight, mean, 0.0);
-    t.reshape(weight, Shape::f32([batch]))
+    t.reshape(weight, Shape::f32([part.count]))
 }

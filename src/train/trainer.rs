@@ -9,6 +9,7 @@ use super::load_images::load_images;
 use super::objective::Objective;
 use super::objectives;
 use super::origin::Origin;
+use super::ranks::Ranks;
 use super::run_name;
 use super::step_uniforms;
 use crate::checkpoint::checkpoints;
@@ -50,6 +51,7 @@ pub struct Trainer {
     pub(super) data_sha256: String,
     pub(super) objective: Rc<dyn Objective>,
     pub(super) loader: DataLoader,
+    pub(super) ranks: Ranks,
     pub(super) ctx: Context,
     /// The checkpoint to continue from, with its number of finished steps.
     pub(super) checkpoint: Option<(u32, PathBuf)>,
@@ -171,7 +173,8 @@ impl Trainer {
         data_sha256: String,
         objective: Rc<dyn Objective>,
     ) -> Result<Trainer> {
-        let loader = DataLoader::new(ctx, &config, &dataset)?;
+        let ranks = Ranks::single(config.batch);
+        let loader = DataLoader::new(ctx, &config, &dataset, ranks.part)?;
         let ctx = ctx.fork();
         let trainer = Trainer {
             config,
@@ -179,6 +182,7 @@ impl Trainer {
             data_sha256,
             objective,
             loader,
+            ranks,
             ctx,
             checkpoint: None,
             newest: None,
@@ -344,9 +348,9 @@ impl Trainer {
         Ok(Some(extractor))
     }
 
-    /// The uniforms of the step after `finished` steps.
+    /// The uniforms of the step after `finished` steps, for this rank's part of the batch.
     pub fn step_uniforms(&self, finished: u32) -> Step {
-        step_uniforms::step(&self.config, self.training_images(), finished)
+        step_uniforms::step(&self.config, self.training_images(), finished, self.ranks.part.first)
     }
 
     /// Uploads the data set, the tables of the objective, and the initial values of its state.

@@ -35,26 +35,32 @@ pub struct Evaluator {
 }
 
 impl Trainer {
-    /// Measures the loss of all validation images with the EMA weights.
+    /// Measures the loss of all validation images with the EMA weights. Several ranks divide them, and
+    /// all get the result.
     ///
     /// # Errors
     /// A metric that cannot be measured.
     pub(super) fn validate(&self, program: &Program, progress: Progress) -> Result<LogEntry> {
-        let (batch, total) = (self.config.batch, self.config.validation_count);
+        let (part, total) = (self.ranks.part, self.config.validation_count);
         let metric = self.objective.validation_metric();
         let mut losses: Vec<f32> = vec![];
         let mut times: Vec<f32> = vec![];
         let mut metric_sum = 0.0;
-        for first in (0..total).step_by(batch as usize) {
-            let step = Step { seed_low: VALIDATION_SEED, first_image: first, ..Step::default() };
+        for first_image in (part.first..total.next_multiple_of(part.whole)).step_by(part.whole as usize) {
+            let step = Step { seed_low: VALIDATION_SEED, first_image, ..Step::default() };
             program.run(&self.ctx, &step)?;
-            let count = batch.min(total - first) as usize;
-            losses.extend(self.ctx.read::<f32>(VALIDATION_LOSS, 0, count)?);
-            times.extend(self.ctx.read::<u32>(VALIDATION_TIMESTEPS, 0, count)?.iter().map(|&time| time as f32));
-            if let Some(metric) = metric {
+            losses.extend(self.ctx.read::<f32>(VALIDATION_LOSS, 0, part.count as usize)?);
+            let indices = self.ctx.read::<u32>(VALIDATION_TIMESTEPS, 0, part.count as usize)?;
+            times.extend(indices.iter().map(|&time| time as f32));
+            // The images of the last batch past the end are the first ones again.
+            let count = part.count.min(total.saturating_sub(first_image)) as usize;
+            if let Some(metric) = metric.filter(|_| count > 0) {
                 metric_sum += count as f64 * metric.measure(&self.ctx, count)?;
             }
         }
+        let losses = self.ranks.gather_batches(&losses, total);
+        let times = self.ranks.gather_batches(&times, total);
+        let metric_sum = self.ranks.add(metric_sum);
         Ok(LogEntry::Validation {
             step: progress.step,
             seconds: progress.seconds,

@@ -41,6 +41,13 @@ pub fn check(words: &[String], kind: Kind) -> Result<(), String> {
         "cargo" => cargo(words, kind),
         "make" => make(words, kind),
         "python" | "python3" => script(words),
+        "mpirun" | "srun" => {
+            // The options of MPI, then the program.
+            let name = |word: &String| word.strip_prefix("target/release/").map(String::from);
+            let Some(at) = words.iter().position(|word| name(word).is_some()) else { return Ok(()) };
+            let program: Vec<String> = name(&words[at]).into_iter().chain(words[at + 1..].iter().cloned()).collect();
+            check(&program, kind)
+        }
         tool if tool.starts_with("tools/") || tool.starts_with(".ci/") => exists(tool),
         name if PROGRAMS.iter().any(|(known, _)| *known == name) => program(name, &words[1..], kind),
         option if kind == Kind::Mention && option.starts_with("--") => mentioned(option),

@@ -2,7 +2,9 @@
 //! the losses, and draws from it.
 
 use degrain::gpu::Context;
-use degrain::ops::{HISTORY_LENGTH, ImportanceState, importance_sampling, random_timesteps, weighted_timesteps};
+use degrain::ops::{
+    BatchPart, HISTORY_LENGTH, ImportanceState, importance_sampling, random_timesteps, weighted_timesteps,
+};
 use degrain::tape::{Program, Shape, Step, Tape};
 
 /// The state of importance sampling, with its initial values.
@@ -62,9 +64,9 @@ impl State {
         let mut tape = Tape::new(self.ctx.target());
         let t = if weighted {
             let cdf = self.tensors(&mut tape).cdf;
-            weighted_timesteps(&mut tape, cdf, batch, self.timesteps)
+            weighted_timesteps(&mut tape, cdf, BatchPart::all(batch), self.timesteps)
         } else {
-            random_timesteps(&mut tape, batch, self.timesteps)
+            random_timesteps(&mut tape, BatchPart::all(batch), self.timesteps)
         };
         let program = Program::compile(&mut self.ctx, &tape).expect("compiles");
         program.run(&self.ctx, &Step { seed_low: 5, ..Step::default() }).expect("runs");

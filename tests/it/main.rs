@@ -37,6 +37,7 @@ mod preset_gradients; // gradients of training steps against PyTorch
 mod presets; // every preset trains, resumes and samples
 mod profile; // measured peaks and profiles
 mod random; // random streams
+mod ranks; // training that several ranks divide
 mod repeated_images; // conditions of two passes over the same images
 mod runs; // trains and reads the files of a run, for presets and training
 mod sampling; // samplers against diffusers

@@ -80,7 +80,7 @@ impl Objective for Copy {
     }
 
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
-        let time = random_timesteps(t, BATCH, 1);
+        let time = random_timesteps(t, batch.part, 1);
         let output = self.model.conv.forward(t, weights, batch.images);
         let weight = t.named(WEIGHTS, Shape::f32([1]));
         let loss = weighted_mse(t, output, batch.images, weight, time);

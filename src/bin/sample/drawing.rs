@@ -1,4 +1,5 @@
-//! Draws images batch by batch, and keeps finished batches.
+//! Draws images batch by batch, and keeps finished batches. Several ranks draw batches in turn, and rank 0
+//! keeps them.
 
 use super::header::PartHeader;
 use super::store::Store;
@@ -8,6 +9,7 @@ use degrain::error::check_stop;
 use degrain::files::PartFile;
 use degrain::output::counted;
 use degrain::output::images::to_bytes;
+use degrain::ranks::Communicator;
 use degrain::{Error, Result};
 use std::ops::Range;
 use std::path::Path;
@@ -49,32 +51,85 @@ impl Drawing {
         Ok(Store::File(part))
     }
 
-    /// Draws the missing images. Each finished batch is added to the store.
+    /// Draws the missing images. Each finished batch is added to the store, which only rank 0 has.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if `stop` is set, [`Error::NonFinite`], and errors of device and
-    /// disk. The finished batches stay in the store.
-    pub fn run(&self, store: &mut Store, draw: &mut Draw<'_>, stop: &AtomicBool) -> Result<()> {
-        let progress = Progress::new();
-        while store.count() < self.count {
-            check_stop(stop)?;
-            let first = store.count();
-            progress.set(f64::from(first) / f64::from(self.count))?;
-            let last = first.saturating_add(self.batch).min(self.count);
-            let drawn = draw(first..last, &mut |done| {
+    /// [`Error::Interrupted`] on all ranks if `stop` is set on one, [`Error::NonFinite`], and errors of
+    /// device and disk. The finished batches stay in the store.
+    pub fn run(
+        &self,
+        mut store: Option<&mut Store>,
+        ranks: &dyn Communicator,
+        draw: &mut Draw<'_>,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let progress = store.as_ref().map(|_| Progress::new());
+        let show = |images: f64| match &progress {
+            Some(progress) => progress.set(images / f64::from(self.count)),
+            None => Ok(()),
+        };
+        let mut start = store.as_ref().map_or(0, |store| store.count()).to_le_bytes().to_vec();
+        ranks.broadcast(&mut start);
+        let mut first = u32::from_le_bytes(start.try_into().expect("rank 0 sent a number of images"));
+        let size = ranks.size() as u32;
+        while first < self.count {
+            show(f64::from(first))?;
+            let round = self.batch.saturating_mul(size).min(self.count - first);
+            let own = first.saturating_add(ranks.rank() as u32 * self.batch).min(self.count);
+            let own = own..own.saturating_add(self.batch).min(self.count);
+            let records = self.draw_batch(own, draw, &mut |done| {
                 check_stop(stop)?;
-                progress.set((f64::from(first) + done * f64::from(last - first)) / f64::from(self.count))
-            })?;
-            if drawn.images.iter().any(|x| !x.is_finite()) {
-                return Err(Error::NonFinite(
-                    "the samples contain numbers that are not finite: the checkpoint may be damaged, or its training \
-                     diverged"
-                        .into(),
-                ));
+                show(f64::from(first) + done * f64::from(round))
+            });
+            for block in self.gather(records, ranks)? {
+                if let Some(store) = &mut store {
+                    store.append(&block)?;
+                }
             }
-            store.append(&self.records(&drawn))?;
+            first += round;
         }
         Ok(())
+    }
+
+    /// The records of the images of a range, which may be empty.
+    fn draw_batch(&self, images: Range<u32>, draw: &mut Draw<'_>, observer: &mut Observer<'_>) -> Result<Vec<u8>> {
+        if images.is_empty() {
+            return Ok(vec![]);
+        }
+        observer(0.0)?;
+        let drawn = draw(images, observer)?;
+        if drawn.images.iter().any(|x| !x.is_finite()) {
+            return Err(Error::NonFinite(
+                "the samples contain numbers that are not finite: the checkpoint may be damaged, or its training diverged"
+                    .into(),
+            ));
+        }
+        Ok(self.records(&drawn))
+    }
+
+    /// The records of all ranks, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if any rank was interrupted; other errors of this rank.
+    fn gather(&self, records: Result<Vec<u8>>, ranks: &dyn Communicator) -> Result<Vec<Vec<u8>>> {
+        let (interrupted, records) = match records {
+            Err(Error::Interrupted) => (true, vec![]),
+            records => (false, records?),
+        };
+        // The length and the flag, then the records, equally long on all ranks.
+        let record = self.pixels * self.states;
+        let mut message = vec![u8::from(interrupted)];
+        message.extend((records.len() as u64).to_le_bytes());
+        let header = message.len();
+        message.extend(&records);
+        message.resize(header + self.batch as usize * record, 0);
+        let all = ranks.all_gather_bytes(&message);
+        let messages = all.chunks(message.len());
+        if messages.clone().any(|message| message[0] != 0) {
+            return Err(Error::Interrupted);
+        }
+        let length = |message: &[u8]| message[1..header].iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte));
+        Ok(messages.map(|message| message[header..][..length(message)].to_vec()).collect())
     }
 
     /// The states of each image, one image after the other. The adaptive solver may return fewer

@@ -18,6 +18,7 @@ use degrain::files::{PartFile, check_writable, print};
 use degrain::gpu::Context;
 use degrain::nn::Vae;
 use degrain::output::counted;
+use degrain::ranks::{Communicator, Single};
 use degrain::{Error, Result, cli};
 use drawing::{Draw, Drawing};
 use header::PartHeader;
@@ -84,15 +85,16 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    cli::main(|| run_with(std::env::args_os()))
+    let arguments = cli::parse(std::env::args_os());
+    cli::main_on_ranks(|ranks| run(&arguments, &*ranks))
 }
 
 /// Runs the program with this command line. The campaign of failing devices calls it.
 pub fn run_with(command_line: impl IntoIterator<Item = OsString>) -> Result<()> {
-    run(&cli::parse(command_line))
+    run(&cli::parse(command_line), &Single)
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+fn run(arguments: &Arguments, ranks: &dyn Communicator) -> Result<()> {
     let output = Output::from_path(&arguments.out)?;
     if arguments.count == Some(0) || arguments.batch == 0 {
         return Err(Error::Config("--count and --batch must be at least 1".into()));
@@ -101,15 +103,17 @@ fn run(arguments: &Arguments) -> Result<()> {
         let scale = arguments.classifier_scale;
         return Err(Error::Config(format!("--classifier-scale {scale} must be finite, usually 1 to 10")));
     }
-    check_writable(&arguments.out)?;
+    if ranks.is_first() {
+        check_writable(&arguments.out)?;
+    }
     let checkpoint = arguments.model.open()?;
     match &checkpoint.model {
-        AnyModel::Vae(vae) => decode(arguments, output, &checkpoint, vae),
-        AnyModel::Denoiser(_) | AnyModel::Classifier(_) => sample(arguments, output, &checkpoint),
+        AnyModel::Vae(vae) => decode(arguments, output, &checkpoint, vae, ranks),
+        AnyModel::Denoiser(_) | AnyModel::Classifier(_) => sample(arguments, output, &checkpoint, ranks),
     }
 }
 
-fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Result<()> {
+fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks: &dyn Communicator) -> Result<()> {
     if arguments.normal_latents {
         let problem = "--normal-latents has no effect: only an autoencoder has latents. Leave the option out";
         return Err(Error::Config(problem.into()));
@@ -153,7 +157,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     let drawing = Drawing { count, batch, pixels, states, whole_batches: sampling.adaptive() };
     check_memory(&drawing, output, image)?;
 
-    let mut ctx = arguments.device.open()?;
+    let mut ctx = arguments.device.open_on(ranks)?;
     checkpoint.load(&mut ctx, "weights")?;
     let mut guidance = sampling.guidance();
     if let Some(guide) = &guide {
@@ -163,7 +167,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
             Some(ClassifierGuide { network, weights: "classifier", scale: arguments.classifier_scale });
     }
     let batch = BatchSpec { name: "sample", size: batch, image, seed: arguments.seed() };
-    let generator = Generator::new(&mut ctx, denoiser, guidance, plan, batch)?;
+    let generator = ranks_after_first(&mut ctx, ranks, |ctx| Generator::new(ctx, denoiser, guidance, plan, batch))?;
     let conditional = denoiser.network.classes().is_some() || guide.is_some();
     let named = checkpoint.with_classes(guide.as_ref());
     let of_class = match (&arguments.class, class) {
@@ -194,7 +198,22 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint) -> Res
     header.set("--classifier-scale", guide.as_ref().map(|_| arguments.classifier_scale));
     header.set_values("--noise", noise.as_deref());
     let description = Description { image, label: conditional.then_some(&label), classes, text };
-    finish(arguments, &drawing, &header, &mut draw, &description)
+    finish(arguments, Work { drawing: &drawing, header: &header, ranks }, &mut draw, &description)
+}
+
+/// Compiles on rank 0, and then on the others in the forms of kernels that rank 0 chose.
+fn ranks_after_first<P>(
+    ctx: &mut Context,
+    ranks: &dyn Communicator,
+    compile: impl FnOnce(&mut Context) -> Result<P>,
+) -> Result<P> {
+    if ranks.is_first() {
+        let program = compile(ctx)?;
+        ctx.share_kernel_choices(ranks)?;
+        return Ok(program);
+    }
+    ctx.share_kernel_choices(ranks)?;
+    compile(ctx)
 }
 
 /// Labels in the shares of the training images.
@@ -210,7 +229,13 @@ fn class_shares(metadata: &CheckpointMetadata, count: u32) -> Result<Vec<u32>> {
 }
 
 /// Decodes latents of the prior.
-fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &Vae) -> Result<()> {
+fn decode(
+    arguments: &Arguments,
+    output: Output,
+    checkpoint: &Checkpoint,
+    vae: &Vae,
+    ranks: &dyn Communicator,
+) -> Result<()> {
     // Switching off what is off already is allowed.
     let options =
         SamplingOptions { guidance: arguments.options.guidance.filter(|&scale| scale != 1.0), ..arguments.options };
@@ -233,11 +258,11 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
     let count = arguments.count.unwrap_or(COUNT);
     let drawing = Drawing { count, batch: arguments.batch.min(count), pixels, states: 1, whole_batches: false };
     check_memory(&drawing, output, image)?;
-    let mut ctx = arguments.device.open()?;
+    let mut ctx = arguments.device.open_on(ranks)?;
     checkpoint.load(&mut ctx, "weights")?;
     let mixture = checkpoint.latent_mixture.clone().filter(|_| !arguments.normal_latents);
     let prior = LatentPrior::new(vae.latent_channels(), mixture);
-    let decoder = Decoder::new(&mut ctx, vae, "weights", drawing.batch, "sample")?;
+    let decoder = ranks_after_first(&mut ctx, ranks, |ctx| Decoder::new(ctx, vae, "weights", drawing.batch, "sample"))?;
     let mut draw = |numbers: std::ops::Range<u32>, _: &mut degrain::diffusion::Observer<'_>| {
         Ok(SampledImages { images: decoder.draw(&ctx, &prior, arguments.seed(), numbers)?, frames: vec![] })
     };
@@ -254,20 +279,25 @@ fn decode(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, vae: &
     header.set_values("latents", Some(&few));
     header.set_kernels(decoder.forms());
     let description = Description { image, label: None, classes: 0, text };
-    finish(arguments, &drawing, &header, &mut draw, &description)
+    finish(arguments, Work { drawing: &drawing, header: &header, ranks }, &mut draw, &description)
+}
+
+/// What to draw, and who draws it.
+struct Work<'a> {
+    drawing: &'a Drawing,
+    header: &'a PartHeader,
+    ranks: &'a dyn Communicator,
 }
 
 /// Draws the images, writes the output and removes the file of finished images.
-fn finish(
-    arguments: &Arguments,
-    drawing: &Drawing,
-    header: &PartHeader,
-    draw: &mut Draw<'_>,
-    description: &Description<'_>,
-) -> Result<()> {
+fn finish(arguments: &Arguments, work: Work<'_>, draw: &mut Draw<'_>, description: &Description<'_>) -> Result<()> {
+    let Work { drawing, header, ranks } = work;
     let stop = cli::on_interrupt("finishing; press Ctrl-C again to stop at once")?;
+    if !ranks.is_first() {
+        return drawing.run(None, ranks, draw, &stop);
+    }
     let mut store = drawing.open(&arguments.out, header)?;
-    match drawing.run(&mut store, draw, &stop) {
+    match drawing.run(Some(&mut store), ranks, draw, &stop) {
         Ok(()) => {}
         // Nothing to go on from.
         Err(problem) if store.count() == 0 => {

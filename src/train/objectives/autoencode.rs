@@ -38,7 +38,7 @@ impl Objective for Autoencode {
     }
 
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
-        let [count, channels, height, width]: [u32; 4] = t.shape(batch.images).as_array();
+        let [_, channels, height, width]: [u32; 4] = t.shape(batch.images).as_array();
         let (mean, log_variance) = self.model.encode(t, weights, batch.images);
         let z = reparameterize(t, mean, log_variance);
         let output = self.model.decode(t, weights, z);
@@ -55,7 +55,7 @@ impl Objective for Autoencode {
         let divergence = affine(t, divergence, self.kl_weight * per_pixel, 0.0);
         let loss = add(t, reconstruction, divergence);
         // There is only one training time.
-        let time = random_timesteps(t, count, 1);
+        let time = random_timesteps(t, batch.part, 1);
         Loss { loss, time, weights: None }
     }
 

@@ -61,7 +61,7 @@ impl Objective for Classify {
 
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
         let shape = t.shape(batch.images);
-        let time = random_timesteps(t, shape.dims()[0], self.num_times());
+        let time = random_timesteps(t, batch.part, self.num_times());
         let (x, conditions) = match &self.noise {
             None => (batch.images, Conditions::default()),
             Some(Noise { noising, .. }) => {

@@ -18,8 +18,8 @@ use crate::metrics::likelihood::vlb::VlbEstimator;
 use crate::metrics::padding::ImagePadding;
 use crate::nn::{Model, Network, Weights};
 use crate::ops::{
-    DropLabel, HISTORY_LENGTH, ImportanceState, VlbInputs, add, affine, drop_label, importance_sampling, randn,
-    random_timesteps, split_channels, vlb, weighted_mse, weighted_timesteps,
+    BatchPart, DropLabel, HISTORY_LENGTH, ImportanceState, VlbInputs, add, affine, drop_label, importance_sampling,
+    randn, random_timesteps, split_channels, vlb, weighted_mse, weighted_timesteps,
 };
 use crate::output::Images;
 use crate::tape::{Shape, Tape, Tensor, stream};
@@ -115,7 +115,7 @@ impl Objective for Denoise {
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss {
         let x0 = batch.images;
         let importance = (self.importance && weights.training()).then(|| self.importance_state(t));
-        let time = self.sample_times(t, t.shape(x0).dims()[0], importance);
+        let time = self.sample_times(t, batch.part, importance);
         let eps = randn(t, stream::NOISE, t.shape(x0));
         let input = self.noising.input(t, x0, eps, time);
         let target = self.noising.target(t, x0, eps, time);
@@ -172,10 +172,10 @@ impl Objective for Denoise {
 
 impl Denoise {
     /// Indices of the training times of a batch, sampled uniformly or by their losses.
-    fn sample_times(&self, t: &mut Tape, batch: u32, importance: Option<ImportanceState>) -> Tensor {
+    fn sample_times(&self, t: &mut Tape, part: BatchPart, importance: Option<ImportanceState>) -> Tensor {
         match importance {
-            Some(state) => weighted_timesteps(t, state.cdf, batch, self.num_times()),
-            None => random_timesteps(t, batch, self.num_times()),
+            Some(state) => weighted_timesteps(t, state.cdf, part, self.num_times()),
+            None => random_timesteps(t, part, self.num_times()),
         }
     }
 

@@ -1,0 +1,46 @@
+//! The frame of a program: its error message, its exit code, and a Vulkan loader without spurious errors.
+
+use crate::{Error, Result};
+use std::process::ExitCode;
+
+/// Exit code of a program that Ctrl-C stopped: 128 and the number of the signal.
+pub(super) const STOPPED: u8 = 130;
+
+/// Runs a program. Prints its error as one message and returns exit code 1. A program that was
+/// interrupted has said so itself, and returns exit code 130.
+pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
+    disable_device_select();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Interrupted) => ExitCode::from(STOPPED),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Disables Mesa's Vulkan layer device-select if there cannot be a display server. [`main`] does it;
+/// other programs call it first, before they start threads.
+///
+/// The layer connects to the Wayland display. Without `XDG_RUNTIME_DIR`, as in a container, it
+/// prints "error: XDG_RUNTIME_DIR is invalid" on every start. It only sorts the adapters, and this
+/// crate sorts them itself. wgpu cannot disable a layer, so the layer's environment variable must
+/// be set.
+pub fn disable_device_select() {
+    use std::path::Path;
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    const DISABLE: &str = "NODEVICE_SELECT";
+    let display = std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|folder| Path::new(&folder).is_absolute());
+    if display || std::env::var_os(DISABLE).is_some() {
+        return;
+    }
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
+    if threads.is_ok_and(|threads| threads == 1) {
+        // SAFETY: this is the only thread, so no other thread can read the environment at the same
+        // time.
+        unsafe { std::env::set_var(DISABLE, "1") };
+    }
+}

@@ -1,0 +1,116 @@
+//! Programs that may be one of several ranks.
+
+use super::program;
+use crate::Result;
+use crate::ranks::Communicator;
+#[cfg(not(feature = "mpi"))]
+use crate::{Error, ranks::Single};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+/// Runs a program that may be one of several ranks, which the feature `mpi` connects. Only rank 0 prints.
+/// If a rank fails, it prints its error with its number and ends all of them.
+#[cfg(not(feature = "mpi"))]
+pub fn main_on_ranks(run: impl FnOnce(Rc<dyn Communicator>) -> Result<()>) -> ExitCode {
+    program::main(|| {
+        refuse_mpirun()?;
+        run(Rc::new(Single))
+    })
+}
+
+/// Refuses to be one of several processes of `mpirun` that know nothing of each other.
+#[cfg(not(feature = "mpi"))]
+fn refuse_mpirun() -> Result<()> {
+    // Of Open MPI, and of MPICH and what is derived from it.
+    for name in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"] {
+        let size = std::env::var(name).ok().and_then(|size| size.parse::<usize>().ok());
+        if let Some(size) = size.filter(|&size| size > 1) {
+            return Err(Error::Config(format!(
+                "mpirun started {size} processes, but this program was built without MPI: build it with \
+                 `cargo build --release --features mpi`"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a program that may be one of several ranks, which MPI connects. Only rank 0 prints. If a rank
+/// fails, it prints its error with its number and ends all of them.
+#[cfg(feature = "mpi")]
+pub fn main_on_ranks(run: impl FnOnce(Rc<dyn Communicator>) -> Result<()>) -> ExitCode {
+    use crate::Error;
+    use crate::ranks::Mpi;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    program::disable_device_select();
+    let mpi = match Mpi::connect() {
+        Ok(mpi) => Rc::new(mpi),
+        Err(error) => return program::main(|| Err(error)),
+    };
+    if !mpi.is_one_of_several() {
+        return program::main(|| run(mpi));
+    }
+    let errors = errors_of(mpi.rank());
+    let ranks = mpi.clone();
+    match catch_unwind(AssertUnwindSafe(move || run(ranks))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        // All ranks stop together.
+        Ok(Err(Error::Interrupted)) => ExitCode::from(program::STOPPED),
+        Ok(Err(error)) => {
+            errors.print(&format!("error: rank {}: {error}", mpi.rank()));
+            mpi.abort()
+        }
+        // The panic was printed. To unwind further would wait for the others.
+        Err(_) => mpi.abort(),
+    }
+}
+
+/// Where a rank prints its errors.
+#[cfg(feature = "mpi")]
+struct Errors {
+    /// The standard error output of a rank whose other output is discarded.
+    #[cfg(unix)]
+    kept: Option<std::fs::File>,
+}
+
+/// Discards the output of ranks other than the first, except errors and panics.
+#[cfg(feature = "mpi")]
+fn errors_of(rank: usize) -> Errors {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Mode, OFlags, open};
+        let silence = || -> std::io::Result<std::fs::File> {
+            let nothing = open("/dev/null", OFlags::WRONLY, Mode::empty())?;
+            let kept = std::fs::File::from(rustix::io::dup(std::io::stderr())?);
+            rustix::stdio::dup2_stdout(&nothing)?;
+            rustix::stdio::dup2_stderr(&nothing)?;
+            Ok(kept)
+        };
+        // Without it the rank prints what rank 0 prints too.
+        let kept = if rank > 0 { silence().ok() } else { None };
+        if let Some(errors) = kept.as_ref().and_then(|kept| kept.try_clone().ok()) {
+            std::panic::set_hook(Box::new(move |panic| {
+                use std::io::Write;
+                let _ = writeln!(&errors, "error: rank {rank}: {panic}");
+            }));
+        }
+        Errors { kept }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = rank;
+        Errors {}
+    }
+}
+
+#[cfg(feature = "mpi")]
+impl Errors {
+    fn print(&self, message: &str) {
+        #[cfg(unix)]
+        if let Some(mut kept) = self.kept.as_ref() {
+            use std::io::Write;
+            let _ = writeln!(kept, "{message}");
+            return;
+        }
+        eprintln!("{message}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Ranks: the processes that train or sample one model together, numbered from 0. Each has a device.
+//!
+//! A [`Communicator`] passes data between them. [`Single`] is a process without others. With the
+//! feature `mpi`, [`Mpi`] connects the processes that `mpirun` or `srun` starts.
+
+#[cfg(feature = "mpi")]
+mod mpi;
+mod sum;
+
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
+pub use sum::sum;
+
+use std::fmt::Debug;
+
+/// Passes data between ranks. Every rank must make the same calls in the same order: each call waits
+/// for the others.
+pub trait Communicator: Debug {
+    /// The number of this process, from 0.
+    fn rank(&self) -> usize;
+
+    /// The number of processes.
+    fn size(&self) -> usize;
+
+    /// The number of this process among those on the same machine, from 0.
+    fn local_rank(&self) -> usize;
+
+    /// The number of processes on this machine.
+    fn local_size(&self) -> usize;
+
+    /// The values of all ranks, in the order of the ranks. All have equally many.
+    fn all_gather(&self, own: &[f32]) -> Vec<f32>;
+
+    /// [`Communicator::all_gather`] for bytes.
+    fn all_gather_bytes(&self, own: &[u8]) -> Vec<u8>;
+
+    /// Sends block k of `blocks` to rank k, and returns the blocks that the ranks sent to this one, in
+    /// their order. The blocks are equally long.
+    fn all_to_all(&self, blocks: &[f32]) -> Vec<f32>;
+
+    /// Replaces the bytes of all ranks by those of rank 0.
+    fn broadcast(&self, bytes: &mut Vec<u8>);
+
+    /// Whether this is rank 0, which prints and writes files.
+    fn is_first(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// Whether this is one of several ranks.
+    fn is_one_of_several(&self) -> bool {
+        self.size() > 1
+    }
+}
+
+/// A process without others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Single;
+
+impl Communicator for Single {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    fn local_rank(&self) -> usize {
+        0
+    }
+
+    fn local_size(&self) -> usize {
+        1
+    }
+
+    fn all_gather(&self, own: &[f32]) -> Vec<f32> {
+        own.to_vec()
+    }
+
+    fn all_gather_bytes(&self, own: &[u8]) -> Vec<u8> {
+        own.to_vec()
+    }
+
+    fn all_to_all(&self, blocks: &[f32]) -> Vec<f32> {
+        blocks.to_vec()
+    }
+
+    fn broadcast(&self, _: &mut Vec<u8>) {}
+}
