@@ -41,6 +41,7 @@ fn settings(preset: &str, out: &Path) -> Settings {
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_train");
 const SAMPLE: &str = env!("CARGO_BIN_EXE_sample");
+const EVALUATE: &str = env!("CARGO_BIN_EXE_evaluate");
 
 /// The command that starts a program on ranks of this machine, which may be more than its cores.
 fn mpirun(ranks: usize, program: &str, options: &[&str]) -> Command {
@@ -162,6 +163,72 @@ fn samples_of_three_ranks_equal_those_of_one() {
             fs::read(out).unwrap()
         });
         assert!(one == three, "{out}");
+    }
+}
+
+/// A folder with 256 training images and 256 test images of MNIST.
+fn two_splits(folder: &Path) {
+    run::copy(run::digits(), folder);
+    let test = degrain::data::load(&run::mnist(), degrain::data::Split::Test).unwrap();
+    let labels: Vec<u8> = test.labels[..256].iter().map(|&label| label as u8).collect();
+    fs::write(folder.join("t10k-images-idx3-ubyte"), run::idx(&[256, 28, 28], &test.images[..256 * 784])).unwrap();
+    fs::write(folder.join("t10k-labels-idx1-ubyte"), run::idx(&[256], &labels)).unwrap();
+}
+
+/// Removes the numbers that depend on the clock.
+fn without_times(value: &mut serde_json::Value) {
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|key, _| !key.contains("second"));
+        object.values_mut().for_each(without_times);
+    }
+    value.as_array_mut().into_iter().flatten().for_each(without_times);
+}
+
+/// The samples, their features, the likelihoods and the nearest images, of a denoiser and of a VAE.
+#[test]
+fn evaluation_by_three_ranks_equals_that_of_one() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    two_splits(&data);
+    let extractor = folder.path().join("classifier");
+    let classifier = Settings { noise_aware: Some(false), ..settings("classifier", &extractor) };
+    train(1, &Settings { steps: Some(10), data: Some(data.clone()), ..classifier }, None);
+    let extractor = extractor.display().to_string();
+    for preset in ["ddpm", "vae"] {
+        let run = folder.path().join(preset);
+        train(1, &Settings { steps: Some(10), data: Some(data.clone()), ..settings(preset, &run) }, None);
+        let [one, three] = [1, 3].map(|ranks| {
+            let out = folder.path().join(format!("{preset}-{ranks}"));
+            let cache = folder.path().join(format!("{preset}-{ranks}-features"));
+            let [run, out_word, cache] = [&run, &out, &cache].map(|path| path.display().to_string());
+            let steps = if preset == "ddpm" { &["--steps", "3", "--balance-count", "70"][..] } else { &[] };
+            let options = [
+                &["--checkpoint", &run, "--out", &out_word, "--feature-cache", &cache, "--count", "100"][..],
+                &[
+                    "--feature-extractor",
+                    &extractor,
+                    "--batch",
+                    "16",
+                    "--likelihood-images",
+                    "40",
+                    "--cas-steps",
+                    "0",
+                    "--nearest-count",
+                    "20",
+                ],
+                steps,
+            ];
+            let output = mpirun(ranks, EVALUATE, &options.concat()).output().unwrap();
+            let printed = text(&output);
+            assert!(output.status.success(), "{printed}");
+            assert_eq!(printed.matches("evaluation.json\n").count(), 1, "only one rank prints: {printed}");
+            let mut evaluation = serde_json::from_slice(&fs::read(out.join("evaluation.json")).unwrap()).unwrap();
+            without_times(&mut evaluation);
+            assert!(evaluation["likelihood"].as_array().is_some_and(|splits| splits.len() == 2), "{evaluation}");
+            (evaluation, fs::read(out.join("grid.png")).unwrap(), fs::read(out.join("closest.png")).unwrap())
+        });
+        assert_eq!(one.0, three.0, "{preset}");
+        assert!(one.1 == three.1 && one.2 == three.2, "the pictures of {preset}");
     }
 }
 

@@ -7,10 +7,12 @@ use degrain::evaluate::html::EvaluatedRun;
 use degrain::evaluate::{self, EvalOptions, EvalTarget, Evaluation};
 use degrain::files::{print, write_atomically};
 use degrain::metrics::feature_extractor::FeatureExtractor;
+use degrain::ranks::{Communicator, Single};
 use degrain::{Error, Result, cli};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// Evaluates a model: sample quality, likelihood, class balance, memorization and cost
 #[derive(Parser)]
@@ -36,20 +38,28 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    cli::main(|| run_with(std::env::args_os()))
+    let (arguments, given) = parse(std::env::args_os());
+    cli::main_on_ranks(|ranks| run(&arguments, &given, &ranks))
 }
 
 /// Runs the program with this command line. The campaign of failing devices calls it.
 pub fn run_with(command_line: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let (arguments, given) = parse(command_line);
+    let ranks: Rc<dyn Communicator> = Rc::new(Single);
+    run(&arguments, &given, &ranks)
+}
+
+/// The arguments, and the names of those on the command line.
+fn parse(command_line: impl IntoIterator<Item = OsString>) -> (Arguments, Vec<String>) {
     let matches = Arguments::command().get_matches_from(command_line);
     let from_user = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let ids = matches.ids().map(clap::Id::as_str).filter(|id| from_user(id));
-    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    run(&arguments, &ids.collect::<Vec<_>>())
+    let given = matches.ids().map(clap::Id::as_str).filter(|id| from_user(id)).map(String::from).collect();
+    (Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()), given)
 }
 
 /// `given` are the options on the command line.
-fn run(arguments: &Arguments, given: &[&str]) -> Result<()> {
+fn run(arguments: &Arguments, given: &[String], ranks: &Rc<dyn Communicator>) -> Result<()> {
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
     if !arguments.compare.is_empty() {
         // A group has the name of a struct or of its options' choice.
         let own = |id: &str| ["compare", "page", "what"].contains(&id) || id.starts_with(char::is_uppercase);
@@ -59,7 +69,7 @@ fn run(arguments: &Arguments, given: &[&str]) -> Result<()> {
                 option.replace('_', "-")
             )));
         }
-        return compare(&arguments.compare, &arguments.page);
+        return if ranks.is_first() { compare(&arguments.compare, &arguments.page) } else { Ok(()) };
     }
     let options = &arguments.options;
     let (path, target) = match (&arguments.checkpoint, &arguments.samples) {
@@ -68,12 +78,14 @@ fn run(arguments: &Arguments, given: &[&str]) -> Result<()> {
         (None, None) => return Err(Error::Config("--checkpoint or --samples is required".into())),
     };
     target.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    options.check_effect(&target, given)?;
+    options.check_effect(&target, &given)?;
     let extractor = FeatureExtractor::open(&options.feature_extractor)?;
-    let ctx = arguments.device.open()?;
+    let ctx = arguments.device.open_shared(ranks.clone())?;
     let folder = options.out.clone().unwrap_or_else(|| target.default_folder(path));
     let archive = options.save_samples.as_deref();
-    evaluate::check_outputs(&folder, archive)?;
+    if ranks.is_first() {
+        evaluate::check_outputs(&folder, archive)?;
+    }
     if let Some(archive) = archive.filter(|archive| archive.exists()) {
         eprintln!("{} will be replaced", archive.display());
     }
@@ -81,6 +93,9 @@ fn run(arguments: &Arguments, given: &[&str]) -> Result<()> {
         eprintln!("the evaluation in {} will be replaced", folder.display());
     }
     let output = evaluate::run(&ctx, &target, &extractor, options, &folder)?;
+    if !ranks.is_first() {
+        return Ok(());
+    }
     evaluate::write(&output, &folder, archive, &target.train)?;
     print(evaluate::table(&output.evaluation))?;
     print(format!("\n{}\n", folder.join(Evaluation::FILE).display()))

@@ -6,6 +6,7 @@ use crate::gpu::{Context, best_adapters};
 use crate::output::counted;
 use crate::ranks::{Communicator, Single};
 use clap::{Args, ValueEnum};
+use std::rc::Rc;
 
 /// The options that choose the device and its kernels.
 #[derive(Args)]
@@ -34,6 +35,16 @@ impl DeviceOptions {
     /// As [`Context::open`].
     pub fn open(&self) -> Result<Context> {
         self.open_on(&Single)
+    }
+
+    /// Opens the device of a rank that shares measurements and samples with the others.
+    ///
+    /// # Errors
+    /// As [`Context::open`].
+    pub fn open_shared(&self, ranks: Rc<dyn Communicator>) -> Result<Context> {
+        let mut ctx = self.open_on(&*ranks)?;
+        ctx.ranks = ranks;
+        Ok(ctx)
     }
 
     /// Opens the device of a rank: the one that `--adapter` names, or that of its number among the

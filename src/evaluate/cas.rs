@@ -37,14 +37,14 @@ pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, samples: 
         out: Some(folder.path().into()),
         ..Settings::default()
     };
-    let mut trainer = Trainer::with_data(&context.ctx, settings, samples)?;
+    let mut trainer = Trainer::with_data(&context.ctx.fork_alone(), settings, samples)?;
     trainer.run(&AtomicBool::new(false))?;
     bar.set(1.0);
     let model = trainer.objective().model();
     let weights = model.parameters().read(trainer.context(), EMA)?;
     let (any, _) = model_from_json(&model.config_json()).map_err(Error::Config)?;
     let AnyModel::Classifier(network) = any else { unreachable!("the preset classifier trains a classifier") };
-    let mut ctx = context.ctx.fork();
+    let mut ctx = context.ctx.fork_alone();
     let classifier = FeatureProgram::new(&mut ctx, &network, &weights, 64, "cas")?;
     let predictions = classifier.run(&ctx, &test.images, &mut |_| Ok(()))?;
     Ok(predictions.accuracy(&test.labels))

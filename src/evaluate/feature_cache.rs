@@ -26,7 +26,8 @@ pub struct FeatureCache<'a> {
 }
 
 impl FeatureCache<'_> {
-    /// Features of a data set. Reads them from the folder, or computes and stores them. The file's
+    /// Features of a data set. Reads them from the folder, or computes and stores them. Only rank 0 reads
+    /// and stores. The file's
     /// name contains the SHA-256 of the feature extractor and of the images. `split` names the
     /// images in the progress message. A damaged file is a warning, and so are features that cannot
     /// be stored.
@@ -36,13 +37,18 @@ impl FeatureCache<'_> {
     pub fn features(&self, ctx: &Context, data: &Dataset, split: &str) -> Result<Features> {
         let images: String = Sha256::digest(&data.images).iter().map(|byte| format!("{byte:02x}")).collect();
         let path = self.folder.join(format!("{}-{}.safetensors", &self.extractor.sha256[..16], &images[..16]));
-        if path.is_file() {
+        let mut kept = vec![];
+        if ctx.ranks.is_first() && path.is_file() {
             match read(&path, self.extractor.width(), data.count) {
-                Ok(features) => return Ok(features),
+                Ok(features) => kept = bytes(&path, &features)?,
                 Err(problem) => {
                     eprintln!("warning: {problem}: the features are computed again, and the file is replaced")
                 }
             }
+        }
+        ctx.ranks.broadcast(&mut kept);
+        if !kept.is_empty() {
+            return parse(&kept, self.extractor.width(), data.count).ok_or_else(|| Error::file(&path, "is damaged"));
         }
         let bar = Phase::new(&format!(
             "computing features of {}, cached in {}",
@@ -53,7 +59,9 @@ impl FeatureCache<'_> {
             bar.set(count as f64 / data.count as f64);
             Ok(())
         })?;
-        if let Err(problem) = write(&path, &features) {
+        if ctx.ranks.is_first()
+            && let Err(problem) = write(&path, &features)
+        {
             eprintln!("warning: the features are not kept for the next evaluation: {problem}");
         }
         Ok(features)
@@ -63,6 +71,11 @@ impl FeatureCache<'_> {
 fn write(path: &Path, features: &Features) -> Result<()> {
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     create_folder(&folder)?;
+    write_atomically(path, &bytes(path, features)?)
+}
+
+/// The content of a file.
+fn bytes(path: &Path, features: &Features) -> Result<Vec<u8>> {
     let shape = vec![features.count(), features.width];
     let rows = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(&features.features));
     let classes = TensorView::new(Dtype::U32, vec![features.count()], bytemuck::cast_slice(&features.classes));
@@ -70,20 +83,24 @@ fn write(path: &Path, features: &Features) -> Result<()> {
         (Ok(rows), Ok(classes)) => safetensors::serialize([(FEATURES, rows), (CLASSES, classes)], None),
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
-    write_atomically(path, &bytes.map_err(|e| Error::file(path, e.to_string()))?)
+    bytes.map_err(|e| Error::file(path, e.to_string()))
 }
 
 fn read(path: &Path, width: usize, count: usize) -> Result<Features> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let damaged = || Error::file(path, "is damaged");
-    let file = SafeTensors::deserialize(&bytes).map_err(|_| damaged())?;
-    let features = file.tensor(FEATURES).map_err(|_| damaged())?;
-    let classes = file.tensor(CLASSES).map_err(|_| damaged())?;
+    parse(&bytes, width, count).ok_or_else(|| Error::file(path, "is damaged"))
+}
+
+/// The features of a file's content; `None` if it is damaged or of other images.
+fn parse(bytes: &[u8], width: usize, count: usize) -> Option<Features> {
+    let file = SafeTensors::deserialize(bytes).ok()?;
+    let features = file.tensor(FEATURES).ok()?;
+    let classes = file.tensor(CLASSES).ok()?;
     let fits = features.shape() == [count, width] && features.dtype() == Dtype::F32;
     if !fits || classes.shape() != [count] || classes.dtype() != Dtype::U32 {
-        return Err(damaged());
+        return None;
     }
-    Ok(Features {
+    Some(Features {
         features: bytemuck::pod_collect_to_vec(features.data()),
         width,
         classes: bytemuck::pod_collect_to_vec(classes.data()),

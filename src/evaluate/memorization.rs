@@ -4,6 +4,7 @@
 use super::evaluation::{Memorization, NearestDistances};
 use super::quality::Reference;
 use super::target::EvalTarget;
+use crate::Result;
 use crate::data::Dataset;
 use crate::metrics::Quantiles;
 use crate::metrics::feature_extractor::Features;
@@ -13,6 +14,7 @@ use crate::metrics::proportion::Proportion;
 use crate::metrics::subset::subset;
 use crate::output::grid::grid;
 use crate::output::{Images, Layout, Picture};
+use crate::ranks::{Communicator, divide};
 
 /// Id of the subsets of samples and test images.
 const SUBSET: u32 = 1_002;
@@ -32,12 +34,16 @@ pub(super) struct SampleFeatures<'a> {
 /// Distances of `count` samples and of `count` test images to their nearest training images. Also
 /// returns an image of the closest pairs by pixel distance: each column shows a sample above its
 /// nearest training image.
+///
+/// # Errors
+/// None.
 pub(super) fn memorization(
+    ranks: &dyn Communicator,
     samples: SampleFeatures<'_>,
     reference: &Reference,
     target: &EvalTarget,
     count: usize,
-) -> (Memorization, Picture) {
+) -> Result<(Memorization, Picture)> {
     let train = &target.train;
     let test = &target.test;
     let pixels = train.pixels();
@@ -48,15 +54,25 @@ pub(super) fn memorization(
     };
     let sample_bytes = gather(samples.bytes, &sample_rows);
     let test_bytes = gather(&test.images, &test_rows);
-    let sample_pairs = nearest_images(&values(&sample_bytes), train);
-    let test_pairs = nearest_images(&values(&test_bytes), train);
+    let search = |bytes: &[u8]| -> Result<Vec<(usize, f64)>> {
+        // The ranks search the nearest images of some queries each.
+        let share = (bytes.len() / pixels).div_ceil(ranks.size()).max(1);
+        let queries: Vec<&[u8]> = bytes.chunks(share * pixels).collect();
+        let found = divide(ranks, queries.len(), |piece| {
+            let pairs = nearest_images(&values(queries[piece]), train);
+            Ok(pairs.iter().map(|&(row, distance)| [row as u64, distance.to_bits()]).collect())
+        })?;
+        Ok(found.iter().map(|&[row, distance]| (row as usize, f64::from_bits(distance))).collect())
+    };
+    let sample_pairs = search(&sample_bytes)?;
+    let test_pairs = search(&test_bytes)?;
     let in_features =
         |set: &Features, rows: &[usize]| nearest(&set.gather(rows), &reference.train.features, reference.train.width);
     let memorization = Memorization {
         pixels: compare(&sample_pairs, &test_pairs),
         features: compare(&in_features(samples.features, &sample_rows), &in_features(&reference.test, &test_rows)),
     };
-    (memorization, closest(&sample_bytes, &sample_pairs, train))
+    Ok((memorization, closest(&sample_bytes, &sample_pairs, train)))
 }
 
 fn values(bytes: &[u8]) -> Vec<f32> {

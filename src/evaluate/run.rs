@@ -42,8 +42,8 @@ pub struct EvaluationOutput {
     pub closest: Picture,
     /// Caches of the samples, which are removed when the evaluation is written.
     pub(super) caches: Vec<PathBuf>,
-    /// The right to write into the folder of the evaluation.
-    _lock: FolderLock,
+    /// The right to write into the folder of the evaluation, on rank 0.
+    _lock: Option<FolderLock>,
 }
 
 /// Sampling settings of the main samples and of each sweep entry; `None` for targets without a
@@ -58,11 +58,12 @@ struct EvaluationRun<'a> {
     context: EvalContext<'a>,
     extractor: FeatureProgram,
     reference: Reference,
-    lock: FolderLock,
+    lock: Option<FolderLock>,
 }
 
 /// Runs a complete evaluation. Temporary files in `folder`, the evaluation's folder, allow an
-/// interrupted evaluation to resume.
+/// interrupted evaluation to resume. The ranks of the context divide the work. All of them get the
+/// result, except the classification accuracy score, and rank 0 should write it.
 ///
 /// # Errors
 /// Options, model, data and feature extractor that do not fit together; errors of device and disk.
@@ -88,7 +89,7 @@ pub fn run(
     }
     // A missing or damaged file of the run must fail here, before hours of sampling.
     let cost = cost::cost(ctx, target)?;
-    let lock = FolderLock::acquire(folder)?;
+    let lock = if ctx.ranks.is_first() { Some(FolderLock::acquire(folder)?) } else { None };
     let mut ctx = ctx.fork();
     write_weights(&mut ctx, target)?;
     let program =
@@ -166,7 +167,7 @@ impl EvaluationRun<'_> {
         let (memorization, closest) = {
             let _bar = Phase::new("searching the nearest training images");
             let set = SampleFeatures { bytes: &samples.bytes, features: &features };
-            memorization(set, &self.reference, target, options.nearest_count as usize)
+            memorization(&*self.context.ctx.ranks, set, &self.reference, target, options.nearest_count as usize)?
         };
         let sweep = samplings.sweep.iter().map(|sampling| self.sweep(sampling)).collect::<Result<_>>()?;
         let brightness = |bytes: &[u8]| Brightness::of(bytes, target.train.shape().map(|n| n as usize));
@@ -242,7 +243,8 @@ impl EvaluationRun<'_> {
             let samples = sample(&self.context, spec)?;
             metrics.balance = Some(balance(&self.features(&samples.bytes)?, train));
         }
-        if options.cas_steps > 0 {
+        // One training, which the others do not wait for.
+        if options.cas_steps > 0 && self.context.ctx.ranks.is_first() {
             let images = train.of_kind("samples", samples.bytes.clone(), labels.clone());
             metrics.classification_accuracy_score = Some(cas::classification_accuracy_score(&self.context, images)?);
         }

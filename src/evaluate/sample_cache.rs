@@ -7,6 +7,7 @@ use crate::checkpoint::Checkpoint;
 use crate::diffusion::Sampling;
 use crate::files::{Appender, remove_file};
 use crate::gpu::Context;
+use crate::ranks::Communicator;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// The cached batches of one set of samples.
 pub(super) struct SampleCache {
-    file: Appender,
+    /// On rank 0.
+    file: Option<Appender>,
     /// Cached images, bytes `[N, C, H, W]`.
     pub bytes: Vec<u8>,
     /// Seconds spent on sampling these images.
@@ -22,12 +24,22 @@ pub(super) struct SampleCache {
 }
 
 impl SampleCache {
-    /// Opens the cache `name` in an evaluation's folder and reads its complete batches
-    /// of `batch_bytes` bytes. An incomplete batch at the end is removed.
+    /// Opens the cache `name` in an evaluation's folder on rank 0, which sends its images to the others.
     ///
     /// # Errors
     /// A file that cannot be read or written.
-    pub fn open(folder: &Path, name: &str, batch_bytes: usize) -> Result<SampleCache> {
+    pub fn open(ranks: &dyn Communicator, folder: &Path, name: &str, batch_bytes: usize) -> Result<SampleCache> {
+        let mut cache = match ranks.is_first() {
+            true => SampleCache::read(folder, name, batch_bytes)?,
+            false => SampleCache { file: None, bytes: vec![], seconds: 0.0 },
+        };
+        ranks.broadcast(&mut cache.bytes);
+        Ok(cache)
+    }
+
+    /// Opens the cache `name` in an evaluation's folder and reads its complete batches
+    /// of `batch_bytes` bytes. An incomplete batch at the end is removed.
+    fn read(folder: &Path, name: &str, batch_bytes: usize) -> Result<SampleCache> {
         let path = folder.join(format!(".samples-{name}"));
         let mut file = Appender::open(&path)?;
         let content = fs::read(&path).map_err(Error::io(&path))?;
@@ -41,17 +53,19 @@ impl SampleCache {
             seconds += f64::from_le_bytes(std::array::from_fn(|i| time[i]));
             bytes.extend(images);
         }
-        Ok(SampleCache { file, bytes, seconds })
+        Ok(SampleCache { file: Some(file), bytes, seconds })
     }
 
-    /// Path of the cache.
-    pub fn path(&self) -> &Path {
-        self.file.path()
+    /// Path of the cache, on rank 0.
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(Appender::path)
     }
 
     /// Adds a batch.
     pub fn add(&mut self, images: &[u8], seconds: f64) -> Result<()> {
-        self.file.append(&[&seconds.to_le_bytes()[..], images].concat())?;
+        if let Some(file) = &mut self.file {
+            file.append(&[&seconds.to_le_bytes()[..], images].concat())?;
+        }
         self.bytes.extend(images);
         self.seconds += seconds;
         Ok(())

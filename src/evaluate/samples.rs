@@ -13,7 +13,9 @@ use crate::metrics::padding::ImagePadding;
 use crate::nn::Model;
 use crate::output::counted;
 use crate::output::images::to_bytes;
+use crate::ranks::{divide, gather};
 use crate::{Error, Result};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Generated images without padding.
@@ -70,12 +72,13 @@ pub(super) fn sample(context: &EvalContext<'_>, spec: SampleSpec<'_>) -> Result<
             let batch = options.batch.min(spec.count);
             let decoder = Decoder::new(&mut ctx, vae, WEIGHTS, batch, "evaluate")?;
             let start = Instant::now();
-            let mut bytes = vec![];
-            for first in (0..spec.count).step_by(batch as usize) {
+            let bytes = divide(&*ctx.ranks, spec.count.div_ceil(batch) as usize, |piece| {
+                let first = piece as u32 * batch;
                 let last = first.saturating_add(batch).min(spec.count);
-                bytes.extend(crop(&decoder.draw(&ctx, prior, options.seed, first..last)?, target.padding)?);
+                let bytes = crop(&decoder.draw(&ctx, prior, options.seed, first..last)?, target.padding)?;
                 bar.set(f64::from(last) / f64::from(spec.count));
-            }
+                Ok(bytes)
+            })?;
             let seconds = start.elapsed().as_secs_f64();
             let device_bytes = ctx.buffers.total_bytes() + decoder.slot_bytes();
             Ok(Samples { bytes, labels: None, seconds, device_bytes })
@@ -117,22 +120,32 @@ impl DenoiserSampling<'_> {
         let generator = Generator::new(ctx, denoiser, self.sampling.guidance(), plan, spec)?;
         let labels = proportional_labels(&target.train.class_counts(), count);
         let name = cache_name(ctx, self.checkpoint, self.sampling, &[u64::from(count), u64::from(batch), options.seed]);
-        let mut cache = SampleCache::open(self.context.folder, &name, batch as usize * padding.data_len())?;
-        self.context.caches.borrow_mut().push(cache.path().into());
+        let mut cache =
+            SampleCache::open(&*ctx.ranks, self.context.folder, &name, batch as usize * padding.data_len())?;
+        self.context.caches.borrow_mut().extend(cache.path().map(PathBuf::from));
         let cached = (cache.bytes.len() / padding.data_len()) as u32;
         if cached > 0 {
             eprintln!("resuming an interrupted evaluation: {cached} of {} already sampled", counted(count, "image"));
         }
-        for first in (cached..count).step_by(batch as usize) {
+        // The ranks sample batches in turn, and rank 0 caches them.
+        let (rank, ranks) = (ctx.ranks.rank() as u32, ctx.ranks.size() as u32);
+        for round in (cached..count).step_by(batch.saturating_mul(ranks) as usize) {
             let start = Instant::now();
+            let first = round.saturating_add(rank * batch).min(count);
             let size = batch.min(count - first);
-            let labels = &labels[first as usize..(first + size) as usize];
-            let images = generator.sample(ctx, labels, first, &mut |done| {
-                bar.set((f64::from(first) + done * f64::from(size)) / f64::from(count));
-                Ok(())
-            })?;
-            let bytes = crop(&images[..size as usize * padding.model_len()], padding)?;
-            cache.add(&bytes, start.elapsed().as_secs_f64())?;
+            let mut own = vec![];
+            if size > 0 {
+                let labels = &labels[first as usize..(first + size) as usize];
+                let images = generator.sample(ctx, labels, first, &mut |done| {
+                    bar.set((f64::from(round) + done * f64::from(size * ranks)) / f64::from(count));
+                    Ok(())
+                })?;
+                own = crop(&images[..size as usize * padding.model_len()], padding)?;
+            }
+            let batches = gather(&*ctx.ranks, &own);
+            let batches: Vec<_> = batches.iter().filter(|batch| !batch.is_empty()).collect();
+            let seconds = start.elapsed().as_secs_f64() / batches.len() as f64;
+            batches.iter().try_for_each(|batch| cache.add(batch, seconds))?;
         }
         let conditioned = target.info.conditional && self.sampling.guidance != 0.0;
         let device_bytes = ctx.buffers.total_bytes() + generator.slot_bytes();

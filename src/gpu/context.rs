@@ -5,7 +5,7 @@ use super::device::Gpu;
 use super::kernel_choices::KernelChoices;
 use super::submission::Submission;
 use super::target::Target;
-use crate::ranks::Communicator;
+use crate::ranks::{Communicator, Single};
 use crate::{Error, Result};
 use std::rc::Rc;
 
@@ -26,6 +26,9 @@ pub struct Context {
     /// Forms of kernels that this job must use, whatever is measured: those with which it was
     /// started.
     pub pinned: KernelChoices,
+    /// The ranks that divide measurements and samples, and use the same forms of kernels. All of them must
+    /// record and measure the same, in the same order.
+    pub ranks: Rc<dyn Communicator>,
 }
 
 impl Context {
@@ -39,12 +42,19 @@ impl Context {
 
     /// A context without buffers on an open device.
     pub fn new(gpu: Gpu) -> Context {
-        Context { gpu: Rc::new(gpu), buffers: Buffers::default(), pinned: KernelChoices::default() }
+        let (buffers, pinned) = (Buffers::default(), KernelChoices::default());
+        Context { gpu: Rc::new(gpu), buffers, pinned, ranks: Rc::new(Single) }
     }
 
     /// Another context on the same device, without buffers.
     pub fn fork(&self) -> Context {
-        Context { gpu: self.gpu.clone(), buffers: Buffers::default(), pinned: self.pinned.clone() }
+        let (buffers, pinned) = (Buffers::default(), self.pinned.clone());
+        Context { gpu: self.gpu.clone(), buffers, pinned, ranks: self.ranks.clone() }
+    }
+
+    /// Like [`Context::fork`], for work that the other ranks do not share.
+    pub fn fork_alone(&self) -> Context {
+        Context { ranks: Rc::new(Single), ..self.fork() }
     }
 
     /// The kind of device that tapes must be recorded for.
@@ -58,19 +68,24 @@ impl Context {
     }
 
     /// Uses the forms of kernels that rank 0 chose, on every rank, so that they compute the same bits. Rank
-    /// 0 calls it when its programs are compiled, the others before.
+    /// 0 calls it when its programs are recorded, the others before.
     ///
     /// # Errors
     /// [`Error::Config`] for what is no list of forms.
-    pub fn share_kernel_choices(&mut self, ranks: &dyn Communicator) -> Result<()> {
+    pub fn share_kernel_choices(&self, ranks: &dyn Communicator) -> Result<()> {
         if !ranks.is_one_of_several() {
             return Ok(());
         }
         let problem = |e: serde_json::Error| Error::Config(format!("the forms of kernels of rank 0: {e}"));
         let mut text = serde_json::to_vec(&self.kernel_choices()).map_err(problem)?;
         ranks.broadcast(&mut text);
-        self.pinned = serde_json::from_slice(&text).map_err(problem)?;
-        Ok(())
+        if ranks.is_first() {
+            return Ok(());
+        }
+        let choices = serde_json::from_slice(&text).map_err(problem)?;
+        // In memory only: the file of measured choices is rank 0's.
+        self.gpu.measure_kernels(None);
+        self.gpu.add_measured(|_| Ok(choices))
     }
 
     /// Makes sure that a named buffer of this size (bytes) exists. A new one is filled with zeros.

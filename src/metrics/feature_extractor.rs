@@ -11,6 +11,7 @@ use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata};
 use crate::data::Dataset;
 use crate::gpu::Context;
 use crate::nn::{Classifier, Conditions, Model, Network};
+use crate::ranks::divide;
 use crate::tape::{Program, Shape, Step, record};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -197,18 +198,27 @@ impl FeatureProgram {
     /// Errors of the device and of `progress`.
     pub fn run(&self, ctx: &Context, bytes: &[u8], progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<Features> {
         let count = bytes.len() / self.pixels;
-        let mut result = Features { width: self.width, ..Features::default() };
-        for first in (0..count).step_by(self.batch) {
+        // The bits of the features of each image, and its class.
+        let rows = divide(&*ctx.ranks, count.div_ceil(self.batch), |piece| {
+            let first = piece * self.batch;
             let size = self.batch.min(count - first);
             let x: Vec<f32> =
                 bytes[first * self.pixels..][..size * self.pixels].iter().map(|&byte| pixel_value(byte)).collect();
             ctx.write(&format!("{}.x", self.name), 0, &x)?;
             self.program.run(ctx, &Step::default())?;
             let features: Vec<f32> = ctx.read(&format!("{}.features", self.name), 0, size * self.width)?;
-            result.features.extend(features);
             let logits: Vec<f32> = ctx.read(&format!("{}.logits", self.name), 0, size * self.classes)?;
-            result.classes.extend(logits.chunks(self.classes).map(argmax));
             progress((first + size) as u64)?;
+            let images = features.chunks(self.width).zip(logits.chunks(self.classes));
+            let row = |(features, logits): (&[f32], &[f32])| {
+                features.iter().map(|x| x.to_bits()).chain([argmax(logits)]).collect::<Vec<u32>>()
+            };
+            Ok(images.flat_map(row).collect())
+        })?;
+        let mut result = Features { width: self.width, ..Features::default() };
+        for row in rows.chunks(self.width + 1) {
+            result.features.extend(row[..self.width].iter().map(|&bits| f32::from_bits(bits)));
+            result.classes.push(row[self.width]);
         }
         Ok(result)
     }

@@ -3,10 +3,12 @@
 //! A [`Communicator`] passes data between them. [`Single`] is a process without others. With the
 //! feature `mpi`, [`Mpi`] connects the processes that `mpirun` or `srun` starts.
 
+mod divide;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod sum;
 
+pub use divide::{divide, gather};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use sum::sum;

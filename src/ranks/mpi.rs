@@ -69,13 +69,17 @@ impl Communicator for Mpi {
 
     fn all_gather(&self, own: &[f32]) -> Vec<f32> {
         let mut all = vec![0.0; own.len() * self.size()];
-        self.world.all_gather_into(own, &mut all[..]);
+        if !own.is_empty() {
+            self.world.all_gather_into(own, &mut all[..]);
+        }
         all
     }
 
     fn all_gather_bytes(&self, own: &[u8]) -> Vec<u8> {
         let mut all = vec![0; own.len() * self.size()];
-        self.world.all_gather_into(own, &mut all[..]);
+        if !own.is_empty() {
+            self.world.all_gather_into(own, &mut all[..]);
+        }
         all
     }
 
@@ -90,6 +94,9 @@ impl Communicator for Mpi {
         let mut length = bytes.len() as u64;
         first.broadcast_into(&mut length);
         bytes.resize(length as usize, 0);
-        first.broadcast_into(&mut bytes[..]);
+        // MPI refuses an empty buffer.
+        if length > 0 {
+            first.broadcast_into(&mut bytes[..]);
+        }
     }
 }

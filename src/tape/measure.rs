@@ -23,11 +23,24 @@ const GAIN: f64 = 0.95;
 /// A tape with what `write` records, in the fastest forms of kernels, and the result of `write`.
 ///
 /// If kernels are measured on the device ([`Gpu::measure_kernels`](crate::gpu::Gpu)), classes of
-/// work that have no choice yet are timed first, and then the tape is recorded again.
+/// work that have no choice yet are timed first, and then the tape is recorded again. Several ranks
+/// use the forms that rank 0 measured.
 ///
 /// # Errors
 /// A device that was lost or is out of memory.
 pub fn record<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(Tape, R)> {
+    let ranks = &*ctx.ranks;
+    if !ranks.is_first() {
+        ctx.share_kernel_choices(ranks)?;
+    }
+    let recorded = record_fastest(ctx, write)?;
+    if ranks.is_first() {
+        ctx.share_kernel_choices(ranks)?;
+    }
+    Ok(recorded)
+}
+
+fn record_fastest<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(Tape, R)> {
     let begin = || {
         let mut tape = Tape::on(ctx);
         let result = write(&mut tape);
@@ -40,7 +53,7 @@ pub fn record<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(Tape,
         .filter(|choice| ctx.kernel_choices().get(&choice.class.name).is_none())
         .map(|choice| (choice.class.name.as_str(), choice))
         .collect();
-    if open.is_empty() || !ctx.gpu.measures_kernels() {
+    if open.is_empty() || !ctx.gpu.measures_kernels() || !ctx.ranks.is_first() {
         return Ok((tape, result));
     }
     ctx.gpu.add_measured(|known| {

@@ -26,6 +26,7 @@ use output::{Description, Output, check_memory};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// Default number of samples.
 const COUNT: u32 = 40;
@@ -86,15 +87,16 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = cli::parse(std::env::args_os());
-    cli::main_on_ranks(|ranks| run(&arguments, &*ranks))
+    cli::main_on_ranks(|ranks| run(&arguments, &ranks))
 }
 
 /// Runs the program with this command line. The campaign of failing devices calls it.
 pub fn run_with(command_line: impl IntoIterator<Item = OsString>) -> Result<()> {
-    run(&cli::parse(command_line), &Single)
+    let ranks: Rc<dyn Communicator> = Rc::new(Single);
+    run(&cli::parse(command_line), &ranks)
 }
 
-fn run(arguments: &Arguments, ranks: &dyn Communicator) -> Result<()> {
+fn run(arguments: &Arguments, ranks: &Rc<dyn Communicator>) -> Result<()> {
     let output = Output::from_path(&arguments.out)?;
     if arguments.count == Some(0) || arguments.batch == 0 {
         return Err(Error::Config("--count and --batch must be at least 1".into()));
@@ -113,7 +115,7 @@ fn run(arguments: &Arguments, ranks: &dyn Communicator) -> Result<()> {
     }
 }
 
-fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks: &dyn Communicator) -> Result<()> {
+fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks: &Rc<dyn Communicator>) -> Result<()> {
     if arguments.normal_latents {
         let problem = "--normal-latents has no effect: only an autoencoder has latents. Leave the option out";
         return Err(Error::Config(problem.into()));
@@ -157,7 +159,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks:
     let drawing = Drawing { count, batch, pixels, states, whole_batches: sampling.adaptive() };
     check_memory(&drawing, output, image)?;
 
-    let mut ctx = arguments.device.open_on(ranks)?;
+    let mut ctx = arguments.device.open_shared(ranks.clone())?;
     checkpoint.load(&mut ctx, "weights")?;
     let mut guidance = sampling.guidance();
     if let Some(guide) = &guide {
@@ -167,7 +169,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks:
             Some(ClassifierGuide { network, weights: "classifier", scale: arguments.classifier_scale });
     }
     let batch = BatchSpec { name: "sample", size: batch, image, seed: arguments.seed() };
-    let generator = ranks_after_first(&mut ctx, ranks, |ctx| Generator::new(ctx, denoiser, guidance, plan, batch))?;
+    let generator = Generator::new(&mut ctx, denoiser, guidance, plan, batch)?;
     let conditional = denoiser.network.classes().is_some() || guide.is_some();
     let named = checkpoint.with_classes(guide.as_ref());
     let of_class = match (&arguments.class, class) {
@@ -198,22 +200,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks:
     header.set("--classifier-scale", guide.as_ref().map(|_| arguments.classifier_scale));
     header.set_values("--noise", noise.as_deref());
     let description = Description { image, label: conditional.then_some(&label), classes, text };
-    finish(arguments, Work { drawing: &drawing, header: &header, ranks }, &mut draw, &description)
-}
-
-/// Compiles on rank 0, and then on the others in the forms of kernels that rank 0 chose.
-fn ranks_after_first<P>(
-    ctx: &mut Context,
-    ranks: &dyn Communicator,
-    compile: impl FnOnce(&mut Context) -> Result<P>,
-) -> Result<P> {
-    if ranks.is_first() {
-        let program = compile(ctx)?;
-        ctx.share_kernel_choices(ranks)?;
-        return Ok(program);
-    }
-    ctx.share_kernel_choices(ranks)?;
-    compile(ctx)
+    finish(arguments, Work { drawing: &drawing, header: &header, ranks: &**ranks }, &mut draw, &description)
 }
 
 /// Labels in the shares of the training images.
@@ -234,7 +221,7 @@ fn decode(
     output: Output,
     checkpoint: &Checkpoint,
     vae: &Vae,
-    ranks: &dyn Communicator,
+    ranks: &Rc<dyn Communicator>,
 ) -> Result<()> {
     // Switching off what is off already is allowed.
     let options =
@@ -258,11 +245,11 @@ fn decode(
     let count = arguments.count.unwrap_or(COUNT);
     let drawing = Drawing { count, batch: arguments.batch.min(count), pixels, states: 1, whole_batches: false };
     check_memory(&drawing, output, image)?;
-    let mut ctx = arguments.device.open_on(ranks)?;
+    let mut ctx = arguments.device.open_shared(ranks.clone())?;
     checkpoint.load(&mut ctx, "weights")?;
     let mixture = checkpoint.latent_mixture.clone().filter(|_| !arguments.normal_latents);
     let prior = LatentPrior::new(vae.latent_channels(), mixture);
-    let decoder = ranks_after_first(&mut ctx, ranks, |ctx| Decoder::new(ctx, vae, "weights", drawing.batch, "sample"))?;
+    let decoder = Decoder::new(&mut ctx, vae, "weights", drawing.batch, "sample")?;
     let mut draw = |numbers: std::ops::Range<u32>, _: &mut degrain::diffusion::Observer<'_>| {
         Ok(SampledImages { images: decoder.draw(&ctx, &prior, arguments.seed(), numbers)?, frames: vec![] })
     };
@@ -279,7 +266,7 @@ fn decode(
     header.set_values("latents", Some(&few));
     header.set_kernels(decoder.forms());
     let description = Description { image, label: None, classes: 0, text };
-    finish(arguments, Work { drawing: &drawing, header: &header, ranks }, &mut draw, &description)
+    finish(arguments, Work { drawing: &drawing, header: &header, ranks: &**ranks }, &mut draw, &description)
 }
 
 /// What to draw, and who draws it.

@@ -15,6 +15,7 @@ use crate::metrics::padding::pixel_value;
 use crate::nn::{Likelihood, Model, Vae};
 use crate::ops::{affine, discretized_logistic, reparameterize, split_channels};
 use crate::output::counted;
+use crate::ranks::divide;
 use crate::tape::{Program, Shape, Step, record};
 use crate::{Error, Result};
 use std::f64::consts::{LN_2, TAU};
@@ -96,9 +97,8 @@ impl ElboEstimator {
         assert!(draws.per_image > 0, "a bound needs at least one latent per image");
         let count = images.bytes.len() / self.pixels;
         let nats_to_bits = LN_2 * self.pixels as f64;
-        let mut elbo = vec![];
-        let mut weighted = vec![];
-        for first in (0..count).step_by(self.batch) {
+        let bounds = divide(&*ctx.ranks, count.div_ceil(self.batch), |piece| {
+            let first = piece * self.batch;
             let size = self.batch.min(count - first);
             let x: Vec<f32> =
                 images.bytes[first * self.pixels..][..size * self.pixels].iter().map(|&b| pixel_value(b)).collect();
@@ -111,12 +111,11 @@ impl ElboEstimator {
                     weights.push(weight);
                 }
             }
-            for weights in &log_weights {
-                elbo.push(-weights.iter().sum::<f64>() / weights.len() as f64 / nats_to_bits);
-                weighted.push(-log_mean_exp(weights) / nats_to_bits);
-            }
             progress((first + size) as f64 / count as f64)?;
-        }
+            let elbo = |weights: &[f64]| -weights.iter().sum::<f64>() / weights.len() as f64 / nats_to_bits;
+            Ok(log_weights.iter().map(|w| [elbo(w), -log_mean_exp(w) / nats_to_bits]).collect())
+        })?;
+        let [elbo, weighted] = [0, 1].map(|bound| bounds.iter().map(|image| image[bound]).collect::<Vec<f64>>());
         let prior = match self.prior.components() {
             0 => String::new(),
             components => format!(", prior: mixture of {}", counted(components, "Gaussian")),

@@ -24,6 +24,7 @@ use crate::gpu::Context;
 use crate::metrics::padding::{ImagePadding, pixel_value};
 use crate::nn::{Conditions, TimeTable};
 use crate::ops::{q_sample, scheduled_timesteps};
+use crate::ranks::divide;
 use crate::rng::{key, philox};
 use crate::tape::{BufferOffset, Program, Shape, Step, record, stream};
 use crate::{Error, Result};
@@ -172,8 +173,8 @@ impl<'a> FlowLikelihood<'a> {
         let FlowSettings { tolerance, seed } = settings;
         let pixels = self.padding.data_len();
         let count = images.bytes.len() / pixels;
-        let mut all = Vec::with_capacity(count);
-        for first in (0..count).step_by(self.batch) {
+        let all = divide(&*ctx.ranks, count.div_ceil(self.batch), |piece| {
+            let first = piece * self.batch;
             let size = self.batch.min(count - first);
             // The last batch is filled up with its last image.
             let number = |i: usize| first + i.min(size - 1);
@@ -190,8 +191,8 @@ impl<'a> FlowLikelihood<'a> {
             let mut field = |t: f64, x: &[f64]| self.field(ctx, t, x, &signs);
             let mut share = |done: f64| progress((first as f64 + done * size as f64) / count as f64);
             let nats = ode.solve(&mut field, &x, &mut share)?;
-            all.extend(nats.into_iter().take(size).map(bits_of_log_density));
-        }
+            Ok(nats.into_iter().take(size).map(bits_of_log_density).collect())
+        })?;
         let mut bits = sum_of_parts("likelihood of the probability flow", &[("total", all)]);
         bits.parts.clear();
         Ok(bits)

@@ -19,6 +19,7 @@ use crate::gpu::Context;
 use crate::metrics::padding::{ImagePadding, pixel_value};
 use crate::nn::{Conditions, TimeTable};
 use crate::ops::{VlbInputs, q_sample, randn, split_channels, vlb};
+use crate::ranks::divide;
 use crate::rng::{key, philox};
 use crate::tape::{Program, Shape, Step, record, stream};
 use crate::{Error, Result};
@@ -135,14 +136,12 @@ impl VlbEstimator {
         let rounds = (draws.per_image as usize).min(self.probabilities.len());
         let count = images.bytes.len() / pixels;
         assert!(count > 0 && (!self.has_labels || images.labels.len() == count), "{count} images with labels");
-        // For each variance and image: L_0 and the estimated sum of L_t.
-        let mut terms = vec![[vec![], vec![]]; self.variances.len()];
-        for first in (0..count).step_by(self.batch) {
+        // For each image and variance: L_0 and the estimated sum of L_t.
+        let terms = divide(&*ctx.ranks, count.div_ceil(self.batch), |piece| {
+            let first = piece * self.batch;
             let size = self.batch.min(count - first);
             self.write_images(ctx, images, first, size)?;
-            for part in &mut terms {
-                part[1].resize(first + size, 0.0);
-            }
+            let mut terms = vec![[0.0, 0.0]; size * self.variances.len()];
             for round in 0..=rounds {
                 let drawn: Vec<(u32, f64)> = (first..first + size)
                     .map(|image| match round {
@@ -155,20 +154,24 @@ impl VlbEstimator {
                 ctx.write(&self.scope.name("timesteps"), 0, &times)?;
                 let step = Step { index: round as u32, first_image: first as u32, ..Step::seeded(draws.seed) };
                 self.program.run(ctx, &step)?;
-                for (number, [at_zero, rest]) in terms.iter_mut().enumerate() {
+                for number in 0..self.variances.len() {
                     let bits: Vec<f32> = ctx.read(&self.scope.name(&format!("bits.{number}")), 0, size)?;
                     for (i, (bits, (_, probability))) in bits.into_iter().zip(&drawn).enumerate() {
+                        let [at_zero, rest] = &mut terms[i * self.variances.len() + number];
                         match round {
-                            0 => at_zero.push(f64::from(bits)),
-                            _ => rest[first + i] += f64::from(bits) / (probability * rounds as f64),
+                            0 => *at_zero = f64::from(bits),
+                            _ => *rest += f64::from(bits) / (probability * rounds as f64),
                         }
                     }
                 }
             }
             progress((first + size) as f64 / count as f64)?;
-        }
+            Ok(terms)
+        })?;
         let prior: Vec<f64> = images.bytes.chunks(pixels).map(|image| self.prior(image)).collect();
-        let all = self.variances.iter().zip(terms).map(|(variance, [at_zero, rest])| {
+        let all = self.variances.iter().enumerate().map(|(number, variance)| {
+            let of_variance = || terms.iter().skip(number).step_by(self.variances.len());
+            let [at_zero, rest] = [0, 1].map(|term| of_variance().map(|terms| terms[term]).collect::<Vec<f64>>());
             sum_of_parts(method(*variance), &[("L_T", prior.clone()), ("sum of L_t", rest), ("L_0", at_zero)])
         });
         Ok(all.min_by(|a, b| a.total.value.total_cmp(&b.total.value)).expect("at least one variance"))

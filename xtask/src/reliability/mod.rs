@@ -1,5 +1,5 @@
 //! Tests that kills, second writers, failing disks and devices, and damaged files lose nothing and
-//! end nothing, and that training is deterministic. Kills, writers and determinism use the programs in
+//! end nothing, and that training is deterministic. Kills, ranks, writers and determinism use the programs in
 //! `target/release`.
 
 mod determinism;
@@ -7,13 +7,14 @@ mod device;
 mod disk;
 mod files;
 mod kill;
+mod ranks;
 mod runs;
 mod writers;
 
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: cargo xtask reliability kill|writers|disk|files COUNT [SEED], device [COUNT], or determinism DRIVER";
+    "usage: cargo xtask reliability kill|ranks|writers|disk|files COUNT [SEED], device [COUNT], or determinism DRIVER";
 
 /// Runs a campaign with these arguments: its name, then the number of trials.
 pub fn main(arguments: &[String]) -> ExitCode {
@@ -36,6 +37,7 @@ fn run(arguments: &[String]) -> Result<()> {
         [campaign, count] => match campaign.as_str() {
             "determinism" => determinism::run(count),
             "kill" => kill::run(number(count)?),
+            "ranks" => ranks::run(number(count)?),
             "writers" => writers::run(number(count)?),
             "device" => device::run(Some(number(count)?)),
             "disk" => disk::run(number(count)?),
