@@ -11,7 +11,7 @@ mod sum;
 pub use divide::{divide, gather};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
-pub use sum::sum;
+pub use sum::Sum;
 
 use std::fmt::Debug;
 
@@ -30,18 +30,25 @@ pub trait Communicator: Debug {
     /// The number of processes on this machine.
     fn local_size(&self) -> usize;
 
-    /// The values of all ranks, in the order of the ranks. All have equally many.
-    fn all_gather(&self, own: &[f32]) -> Vec<f32>;
+    /// Writes the values of all ranks to `all`, in the order of the ranks. All have equally many.
+    fn all_gather_into(&self, own: &[f32], all: &mut [f32]);
 
-    /// [`Communicator::all_gather`] for bytes.
+    /// The bytes of all ranks, in the order of the ranks. All have equally many.
     fn all_gather_bytes(&self, own: &[u8]) -> Vec<u8>;
 
-    /// Sends block k of `blocks` to rank k, and returns the blocks that the ranks sent to this one, in
-    /// their order. The blocks are equally long.
-    fn all_to_all(&self, blocks: &[f32]) -> Vec<f32>;
+    /// Sends block k of `blocks` to rank k, and writes the blocks that the ranks sent to this one to
+    /// `received`, in their order. The blocks are equally long.
+    fn all_to_all_into(&self, blocks: &[f32], received: &mut [f32]);
 
     /// Replaces the bytes of all ranks by those of rank 0.
     fn broadcast(&self, bytes: &mut Vec<u8>);
+
+    /// The values of all ranks, in the order of the ranks. All have equally many.
+    fn all_gather(&self, own: &[f32]) -> Vec<f32> {
+        let mut all = vec![0.0; own.len() * self.size()];
+        self.all_gather_into(own, &mut all);
+        all
+    }
 
     /// Whether this is rank 0, which prints and writes files.
     fn is_first(&self) -> bool {
@@ -75,16 +82,16 @@ impl Communicator for Single {
         1
     }
 
-    fn all_gather(&self, own: &[f32]) -> Vec<f32> {
-        own.to_vec()
+    fn all_gather_into(&self, own: &[f32], all: &mut [f32]) {
+        all.copy_from_slice(own);
     }
 
     fn all_gather_bytes(&self, own: &[u8]) -> Vec<u8> {
         own.to_vec()
     }
 
-    fn all_to_all(&self, blocks: &[f32]) -> Vec<f32> {
-        blocks.to_vec()
+    fn all_to_all_into(&self, blocks: &[f32], received: &mut [f32]) {
+        received.copy_from_slice(blocks);
     }
 
     fn broadcast(&self, _: &mut Vec<u8>) {}

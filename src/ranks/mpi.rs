@@ -67,12 +67,11 @@ impl Communicator for Mpi {
         number(self.machine.size())
     }
 
-    fn all_gather(&self, own: &[f32]) -> Vec<f32> {
-        let mut all = vec![0.0; own.len() * self.size()];
+    fn all_gather_into(&self, own: &[f32], all: &mut [f32]) {
+        // MPI refuses an empty buffer.
         if !own.is_empty() {
-            self.world.all_gather_into(own, &mut all[..]);
+            self.world.all_gather_into(own, all);
         }
-        all
     }
 
     fn all_gather_bytes(&self, own: &[u8]) -> Vec<u8> {
@@ -83,10 +82,8 @@ impl Communicator for Mpi {
         all
     }
 
-    fn all_to_all(&self, blocks: &[f32]) -> Vec<f32> {
-        let mut received = vec![0.0; blocks.len()];
-        self.world.all_to_all_into(blocks, &mut received[..]);
-        received
+    fn all_to_all_into(&self, blocks: &[f32], received: &mut [f32]) {
+        self.world.all_to_all_into(blocks, received);
     }
 
     fn broadcast(&self, bytes: &mut Vec<u8>) {
@@ -94,7 +91,6 @@ impl Communicator for Mpi {
         let mut length = bytes.len() as u64;
         first.broadcast_into(&mut length);
         bytes.resize(length as usize, 0);
-        // MPI refuses an empty buffer.
         if length > 0 {
             first.broadcast_into(&mut bytes[..]);
         }

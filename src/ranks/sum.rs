@@ -2,25 +2,37 @@
 
 use super::Communicator;
 
-/// Replaces `values` by their sum over all ranks, element by element. All ranks give equally many.
-///
-/// Each rank gets one block of the array from all others, adds the blocks, and sends the result to
-/// all. So a rank sends and receives 2 (N - 1) / N times the array for N ranks, the least possible
-/// (Thakur, Rabenseifner and Gropp 2005, "Optimization of collective communication operations in
-/// MPICH", section 4). The order of the additions is a tree that depends only on N:
-/// ((0 + 1) + (2 + 3)) + ... A sum of MPI itself may have another order in each run.
-pub fn sum(communicator: &dyn Communicator, values: &mut [f32]) {
-    let ranks = communicator.size();
-    if ranks == 1 || values.is_empty() {
-        return;
+/// Adds arrays over all ranks. It keeps its memory between two sums.
+#[derive(Clone, Debug, Default)]
+pub struct Sum {
+    /// The array, padded to a block for each rank.
+    blocks: Vec<f32>,
+    /// This rank's block of the array of each rank.
+    parts: Vec<f32>,
+}
+
+impl Sum {
+    /// Replaces `values` by their sum over all ranks, element by element. All ranks give equally many.
+    ///
+    /// Each rank gets one block of the array from all others, adds the blocks, and sends the result to
+    /// all. So a rank sends and receives 2 (N - 1) / N times the array for N ranks, the least possible
+    /// (Thakur, Rabenseifner and Gropp 2005, "Optimization of collective communication operations in
+    /// MPICH", section 4). The order of the additions is a tree that depends only on N:
+    /// ((0 + 1) + (2 + 3)) + ... A sum of MPI itself may have another order in each run.
+    pub fn of(&mut self, communicator: &dyn Communicator, values: &mut [f32]) {
+        let ranks = communicator.size();
+        if ranks == 1 || values.is_empty() {
+            return;
+        }
+        let block = values.len().div_ceil(ranks);
+        self.blocks.resize(block * ranks, 0.0);
+        self.parts.resize(block * ranks, 0.0);
+        self.blocks[..values.len()].copy_from_slice(values);
+        communicator.all_to_all_into(&self.blocks, &mut self.parts);
+        add_as_tree(&mut self.parts, block);
+        communicator.all_gather_into(&self.parts[..block], &mut self.blocks);
+        values.copy_from_slice(&self.blocks[..values.len()]);
     }
-    let block = values.len().div_ceil(ranks);
-    let mut padded = values.to_vec();
-    padded.resize(block * ranks, 0.0);
-    let mut parts = communicator.all_to_all(&padded);
-    add_as_tree(&mut parts, block);
-    let whole = communicator.all_gather(&parts[..block]);
-    values.copy_from_slice(&whole[..values.len()]);
 }
 
 /// Adds blocks of equal length, pairwise. The first block is then the sum.

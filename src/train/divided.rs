@@ -13,7 +13,7 @@ use super::ranks::{LOSS, Ranks, TIME, WHOLE_LOSS, WHOLE_TIME};
 use super::trainer::Trainer;
 use crate::Result;
 use crate::nn::{GRADIENTS, PARAMETERS, statistics_of};
-use crate::ranks::{Communicator, sum};
+use crate::ranks::{Communicator, Sum};
 use crate::tape::{Program, Step, record};
 use sha2::{Digest, Sha256};
 use std::rc::Rc;
@@ -27,6 +27,7 @@ pub(super) struct TrainingStep {
     /// The number of calls up to the gradient.
     seam: usize,
     calls: usize,
+    sum: Sum,
 }
 
 impl Trainer {
@@ -49,7 +50,8 @@ impl Trainer {
         self.check_memory(&tape)?;
         self.upload()?;
         let program = Program::compile(&mut self.ctx, &tape)?;
-        Ok((TrainingStep { program, seam, calls: tape.calls().len() }, tape.summary().flops))
+        let calls = tape.calls().len();
+        Ok((TrainingStep { program, seam, calls, sum: Sum::default() }, tape.summary().flops))
     }
 
     /// Restores the checkpoint to continue from, or initializes the parameters.
@@ -116,10 +118,10 @@ impl Trainer {
 
     /// Runs a training step together with the other ranks. `stop` asks all of them to stop after it.
     /// Returns whether any rank asked.
-    pub(super) fn run_divided(&self, training: &TrainingStep, step: &Step, stop: bool) -> Result<bool> {
+    pub(super) fn run_divided(&self, training: &mut TrainingStep, step: &Step, stop: bool) -> Result<bool> {
         training.program.run_calls(&self.ctx, 0..training.seam, step)?;
         let stopping = self.gather_losses(stop)?;
-        self.add_gradients()?;
+        self.add_gradients(&mut training.sum)?;
         training.program.run_calls(&self.ctx, training.seam..training.calls, step)?;
         Ok(stopping)
     }
@@ -141,7 +143,7 @@ impl Trainer {
     }
 
     /// Gives every rank the sum of the gradients, and the mean of the running statistics.
-    fn add_gradients(&self) -> Result<()> {
+    fn add_gradients(&self, sum: &mut Sum) -> Result<()> {
         let parameters = self.objective.model().parameters();
         let length = parameters.flat_shape().len();
         let mut values: Vec<f32> = self.ctx.read(GRADIENTS, 0, length)?;
@@ -149,7 +151,7 @@ impl Trainer {
         if let Some((name, length)) = &running {
             values.extend(self.ctx.read::<f32>(name, 0, *length)?);
         }
-        sum(&*self.ranks.communicator, &mut values);
+        sum.of(&*self.ranks.communicator, &mut values);
         let (gradients, statistics) = values.split_at_mut(length);
         self.ctx.write(GRADIENTS, 0, gradients)?;
         if let Some((name, _)) = &running {

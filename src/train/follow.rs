@@ -16,7 +16,7 @@ impl Trainer {
     pub(super) fn follow(&mut self, stop: &AtomicBool) -> Result<Outcome> {
         self.compare_ranks()?;
         self.ctx.share_kernel_choices(&*self.ranks.communicator)?;
-        let (training, _) = self.compile_step()?;
+        let (mut training, _) = self.compile_step()?;
         let validation = self.validation_program()?;
         let start = self.restore_or_initialize()?;
         let config = self.config.clone();
@@ -36,7 +36,7 @@ impl Trainer {
             if let Some(source) = &mut source {
                 source.provide(&self.ctx, step)?;
             }
-            stopping = self.run_divided(&training, &self.step_uniforms(step), stop.load(Ordering::Relaxed))?;
+            stopping = self.run_divided(&mut training, &self.step_uniforms(step), stop.load(Ordering::Relaxed))?;
             step += 1;
             self.compare_parameters_if_due(step, is_due(config.checkpoint_every, step, config.steps))?;
             validates = is_due(config.validate_every, step, config.steps);

@@ -120,7 +120,7 @@ impl Trainer {
 
         // Compile the programs.
         self.ctx.pinned = self.earlier_forms()?;
-        let (training, flops) = self.compile_step()?;
+        let (mut training, flops) = self.compile_step()?;
         let programs = Measurements { validation: self.validation_program()?, evaluator: self.evaluator()? };
         self.ctx.share_kernel_choices(&*self.ranks.communicator)?;
         let start = self.restore_or_initialize()?;
@@ -176,7 +176,7 @@ impl Trainer {
             }
             let uniforms = self.step_uniforms(step);
             if self.ranks.are_several() {
-                stopping = self.run_divided(&training, &uniforms, stop.load(Ordering::Relaxed))?;
+                stopping = self.run_divided(&mut training, &uniforms, stop.load(Ordering::Relaxed))?;
             } else {
                 queue.push_back(training.program.run(&self.ctx, &uniforms)?);
             }

@@ -104,13 +104,12 @@ impl Communicator for Threads {
         self.size
     }
 
-    fn all_gather(&self, own: &[f32]) -> Vec<f32> {
-        let mut all: Vec<f32> = bytemuck::pod_collect_to_vec(&self.all_gather_bytes(bytemuck::cast_slice(own)));
+    fn all_gather_into(&self, own: &[f32], all: &mut [f32]) {
+        bytemuck::cast_slice_mut(all).copy_from_slice(&self.all_gather_bytes(bytemuck::cast_slice(own)));
         // Losses of a batch are fewer.
         if self.does(Fault::SumNotTaken) && own.len() > 10 * BATCH as usize {
             all[..own.len()].fill(0.0);
         }
-        all
     }
 
     fn all_gather_bytes(&self, own: &[u8]) -> Vec<u8> {
@@ -119,16 +118,15 @@ impl Communicator for Threads {
         all.concat()
     }
 
-    fn all_to_all(&self, blocks: &[f32]) -> Vec<f32> {
+    fn all_to_all_into(&self, blocks: &[f32], received: &mut [f32]) {
         let all = self.exchange(bytemuck::cast_slice(blocks).to_vec());
         let block = 4 * blocks.len() / self.size;
         let own: Vec<u8> = all.iter().flat_map(|bytes| &bytes[self.rank * block..][..block]).copied().collect();
-        let mut parts: Vec<f32> = bytemuck::pod_collect_to_vec(&own);
+        bytemuck::cast_slice_mut(received).copy_from_slice(&own);
         if self.does(Fault::BlockNotAdded) {
-            let others = parts.len() / self.size * self.rank;
-            parts[..others].fill(0.0);
+            let others = received.len() / self.size * self.rank;
+            received[..others].fill(0.0);
         }
-        parts
     }
 
     fn broadcast(&self, bytes: &mut Vec<u8>) {
