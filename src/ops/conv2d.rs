@@ -335,10 +335,22 @@ pub(super) const OPERATOR: Operator = Operator {
             same([2, 16, 3, 40], 17),
             same([8, 48, 1, 2], 33),
             same([1, 96, 5, 9], 16),
+            // More groups of 8 images than tiles, rows of three tiles that continue in the next block,
+            // and a chunk of 64 channels with a batch of 7.
+            same([25, 8, 4, 9], 8),
+            same([1, 8, 13, 9], 8),
+            same([7, 128, 3, 2], 8),
             point([2, 70, 2, 6], 65),
             point([1, 33, 4, 4], 9),
             point([3, 130, 2, 2], 40),
             point([5, 48, 8, 9], 17),
+            // Several chunks of images in a split, odd numbers of channels and of columns, and full
+            // chunks of channels.
+            point([17, 37, 8, 8], 2),
+            point([16, 39, 4, 5], 2),
+            point([1, 128, 8, 9], 2),
+            point([1, 128, 4, 17], 2),
+            point([1, 3, 2, 6], 2),
             // Images of any number of pixels, if the channels are multiples of 8.
             point([2, 16, 7, 7], 8),
             point([3, 8, 5, 5], 24),
@@ -347,6 +359,9 @@ pub(super) const OPERATOR: Operator = Operator {
             point([2, 16, 5, 7], 8),
             point([3, 8, 6, 7], 16),
             point([2, 8, 3, 6], 24),
+            point([64, 8, 5, 9], 8),
+            point([2, 64, 6, 9], 8),
+            point([3, 8, 5, 11], 16),
             // The tiles for more than 32 channels, with parts of a tile and of a step in each
             // direction.
             tiles(Addend::Map, Conv2d { stride: 1, padding: Padding::Same }, [2, 35, 9, 13], 70, 3),

@@ -154,7 +154,13 @@ pub(super) const OPERATOR: Operator = Operator {
         };
         Case { op: Rc::new(op), inputs }
     },
-    edge: Vec::new,
+    edge: || {
+        // The middle of a batch. Tensor and storage end together.
+        let part = BatchPart { first: 5, count: 8, whole: 20 };
+        let case = |inputs| Case { op: Rc::new(Timesteps { part, timesteps: 9 }), inputs };
+        let list = (Shape::u32([50]), Fill::Below(1000));
+        vec![case(vec![]), case(vec![list]), case(vec![(Shape::f32([9]), Fill::Rising)])]
+    },
     bench: || vec![Case { op: Rc::new(Timesteps { part: BatchPart::all(64), timesteps: 1000 }), inputs: vec![] }],
 };
 
