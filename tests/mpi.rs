@@ -248,6 +248,22 @@ fn rank_that_fails_ends_all_with_its_message() {
     assert!(begun.elapsed() < Duration::from_secs(60), "{text}");
 }
 
+/// The other ranks discard their output, except such errors.
+#[test]
+fn error_of_another_rank_is_printed_with_its_number() {
+    let folder = TempDir::new().unwrap();
+    let (data, out) = (run::digits().display().to_string(), folder.path().join("run").display().to_string());
+    let missing = folder.path().join("missing").display().to_string();
+    let options = ["--size", "tiny", "--batch", "6", "--out", &out];
+    let mut command = mpirun(1, TRAIN, &[&options[..], &["--data", &data]].concat());
+    command.args([":", "-n", "1", TRAIN]).args(options).args(["--data", &missing]);
+    let output = command.output().unwrap();
+    let text = text(&output);
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("error: rank 1: ") && text.contains(&missing), "{text}");
+    assert!(!folder.path().join("run").exists(), "nothing was written");
+}
+
 #[test]
 fn batch_that_ranks_cannot_divide_is_refused() {
     let folder = TempDir::new().unwrap();

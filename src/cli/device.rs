@@ -73,7 +73,7 @@ fn adapter_of(ranks: &dyn Communicator) -> Option<String> {
     if ranks.is_first() && !best.is_empty() && ranks.local_size() > best.len() {
         let shared = counted(best.len(), "adapter");
         eprintln!(
-            "warning: the {} ranks of this machine share {shared}. One rank for each GPU is fastest",
+            "warning: this machine has {} ranks, and rank 0 sees {shared}. One GPU for each rank is fastest",
             ranks.local_size()
         );
     }

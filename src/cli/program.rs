@@ -10,7 +10,7 @@ pub(super) const STOPPED: u8 = 130;
 /// interrupted has said so itself, and returns exit code 130.
 pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
     disable_device_select();
-    match run() {
+    match refuse_unconnected().and_then(|()| run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Interrupted) => ExitCode::from(STOPPED),
         Err(error) => {
@@ -18,6 +18,27 @@ pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Refuses to be one of several processes of a job that know nothing of each other: they would
+/// write the same files.
+fn refuse_unconnected() -> Result<()> {
+    // Of Open MPI, of MPICH and what is derived from it, and of Slurm.
+    for (launcher, name) in
+        [("mpirun", "OMPI_COMM_WORLD_SIZE"), ("mpirun", "PMI_SIZE"), ("srun", "SLURM_STEP_NUM_TASKS")]
+    {
+        let size = std::env::var(name).ok().and_then(|size| size.parse::<usize>().ok());
+        if let Some(size) = size.filter(|&size| size > 1) {
+            let advice = if cfg!(feature = "mpi") {
+                "Start train, sample and evaluate with the launcher of the MPI that they were built with (srun --mpi=pmix), \
+                 and other programs alone"
+            } else {
+                "Build train, sample and evaluate with `cargo build --release --features mpi`, and start other programs alone"
+            };
+            return Err(Error::Config(format!("{launcher} started {size} processes that are not connected. {advice}")));
+        }
+    }
+    Ok(())
 }
 
 /// Disables Mesa's Vulkan layer device-select if there cannot be a display server. [`main`] does it;

@@ -4,7 +4,7 @@ use super::program;
 use crate::Result;
 use crate::ranks::Communicator;
 #[cfg(not(feature = "mpi"))]
-use crate::{Error, ranks::Single};
+use crate::ranks::Single;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -12,26 +12,7 @@ use std::rc::Rc;
 /// If a rank fails, it prints its error with its number and ends all of them.
 #[cfg(not(feature = "mpi"))]
 pub fn main_on_ranks(run: impl FnOnce(Rc<dyn Communicator>) -> Result<()>) -> ExitCode {
-    program::main(|| {
-        refuse_mpirun()?;
-        run(Rc::new(Single))
-    })
-}
-
-/// Refuses to be one of several processes of `mpirun` that know nothing of each other.
-#[cfg(not(feature = "mpi"))]
-fn refuse_mpirun() -> Result<()> {
-    // Of Open MPI, and of MPICH and what is derived from it.
-    for name in ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"] {
-        let size = std::env::var(name).ok().and_then(|size| size.parse::<usize>().ok());
-        if let Some(size) = size.filter(|&size| size > 1) {
-            return Err(Error::Config(format!(
-                "mpirun started {size} processes, but this program was built without MPI: build it with \
-                 `cargo build --release --features mpi`"
-            )));
-        }
-    }
-    Ok(())
+    program::main(|| run(Rc::new(Single)))
 }
 
 /// Runs a program that may be one of several ranks, which MPI connects. Only rank 0 prints. If a rank

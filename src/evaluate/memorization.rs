@@ -36,7 +36,7 @@ pub(super) struct SampleFeatures<'a> {
 /// nearest training image.
 ///
 /// # Errors
-/// None.
+/// As [`divide`].
 pub(super) fn memorization(
     ranks: &dyn Communicator,
     samples: SampleFeatures<'_>,

@@ -243,7 +243,7 @@ impl EvaluationRun<'_> {
             let samples = sample(&self.context, spec)?;
             metrics.balance = Some(balance(&self.features(&samples.bytes)?, train));
         }
-        // One training, which the others do not wait for.
+        // One training, by rank 0.
         if options.cas_steps > 0 && self.context.ctx.ranks.is_first() {
             let images = train.of_kind("samples", samples.bytes.clone(), labels.clone());
             metrics.classification_accuracy_score = Some(cas::classification_accuracy_score(&self.context, images)?);

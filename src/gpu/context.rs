@@ -26,8 +26,9 @@ pub struct Context {
     /// Forms of kernels that this job must use, whatever is measured: those with which it was
     /// started.
     pub pinned: KernelChoices,
-    /// The ranks that divide measurements and samples, and use the same forms of kernels. All of them must
-    /// record and measure the same, in the same order.
+    /// The ranks that divide measurements and samples, and use the same forms of kernels. All of
+    /// them must record and measure the same, in the same order. Training does not use them: see
+    /// [`Trainer::on_ranks`](crate::train::Trainer::on_ranks).
     pub ranks: Rc<dyn Communicator>,
 }
 
@@ -67,25 +68,17 @@ impl Context {
         self.gpu.measured_choices().with(&self.pinned)
     }
 
-    /// Uses the forms of kernels that rank 0 chose, on every rank, so that they compute the same bits. Rank
-    /// 0 calls it when its programs are recorded, the others before.
+    /// The forms of kernels of rank 0, which must have recorded its tapes. `recorded` are those that
+    /// this rank has recorded.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is no list of forms.
-    pub fn share_kernel_choices(&self, ranks: &dyn Communicator) -> Result<()> {
-        if !ranks.is_one_of_several() {
-            return Ok(());
-        }
+    /// [`Error::Config`] if rank 0 sends something else.
+    pub fn share_kernel_choices(&self, ranks: &dyn Communicator, recorded: &KernelChoices) -> Result<KernelChoices> {
+        let own = self.kernel_choices().with(recorded);
         let problem = |e: serde_json::Error| Error::Config(format!("the forms of kernels of rank 0: {e}"));
-        let mut text = serde_json::to_vec(&self.kernel_choices()).map_err(problem)?;
+        let mut text = serde_json::to_vec(&own).map_err(problem)?;
         ranks.broadcast(&mut text);
-        if ranks.is_first() {
-            return Ok(());
-        }
-        let choices = serde_json::from_slice(&text).map_err(problem)?;
-        // In memory only: the file of measured choices is rank 0's.
-        self.gpu.measure_kernels(None);
-        self.gpu.add_measured(|_| Ok(choices))
+        serde_json::from_slice(&text).map_err(problem)
     }
 
     /// Makes sure that a named buffer of this size (bytes) exists. A new one is filled with zeros.

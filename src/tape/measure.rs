@@ -10,6 +10,7 @@ use crate::Result;
 use crate::gpu::{Context, KernelChoices};
 use crate::output::progress::print_above;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Time after which no further class is begun. The rest gets its first form, also in later
@@ -31,13 +32,17 @@ const GAIN: f64 = 0.95;
 pub fn record<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(Tape, R)> {
     let ranks = &*ctx.ranks;
     if !ranks.is_first() {
-        ctx.share_kernel_choices(ranks)?;
+        let choices = ctx.share_kernel_choices(ranks, &KernelChoices::default())?;
+        let mut tape = Tape::on(ctx);
+        tape.set_choices(Rc::new(choices));
+        let result = write(&mut tape);
+        return Ok((tape, result));
     }
-    let recorded = record_fastest(ctx, write)?;
-    if ranks.is_first() {
-        ctx.share_kernel_choices(ranks)?;
+    let (tape, result) = record_fastest(ctx, write)?;
+    if ranks.is_one_of_several() {
+        ctx.share_kernel_choices(ranks, &tape.recorded_forms())?;
     }
-    Ok(recorded)
+    Ok((tape, result))
 }
 
 fn record_fastest<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(Tape, R)> {
@@ -53,7 +58,7 @@ fn record_fastest<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(T
         .filter(|choice| ctx.kernel_choices().get(&choice.class.name).is_none())
         .map(|choice| (choice.class.name.as_str(), choice))
         .collect();
-    if open.is_empty() || !ctx.gpu.measures_kernels() || !ctx.ranks.is_first() {
+    if open.is_empty() || !ctx.gpu.measures_kernels() {
         return Ok((tape, result));
     }
     ctx.gpu.add_measured(|known| {

@@ -25,17 +25,21 @@ const COMPARE_EVERY: u32 = 100;
 pub(super) struct TrainingStep {
     pub program: Program,
     /// The number of calls up to the gradient.
-    seam: usize,
+    gradient_calls: usize,
     calls: usize,
     sum: Sum,
 }
 
 impl Trainer {
-    /// Divides every batch between ranks. Call it before [`Trainer::resume`], on every rank, and then
-    /// [`Trainer::run`]. Only rank 0 prints, and writes the run's folder.
+    /// Divides every batch between ranks. Call it before [`Trainer::resume`], on every rank, and
+    /// then [`Trainer::run`]. Only rank 0 prints, and writes the run's folder.
+    ///
+    /// If `run` fails on one rank, the others may wait for it. Then end all of them, as
+    /// `Mpi::abort` does.
     ///
     /// # Errors
-    /// [`Error::Config`] for a batch that cannot be divided into equal parts.
+    /// [`Error::Config`](crate::Error::Config) for a batch that cannot be divided into equal parts;
+    /// [`Error::TooLarge`](crate::Error::TooLarge) for streamed images that the device cannot bind.
     pub fn on_ranks(mut self, communicator: Rc<dyn Communicator>) -> Result<Trainer> {
         self.ranks = Ranks::new(communicator, self.config.batch)?;
         self.loader = DataLoader::new(&self.ctx, &self.config, &self.dataset, self.ranks.part)?;
@@ -45,13 +49,31 @@ impl Trainer {
     /// Records and compiles the training step with the images and tables that it needs. Returns the
     /// FLOPs of this rank.
     pub(super) fn compile_step(&mut self) -> Result<(TrainingStep, u64)> {
-        let (tape, seam) = record(&self.ctx, |t| self.record_training(t))?;
+        let (tape, gradient_calls) = record(&self.ctx, |t| self.record_training(t))?;
         // Before the upload, because the named buffers include the data set.
         self.check_memory(&tape)?;
         self.upload()?;
         let program = Program::compile(&mut self.ctx, &tape)?;
         let calls = tape.calls().len();
-        Ok((TrainingStep { program, seam, calls, sum: Sum::default() }, tape.summary().flops))
+        Ok((TrainingStep { program, gradient_calls, calls, sum: Sum::default() }, tape.summary().flops))
+    }
+
+    /// Uses the forms of kernels that rank 0 chose, on every rank. Rank 0 gives its programs, and the
+    /// others call it before they record theirs.
+    ///
+    /// # Errors
+    /// As [`Context::share_kernel_choices`](crate::gpu::Context::share_kernel_choices).
+    pub(super) fn share_forms(&mut self, programs: Option<(&TrainingStep, Option<&Program>)>) -> Result<()> {
+        if !self.ranks.are_several() {
+            return Ok(());
+        }
+        let forms = |(step, validation): (&TrainingStep, Option<&Program>)| {
+            let validation = validation.map(|program| program.forms().clone()).unwrap_or_default();
+            step.program.forms().clone().with(&validation)
+        };
+        let recorded = programs.map(forms).unwrap_or_default();
+        self.ctx.pinned = self.ctx.share_kernel_choices(&*self.ranks.communicator, &recorded)?;
+        Ok(())
     }
 
     /// Restores the checkpoint to continue from, or initializes the parameters.
@@ -79,15 +101,27 @@ impl Trainer {
             return Ok(());
         }
         let settings = without_places(&self.config)?;
-        let names =
-            ["another version of degrain", "other settings", "another data set", "another checkpoint to continue from"];
+        let names = [
+            "another version of degrain",
+            "other settings",
+            "another data set",
+            "another checkpoint to continue from",
+            "another device or driver",
+        ];
+        let adapter = self.ctx.gpu.adapter();
+        let device = format!("{} {} {} {}", adapter.name, adapter.backend, adapter.driver, self.ctx.target());
         let digests = [
             digest(env!("CARGO_PKG_VERSION").as_bytes()),
             digest(settings.as_bytes()),
             digest(self.data_sha256.as_bytes()),
             digest(&self.finished_steps().to_le_bytes()),
+            digest(device.as_bytes()),
         ];
-        self.ranks.compare(&names, &digests, "Start all ranks with the same program, options and files")
+        self.ranks.compare(
+            &names,
+            &digests,
+            "Start all ranks with the same program, options and files on the same kind of device",
+        )
     }
 
     /// Checks that all ranks have the same parameters after `step` steps.
@@ -104,7 +138,11 @@ impl Trainer {
             values.extend(self.ctx.read::<f32>(&statistics_of(PARAMETERS), 0, statistics.len())?);
         }
         let name = format!("other parameters after step {step}");
-        let advice = "One of their devices or drivers computes wrong results: check each of them with train --verify";
+        let advice = if step == self.finished_steps() {
+            "Their checkpoints differ: give all of them a copy of the same one"
+        } else {
+            "One of their devices or drivers computes wrong results: check each of them with train --verify"
+        };
         self.ranks.compare(&[&name], &[digest(bytemuck::cast_slice(&values))], advice)
     }
 
@@ -119,10 +157,10 @@ impl Trainer {
     /// Runs a training step together with the other ranks. `stop` asks all of them to stop after it.
     /// Returns whether any rank asked.
     pub(super) fn run_divided(&self, training: &mut TrainingStep, step: &Step, stop: bool) -> Result<bool> {
-        training.program.run_calls(&self.ctx, 0..training.seam, step)?;
+        training.program.run_calls(&self.ctx, 0..training.gradient_calls, step)?;
         let stopping = self.gather_losses(stop)?;
         self.add_gradients(&mut training.sum)?;
-        training.program.run_calls(&self.ctx, training.seam..training.calls, step)?;
+        training.program.run_calls(&self.ctx, training.gradient_calls..training.calls, step)?;
         Ok(stopping)
     }
 

@@ -79,8 +79,12 @@ impl Trainer {
         lines.extend(padding(config, model.padded_size([data.height as u32, data.width as u32]), data));
         lines.extend(self.default_size.iter().map(|size| format!("size      {size}")));
         lines.push(format!("process   {}", self.objective.describe()));
+        let ranks = match self.ranks.communicator.size() {
+            1 => String::new(),
+            size => format!(" on {size} ranks"),
+        };
         lines.push(format!(
-            "training  {} of {}, seed {}, into {}",
+            "training  {} of {}{ranks}, seed {}, into {}",
             counted(config.steps, "step"),
             counted(config.batch, "image"),
             config.seed,

@@ -69,9 +69,16 @@ struct Start {
     backend: String,
     driver: String,
     kernels: String,
+    /// Number of ranks that trained together.
+    #[serde(default = "one")]
+    ranks: usize,
     /// Form of the kernels of each class of work that has several.
     #[serde(default)]
     forms: KernelChoices,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Manifest {
@@ -170,6 +177,7 @@ impl Trainer {
             backend: adapter.backend.clone(),
             driver: adapter.driver.clone(),
             kernels: self.ctx.target().to_string(),
+            ranks: self.ranks.communicator.size(),
             forms: forms.clone(),
         });
         let parameters = self.objective.model().parameters().count();

@@ -122,7 +122,7 @@ impl Trainer {
         self.ctx.pinned = self.earlier_forms()?;
         let (mut training, flops) = self.compile_step()?;
         let programs = Measurements { validation: self.validation_program()?, evaluator: self.evaluator()? };
-        self.ctx.share_kernel_choices(&*self.ranks.communicator)?;
+        self.share_forms(Some((&training, programs.validation.as_ref())))?;
         let start = self.restore_or_initialize()?;
 
         // Clean the run's folder and open its log.

@@ -40,7 +40,7 @@ impl Trainer {
         let dloss = loss_gradient(t, loss, part);
         t.backward(loss.loss, dloss);
         let loss = self.ranks.join(t, loss);
-        let seam = t.calls().len();
+        let gradient_calls = t.calls().len();
         self.objective.post_step(t, loss);
 
         let shape = parameters.flat_shape();
@@ -61,7 +61,7 @@ impl Trainer {
         }
         let log = t.named(LOG, device_log::shape(config.batch));
         log_step(t, loss.loss, loss.time, norm, log);
-        seam
+        gradient_calls
     }
 
     /// The tape of the losses of this rank's part of a batch of validation images, with the EMA weights.

@@ -175,7 +175,8 @@ impl Trainer {
     ) -> Result<Trainer> {
         let ranks = Ranks::single(config.batch);
         let loader = DataLoader::new(ctx, &config, &dataset, ranks.part)?;
-        let ctx = ctx.fork();
+        // Its ranks divide steps, not measurements.
+        let ctx = ctx.fork_alone();
         let trainer = Trainer {
             config,
             dataset,

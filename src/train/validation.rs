@@ -6,6 +6,7 @@
 
 use super::buffers::{EMA, VALIDATION_LOSS, VALIDATION_TIMESTEPS};
 use super::clock::Progress;
+use super::config::Config;
 use super::log_entry::{LogEntry, Metric, by_quarter};
 use super::objective::{Generative, LikelihoodRequest, SampleRequest};
 use super::trainer::Trainer;
@@ -130,12 +131,14 @@ impl Trainer {
         let labels: Vec<u32> = rows.iter().map(|&row| self.dataset.labels[row]).collect();
         let images = LabeledImages { bytes: &bytes, labels: &labels };
         let request = LikelihoodRequest { weights: EMA, images, stop };
-        likelihood.measure(&mut self.ctx, &self.config, &request).map(Some)
+        // Rank 0 measures alone. Its device holds its part of a batch, maybe not the whole.
+        let config = Config { batch: self.ranks.part.count, ..self.config.clone() };
+        likelihood.measure(&mut self.ctx, &config, &request).map(Some)
     }
 
     /// Samples of all classes in turn, bytes `[N, C, H, W]`.
     fn evaluation_samples(&mut self, model: &dyn Generative, stop: &AtomicBool) -> Result<Vec<u8>> {
-        let (count, batch) = (self.config.evaluate_count, self.config.batch);
+        let (count, batch) = (self.config.evaluate_count, self.ranks.part.count);
         let classes = self.dataset.classes.max(1) as u32;
         let mut bytes = vec![];
         for first in (0..count).step_by(batch as usize) {

@@ -293,15 +293,15 @@ fn runs_of_two_ranks_are_equal_and_resume_bit_for_bit() {
     }
 }
 
-/// Runs of one process and of ranks whose number changes have the same losses, as far as their
-/// parameters are the same.
+/// A run whose number of ranks changes has the parameters, losses and validation losses of one process,
+/// up to rounding.
 #[test]
 fn run_continues_on_another_number_of_ranks() {
     let folders = [(); 2].map(|()| TempDir::new().unwrap());
     let [one, several] = folders.each_ref().map(|folder| folder.path().join("run"));
     let ctx = context();
     let start = read_flat(&train_to(&ctx, settings("ddpm", &one), 1, Single), PARAMETERS);
-    let mut moved = 0.0;
+    let (mut moved, mut farthest) = (0.0, 0.0);
     for (step, size) in [(3, 2), (5, 3), (8, 1)] {
         let parameters = read_flat(&train_to(&ctx, settings("ddpm", &one), step, Single), PARAMETERS);
         let together = train_on(size, Fault::Nothing, &settings("ddpm", &several), step, PARAMETERS);
@@ -314,18 +314,44 @@ fn run_continues_on_another_number_of_ranks() {
             "after step {step}: apart by {apart}, moved by {movement}"
         );
         moved = movement;
+        farthest = f64::max(farthest, apart);
     }
-    let [one, several] = [&one, &several].map(|run| steps(run));
-    assert_eq!(one.len(), 8);
-    assert_eq!(several.len(), 8);
+    let [one, several] = [&one, &several].map(|run| losses(run));
+    assert_eq!(one.len(), 8 + 2, "8 steps and 2 validations");
+    assert_eq!(one.len(), several.len());
+    let norm = one.iter().map(|entry| entry.gradient_norm).fold(0.0, f64::max);
+    for (one, several) in one.iter().zip(&several) {
+        assert_eq!(one.step, several.step);
+        for (a, b) in one.values.iter().zip(&several.values) {
+            // Of two sums over the pixels of a batch, and of parameters that are apart, to first order.
+            let allowed = 2.0 * tolerance(TERMS, 0.0, a.abs()) + 4.0 * norm * farthest;
+            assert!((a - b).abs() <= allowed, "step {}: {a} and {b}, allowed {allowed:.1e}", one.step);
+        }
+    }
 }
 
-/// The step, loss and gradient norm of every step in the log of a run.
-fn steps(run: &Path) -> Vec<(u64, f64, f64)> {
+/// The losses of a step or a validation.
+struct Losses {
+    step: u64,
+    /// The mean, and the means of the quarters of the timesteps that have images.
+    values: Vec<f64>,
+    /// 0 for a validation.
+    gradient_norm: f64,
+}
+
+/// The losses in the log of a run.
+fn losses(run: &Path) -> Vec<Losses> {
     let text = std::fs::read_to_string(run.join("log.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let entry = |line: serde_json::Value| {
-        Some((line["step"].as_u64()?, line.get("loss")?.as_f64()?, line.get("gradient_norm")?.as_f64()?))
+        let (mean, quarters) = match line.get("loss") {
+            Some(loss) => (loss, &line["loss_by_quarter"]),
+            None => (line.get("validation_loss")?, &line["validation_by_quarter"]),
+        };
+        let quarters = quarters.as_array().expect("means by quarter").iter().filter_map(|mean| mean.as_f64());
+        let values = mean.as_f64().into_iter().chain(quarters).collect();
+        let gradient_norm = line.get("gradient_norm").and_then(|norm| norm.as_f64()).unwrap_or(0.0);
+        Some(Losses { step: line["step"].as_u64()?, values, gradient_norm })
     };
     lines.filter_map(entry).collect()
 }

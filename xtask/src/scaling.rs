@@ -1,5 +1,5 @@
-//! Predicts the speed of training on several ranks, from the times of one: it plays the parts of a step
-//! one after the other. docs/distributed.md has the model and a table.
+//! Predicts the speed of training on several ranks, from the times of the parts of a step on one.
+//! docs/distributed.md has the model and a table.
 
 use std::process::ExitCode;
 
