@@ -1,4 +1,5 @@
-//! The time of the sum of gradients over ranks, against their size, for 2 and 3 ranks of this machine:
+//! The time of the sum of gradients over ranks, against their size, for 2 and 3 ranks of this
+//! machine:
 //!
 //!     cargo bench --features mpi --bench ranks
 //!

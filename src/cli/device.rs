@@ -14,7 +14,8 @@ pub struct DeviceOptions {
     /// GPU adapter: its number, or a part of its name [default: the fastest]
     #[arg(long)]
     pub adapter: Option<String>,
-    /// Which kernels to use where there are several: the fastest, measured at the first use and kept in the user's cache folder, or the default ones
+    /// Which kernels to use where there are several: the fastest, measured at the first use and
+    /// kept in the user's cache folder, or the default ones
     #[arg(long, value_enum, default_value_t = Kernels::Measured)]
     pub kernels: Kernels,
 }

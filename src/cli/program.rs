@@ -1,4 +1,5 @@
-//! The frame of a program: its error message, its exit code, and a Vulkan loader without spurious errors.
+//! The frame of a program: its error message, its exit code, and a Vulkan loader without spurious
+//! errors.
 
 use crate::{Error, Result};
 use std::process::ExitCode;
@@ -41,8 +42,8 @@ fn refuse_unconnected() -> Result<()> {
     Ok(())
 }
 
-/// Disables Mesa's Vulkan layer device-select if there cannot be a display server. [`main`] does it;
-/// other programs call it first, before they start threads.
+/// Disables Mesa's Vulkan layer device-select if there cannot be a display server. [`main`] does
+/// it; other programs call it first, before they start threads.
 ///
 /// The layer connects to the Wayland display. Without `XDG_RUNTIME_DIR`, as in a container, it
 /// prints "error: XDG_RUNTIME_DIR is invalid" on every start. It only sorts the adapters, and this

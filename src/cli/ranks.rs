@@ -8,15 +8,15 @@ use crate::ranks::Single;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-/// Runs a program that may be one of several ranks, which the feature `mpi` connects. Only rank 0 prints.
-/// If a rank fails, it prints its error with its number and ends all of them.
+/// Runs a program that may be one of several ranks, which the feature `mpi` connects. Only rank 0
+/// prints. If a rank fails, it prints its error with its number and ends all of them.
 #[cfg(not(feature = "mpi"))]
 pub fn main_on_ranks(run: impl FnOnce(Rc<dyn Communicator>) -> Result<()>) -> ExitCode {
     program::main(|| run(Rc::new(Single)))
 }
 
-/// Runs a program that may be one of several ranks, which MPI connects. Only rank 0 prints. If a rank
-/// fails, it prints its error with its number and ends all of them.
+/// Runs a program that may be one of several ranks, which MPI connects. Only rank 0 prints. If a
+/// rank fails, it prints its error with its number and ends all of them.
 #[cfg(feature = "mpi")]
 pub fn main_on_ranks(run: impl FnOnce(Rc<dyn Communicator>) -> Result<()>) -> ExitCode {
     use crate::Error;

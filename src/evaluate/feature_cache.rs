@@ -26,11 +26,10 @@ pub struct FeatureCache<'a> {
 }
 
 impl FeatureCache<'_> {
-    /// Features of a data set. Reads them from the folder, or computes and stores them. Only rank 0 reads
-    /// and stores. The file's
-    /// name contains the SHA-256 of the feature extractor and of the images. `split` names the
-    /// images in the progress message. A damaged file is a warning, and so are features that cannot
-    /// be stored.
+    /// Features of a data set. Reads them from the folder, or computes and stores them. Only rank 0
+    /// reads and stores. The file's name contains the SHA-256 of the feature extractor and of the
+    /// images. `split` names the images in the progress message. A damaged file is a warning, and
+    /// so are features that cannot be stored.
     ///
     /// # Errors
     /// Errors of the device.

@@ -24,14 +24,16 @@ pub(super) struct SampleCache {
 }
 
 impl SampleCache {
-    /// Opens the cache `name` in an evaluation's folder on rank 0, which sends its images to the others.
+    /// Opens the cache `name` in an evaluation's folder on rank 0, which sends its images to the
+    /// others.
     ///
     /// # Errors
     /// A file that cannot be read or written.
     pub fn open(ranks: &dyn Communicator, folder: &Path, name: &str, batch_bytes: usize) -> Result<SampleCache> {
-        let mut cache = match ranks.is_first() {
-            true => SampleCache::read(folder, name, batch_bytes)?,
-            false => SampleCache { file: None, bytes: vec![], seconds: 0.0 },
+        let mut cache = if ranks.is_first() {
+            SampleCache::read(folder, name, batch_bytes)?
+        } else {
+            SampleCache { file: None, bytes: vec![], seconds: 0.0 }
         };
         ranks.broadcast(&mut cache.bytes);
         Ok(cache)

@@ -68,8 +68,8 @@ impl Context {
         self.gpu.measured_choices().with(&self.pinned)
     }
 
-    /// The forms of kernels of rank 0, which must have recorded its tapes. `recorded` are those that
-    /// this rank has recorded.
+    /// The forms of kernels of rank 0, which must have recorded its tapes. `recorded` are those
+    /// that this rank has recorded.
     ///
     /// # Errors
     /// [`Error::Config`] if rank 0 sends something else.

@@ -335,8 +335,8 @@ pub(super) const OPERATOR: Operator = Operator {
             same([2, 16, 3, 40], 17),
             same([8, 48, 1, 2], 33),
             same([1, 96, 5, 9], 16),
-            // More groups of 8 images than tiles, rows of three tiles that continue in the next block,
-            // and a chunk of 64 channels with a batch of 7.
+            // More groups of 8 images than tiles, rows of three tiles that continue in the next
+            // block, and a chunk of 64 channels with a batch of 7.
             same([25, 8, 4, 9], 8),
             same([1, 8, 13, 9], 8),
             same([7, 128, 3, 2], 8),

@@ -15,8 +15,8 @@ pub fn gather(communicator: &dyn Communicator, own: &[u8]) -> Vec<Vec<u8>> {
     lengths.iter().enumerate().map(|(rank, &length)| all[rank * most..][..length].to_vec()).collect()
 }
 
-/// The values of `pieces` pieces of work, in the order of the pieces. The ranks compute them in turn, and
-/// all get all values.
+/// The values of `pieces` pieces of work, in the order of the pieces. The ranks compute them in
+/// turn, and all get all values.
 ///
 /// # Errors
 /// Those of `compute`, on the rank that had them. The others then wait: the caller must end them.

@@ -1,4 +1,5 @@
-//! Ranks: the processes that train or sample one model together, numbered from 0. Each has a device.
+//! Ranks: the processes that train or sample one model together, numbered from 0. Each has a
+//! device.
 //!
 //! A [`Communicator`] passes data between them. [`Single`] is a process without others. With the
 //! feature `mpi`, [`Mpi`] connects the processes that `mpirun` or `srun` starts.
@@ -15,8 +16,8 @@ pub use sum::Sum;
 
 use std::fmt::Debug;
 
-/// Passes data between ranks. Every rank must make the same calls in the same order: each call waits
-/// for the others.
+/// Passes data between ranks. Every rank must make the same calls in the same order: each call
+/// waits for the others.
 pub trait Communicator: Debug {
     /// The number of this process, from 0.
     fn rank(&self) -> usize;
@@ -36,8 +37,8 @@ pub trait Communicator: Debug {
     /// The bytes of all ranks, in the order of the ranks. All have equally many.
     fn all_gather_bytes(&self, own: &[u8]) -> Vec<u8>;
 
-    /// Sends block k of `blocks` to rank k, and writes the blocks that the ranks sent to this one to
-    /// `received`, in their order. The blocks are equally long.
+    /// Sends block k of `blocks` to rank k, and writes the blocks that the ranks sent to this one
+    /// to `received`, in their order. The blocks are equally long.
     fn all_to_all_into(&self, blocks: &[f32], received: &mut [f32]);
 
     /// Replaces the bytes of all ranks by those of rank 0.

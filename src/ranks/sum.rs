@@ -12,13 +12,14 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// Replaces `values` by their sum over all ranks, element by element. All ranks give equally many.
+    /// Replaces `values` by their sum over all ranks, element by element. All ranks give equally
+    /// many.
     ///
-    /// Each rank gets one block of the array from all others, adds the blocks, and sends the result to
-    /// all. So a rank sends and receives 2 (N - 1) / N times the array for N ranks, the least possible
-    /// (Thakur, Rabenseifner and Gropp 2005, "Optimization of collective communication operations in
-    /// MPICH", section 4). The order of the additions is a tree that depends only on N:
-    /// ((0 + 1) + (2 + 3)) + ... A sum of MPI itself may have another order in each run.
+    /// Each rank gets one block of the array from all others, adds the blocks, and sends the result
+    /// to all. So a rank sends and receives 2 (N - 1) / N times the array for N ranks, the least
+    /// possible (Thakur, Rabenseifner and Gropp 2005, "Optimization of collective communication
+    /// operations in MPICH", section 4). The order of the additions is a tree that depends only on
+    /// N: ((0 + 1) + (2 + 3)) + ... A sum of MPI itself may have another order in each run.
     pub fn of(&mut self, communicator: &dyn Communicator, values: &mut [f32]) {
         let ranks = communicator.size();
         if ranks == 1 || values.is_empty() {

@@ -1,10 +1,11 @@
-//! Training steps that several ranks divide. Each computes the gradient of its part of the batch. The
-//! ranks add their gradients, and then each changes its own copy of the parameters by the same numbers.
+//! Training steps that several ranks divide. Each computes the gradient of its part of the batch.
+//! The ranks add their gradients, and then each changes its own copy of the parameters by the same
+//! numbers.
 //!
-//! Image numbers, timesteps, noise and dropped labels depend on an image's place in the whole batch,
-//! so they do not depend on the number of ranks. Every rank has the losses of the whole batch for the
-//! log and for importance sampling. Batch normalization uses the mean and variance of a rank's part;
-//! the running ones are averaged over the ranks after each step.
+//! Image numbers, timesteps, noise and dropped labels depend on an image's place in the whole
+//! batch, so they do not depend on the number of ranks. Every rank has the losses of the whole
+//! batch for the log and for importance sampling. Batch normalization uses the mean and variance of
+//! a rank's part; the running ones are averaged over the ranks after each step.
 
 use super::clock::Progress;
 use super::continuation::without_places;
@@ -58,8 +59,8 @@ impl Trainer {
         Ok((TrainingStep { program, gradient_calls, calls, sum: Sum::default() }, tape.summary().flops))
     }
 
-    /// Uses the forms of kernels that rank 0 chose, on every rank. Rank 0 gives its programs, and the
-    /// others call it before they record theirs.
+    /// Uses the forms of kernels that rank 0 chose, on every rank. Rank 0 gives its programs, and
+    /// the others call it before they record theirs.
     ///
     /// # Errors
     /// As [`Context::share_kernel_choices`](crate::gpu::Context::share_kernel_choices).
@@ -154,8 +155,8 @@ impl Trainer {
         if saves || step.is_multiple_of(COMPARE_EVERY) { self.compare_parameters(step) } else { Ok(()) }
     }
 
-    /// Runs a training step together with the other ranks. `stop` asks all of them to stop after it.
-    /// Returns whether any rank asked.
+    /// Runs a training step together with the other ranks. `stop` asks all of them to stop after
+    /// it. Returns whether any rank asked.
     pub(super) fn run_divided(&self, training: &mut TrainingStep, step: &Step, stop: bool) -> Result<bool> {
         training.program.run_calls(&self.ctx, 0..training.gradient_calls, step)?;
         let stopping = self.gather_losses(stop)?;

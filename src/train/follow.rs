@@ -1,5 +1,5 @@
-//! The training loop of ranks other than the first. It makes the same steps and comparisons as that of
-//! rank 0, which also measures, prints and writes files.
+//! The training loop of ranks other than the first. It makes the same steps and comparisons as that
+//! of rank 0, which also measures, prints and writes files.
 
 use super::clock::Progress;
 use super::due::is_due;

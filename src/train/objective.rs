@@ -77,8 +77,8 @@ pub trait Objective: Debug {
     /// Records the loss of a batch. [`Weights::training`] distinguishes training from validation.
     fn loss(&self, t: &mut Tape, weights: &Weights, batch: Batch) -> Loss;
 
-    /// Records calls after the gradients of a training step, such as an update of the state. `loss` has
-    /// the losses and times of the whole batch, also if several ranks divided it.
+    /// Records calls after the gradients of a training step, such as an update of the state. `loss`
+    /// has the losses and times of the whole batch, also if several ranks divided it.
     fn post_step(&self, _t: &mut Tape, _loss: Loss) {}
 
     /// Fills in the parts of a checkpoint's metadata that depend on the objective.

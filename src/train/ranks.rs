@@ -51,8 +51,8 @@ impl Ranks {
         self.communicator.is_one_of_several()
     }
 
-    /// Records the end of the first half of a training step: what follows needs the gradient and the
-    /// losses of the whole batch. Returns those losses.
+    /// Records the end of the first half of a training step: what follows needs the gradient and
+    /// the losses of the whole batch. Returns those losses.
     pub fn join(&self, t: &mut Tape, loss: Loss) -> Loss {
         if !self.are_several() {
             return loss;
@@ -89,8 +89,8 @@ impl Ranks {
         bytes != [0]
     }
 
-    /// Compares digests of all ranks with those of rank 0. Each `name` says what another digest means,
-    /// such as "other settings".
+    /// Compares digests of all ranks with those of rank 0. Each `name` says what another digest
+    /// means, such as "other settings".
     ///
     /// # Errors
     /// [`Error::Config`] with the first name whose digests differ, the ranks, and advice.

@@ -64,7 +64,8 @@ impl Trainer {
         gradient_calls
     }
 
-    /// The tape of the losses of this rank's part of a batch of validation images, with the EMA weights.
+    /// The tape of the losses of this rank's part of a batch of validation images, with the EMA
+    /// weights.
     pub(super) fn validation_tape(&self) -> Tape {
         let mut tape = Tape::on(&self.ctx);
         self.record_validation(&mut tape);

@@ -29,8 +29,8 @@ pub fn ema_decay(config: &Config, finished: u32) -> f64 {
     (f64::from(1 + finished) / f64::from(10 + finished)).min(f64::from(config.ema_decay))
 }
 
-/// The uniforms of the step after `finished` steps of a run over `count` images, for a rank whose part
-/// of a batch begins with image `first`.
+/// The uniforms of the step after `finished` steps of a run over `count` images, for a rank whose
+/// part of a batch begins with image `first`.
 pub fn step(config: &Config, count: u32, finished: u32, first: u32) -> Step {
     let seen = u64::from(finished) * u64::from(config.batch) + u64::from(first);
     let correction = |beta: f32| (1.0 / (1.0 - f64::from(beta).powi(finished as i32 + 1))) as f32;

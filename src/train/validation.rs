@@ -36,8 +36,8 @@ pub struct Evaluator {
 }
 
 impl Trainer {
-    /// Measures the loss of all validation images with the EMA weights. Several ranks divide them, and
-    /// all get the result.
+    /// Measures the loss of all validation images with the EMA weights. Several ranks divide them,
+    /// and all get the result.
     ///
     /// # Errors
     /// A metric that cannot be measured.

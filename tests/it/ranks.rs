@@ -1,5 +1,5 @@
-//! Training that several ranks divide. Here they are threads of one process, each with its own device;
-//! tests/mpi.rs connects processes by MPI.
+//! Training that several ranks divide. Here they are threads of one process, each with its own
+//! device; tests/mpi.rs connects processes by MPI.
 
 use super::runs::{checkpoint, same_files};
 use crate::common::context;
@@ -172,7 +172,8 @@ fn train_to(ctx: &Context, settings: Settings, step: u32, ranks: impl Communicat
     trainer
 }
 
-/// [`train_to`] on several ranks. Returns what `read` names at the end, which must be the same on each.
+/// [`train_to`] on several ranks. Returns what `read` names at the end, which must be the same on
+/// each.
 fn train_on(size: usize, fault: Fault, settings: &Settings, step: u32, read: &'static str) -> Vec<f32> {
     let train = |ranks| read_flat(&train_to(&context(), settings.clone(), step, ranks), read);
     let mut all = on_ranks(size, fault, train);
@@ -228,8 +229,8 @@ impl Gradients {
         let largest = |p: &Parameter| self.one[p.range()].iter().fold(0.0, |m, x| f64::max(m, f64::from(x.abs())));
         for p in parameters.iter().filter(|p| !p.statistic) {
             let (one, other) = (&self.one[p.range()], &other[p.range()]);
-            // The gradient of a key's bias is zero in exact arithmetic: a sum of numbers of the size of
-            // its weight's gradient, which cancel except for rounding errors.
+            // The gradient of a key's bias is zero in exact arithmetic: a sum of numbers of the
+            // size of its weight's gradient, which cancel except for rounding errors.
             let weight = p.name.replace("to_k.bias", "to_k.weight");
             let scale = parameters.iter().filter(|q| q.name == weight).map(largest).fold(0.0, f64::max);
             let apart = one.iter().zip(other).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
@@ -293,8 +294,8 @@ fn runs_of_two_ranks_are_equal_and_resume_bit_for_bit() {
     }
 }
 
-/// A run whose number of ranks changes has the parameters, losses and validation losses of one process,
-/// up to rounding.
+/// A run whose number of ranks changes has the parameters, losses and validation losses of one
+/// process, up to rounding.
 #[test]
 fn run_continues_on_another_number_of_ranks() {
     let folders = [(); 2].map(|()| TempDir::new().unwrap());
@@ -323,7 +324,8 @@ fn run_continues_on_another_number_of_ranks() {
     for (one, several) in one.iter().zip(&several) {
         assert_eq!(one.step, several.step);
         for (a, b) in one.values.iter().zip(&several.values) {
-            // Of two sums over the pixels of a batch, and of parameters that are apart, to first order.
+            // Of two sums over the pixels of a batch, and of parameters that are apart, to first
+            // order.
             let allowed = 2.0 * tolerance(TERMS, 0.0, a.abs()) + 4.0 * norm * farthest;
             assert!((a - b).abs() <= allowed, "step {}: {a} and {b}, allowed {allowed:.1e}", one.step);
         }

@@ -53,8 +53,8 @@ impl Default for Model {
 }
 
 impl Model {
-    /// The time of the sum of a part of the gradient, once it is there: from the GPU, a block to each other
-    /// rank, the additions, the results to each, back to the GPU.
+    /// The time of the sum of a part of the gradient, once it is there: from the GPU, a block to
+    /// each other rank, the additions, the results to each, back to the GPU.
     fn sum(&self, bytes: f64, ranks: u32, link: f64) -> f64 {
         if ranks == 1 {
             return 0.0;
@@ -64,8 +64,8 @@ impl Model {
         2.0 * bytes / self.host + 2.0 * exchange + bytes / self.add
     }
 
-    /// The time of a step. The gradient has `buckets` parts, which are there at equal distances during
-    /// backward. A part is sent when it is there and the parts before it were sent.
+    /// The time of a step. The gradient has `buckets` parts, which are there at equal distances
+    /// during backward. A part is sent when it is there and the parts before it were sent.
     fn step(&self, ranks: u32, link: f64, buckets: u32) -> f64 {
         // The forward pass takes about a third.
         let (start, end) = (self.compute / 3.0, self.compute * self.backward);
@@ -160,11 +160,11 @@ mod tests {
 
     #[test]
     fn scaling_adds_the_parts_of_a_step() {
-        // 8 MB and 2 ranks: 8 ms to and from the GPU, 2 x (1 ms latency + 4 MB in 4 ms), 2 ms of additions.
+        // 8 MB and 2 ranks: 8 ms to and from the GPU, 2 x (1 ms latency + 4 MB in 4 ms), 2 ms of
+        // additions.
         let model = Model { compute: 30e-3, bytes: 8e6, latency: 1e-3, host: 2e9, add: 4e9, ..Model::default() };
         assert!((model.step(2, 1e9, 1) - (30e-3 + 8e-3 + 10e-3 + 2e-3)).abs() < 1e-12);
-        // Of 2 parts, the first is sent during backward, which takes longer: 10 ms from the middle of
-        // backward on. The second has the same latency again.
+        // The first of 2 parts is there in the middle of backward. Each has the same latency.
         let second = 4e-3 + 2.0 * (1e-3 + 2e-3) + 1e-3;
         let backward = 30e-3 * (model.backward - 1.0 / 3.0);
         let waits = f64::max(0.0, second - backward / 2.0);

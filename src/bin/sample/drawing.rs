@@ -1,5 +1,5 @@
-//! Draws images batch by batch, and keeps finished batches. Several ranks draw batches in turn, and rank 0
-//! keeps them.
+//! Draws images batch by batch, and keeps finished batches. Several ranks draw batches in turn, and
+//! rank 0 keeps them.
 
 use super::header::PartHeader;
 use super::store::Store;
@@ -54,8 +54,8 @@ impl Drawing {
     /// Draws the missing images. Each finished batch is added to the store, which only rank 0 has.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] on all ranks if `stop` is set on one, [`Error::NonFinite`], and errors of
-    /// device and disk. The finished batches stay in the store.
+    /// [`Error::Interrupted`] on all ranks if `stop` is set on one, [`Error::NonFinite`], and
+    /// errors of device and disk. The finished batches stay in the store.
     pub fn run(
         &self,
         mut store: Option<&mut Store>,

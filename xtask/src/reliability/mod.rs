@@ -1,6 +1,6 @@
 //! Tests that kills, second writers, failing disks and devices, and damaged files lose nothing and
-//! end nothing, and that training is deterministic. Kills, ranks, writers and determinism use the programs in
-//! `target/release`.
+//! end nothing, and that training is deterministic. Kills, ranks, writers and determinism use the
+//! programs in `target/release`.
 
 mod determinism;
 mod device;

@@ -1,6 +1,7 @@
-//! One of two ranks of `train` is killed at a random moment: in a step, in the sum of the gradients or in
-//! a checkpoint. The other must end in a few seconds with a message, and the run must continue to the
-//! weights of a run that was not disturbed. `train` must have been built with the feature `mpi`.
+//! One of two ranks of `train` is killed at a random moment: in a step, in the sum of the gradients
+//! or in a checkpoint. The other must end in a few seconds with a message, and the run must
+//! continue to the weights of a run that was not disturbed. `train` must have been built with the
+//! feature `mpi`.
 
 use super::Result;
 use super::runs::{self, Random};
