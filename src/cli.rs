@@ -28,7 +28,7 @@ pub fn start_of(program: &str) -> String {
 /// second.
 ///
 /// # Errors
-/// [`Error::Config`] if the system does not allow a handler.
+/// [`Error::Config`](crate::Error::Config) if the system does not allow a handler.
 pub fn on_interrupt(message: &'static str) -> Result<Arc<AtomicBool>> {
     interrupt::on_interrupt(message)
 }

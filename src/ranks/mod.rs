@@ -2,7 +2,7 @@
 //! device.
 //!
 //! A [`Communicator`] passes data between them. [`Single`] is a process without others. With the
-//! feature `mpi`, [`Mpi`] connects the processes that `mpirun` or `srun` starts.
+//! feature `mpi`, `Mpi` connects the processes that `mpirun` or `srun` starts.
 
 mod divide;
 #[cfg(feature = "mpi")]
