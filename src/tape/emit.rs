@@ -50,7 +50,7 @@ impl Tape {
     /// A dimension over 65,535 makes [`Tape::check_size`] fail.
     ///
     /// # Panics
-    /// If a dimension is zero, or an operand has integers and the kernel reads floating-point numbers.
+    /// If a dimension is zero, or if an operand contains integers where the kernel reads f32.
     /// Also in the cases that [`Tape::emit`] lists.
     #[track_caller]
     pub fn emit_grid(&mut self, kernel: impl Kernel, groups: [u32; 3], flops: u64) {
