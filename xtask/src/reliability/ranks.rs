@@ -82,10 +82,7 @@ pub fn run(count: u32) -> Result<()> {
             newest = now;
         }
         finished += 1;
-        if runs::result(&out)? != expected {
-            problems.push(format!("{}: the weights differ from the run without a kill", out.display()));
-        }
-        problems.extend(runs::log_problems(&out)?.iter().map(|problem| format!("{}: {problem}", out.display())));
+        problems.extend(runs::problems_after_kills(&out, &expected)?);
         println!("{kills} kills, {finished} runs finished, {} problems", problems.len());
     }
     let slowest = slowest.as_secs_f64();

@@ -79,6 +79,16 @@ pub fn content(checkpoint: &Path) -> Result<Vec<Vec<u8>>> {
     files.into_iter().map(read).collect()
 }
 
+/// What is wrong with a finished run that was killed: weights other than those of a run without a
+/// kill, and steps and validations that the log has more than once or not at all.
+pub fn problems_after_kills(out: &Path, expected: &[Vec<u8>]) -> Result<Vec<String>> {
+    let mut problems = log_problems(out)?;
+    if result(out)? != expected {
+        problems.push("the weights differ from the run without a kill".into());
+    }
+    Ok(problems.iter().map(|problem| format!("{}: {problem}", out.display())).collect())
+}
+
 /// The steps and validations that the log has more than once, or not at all.
 pub fn log_problems(out: &Path) -> Result<Vec<String>> {
     let mut problems = step_problems(out)?;
