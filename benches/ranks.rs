@@ -6,7 +6,7 @@
 //! It starts itself with `mpirun`. To measure other machines, start it there with `mpirun` and the
 //! argument `--rank`: it then measures the ranks that it gets.
 
-use degrain::ranks::{Communicator, Mpi, Sum};
+use degrain::ranks::{AllReduce, Communicator, Mpi};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -50,10 +50,10 @@ fn measure(ranks: &Mpi) {
     }
     for size in SIZES {
         let mut values = vec![1.0; size];
-        let mut sum = Sum::default();
+        let mut all_reduce = AllReduce::default();
         let mut once = || {
             let start = Instant::now();
-            sum.of(ranks, &mut values);
+            all_reduce.sum(ranks, &mut values);
             start.elapsed().as_secs_f64()
         };
         once();

@@ -2,10 +2,11 @@
 
 use crate::Result;
 use crate::data::LoadOptions;
-use crate::gpu::{Context, best_adapters};
+use crate::gpu::{AdapterChoice, Context, best_adapters};
 use crate::output::counted;
-use crate::ranks::{Communicator, Single};
+use crate::ranks::{Communicator, Single, gather};
 use clap::{Args, ValueEnum};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// The options that choose the device and its kernels.
@@ -59,6 +60,10 @@ impl DeviceOptions {
             wanted => wanted.clone(),
         };
         let ctx = Context::open(wanted.as_deref())?;
+        let warning = sharing(&devices(ranks, ctx.gpu.adapter()));
+        if let Some(warning) = warning.filter(|_| ranks.is_first()) {
+            eprintln!("{warning}");
+        }
         // The others use the kernels that rank 0 measured.
         if self.kernels == Kernels::Measured && ranks.is_first() {
             let folder = LoadOptions::user_cache().map(|folder| folder.join("kernels"));
@@ -68,16 +73,40 @@ impl DeviceOptions {
     }
 }
 
-/// The number of the adapter of a rank. `None` if there is no adapter. Warns if ranks share one.
+/// The number of the adapter of a rank. `None` if there is no adapter.
 fn adapter_of(ranks: &dyn Communicator) -> Option<String> {
     let best = best_adapters();
-    if ranks.is_first() && !best.is_empty() && ranks.local_size() > best.len() {
-        let shared = counted(best.len(), "adapter");
-        eprintln!(
-            "warning: this machine has {} ranks, and rank 0 sees {shared}. One GPU for each rank is fastest",
-            ranks.local_size()
-        );
-    }
     let adapter = best.get(ranks.local_rank() % best.len().max(1));
     adapter.map(|adapter| adapter.number.to_string())
+}
+
+/// The device of each rank, as its machine and address.
+fn devices(ranks: &dyn Communicator, adapter: &AdapterChoice) -> Vec<Vec<u8>> {
+    // A software driver has no address.
+    let address = if adapter.pci_address.is_empty() { adapter.number.to_string() } else { adapter.pci_address.clone() };
+    gather(ranks, format!("{} {address}", ranks.machine()).as_bytes())
+}
+
+/// The warning for ranks that share devices.
+fn sharing(devices: &[Vec<u8>]) -> Option<String> {
+    let (ranks, devices) = (devices.len(), BTreeSet::from_iter(devices).len());
+    let shared = counted(devices, "device");
+    (devices < ranks).then(|| format!("warning: {ranks} ranks share {shared}. One GPU for each rank is fastest"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_that_share_a_device_are_counted() {
+        let warning =
+            |devices: &[&str]| sharing(&devices.iter().map(|name| name.as_bytes().to_vec()).collect::<Vec<_>>());
+        assert_eq!(warning(&["0 0"]), None);
+        assert_eq!(warning(&["0 0000:01:00.0", "0 0000:02:00.0", "2 0000:01:00.0"]), None, "two machines");
+        let expected = "warning: 3 ranks share 1 device. One GPU for each rank is fastest";
+        assert_eq!(warning(&["0 0"; 3]).as_deref(), Some(expected));
+        let some = warning(&["0 0", "0 1", "0 0"]);
+        assert!(some.is_some_and(|text| text.contains("3 ranks share 2 devices")));
+    }
 }

@@ -37,6 +37,10 @@ pub fn main_on_ranks(run: impl FnOnce(Rc<dyn Communicator>) -> Result<()>) -> Ex
         // All ranks stop together.
         Ok(Err(Error::Interrupted)) => ExitCode::from(program::STOPPED),
         Ok(Err(error)) => {
+            // Most errors are those of all ranks. Rank 0 prints it and ends the others.
+            if !mpi.is_first() {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
             errors.print(&format!("error: rank {}: {error}", mpi.rank()));
             mpi.abort()
         }
@@ -71,7 +75,7 @@ fn errors_of(rank: usize) -> Errors {
         if let Some(errors) = kept.as_ref().and_then(|kept| kept.try_clone().ok()) {
             std::panic::set_hook(Box::new(move |panic| {
                 use std::io::Write;
-                let _ = writeln!(&errors, "error: rank {rank}: {panic}");
+                let _ = (&errors).write_all(format!("error: rank {rank}: {panic}\n").as_bytes());
             }));
         }
         Errors { kept }
@@ -86,12 +90,14 @@ fn errors_of(rank: usize) -> Errors {
 #[cfg(feature = "mpi")]
 impl Errors {
     fn print(&self, message: &str) {
+        use std::io::Write;
+        // In one piece: several ranks may print at the same time.
+        let line = format!("{message}\n");
         #[cfg(unix)]
         if let Some(mut kept) = self.kept.as_ref() {
-            use std::io::Write;
-            let _ = writeln!(kept, "{message}");
+            let _ = kept.write_all(line.as_bytes());
             return;
         }
-        eprintln!("{message}");
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }

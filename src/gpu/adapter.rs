@@ -18,6 +18,9 @@ pub struct AdapterChoice {
     pub backend: String,
     /// Driver name and version.
     pub driver: String,
+    /// Address on the PCI bus, such as `0000:01:00.0`, which tells equal GPUs apart. Empty if the
+    /// driver does not say it.
+    pub pci_address: String,
 }
 
 impl fmt::Display for AdapterChoice {
@@ -74,7 +77,15 @@ fn ranked() -> Vec<(AdapterChoice, wgpu::Adapter)> {
         let info = adapter.get_info();
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
         let class = class(info.device_type);
-        (AdapterChoice { number, name: info.name, class, backend: info.backend.to_string(), driver }, adapter)
+        let choice = AdapterChoice {
+            number,
+            name: info.name,
+            class,
+            backend: info.backend.to_string(),
+            driver,
+            pci_address: info.device_pci_bus_id,
+        };
+        (choice, adapter)
     };
     adapters.into_iter().enumerate().map(describe).collect()
 }

@@ -113,6 +113,7 @@ mod tests {
             class,
             backend: "Vulkan".into(),
             driver: String::new(),
+            pci_address: String::new(),
         };
         for (class, words) in [(DeviceClass::Cpu, "software driver"), (DeviceClass::Discrete, "driver hangs")] {
             let text = warning(&adapter(class));

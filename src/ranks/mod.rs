@@ -4,15 +4,15 @@
 //! A [`Communicator`] passes data between them. [`Single`] is a process without others. With the
 //! feature `mpi`, `Mpi` connects the processes that `mpirun` or `srun` starts.
 
+mod all_reduce;
 mod divide;
 #[cfg(feature = "mpi")]
 mod mpi;
-mod sum;
 
+pub use all_reduce::AllReduce;
 pub use divide::{divide, gather};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
-pub use sum::Sum;
 
 use std::fmt::Debug;
 
@@ -28,8 +28,8 @@ pub trait Communicator: Debug {
     /// The number of this process among those on the same machine, from 0.
     fn local_rank(&self) -> usize;
 
-    /// The number of processes on this machine.
-    fn local_size(&self) -> usize;
+    /// The machine of this process: the first rank on it.
+    fn machine(&self) -> usize;
 
     /// Writes the values of all ranks to `all`, in the order of the ranks. All have equally many.
     fn all_gather_into(&self, own: &[f32], all: &mut [f32]);
@@ -79,8 +79,8 @@ impl Communicator for Single {
         0
     }
 
-    fn local_size(&self) -> usize {
-        1
+    fn machine(&self) -> usize {
+        0
     }
 
     fn all_gather_into(&self, own: &[f32], all: &mut [f32]) {

@@ -16,6 +16,8 @@ pub struct Mpi {
     world: SimpleCommunicator,
     /// The ranks on this machine.
     machine: SimpleCommunicator,
+    /// The first of them.
+    first_here: i32,
     // Dropped last: it closes MPI.
     _universe: Universe,
 }
@@ -30,7 +32,9 @@ impl Mpi {
             .ok_or_else(|| Error::Config("MPI was connected before in this process".into()))?;
         let world = universe.world();
         let machine = world.split_shared(world.rank());
-        Ok(Mpi { world, machine, _universe: universe })
+        let mut first_here = world.rank();
+        machine.process_at_rank(0).broadcast_into(&mut first_here);
+        Ok(Mpi { world, machine, first_here, _universe: universe })
     }
 
     /// Ends the processes of all ranks.
@@ -63,8 +67,8 @@ impl Communicator for Mpi {
         number(self.machine.rank())
     }
 
-    fn local_size(&self) -> usize {
-        number(self.machine.size())
+    fn machine(&self) -> usize {
+        number(self.first_here)
     }
 
     fn all_gather_into(&self, own: &[f32], all: &mut [f32]) {

@@ -53,7 +53,7 @@ impl DataLoader {
     ///
     /// # Errors
     /// [`Error::TooLarge`] for `--storage device` if the data set exceeds the device's largest
-    /// binding; for streamed images if their buffers do.
+    /// binding.
     pub fn new(ctx: &Context, config: &Config, data: &Dataset, part: BatchPart) -> Result<DataLoader> {
         let (bytes, limit) = (data.images.len() as u64, ctx.gpu.max_binding());
         let streamed = match config.storage {
@@ -65,15 +65,36 @@ impl DataLoader {
                 return Err(Error::TooLarge { what, bytes, limit, advice: "use --storage stream".into() });
             }
         };
-        if streamed {
-            check_stream(config, part, data.pixels() as u64, limit)?;
-        }
         let random_flip = match config.random_flip {
             RandomFlip::Auto => data.mirrors,
             RandomFlip::Always => true,
             RandomFlip::Never => false,
         };
         Ok(DataLoader { streamed, random_flip, part })
+    }
+
+    /// Checks the buffers of streamed images. An image has `pixels` bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] if one exceeds the largest binding, of `limit` bytes.
+    pub fn check_stream(&self, config: &Config, pixels: u64, limit: u64) -> Result<()> {
+        if !self.streamed {
+            return Ok(());
+        }
+        let ring = u64::from(CHUNKS * CHUNK) * u64::from(self.part.count);
+        let validation = u64::from(config.validation_count);
+        for (images, what, option) in [
+            (ring, format!("a ring of {} batches", CHUNKS * CHUNK), "--batch"),
+            (validation, "the validation images".into(), "--validation-count"),
+        ] {
+            let bytes = images.saturating_mul(pixels);
+            if bytes > limit {
+                let what = format!("{what} on the device ({images} images of {pixels} bytes)");
+                let advice = format!("use a smaller {option} or smaller images");
+                return Err(Error::TooLarge { what, bytes, limit, advice });
+            }
+        }
+        Ok(())
     }
 
     /// Whether images are streamed.
@@ -167,29 +188,6 @@ impl ChunkSource {
         }
         Ok(())
     }
-}
-
-/// Refuses images whose ring or validation buffer exceeds `limit` bytes. An image has `pixels`
-/// bytes.
-fn check_stream(config: &Config, part: BatchPart, pixels: u64, limit: u64) -> Result<()> {
-    let ring = u64::from(CHUNKS * CHUNK) * u64::from(part.count);
-    let validation = u64::from(config.validation_count);
-    for (images, what, option) in [
-        (ring, format!("a ring of {} batches", CHUNKS * CHUNK), "--batch"),
-        (validation, "the validation images".into(), "--validation-count"),
-    ] {
-        let bytes = images.saturating_mul(pixels);
-        if bytes > limit {
-            let what = format!("{what} on the device ({images} images of {pixels} bytes)");
-            return Err(Error::TooLarge {
-                what,
-                bytes,
-                limit,
-                advice: format!("use a smaller {option} or smaller images"),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Uploads bytes, padded to a multiple of 16, without a copy of all of them.

@@ -14,13 +14,17 @@ use super::ranks::{LOSS, Ranks, TIME, WHOLE_LOSS, WHOLE_TIME};
 use super::trainer::Trainer;
 use crate::Result;
 use crate::nn::{GRADIENTS, PARAMETERS, statistics_of};
-use crate::ranks::{Communicator, Sum};
+use crate::ranks::{AllReduce, Communicator};
 use crate::tape::{Program, Step, record};
 use sha2::{Digest, Sha256};
+use std::path::Path;
 use std::rc::Rc;
 
 /// Steps after which the ranks compare their parameters, if there is no checkpoint in between.
 const COMPARE_EVERY: u32 = 100;
+
+/// Advice for ranks that start differently.
+const SAME_CHECKPOINT: &str = "Their checkpoints differ: give all of them a copy of the same one";
 
 /// A compiled training step.
 pub(super) struct TrainingStep {
@@ -28,7 +32,7 @@ pub(super) struct TrainingStep {
     /// The number of calls up to the gradient.
     gradient_calls: usize,
     calls: usize,
-    sum: Sum,
+    all_reduce: AllReduce,
 }
 
 impl Trainer {
@@ -39,8 +43,7 @@ impl Trainer {
     /// `Mpi::abort` does.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for a batch that cannot be divided into equal parts;
-    /// [`Error::TooLarge`](crate::Error::TooLarge) for streamed images that the device cannot bind.
+    /// [`Error::Config`](crate::Error::Config) for a batch that cannot be divided into equal parts.
     pub fn on_ranks(mut self, communicator: Rc<dyn Communicator>) -> Result<Trainer> {
         self.ranks = Ranks::new(communicator, self.config.batch)?;
         self.loader = DataLoader::new(&self.ctx, &self.config, &self.dataset, self.ranks.part)?;
@@ -56,7 +59,7 @@ impl Trainer {
         self.upload()?;
         let program = Program::compile(&mut self.ctx, &tape)?;
         let calls = tape.calls().len();
-        Ok((TrainingStep { program, gradient_calls, calls, sum: Sum::default() }, tape.summary().flops))
+        Ok((TrainingStep { program, gradient_calls, calls, all_reduce: AllReduce::default() }, tape.summary().flops))
     }
 
     /// Uses the forms of kernels that rank 0 chose, on every rank. Rank 0 gives its programs, and
@@ -80,7 +83,7 @@ impl Trainer {
     /// Restores the checkpoint to continue from, or initializes the parameters.
     ///
     /// # Errors
-    /// A damaged checkpoint; ranks whose parameters differ.
+    /// A damaged checkpoint; ranks whose parameters or training states differ.
     pub(super) fn restore_or_initialize(&mut self) -> Result<Progress> {
         let start = match &self.checkpoint {
             Some((_, folder)) => self.restore(folder)?,
@@ -90,7 +93,23 @@ impl Trainer {
             }
         };
         self.compare_parameters(start.step)?;
+        if let Some((_, folder)) = &self.checkpoint {
+            self.compare_states(folder)?;
+        }
         Ok(start)
+    }
+
+    /// Checks that all ranks continue from the same moments, EMA and history of losses.
+    fn compare_states(&self, checkpoint: &Path) -> Result<()> {
+        if !self.ranks.are_several() {
+            return Ok(());
+        }
+        let mut state = Sha256::new();
+        self.read_state(checkpoint, |_, values| {
+            state.update(values);
+            Ok(())
+        })?;
+        self.ranks.compare(&["another training state"], &[state.finalize().into()], SAME_CHECKPOINT)
     }
 
     /// Checks that all ranks train the same: called before anything is written.
@@ -140,7 +159,7 @@ impl Trainer {
         }
         let name = format!("other parameters after step {step}");
         let advice = if step == self.finished_steps() {
-            "Their checkpoints differ: give all of them a copy of the same one"
+            SAME_CHECKPOINT
         } else {
             "One of their devices or drivers computes wrong results: check each of them with train --verify"
         };
@@ -160,7 +179,7 @@ impl Trainer {
     pub(super) fn run_divided(&self, training: &mut TrainingStep, step: &Step, stop: bool) -> Result<bool> {
         training.program.run_calls(&self.ctx, 0..training.gradient_calls, step)?;
         let stopping = self.gather_losses(stop)?;
-        self.add_gradients(&mut training.sum)?;
+        self.add_gradients(&mut training.all_reduce)?;
         training.program.run_calls(&self.ctx, training.gradient_calls..training.calls, step)?;
         Ok(stopping)
     }
@@ -182,7 +201,7 @@ impl Trainer {
     }
 
     /// Gives every rank the sum of the gradients, and the mean of the running statistics.
-    fn add_gradients(&self, sum: &mut Sum) -> Result<()> {
+    fn add_gradients(&self, all_reduce: &mut AllReduce) -> Result<()> {
         let parameters = self.objective.model().parameters();
         let length = parameters.flat_shape().len();
         let mut values: Vec<f32> = self.ctx.read(GRADIENTS, 0, length)?;
@@ -190,7 +209,7 @@ impl Trainer {
         if let Some((name, length)) = &running {
             values.extend(self.ctx.read::<f32>(name, 0, *length)?);
         }
-        sum.of(&*self.ranks.communicator, &mut values);
+        all_reduce.sum(&*self.ranks.communicator, &mut values);
         let (gradients, statistics) = values.split_at_mut(length);
         self.ctx.write(GRADIENTS, 0, gradients)?;
         if let Some((name, _)) = &running {

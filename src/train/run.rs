@@ -105,6 +105,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::run`].
     pub fn run_with(&mut self, stop: &AtomicBool, on_entry: &mut dyn FnMut(&LogEntry)) -> Result<Outcome> {
+        self.loader.check_stream(&self.config, self.dataset.pixels() as u64, self.ctx.gpu.max_binding())?;
         let outcome = if self.ranks.communicator.is_first() { self.train(stop, on_entry) } else { self.follow(stop) };
         outcome.map_err(|problem| self.with_checkpoint(problem))
     }

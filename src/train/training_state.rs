@@ -147,7 +147,14 @@ impl Trainer {
     }
 
     /// Reads the buffers that training changes, and passes them to `put` with their names.
-    fn read_state(&self, checkpoint: &Path, put: impl Fn(&str, &[u8]) -> Result<()>) -> Result<Progress> {
+    ///
+    /// # Errors
+    /// A file that cannot be read or is damaged; those of `put`.
+    pub(super) fn read_state(
+        &self,
+        checkpoint: &Path,
+        mut put: impl FnMut(&str, &[u8]) -> Result<()>,
+    ) -> Result<Progress> {
         // The metadata is read first, because it identifies a checkpoint of another version of
         // degrain.
         let missing = || Error::file(checkpoint, "has no degrain.json: degrain did not write it, and cannot resume it");

@@ -9,7 +9,7 @@ use degrain::gpu::Context;
 use degrain::nn::{GRADIENTS, PARAMETERS, Parameter};
 use degrain::ranks::{Communicator, Single};
 use degrain::tape::inspect::tolerance;
-use degrain::train::{Outcome, Settings, Trainer};
+use degrain::train::{Outcome, Settings, Storage, Trainer};
 use std::fmt::Debug;
 use std::path::Path;
 use std::rc::Rc;
@@ -100,8 +100,8 @@ impl Communicator for Threads {
         self.rank
     }
 
-    fn local_size(&self) -> usize {
-        self.size
+    fn machine(&self) -> usize {
+        0
     }
 
     fn all_gather_into(&self, own: &[f32], all: &mut [f32]) {
@@ -292,6 +292,60 @@ fn runs_of_two_ranks_are_equal_and_resume_bit_for_bit() {
         same_files(&first, &again);
         same_files(&first, &resumed);
     }
+}
+
+/// Each rank streams its part of a batch.
+#[test]
+fn ranks_with_streamed_images_train_as_with_images_on_the_device() {
+    let folder = TempDir::new().unwrap();
+    let [device, streamed] = [("device", Storage::Device), ("streamed", Storage::Stream)].map(|(name, storage)| {
+        let run = folder.path().join(name);
+        // Over several chunks and epochs.
+        let settings = Settings { steps: Some(45), checkpoint_every: Some(15), ..settings("ddpm", &run) };
+        for step in [30, 45] {
+            train_on(2, Fault::Nothing, &Settings { storage: Some(storage), ..settings.clone() }, step, PARAMETERS);
+        }
+        checkpoint(&run, 45)
+    });
+    same_files(&device, &streamed);
+}
+
+/// A ring of batches for which one device is too small, and which two ranks divide.
+#[test]
+fn streamed_batch_must_fit_each_rank() {
+    let folder = TempDir::new().unwrap();
+    let ctx = context();
+    let batch = (ctx.gpu.max_binding() / (784 * 32)) as u32 / 2 * 2 + 2;
+    let storage = Some(Storage::Stream);
+    let settings = Settings { batch: Some(batch), storage, ..settings("ddpm", &folder.path().join("run")) };
+    let mut one = Trainer::new(&ctx, settings.clone()).unwrap();
+    let problem = one.run(&AtomicBool::new(false)).unwrap_err().to_string();
+    assert!(problem.contains("a ring of 32 batches") && problem.contains("use a smaller --batch"), "{problem}");
+    // The second rank has other settings: they are compared after this check.
+    let problems = on_ranks(2, Fault::Nothing, |ranks| {
+        let lr = if ranks.rank == 1 { 1e-3 } else { 1e-4 };
+        let trainer = Trainer::new(&context(), Settings { lr: Some(lr), ..settings.clone() }).unwrap();
+        trainer.on_ranks(Rc::new(ranks)).unwrap().run(&AtomicBool::new(false)).unwrap_err().to_string()
+    });
+    assert!(problems.iter().all(|problem| problem.contains("other settings")), "{problems:?}");
+    assert!(!folder.path().join("run").exists(), "nothing was written");
+}
+
+/// The EMA is not a part of the parameters.
+#[test]
+fn ranks_with_other_training_states_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let runs = ["first", "second"].map(|name| folder.path().join(name));
+    for (run, ema_decay) in runs.iter().zip([0.1, 0.9]) {
+        train_to(&context(), Settings { ema_decay: Some(ema_decay), ..settings("ddpm", run) }, 3, Single);
+    }
+    let problems = on_ranks(2, Fault::Nothing, |ranks| {
+        let settings = settings("ddpm", &runs[ranks.rank]);
+        let trainer = Trainer::new(&context(), settings).unwrap().on_ranks(Rc::new(ranks)).unwrap();
+        trainer.resume().unwrap().run(&AtomicBool::new(false)).unwrap_err().to_string()
+    });
+    let expected = "rank 1 has another training state than rank 0. Their checkpoints differ";
+    assert!(problems.iter().all(|problem| problem.contains(expected)), "{problems:?}");
 }
 
 /// A run whose number of ranks changes has the parameters, losses and validation losses of one

@@ -4,14 +4,14 @@ use super::Communicator;
 
 /// Adds arrays over all ranks. It keeps its memory between two sums.
 #[derive(Clone, Debug, Default)]
-pub struct Sum {
+pub struct AllReduce {
     /// The array, padded to a block for each rank.
     blocks: Vec<f32>,
     /// This rank's block of the array of each rank.
     parts: Vec<f32>,
 }
 
-impl Sum {
+impl AllReduce {
     /// Replaces `values` by their sum over all ranks, element by element. All ranks give equally
     /// many.
     ///
@@ -20,7 +20,7 @@ impl Sum {
     /// possible (Thakur, Rabenseifner and Gropp 2005, "Optimization of collective communication
     /// operations in MPICH", section 4). The order of the additions is a tree that depends only on
     /// N: ((0 + 1) + (2 + 3)) + ... A sum of MPI itself may have another order in each run.
-    pub fn of(&mut self, communicator: &dyn Communicator, values: &mut [f32]) {
+    pub fn sum(&mut self, communicator: &dyn Communicator, values: &mut [f32]) {
         let ranks = communicator.size();
         if ranks == 1 || values.is_empty() {
             return;
