@@ -285,6 +285,17 @@ impl Op for Attention {
     }
 }
 
+/// Queries of -12, then keys of 12.
+const fn opposite<const N: usize>() -> [f32; N] {
+    let mut values = [-12.0; N];
+    let mut i = N / 2;
+    while i < N {
+        values[i] = 12.0;
+        i += 1;
+    }
+    values
+}
+
 /// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
     formula: "y = softmax(q k^T / sqrt(d)) v in each head; the input is q, then k, then v, along the channels",
@@ -296,9 +307,15 @@ pub(super) const OPERATOR: Operator = Operator {
         Case { op: Rc::new(Attention { head_width }), inputs: vec![(shape, fill)] }
     },
     edge: || {
-        let case = |[batch, heads, head_width, tokens]: [u32; 4]| {
+        let spread = |deviation, [batch, heads, head_width, tokens]: [u32; 4]| {
             let shape = Shape::f32([batch, 3 * heads * head_width, tokens]);
-            Case { op: Rc::new(Attention { head_width }), inputs: vec![(shape, Fill::Normal(1.0))] }
+            Case { op: Rc::new(Attention { head_width }), inputs: vec![(shape, Fill::Normal(deviation))] }
+        };
+        let case = |sizes| spread(1.0, sizes);
+        // One channel. The values of q and k repeat, so v equals q.
+        let negative = |tokens, values| Case {
+            op: Rc::new(Attention { head_width: 1 }),
+            inputs: vec![(Shape::f32([1, 3, tokens]), Fill::Values(values))],
         };
         vec![
             // With one token, the gradients of q and k are 0. The others have two images with two
@@ -315,6 +332,19 @@ pub(super) const OPERATOR: Operator = Operator {
             case([1, 1, 23, 70]),
             case([1, 1, 128, 9]),
             case([1, 1, 130, 6]),
+            // Two and three chunks of channels in the lanes of a subgroup, the latter with more heads
+            // than half of the tokens.
+            case([1, 2, 16, 38]),
+            case([2, 2, 24, 6]),
+            // Scores so far apart that exp overflows unless their maximum is subtracted.
+            spread(6.0, [3, 1, 8, 76]),
+            spread(6.0, [9, 2, 4, 13]),
+            spread(9.0, [1, 2, 16, 38]),
+            // Scores so low that exp2 of their negative overflows: zeros past the last key must be
+            // masked.
+            negative(3, &[-12.0, -12.0, -12.0, 24.0, 24.0, 8.0]),
+            negative(5, const { &opposite::<10>() }),
+            negative(12, const { &opposite::<24>() }),
         ]
     },
     bench: || {

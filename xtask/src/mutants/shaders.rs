@@ -1,6 +1,6 @@
 //! The shaders of this repository, and the check of a changed one by the cases of the operators.
 
-use degrain::gpu::{Context, Shader, Target};
+use degrain::gpu::{BoundsChecks, Context, Gpu, Shader, Target};
 use degrain::ops;
 use degrain::tape::testing::{Case, Choices, check_case_briefly};
 use std::fs;
@@ -179,7 +179,9 @@ impl Shaders {
 /// Workgroups in a row of a folded grid, and spare rows at its end, as in the kernel tests.
 const FOLDED: [u32; 2] = [3, 2];
 
-/// A device for each target that a case may be recorded for. Most of them fold their grids.
+/// A device for each target that a case may be recorded for. Most of them fold their grids. Each
+/// of these is there twice: checked kernels move an index past the end of an array to its last
+/// element, and without checks a driver may drop the access.
 fn open_devices() -> degrain::Result<Vec<Context>> {
     let first = Context::open(None)?;
     let own = first.target();
@@ -192,10 +194,12 @@ fn open_devices() -> degrain::Result<Vec<Context>> {
         }
     }
     let mut devices = vec![first];
-    for target in &targets[1..] {
-        let device = Context::open(None)?;
-        device.gpu.set_target(*target);
-        devices.push(device);
+    for checks in [BoundsChecks::Off, BoundsChecks::On] {
+        for &target in &targets[1..] {
+            let gpu = Gpu::open_with(None, checks)?;
+            gpu.set_target(target);
+            devices.push(Context::new(gpu));
+        }
     }
     Ok(devices)
 }
