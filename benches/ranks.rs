@@ -6,8 +6,13 @@
 //! It starts itself with `mpirun`. To measure other machines, start it there with `mpirun` and the
 //! argument `--rank`: it then measures the ranks that it gets.
 
+#[path = "../tests/common/mpirun.rs"]
+#[allow(dead_code)] // shared with the tests
+mod mpirun;
+
+use self::mpirun::mpirun;
 use degrain::ranks::{AllReduce, Communicator, Mpi};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
 /// Numbers of f32 to add.
@@ -20,14 +25,9 @@ fn main() -> ExitCode {
         measure(&Mpi::connect().expect("MPI starts"));
         return ExitCode::SUCCESS;
     }
-    for ranks in ["2", "3"] {
+    for ranks in [2, 3] {
         let program = std::env::current_exe().expect("the path of this program");
-        let mut command = Command::new("mpirun");
-        command.args(["-n", ranks]).arg(program).arg("--rank");
-        command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-        command.env("OMPI_MCA_rmaps_base_oversubscribe", "1");
-        command.env("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe");
-        match command.status() {
+        match mpirun(ranks, program).arg("--rank").status() {
             Ok(status) if status.success() => {}
             Ok(status) => {
                 eprintln!("mpirun ended with {status}");

@@ -164,7 +164,7 @@ impl Training {
     fn new(mut trainer: Trainer) -> Result<Training> {
         trainer.upload()?;
         trainer.initialize()?;
-        let tape = trainer.training_tape();
+        let tape = trainer.training_tape().expect("the step can be recorded");
         let program = Program::compile(trainer.context_mut(), &tape)?;
         Ok(Training { trainer, program, summary: tape.summary() })
     }

@@ -39,7 +39,8 @@ impl DeviceOptions {
         self.open_on(&Single)
     }
 
-    /// Opens the device of a rank that shares measurements and samples with the others.
+    /// Opens the device of a rank that shares measurements and samples with the others. Every rank
+    /// must call it, because they compare their devices.
     ///
     /// # Errors
     /// As [`Context::open`].
@@ -50,7 +51,7 @@ impl DeviceOptions {
     }
 
     /// Opens the device of a rank: the one that `--adapter` names, or that of its number among the
-    /// ranks of this machine. Rank 0 warns if ranks share a device.
+    /// ranks of this machine. Rank 0 warns if ranks share a device. Every rank must call it.
     ///
     /// # Errors
     /// As [`Context::open`].
@@ -82,7 +83,7 @@ fn adapter_of(ranks: &dyn Communicator) -> Option<String> {
 
 /// The device of each rank, as its machine and address.
 fn devices(ranks: &dyn Communicator, adapter: &AdapterChoice) -> Vec<Vec<u8>> {
-    // A software driver has no address.
+    // Metal and software drivers give no address.
     let address = if adapter.pci_address.is_empty() { adapter.number.to_string() } else { adapter.pci_address.clone() };
     gather(ranks, format!("{} {address}", ranks.machine()).as_bytes())
 }

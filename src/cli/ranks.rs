@@ -37,9 +37,8 @@ pub fn main_on_ranks(run: impl FnOnce(Rc<dyn Communicator>) -> Result<()>) -> Ex
         // All ranks stop together.
         Ok(Err(Error::Interrupted)) => ExitCode::from(program::STOPPED),
         Ok(Err(error)) => {
-            // Most errors are those of all ranks. Rank 0 prints it and ends the others.
             if !mpi.is_first() {
-                std::thread::sleep(std::time::Duration::from_secs(1));
+                std::thread::sleep(COMMON_ERROR);
             }
             errors.print(&format!("error: rank {}: {error}", mpi.rank()));
             mpi.abort()
@@ -48,6 +47,11 @@ pub fn main_on_ranks(run: impl FnOnce(Rc<dyn Communicator>) -> Result<()>) -> Ex
         Err(_) => mpi.abort(),
     }
 }
+
+/// Time before another rank than the first prints its error. Most errors occur on all ranks: rank 0
+/// prints the error and ends the others in this time.
+#[cfg(feature = "mpi")]
+const COMMON_ERROR: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Where a rank prints its errors.
 #[cfg(feature = "mpi")]

@@ -18,8 +18,8 @@ pub struct AdapterChoice {
     pub backend: String,
     /// Driver name and version.
     pub driver: String,
-    /// Address on the PCI bus, such as `0000:01:00.0`, which tells equal GPUs apart. Empty if the
-    /// driver does not say it.
+    /// Address on the PCI bus, such as `0000:01:00.0`, which tells equal GPUs apart. Empty if it is
+    /// not known.
     pub pci_address: String,
 }
 
@@ -83,7 +83,8 @@ fn ranked() -> Vec<(AdapterChoice, wgpu::Adapter)> {
             class,
             backend: info.backend.to_string(),
             driver,
-            pci_address: info.device_pci_bus_id,
+            // With DX12, wgpu takes the first GPU of the same model.
+            pci_address: if info.backend == wgpu::Backend::Vulkan { info.device_pci_bus_id } else { String::new() },
         };
         (choice, adapter)
     };

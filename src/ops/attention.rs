@@ -332,8 +332,8 @@ pub(super) const OPERATOR: Operator = Operator {
             case([1, 1, 23, 70]),
             case([1, 1, 128, 9]),
             case([1, 1, 130, 6]),
-            // Two and three chunks of channels in the lanes of a subgroup, the latter with more heads
-            // than half of the tokens.
+            // Two and three chunks of channels in the lanes of a subgroup. The second has more heads in
+            // the batch, four, than pairs of tokens.
             case([1, 2, 16, 38]),
             case([2, 2, 24, 6]),
             // Scores so far apart that exp overflows unless their maximum is subtracted.

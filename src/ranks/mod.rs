@@ -28,7 +28,7 @@ pub trait Communicator: Debug {
     /// The number of this process among those on the same machine, from 0.
     fn local_rank(&self) -> usize;
 
-    /// The machine of this process: the first rank on it.
+    /// The first rank on this process's machine. It identifies the machine.
     fn machine(&self) -> usize;
 
     /// Writes the values of all ranks to `all`, in the order of the ranks. All have equally many.

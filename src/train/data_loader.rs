@@ -201,11 +201,35 @@ fn upload(ctx: &mut Context, name: &str, bytes: &[u8]) -> Result<()> {
 }
 
 fn stored(t: &mut Tape, names: ImageBuffers, data: &Dataset, count: usize) -> StoredImages {
-    // A size beyond 32 bits is refused when the tensor is used.
+    // `check_stream` refuses a size beyond 32 bits before a step is recorded.
     let words = u32::try_from((data.pixels() * count).div_ceil(4)).unwrap_or(u32::MAX);
     StoredImages {
         pixels: t.named(names.pixels, Shape::u32([words])),
         labels: t.named(names.labels, Shape::u32([count as u32])),
         first: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::{Settings, Size};
+
+    #[test]
+    fn buffers_of_streamed_images_must_fit_the_part_of_a_rank() {
+        let settings = Settings { validation_count: Some(10), ..Settings::default() };
+        let config = settings.resolve(Size::Tiny).unwrap();
+        let problem = |first, count, limit| {
+            let loader = DataLoader { streamed: true, random_flip: false, part: BatchPart { first, count, whole: 12 } };
+            loader.check_stream(&config, 784, limit).err().map(|problem| problem.to_string())
+        };
+        let (ring, half) = (32 * 12 * 784, 32 * 6 * 784);
+        assert_eq!(problem(0, 12, ring), None);
+        let whole = problem(0, 12, ring - 1).unwrap();
+        assert!(whole.contains("a ring of 32 batches") && whole.contains("smaller --batch"), "{whole}");
+        assert_eq!(problem(6, 6, half), None, "each of two ranks holds half of the ring");
+        assert!(problem(6, 6, half - 1).is_some());
+        let validation = problem(0, 0, 10 * 784 - 1).unwrap();
+        assert!(validation.contains("smaller --validation-count"), "{validation}");
     }
 }

@@ -17,7 +17,6 @@ use crate::nn::{GRADIENTS, PARAMETERS, statistics_of};
 use crate::ranks::{AllReduce, Communicator};
 use crate::tape::{Program, Step, record};
 use sha2::{Digest, Sha256};
-use std::path::Path;
 use std::rc::Rc;
 
 /// Steps after which the ranks compare their parameters, if there is no checkpoint in between.
@@ -85,31 +84,21 @@ impl Trainer {
     /// # Errors
     /// A damaged checkpoint; ranks whose parameters or training states differ.
     pub(super) fn restore_or_initialize(&mut self) -> Result<Progress> {
+        let mut state = Sha256::new();
         let start = match &self.checkpoint {
-            Some((_, folder)) => self.restore(folder)?,
+            Some((_, folder)) if self.ranks.are_several() => self.restore(folder, |values| state.update(values))?,
+            Some((_, folder)) => self.restore(folder, |_| ())?,
             None => {
                 self.initialize()?;
                 Progress::default()
             }
         };
         self.compare_parameters(start.step)?;
-        if let Some((_, folder)) = &self.checkpoint {
-            self.compare_states(folder)?;
+        if self.ranks.are_several() {
+            // Also the moments, the EMA and the history of losses.
+            self.ranks.compare(&["another training state"], &[state.finalize().into()], SAME_CHECKPOINT)?;
         }
         Ok(start)
-    }
-
-    /// Checks that all ranks continue from the same moments, EMA and history of losses.
-    fn compare_states(&self, checkpoint: &Path) -> Result<()> {
-        if !self.ranks.are_several() {
-            return Ok(());
-        }
-        let mut state = Sha256::new();
-        self.read_state(checkpoint, |_, values| {
-            state.update(values);
-            Ok(())
-        })?;
-        self.ranks.compare(&["another training state"], &[state.finalize().into()], SAME_CHECKPOINT)
     }
 
     /// Checks that all ranks train the same: called before anything is written.
@@ -134,7 +123,8 @@ impl Trainer {
             digest(env!("CARGO_PKG_VERSION").as_bytes()),
             digest(settings.as_bytes()),
             digest(self.data_sha256.as_bytes()),
-            digest(&self.finished_steps().to_le_bytes()),
+            // A checkpoint of step 0 is not a new run.
+            digest(format!("{:?}", self.checkpoint.as_ref().map(|(step, _)| step)).as_bytes()),
             digest(device.as_bytes()),
         ];
         self.ranks.compare(

@@ -15,6 +15,7 @@ impl Trainer {
     /// A device that failed; ranks that differ.
     pub(super) fn follow(&mut self, stop: &AtomicBool) -> Result<Outcome> {
         self.compare_ranks()?;
+        self.check_stream()?;
         self.share_forms(None)?;
         let (mut training, _) = self.compile_step()?;
         let validation = self.validation_program()?;

@@ -154,7 +154,7 @@ impl Trainer {
     pub fn inspect(&mut self, what: Inspection) -> Result<()> {
         // The forms of kernels with which the run continues.
         self.ctx.pinned = self.earlier_forms()?;
-        let tape = self.training_tape();
+        let tape = self.training_tape()?;
         tape.check_size()?;
         if what.listing {
             print(tape.listing())?;

@@ -94,6 +94,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Config`] for a run folder that already holds a run, unless it is resumed;
+    /// [`Error::TooLarge`] for streamed images whose buffers the device cannot bind;
     /// [`Error::Io`] for files that cannot be written; [`Error::NonFinite`] for a loss or gradient
     /// that is not finite, with its step and the first affected tensor.
     pub fn run(&mut self, stop: &AtomicBool) -> Result<Outcome> {
@@ -105,7 +106,6 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::run`].
     pub fn run_with(&mut self, stop: &AtomicBool, on_entry: &mut dyn FnMut(&LogEntry)) -> Result<Outcome> {
-        self.loader.check_stream(&self.config, self.dataset.pixels() as u64, self.ctx.gpu.max_binding())?;
         let outcome = if self.ranks.communicator.is_first() { self.train(stop, on_entry) } else { self.follow(stop) };
         outcome.map_err(|problem| self.with_checkpoint(problem))
     }
@@ -113,6 +113,7 @@ impl Trainer {
     fn train(&mut self, stop: &AtomicBool, on_entry: &mut dyn FnMut(&LogEntry)) -> Result<Outcome> {
         let folder = self.config.out.clone();
         self.compare_ranks()?;
+        self.check_stream()?;
         // Before the lock, which would change the folder, and once more when nobody else can write.
         self.refuse_to_overwrite()?;
         let _lock = FolderLock::acquire(&folder)?;

@@ -4,6 +4,7 @@ use super::buffers::{EMA, FIRST_MOMENT, LOG, SECOND_MOMENT, VALIDATION_LOSS, VAL
 use super::device_log;
 use super::objective::{Batch, Loss};
 use super::trainer::Trainer;
+use crate::Result;
 use crate::nn::{GRADIENTS, PARAMETERS, statistics_of};
 use crate::ops::{
     Adam, AdamState, BatchPart, GatherBatch, IndexOrder, SampleIndices, adam, affine, ema, embedding, fill,
@@ -13,10 +14,21 @@ use crate::tape::{Shape, Tape, Tensor};
 
 impl Trainer {
     /// The tape of one training step: batch, loss, gradients, clipping, AdamW, EMA, log.
-    pub fn training_tape(&self) -> Tape {
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) for streamed images whose buffers the device
+    /// cannot bind.
+    pub fn training_tape(&self) -> Result<Tape> {
+        self.check_stream()?;
         let mut tape = Tape::on(&self.ctx);
         self.record_training(&mut tape);
-        tape
+        Ok(tape)
+    }
+
+    /// Refuses streamed images whose buffers the device cannot bind. Called before a step is
+    /// recorded.
+    pub(super) fn check_stream(&self) -> Result<()> {
+        self.loader.check_stream(&self.config, self.dataset.pixels() as u64, self.ctx.gpu.max_binding())
     }
 
     /// Records one training step as it runs. Returns the number of calls up to the gradient.

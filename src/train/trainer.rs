@@ -411,7 +411,7 @@ fn with_default_size(
         // Without validation images, which a small data set may not have.
         let settings = Settings { size: Some(size), validation_count: Some(0), ..settings.clone() };
         let trainer = Trainer::unprepared(ctx, settings, images)?;
-        Ok(trainer.training_tape().summary().flops as f64 * f64::from(trainer.config.steps))
+        Ok(trainer.training_tape()?.summary().flops as f64 * f64::from(trainer.config.steps))
     };
     let default = DefaultSize::choose(measure_peak_flops(ctx)?, flops)?;
     Ok((Settings { size: Some(default.size), ..settings }, Some(default)))

@@ -20,10 +20,11 @@ impl TrainingCost {
     /// Computes the cost for these settings. The images are not copied, and nothing runs.
     ///
     /// # Errors
-    /// Settings that do not fit each other or the data.
+    /// Settings that do not fit each other or the data; streamed images whose buffers the device
+    /// cannot bind.
     pub fn new(ctx: &Context, settings: Settings, data: &Arc<Dataset>) -> Result<TrainingCost> {
         let trainer = Trainer::unprepared(ctx, settings, data)?;
-        let summary = trainer.training_tape().summary();
+        let summary = trainer.training_tape()?.summary();
         Ok(TrainingCost {
             flops_per_image: summary.flops / u64::from(trainer.config().batch),
             bytes: summary.slot_bytes + summary.named_bytes,

@@ -94,13 +94,15 @@ impl Trainer {
         sync_folder(folder)
     }
 
-    /// Restores from a checkpoint the buffers that training changes.
+    /// Restores from a checkpoint the buffers that training changes. `inspect` gets the bytes of
+    /// each.
     ///
     /// # Errors
     /// A file that is missing, damaged or belongs to another model.
-    pub(super) fn restore(&self, checkpoint: &Path) -> Result<Progress> {
+    pub(super) fn restore(&self, checkpoint: &Path, mut inspect: impl FnMut(&[u8])) -> Result<Progress> {
         let parameters = self.objective.model().parameters();
         self.read_state(checkpoint, |name, bytes| {
+            inspect(bytes);
             if FLAT.contains(&name) {
                 let ordered: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
                 self.ctx.write(name, 0, &parameters.from_file_order(&ordered))
@@ -147,14 +149,7 @@ impl Trainer {
     }
 
     /// Reads the buffers that training changes, and passes them to `put` with their names.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is damaged; those of `put`.
-    pub(super) fn read_state(
-        &self,
-        checkpoint: &Path,
-        mut put: impl FnMut(&str, &[u8]) -> Result<()>,
-    ) -> Result<Progress> {
+    fn read_state(&self, checkpoint: &Path, mut put: impl FnMut(&str, &[u8]) -> Result<()>) -> Result<Progress> {
         // The metadata is read first, because it identifies a checkpoint of another version of
         // degrain.
         let missing = || Error::file(checkpoint, "has no degrain.json: degrain did not write it, and cannot resume it");

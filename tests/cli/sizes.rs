@@ -103,8 +103,11 @@ fn train_refuses_batches_that_no_device_holds() {
 fn train_refuses_photographs_whose_batches_no_device_holds() {
     // The images exceed the binding of a software driver, and are streamed.
     let data = images(7000, 3);
-    let options = [&LARGE[..], &[text(data.path()), "--batch", "64", "--resolution", "7000"]].concat();
-    fails(command(TRAIN, &options), 1, &["smaller --batch"]);
+    let sizes = [text(data.path()), "--batch", "64", "--resolution", "7000"];
+    fails(command(TRAIN, &[&LARGE[..], &sizes].concat()), 1, &["smaller --batch"]);
+    // The steps of all sizes are recorded to choose one.
+    let validation = ["--validation-count", "1", "--dry-run"];
+    fails(command(TRAIN, &[&["--data"], &sizes[..], &validation].concat()), 1, &["smaller --batch"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use degrain::gpu::{MAX_WORKGROUPS, Target};
 use degrain::rng::philox;
 use degrain::tape::Shape;
+use degrain::tape::inspect::GUARD;
 use degrain::tape::testing::{Case, Choices, Operator, RecordedCase};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -13,7 +14,7 @@ use std::sync::Once;
 const TRIES: u32 = 40;
 /// Bytes of the largest tensor: what every device allows a kernel to bind, less the guards that the
 /// tests put around tensors.
-const BINDING: u64 = (128 << 20) - 1024;
+const BINDING: u64 = (128 << 20) - 2 * GUARD;
 /// Factor by which a case grows first, to see how it grows.
 const FIRST_FACTOR: u32 = 64;
 /// Most images of the cases that come first: one fewer than `train` allows. Kernels that add over the

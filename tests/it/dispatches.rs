@@ -21,7 +21,7 @@ fn dispatches_of_a_step_of_small_stay_few() {
         validation_count: Some(16),
         ..Settings::default()
     };
-    let tape = Trainer::new(&ctx, settings).unwrap().training_tape();
+    let tape = Trainer::new(&ctx, settings).unwrap().training_tape().unwrap();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     tape.calls().iter().for_each(|call| *counts.entry(call.dispatch.entry.label).or_default() += 1);
     assert!(tape.calls().len() <= 433, "{} calls: {counts:#?}", tape.calls().len());

@@ -125,7 +125,7 @@ fn check_noise(case: &str, name: &str, got: &[f32], expected: &[f32]) {
 fn run(ctx: &Context, case: &str, settings: Settings, golden: &Golden) -> Trainer {
     let inputs = Golden::open("gradients/inputs.safetensors");
     let mut trainer = Trainer::new(ctx, settings).unwrap_or_else(|e| panic!("{case}: {e}"));
-    let mut tape = trainer.training_tape();
+    let mut tape = trainer.training_tape().unwrap();
     let draws = keep(&mut tape, golden);
     let noised = !case.starts_with("vae") && case != "classifier-clean";
     // Without dropped labels, the labels are the classes.

@@ -310,27 +310,6 @@ fn ranks_with_streamed_images_train_as_with_images_on_the_device() {
     same_files(&device, &streamed);
 }
 
-/// A ring of batches for which one device is too small, and which two ranks divide.
-#[test]
-fn streamed_batch_must_fit_each_rank() {
-    let folder = TempDir::new().unwrap();
-    let ctx = context();
-    let batch = (ctx.gpu.max_binding() / (784 * 32)) as u32 / 2 * 2 + 2;
-    let storage = Some(Storage::Stream);
-    let settings = Settings { batch: Some(batch), storage, ..settings("ddpm", &folder.path().join("run")) };
-    let mut one = Trainer::new(&ctx, settings.clone()).unwrap();
-    let problem = one.run(&AtomicBool::new(false)).unwrap_err().to_string();
-    assert!(problem.contains("a ring of 32 batches") && problem.contains("use a smaller --batch"), "{problem}");
-    // The second rank has other settings: they are compared after this check.
-    let problems = on_ranks(2, Fault::Nothing, |ranks| {
-        let lr = if ranks.rank == 1 { 1e-3 } else { 1e-4 };
-        let trainer = Trainer::new(&context(), Settings { lr: Some(lr), ..settings.clone() }).unwrap();
-        trainer.on_ranks(Rc::new(ranks)).unwrap().run(&AtomicBool::new(false)).unwrap_err().to_string()
-    });
-    assert!(problems.iter().all(|problem| problem.contains("other settings")), "{problems:?}");
-    assert!(!folder.path().join("run").exists(), "nothing was written");
-}
-
 /// The EMA is not a part of the parameters.
 #[test]
 fn ranks_with_other_training_states_are_refused() {

@@ -49,7 +49,7 @@ fn submissions_of_base_are_short_on_slow_and_fast_devices() {
         validation_count: Some(16),
         ..Settings::default()
     };
-    let tape = Trainer::new(&ctx, settings).unwrap().training_tape();
+    let tape = Trainer::new(&ctx, settings).unwrap().training_tape().unwrap();
     let work: Vec<f64> = tape.calls().iter().map(|call| tape.work(call)).collect();
     println!("TFLOP/s   step s   longest of the first step   longest later   submissions later");
     for peak in [0.1e12, 0.3e12, 1e12, 3e12, 10e12, 50e12] {

@@ -11,4 +11,4 @@ pub use listing::Summary;
 pub(crate) use listing::scaled;
 pub use profile::{Peaks, Profile, ProfileRow, call_times};
 pub use run_time::{RunTime, run_time};
-pub use verify::{Details, Mismatch, POISON, Verifier, tolerance};
+pub use verify::{Details, GUARD, Mismatch, POISON, Verifier, tolerance};

@@ -22,7 +22,7 @@ use std::fmt;
 use std::ops::Range;
 
 /// Bytes around each tensor that no kernel may touch.
-const GUARD: u64 = 256;
+pub const GUARD: u64 = 256;
 /// The pattern that transient buffers are filled with: a NaN whose bits no kernel produces by
 /// chance. Their guards hold other NaNs.
 pub const POISON: u32 = 0x7fc0_dead;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// The devices that run mutants, and the cases of the shader that is changed.
 #[derive(Default)]
 pub struct Shaders {
-    /// One for each target, so that the kernels of unchanged shaders stay compiled.
+    /// For each target, without bounds checks and with them. They stay open, so that the kernels of
+    /// unchanged shaders stay compiled.
     devices: Vec<Context>,
     /// Name of the shader that `trials` are for.
     name: String,
@@ -179,9 +180,9 @@ impl Shaders {
 /// Workgroups in a row of a folded grid, and spare rows at its end, as in the kernel tests.
 const FOLDED: [u32; 2] = [3, 2];
 
-/// A device for each target that a case may be recorded for. Most of them fold their grids. Each
-/// of these is there twice: checked kernels move an index past the end of an array to its last
-/// element, and without checks a driver may drop the access.
+/// Devices for each target that a case may be recorded for. All but the first fold their grids, and
+/// are there without bounds checks and with them. Checks move an index past the end of an array to
+/// its last element; without them a driver may drop the access.
 fn open_devices() -> degrain::Result<Vec<Context>> {
     let first = Context::open(None)?;
     let own = first.target();

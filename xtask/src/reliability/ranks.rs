@@ -3,10 +3,12 @@
 //! continue to the weights of a run that was not disturbed. `train` must have been built with the
 //! feature `mpi`.
 
+#[path = "../../../tests/common/mpirun.rs"]
+mod mpirun;
+
+use self::mpirun::{children, is_running, mpirun};
 use super::Result;
 use super::runs::{self, Random};
-use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -54,7 +56,8 @@ pub fn run(count: u32) -> Result<()> {
             };
             kills += 1;
             let killed = Instant::now();
-            while all.try_wait().map_err(|e| e.to_string())?.is_none() {
+            // mpirun can end shortly before the ranks that it kills.
+            while all.try_wait().map_err(|e| e.to_string())?.is_none() || ranks.iter().any(|rank| is_running(rank)) {
                 if killed.elapsed() > END {
                     all.kill().map_err(|e| e.to_string())?;
                     if ranks.iter().any(|rank| is_running(rank)) {
@@ -92,13 +95,8 @@ pub fn run(count: u32) -> Result<()> {
 
 /// Starts a command on two ranks of this machine.
 fn on_two_ranks(command: &Command) -> Result<Child> {
-    let mut mpirun = Command::new("mpirun");
-    mpirun.args(["-n", "2"]).arg(command.get_program()).args(command.get_args());
-    mpirun.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // More ranks than cores, also as root, with Open MPI 4 and 5.
-    mpirun.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
-    mpirun.env("OMPI_MCA_rmaps_base_oversubscribe", "1");
-    mpirun.env("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe");
+    let mut mpirun = mpirun(2, command.get_program());
+    mpirun.args(command.get_args()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     mpirun.spawn().map_err(|e| format!("mpirun: {e}. tools/mpi.sh installs it"))
 }
 
@@ -116,18 +114,6 @@ fn kill_at(mpirun: &mut Child, moment: Instant, rank: usize) -> Result<Option<Ve
     };
     let status = Command::new("kill").args(["-9", &ranks[rank]]).stderr(Stdio::null()).status();
     Ok(status.map_err(|e| format!("kill: {e}"))?.success().then_some(ranks))
-}
-
-/// Whether a process has not ended. One that has ended is a zombie until mpirun asks for it.
-fn is_running(process: &str) -> bool {
-    let status = fs::read_to_string(Path::new("/proc").join(process).join("status")).unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
-}
-
-/// The processes that a process started, on Linux.
-fn children(process: u32) -> Vec<String> {
-    let list = fs::read_to_string(Path::new("/proc").join(format!("{process}/task/{process}/children")));
-    list.unwrap_or_default().split_whitespace().map(String::from).collect()
 }
 
 fn text(output: &Output) -> String {
