@@ -9,7 +9,7 @@ use degrain::error::check_stop;
 use degrain::files::PartFile;
 use degrain::output::counted;
 use degrain::output::images::to_bytes;
-use degrain::ranks::Communicator;
+use degrain::ranks::{Communicator, gather};
 use degrain::{Error, Result};
 use std::ops::Range;
 use std::path::Path;
@@ -116,20 +116,11 @@ impl Drawing {
             Err(Error::Interrupted) => (true, vec![]),
             records => (false, records?),
         };
-        // The length and the flag, then the records, equally long on all ranks.
-        let record = self.pixels * self.states;
-        let mut message = vec![u8::from(interrupted)];
-        message.extend((records.len() as u64).to_le_bytes());
-        let header = message.len();
-        message.extend(&records);
-        message.resize(header + self.batch as usize * record, 0);
-        let all = ranks.all_gather_bytes(&message);
-        let messages = all.chunks(message.len());
-        if messages.clone().any(|message| message[0] != 0) {
+        let messages = gather(ranks, &[&[u8::from(interrupted)][..], &records].concat());
+        if messages.iter().any(|message| message[0] != 0) {
             return Err(Error::Interrupted);
         }
-        let length = |message: &[u8]| message[1..header].iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte));
-        Ok(messages.map(|message| message[header..][..length(message)].to_vec()).collect())
+        Ok(messages.into_iter().map(|message| message[1..].to_vec()).collect())
     }
 
     /// The states of each image, one image after the other. The adaptive solver may return fewer
