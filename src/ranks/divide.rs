@@ -67,8 +67,8 @@ pub fn divide<T: Pod>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Single;
     use super::*;
+    use crate::ranks::Single;
     use std::cell::RefCell;
 
     /// This rank and one that sends the same parts in capitals.
