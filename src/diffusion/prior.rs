@@ -2,7 +2,9 @@
 //! depends.
 
 use super::process::Process;
+use super::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
+use std::f64::consts::LN_2;
 
 /// Size and moments of the images that a model was trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,16 +55,50 @@ impl Prior {
 
 /// Nats of an image that initial noise may lack without a warning.
 const MISSING_NATS: f64 = 0.1;
-/// Bits of a value that initial noise may lack without a warning, if the data are not known.
+/// Bits of a value that initial noise may lack at the last timestep, if the data are not known.
+const MISSING_BITS_AT_THE_END: f64 = 1e-3;
+/// The same at an earlier timestep.
 const MISSING_BITS: f64 = 0.01;
+
+/// What initial noise lacks of the part of the image that the model expects at a timestep, as text, if
+/// it is more than a limit: L_T of Ho et al. 2020, eq. 5, at this timestep. That is 1/2 (abar s² - abar -
+/// log(1 - abar)) nats of each value, where s² is the mean square of the data about the mean of the
+/// initial noise.
+fn missing(noise: &NoiseSchedule, t: u32, data: Option<DataMoments>, most_bits: f64) -> Option<String> {
+    match data {
+        Some(data) => {
+            let nats = f64::from(data.size) * noise.kl_nats(t, data.std * data.std);
+            (nats > MISSING_NATS).then(|| format!("{nats:.2} nats of an image"))
+        }
+        None => {
+            let bits = noise.kl_nats(t, 1.0) / LN_2;
+            (bits > most_bits).then(|| format!("{bits:.3} bits per dimension"))
+        }
+    }
+}
+
+/// A warning for a schedule that ends far from pure noise.
+pub(super) fn short_schedule_warning(process: &dyn Process, data: Option<DataMoments>) -> Option<String> {
+    let noise = process.schedule()?;
+    let missing = missing(noise, noise.timesteps() - 1, data, MISSING_BITS_AT_THE_END)?;
+    let advice = match noise.schedule().range() {
+        Some(range) if !range.rescale && noise.timesteps() < 1000 => {
+            "scale the betas by 1000/T (`rescale_betas = true`)"
+        }
+        Some(_) => "use a larger `beta_end`, more timesteps or the cosine schedule",
+        None => "use larger betas or the cosine schedule",
+    };
+    Some(format!(
+        "the {} schedule with T = {} ends far from pure noise: the last timestep contains {missing}, which the initial \
+         noise lacks: {advice}",
+        noise.schedule(),
+        noise.timesteps()
+    ))
+}
 
 /// A warning if sampling starts at a timestep at which the model expects part of the image, or
 /// leaves out the last timestep of a schedule with zero terminal SNR (Lin et al. 2023, section
 /// 3.3).
-///
-/// The part that is missing is L_T of Ho et al. 2020, eq. 5, at the first timestep: 1/2 (abar s² -
-/// abar - log(1 - abar)) nats of each value, where s² is the mean square of the data about the mean
-/// of the initial noise.
 pub(super) fn late_start_warning(process: &dyn Process, first: f64, data: Option<DataMoments>) -> Option<String> {
     let (noise, first) = (process.schedule()?, first as u32);
     let last = noise.timesteps() - 1;
@@ -75,17 +111,7 @@ pub(super) fn late_start_warning(process: &dyn Process, first: f64, data: Option
              {last}: use the spacing `trailing` (`timestep_spacing` in scheduler_config.json)"
         ));
     }
-    let missing = match data {
-        Some(data) => {
-            let nats = f64::from(data.size) * noise.kl_nats(first, data.std * data.std);
-            (nats > MISSING_NATS).then(|| format!("{nats:.2} nats of an image"))
-        }
-        None => {
-            let bits = noise.kl_nats(first, 1.0) / std::f64::consts::LN_2;
-            (bits > MISSING_BITS).then(|| format!("{bits:.3} bits per dimension"))
-        }
-    };
-    missing.map(|missing| {
+    missing(noise, first, data, MISSING_BITS).map(|missing| {
         format!(
             "sampling starts with noise at timestep {first} of 0..={last}, where the model expects part of an image \
              ({missing}): use the spacing `trailing` or more steps"

@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// Variance of the noise that DDPM adds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,10 +78,17 @@ impl SamplerOptions {
         }
     }
 
+    /// The options that are set, by their keys.
+    pub(super) fn set(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(set)) => set,
+            other => unreachable!("options are a JSON object, not {other:?}"),
+        }
+    }
+
     /// Refuses options other than `own`.
     pub(super) fn only(&self, sampler: &str, own: &[&str]) -> Result<()> {
-        let asked = serde_json::to_value(self).expect("options can be written as JSON");
-        match asked.as_object().and_then(|asked| asked.keys().find(|key| !own.contains(&key.as_str()))) {
+        match self.set().keys().find(|key| !own.contains(&key.as_str())) {
             Some(key) if own.is_empty() => {
                 Err(Error::Config(format!("the sampler {sampler} has no options, so no {}", option_name(key))))
             }

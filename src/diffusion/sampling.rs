@@ -10,7 +10,7 @@
 use super::denoiser::DenoiserSpec;
 use super::guidance::{Guidance, GuidanceInterval};
 use super::plan::SamplingPlan;
-use super::prior::{DataMoments, late_start_warning};
+use super::prior::{DataMoments, late_start_warning, short_schedule_warning};
 use super::process::Process;
 use super::sampler::{SamplerOptions, StepSpec, Variance};
 use super::samplers::SamplerName;
@@ -18,6 +18,7 @@ use super::spacing::Spacing;
 use crate::output::counted;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Sampling steps where neither the user nor the checkpoint sets a number.
 const STEPS: u32 = 50;
@@ -170,6 +171,7 @@ impl Sampling {
         let sampler = self.sampler.build(&self.options)?;
         let (mut plan, mut warnings) = SamplingPlan::new(&*sampler, process, &self.step_spec(), self.clip)
             .map_err(|problem| Error::Config(format!("sampler {}: {problem}", self.sampler.name())))?;
+        warnings.extend(short_schedule_warning(process, self.data));
         warnings.extend(plan.first_time().and_then(|first| late_start_warning(process, first, self.data)));
         if let Some(data) = self.data {
             plan = plan.from_data(process, data);
@@ -206,6 +208,29 @@ impl Sampling {
         } else {
             format!("{} of {title}", counted(self.steps, "step"))
         }
+    }
+
+    /// The settings besides sampler, steps and guidance scale that are not the usual ones, by their
+    /// names in `config.toml` and `scheduler_config.json`. Empty for none.
+    pub(crate) fn other_settings(&self) -> String {
+        let Sampling { guidance_rescale, spacing, steps_offset, clip, .. } = *self;
+        let interval = self.guidance().interval;
+        let mut settings = vec![
+            interval.map(|GuidanceInterval([low, high])| format!("guidance_interval {low} to {high}")),
+            (guidance_rescale != 0.0).then(|| format!("guidance_rescale {guidance_rescale}")),
+            (spacing != Spacing::Trailing).then(|| format!("spacing {}", spacing.name())),
+            (steps_offset != 0).then(|| format!("steps_offset {steps_offset}")),
+            (clip != 1.0).then(|| format!("clip {clip}")),
+        ];
+        let usual = |key: &str, value: &Value| {
+            ["use_clipped_model_output", "set_alpha_to_one"].contains(&key) && value == &Value::Bool(true)
+        };
+        let of_sampler = self.options.set().into_iter().filter(|(key, value)| !usual(key, value));
+        settings.extend(of_sampler.map(|(key, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+            Some(format!("{key} {value}"))
+        }));
+        settings.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -17,10 +17,6 @@ const USUAL_TIMESTEPS: f64 = 1000.0;
 /// Upper limit that catches damaged files and typing errors.
 const MAX_TIMESTEPS: u32 = 1 << 20;
 
-/// Limit of L_T in bits per dimension. Above it, pure noise differs too much from the model's input
-/// at the last timestep in training.
-const FAR_FROM_NOISE: f64 = 1e-3;
-
 /// First and last beta of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -150,7 +146,7 @@ impl BetaSchedule {
         }
     }
 
-    fn range(&self) -> Option<&BetaRange> {
+    pub(super) fn range(&self) -> Option<&BetaRange> {
         match self {
             BetaSchedule::Linear(range) | BetaSchedule::ScaledLinear(range) | BetaSchedule::Sigmoid(range) => {
                 Some(range)
@@ -310,26 +306,5 @@ impl NoiseSchedule {
     pub(super) fn kl_nats(&self, t: u32, second_moment: f64) -> f64 {
         let alpha_bar = self.alphas_cumprod[t as usize];
         0.5 * (alpha_bar * second_moment - alpha_bar - (-alpha_bar).ln_1p())
-    }
-
-    /// A warning for a schedule that ends far from pure noise: L_T above 0.001 bits per dimension
-    /// for data of unit variance.
-    pub fn warning(&self) -> Option<String> {
-        let bits = self.terminal_kl_bits(1.0);
-        let advice = match self.schedule.range() {
-            Some(range) if !range.rescale && self.timesteps() < 1000 => {
-                "scale the betas by 1000/T (`rescale_betas = true`)"
-            }
-            Some(_) => "use a larger `beta_end`, more timesteps or the cosine schedule",
-            None => "use larger betas or the cosine schedule",
-        };
-        (bits > FAR_FROM_NOISE).then(|| {
-            format!(
-                "the {} schedule with T = {} ends far from pure noise: L_T = {bits:.4} bits per dimension, and above \
-                 {FAR_FROM_NOISE} the initial noise is unlike anything the model was trained on: {advice}",
-                self.schedule,
-                self.timesteps()
-            )
-        })
     }
 }

@@ -20,6 +20,15 @@ pub enum Spacing {
 }
 
 impl Spacing {
+    /// The name in settings and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Spacing::Leading => "leading",
+            Spacing::Trailing => "trailing",
+            Spacing::Linspace => "linspace",
+        }
+    }
+
     /// Chooses `n` of T = `of` timesteps, largest first, as in diffusers, including its rounding
     /// (half to even).
     ///

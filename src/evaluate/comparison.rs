@@ -4,11 +4,12 @@
 use super::evaluation::{Evaluation, SplitLikelihood};
 use crate::metrics::proportion::Proportion;
 
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "run",
     "steps, training time",
     "images",
     "FD to test (/ reference)",
+    "FD to training",
     "precision, recall",
     "class accuracy",
     "class balance p",
@@ -25,23 +26,21 @@ pub fn comparison<'a>(evaluations: impl Iterator<Item = (&'a str, &'a Evaluation
     [line(&header), separator].into_iter().chain(rows).collect()
 }
 
-fn row(name: &str, evaluation: &Evaluation) -> [String; 9] {
+fn row(name: &str, evaluation: &Evaluation) -> [String; 10] {
     let Evaluation { target, sampling, quality, classes, likelihood, cost, .. } = evaluation;
     let dash = || "-".to_string();
     // What is not known is 0.
     let seconds = cost.as_ref().map(|cost| cost.training_seconds).filter(|&seconds| seconds > 0.0);
     let minutes = seconds.map_or_else(dash, |seconds| format!("{:.1} min", seconds / 60.0));
     let trained = if target.step > 0 { format!("{}, {minutes}", target.step) } else { dash() };
-    let sampler = match sampling.sampler.as_str() {
-        "none" => String::new(),
-        sampler => format!(", {sampler} {}, guidance {}", sampling.steps, sampling.guidance),
-    };
+    let sampler = sampling.describe(target.conditional).map_or(String::new(), |sampler| format!(", {sampler}"));
     let test = likelihood.iter().find(|bits| bits.split == "test");
     [
         format!("`{name}`"),
         trained,
         format!("{}{sampler}", sampling.count),
         format!("{:.2} ({:.1})", quality.fd_test, quality.fd_test / quality.fd_reference),
+        format!("{:.2}", quality.fd_train),
         format!("{:.2}, {:.2}", quality.precision, quality.recall),
         classes.accuracy.as_ref().map_or_else(dash, percent),
         classes.balance.as_ref().map_or_else(dash, |balance| format!("{:.1e}", balance.p_value)),

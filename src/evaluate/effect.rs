@@ -10,6 +10,7 @@ use crate::{Error, Result};
 const SAMPLING: &[&str] = &[
     "guidance",
     "guidance_rescale",
+    "guidance_interval",
     "sampler",
     "steps",
     "variance_type",
@@ -131,4 +132,21 @@ fn likelihoods(target: &EvalTarget) -> Result<Likelihoods> {
         }
         ImageSource::Autoencoder { .. } | ImageSource::Images(..) => Likelihoods::None,
     })
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::SAMPLING;
+    use crate::diffusion::SamplingOptions;
+    use clap::{Args, Command};
+
+    #[test]
+    fn every_sampling_option_is_known() {
+        let command = SamplingOptions::augment_args(Command::new("evaluate"));
+        let names: Vec<&str> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
+        assert!(names.len() > 10);
+        for name in names {
+            assert!(SAMPLING.contains(&name), "{name}");
+        }
+    }
 }

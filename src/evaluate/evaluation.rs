@@ -72,6 +72,10 @@ pub struct SamplingInfo {
     pub steps: u32,
     /// Scale of classifier-free guidance; 1 is no guidance.
     pub guidance: f32,
+    /// The other settings that are not the usual ones, such as `guidance_interval 0.3 to 5`; empty
+    /// for none.
+    #[serde(default)]
+    pub settings: String,
     /// Components of the mixture that an autoencoder's latents were drawn from; 0 for N(0, 1).
     #[serde(default)]
     pub latent_components: u32,
@@ -79,6 +83,18 @@ pub struct SamplingInfo {
     pub seed: u64,
     /// Seconds for all samples.
     pub seconds: f64,
+}
+
+impl SamplingInfo {
+    /// The sampler with its steps and settings, such as `dpm_solver 20, guidance 1.5`, for a model with
+    /// classes or without. `None` without a sampler.
+    pub fn describe(&self, conditional: bool) -> Option<String> {
+        let steps = (self.steps > 0).then(|| format!(" {}", self.steps)).unwrap_or_default();
+        let guidance = (conditional && self.guidance != 1.0).then(|| format!(", guidance {}", self.guidance));
+        let settings = (!self.settings.is_empty()).then(|| format!(", {}", self.settings));
+        let [guidance, settings] = [guidance, settings].map(Option::unwrap_or_default);
+        (self.sampler != "none").then(|| format!("{}{steps}{guidance}{settings}", self.sampler))
+    }
 }
 
 /// The feature extractor.

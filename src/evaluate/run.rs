@@ -275,13 +275,21 @@ fn sampling_info(sampling: Option<&Sampling>, count: u32, seed: u64, seconds: f6
             sampler: sampling.sampler.name().into(),
             steps: if sampling.adaptive() { 0 } else { sampling.steps },
             guidance: sampling.guidance,
+            settings: sampling.other_settings(),
             latent_components: 0,
             seed,
             seconds,
         },
-        None => {
-            SamplingInfo { count, sampler: "none".into(), steps: 0, guidance: 1.0, latent_components: 0, seed, seconds }
-        }
+        None => SamplingInfo {
+            count,
+            sampler: "none".into(),
+            steps: 0,
+            guidance: 1.0,
+            settings: String::new(),
+            latent_components: 0,
+            seed,
+            seconds,
+        },
     }
 }
 

@@ -34,14 +34,8 @@ fn header(evaluation: &Evaluation, rows: &mut TextTable) {
     // Images from a file, and models that were not trained by degrain, have no number of steps.
     let trained = if target.step > 0 { format!(", {}", counted(target.step, "training step")) } else { String::new() };
     rows.add("evaluated", format!("{}: {}, {}{trained}", target.name, target.model, target.process));
-    let sampler = match sampling.sampler.as_str() {
-        "none" => String::new(),
-        sampler => {
-            let steps =
-                if sampling.steps > 0 { format!(", {}", counted(sampling.steps, "step")) } else { String::new() };
-            format!(", {sampler}{steps}, guidance {}, seed {}", sampling.guidance, sampling.seed)
-        }
-    };
+    let sampler = sampling.describe(target.conditional);
+    let sampler = sampler.map_or(String::new(), |sampler| format!(", {sampler}, seed {}", sampling.seed));
     let seconds = if sampling.seconds > 0.0 { format!(", {:.1} s", sampling.seconds) } else { String::new() };
     rows.add("images", format!("{}{sampler}{seconds}", sampling.count));
     if sampling.latent_components > 0 {

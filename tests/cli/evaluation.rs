@@ -248,10 +248,11 @@ fn evaluation_of_an_untrained_model_fails_every_metric() {
     let archive = folder.path().join("samples.npz");
     let more = ["--count", "100", "--likelihood-images", "8", "--cas-steps", "5", "--save-samples", text(&archive)];
     // More steps than the main samples, without and with guidance.
-    let sweep = ["--sweep", "ddim:1,ddpm:5:1,ddim:3:3", "--sweep-count", "130"];
+    let sweep = ["--sweep", "ddim:1,ddpm:5:1,ddim:3:3", "--sweep-count", "130", "--guidance-interval", "0.3,5"];
     let untrained = evaluated(["--checkpoint", text(&run)], &[&more[..], &sweep].concat());
     assert!(untrained.quality.fd_test > 20.0 * untrained.quality.fd_reference, "{:?}", untrained.quality);
     assert!(untrained.quality.precision < 0.2, "{:?}", untrained.quality);
+    assert_eq!(untrained.sampling.settings, "guidance_interval 0.3 to 5");
     assert!(untrained.brightness.unwrap().samples.bright_corners > 0.1, "{:?}", untrained.brightness);
     assert!(untrained.classes.accuracy.unwrap().high < 0.5, "{:?}", untrained.classes);
     assert!(untrained.classes.balance.as_ref().unwrap().p_value < 1e-3, "{:?}", untrained.classes);

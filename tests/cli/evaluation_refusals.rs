@@ -104,7 +104,9 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     for option in ["--steps", "--count", "--batch", "--sweep-count", "--likelihood-images", "--guidance"] {
         refuses(["--samples", &archive], &[option, "5"], &[option, "has no effect"]);
     }
-    refuses(["--samples", &archive], &["--sampler", "ddim"], &["--sampler has no effect", "--samples"]);
+    for [option, value] in [["--sampler", "ddim"], ["--guidance-interval", "0.3,5"]] {
+        refuses(["--samples", &archive], &[option, value], &[option, "has no effect", "--samples"]);
+    }
     let wide = Images::new(vec![0u8; 100 * 900], [100, 1, 30, 30]);
     npz::save_npz(Path::new(&archive), &wide, None).unwrap();
     refuses(["--samples", &archive], &[], &["arr_0", "[100, 30, 30, 1]", "28, 28, 1"]);

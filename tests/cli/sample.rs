@@ -309,6 +309,29 @@ fn sample_names_the_class_and_a_skipped_checkpoint() {
     }
 }
 
+#[test]
+fn class_shares_are_those_of_the_training_images() {
+    let folder = TempDir::new().unwrap();
+    let copied = folder.path().join("checkpoint");
+    copy(&checkpoint(), &copied);
+    let metadata = copied.join("degrain.json");
+    let with_counts = |counts: &[u64]| {
+        let mut value: serde_json::Value = serde_json::from_slice(&fs::read(&metadata).unwrap()).unwrap();
+        value["class_counts"] = counts.into();
+        fs::write(&metadata, value.to_string()).unwrap();
+    };
+    with_counts(&[0, 30, 0, 10, 0, 0, 0, 0, 0, 0]);
+    let out = folder.path().join("out.npz");
+    let options = ["--class-shares", "--count", "8", "--steps", "1", "--out", text(&out)];
+    succeeds(command(SAMPLE, &[&["--checkpoint", text(&copied)], &options[..]].concat()));
+    let (_, labels) = images_of_npz(&out, [1, 28, 28], 10).unwrap();
+    assert_eq!(labels.unwrap(), [1, 1, 3, 1, 1, 1, 3, 1]);
+
+    sample_refuses(&copied, &["--class-shares", "--guidance", "0"], &["--class-shares has no effect", "--guidance 0"]);
+    with_counts(&[]);
+    sample_refuses(&copied, &["--class-shares"], &["does not say how many training images"]);
+}
+
 /// The columns of a grid are classes: 12 columns for 12 classes.
 #[test]
 fn grids_show_every_class() {

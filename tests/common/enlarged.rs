@@ -37,8 +37,12 @@ pub fn enlarged(operator: &Operator, target: Target, size: Size) -> Option<Case>
     let numbers = |seed: u32| (0..24).map(|i| philox([seed, i, 0, 0], [1, 0])[0] % 8).collect::<Vec<_>>();
     let small =
         (0..TRIES).map(|seed| (operator.case)(&mut Choices::new(if seed == 0 { vec![] } else { numbers(seed) })));
-    let grown =
-        small.flat_map(|case| subsets(&case).into_iter().filter_map(move |chosen| grow(&case, &chosen, target, size)));
+    let grown = small.flat_map(|case| {
+        subsets(&case).into_iter().flat_map(move |chosen| {
+            let most = MOST_IMAGES / rows(&case).max(1);
+            [most, u32::MAX].map(|most| grow(&case, &chosen, target, size, most)).into_iter().flatten()
+        })
+    });
     grown.min_by_key(|case| (rows(case) > MOST_IMAGES, bytes(case)))
 }
 
@@ -53,19 +57,19 @@ fn subsets(case: &Case) -> Vec<Vec<usize>> {
     subsets
 }
 
-/// The case with as many more rows as it needs.
-fn grow(case: &Case, chosen: &[usize], target: Target, size: Size) -> Option<Case> {
+/// The case with as many more rows as it needs, at most `most` times as many.
+fn grow(case: &Case, chosen: &[usize], target: Target, size: Size, most: u32) -> Option<Case> {
     let first = record(&with_more_rows(case, chosen, FIRST_FACTOR)?, target)?;
     let groups = u64::from(MAX_WORKGROUPS);
     let factor = match size {
         Size::Grid => (u64::from(FIRST_FACTOR) * (groups + 2)).div_ceil(largest_grid(&first)) as u32 + 1,
         Size::Binding => (u64::from(FIRST_FACTOR) * BINDING / largest_tensor(&first)) as u32,
     };
-    let grown = with_more_rows(case, chosen, factor)?;
+    let grown = with_more_rows(case, chosen, factor.min(most))?;
     let recorded = record(&grown, target)?;
     let large = match size {
         Size::Grid => largest_grid(&recorded) > groups,
-        Size::Binding => largest_tensor(&recorded) > BINDING - BINDING / 8,
+        Size::Binding => largest_tensor(&recorded) > BINDING - BINDING / 8 && runs_everywhere(&recorded),
     };
     (large && largest_tensor(&recorded) <= BINDING).then_some(grown)
 }
@@ -89,6 +93,11 @@ fn with_more_rows(case: &Case, chosen: &[usize], factor: u32) -> Option<Case> {
 fn largest_grid(recorded: &RecordedCase) -> u64 {
     let groups = recorded.tape.calls().iter().map(|call| call.groups.iter().map(|&n| u64::from(n)).product());
     groups.max().unwrap_or(1)
+}
+
+/// Whether no dimension of a grid has more workgroups than every device allows.
+fn runs_everywhere(recorded: &RecordedCase) -> bool {
+    recorded.tape.calls().iter().all(|call| call.groups.iter().all(|&n| n <= MAX_WORKGROUPS))
 }
 
 /// The bytes of the largest operand.

@@ -5,8 +5,8 @@ use crate::common::context;
 use crate::common::golden::{Golden, compare, excess, nudge, path};
 use degrain::checkpoint::{Checkpoint, SchedulerConfig};
 use degrain::diffusion::{
-    BatchSpec, Denoiser, DenoiserSpec, Generator, Guidance, Labels, SamplerName, SamplerOptions, SamplingPlan,
-    StageNoise,
+    BatchSpec, Denoiser, DenoiserSpec, Generator, Guidance, GuidanceInterval, Labels, SamplerName, SamplerOptions,
+    SamplingPlan, StageNoise,
 };
 use degrain::gpu::Context;
 use serde_json::Value;
@@ -117,6 +117,47 @@ fn ddim10_guidance2() {
 #[test]
 fn ddpm5() {
     check("ddpm5", SamplerName::Ddpm, 5, 1.0);
+}
+
+/// A step is guided if its noise level is in the interval. Outside, it is a step with scale 1, up to the
+/// rounding of u + (c - u).
+#[test]
+fn guidance_interval_guides_the_steps_at_its_levels() {
+    const STEPS: u32 = 6;
+    let ctx = context();
+    let golden = Golden::open("trajectories.safetensors");
+    let checkpoint = Checkpoint::open(&path("unet_class")).unwrap();
+    let (plan, _) = checkpoint.scheduler.as_ref().unwrap().plan(STEPS).unwrap();
+    let mut ctx = ctx.fork();
+    checkpoint.load(&mut ctx, "weights").unwrap();
+    let process = checkpoint.denoiser("weights").unwrap().process;
+    let levels: Vec<f64> = plan.stages().iter().map(|stage| process.marginal(stage.time).sigma_ratio()).collect();
+    // The second to the fourth step. The levels fall.
+    let interval = GuidanceInterval([0.999 * levels[3] as f32, 1.001 * levels[1] as f32]);
+    let (labels, x) = (golden.words("class_labels").1, golden.floats("noise"));
+    let mut steps = |name: &str, guidance: Guidance<'static>| {
+        let generator =
+            Generator::new(&mut ctx, denoiser(&checkpoint), guidance, plan.clone(), batch(name, 3, 0)).unwrap();
+        let step = |index| {
+            generator.begin_from(&ctx, &x, &labels).unwrap();
+            generator.stage(&ctx, index, StageNoise::default()).unwrap();
+            generator.images(&ctx).unwrap()
+        };
+        (0..STEPS).map(step).collect::<Vec<_>>()
+    };
+    let within = steps("within", Guidance { interval: Some(interval), ..guided(3.0) });
+    let (always, never) = (steps("always", guided(3.0)), steps("never", guided(1.0)));
+    let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+    for (k, within) in within.iter().enumerate() {
+        let effect = distance(&always[k], &never[k]);
+        assert!(effect > 0.0, "step {k}: guidance has no effect");
+        if (1..=3).contains(&k) {
+            assert!(*within == always[k], "step {k} is not guided");
+        } else {
+            let found = distance(within, &never[k]);
+            assert!(found < 1e-3 * effect, "step {k} is guided: {found} of {effect}");
+        }
+    }
 }
 
 /// Image k of a seed, with noise at the start and in each step, guided.

@@ -105,6 +105,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
             sampler: "ddim".into(),
             steps: 50,
             guidance: 1.5,
+            settings: "guidance_interval 0.3 to 5".into(),
             latent_components: 50,
             seed: u64::MAX - 5,
             seconds: n.between(20.0, 2000.0),
@@ -173,7 +174,14 @@ pub fn images(name: &str, seed: f64) -> Evaluation {
         parameters: 0,
         ..all.target
     };
-    let sampling = SamplingInfo { sampler: "none".into(), steps: 0, guidance: 1.0, seconds: 0.0, ..all.sampling };
+    let sampling = SamplingInfo {
+        sampler: "none".into(),
+        steps: 0,
+        guidance: 1.0,
+        settings: String::new(),
+        seconds: 0.0,
+        ..all.sampling
+    };
     all.classes = ClassMetrics {
         accuracy: None,
         accuracy_by_class: vec![],

@@ -94,8 +94,4 @@ impl Process for Discrete {
     fn schedule(&self) -> Option<&NoiseSchedule> {
         Some(&self.noise)
     }
-
-    fn warning(&self) -> Option<String> {
-        self.noise.warning()
-    }
 }

@@ -1,4 +1,4 @@
-//! Ancestral sampling (Ho et al. 2020, algorithm 2), as diffusers' DDPMScheduler.
+//! Ancestral sampling (Ho et al. 2020, algorithm 2), as diffusers' DDPMScheduler but for the last step.
 //!
 //! The mean is written with the predicted image (eq. 7), because the image can be clipped. With
 //! alpha = abar_t / abar_p and beta = 1 - alpha, where p is the next timestep (abar_p = 1 after the
@@ -7,6 +7,10 @@
 //! ```text
 //! x' = sqrt(abar_p) beta / (1 - abar_t) x_0 + sqrt(alpha) (1 - abar_p) / (1 - abar_t) x + sigma z
 //! ```
+//!
+//! The last step adds no noise. diffusers leaves it out only at timestep 0, where most spacings end
+//! but `trailing` does not, so that its images keep the noise of `fixed_large` and of a learned
+//! variance.
 
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
@@ -45,9 +49,7 @@ impl Sampler for Ddpm {
             let x0 = alpha_bar_next.sqrt() * (1.0 - alpha) / (1.0 - alpha_bar);
             let x = alpha.sqrt() * (1.0 - alpha_bar_next) / (1.0 - alpha_bar);
             let (small, large) = (posterior_variance(alpha_bar, alpha_bar_next).max(1e-20), 1.0 - alpha);
-            // No noise is added after timestep 0. If the last timestep is not 0, noise is added
-            // there too, as in diffusers.
-            let scale = if t > 0 { 1.0 } else { 0.0 };
+            let scale = if k + 1 < timesteps.len() { 1.0 } else { 0.0 };
             let update = |std: f64| Update { x0, x, z: scale * std, ..Update::default() };
             let action = match self.variance {
                 Variance::FixedSmall => Action::Move(update(small.sqrt())),

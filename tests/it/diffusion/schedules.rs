@@ -53,22 +53,17 @@ fn schedules_of_few_timesteps_are_rescaled() {
     for name in ["linear", "sigmoid"] {
         for steps in [50, 200, 1000, 4000] {
             let noise = noise(name, steps);
-            assert!(noise.alphas_cumprod()[steps as usize - 1] < 1e-4 && noise.warning().is_none(), "{name} {steps}");
+            assert!(noise.alphas_cumprod()[steps as usize - 1] < 1e-4, "{name} {steps}");
         }
     }
     close(noise("linear", 200).betas()[199], 0.1, 1e-12);
 }
 
 #[test]
-fn schedule_that_ends_far_from_noise_gives_a_warning() {
+fn terminal_kl_is_the_divergence_from_noise() {
     let short = unscaled(200);
     let bar = short.alphas_cumprod()[199];
     close(short.terminal_kl_bits(0.5), 0.5 * (bar * 0.5 - bar - (1.0 - bar).ln()) / 2f64.ln(), 1e-9);
-    let warning = short.warning().unwrap();
-    for part in ["linear", "T = 200", "0.1023 bits", "rescale_betas = true"] {
-        assert!(warning.contains(part), "{part}: {warning}");
-    }
-    assert!(unscaled(1000).warning().is_none() && noise("cosine", 50).warning().is_none());
     // Numerically: KL(N(sqrt(alpha_bar) x, 1 - alpha_bar) || N(0, 1)) for x = 1, integrated.
     let (mean, variance) = (bar.sqrt(), 1.0 - bar);
     let density =

@@ -5,8 +5,9 @@ use crate::common::context;
 use crate::common::linear_network::LinearNetwork;
 use degrain::diffusion::interpolation::initial_noise;
 use degrain::diffusion::{
-    BatchSpec, DataMoments, Denoiser, DenoiserSpec, Generator, Guidance, Prediction, Prior, Process, SamplerName,
-    SamplerOptions, Sampling, SamplingOptions, SamplingPlan, Spacing,
+    BatchSpec, BetaRange, BetaSchedule, DataMoments, Denoiser, DenoiserSpec, Discrete, Generator, Guidance,
+    NoiseSchedule, Prediction, Prior, Process, SamplerName, SamplerOptions, Sampling, SamplingOptions, SamplingPlan,
+    Spacing,
 };
 
 /// About as MNIST.
@@ -81,6 +82,37 @@ fn samples_of_leading_steps_are_not_brighter_than_the_data() {
     assert!(warnings[0].contains("timestep 960") && warnings[0].contains("nats of an image"), "{warnings:?}");
     let of = |spacing, steps| sampling(SamplerName::Ddim, spacing, steps).plan(&process).unwrap().1;
     assert!(of(Spacing::Trailing, 25).is_empty() && of(Spacing::Leading, 1000).is_empty());
+}
+
+/// Linear betas for 1,000 timesteps, of which the process has the first 200.
+#[test]
+fn schedules_that_end_far_from_noise_give_a_warning() {
+    let warning = |betas: &BetaSchedule, timesteps: u32, size: Option<u32>| {
+        let noise = NoiseSchedule::new(betas, timesteps, false).unwrap();
+        let process = Discrete::new(noise, Prediction::VPrediction).unwrap();
+        let data = size.map(|size| DataMoments { size, ..moments() });
+        let of_all = Sampling { data, ..sampling(SamplerName::Ddim, Spacing::Trailing, timesteps) };
+        let warnings = of_all.plan(&process).unwrap().1;
+        assert!(warnings.len() < 2, "{warnings:?}");
+        warnings.into_iter().next()
+    };
+    let unscaled = BetaSchedule::Linear(BetaRange { rescale: false, ..BetaRange::default() });
+    let bar = NoiseSchedule::new(&unscaled, 200, false).unwrap().alphas_cumprod()[199];
+    let nats = 784.0 / 2.0 * (bar * DATA.variance - bar - (1.0 - bar).ln());
+    let told = warning(&unscaled, 200, Some(784)).unwrap();
+    for part in ["linear", "T = 200", &format!("{nats:.2} nats of an image"), "rescale_betas = true"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let unknown = warning(&unscaled, 200, None).unwrap();
+    assert!(unknown.contains("0.102 bits per dimension"), "{unknown}");
+    // The whole image counts: a single value lacks 0.03 nats, and the 784 of a digit lack 0.006 after
+    // 1,000 timesteps.
+    assert_eq!(warning(&unscaled, 200, Some(1)), None);
+    assert_eq!(warning(&unscaled, 1000, Some(784)), None);
+    assert!(warning(&unscaled, 1000, Some(3 * 512 * 512)).is_some());
+    for size in [None, Some(784)] {
+        assert_eq!(warning(&BetaSchedule::Cosine, 50, size), None);
+    }
 }
 
 #[test]

@@ -272,19 +272,15 @@ fn count(options: &str) -> &str {
     words.find(|word| *word == "--count").and_then(|_| words.next()).unwrap_or("1000")
 }
 
+/// The options of `evaluate` that images from a file take, each with a value.
+const OF_IMAGES: [&str; 7] =
+    ["--adapter", "--kernels", "--data", "--feature-extractor", "--feature-cache", "--cas-steps", "--nearest-count"];
+
 /// Options without the ones that images from a file do not take.
 fn of_images(options: &str) -> String {
-    let mut words = options.split_whitespace();
-    let mut kept = vec![];
-    while let Some(word) = words.next() {
-        match word {
-            "--count" | "--balance-count" | "--likelihood-images" | "--steps" | "--guidance" | "--sampler" => {
-                words.next();
-            }
-            word => kept.push(word),
-        }
-    }
-    kept.join(" ")
+    let words: Vec<&str> = options.split_whitespace().collect();
+    let options = words.chunk_by(|_, next| !next.starts_with("--"));
+    options.filter(|option| OF_IMAGES.contains(&option[0])).flatten().copied().collect::<Vec<_>>().join(" ")
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
@@ -315,4 +311,16 @@ fn write_document(experiment: &Experiment, rows: &[Row]) -> Result<(), String> {
     write(document, &text)?;
     println!("wrote {}", document.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_from_a_file_take_no_options_of_sampling() {
+        let options = "--count 500 --balance-count 0 --cas-steps 0 --guidance -1 --batch 250 --padded --data d";
+        assert_eq!(of_images(options), "--cas-steps 0 --data d");
+        assert_eq!(of_images(""), "");
+    }
 }

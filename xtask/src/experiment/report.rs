@@ -30,11 +30,12 @@ type Column = (&'static str, fn(&Row) -> Option<String>);
 const COLUMNS: &[Column] = &[
     ("run", |row| Some(format!("`{}`", row.name))),
     ("images trained (time)", |row| Some(format!("{} ({})", row.trained, duration(row.seconds)))),
-    ("sampler", |row| sampler(&row.evaluation)),
+    ("sampler", |row| row.evaluation.sampling.describe(row.evaluation.target.conditional)),
     ("FD to test images (of the reference FD)", |row| {
         let quality = &row.evaluation.quality;
         Some(format!("{:.2} ({:.1})", quality.fd_test, quality.fd_test / quality.fd_reference))
     }),
+    ("FD to training images", |row| Some(format!("{:.2}", row.evaluation.quality.fd_train))),
     ("precision, recall", |row| {
         let quality = &row.evaluation.quality;
         Some(format!("{:.2}, {:.2}", quality.precision, quality.recall))
@@ -90,7 +91,8 @@ pub fn figure(row: &Row) -> String {
         facts.extend(pair.difference().map(|percent| format!("mean pixel value {percent:+.1} %")));
         facts.push(format!("{:.2} % bright corner pixels", 100.0 * pair.samples.bright_corners));
     }
-    let sampler = sampler(evaluation).map_or(String::new(), |sampler| format!(" ({sampler})"));
+    let sampler = evaluation.sampling.describe(evaluation.target.conditional);
+    let sampler = sampler.map_or(String::new(), |sampler| format!(" ({sampler})"));
     let commands = commands.join("\n");
     let facts = facts.join("; ");
     format!(
@@ -106,18 +108,6 @@ pub fn replace(document: &str, name: &str, text: &str) -> Result<String, String>
     let (before, rest) = document.split_once(&begin).ok_or_else(|| format!("has no line `{}`", begin.trim_end()))?;
     let (_, after) = rest.split_once(end).ok_or_else(|| format!("has no line `{end}` after `{}`", begin.trim_end()))?;
     Ok(format!("{before}{begin}\n{text}\n{end}{after}"))
-}
-
-/// The sampler with its steps and guidance; `None` for an autoencoder and for images from a file.
-fn sampler(evaluation: &Evaluation) -> Option<String> {
-    let sampling = &evaluation.sampling;
-    let steps = if sampling.steps > 0 { format!(" {}", sampling.steps) } else { String::new() };
-    let guidance = if evaluation.target.conditional && sampling.guidance != 1.0 {
-        format!(", guidance {}", sampling.guidance)
-    } else {
-        String::new()
-    };
-    (sampling.sampler != "none").then(|| format!("{}{steps}{guidance}", sampling.sampler))
 }
 
 fn percent(share: &Proportion) -> String {
