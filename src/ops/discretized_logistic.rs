@@ -116,9 +116,9 @@ pub(super) const OPERATOR: Operator = Operator {
     case: |draw: &mut Choices| {
         let image = Shape::f32([draw.range(1, 5), draw.range(1, 3), draw.range(1, 19), draw.range(1, 9)]);
         if draw.flag() {
-            // Scales smaller than a bin, some below the minimum. Central differences then need
-            // means and pixels of that size.
-            case(image, Fill::Normal(0.02), Fill::Uniform(-9.0, -5.0), Fill::Normal(0.02))
+            // Scales smaller than a bin, some below the minimum, at which the gradient jumps.
+            // Central differences then need means and pixels of that size.
+            case(image, Fill::Normal(0.02), Fill::UniformKinked(-9.0, -5.0), Fill::Normal(0.02))
         } else {
             // Some pixels beyond one, to reach the first and the last bin.
             case(image, Fill::Normal(0.5), Fill::Uniform(-3.0, 1.0), Fill::Uniform(-1.5, 1.5))

@@ -462,7 +462,7 @@ CASES = {
     "ddpm-small": denoiser(lambda: unet(layers=2, scale_shift=False),
                            lambda f, s: discrete(f, linear_betas(1000), "epsilon", s), 0.1),
     "ddpm-sample": ddpm_like(lambda f, s: discrete(f, cosine_betas(1000), "sample", s)),
-    "plain": plain(cosine_betas(200), "v", False),
+    "plain": plain(cosine_betas(200), "sample", False),
     "plain-published": plain(linear_betas(200, rescale=False), "epsilon", False),
     "plain-conditional": plain(cosine_betas(200), "v", True),
     "plain-conditional-published": plain(linear_betas(200, rescale=False), "epsilon", True),

@@ -3,6 +3,9 @@
 use crate::tape::shape::Shape;
 use std::f64::consts::TAU;
 
+/// Least distance of inputs from a kink.
+const MARGIN: f32 = 0.01;
+
 /// Content of a test input. All values are exact in f32.
 #[derive(Clone, Copy, Debug)]
 pub enum Fill {
@@ -17,6 +20,9 @@ pub enum Fill {
     Distinct,
     /// Uniform in [low, high).
     Uniform(f32, f32),
+    /// Uniform in [low, high), moved away from the middle by a margin, for functions with a kink
+    /// there.
+    UniformKinked(f32, f32),
     /// Integers below a bound.
     Below(u32),
     /// Arbitrary 32-bit words.
@@ -45,13 +51,17 @@ impl Fill {
             Fill::Normal(scale) | Fill::Alternating(scale) => (normal(&mut uniform) as f32 * scale).to_bits(),
             Fill::Kinked => {
                 let x = normal(&mut uniform) as f32;
-                (x + 0.01f32.copysign(x)).to_bits()
+                (x + MARGIN.copysign(x)).to_bits()
             }
             Fill::Distinct => {
                 let number = scrambled(scrambled((index as u16).wrapping_add(seed as u16)));
                 (f32::from(number) / 16_384.0 - 2.0).to_bits()
             }
             Fill::Uniform(low, high) => (low + (high - low) * uniform() as f32).to_bits(),
+            Fill::UniformKinked(low, high) => {
+                let from_middle = (high - low) * (uniform() as f32 - 0.5);
+                ((low + high) / 2.0 + from_middle + MARGIN.copysign(from_middle)).to_bits()
+            }
             Fill::Below(bound) => (uniform() * f64::from(bound)) as u32,
             Fill::Rising => ((index as f64 + 1.0 - uniform()) as f32 / shape.len() as f32).to_bits(),
             Fill::Values(values) => values[index % values.len()].to_bits(),
