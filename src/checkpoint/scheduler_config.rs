@@ -194,8 +194,8 @@ impl SchedulerConfig {
         }
     }
 
-    /// The plan of the config's sampler with `steps` steps, as in diffusers, with warnings for the
-    /// user.
+    /// The plan of the config's sampler with `steps` steps, as in diffusers except for DDIM's and
+    /// DDPM's last steps (docs/models.md), with warnings for the user.
     ///
     /// # Errors
     /// See [`SchedulerConfig::process`] and [`Sampling::plan`].

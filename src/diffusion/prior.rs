@@ -2,7 +2,7 @@
 //! depends.
 
 use super::process::Process;
-use super::schedule::NoiseSchedule;
+use super::schedule::{BetaSchedule, NoiseSchedule};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::LN_2;
 
@@ -55,15 +55,16 @@ impl Prior {
 
 /// Nats of an image that initial noise may lack without a warning.
 const MISSING_NATS: f64 = 0.1;
-/// Bits of a value that initial noise may lack at the last timestep, if the data are not known.
+/// Bits of a value that initial noise may lack at the last timestep, if the data are not known. The
+/// usual schedules are far below it.
 const MISSING_BITS_AT_THE_END: f64 = 1e-3;
-/// The same at an earlier timestep.
+/// The same at an earlier timestep, where few steps start with `leading` spacing.
 const MISSING_BITS: f64 = 0.01;
 
-/// What initial noise lacks of the part of the image that the model expects at a timestep, as text, if
-/// it is more than a limit: L_T of Ho et al. 2020, eq. 5, at this timestep. That is 1/2 (abar s² - abar -
-/// log(1 - abar)) nats of each value, where s² is the mean square of the data about the mean of the
-/// initial noise.
+/// What initial noise lacks of the part of the image that the model expects at a timestep, as text,
+/// if it is more than a limit: L_T of Ho et al. 2020, eq. 5, at this timestep. That is
+/// 1/2 (abar s² - abar - log(1 - abar)) nats of each value, where s² is the mean square of the data
+/// about the mean of the initial noise.
 fn missing(noise: &NoiseSchedule, t: u32, data: Option<DataMoments>, most_bits: f64) -> Option<String> {
     match data {
         Some(data) => {
@@ -77,20 +78,23 @@ fn missing(noise: &NoiseSchedule, t: u32, data: Option<DataMoments>, most_bits: 
     }
 }
 
-/// A warning for a schedule that ends far from pure noise.
+/// A warning for a schedule that does not end in pure noise.
 pub(super) fn short_schedule_warning(process: &dyn Process, data: Option<DataMoments>) -> Option<String> {
     let noise = process.schedule()?;
     let missing = missing(noise, noise.timesteps() - 1, data, MISSING_BITS_AT_THE_END)?;
-    let advice = match noise.schedule().range() {
-        Some(range) if !range.rescale && noise.timesteps() < 1000 => {
-            "scale the betas by 1000/T (`rescale_betas = true`)"
-        }
-        Some(_) => "use a larger `beta_end`, more timesteps or the cosine schedule",
-        None => "use larger betas or the cosine schedule",
+    let advice = match noise.schedule() {
+        BetaSchedule::LogSnr(_) => "use a lower `end`",
+        BetaSchedule::Cosine => "use more timesteps",
+        schedule => match schedule.range() {
+            Some(range) if range.rescale => "use a larger `beta_end` or the cosine schedule",
+            Some(_) if noise.timesteps() < 1000 => "scale the betas by 1000/T (`rescale_betas = true`)",
+            Some(_) => "use a larger `beta_end`, more timesteps or the cosine schedule",
+            None => "use larger betas or the cosine schedule",
+        },
     };
     Some(format!(
-        "the {} schedule with T = {} ends far from pure noise: the last timestep contains {missing}, which the initial \
-         noise lacks: {advice}",
+        "the {} schedule with T = {} does not end in pure noise: the last timestep contains {missing}, which the \
+         initial noise lacks: {advice}",
         noise.schedule(),
         noise.timesteps()
     ))

@@ -15,7 +15,7 @@ pub enum Variance {
     #[serde(alias = "fixed_small_log")]
     #[cfg_attr(feature = "cli", value(alias = "fixed_small_log"))]
     FixedSmall,
-    /// beta_t, exact for data N(0, 1). Only for samplers that visit (nearly) all timesteps.
+    /// beta_t, exact for data N(0, 1). Meant for samplers that visit (nearly) all timesteps.
     FixedLarge,
     /// The network's variance, between the other two (Nichol and Dhariwal 2021, eq. 15).
     LearnedRange,

@@ -210,15 +210,16 @@ impl Sampling {
         }
     }
 
-    /// The settings besides sampler, steps and guidance scale that are not the usual ones, by their
-    /// names in `config.toml` and `scheduler_config.json`. Empty for none.
+    /// The settings besides sampler, steps and guidance scale that are set and not the usual ones, as
+    /// text. Empty for none.
     pub(crate) fn other_settings(&self) -> String {
         let Sampling { guidance_rescale, spacing, steps_offset, clip, .. } = *self;
         let interval = self.guidance().interval;
         let mut settings = vec![
             interval.map(|GuidanceInterval([low, high])| format!("guidance_interval {low} to {high}")),
             (guidance_rescale != 0.0).then(|| format!("guidance_rescale {guidance_rescale}")),
-            (spacing != Spacing::Trailing).then(|| format!("spacing {}", spacing.name())),
+            (spacing != Spacing::Trailing && self.sampler.ignores_spacing().is_none())
+                .then(|| format!("spacing {}", spacing.name())),
             (steps_offset != 0).then(|| format!("steps_offset {steps_offset}")),
             (clip != 1.0).then(|| format!("clip {clip}")),
         ];

@@ -72,8 +72,8 @@ pub struct SamplingInfo {
     pub steps: u32,
     /// Scale of classifier-free guidance; 1 is no guidance.
     pub guidance: f32,
-    /// The other settings that are not the usual ones, such as `guidance_interval 0.3 to 5`; empty
-    /// for none.
+    /// The other settings that are set, such as `guidance_interval 0.3 to 5`; empty for none, and in
+    /// files of earlier versions.
     #[serde(default)]
     pub settings: String,
     /// Components of the mixture that an autoencoder's latents were drawn from; 0 for N(0, 1).
@@ -86,8 +86,8 @@ pub struct SamplingInfo {
 }
 
 impl SamplingInfo {
-    /// The sampler with its steps and settings, such as `dpm_solver 20, guidance 1.5`, for a model with
-    /// classes or without. `None` without a sampler.
+    /// The sampler with its steps and settings, such as `dpm_solver 20, guidance 1.5`, for a model
+    /// with classes or without. `None` without a sampler.
     pub fn describe(&self, conditional: bool) -> Option<String> {
         let steps = (self.steps > 0).then(|| format!(" {}", self.steps)).unwrap_or_default();
         let guidance = (conditional && self.guidance != 1.0).then(|| format!(", guidance {}", self.guidance));

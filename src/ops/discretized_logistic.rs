@@ -118,7 +118,7 @@ pub(super) const OPERATOR: Operator = Operator {
         if draw.flag() {
             // Scales smaller than a bin, some below the minimum, at which the gradient jumps.
             // Central differences then need means and pixels of that size.
-            case(image, Fill::Normal(0.02), Fill::UniformKinked(-9.0, -5.0), Fill::Normal(0.02))
+            case(image, Fill::Normal(0.02), Fill::UniformKinked(LOWEST - 2.0, LOWEST + 2.0), Fill::Normal(0.02))
         } else {
             // Some pixels beyond one, to reach the first and the last bin.
             case(image, Fill::Normal(0.5), Fill::Uniform(-3.0, 1.0), Fill::Uniform(-1.5, 1.5))

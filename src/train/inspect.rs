@@ -101,7 +101,7 @@ impl Trainer {
         if with_classes {
             lines.extend(self.untrained_classes().map(|warning| format!("warning: {warning}")));
         }
-        lines.extend(self.objective.warning().map(|warning| format!("warning: {warning}")));
+        lines.extend(self.objective.warnings().iter().map(|warning| format!("warning: {warning}")));
         lines.join("\n") + "\n"
     }
 

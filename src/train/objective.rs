@@ -53,9 +53,9 @@ pub trait Objective: Debug {
     /// One line that describes the objective.
     fn describe(&self) -> String;
 
-    /// A warning for the user before training, if any.
-    fn warning(&self) -> Option<String> {
-        None
+    /// Warnings for the user before training.
+    fn warnings(&self) -> Vec<String> {
+        vec![]
     }
 
     /// Number T of training times. The log averages the loss over each quarter of them.

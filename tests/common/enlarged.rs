@@ -26,7 +26,7 @@ const MOST_IMAGES: u32 = MAX_WORKGROUPS - 1;
 pub enum Size {
     /// The smallest with a grid of more workgroups than one dimension may have.
     Grid,
-    /// The largest whose tensors can be bound.
+    /// The largest whose tensors can be bound, without a grid that is too large.
     Binding,
 }
 

@@ -119,8 +119,8 @@ fn ddpm5() {
     check("ddpm5", SamplerName::Ddpm, 5, 1.0);
 }
 
-/// A step is guided if its noise level is in the interval. Outside, it is a step with scale 1, up to the
-/// rounding of u + (c - u).
+/// A step is guided if its noise level is in the interval. Outside, it is a step with scale 1, up to
+/// the rounding of u + (c - u).
 #[test]
 fn guidance_interval_guides_the_steps_at_its_levels() {
     const STEPS: u32 = 6;

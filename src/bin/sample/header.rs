@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// Version of the file's format.
-const FORMAT: &str = "finished images of degrain sample, version 1";
+const FORMAT: &str = "finished images of degrain sample, version 2";
 
 /// Settings by name, in the order in which they were added.
 pub struct PartHeader(Map<String, Value>);

@@ -1,4 +1,5 @@
-//! Ancestral sampling (Ho et al. 2020, algorithm 2), as diffusers' DDPMScheduler but for the last step.
+//! Ancestral sampling (Ho et al. 2020, algorithm 2), as diffusers' DDPMScheduler except for the
+//! last step.
 //!
 //! The mean is written with the predicted image (eq. 7), because the image can be clipped. With
 //! alpha = abar_t / abar_p and beta = 1 - alpha, where p is the next timestep (abar_p = 1 after the
@@ -8,9 +9,8 @@
 //! x' = sqrt(abar_p) beta / (1 - abar_t) x_0 + sqrt(alpha) (1 - abar_p) / (1 - abar_t) x + sigma z
 //! ```
 //!
-//! The last step adds no noise. diffusers leaves it out only at timestep 0, where most spacings end
-//! but `trailing` does not, so that its images keep the noise of `fixed_large` and of a learned
-//! variance.
+//! The last step adds no noise, as in algorithm 2. diffusers adds noise at every timestep except 0, so
+//! it also adds some in the last step of `trailing`, which ends before 0.
 
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
@@ -68,7 +68,8 @@ impl Sampler for Ddpm {
         let few = self.variance == Variance::FixedLarge && times.len() < steps as usize;
         let warning = || {
             format!(
-                "the variance `fixed_large` at {} of {steps} steps leaves noise in the images: use `fixed_small`, or the sampler ddim",
+                "the variance `fixed_large` at {} of {steps} steps: it is meant for steps through all timesteps, so compare \
+                 `fixed_small` and the sampler ddim",
                 times.len()
             )
         };

@@ -20,8 +20,8 @@ pub enum Fill {
     Distinct,
     /// Uniform in [low, high).
     Uniform(f32, f32),
-    /// Uniform in [low, high), moved away from the middle by a margin, for functions with a kink
-    /// there.
+    /// Uniform in [low, high), moved away from the middle by a margin (so also past the ends), for
+    /// functions with a kink there.
     UniformKinked(f32, f32),
     /// Integers below a bound.
     Below(u32),

@@ -78,10 +78,9 @@ impl Objective for Denoise {
         self.process.describe()
     }
 
-    fn warning(&self) -> Option<String> {
-        // The warnings of the process, and of a sampler that does not fit it.
-        let plan = self.sampling.plan(&*self.process).ok();
-        plan.and_then(|(_, warnings)| warnings.into_iter().next())
+    fn warnings(&self) -> Vec<String> {
+        // Those of the process, and of a sampler that does not fit it.
+        self.sampling.plan(&*self.process).map_or_else(|_| vec![], |(_, warnings)| warnings)
     }
 
     fn num_times(&self) -> u32 {

@@ -100,7 +100,7 @@ fn sampler_steps_match_diffusers() {
         compared[if learns { 2 } else { usize::from(ddim) }] += 1;
     }
     assert!(compared[0] >= 80 && compared[1] >= 150 && compared[2] >= 4, "{compared:?}");
-    assert!(elsewhere < 40 && noisy_ends < 20, "{elsewhere} {noisy_ends}");
+    assert!(elsewhere < 40 && (1..20).contains(&noisy_ends), "{elsewhere} {noisy_ends}");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn sampling_plans_warn_of_doubtful_settings() {
     assert!(warnings(&config, 1000).is_empty());
     assert!(warnings(&config, 50)[0].contains("at 50 of 1000 steps"));
     let (config, _) = SchedulerConfig::from_json(r#"{"num_train_timesteps": 200}"#).unwrap();
-    assert!(warnings(&config, 200)[0].contains("ends far from pure noise"));
+    assert!(warnings(&config, 200)[0].contains("does not end in pure noise"));
 
     // With zero terminal SNR, only the last timestep is pure noise.
     let prediction = Prediction::VPrediction;

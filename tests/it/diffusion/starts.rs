@@ -6,8 +6,8 @@ use crate::common::linear_network::LinearNetwork;
 use degrain::diffusion::interpolation::initial_noise;
 use degrain::diffusion::{
     BatchSpec, BetaRange, BetaSchedule, DataMoments, Denoiser, DenoiserSpec, Discrete, Generator, Guidance,
-    NoiseSchedule, Prediction, Prior, Process, SamplerName, SamplerOptions, Sampling, SamplingOptions, SamplingPlan,
-    Spacing,
+    LogSnrRange, NoiseSchedule, Prediction, Prior, Process, SamplerName, SamplerOptions, Sampling, SamplingOptions,
+    SamplingPlan, Spacing,
 };
 
 /// About as MNIST.
@@ -84,9 +84,8 @@ fn samples_of_leading_steps_are_not_brighter_than_the_data() {
     assert!(of(Spacing::Trailing, 25).is_empty() && of(Spacing::Leading, 1000).is_empty());
 }
 
-/// Linear betas for 1,000 timesteps, of which the process has the first 200.
 #[test]
-fn schedules_that_end_far_from_noise_give_a_warning() {
+fn schedules_that_do_not_end_in_noise_give_a_warning() {
     let warning = |betas: &BetaSchedule, timesteps: u32, size: Option<u32>| {
         let noise = NoiseSchedule::new(betas, timesteps, false).unwrap();
         let process = Discrete::new(noise, Prediction::VPrediction).unwrap();
@@ -105,11 +104,18 @@ fn schedules_that_end_far_from_noise_give_a_warning() {
     }
     let unknown = warning(&unscaled, 200, None).unwrap();
     assert!(unknown.contains("0.102 bits per dimension"), "{unknown}");
-    // The whole image counts: a single value lacks 0.03 nats, and the 784 of a digit lack 0.006 after
-    // 1,000 timesteps.
+    // The whole image counts: a single value lacks 0.03 nats, and the 784 of a digit lack 0.006
+    // after 1,000 timesteps.
     assert_eq!(warning(&unscaled, 200, Some(1)), None);
     assert_eq!(warning(&unscaled, 1000, Some(784)), None);
-    assert!(warning(&unscaled, 1000, Some(3 * 512 * 512)).is_some());
+    for (betas, advice) in [
+        (&unscaled, "more timesteps"),
+        (&BetaSchedule::default(), "a larger `beta_end` or the cosine schedule"),
+        (&BetaSchedule::LogSnr(LogSnrRange::default()), "a lower `end`"),
+    ] {
+        let told = warning(betas, 1000, Some(3 * 512 * 512)).unwrap();
+        assert!(told.contains(advice), "{told}");
+    }
     for size in [None, Some(784)] {
         assert_eq!(warning(&BetaSchedule::Cosine, 50, size), None);
     }

@@ -272,9 +272,17 @@ fn count(options: &str) -> &str {
     words.find(|word| *word == "--count").and_then(|_| words.next()).unwrap_or("1000")
 }
 
-/// The options of `evaluate` that images from a file take, each with a value.
-const OF_IMAGES: [&str; 7] =
-    ["--adapter", "--kernels", "--data", "--feature-extractor", "--feature-cache", "--cas-steps", "--nearest-count"];
+/// The options of `evaluate` that also measure images from a file, each with a value.
+const OF_IMAGES: &[&str] = &[
+    "--adapter",
+    "--kernels",
+    "--data",
+    "--feature-extractor",
+    "--feature-cache",
+    "--seed",
+    "--cas-steps",
+    "--nearest-count",
+];
 
 /// Options without the ones that images from a file do not take.
 fn of_images(options: &str) -> String {
