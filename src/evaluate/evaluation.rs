@@ -89,11 +89,17 @@ impl SamplingInfo {
     /// The sampler with its steps and settings, such as `dpm_solver 20, guidance 1.5`, for a model
     /// with classes or without. `None` without a sampler.
     pub fn describe(&self, conditional: bool) -> Option<String> {
-        let steps = (self.steps > 0).then(|| format!(" {}", self.steps)).unwrap_or_default();
-        let guidance = (conditional && self.guidance != 1.0).then(|| format!(", guidance {}", self.guidance));
-        let settings = (!self.settings.is_empty()).then(|| format!(", {}", self.settings));
-        let [guidance, settings] = [guidance, settings].map(Option::unwrap_or_default);
-        (self.sampler != "none").then(|| format!("{}{steps}{guidance}{settings}", self.sampler))
+        let mut text = self.sampler.clone();
+        if self.steps > 0 {
+            text += &format!(" {}", self.steps);
+        }
+        if conditional && self.guidance != 1.0 {
+            text += &format!(", guidance {}", self.guidance);
+        }
+        if !self.settings.is_empty() {
+            text += &format!(", {}", self.settings);
+        }
+        (self.sampler != "none").then_some(text)
     }
 }
 
