@@ -9,8 +9,8 @@
 //! x' = sqrt(abar_p) beta / (1 - abar_t) x_0 + sqrt(alpha) (1 - abar_p) / (1 - abar_t) x + sigma z
 //! ```
 //!
-//! The last step adds no noise, as in algorithm 2. diffusers adds noise at every timestep except 0, so
-//! it also adds some in the last step of `trailing`, which ends before 0.
+//! The last step adds no noise, as in algorithm 2. diffusers adds noise at every timestep except 0.
+//! The spacing `trailing` does not visit 0 with fewer steps than T, so diffusers adds noise there.
 
 use crate::Result;
 use crate::diffusion::process::{Family, Process};
