@@ -47,7 +47,7 @@ pub use process::{Process, TrainingTables};
 pub use processes::{Discrete, ProcessConfig};
 pub use sample_set::{SampleSet, SampledImages};
 pub use sampler::{Sampler, SamplerOptions, Variance};
-pub use samplers::SamplerName;
+pub use samplers::{SAMPLERS_VERSION, SamplerName};
 pub use sampling::{Sampling, SamplingOptions};
 pub use schedule::{BetaRange, BetaSchedule, LogSnrRange, NoiseSchedule};
 pub use scope::Scope;

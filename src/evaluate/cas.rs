@@ -14,13 +14,13 @@ use crate::train::{EMA, Settings, Size, Trainer};
 use crate::{Error, Result};
 use std::sync::atomic::AtomicBool;
 
-/// Trains a classifier like the feature extractor on labeled samples and returns its accuracy on
+/// Trains a classifier like the feature extractor on labeled images and returns its accuracy on
 /// the test images, with the EMA of its weights. Its run folder is removed afterwards.
-pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, samples: Dataset) -> Result<Proportion> {
+pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, images: Dataset) -> Result<Proportion> {
     let steps = context.options.cas_steps;
     let test = &context.target.test;
     let folder = TemporaryFolder::create(context.folder, "classifier")?;
-    let bar = Phase::new(&format!("training a classifier on the samples for {}", counted(steps, "step")));
+    let bar = Phase::new(&format!("training a classifier on {} for {}", images.name, counted(steps, "step")));
     let settings = Settings {
         preset: Some("classifier".into()),
         size: Some(Size::Tiny),
@@ -37,7 +37,7 @@ pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, samples: 
         out: Some(folder.path().into()),
         ..Settings::default()
     };
-    let mut trainer = Trainer::with_data(&context.ctx.fork_alone(), settings, samples)?;
+    let mut trainer = Trainer::with_data(&context.ctx.fork_alone(), settings, images)?;
     trainer.run(&AtomicBool::new(false))?;
     bar.set(1.0);
     let model = trainer.objective().model();

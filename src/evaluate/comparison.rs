@@ -39,7 +39,7 @@ fn row(name: &str, evaluation: &Evaluation) -> [String; 10] {
         format!("`{name}`"),
         trained,
         format!("{}{sampler}", sampling.count),
-        format!("{:.2} ({:.1})", quality.fd_test, quality.fd_test / quality.fd_reference),
+        quality.describe_distance(),
         format!("{:.2}", quality.fd_train),
         format!("{:.2}, {:.2}", quality.precision, quality.recall),
         classes.accuracy.as_ref().map_or_else(dash, percent),

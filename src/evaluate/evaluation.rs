@@ -123,6 +123,8 @@ pub struct ExtractorInfo {
 pub struct Quality {
     /// Frechet distance between samples and test images.
     pub fd_test: f64,
+    /// The standard error of `fd_test` over other samples, by the bootstrap; `None` in older files.
+    pub fd_test_error: Option<f64>,
     /// Frechet distance between samples and training images.
     pub fd_train: f64,
     /// Frechet distance between test images and as many training images as there are samples: the
@@ -142,6 +144,15 @@ pub struct Quality {
     pub neighbors: u32,
     /// Number of images on each side of precision and recall.
     pub neighbor_images: u32,
+}
+
+impl Quality {
+    /// The distance to the test images, its standard error, and its ratio to the reference distance:
+    /// `0.60 ± 0.03 (2.1)`.
+    pub fn describe_distance(&self) -> String {
+        let error = self.fd_test_error.map_or(String::new(), |error| format!(" ± {error:.2}"));
+        format!("{:.2}{error} ({:.1})", self.fd_test, self.fd_test / self.fd_reference)
+    }
 }
 
 /// Numbers of images that distances were measured on.
@@ -192,6 +203,9 @@ pub struct ClassMetrics {
     pub balance_with_classes: Option<Balance>,
     /// Test accuracy of a classifier trained on conditional samples only (Ravuri and Vinyals 2019).
     pub classification_accuracy_score: Option<Proportion>,
+    /// Test accuracy of the same classifier trained on as many training images as there are
+    /// samples, at most all: about the score of a perfect model.
+    pub classification_accuracy_reference: Option<Proportion>,
 }
 
 /// Bits per dimension of one split.

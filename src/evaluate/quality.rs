@@ -2,6 +2,7 @@
 
 use super::evaluation::{ImageCounts, Quality};
 use crate::Result;
+use crate::metrics::bootstrap::frechet_error;
 use crate::metrics::feature_extractor::Features;
 use crate::metrics::frechet::{Gaussian, frechet_distance};
 use crate::metrics::kid::kernel_inception_distance;
@@ -15,6 +16,12 @@ const MAX_NEIGHBOR_IMAGES: usize = 5_000;
 const REFERENCE_SUBSET: u32 = 1_000;
 /// Id of the subsets for precision and recall.
 const NEIGHBOR_SUBSET: u32 = 1_001;
+
+/// As many random training images as there are samples, at most all of `count`: the images that the
+/// values of a perfect model are measured on.
+pub(super) fn reference_subset(count: usize, samples: usize) -> Vec<usize> {
+    subset(count, samples, [REFERENCE_SUBSET, 0], 0)
+}
 
 /// Features of the data set. They are computed once and compared with all samples.
 pub(super) struct Reference {
@@ -52,8 +59,7 @@ impl Reference {
     pub fn quality(&self, samples: &Features, seed: u64) -> Result<Quality> {
         let width = samples.width;
         let test = &self.test;
-        let reference_rows = subset(self.train.count(), samples.count(), [REFERENCE_SUBSET, 0], 0);
-        let reference = self.train.gather(&reference_rows);
+        let reference = self.train.gather(&reference_subset(self.train.count(), samples.count()));
         let gaussian = Gaussian::fit(&samples.features, width)?;
         let neighbor_images = samples.count().min(test.count()).min(MAX_NEIGHBOR_IMAGES);
         let part = |set: &Features, side: u32| {
@@ -62,6 +68,7 @@ impl Reference {
         let (precision, recall) = precision_recall(&part(test, 0), &part(samples, 1), width, NEIGHBORS)?;
         Ok(Quality {
             fd_test: frechet_distance(&gaussian, &self.test_gaussian)?,
+            fd_test_error: Some(frechet_error(&samples.features, width, &self.test_gaussian, seed)?),
             fd_train: frechet_distance(&gaussian, &self.train_gaussian)?,
             fd_reference: frechet_distance(&Gaussian::fit(&reference, width)?, &self.test_gaussian)?,
             counts: ImageCounts {

@@ -7,7 +7,7 @@ use super::latents::latent_prior;
 use super::memorization::{SampleFeatures, memorization};
 use super::options::EvalOptions;
 use super::progress::Phase;
-use super::quality::Reference;
+use super::quality::{Reference, reference_subset};
 use super::samples::{SampleSpec, Samples, sample, write_weights};
 use super::target::{EvalTarget, ImageSource, WEIGHTS};
 use super::{cas, cost, likelihoods};
@@ -243,10 +243,13 @@ impl EvaluationRun<'_> {
             let samples = sample(&self.context, spec)?;
             metrics.balance = Some(balance(&self.features(&samples.bytes)?, train));
         }
-        // One training, by rank 0.
+        // Two trainings, by rank 0.
         if options.cas_steps > 0 && self.context.ctx.ranks.is_first() {
             let images = train.of_kind("samples", samples.bytes.clone(), labels.clone());
             metrics.classification_accuracy_score = Some(cas::classification_accuracy_score(&self.context, images)?);
+            let images = chosen(train, &reference_subset(train.count, labels.len()));
+            metrics.classification_accuracy_reference =
+                Some(cas::classification_accuracy_score(&self.context, images)?);
         }
         Ok(metrics)
     }
@@ -297,6 +300,12 @@ fn sampling_info(sampling: Option<&Sampling>, count: u32, seed: u64, seconds: f6
 fn balance(features: &Features, train: &Dataset) -> Balance {
     let shares: Vec<f64> = train.class_counts().iter().map(|&count| count as f64 / train.count as f64).collect();
     Balance::new(&features.counts(train.classes), &shares)
+}
+
+/// Some images of the training set.
+fn chosen(train: &Dataset, rows: &[usize]) -> Dataset {
+    let images = rows.iter().flat_map(|&row| train.image(row)).copied().collect();
+    train.of_kind("training images", images, rows.iter().map(|&row| train.labels[row]).collect())
 }
 
 /// A grid of the first samples, or of the first samples of each class. With few classes, each column

@@ -4,7 +4,7 @@
 //! The file name is a SHA-256 of everything that determines the samples.
 
 use crate::checkpoint::Checkpoint;
-use crate::diffusion::Sampling;
+use crate::diffusion::{SAMPLERS_VERSION, Sampling};
 use crate::files::{Appender, remove_file};
 use crate::gpu::Context;
 use crate::ranks::Communicator;
@@ -74,15 +74,12 @@ impl SampleCache {
     }
 }
 
-/// Version of the samplers. A change that gives other samples for equal settings increases it.
-const SAMPLERS: u32 = 2;
-
 /// The file name for samples of a model. `numbers` are the counts and seeds that determine them.
 pub(super) fn cache_name(ctx: &Context, checkpoint: &Checkpoint, sampling: &Sampling, numbers: &[u64]) -> String {
     let mut hash = Sha256::new();
     hash.update(bytemuck::cast_slice::<f32, u8>(&checkpoint.weights));
     hash.update(format!(
-        "{} {SAMPLERS} {} {} {:?} {:?} {sampling:?} {numbers:?}",
+        "{} {SAMPLERS_VERSION} {} {} {:?} {:?} {sampling:?} {numbers:?}",
         env!("CARGO_PKG_VERSION"),
         ctx.gpu.adapter(),
         ctx.target(),

@@ -61,7 +61,12 @@ fn quality(evaluation: &Evaluation, rows: &mut TextTable) {
     rows.title("Quality");
     rows.add(
         "FD to test images",
-        format!("{:.3}, {:.2} times the reference FD", quality.fd_test, quality.fd_test / quality.fd_reference),
+        format!(
+            "{:.3}{}, {:.2} times the reference FD",
+            quality.fd_test,
+            quality.fd_test_error.map_or(String::new(), |error| format!(" ± {error:.3}")),
+            quality.fd_test / quality.fd_reference
+        ),
     );
     rows.add("FD to training images", format!("{:.3}", quality.fd_train));
     rows.add(
@@ -114,6 +119,9 @@ fn classes(evaluation: &Evaluation, rows: &mut TextTable) {
     }
     if let Some(score) = &classes.classification_accuracy_score {
         rows.add("classification accuracy score", percent(score));
+    }
+    if let Some(score) = &classes.classification_accuracy_reference {
+        rows.add("the same of training images", percent(score));
     }
 }
 

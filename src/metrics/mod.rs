@@ -5,6 +5,7 @@
 //! network on the device first; all other modules need no device.
 
 pub mod balance;
+pub mod bootstrap;
 pub mod brightness;
 pub mod feature_extractor;
 pub mod frechet;

@@ -1,4 +1,4 @@
-//! Random subsets of rows, for metrics that cannot afford all of them.
+//! Random rows: subsets, for metrics that cannot afford all rows, and rows drawn with replacement.
 //!
 //! The first rows are no substitute, because data sets are rarely in random order: MNIST's training
 //! images alternate between two groups of writers, and its first test images are the clean ones.
@@ -13,12 +13,22 @@ pub fn subset(count: usize, size: usize, id: [u32; 2], seed: u64) -> Vec<usize> 
     let mut rows: Vec<usize> = (0..count).collect();
     let size = size.min(count);
     for i in 0..size {
-        let word = philox([stream::SUBSET, id[0], id[1], i as u32], key(seed))[0];
-        // Scales the word to the remaining rows: uniform up to one part in 2^32 / count.
-        rows.swap(i, i + ((u64::from(word) * (count - i) as u64) >> 32) as usize);
+        rows.swap(i, i + draw(count - i, i, id, seed));
     }
     rows.truncate(size);
     rows
+}
+
+/// `count` rows out of `count`, each drawn from all of them. `id` distinguishes the draws of one
+/// seed.
+pub fn with_replacement(count: usize, id: [u32; 2], seed: u64) -> Vec<usize> {
+    (0..count).map(|i| draw(count, i, id, seed)).collect()
+}
+
+/// The draw number `i` of a number below `count`: uniform up to one part in 2^32 / count.
+fn draw(count: usize, i: usize, id: [u32; 2], seed: u64) -> usize {
+    let word = philox([stream::SUBSET, id[0], id[1], i as u32], key(seed))[0];
+    ((u64::from(word) * count as u64) >> 32) as usize
 }
 
 #[cfg(test)]

@@ -138,7 +138,10 @@ fn evaluation_of_real_images_passes_every_metric() {
     let accuracy = real.classes.accuracy.unwrap();
     assert!(accuracy.share() > 0.98 && accuracy.low < accuracy.share() && accuracy.share() <= accuracy.high);
     // The classifier trains on a thousand images for 150 steps.
-    assert!(real.classes.classification_accuracy_score.unwrap().share() > 0.85, "{:?}", real.classes);
+    let score = real.classes.classification_accuracy_score.unwrap();
+    let reference = real.classes.classification_accuracy_reference.unwrap();
+    assert!(score.share() > 0.85 && (score.share() - reference.share()).abs() < 0.05, "{:?}", real.classes);
+    assert_ne!(score, reference, "of other images");
     assert!(real.memorization.pixels.near_duplicates.low < 0.02, "{:?}", real.memorization);
     assert!(real.likelihood.is_empty() && real.cost.is_none());
     let unlabeled = evaluate_images(&bytes, None);

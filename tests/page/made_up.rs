@@ -118,6 +118,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
         },
         quality: Quality {
             fd_test: n.between(1.0, 30.0),
+            fd_test_error: Some(n.between(0.01, 0.5)),
             fd_train: n.between(1.0, 30.0),
             fd_reference: n.between(0.5, 0.9),
             counts: ImageCounts { samples: 10_001, reference: 10_002, train: 60_003, test: 10_004 },
@@ -141,6 +142,7 @@ pub fn evaluation(name: &str, seed: f64) -> Evaluation {
                 p_value: n.next().powi(12),
             }),
             classification_accuracy_score: Some(n.share(0.85, 0.97)),
+            classification_accuracy_reference: Some(n.share(0.97, 0.99)),
         },
         brightness: Some(BrightnessPair { samples: n.brightness(), test: n.brightness() }),
         likelihood: vec![
@@ -187,6 +189,7 @@ pub fn images(name: &str, seed: f64) -> Evaluation {
         accuracy_by_class: vec![],
         balance: None,
         classification_accuracy_score: None,
+        classification_accuracy_reference: None,
         ..all.classes
     };
     Evaluation { target, sampling, likelihood: vec![], cost: None, sweep: vec![], ..all }

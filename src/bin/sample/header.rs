@@ -1,7 +1,7 @@
 //! The header of a file of finished images: everything that decides the images.
 
 use degrain::checkpoint::Checkpoint;
-use degrain::diffusion::{Sampling, SamplingOptions};
+use degrain::diffusion::{SAMPLERS_VERSION, Sampling, SamplingOptions};
 use degrain::gpu::KernelChoices;
 use degrain::output::shortest;
 use serde_json::{Map, Value};
@@ -19,6 +19,7 @@ impl PartHeader {
         PartHeader(Map::from_iter([
             ("format".into(), FORMAT.into()),
             ("version".into(), env!("CARGO_PKG_VERSION").into()),
+            ("version of the samplers".into(), SAMPLERS_VERSION.into()),
         ]))
     }
 

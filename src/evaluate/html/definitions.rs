@@ -8,7 +8,8 @@ const DEFINITIONS: &[(&str, &str)] = &[
         "FD to test, FD to train",
         "Fréchet distance between samples and test (or training) images: |m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½), where m \
          are means and C covariances of the features. The features come from the feature extractor named above, not from \
-         Inception, so the values are not FIDs. The distance is biased upward for few images. Heusel et al. 2017.",
+         Inception, so the values are not FIDs. The distance is biased upward for few images. ± is its standard error over other samples of the same model, by \
+         the bootstrap (Efron 1979), without this bias. Heusel et al. 2017.",
     ),
     (
         "Reference FD, FD / reference",
@@ -43,7 +44,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
     (
         "CAS",
         "Classification accuracy score: the test accuracy of a classifier trained only on conditional samples. Ravuri and \
-         Vinyals 2019.",
+         Vinyals 2019. The same classifier trained on as many training images has about the score of a perfect model.",
     ),
     (
         "χ², p",

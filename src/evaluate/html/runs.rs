@@ -48,6 +48,7 @@ fn summary(runs: &[EvaluatedRun]) -> HtmlTable {
         ("Recall", share),
         ("Class accuracy", Higher),
         ("CAS", Higher),
+        ("CAS of training images", Neither),
         ("χ² p", Neither),
         ("Bits per dimension, test", lower_where(same_method)),
         ("Likelihood method", Neither),
@@ -70,13 +71,14 @@ fn summary(runs: &[EvaluatedRun]) -> HtmlTable {
             Cell::known(run.number("target.parameters"), NumberFormat::Count),
             Cell::known(run.number("target.step"), NumberFormat::Count),
             Cell::known(run.number("cost.training_seconds"), NumberFormat::Seconds),
-            Cell::number(run.number("quality.fd_test"), NumberFormat::Significant),
+            distance_to_test(run),
             Cell::number(run.quotient("quality.fd_test", "quality.fd_reference"), NumberFormat::Significant),
             Cell::estimate(run, "quality.kid"),
             Cell::number(run.number("quality.precision"), NumberFormat::Fixed(3)),
             Cell::number(run.number("quality.recall"), NumberFormat::Fixed(3)),
             Cell::proportion(run, "classes.accuracy"),
             Cell::proportion(run, "classes.classification_accuracy_score"),
+            Cell::proportion(run, "classes.classification_accuracy_reference"),
             Cell::number(run.number("classes.balance.p_value"), NumberFormat::Significant),
             total(test),
             Cell::text(test.map_or("", |n| &run.evaluation.likelihood[n].method)),
@@ -93,6 +95,13 @@ fn summary(runs: &[EvaluatedRun]) -> HtmlTable {
         table.foot(cells);
     }
     table
+}
+
+/// The distance to the test images with its standard error.
+fn distance_to_test(run: &EvaluatedRun) -> Cell {
+    let error = run.number("quality.fd_test_error");
+    let error = error.map(|error| html! { "± " (error.show(NumberFormat::Significant)) });
+    Cell::number(run.number("quality.fd_test"), NumberFormat::Significant).with_note(error)
 }
 
 /// Whether all runs have the same value.
@@ -132,7 +141,7 @@ fn distances(runs: &[EvaluatedRun]) -> HtmlTable {
         let number = |field: &str, format| Cell::number(run.number(&format!("quality.{field}")), format);
         table.row(vec![
             Cell::text(run.name()),
-            number("fd_test", NumberFormat::Significant),
+            distance_to_test(run),
             number("fd_train", NumberFormat::Significant),
             number("fd_reference", NumberFormat::Significant),
             number("counts.samples", NumberFormat::Count),

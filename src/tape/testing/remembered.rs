@@ -19,6 +19,8 @@ const MOST_NUMBERS: usize = 16 << 20;
 struct Remembered {
     op: Rc<dyn Op>,
     memory: RefCell<Memory>,
+    /// How often the operator's error of functions counts.
+    function_errors: f64,
 }
 
 #[derive(Default)]
@@ -31,7 +33,14 @@ impl Case {
     /// The case with an operator that keeps the results of its reference in memory. All comparisons with
     /// it must use the same step.
     pub fn remembered(self) -> Case {
-        Case { op: Rc::new(Remembered { op: self.op, memory: RefCell::default() }), ..self }
+        self.with_function_errors(1.0)
+    }
+
+    /// The same case with `count` times the operator's error of functions: for a device whose functions
+    /// have errors in addition to those that WGSL allows.
+    pub fn with_function_errors(self, count: f64) -> Case {
+        let op = Rc::new(Remembered { op: self.op, memory: RefCell::default(), function_errors: count });
+        Case { op, ..self }
     }
 }
 
@@ -97,7 +106,7 @@ impl Op for Remembered {
     }
 
     fn function_error(&self, inputs: &[Array]) -> f64 {
-        self.op.function_error(inputs)
+        self.function_errors * self.op.function_error(inputs)
     }
 
     fn gradient_scale(&self, inputs: &[Array], dy: &Array, input: usize) -> f64 {
@@ -139,6 +148,10 @@ mod tests {
             1
         }
 
+        fn function_error(&self, _: &[Array]) -> f64 {
+            3e-7
+        }
+
         fn flops(&self, _: &[Shape]) -> u64 {
             0
         }
@@ -154,5 +167,12 @@ mod tests {
         };
         assert_eq!([of([1.0, 2.0]), of([2.0, 1.0]), of([1.0, 2.0])], [[2.0, 4.0], [4.0, 2.0], [2.0, 4.0]]);
         assert_eq!(twice.evaluations.get(), 2);
+    }
+
+    #[test]
+    fn function_errors_count_several_times() {
+        let case = Case { op: Rc::new(Twice::default()), inputs: vec![] };
+        assert_eq!(case.clone().remembered().op.function_error(&[]), 3e-7);
+        assert_eq!(case.with_function_errors(2.0).remembered().op.function_error(&[]), 6e-7);
     }
 }

@@ -31,10 +31,7 @@ const COLUMNS: &[Column] = &[
     ("run", |row| Some(format!("`{}`", row.name))),
     ("images trained (time)", |row| Some(format!("{} ({})", row.trained, duration(row.seconds)))),
     ("sampler", |row| row.evaluation.sampling.describe(row.evaluation.target.conditional)),
-    ("FD to test images (of the reference FD)", |row| {
-        let quality = &row.evaluation.quality;
-        Some(format!("{:.2} ({:.1})", quality.fd_test, quality.fd_test / quality.fd_reference))
-    }),
+    ("FD to test images (of the reference FD)", |row| Some(row.evaluation.quality.describe_distance())),
     ("FD to training images", |row| Some(format!("{:.2}", row.evaluation.quality.fd_train))),
     ("precision, recall", |row| {
         let quality = &row.evaluation.quality;
