@@ -39,7 +39,7 @@ fn row(name: &str, evaluation: &Evaluation) -> [String; 10] {
         format!("`{name}`"),
         trained,
         format!("{}{sampler}", sampling.count),
-        quality.describe_distance(),
+        format!("{} ({:.1})", quality.distance(), quality.ratio()),
         format!("{:.2}", quality.fd_train),
         format!("{:.2}, {:.2}", quality.precision, quality.recall),
         classes.accuracy.as_ref().map_or_else(dash, percent),

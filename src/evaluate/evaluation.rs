@@ -147,11 +147,15 @@ pub struct Quality {
 }
 
 impl Quality {
-    /// The distance to the test images, its standard error, and its ratio to the reference distance:
-    /// `0.60 ± 0.03 (2.1)`.
-    pub fn describe_distance(&self) -> String {
-        let error = self.fd_test_error.map_or(String::new(), |error| format!(" ± {error:.2}"));
-        format!("{:.2}{error} ({:.1})", self.fd_test, self.fd_test / self.fd_reference)
+    /// The distance to the test images with its standard error: `0.603 ± 0.012`.
+    pub fn distance(&self) -> String {
+        let error = self.fd_test_error.map_or(String::new(), |error| format!(" ± {error:.3}"));
+        format!("{:.3}{error}", self.fd_test)
+    }
+
+    /// Ratio of the distance to the reference distance.
+    pub fn ratio(&self) -> f64 {
+        self.fd_test / self.fd_reference
     }
 }
 

@@ -49,7 +49,8 @@ pub struct EvalOptions {
     /// --count]
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT"))]
     pub balance_count: Option<u32>,
-    /// Training steps of the classifier for the classification accuracy score; 0 skips the score
+    /// Training steps of each of the two classifiers for the classification accuracy score, of the
+    /// samples and of as many training images; 0 skips the score
     #[cfg_attr(feature = "cli", arg(long, value_name = "STEPS", default_value_t = 600))]
     pub cas_steps: u32,
     /// Images of each split for bits per dimension; 0 skips them [default: 1000, or 64 for

@@ -52,12 +52,14 @@ impl Reference {
         frechet_distance(&Gaussian::fit(&samples.features, samples.width)?, &self.test_gaussian)
     }
 
-    /// All distances of samples.
+    /// All distances of samples, with their labels if they have any.
     ///
     /// # Errors
     /// Same as [`Reference::distance_to_test`].
-    pub fn quality(&self, samples: &Features, seed: u64) -> Result<Quality> {
+    pub fn quality(&self, samples: &Features, labels: Option<&[u32]>, seed: u64) -> Result<Quality> {
         let width = samples.width;
+        let no_labels = vec![0; samples.count()];
+        let classes = labels.unwrap_or(&no_labels);
         let test = &self.test;
         let reference = self.train.gather(&reference_subset(self.train.count(), samples.count()));
         let gaussian = Gaussian::fit(&samples.features, width)?;
@@ -68,7 +70,7 @@ impl Reference {
         let (precision, recall) = precision_recall(&part(test, 0), &part(samples, 1), width, NEIGHBORS)?;
         Ok(Quality {
             fd_test: frechet_distance(&gaussian, &self.test_gaussian)?,
-            fd_test_error: Some(frechet_error(&samples.features, width, &self.test_gaussian, seed)?),
+            fd_test_error: Some(frechet_error(&samples.features, width, classes, &self.test_gaussian, seed)?),
             fd_train: frechet_distance(&gaussian, &self.train_gaussian)?,
             fd_reference: frechet_distance(&Gaussian::fit(&reference, width)?, &self.test_gaussian)?,
             counts: ImageCounts {

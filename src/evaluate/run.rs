@@ -161,7 +161,7 @@ impl EvaluationRun<'_> {
         let samples = sample(&self.context, SampleSpec { sampling: main, count: options.count })?;
         let features = self.features(&samples.bytes)?;
         let count = features.count() as u32;
-        let quality = self.reference.quality(&features, options.seed)?;
+        let quality = self.reference.quality(&features, samples.labels.as_deref(), options.seed)?;
         let classes = self.classes(&samples, &features, main)?;
         let likelihood = likelihoods::likelihoods(&mut self.context)?;
         let (memorization, closest) = {

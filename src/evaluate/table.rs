@@ -59,15 +59,7 @@ fn header(evaluation: &Evaluation, rows: &mut TextTable) {
 fn quality(evaluation: &Evaluation, rows: &mut TextTable) {
     let quality = &evaluation.quality;
     rows.title("Quality");
-    rows.add(
-        "FD to test images",
-        format!(
-            "{:.3}{}, {:.2} times the reference FD",
-            quality.fd_test,
-            quality.fd_test_error.map_or(String::new(), |error| format!(" ± {error:.3}")),
-            quality.fd_test / quality.fd_reference
-        ),
-    );
+    rows.add("FD to test images", format!("{}, {:.2} times the reference FD", quality.distance(), quality.ratio()));
     rows.add("FD to training images", format!("{:.3}", quality.fd_train));
     rows.add(
         "reference FD",

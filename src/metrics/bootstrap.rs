@@ -3,7 +3,7 @@
 
 use super::Estimate;
 use super::frechet::{Gaussian, frechet_distance};
-use super::subset::with_replacement;
+use super::subset::resample;
 use crate::Result;
 
 /// Number of sets that are drawn.
@@ -13,8 +13,9 @@ pub const REPLICATES: u32 = 40;
 const DRAWN: u32 = 1_002;
 
 /// The standard error of the [`frechet_distance`] of features `[count, width]` to a Gaussian: the
-/// standard deviation of the distances of [`REPLICATES`] sets of `count` rows that are drawn from the
-/// features with replacement.
+/// standard deviation of the distances of [`REPLICATES`] sets of `count` rows that are drawn with
+/// replacement. Each row is drawn from the rows of its class, `classes[row]`, because samples of a
+/// conditional model have given numbers of each class; without classes, give all rows the same.
 ///
 /// It says how far the distances of other samples of the same model would differ. It includes
 /// neither the upward bias of few images nor the choice of the images of the Gaussian.
@@ -24,8 +25,9 @@ const DRAWN: u32 = 1_002;
 /// use degrain::metrics::frechet::Gaussian;
 ///
 /// let data = Gaussian::fit(&[0.0, 1.0, 2.0], 1)?;
-/// assert!(frechet_error(&[3.0, 4.0, 5.0, 6.0], 1, &data, 0)? > 0.0);
-/// assert!(frechet_error(&[3.0, 3.0, 3.0, 3.0], 1, &data, 0)? < 1e-12);
+/// assert!(frechet_error(&[3.0, 4.0, 5.0, 6.0], 1, &[0; 4], &data, 0)? > 0.0);
+/// // All images of a class are equal.
+/// assert!(frechet_error(&[3.0, 3.0, 5.0, 5.0], 1, &[0, 0, 1, 1], &data, 0)? < 1e-12);
 /// # Ok::<(), degrain::Error>(())
 /// ```
 ///
@@ -33,12 +35,12 @@ const DRAWN: u32 = 1_002;
 /// Same as [`Gaussian::fit`] and [`frechet_distance`].
 ///
 /// # Panics
-/// If the features are not a whole number of rows of the Gaussian's width.
+/// If the features are not rows of the Gaussian's width, one for each class.
 #[track_caller]
-pub fn frechet_error(features: &[f32], width: usize, data: &Gaussian, seed: u64) -> Result<f64> {
-    let count = features.len() / width;
+pub fn frechet_error(features: &[f32], width: usize, classes: &[u32], data: &Gaussian, seed: u64) -> Result<f64> {
+    assert_eq!(features.len(), classes.len() * width, "a class for each row");
     let distance = |replicate: u32| {
-        let rows = with_replacement(count, [DRAWN, replicate], seed);
+        let rows = resample(classes, [DRAWN, replicate], seed);
         let drawn: Vec<f32> = rows.into_iter().flat_map(|row| &features[row * width..][..width]).copied().collect();
         frechet_distance(&Gaussian::fit(&drawn, width)?, data)
     };
@@ -52,26 +54,40 @@ mod tests {
     use super::*;
     use crate::rng::{key, normal4, philox};
 
-    /// The squared distance |m - m'|² of the means has the standard deviation 2 |m - m'| s / sqrt(n).
-    /// The other part of the distance varies less here.
-    #[test]
-    fn error_is_that_of_other_samples() {
-        let (count, width, shift) = (2_000, 3, 2.0);
-        let set = |seed: u64, shift: f32| -> Vec<f32> {
-            let row = |i: u32| normal4(philox([i, 0, 0, 0], key(seed)))[..width].to_vec();
-            let rows = (0..count as u32).map(row);
-            let shifted = rows.map(|row| row.into_iter().zip([shift, 0.0, 0.0]).map(|(x, by)| x as f32 + by));
-            shifted.flatten().collect()
+    /// Rows of standard normal numbers; those of odd number are of class 1, whose mean is `apart` in
+    /// the second column.
+    fn set(seed: u64, shift: f64, apart: f64) -> Vec<f32> {
+        let row = |i: u32| {
+            let [a, b, c, _] = normal4(philox([i, 0, 0, 0], key(seed)));
+            [a + shift, b + apart * f64::from(i % 2), c].map(|x| x as f32)
         };
-        let data = Gaussian::fit(&set(1, 0.0), width).unwrap();
-        let error = frechet_error(&set(2, shift), width, &data, 0).unwrap();
-        let of_other = |seed| frechet_distance(&Gaussian::fit(&set(seed, shift), width).unwrap(), &data).unwrap();
+        (0..2_000).flat_map(row).collect()
+    }
+
+    /// Compares the error with the spread of other samples, and both with `theory`.
+    fn check(apart: f64, classes: &[u32], theory: f64) {
+        let data = Gaussian::fit(&set(1, 0.0, apart), 3).unwrap();
+        let error = frechet_error(&set(2, 2.0, apart), 3, classes, &data, 0).unwrap();
+        let of_other = |seed| frechet_distance(&Gaussian::fit(&set(seed, 2.0, apart), 3).unwrap(), &data).unwrap();
         let others: Vec<f64> = (3..43).map(of_other).collect();
         let spread = Estimate::from_values(&others).error * (others.len() as f64).sqrt();
-        let theory = 2.0 * f64::from(shift) / (count as f64).sqrt();
         // The standard deviation of 40 values has a relative standard error of 11 %.
         for found in [error, spread] {
             assert!((found / theory - 1.0).abs() < 0.35, "{error} {spread} {theory}");
         }
+    }
+
+    /// The squared distance |m - m'|² of the means has the standard deviation 2 |m - m'| s / sqrt(n).
+    /// The other part of the distance varies less here.
+    #[test]
+    fn error_is_that_of_other_samples() {
+        check(0.0, &[0; 2_000], 4.0 / 2_000_f64.sqrt());
+    }
+
+    /// With equally many images of each class, the means of the classes add nothing, however far apart.
+    #[test]
+    fn error_is_that_of_samples_with_the_same_classes() {
+        let classes: Vec<u32> = (0..2_000).map(|i| i % 2).collect();
+        check(200.0, &classes, 4.0 / 2_000_f64.sqrt());
     }
 }

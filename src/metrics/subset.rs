@@ -1,10 +1,11 @@
-//! Random rows: subsets, for metrics that cannot afford all rows, and rows drawn with replacement.
+//! Random rows: subsets, for metrics that cannot afford all rows, and resampled rows.
 //!
 //! The first rows are no substitute, because data sets are rarely in random order: MNIST's training
 //! images alternate between two groups of writers, and its first test images are the clean ones.
 
 use crate::rng::{key, philox};
 use crate::tape::stream;
+use std::collections::BTreeMap;
 
 /// `size` different rows out of `count`, or all of them if `count` is smaller: the first rows of a
 /// shuffle (Fisher and Yates; Durstenfeld 1964, algorithm 235). `id` distinguishes the subsets of
@@ -19,10 +20,16 @@ pub fn subset(count: usize, size: usize, id: [u32; 2], seed: u64) -> Vec<usize> 
     rows
 }
 
-/// `count` rows out of `count`, each drawn from all of them. `id` distinguishes the draws of one
-/// seed.
-pub fn with_replacement(count: usize, id: [u32; 2], seed: u64) -> Vec<usize> {
-    (0..count).map(|i| draw(count, i, id, seed)).collect()
+/// For each row, a row drawn from all rows of the same class, with replacement. `id` distinguishes the
+/// draws of one seed.
+pub fn resample(classes: &[u32], id: [u32; 2], seed: u64) -> Vec<usize> {
+    let mut of_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    classes.iter().enumerate().for_each(|(row, class)| of_class.entry(*class).or_default().push(row));
+    let drawn = |(i, class): (usize, &u32)| {
+        let rows = &of_class[class];
+        rows[draw(rows.len(), i, id, seed)]
+    };
+    classes.iter().enumerate().map(drawn).collect()
 }
 
 /// The draw number `i` of a number below `count`: uniform up to one part in 2^32 / count.
@@ -33,7 +40,22 @@ fn draw(count: usize, i: usize, id: [u32; 2], seed: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::subset;
+    use super::{resample, subset};
+
+    #[test]
+    fn resampled_rows_are_drawn_equally_often_from_their_class() {
+        let classes = [3, 0, 3, 3, 0];
+        let (mut times, draws) = ([0_u32; 5], 3000);
+        for number in 0..draws {
+            let rows = resample(&classes, [number, 0], 1);
+            assert!(rows.iter().zip(classes).all(|(&row, class)| classes[row] == class), "{rows:?}");
+            rows.into_iter().for_each(|row| times[row] += 1);
+        }
+        // Each row is drawn once on average. Five standard deviations, of at most 1 a draw.
+        let allowed = 5.0 * f64::from(draws).sqrt();
+        assert!(times.iter().all(|&n| (f64::from(n) - f64::from(draws)).abs() < allowed), "{times:?}");
+        assert_ne!(resample(&[0; 9], [0, 0], 1), resample(&[0; 9], [1, 0], 1));
+    }
 
     #[test]
     fn subset_takes_each_row_equally_often_and_at_most_once() {

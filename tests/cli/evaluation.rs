@@ -6,7 +6,7 @@ use crate::common::small::small;
 use crate::harness::{EVALUATE, command, succeeds, text, train};
 use degrain::data::{Dataset, Split, images_of_npz, load};
 use degrain::evaluate::Evaluation;
-use degrain::evaluate::evaluation::BrightnessPair;
+use degrain::evaluate::evaluation::{BrightnessPair, Quality};
 use degrain::metrics::feature_extractor::FeatureExtractor;
 use degrain::metrics::subset::subset;
 use degrain::output::{Images, npz};
@@ -145,8 +145,14 @@ fn evaluation_of_real_images_passes_every_metric() {
     assert!(real.memorization.pixels.near_duplicates.low < 0.02, "{:?}", real.memorization);
     assert!(real.likelihood.is_empty() && real.cost.is_none());
     let unlabeled = evaluate_images(&bytes, None);
-    assert!(unlabeled.classes.balance.unwrap().p_value > 1e-3);
-    assert_eq!(unlabeled.quality, real.quality);
+    assert!(unlabeled.classes.balance.as_ref().unwrap().p_value > 1e-3);
+    // Labels only change the standard error: samples with labels have given numbers of each class.
+    let [of_labeled, of_unlabeled] = [&real, &unlabeled].map(|images| images.quality.fd_test_error.unwrap());
+    assert!(
+        0.0 < of_labeled && of_labeled < of_unlabeled && of_unlabeled < quality.fd_test,
+        "{of_labeled} {of_unlabeled}"
+    );
+    assert_eq!(Quality { fd_test_error: Some(of_labeled), ..unlabeled.quality }, real.quality);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use super::sampler::{Sampler, SamplerOptions};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 
-/// Version of the samplers. A change that gives other samples for equal settings increases it, so that
-/// kept samples of the earlier version are not continued.
+/// Version of the samplers. A change that gives other samples for equal settings increases it, so
+/// that kept samples of the earlier version are not continued.
 pub const SAMPLERS_VERSION: u32 = 2;
 
 macro_rules! samplers {

@@ -8,8 +8,9 @@ const DEFINITIONS: &[(&str, &str)] = &[
         "FD to test, FD to train",
         "Fréchet distance between samples and test (or training) images: |m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁C₂)^½), where m \
          are means and C covariances of the features. The features come from the feature extractor named above, not from \
-         Inception, so the values are not FIDs. The distance is biased upward for few images. ± is its standard error over other samples of the same model, by \
-         the bootstrap (Efron 1979), without this bias. Heusel et al. 2017.",
+         Inception, so the values are not FIDs. The distance is biased upward for few images. ± is its standard error over \
+         other samples of the same model with the same class counts, by the bootstrap (Efron 1979). It does not include \
+         the bias. Heusel et al. 2017.",
     ),
     (
         "Reference FD, FD / reference",

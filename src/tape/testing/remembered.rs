@@ -19,8 +19,8 @@ const MOST_NUMBERS: usize = 16 << 20;
 struct Remembered {
     op: Rc<dyn Op>,
     memory: RefCell<Memory>,
-    /// How often the operator's error of functions counts.
-    function_errors: f64,
+    /// Factor of the operator's error of functions.
+    error_factor: f64,
 }
 
 #[derive(Default)]
@@ -33,13 +33,13 @@ impl Case {
     /// The case with an operator that keeps the results of its reference in memory. All comparisons with
     /// it must use the same step.
     pub fn remembered(self) -> Case {
-        self.with_function_errors(1.0)
+        self.remembered_with_errors(1.0)
     }
 
-    /// The same case with `count` times the operator's error of functions: for a device whose functions
-    /// have errors in addition to those that WGSL allows.
-    pub fn with_function_errors(self, count: f64) -> Case {
-        let op = Rc::new(Remembered { op: self.op, memory: RefCell::default(), function_errors: count });
+    /// [`Case::remembered`] with `factor` times the operator's error of functions: for a device whose
+    /// functions are less exact than WGSL allows.
+    pub fn remembered_with_errors(self, factor: f64) -> Case {
+        let op = Rc::new(Remembered { op: self.op, memory: RefCell::default(), error_factor: factor });
         Case { op, ..self }
     }
 }
@@ -106,7 +106,7 @@ impl Op for Remembered {
     }
 
     fn function_error(&self, inputs: &[Array]) -> f64 {
-        self.function_errors * self.op.function_error(inputs)
+        self.error_factor * self.op.function_error(inputs)
     }
 
     fn gradient_scale(&self, inputs: &[Array], dy: &Array, input: usize) -> f64 {
@@ -173,6 +173,6 @@ mod tests {
     fn function_errors_count_several_times() {
         let case = Case { op: Rc::new(Twice::default()), inputs: vec![] };
         assert_eq!(case.clone().remembered().op.function_error(&[]), 3e-7);
-        assert_eq!(case.with_function_errors(2.0).remembered().op.function_error(&[]), 6e-7);
+        assert_eq!(case.remembered_with_errors(2.0).op.function_error(&[]), 6e-7);
     }
 }

@@ -31,7 +31,10 @@ const COLUMNS: &[Column] = &[
     ("run", |row| Some(format!("`{}`", row.name))),
     ("images trained (time)", |row| Some(format!("{} ({})", row.trained, duration(row.seconds)))),
     ("sampler", |row| row.evaluation.sampling.describe(row.evaluation.target.conditional)),
-    ("FD to test images (of the reference FD)", |row| Some(row.evaluation.quality.describe_distance())),
+    ("FD to test images (of the reference FD)", |row| {
+        let quality = &row.evaluation.quality;
+        Some(format!("{} ({:.1})", quality.distance(), quality.ratio()))
+    }),
     ("FD to training images", |row| Some(format!("{:.2}", row.evaluation.quality.fd_train))),
     ("precision, recall", |row| {
         let quality = &row.evaluation.quality;
@@ -80,7 +83,7 @@ pub fn figure(row: &Row) -> String {
     let quality = &evaluation.quality;
     let mut facts = vec![
         format!("{} images in {}", row.trained, duration(row.seconds)),
-        format!("FD {:.2}, {:.1} times the reference", quality.fd_test, quality.fd_test / quality.fd_reference),
+        format!("FD {}, {:.1} times the reference", quality.distance(), quality.ratio()),
     ];
     facts.extend(evaluation.classes.accuracy.as_ref().map(|share| format!("{} read as asked", percent(share))));
     facts.extend(bits(evaluation).map(|bits| format!("{bits} bits per dimension")));

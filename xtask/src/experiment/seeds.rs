@@ -8,13 +8,13 @@ type Column = (&'static str, fn(&[&Row]) -> Option<String>);
 const COLUMNS: &[Column] = &[
     ("run", |rows| rows[0].group.as_ref().map(|group| format!("`{group}`"))),
     ("seeds", |rows| Some(rows.len().to_string())),
-    ("FD to test images, ratio to the reference FD", |rows| {
-        spread(rows, |row| Some(row.evaluation.quality.fd_test / row.evaluation.quality.fd_reference))
-    }),
+    ("FD to test images, ratio to the reference FD", |rows| spread(rows, |row| Some(row.evaluation.quality.ratio()))),
     ("read as asked, %", |rows| {
         spread(rows, |row| row.evaluation.classes.accuracy.as_ref().map(|share| 100.0 * share.share()))
     }),
-    ("mean pixel value, %", |rows| spread(rows, |row| row.evaluation.brightness.and_then(|pair| pair.difference()))),
+    ("mean pixel value, difference to test images, %", |rows| {
+        spread(rows, |row| row.evaluation.brightness.and_then(|pair| pair.difference()))
+    }),
     ("class balance without labels: p", |rows| {
         let balances = rows.iter().filter_map(|row| row.evaluation.classes.balance.as_ref());
         let texts: Vec<String> = balances.map(|balance| format!("{:.0e}", balance.p_value)).collect();
