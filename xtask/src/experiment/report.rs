@@ -31,7 +31,7 @@ const COLUMNS: &[Column] = &[
     ("run", |row| Some(format!("`{}`", row.name))),
     ("images trained (time)", |row| Some(format!("{} ({})", row.trained, duration(row.seconds)))),
     ("sampler", |row| row.evaluation.sampling.describe(row.evaluation.target.conditional)),
-    ("FD to test images (of the reference FD)", |row| {
+    ("FD to test images (ratio to the reference FD)", |row| {
         let quality = &row.evaluation.quality;
         Some(format!("{} ({:.1})", quality.distance(), quality.ratio()))
     }),
@@ -40,7 +40,7 @@ const COLUMNS: &[Column] = &[
         let quality = &row.evaluation.quality;
         Some(format!("{:.2}, {:.2}", quality.precision, quality.recall))
     }),
-    ("read as asked", |row| row.evaluation.classes.accuracy.as_ref().map(percent)),
+    ("class accuracy", |row| row.evaluation.classes.accuracy.as_ref().map(percent)),
     ("class balance without labels: p", |row| {
         row.evaluation.classes.balance.as_ref().map(|balance| format!("{:.1e}", balance.p_value))
     }),
@@ -85,7 +85,7 @@ pub fn figure(row: &Row) -> String {
         format!("{} images in {}", row.trained, duration(row.seconds)),
         format!("FD {}, {:.1} times the reference", quality.distance(), quality.ratio()),
     ];
-    facts.extend(evaluation.classes.accuracy.as_ref().map(|share| format!("{} read as asked", percent(share))));
+    facts.extend(evaluation.classes.accuracy.as_ref().map(|share| format!("class accuracy {}", percent(share))));
     facts.extend(bits(evaluation).map(|bits| format!("{bits} bits per dimension")));
     if let Some(pair) = evaluation.brightness {
         facts.extend(pair.difference().map(|percent| format!("mean pixel value {percent:+.1} %")));

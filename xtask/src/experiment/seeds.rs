@@ -9,7 +9,7 @@ const COLUMNS: &[Column] = &[
     ("run", |rows| rows[0].group.as_ref().map(|group| format!("`{group}`"))),
     ("seeds", |rows| Some(rows.len().to_string())),
     ("FD to test images, ratio to the reference FD", |rows| spread(rows, |row| Some(row.evaluation.quality.ratio()))),
-    ("read as asked, %", |rows| {
+    ("class accuracy, %", |rows| {
         spread(rows, |row| row.evaluation.classes.accuracy.as_ref().map(|share| 100.0 * share.share()))
     }),
     ("mean pixel value, difference to test images, %", |rows| {
@@ -104,7 +104,7 @@ mod tests {
             row("alone", None, 9.0),
         ];
         let expected = "\
-            | run | seeds | FD to test images, ratio to the reference FD | read as asked, % |\n\
+            | run | seeds | FD to test images, ratio to the reference FD | class accuracy, % |\n\
             |---|---|---|---|\n\
             | `a` | 3 | 4.0 (1.0 to 7.0) | 90.0 (90.0 to 90.0) |\n\
             | `b` | 1 | 2.0 (2.0 to 2.0) | 90.0 (90.0 to 90.0) |\n";
