@@ -84,8 +84,8 @@ fn run(arguments: &[String]) -> Result<(), String> {
         return Ok(());
     }
     println!("\n{}\n\n{}", experiment.title, tables(&rows));
-    places.page(&rows)?;
-    if document { write_document(&experiment, &rows) } else { Ok(()) }
+    let page = places.page(&rows)?;
+    if document { write_document(&experiment, &rows, &page) } else { Ok(()) }
 }
 
 impl Places {
@@ -167,12 +167,14 @@ impl Places {
         })
     }
 
-    /// The page of `evaluate --compare`.
-    fn page(&self, rows: &[Row]) -> Result<(), String> {
+    /// Writes the page of `evaluate --compare`. The result is its path.
+    fn page(&self, rows: &[Row]) -> Result<PathBuf, String> {
         let evaluations: Vec<&Path> = rows.iter().map(|row| row.results.as_path()).collect();
+        let page = self.out.join("comparison.html");
         let mut command = self.command("evaluate");
-        command.arg("--compare").args(&evaluations).arg("--page").arg(self.out.join("comparison.html"));
-        call(command)
+        command.arg("--compare").args(&evaluations).arg("--page").arg(&page);
+        call(command)?;
+        Ok(page)
     }
 
     fn command(&self, program: &str) -> Command {
@@ -301,8 +303,8 @@ fn tables(rows: &[Row]) -> String {
     format!("{}{of_seeds}", report::table(rows))
 }
 
-/// Writes the results into the experiment's document, and copies the pictures.
-fn write_document(experiment: &Experiment, rows: &[Row]) -> Result<(), String> {
+/// Writes the results into the experiment's document, and copies the pictures and the page.
+fn write_document(experiment: &Experiment, rows: &[Row], page: &Path) -> Result<(), String> {
     let document = experiment.document.as_ref().ok_or("--document: the experiment names no document")?;
     let named = |problem: String| format!("{}: {problem}", document.display());
     let mut text = std::fs::read_to_string(document).map_err(|problem| named(problem.to_string()))?;
@@ -310,15 +312,20 @@ fn write_document(experiment: &Experiment, rows: &[Row]) -> Result<(), String> {
     if let Some(pictures) = &experiment.pictures {
         for row in rows {
             text = report::replace(&text, &row.name, &report::figure(row)).map_err(named)?;
-            let picture = row.results.join("grid.png");
-            let bytes = std::fs::read(&picture).map_err(|problem| format!("{}: {problem}", picture.display()))?;
-            let shown = pictures.join(format!("{}.png", row.name));
-            write_atomically(&shown, &bytes).map_err(|problem| problem.to_string())?;
+            copy(&row.results.join("grid.png"), &pictures.join(format!("{}.png", row.name)))?;
         }
+    }
+    if let Some(shown) = &experiment.page {
+        copy(page, shown)?;
     }
     write(document, &text)?;
     println!("wrote {}", document.display());
     Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    let bytes = std::fs::read(from).map_err(|problem| format!("{}: {problem}", from.display()))?;
+    write_atomically(to, &bytes).map_err(|problem| problem.to_string())
 }
 
 #[cfg(test)]

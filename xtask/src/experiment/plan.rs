@@ -4,6 +4,7 @@
 //! title = "Schedules"
 //! document = "docs/benchmarks.md"             # receives the results with --document
 //! pictures = "docs/gallery"                   # receives the pictures with --document
+//! page = "docs/comparisons/schedules.html"    # receives the page with --document
 //! evaluate = "--count 500 --cas-steps 0"      # options of every evaluation
 //!
 //! [[runs]]
@@ -31,6 +32,8 @@ pub struct Experiment {
     pub document: Option<PathBuf>,
     /// The folder for pictures in documents.
     pub pictures: Option<PathBuf>,
+    /// The file that receives the page of `evaluate --compare`.
+    pub page: Option<PathBuf>,
     /// Options of every evaluation.
     pub evaluate: String,
     /// The runs, in the order of training.
