@@ -56,6 +56,9 @@ fn run(arguments: &[String]) -> Result<(), String> {
     if let Some(missing) = PROGRAMS.iter().find(|name| !programs.join(format!("{name}{suffix}")).exists()) {
         return Err(format!("{missing} is not built: run `cargo build --release --bins` first"));
     }
+    if document {
+        check_document(&experiment, Path::new(""))?;
+    }
     create_folder(&out).map_err(|problem| problem.to_string())?;
     let places = Places { programs, out };
     // A run that guides the samples of a chosen run is trained too.
@@ -303,6 +306,24 @@ fn tables(rows: &[Row]) -> String {
     format!("{}{of_seeds}", report::table(rows))
 }
 
+/// Checks that the results fit into the experiment's document, before hours of training. Paths are
+/// relative to `root`.
+fn check_document(experiment: &Experiment, root: &Path) -> Result<(), String> {
+    let document = root.join(experiment.document.as_ref().ok_or("--document: the experiment names no document")?);
+    let named = |problem: String| format!("{}: {problem}", document.display());
+    let text = std::fs::read_to_string(&document).map_err(|problem| named(problem.to_string()))?;
+    let figures = experiment.runs.iter().flat_map(|run| &run.samples).map(|samples| &samples.name);
+    let figures = figures.filter(|_| experiment.pictures.is_some());
+    for name in [&experiment.title].into_iter().chain(figures) {
+        report::replace(&text, name, "").map_err(named)?;
+    }
+    let folders = [experiment.pictures.as_deref(), experiment.page.as_deref().and_then(Path::parent)];
+    match folders.into_iter().flatten().map(|folder| root.join(folder)).find(|folder| !folder.is_dir()) {
+        Some(folder) => Err(format!("{}: this folder of {} does not exist", folder.display(), document.display())),
+        None => Ok(()),
+    }
+}
+
 /// Writes the results into the experiment's document, and copies the pictures and the page.
 fn write_document(experiment: &Experiment, rows: &[Row], page: &Path) -> Result<(), String> {
     let document = experiment.document.as_ref().ok_or("--document: the experiment names no document")?;
@@ -331,6 +352,21 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn experiments_of_the_repository_fit_their_documents() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let files = std::fs::read_dir(root.join("experiments")).unwrap().map(|entry| entry.unwrap().path());
+        let mut documents = 0;
+        for file in files {
+            let experiment = Experiment::read(&file).unwrap();
+            if experiment.document.is_some() {
+                check_document(&experiment, &root).unwrap();
+                documents += 1;
+            }
+        }
+        assert!(documents >= 5, "the gallery and the comparisons");
+    }
 
     #[test]
     fn images_from_a_file_take_no_options_of_sampling() {
