@@ -7,18 +7,20 @@ use super::run::EvaluatedRun;
 use crate::output::Plot;
 use maud::{Markup, html};
 
-pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
+pub(super) fn section(evaluations: &[EvaluatedRun]) -> Markup {
+    let runs = &EvaluatedRun::first_of_each(evaluations);
+    let name = |run: &EvaluatedRun| run.evaluation.target.name.clone();
     let per_run = |points: fn(&History, Axis) -> Vec<(f64, f64)>| {
-        move |axis| -> Vec<Curve> { runs.iter().map(|run| (run.name().into(), points(&run.history, axis))).collect() }
+        move |axis| -> Vec<Curve> { runs.iter().map(|run| (name(run), points(&run.history, axis))).collect() }
     };
     let training = per_run(|history, axis| history.smoothed(&history.training, axis));
     let validation = per_run(|history, axis| history.measured(&history.validation, axis));
     // Both splits of all runs in one plot.
     let bits = |axis| -> Vec<Curve> {
-        let of_run = |run: &EvaluatedRun| {
+        let of_run = |run: &&EvaluatedRun| {
             let History { bits_per_dim, training_bits_per_dim, .. } = &run.history;
-            [("", bits_per_dim), (", training images", training_bits_per_dim)]
-                .map(|(split, points)| (format!("{}{split}", run.name()), run.history.measured(points, axis)))
+            [("validation", bits_per_dim), ("training", training_bits_per_dim)]
+                .map(|(split, points)| (format!("{}, {split} images", name(run)), run.history.measured(points, axis)))
         };
         runs.iter().flat_map(of_run).collect()
     };
@@ -26,7 +28,7 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
     let mut figures = [
         pair("Training loss, smoothed", "loss", training),
         pair("Validation loss", "loss", validation),
-        pair("Bits per dimension of validation images and of training images", "bits per dimension", bits),
+        pair("Bits per dimension", "bits per dimension", bits),
         pair("FD of few samples to training images", "FD", distance),
     ]
     .concat();
@@ -37,7 +39,7 @@ pub(super) fn section(runs: &[EvaluatedRun]) -> Markup {
         };
         // An autoencoder has no diffusion time: all its losses are in the first quarter.
         if run.history.quarters[1..].iter().any(|points| !points.is_empty()) {
-            figures.extend(pair(&format!("{}: loss by quarter of t", run.name()), "loss", quarters));
+            figures.extend(pair(&format!("{}: loss by quarter of t", name(run)), "loss", quarters));
         }
     }
     html! {

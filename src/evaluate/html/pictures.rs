@@ -20,11 +20,11 @@ pub(super) fn samples(runs: &[EvaluatedRun]) -> Markup {
 
 pub(super) fn strips(runs: &[EvaluatedRun]) -> Markup {
     html! {
-        @for run in runs {
+        @for run in EvaluatedRun::first_of_each(runs) {
             @for (strip, direction) in [(&run.forward, "forward"), (&run.reverse, "reverse")] {
                 @if let Some(strip) = strip {
                     @let alt = format!("The {direction} process, left to right");
-                    (figure::picture(strip, &format!("{}, {direction}", run.name()), &alt))
+                    (figure::picture(strip, &format!("{}, {direction}", run.evaluation.target.name), &alt))
                 }
             }
         }

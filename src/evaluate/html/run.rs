@@ -6,11 +6,13 @@ use crate::evaluate::evaluation::Evaluation;
 use crate::output::Picture;
 use crate::{Error, Result};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The contents of an evaluated run's folder.
 pub struct EvaluatedRun {
     name: String,
+    /// The folder of the run, which may have several evaluations.
+    folder: PathBuf,
     /// The evaluation.
     pub evaluation: Evaluation,
     /// The evaluation as JSON, from which the page takes its numbers by name.
@@ -59,6 +61,7 @@ impl EvaluatedRun {
         }
         Ok(EvaluatedRun {
             name,
+            folder: run.to_path_buf(),
             evaluation,
             document: serde_json::from_str(&text).map_err(foreign)?,
             history: History::read(run)?,
@@ -73,6 +76,12 @@ impl EvaluatedRun {
     /// is added in parentheses.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The first evaluation of each run, for what is equal in all evaluations of a run.
+    pub(super) fn first_of_each(runs: &[EvaluatedRun]) -> Vec<&EvaluatedRun> {
+        let is_first = |(k, run): &(usize, &EvaluatedRun)| runs[..*k].iter().all(|other| other.folder != run.folder);
+        runs.iter().enumerate().filter(is_first).map(|(_, run)| run).collect()
     }
 
     /// Whether both runs were evaluated with equal numbers of images, so that their distances,
