@@ -101,6 +101,25 @@ fn page_of_a_single_run_of_another_data_set_has_no_baselines() {
 }
 
 #[test]
+fn curves_and_strips_of_a_run_with_two_evaluations_are_shown_once() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("one");
+    write_evaluation(&run, &evaluation("one", 0.1));
+    write_other_files(&run, 0.3);
+    let first = EvaluatedRun::open(&run).unwrap();
+    let once = page(&[first]).unwrap();
+    fs::create_dir(run.join("other")).unwrap();
+    fs::copy(run.join("evaluation").join(Evaluation::FILE), run.join("other").join(Evaluation::FILE)).unwrap();
+    let both = [run.clone(), run.join("other")].map(|place| EvaluatedRun::open(&place).unwrap());
+    let both = page(&both).unwrap();
+    let count = |html: &str, text: &str| html.matches(text).count();
+    for text in ["loss by quarter of t", ", forward", ", reverse"] {
+        assert!(count(&once, text) > 0, "the page has no {text}");
+        assert_eq!(count(&both, text), count(&once, text), "{text}");
+    }
+}
+
+#[test]
 fn page_checks_find_every_fault() {
     let folder = TempDir::new().unwrap();
     let written = [evaluation("whole", 0.1)];
