@@ -15,9 +15,10 @@ train: driver ## train a model on the bundled MNIST
 test: driver browser ## run all tests
 	cargo test --release --workspace $(ARGS)
 
+# With `--workspace`, the dependencies are those that `make test` has built (xtask/Cargo.toml).
 mpi: driver ## run the tests of several processes over MPI
 	@tools/mpi.sh
-	cargo test --release --features mpi --test mpi $(ARGS)
+	cargo test --release --workspace --features degrain/mpi --test mpi $(ARGS)
 
 bench: driver ## time every operator and the training step
 	cargo bench $(ARGS)
