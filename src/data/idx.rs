@@ -65,7 +65,13 @@ fn load(path: &Path, split: Split, _options: &LoadOptions) -> Result<Dataset> {
 
     let files = vec![image_source.describe(&images), label_source.describe(&label_bytes)];
     let [of_images, of_labels] = [&files[0], &files[1]].map(|file| known::find(&file.sha256));
-    let known = common_set(of_images, of_labels).map_err(|problem| label_source.problem(problem))?;
+    let mut known = common_set(of_images, of_labels).map_err(|problem| label_source.problem(problem))?;
+    if let (Some(published), Split::Test) = (known, split)
+        && !trains_with(&folder, set, published)?
+    {
+        // The classes are those of the other training labels.
+        known = None;
+    }
 
     images.drain(..header.length);
     let (height, width) = if set.transposed {
@@ -95,7 +101,7 @@ fn load(path: &Path, split: Split, _options: &LoadOptions) -> Result<Dataset> {
         // Mirrored digits and letters are not valid, and mirrored clothes look different.
         mirrors: false,
         files,
-        notes: vec![],
+        notes: notes_of_copies(&folder, [set.images(split), set.labels(split)]),
     })
 }
 
@@ -112,8 +118,7 @@ fn classes(
     split: Split,
     (source, labels): (&SourceFile, Vec<i32>),
 ) -> Result<(Vec<String>, Vec<u32>)> {
-    let has_training = set.labels(Split::Train).iter().any(|name| folder.join(name).is_file());
-    let training = split == Split::Test && has_training;
+    let training = split == Split::Test && has_training_labels(folder, set);
     let training = if training { Some(read_labels(folder, set, Split::Train)?.1) } else { None };
     let table: BTreeSet<i32> = training.as_ref().unwrap_or(&labels).iter().copied().collect();
     let table: Vec<i32> = table.into_iter().collect();
@@ -123,6 +128,31 @@ fn classes(
     };
     let indices = labels.into_iter().map(index).collect::<Result<_>>()?;
     Ok((table.iter().map(|&label| set.class_name(label)).collect(), indices))
+}
+
+fn has_training_labels(folder: &Path, set: &FileSet) -> bool {
+    set.labels(Split::Train).iter().any(|name| folder.join(name).is_file())
+}
+
+/// Whether the training labels are those of a published data set, or are not there.
+fn trains_with(folder: &Path, set: &FileSet, published: &KnownSet) -> Result<bool> {
+    if !has_training_labels(folder, set) {
+        return Ok(true);
+    }
+    let (source, _, content) = read_labels(folder, set, Split::Train)?;
+    let known = known::find(&source.describe(&content).sha256);
+    Ok(known.is_some_and(|file| file.set.name == published.name))
+}
+
+/// Notes about files that are there twice, with two names.
+fn notes_of_copies(folder: &Path, names: [Vec<String>; 2]) -> Vec<String> {
+    let note = |names: &Vec<String>| {
+        let found: Vec<&String> = names.iter().filter(|name| folder.join(name).is_file()).collect();
+        let (first, others) = found.split_first()?;
+        let others: Vec<&str> = others.iter().map(|name| name.as_str()).collect();
+        (!others.is_empty()).then(|| format!("{first} is read, and {} is not: remove one", others.join(" and ")))
+    };
+    names.iter().filter_map(note).collect()
 }
 
 /// The data set that both files belong to. Counts alone do not detect a mix-up: MNIST has as many

@@ -6,6 +6,7 @@
 //! Face's `ImageFolder` has the column `file_name`.
 
 use super::dataset::DataFile;
+use super::folder::is_image_name;
 use super::source::SourceFile;
 use super::split_names::is_of_split;
 use crate::error::{Error, Result};
@@ -116,7 +117,9 @@ impl LabelFile {
             }
             let Some((file, label)) = places else {
                 width = record.len();
-                let is_image = |name: &str| name.contains('.') && self.place_of(&known, name).is_some();
+                // It may be an image of another split.
+                let is_image =
+                    |name: &str| is_image_name(name) || name.contains('.') && self.place_of(&known, name).is_some();
                 places = Some(match column(&record, &FILE_COLUMNS) {
                     _ if width == 2 && is_image(&record[0]) => {
                         self.add(line, &record[0], &record[1])?;
@@ -158,6 +161,12 @@ impl LabelFile {
             if self.rows.is_empty() {
                 self.columns = names.iter().map(String::from).collect();
                 self.labeled = label.is_some();
+            }
+            if label.is_some() && !self.labeled {
+                let first = self.rows.first().map_or(0, |row| row.line);
+                let problem =
+                    format!("line {line} has a label, and line {first} has none: give all images a label or none");
+                return Err(self.source.problem(problem));
             }
             let label = match label {
                 Some(Value::String(label)) => label.trim().to_string(),

@@ -172,7 +172,9 @@ impl Sampling {
         let (mut plan, mut warnings) = SamplingPlan::new(&*sampler, process, &self.step_spec(), self.clip)
             .map_err(|problem| Error::Config(format!("sampler {}: {problem}", self.sampler.name())))?;
         warnings.extend(short_schedule_warning(process, self.data));
-        warnings.extend(plan.first_time().and_then(|first| late_start_warning(process, first, self.data)));
+        // Samplers without spacing choose their first time themselves.
+        let first = plan.first_time().filter(|_| self.sampler.ignores_spacing().is_none());
+        warnings.extend(first.and_then(|first| late_start_warning(process, first, self.data)));
         if let Some(data) = self.data {
             plan = plan.from_data(process, data);
         }

@@ -39,7 +39,8 @@ pub struct Step {
 }
 
 /// The last `strength` (above 0, at most 1) of the steps of a sampler, rounded to whole steps, with
-/// warnings for the user. `strength` has its meaning in diffusers' image-to-image pipelines.
+/// warnings for the user. `strength` has its meaning in diffusers' image-to-image pipelines, which
+/// round down.
 ///
 /// The first of these steps does not use the history of the steps that are left out: DPM-Solver++
 /// (2M) starts with a step of order one, as at the start of sampling. A stage that uses the history

@@ -12,14 +12,27 @@ use crate::metrics::proportion::Proportion;
 use crate::output::counted;
 use crate::train::{EMA, Settings, Size, Trainer};
 use crate::{Error, Result};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
+
+/// Name of the temporary run folder.
+const FOLDER: &str = "classifier";
+
+/// Removes the run folders that killed evaluations left in the folder of an evaluation, which this
+/// process has locked.
+///
+/// # Errors
+/// A folder that cannot be removed.
+pub(super) fn remove_old_folders(evaluation: &Path) -> Result<()> {
+    TemporaryFolder::remove_old(evaluation, FOLDER)
+}
 
 /// Trains a classifier like the feature extractor on labeled images and returns its accuracy on
 /// the test images, with the EMA of its weights. Its run folder is removed afterwards.
 pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, images: Dataset) -> Result<Proportion> {
     let steps = context.options.cas_steps;
     let test = &context.target.test;
-    let folder = TemporaryFolder::create(context.folder, "classifier")?;
+    let folder = TemporaryFolder::create(context.folder, FOLDER)?;
     let bar = Phase::new(&format!("training a classifier on {} for {}", images.name, counted(steps, "step")));
     let settings = Settings {
         preset: Some("classifier".into()),

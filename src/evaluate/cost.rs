@@ -2,12 +2,12 @@
 
 use super::evaluation::Cost;
 use super::target::{EvalTarget, ImageSource};
-use crate::Result;
 use crate::gpu::Context;
 use crate::nn::{Conditions, Model, Network};
 use crate::output::jsonl;
 use crate::tape::{Shape, Tape};
 use crate::train::{LogEntry, TrainingCost};
+use crate::{Error, Result};
 use std::path::Path;
 
 /// The cost of the target's training and of one forward pass. The costs of sampling are 0 until the
@@ -31,8 +31,12 @@ pub(super) fn cost(ctx: &Context, target: &EvalTarget) -> Result<Option<Cost>> {
     };
     let (mut flops_per_training_image, mut training_bytes) = (0, 0);
     if let Some(settings) = &target.settings {
-        let cost = TrainingCost::new(ctx, settings.clone(), &target.train)?;
-        (flops_per_training_image, training_bytes) = (cost.flops_per_image, cost.bytes);
+        match TrainingCost::new(ctx, settings.clone(), &target.train) {
+            Ok(cost) => (flops_per_training_image, training_bytes) = (cost.flops_per_image, cost.bytes),
+            // A model that was trained on a larger device.
+            Err(Error::TooLarge { .. }) => {}
+            Err(problem) => return Err(problem),
+        }
     }
     Ok(Some(Cost {
         adapter: ctx.gpu.adapter().to_string(),

@@ -203,7 +203,8 @@ pub struct ClassMetrics {
     pub accuracy_by_class: Vec<Proportion>,
     /// Predicted class counts of unconditional samples compared with the training set.
     pub balance: Option<Balance>,
-    /// The same for conditional samples, whose classes have the shares of the training set.
+    /// The same for conditional samples, whose classes have the shares of the training set; `None`
+    /// for images from a file.
     pub balance_with_classes: Option<Balance>,
     /// Test accuracy of a classifier trained on conditional samples only (Ravuri and Vinyals 2019).
     pub classification_accuracy_score: Option<Proportion>,
@@ -264,9 +265,11 @@ pub struct Cost {
     pub training_images_per_second: f64,
     /// Floating-point operations of one forward pass of one image.
     pub flops_per_image: u64,
-    /// Floating-point operations of a training step per image; 0 without the run's settings.
+    /// Floating-point operations of a training step per image; 0 without the run's settings, and
+    /// on a device that is too small for training.
     pub flops_per_training_image: u64,
-    /// Bytes of device memory for training; 0 without the run's settings.
+    /// Bytes of device memory for training; 0 without the run's settings, and
+    /// on a device that is too small for training.
     pub training_bytes: u64,
     /// Bytes of device memory for sampling.
     pub sampling_bytes: u64,

@@ -28,7 +28,8 @@ const LATENTS: u32 = 64;
 type Measure<'a> = Box<dyn Fn(LabeledImages<'_>, &mut dyn FnMut(f64) -> Result<()>) -> Result<BitsPerDimension> + 'a>;
 
 /// Likelihoods of training and test images. Empty for images without a model, for an autoencoder
-/// without probabilities of bytes, and if the user turned them off.
+/// without probabilities of bytes, for padded images of a process in continuous time, and if the
+/// user turned them off.
 pub(super) fn likelihoods(context: &mut EvalContext<'_>) -> Result<Vec<SplitLikelihood>> {
     let options = context.options;
     let target = context.target;
@@ -65,6 +66,10 @@ fn method<'a>(context: &'a mut EvalContext<'_>) -> Result<Option<(u32, Measure<'
             let ctx = &*ctx;
             let draws = Draws { per_image: options.likelihood_draws.unwrap_or(TIMESTEPS), seed };
             Some((IMAGES, Box::new(move |images, progress| vlb.measure(ctx, images, draws, progress))))
+        }
+        ImageSource::Denoiser(_) if target.padding.data_shape() != target.padding.model_shape() => {
+            eprintln!("warning: bits per dimension are not measured: the model's images are padded");
+            None
         }
         ImageSource::Denoiser(checkpoint) => {
             let flow = FlowLikelihood::new(ctx, checkpoint.denoiser(WEIGHTS)?, target.padding, options.batch, "flow")?;

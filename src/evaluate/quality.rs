@@ -70,7 +70,7 @@ impl Reference {
         let (precision, recall) = precision_recall(&part(test, 0), &part(samples, 1), width, NEIGHBORS)?;
         Ok(Quality {
             fd_test: frechet_distance(&gaussian, &self.test_gaussian)?,
-            fd_test_error: Some(frechet_error(&samples.features, width, classes, &self.test_gaussian, seed)?),
+            fd_test_error: frechet_error(&samples.features, width, classes, &self.test_gaussian, seed)?,
             fd_train: frechet_distance(&gaussian, &self.train_gaussian)?,
             fd_reference: frechet_distance(&Gaussian::fit(&reference, width)?, &self.test_gaussian)?,
             counts: ImageCounts {

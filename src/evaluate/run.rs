@@ -90,6 +90,9 @@ pub fn run(
     // A missing or damaged file of the run must fail here, before hours of sampling.
     let cost = cost::cost(ctx, target)?;
     let lock = if ctx.ranks.is_first() { Some(FolderLock::acquire(folder)?) } else { None };
+    if lock.is_some() {
+        cas::remove_old_folders(folder)?;
+    }
     let mut ctx = ctx.fork();
     write_weights(&mut ctx, target)?;
     let program =
@@ -223,7 +226,9 @@ impl EvaluationRun<'_> {
             return Ok(metrics);
         };
         metrics.accuracy = Some(features.accuracy(labels));
-        metrics.balance_with_classes = Some(balance(features, train));
+        // The classes of images from a file may have any shares.
+        let has_shares = !matches!(self.context.target.source, ImageSource::Images(..));
+        metrics.balance_with_classes = has_shares.then(|| balance(features, train));
         let accuracy = |class: u32| {
             let pairs = features.classes.iter().zip(labels).filter(|(_, label)| **label == class);
             let correct = pairs.clone().filter(|(predicted, _)| **predicted == class).count();
@@ -309,14 +314,17 @@ fn chosen(train: &Dataset, rows: &[usize]) -> Dataset {
 }
 
 /// A grid of the first samples, or of the first samples of each class. With few classes, each column
-/// is a class.
+/// is a class. Classes without a sample are left out.
 fn sample_grid(samples: &Samples, data: &Dataset) -> Picture {
-    let shape = ClassGrid::new(data.classes);
     let all = samples.bytes.len() / data.pixels();
-    let rows: Vec<usize> = match &samples.labels {
-        Some(labels) => in_turn(labels, data.classes).into_iter().take(shape.count).collect(),
-        None => (0..all.min(shape.count)).collect(),
+    let (shape, rows) = match &samples.labels {
+        Some(labels) => {
+            let of_class = by_class(labels, data.classes);
+            (ClassGrid::new(of_class.len()), in_turn(&of_class))
+        }
+        None => (ClassGrid::new(data.classes), (0..all).collect()),
     };
+    let rows = &rows[..rows.len().min(shape.count)];
     let bytes: Vec<u8> =
         rows.iter().flat_map(|row| &samples.bytes[row * data.pixels()..][..data.pixels()]).copied().collect();
     let [channels, height, width] = data.shape().map(|n| n as usize);
@@ -324,10 +332,16 @@ fn sample_grid(samples: &Samples, data: &Dataset) -> Picture {
     grid(&images, Layout { columns: shape.columns, scale: 2, ..Layout::default() })
 }
 
-/// Numbers of images with all classes in turn, for as long as there is an image of each.
-fn in_turn(labels: &[u32], classes: usize) -> Vec<usize> {
+/// Numbers of the images of each class that has one.
+fn by_class(labels: &[u32], classes: usize) -> Vec<Vec<usize>> {
     let mut of_class = vec![vec![]; classes];
     labels.iter().enumerate().for_each(|(k, &label)| of_class[label as usize].push(k));
+    of_class.retain(|images| !images.is_empty());
+    of_class
+}
+
+/// Numbers of images with all classes in turn, for as long as there is an image of each.
+fn in_turn(of_class: &[Vec<usize>]) -> Vec<usize> {
     let rows = of_class.iter().map(Vec::len).min().unwrap_or(0);
     (0..rows).flat_map(|row| of_class.iter().map(move |images| images[row])).collect()
 }

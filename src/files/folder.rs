@@ -77,6 +77,23 @@ impl TemporaryFolder {
         Ok(TemporaryFolder(path))
     }
 
+    /// Removes the folders of this name in `parent` that killed processes left. No other process may
+    /// use one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming a folder.
+    pub fn remove_old(parent: &Path, name: &str) -> Result<()> {
+        for entry in fs::read_dir(parent).map_err(Error::io(parent))? {
+            let entry = entry.map_err(Error::io(parent))?;
+            let found = entry.file_name();
+            let found = found.to_string_lossy();
+            if found.starts_with(&format!(".{name}.")) && found.ends_with(".tmp") && entry.path().is_dir() {
+                remove_folder(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.0

@@ -5,6 +5,7 @@ use super::Estimate;
 use super::frechet::{Gaussian, frechet_distance};
 use super::subset::resample;
 use crate::Result;
+use std::collections::BTreeSet;
 
 /// Number of sets that are drawn.
 pub const REPLICATES: u32 = 40;
@@ -16,6 +17,9 @@ const DRAWN: u32 = 1_002;
 /// standard deviation of the distances of [`REPLICATES`] sets of `count` rows that are drawn with
 /// replacement. Each row is drawn from the rows of its class, `classes[row]`, because samples of a
 /// conditional model have given numbers of each class; without classes, give all rows the same.
+/// Rows that are drawn from n rows vary by (n - 1) / n of the variance of new rows. So the result for
+/// n rows of C classes is multiplied by sqrt(n / (n - C)), which is exact for classes of equal size.
+/// `None` if no class has two rows.
 ///
 /// It says how far the distances of other samples of the same model would differ. It includes
 /// neither the upward bias of few images nor the choice of the images of the Gaussian.
@@ -25,9 +29,11 @@ const DRAWN: u32 = 1_002;
 /// use degrain::metrics::frechet::Gaussian;
 ///
 /// let data = Gaussian::fit(&[0.0, 1.0, 2.0], 1)?;
-/// assert!(frechet_error(&[3.0, 4.0, 5.0, 6.0], 1, &[0; 4], &data, 0)? > 0.0);
+/// let images = [3.0, 3.0, 5.0, 5.0];
+/// assert!(frechet_error(&images, 1, &[0; 4], &data, 0)?.is_some_and(|error| error > 0.0));
 /// // All images of a class are equal.
-/// assert!(frechet_error(&[3.0, 3.0, 5.0, 5.0], 1, &[0, 0, 1, 1], &data, 0)? < 1e-12);
+/// assert!(frechet_error(&images, 1, &[0, 0, 1, 1], &data, 0)?.is_some_and(|error| error < 1e-12));
+/// assert_eq!(frechet_error(&images, 1, &[0, 1, 2, 3], &data, 0)?, None);
 /// # Ok::<(), degrain::Error>(())
 /// ```
 ///
@@ -37,8 +43,19 @@ const DRAWN: u32 = 1_002;
 /// # Panics
 /// If the features are not rows of the Gaussian's width, one for each class.
 #[track_caller]
-pub fn frechet_error(features: &[f32], width: usize, classes: &[u32], data: &Gaussian, seed: u64) -> Result<f64> {
+pub fn frechet_error(
+    features: &[f32],
+    width: usize,
+    classes: &[u32],
+    data: &Gaussian,
+    seed: u64,
+) -> Result<Option<f64>> {
     assert_eq!(features.len(), classes.len() * width, "a class for each row");
+    let rows = classes.len();
+    let free = rows - classes.iter().collect::<BTreeSet<_>>().len();
+    if free == 0 {
+        return Ok(None);
+    }
     let distance = |replicate: u32| {
         let rows = resample(classes, [DRAWN, replicate], seed);
         let drawn: Vec<f32> = rows.into_iter().flat_map(|row| &features[row * width..][..width]).copied().collect();
@@ -46,7 +63,8 @@ pub fn frechet_error(features: &[f32], width: usize, classes: &[u32], data: &Gau
     };
     let distances = (0..REPLICATES).map(distance).collect::<Result<Vec<f64>>>()?;
     // The error of their mean is smaller by the root of their number.
-    Ok(Estimate::from_values(&distances).error * f64::from(REPLICATES).sqrt())
+    let drawn = Estimate::from_values(&distances).error * f64::from(REPLICATES).sqrt();
+    Ok(Some(drawn * (rows as f64 / free as f64).sqrt()))
 }
 
 #[cfg(test)]
@@ -67,7 +85,7 @@ mod tests {
     /// Compares the error with the spread of other samples, and both with `theory`.
     fn check(apart: f64, classes: &[u32], theory: f64) {
         let data = Gaussian::fit(&set(1, 0.0, apart), 3).unwrap();
-        let error = frechet_error(&set(2, 2.0, apart), 3, classes, &data, 0).unwrap();
+        let error = frechet_error(&set(2, 2.0, apart), 3, classes, &data, 0).unwrap().unwrap();
         let of_other = |seed| frechet_distance(&Gaussian::fit(&set(seed, 2.0, apart), 3).unwrap(), &data).unwrap();
         let others: Vec<f64> = (3..43).map(of_other).collect();
         let spread = Estimate::from_values(&others).error * (others.len() as f64).sqrt();
@@ -89,5 +107,12 @@ mod tests {
     fn error_is_that_of_samples_with_the_same_classes() {
         let classes: Vec<u32> = (0..2_000).map(|i| i % 2).collect();
         check(200.0, &classes, 4.0 / 2_000_f64.sqrt());
+    }
+
+    /// Two rows that are drawn from two rows have half the variance of new rows.
+    #[test]
+    fn error_of_small_classes_is_not_too_small() {
+        let classes: Vec<u32> = (0..2_000).map(|i| i / 2).collect();
+        check(0.0, &classes, 4.0 / 2_000_f64.sqrt());
     }
 }

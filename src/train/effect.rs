@@ -71,6 +71,9 @@ fn needs(key: &str, config: &Config) -> Option<String> {
         "hidden_channels" => for_networks(&[Plain, Vae]),
         "noise_aware" => for_networks(&[Classifier]),
         "latent_channels" | "likelihood" | "kl_weight" | "latent_components" => for_networks(&[Vae]),
+        "sampling_steps" if denoises && config.sampler == SamplerName::Ode => {
+            Some("--sampler ode chooses its steps itself".into())
+        }
         "process" | "loss_weighting" | "unconditional" | "sampler" | "sampling_steps" => unless(denoises, DENOISERS),
         "guidance_rescale" if denoises && !config.unconditional => {
             unless(![0.0, 1.0].contains(&config.guidance), "it needs a --guidance other than 0 and 1")

@@ -47,7 +47,7 @@ pub(super) fn complete(checkpoint: &Checkpoint, given: Settings) -> Result<(Sett
     let [asked, fixed] = [&given, &network].map(table);
     let (asked, fixed) = (asked?, fixed?);
     for (key, value) in fixed.iter().filter(|(key, _)| !NOT_IN_WEIGHTS.contains(&key.as_str())) {
-        if let Some(other) = asked.get(key).filter(|other| *other != value) {
+        if let Some(other) = asked.get(key).filter(|other| !is_same(key, other, value)) {
             return Err(Error::Config(format!(
                 "--{}: {folder} was trained with {}, and its weights do not fit {}. Leave it out",
                 key.replace('_', "-"),
@@ -247,6 +247,12 @@ fn unet(config: &UNet2dConfig) -> Result<Settings> {
 
 fn table(settings: &Settings) -> Result<toml::Table> {
     toml::Table::try_from(settings).map_err(|e| Error::Config(format!("the settings cannot be written as TOML: {e}")))
+}
+
+/// Whether two values of a setting are equal. `unet_config` is JSON, in which spaces have no meaning.
+fn is_same(key: &str, one: &toml::Value, other: &toml::Value) -> bool {
+    let json = |value: &toml::Value| serde_json::from_str::<serde_json::Value>(value.as_str()?).ok();
+    one == other || key == "unet_config" && json(one).is_some() && json(one) == json(other)
 }
 
 fn shown(value: &toml::Value) -> String {

@@ -1,7 +1,7 @@
 //! `log.jsonl`: one JSON object for each step, validation and evaluation.
 
 use crate::checkpoint::RunSeconds;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One line of `log.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +31,8 @@ pub enum LogEntry {
         step: u32,
         /// Seconds spent before this validation.
         seconds: RunSeconds,
-        /// Mean loss of the validation images, with fixed noise.
+        /// Mean loss of the validation images, with fixed noise; null if it is not finite.
+        #[serde(deserialize_with = "finite_or_nan")]
         validation_loss: f64,
         /// The same for each quarter of the training times.
         validation_by_quarter: [Option<f64>; 4],
@@ -61,8 +62,14 @@ pub enum LogEntry {
 pub struct Metric {
     /// Its name, such as `accuracy`.
     pub name: String,
-    /// Its value.
+    /// Its value; null if it is not finite.
+    #[serde(deserialize_with = "finite_or_nan")]
     pub value: f64,
+}
+
+/// JSON has no NaN and no infinity: they are written as null, and read as NaN.
+fn finite_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl LogEntry {
@@ -155,5 +162,16 @@ mod tests {
             let text = serde_json::to_string(&entry).unwrap();
             assert_eq!(serde_json::from_str::<LogEntry>(&text).unwrap(), entry, "{text}");
         }
+        let validation_by_quarter = [None, Some(f64::NAN), None, None];
+        let metric = Some(Metric { name: "accuracy".into(), value: f64::INFINITY });
+        let diverged =
+            LogEntry::Validation { step: 2, seconds, validation_loss: f64::NAN, validation_by_quarter, metric };
+        let text = serde_json::to_string(&diverged).unwrap();
+        let read = serde_json::from_str(&text).unwrap();
+        assert!(
+            matches!(read, LogEntry::Validation { step: 2, validation_loss, metric: Some(Metric { value, .. }), .. }
+                if validation_loss.is_nan() && value.is_nan()),
+            "{text}"
+        );
     }
 }

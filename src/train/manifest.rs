@@ -1,7 +1,7 @@
 //! `manifest.json` and `config.toml` of a run folder: everything needed to repeat the run.
 
 use super::config::Settings;
-use super::origin::Origin;
+use super::origin::{Origin, Taken};
 use super::run_name;
 use super::trainer::Trainer;
 use crate::data::Dataset;
@@ -137,21 +137,25 @@ impl Trainer {
         Ok(Manifest::read(&self.config.out)?.and_then(|manifest| manifest.run).unwrap_or_else(run_name::unique))
     }
 
-    /// The forms of kernels of the run's last start, for a run that continues on the same device.
-    /// With them its bits do not change. On another device there are none.
+    /// The forms of kernels of the last start of the run that this one continues, for the same
+    /// device. With them its bits do not change. On another device there are none.
     ///
     /// # Errors
     /// A file that cannot be read.
     pub(super) fn earlier_forms(&self) -> Result<KernelChoices> {
-        if self.checkpoint.is_none() || self.origin.is_some() {
-            return Ok(KernelChoices::default());
-        }
+        let taken = self.origin.as_ref().map(|origin| origin.taken);
+        let run = match (&self.checkpoint, taken) {
+            (Some(_), None) => Some(&*self.config.out),
+            (Some((_, checkpoint)), Some(Taken::State)) => checkpoint.parent(),
+            _ => None,
+        };
+        let Some(run) = run else { return Ok(KernelChoices::default()) };
         let adapter = self.ctx.gpu.adapter();
         let is_same = |start: &Start| {
             let kernels = self.ctx.target().to_string();
             (&start.adapter, &start.driver, &start.kernels) == (&adapter.name, &adapter.driver, &kernels)
         };
-        let last = Manifest::read(&self.config.out)?.and_then(|manifest| manifest.starts.into_iter().next_back());
+        let last = Manifest::read(run)?.and_then(|manifest| manifest.starts.into_iter().next_back());
         Ok(last.filter(is_same).map(|start| start.forms).unwrap_or_default())
     }
 

@@ -47,7 +47,9 @@ impl Trainer {
         let mut losses: Vec<f32> = vec![];
         let mut times: Vec<f32> = vec![];
         let mut metric_sum = 0.0;
-        for first_image in (part.first..total.next_multiple_of(part.whole)).step_by(part.whole as usize) {
+        // Whole batches, because a batch has all noise levels in equal shares.
+        let all = total.next_multiple_of(part.whole);
+        for first_image in (part.first..all).step_by(part.whole as usize) {
             let step = Step { seed_low: VALIDATION_SEED, first_image, ..Step::default() };
             program.run(&self.ctx, &step)?;
             losses.extend(self.ctx.read::<f32>(VALIDATION_LOSS, 0, part.count as usize)?);
@@ -59,13 +61,13 @@ impl Trainer {
                 metric_sum += count as f64 * metric.measure(&self.ctx, count)?;
             }
         }
-        let losses = self.ranks.gather_batches(&losses, total);
-        let times = self.ranks.gather_batches(&times, total);
+        let losses = self.ranks.gather_batches(&losses, all);
+        let times = self.ranks.gather_batches(&times, all);
         let metric_sum = self.ranks.add(metric_sum);
         Ok(LogEntry::Validation {
             step: progress.step,
             seconds: progress.seconds,
-            validation_loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / f64::from(total),
+            validation_loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / f64::from(all),
             validation_by_quarter: by_quarter(&losses, &times, self.objective.num_times()),
             metric: metric.map(|metric| Metric { name: metric.name().into(), value: metric_sum / f64::from(total) }),
         })

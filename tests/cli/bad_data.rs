@@ -207,6 +207,16 @@ fn bad_labels() -> Vec<Case> {
             "{\"file_name\": \"a.png\", \"label\": [1]}\n",
             &["line 1", "[1]", "text or a number"],
         ),
+        case(
+            "metadata whose first line has no label",
+            vec![
+                ("a.png", gray([1, 2])),
+                ("b.png", gray([3, 4])),
+                ("metadata.jsonl", b"{\"file_name\": \"a.png\"}\n{\"file_name\": \"b.png\", \"label\": 1}\n".to_vec()),
+            ],
+            "metadata.jsonl",
+            &["line 2 has a label", "line 1 has none"],
+        ),
         json(
             "metadata of another image",
             "{\"file_name\": \"c.png\", \"label\": 1}\n",

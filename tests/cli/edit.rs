@@ -1,7 +1,7 @@
 //! `edit`: images and masks that do not fit, and options out of range.
 
-use crate::common::run::{digits, mnist};
-use crate::harness::{EDIT, command, messages, refused, refuses, text, trained};
+use crate::common::run::{copy, digits, mnist};
+use crate::harness::{EDIT, command, messages, refused, refuses, succeeds, text, trained};
 use degrain::output::Picture;
 use std::path::Path;
 use tempfile::TempDir;
@@ -51,6 +51,42 @@ fn edit_refuses_options_and_models_that_do_not_fit() {
     let missing = trained("ddpm").join("checkpoint-3");
     crate::harness::refuses(EDIT, &["invert"], &missing, &[], &["no such checkpoint", "the run has checkpoint-1"]);
     crate::harness::refuses(EDIT, &["invert"], Path::new("/nowhere"), &[], &["/nowhere", "no such folder"]);
+}
+
+/// The classes of other data are those of the model with equal names, whatever their numbers.
+#[test]
+fn edit_takes_classes_by_their_names() {
+    let folder = TempDir::new().unwrap();
+    let data = |names: [&str; 2]| {
+        let place = folder.path().join(names.join("-"));
+        for (name, part) in [(names[0], "train"), (names[1], "train"), (names[1], "test")] {
+            let class = place.join(part).join(name);
+            std::fs::create_dir_all(&class).unwrap();
+            let picture = Picture { height: 28, width: 28, channels: 1, bytes: vec![40; 784] };
+            picture.save_png(&class.join("a.png"), &[]).unwrap();
+        }
+        text(&place).to_owned()
+    };
+    let ddpm = trained("ddpm");
+    let out = folder.path().join("out.png");
+    let few = ["--count", "1", "--steps", "2", "--out", text(&out), "--data"];
+    let denoise = [&["denoise", "--checkpoint", text(&ddpm)], &few[..]].concat();
+    let told = succeeds(command(EDIT, &[&denoise[..], &[&data(["3", "8"])]].concat()));
+    assert!(told.contains("test image 0, class 8:"), "{told}");
+    let other = data(["3", "x"]);
+    for task in ["denoise", "invert"] {
+        refuses(EDIT, &[task], &ddpm, &["--data", &other, "--count", "1"], &["class x", "0, 1, 2", "--class"]);
+    }
+    succeeds(command(EDIT, &[&denoise[..], &[&other, "--class", "3"]].concat()));
+}
+
+/// Without a run, nothing says where the images of a model are.
+#[test]
+fn edit_does_not_take_the_images_of_another_data_set() {
+    let folder = TempDir::new().unwrap();
+    let alone = folder.path().join("alone");
+    copy(&trained("ddpm").join("checkpoint-1"), &alone);
+    refuses(EDIT, &["invert"], &alone, &["--count", "1"], &["trained on idx", "data/mnist holds MNIST", "--data"]);
 }
 
 #[track_caller]

@@ -97,6 +97,8 @@ fn evaluated(what: [&str; 2], more: &[&str]) -> Evaluation {
     // Folders of the user whose names evaluations use or used.
     let others = ["classifier", "drawing", "sample_cache"].map(|name| out.join(name));
     others.iter().for_each(|other| fs::create_dir_all(other).unwrap());
+    // A killed evaluation left the run folder of a classifier.
+    fs::create_dir_all(out.join(".classifier.7-7-0.tmp/checkpoint-1")).unwrap();
     fs::write(others[0].join("model.bin"), "mine").unwrap();
     let arguments = [&what[..], &inputs(&places, text(&out)), more].concat();
     let table = succeeds(command(EVALUATE, &arguments));
@@ -144,6 +146,7 @@ fn evaluation_of_real_images_passes_every_metric() {
     assert_ne!(score, reference, "of other images");
     assert!(real.memorization.pixels.near_duplicates.low < 0.02, "{:?}", real.memorization);
     assert!(real.likelihood.is_empty() && real.cost.is_none());
+    assert!(real.classes.balance_with_classes.is_none(), "the labels of a file may have any shares");
     let unlabeled = evaluate_images(&bytes, None);
     assert!(unlabeled.classes.balance.as_ref().unwrap().p_value > 1e-3);
     // Labels only change the standard error: samples with labels have given numbers of each class.
@@ -153,6 +156,19 @@ fn evaluation_of_real_images_passes_every_metric() {
         "{of_labeled} {of_unlabeled}"
     );
     assert_eq!(Quality { fd_test_error: Some(of_labeled), ..unlabeled.quality }, real.quality);
+}
+
+/// The grid, which is made after all measurements, needs no image of the other classes.
+#[test]
+fn evaluation_of_images_of_some_classes_is_written() {
+    let [threes, eights] = [3, 8].map(|class| (0..).filter(move |&k| full().labels[k] == class));
+    let (bytes, labels) = chosen(threes.take(50).chain(eights.take(30)));
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("samples.npz");
+    save(&path, &bytes, Some(&labels));
+    let found = evaluated(["--samples", text(&path)], &["--cas-steps", "0"]);
+    let counts: Vec<u32> = found.classes.accuracy_by_class.iter().map(|accuracy| accuracy.count).collect();
+    assert_eq!(counts, [0, 0, 0, 50, 0, 0, 0, 0, 30, 0]);
 }
 
 #[test]
@@ -454,7 +470,10 @@ fn evaluation_of_a_checkpoint_alone_shows_no_training_cost() {
     copy(&run.join("checkpoint-1"), &alone);
     let inputs = ["--data", data, "--feature-extractor", extractor, "--feature-cache", features, "--batch", "8"];
     let few = ["--count", "80", "--likelihood-images", "1", "--nearest-count", "20"];
-    let table = succeeds(command(EVALUATE, &[&["--checkpoint", text(&alone)], &inputs[..], &few].concat()));
+    // Shells complete the name of a folder with a slash.
+    let completed = format!("{}/", text(&alone));
+    let table = succeeds(command(EVALUATE, &[&["--checkpoint", &completed], &inputs[..], &few].concat()));
+    assert!(folder.path().join("alone.evaluation").is_dir(), "the results are not next to the checkpoint");
     assert!(table.contains("1 training step\n") && table.contains("train (1 image)"), "{table}");
     for absent in ["per training step", "training 0", "0.0 images/s"] {
         assert!(!table.contains(absent), "{absent:?} is in {table}");

@@ -251,6 +251,25 @@ fn flow_matching_is_read_from_its_scheduler() {
     foreign.refuses(&foreign.root(), &[], &["invert_sigmas", "false"]);
 }
 
+/// Images of a flow are measured only without padding. An evaluation of padded ones says so and
+/// measures the rest.
+#[test]
+fn padded_images_of_a_flow_have_no_likelihood() {
+    let foreign = Foreign::with_metadata("flow");
+    foreign.remove("degrain.json");
+    foreign.set("unet/config.json", json!({"sample_size": 32}));
+    let out = foreign.0.path().join("evaluation");
+    let [data, extractor, cache] = crate::evaluation::places();
+    let root = foreign.root();
+    let model = ["--checkpoint", text(&root), "--padded"];
+    let places = ["--data", &data, "--feature-extractor", &extractor, "--feature-cache", &cache, "--out", text(&out)];
+    let few = ["--count", "80", "--steps", "1", "--nearest-count", "20"];
+    let told = messages(command(EVALUATE, &[&model[..], &places, &few].concat()));
+    assert!(told.contains("bits per dimension are not measured"), "{told}");
+    let found: Value = serde_json::from_slice(&fs::read(out.join("evaluation.json")).unwrap()).unwrap();
+    assert_eq!(found["likelihood"], json!([]));
+}
+
 /// Row N of the table is the null class; the others keep their numbers.
 #[test]
 fn null_class_is_named_by_an_option() {

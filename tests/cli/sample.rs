@@ -332,6 +332,22 @@ fn class_shares_are_those_of_the_training_images() {
     sample_refuses(&copied, &["--class-shares"], &["does not say how many training images"]);
 }
 
+#[test]
+fn samples_without_labels_get_none_in_the_archive() {
+    let folder = TempDir::new().unwrap();
+    let labels = |options: &[&str]| {
+        let out = folder.path().join("out.npz");
+        let few = ["--count", "3", "--steps", "1", "--out", text(&out)];
+        succeeds(command(SAMPLE, &[&["--checkpoint", text(&checkpoint())], &few[..], options].concat()));
+        let (_, labels) = images_of_npz(&out, [1, 28, 28], 10).unwrap();
+        fs::remove_file(&out).unwrap();
+        labels
+    };
+    assert_eq!(labels(&[]), Some(vec![0, 1, 2]));
+    assert_eq!(labels(&["--class", "7"]), Some(vec![7; 3]));
+    assert_eq!(labels(&["--guidance", "0"]), None);
+}
+
 /// The columns of a grid are classes: 12 columns for 12 classes.
 #[test]
 fn grids_show_every_class() {

@@ -128,6 +128,11 @@ fn train_refuses_options_without_effect() {
             &["--guidance", "1", "--guidance-rescale", "0.7"],
             &["--guidance-rescale has no effect", "--guidance"],
         ),
+        (
+            "score",
+            &["--sampler", "ode", "--sampling-steps", "9"],
+            &["--sampling-steps has no effect", "ode chooses its steps"],
+        ),
         ("ddpm", &["--unconditional", "--guidance", "2"], &["--guidance has no effect", "classes"]),
         ("classifier", &["--sample-every", "5"], &["--sample-every has no effect", "classifier"]),
     ] {

@@ -277,3 +277,33 @@ fn idx_labels_of_any_integers_are_classes() {
     ]);
     says(&load(folder.path(), Split::Test).unwrap_err().to_string(), &["t10k-labels", "label 9", "no training image"]);
 }
+
+/// The classes of published test images are those of the training images, if these are others.
+#[test]
+fn idx_published_test_images_have_the_classes_of_the_training_images() {
+    let mnist = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/mnist");
+    let test = ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"];
+    let published = test.map(|name| fs::read(mnist.join(name)).unwrap());
+    let with_training = |labels: &[u8]| {
+        let images = idx(&[labels.len() as u32, 28, 28], &vec![7; labels.len() * 784]);
+        let labels = idx(&[labels.len() as u32], labels);
+        folder(&[(IMAGES, &images), (LABELS, &labels), (test[0], &published[0]), (test[1], &published[1])])
+    };
+    let message = load(with_training(&[3, 8]).path(), Split::Test).unwrap_err().to_string();
+    says(&message, &["t10k-labels", "label 7", "no training image"]);
+    let all = with_training(&[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    let [own, whole] = [all.path(), &mnist].map(|folder| load(folder, Split::Test).unwrap());
+    assert_eq!((own.labels, own.class_names), (whole.labels, whole.class_names));
+}
+
+#[test]
+fn idx_says_which_of_two_copies_is_read() {
+    let (images, labels) = (images(), labels());
+    let one = folder(&[(IMAGES, &images), (LABELS, &labels)]);
+    assert!(load(one.path(), Split::Train).unwrap().notes.is_empty());
+    let packed = format!("{LABELS}.gz");
+    let two = folder(&[(IMAGES, &images), (LABELS, &labels), (&packed, &gzip(&labels))]);
+    let notes = load(two.path(), Split::Train).unwrap().notes;
+    assert_eq!(notes.len(), 1);
+    says(&notes[0], &[&format!("{packed} is read"), &format!("{LABELS} is not"), "remove one"]);
+}

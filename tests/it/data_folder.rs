@@ -148,6 +148,8 @@ fn folder_reads_labels_above_the_images() {
 fn folder_keeps_the_labels_of_the_splits_apart() {
     let [a, b, c] = [gray([1, 2]), gray([3, 4]), gray([5, 6])];
     for csv in [
+        "train/1.png,cat\ntest/1.png,dog\ntrain/2.png,dog\n",
+        "test/1.png,dog\ntrain/1.png,cat\ntrain/2.png,dog\n",
         "file,label\ntrain/1.png,cat\ntest/1.png,dog\ntrain/2.png,dog\n",
         "file,label\ntest/1,dog\ntrain/2,dog\n./train/1,cat\n",
     ] {

@@ -90,6 +90,17 @@ fn init_from_starts_from_the_weights_of_every_network() {
     }
 }
 
+/// The settings of the run itself, which has `unet_config` as JSON, are not another network.
+#[test]
+fn init_from_takes_the_settings_of_the_run() {
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
+    let [run, new] = ["run", "new"].map(|name| folder.path().join(name));
+    train(&ctx, Settings { out: Some(run.clone()), steps: Some(1), ..small("vdm") }, WHOLE);
+    let given = Settings { out: Some(new), ..Settings::read(&run.join("config.toml")).unwrap() };
+    assert!(given.unet_config.as_ref().is_some_and(|json| json.contains("input_frequencies")));
+    started(&ctx, &run, given, None);
+}
+
 /// Two starts from the same weights are equal bit for bit.
 #[test]
 fn init_from_repeats_bit_for_bit() {

@@ -224,4 +224,10 @@ fn resumed_run_keeps_the_forms_of_its_start() {
     fs::write(out.join("manifest.json"), first.to_string()).unwrap();
     train(2, true);
     assert_eq!(manifest()["starts"][1]["forms"].as_object().unwrap(), &other);
+    // A new run that continues this one, too.
+    let new = folder.path().join("new");
+    let settings = Settings { steps: Some(3), out: Some(new.clone()), ..settings };
+    Trainer::new(&ctx, settings).unwrap().fork(&out, None).unwrap().run(&AtomicBool::new(false)).unwrap();
+    let forked: serde_json::Value = serde_json::from_slice(&fs::read(new.join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(forked["starts"][0]["forms"].as_object().unwrap(), &other);
 }

@@ -221,6 +221,18 @@ fn fork_continues_bit_for_bit_and_leaves_the_run_as_it_was() {
     assert_eq!(&manifest(&new)["origin"], origin);
 }
 
+/// A batch has all noise levels, so also few validation images are measured at all of them.
+#[test]
+fn validation_of_few_images_has_all_noise_levels() {
+    let (ctx, run) = (context(), TempDir::new().unwrap());
+    let settings =
+        Settings { batch: Some(16), validation_count: Some(3), validate_every: Some(1), ..run_settings(run.path(), 1) };
+    train(&ctx, settings, WHOLE);
+    let log = log(run.path());
+    let quarters = log.iter().find_map(|line| line.get("validation_by_quarter")).unwrap().as_array().unwrap();
+    assert!(quarters.iter().all(Value::is_f64), "{quarters:?}");
+}
+
 /// A fork that was killed before its first own checkpoint goes on from where it started.
 #[test]
 fn fork_can_be_resumed_before_its_first_step() {

@@ -119,6 +119,31 @@ fn curves_and_strips_of_a_run_with_two_evaluations_are_shown_once() {
     }
 }
 
+/// A note says that equal positions of grids start from equal noise only if they do.
+#[test]
+fn page_compares_the_noise_of_grids() {
+    let folder = TempDir::new().unwrap();
+    let says = |change: &dyn Fn(&mut Evaluation)| {
+        let mut other = evaluation("other", 0.7);
+        change(&mut other);
+        let runs = [("one", evaluation("one", 0.1)), ("other", other)].map(|(name, evaluation)| {
+            let run = folder.path().join(name);
+            write_evaluation(&run, &evaluation);
+            write_other_files(&run, 0.3);
+            EvaluatedRun::open(&run).unwrap()
+        });
+        let html = page(&runs).unwrap();
+        fs::remove_dir_all(folder.path().join("one")).unwrap();
+        fs::remove_dir_all(folder.path().join("other")).unwrap();
+        html.contains("start from equal noise")
+    };
+    assert!(says(&|_| {}));
+    assert!(!says(&|other| other.sampling.seed -= 1));
+    assert!(!says(&|other| other.sampling.count -= 1), "other classes");
+    assert!(!says(&|other| other.sampling.guidance = 0.0), "without classes");
+    assert!(!says(&|other| other.sampling.sampler = "none".into()), "an autoencoder");
+}
+
 #[test]
 fn page_checks_find_every_fault() {
     let folder = TempDir::new().unwrap();

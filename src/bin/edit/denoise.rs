@@ -1,6 +1,6 @@
 //! Denoising: noises images to a time, and denoises them again.
 
-use super::images::{TestImages, read_png, rms_difference, test_images};
+use super::images::{TestImages, read_png, rms_difference};
 use super::model::{Loaded, LoadedModel, check_output};
 use clap::Args;
 use degrain::diffusion::process::Marginal;
@@ -117,13 +117,11 @@ impl Denoise {
     /// Reads the images.
     fn originals(&self, loaded: &Loaded, sampling: &Sampling) -> Result<Originals> {
         let classes = &loaded.checkpoint.metadata.class_names;
-        let conditional = loaded.denoiser()?.network.classes().is_some() && sampling.guidance != 0.0;
+        let conditional = loaded.labeled(sampling)?;
         if self.image.is_empty() {
-            let data = loaded.data(self.data.as_deref())?;
-            let options = loaded.load_options()?;
-            let wanted = TestImages { option: "--first", first: self.first, count: self.count, options };
-            let (images, labels) = test_images(&data, wanted, loaded.image)?;
-            let labels: Vec<u32> = labels.into_iter().map(|label| loaded.class.unwrap_or(label)).collect();
+            let wanted =
+                TestImages { data: self.data.as_deref(), option: "--first", first: self.first, count: self.count };
+            let (images, labels) = loaded.test_images(&wanted, conditional)?;
             let of_class = |label: u32| classes.get(label as usize).filter(|_| conditional);
             let name = |(k, &label): (usize, &u32)| {
                 let class = of_class(label).map_or(String::new(), |class| format!(", class {class}"));

@@ -1,43 +1,76 @@
 //! Reads images of the model's size from a data set or a file.
 
-use degrain::data::{LoadOptions, Split, load_with};
+use super::model::Loaded;
+use degrain::data::{Split, load_with};
 use degrain::output::{Picture, counted};
 use degrain::{Error, Result};
 use std::path::Path;
 
 /// Which images of a test split to read.
-pub struct TestImages {
+pub struct TestImages<'a> {
+    /// The folder of the data set [default: the run's, or the bundled one].
+    pub data: Option<&'a Path>,
     /// The option that chose the first image.
     pub option: &'static str,
     /// Number of the first image.
     pub first: usize,
     /// Number of images.
     pub count: usize,
-    /// How they are read.
-    pub options: LoadOptions,
 }
 
-/// Images of the test split of a data set, in [-1, 1], with their labels.
-pub fn test_images(data: &Path, wanted: TestImages, image: [u32; 3]) -> Result<(Vec<f32>, Vec<u32>)> {
-    let set = load_with(data, Split::Test, &wanted.options)?;
-    if set.shape() != image {
-        let [ours, theirs] = [image, set.shape()].map(|[c, h, w]| format!("{c}x{h}x{w}"));
-        return Err(Error::file(data, format!("its images are {theirs}, but the model's are {ours}")));
+impl Loaded {
+    /// Images of the test split of a data set, in [-1, 1], with their classes in the model's order.
+    /// `labeled` says whether the model gets the classes.
+    pub fn test_images(&self, wanted: &TestImages<'_>, labeled: bool) -> Result<(Vec<f32>, Vec<u32>)> {
+        let data = self.data(wanted.data)?;
+        let set = load_with(&data, Split::Test, &self.load_options()?)?;
+        let trained_on = &self.checkpoint.metadata.dataset;
+        if self.guesses_data(wanted.data)? && !trained_on.is_empty() && *trained_on != set.name {
+            let problem = format!(
+                "the model was trained on {trained_on}, and {} holds {}: give the folder of its data set with --data",
+                data.display(),
+                set.name
+            );
+            return Err(Error::file(&self.checkpoint.folder, problem));
+        }
+        if set.shape() != self.image {
+            let [ours, theirs] = [self.image, set.shape()].map(|[c, h, w]| format!("{c}x{h}x{w}"));
+            return Err(Error::file(&data, format!("its images are {theirs}, but the model's are {ours}")));
+        }
+        let &TestImages { option, first, count, .. } = wanted;
+        let there = counted(set.count, "test image");
+        let Some(left) = set.count.checked_sub(first).filter(|&left| left > 0) else {
+            let last = set.count.saturating_sub(1);
+            return Err(Error::Config(format!("{option} {first}: {} has {there}, 0 to {last}", data.display())));
+        };
+        if count > left {
+            return Err(Error::Config(format!(
+                "--count {count}: {} has {there}, {left} of them from {option} {first}",
+                data.display()
+            )));
+        }
+        let bytes = &set.images[first * set.pixels()..][..count * set.pixels()];
+        let labels = set.labels[first..first + count].iter();
+        let labels = labels.map(|&label| match self.class {
+            Some(class) => Ok(class),
+            None if !labeled => Ok(0),
+            None => self.own_class(label, &set.class_names, &data),
+        });
+        Ok((bytes.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect(), labels.collect::<Result<_>>()?))
     }
-    let TestImages { option, first, count, .. } = wanted;
-    let there = counted(set.count, "test image");
-    let Some(left) = set.count.checked_sub(first).filter(|&left| left > 0) else {
-        let last = set.count.saturating_sub(1);
-        return Err(Error::Config(format!("{option} {first}: {} has {there}, 0 to {last}", data.display())));
-    };
-    if count > left {
-        return Err(Error::Config(format!(
-            "--count {count}: {} has {there}, {left} of them from {option} {first}",
-            data.display()
-        )));
+
+    /// The model's number of a class of the data. Classes are compared by their names.
+    fn own_class(&self, label: u32, names: &[String], data: &Path) -> Result<u32> {
+        let own = &self.checkpoint.metadata.class_names;
+        if own.is_empty() {
+            return Ok(label);
+        }
+        let name = &names[label as usize];
+        own.iter().position(|class| class == name).map(|class| class as u32).ok_or_else(|| {
+            let own = own.join(", ");
+            Error::file(data, format!("the model does not know its class {name}: give one of {own} with --class"))
+        })
     }
-    let bytes = &set.images[first * set.pixels()..][..count * set.pixels()];
-    Ok((bytes.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect(), set.labels[first..first + count].to_vec()))
 }
 
 /// Root mean square difference of two sets of values of equal length.

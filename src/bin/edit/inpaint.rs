@@ -1,6 +1,6 @@
 //! Inpainting: samples the unknown part of an image.
 
-use super::images::{TestImages, read_png, test_images};
+use super::images::{TestImages, read_png};
 use super::model::{Loaded, LoadedModel, StepOptions, check_output};
 use clap::Args;
 use degrain::diffusion::inpaint::{Known, inpaint};
@@ -65,10 +65,9 @@ impl Inpaint {
                 (bytes.into_iter().map(|b| f32::from(b) / 127.5 - 1.0).collect(), None)
             }
             None => {
-                let data = loaded.data(self.data.as_deref())?;
-                let wanted =
-                    TestImages { option: "--index", first: self.index, count: 1, options: loaded.load_options()? };
-                let (image, labels) = test_images(&data, wanted, loaded.image)?;
+                let wanted = TestImages { data: self.data.as_deref(), option: "--index", first: self.index, count: 1 };
+                let labeled = loaded.denoiser()?.network.classes().is_some();
+                let (image, labels) = loaded.test_images(&wanted, labeled)?;
                 (image, labels.first().copied())
             }
         };

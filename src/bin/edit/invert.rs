@@ -1,6 +1,6 @@
 //! Inversion: finds the noise of images, and samples the images from this noise again.
 
-use super::images::{TestImages, rms_difference, test_images};
+use super::images::{TestImages, rms_difference};
 use super::model::{LoadedModel, StepOptions, check_output};
 use clap::Args;
 use degrain::checkpoint::noise;
@@ -46,11 +46,8 @@ impl Invert {
         let loaded = self.model.load("--count")?;
         let sampling = loaded.checkpoint.deterministic_sampling(self.steps.options(1.0))?;
         let back = inversion::plan(loaded.denoiser()?.process, &sampling.step_spec())?;
-        let data = loaded.data(self.data.as_deref())?;
-        let wanted =
-            TestImages { option: "--first", first: self.first, count: self.count, options: loaded.load_options()? };
-        let (images, labels) = test_images(&data, wanted, loaded.image)?;
-        let labels: Vec<u32> = labels.into_iter().map(|label| loaded.class.unwrap_or(label)).collect();
+        let wanted = TestImages { data: self.data.as_deref(), option: "--first", first: self.first, count: self.count };
+        let (images, labels) = loaded.test_images(&wanted, loaded.labeled(&sampling)?)?;
         let (forth, _) = sampling.plan(loaded.denoiser()?.process)?;
         let prior = forth.prior();
         let noise = loaded.sample_from(&sampling, back, &images, &labels)?;

@@ -129,6 +129,16 @@ impl Loaded {
         generator.sample_from(&ctx, x, labels, &mut |done| progress.set(done))
     }
 
+    /// Whether nothing names the folder of the data set.
+    pub fn guesses_data(&self, given: Option<&Path>) -> Result<bool> {
+        Ok(given.is_none() && self.settings()?.and_then(|settings| settings.data).is_none())
+    }
+
+    /// Whether the model gets classes with these settings.
+    pub fn labeled(&self, sampling: &Sampling) -> Result<bool> {
+        Ok(self.denoiser()?.network.classes().is_some() && sampling.guidance != 0.0)
+    }
+
     /// The folder of the data set: `given`, or the run's, or the bundled one.
     pub fn data(&self, given: Option<&Path>) -> Result<PathBuf> {
         let run = self.settings()?.and_then(|settings| settings.data);

@@ -171,11 +171,12 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks:
     let batch = BatchSpec { name: "sample", size: batch, image, seed: arguments.seed() };
     let generator = Generator::new(&mut ctx, denoiser, guidance, plan, batch)?;
     let conditional = denoiser.network.classes().is_some() || guide.is_some();
+    let labeled = conditional && (sampling.guidance != 0.0 || guide.is_some());
     let named = checkpoint.with_classes(guide.as_ref());
     let of_class = match (&arguments.class, class) {
         (Some(wanted), Some(class)) => named.describe_class(wanted, class),
         _ if !conditional => "without classes".into(),
-        _ if sampling.guidance == 0.0 && guide.is_none() => "without labels".into(),
+        _ if !labeled => "without labels".into(),
         _ if arguments.class_shares => "classes in the shares of the training images".into(),
         _ => "all classes in turn".into(),
     };
@@ -199,7 +200,9 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks:
     header.set_model("--classifier", guide.as_ref());
     header.set("--classifier-scale", guide.as_ref().map(|_| arguments.classifier_scale));
     header.set_values("--noise", noise.as_deref());
-    let description = Description { image, label: conditional.then_some(&label), classes, text };
+    let in_turn = labeled && class.is_none() && !arguments.class_shares;
+    let columns = if in_turn { classes } else { 0 };
+    let description = Description { image, label: labeled.then_some(&label), classes: columns, text };
     finish(arguments, Work { drawing: &drawing, header: &header, ranks: &**ranks }, &mut draw, &description)
 }
 

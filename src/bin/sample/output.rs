@@ -12,9 +12,9 @@ use std::path::Path;
 pub struct Description<'a> {
     /// Channels, height and width.
     pub image: [u32; 3],
-    /// The class of each image, if the model has classes.
+    /// The class of each image, if the images were sampled with classes.
     pub label: Option<&'a dyn Fn(u32) -> u32>,
-    /// Number of classes.
+    /// Number of classes that take turns; 0 if they do not.
     pub classes: usize,
     /// The settings in one sentence.
     pub text: String,
@@ -62,7 +62,7 @@ pub fn write(arguments: &Arguments, drawing: &Drawing, store: &mut Store, sample
         let mut image = |n: usize, bytes: &mut [u8]| store.read(n, last, bytes);
         return npz::stream_npz(out, shape, &mut image, label.as_ref().map(|label| label as &dyn Fn(usize) -> u32));
     }
-    let columns = if arguments.class.is_none() && samples.classes > 1 {
+    let columns = if samples.classes > 1 {
         ClassGrid::new(samples.classes).columns
     } else {
         f64::from(drawing.count).sqrt().ceil() as usize

@@ -113,6 +113,11 @@ fn split_folders(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
+/// The extension in small letters; empty without one.
+pub(super) fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
+}
+
 /// The image formats of a folder that are not read, with their numbers of files.
 pub(super) fn unread_formats(folder: &Path) -> Result<Vec<String>> {
     let mut skipped = BTreeMap::new();
@@ -153,7 +158,7 @@ impl Listing {
                     }
                 },
             };
-            let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+            let extension = extension(path);
             if !is_file {
                 continue;
             }

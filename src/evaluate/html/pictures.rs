@@ -9,12 +9,16 @@ pub(super) fn samples(runs: &[EvaluatedRun]) -> Markup {
         .iter()
         .filter_map(|run| run.grid.as_ref().map(|grid| figure::picture(grid, run.name(), "A grid of samples")))
         .collect();
-    let seed = |run: &EvaluatedRun| run.evaluation.sampling.seed;
-    let sampled = runs.iter().all(|run| run.evaluation.cost.is_some());
-    let same_seed = sampled && runs.windows(2).all(|pair| seed(&pair[0]) == seed(&pair[1]));
+    // Autoencoders have other noise, and the classes decide which images a grid has.
+    let order = |run: &EvaluatedRun| {
+        let (target, sampling) = (&run.evaluation.target, &run.evaluation.sampling);
+        (sampling.seed, sampling.count, target.conditional && sampling.guidance != 0.0)
+    };
+    let sampled = runs.iter().all(|run| run.evaluation.sampling.sampler != "none");
+    let same_noise = sampled && runs.windows(2).all(|pair| order(&pair[0]) == order(&pair[1]));
     html! {
         (figure::side_by_side(&grids))
-        @if grids.len() > 1 && same_seed { p.note { "All grids use the same seed: equal positions start from equal noise." } }
+        @if grids.len() > 1 && same_noise { p.note { "All grids use the same seed: equal positions start from equal noise." } }
     }
 }
 

@@ -47,7 +47,7 @@ fn summary(runs: &[EvaluatedRun]) -> HtmlTable {
         ("Precision", share),
         ("Recall", share),
         ("Class accuracy", Higher),
-        ("CAS", Higher),
+        ("CAS", share),
         ("CAS of training images", Neither),
         ("χ² p", Neither),
         ("Bits per dimension, test", lower_where(same_method)),

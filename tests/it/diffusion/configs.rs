@@ -37,6 +37,19 @@ fn scheduler_config_defaults_match_diffusers() {
 }
 
 #[test]
+fn scheduler_config_keeps_the_spacing_of_its_class() {
+    for (class, spacing) in [
+        ("DDIMScheduler", Spacing::Leading),
+        ("EulerDiscreteScheduler", Spacing::Linspace),
+        ("DPMSolverMultistepScheduler", Spacing::Linspace),
+    ] {
+        assert_eq!(read(json!({"_class_name": class})).unwrap().0.spacing, spacing, "{class}");
+        let given = json!({"_class_name": class, "timestep_spacing": "trailing"});
+        assert_eq!(read(given).unwrap().0.spacing, Spacing::Trailing, "{class}");
+    }
+}
+
+#[test]
 fn scheduler_config_is_read_as_written() {
     let range = BetaRange { beta_start: 2e-4, beta_end: 0.03, rescale: true };
     let given = BetaSchedule::Given { betas: (1..=200).map(|t| f64::from(t) * 1e-3).collect() };

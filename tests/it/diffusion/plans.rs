@@ -214,6 +214,11 @@ fn sampling_plans_warn_of_doubtful_settings() {
         config.spacing = spacing;
         assert!(warnings(&config, 50).is_empty());
     }
+    // These have no spacing to change.
+    for sampler in [SamplerName::Euler, SamplerName::Heun] {
+        config.sampler = sampler;
+        assert_eq!(warnings(&config, 50), [""; 0], "{sampler:?}");
+    }
 }
 
 #[test]

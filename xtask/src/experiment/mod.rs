@@ -5,6 +5,7 @@ mod plan;
 mod report;
 mod seeds;
 
+use degrain::checkpoint::latent_mixture;
 use degrain::evaluate::Evaluation;
 use degrain::files::{create_folder, write_atomically};
 use degrain::output::jsonl;
@@ -232,13 +233,13 @@ fn has_checkpoint(folder: &Path) -> bool {
     entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("checkpoint-"))
 }
 
-/// Images that a finished run was trained on.
+/// Images that a finished run was trained on. An autoencoder's latents are fitted after its last
+/// checkpoint.
 fn finished_images(folder: &Path) -> Option<u64> {
     let config = Config::read(folder).ok()?;
-    folder
-        .join(format!("checkpoint-{}", config.steps))
-        .is_dir()
-        .then(|| u64::from(config.steps) * u64::from(config.batch))
+    let checkpoint = folder.join(format!("checkpoint-{}", config.steps));
+    let fitted = config.latent_components == 0 || checkpoint.join(latent_mixture::FILE).is_file();
+    (checkpoint.is_dir() && fitted).then(|| u64::from(config.steps) * u64::from(config.batch))
 }
 
 /// Seconds that a run was trained for, by its log.
@@ -271,10 +272,10 @@ fn shown(experiment: &Experiment, run: &Run, samples: &Samples) -> Vec<String> {
     }
 }
 
-/// The value of `--count` in options.
+/// The value of `--count` in options; empty without it.
 fn count(options: &str) -> &str {
     let mut words = options.split_whitespace();
-    words.find(|word| *word == "--count").and_then(|_| words.next()).unwrap_or("1000")
+    words.find(|word| *word == "--count").and_then(|_| words.next()).unwrap_or_default()
 }
 
 /// The options of `evaluate` that also measure images from a file, each with a value.
@@ -352,6 +353,8 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use degrain::train::{Settings, Size};
+    use tempfile::TempDir;
 
     #[test]
     fn experiments_of_the_repository_fit_their_documents() {
@@ -366,6 +369,23 @@ mod tests {
             }
         }
         assert!(documents >= 5, "the gallery and the comparisons");
+    }
+
+    #[test]
+    fn autoencoder_is_finished_when_its_latents_are_fitted() {
+        for (preset, fits) in [("ddpm", false), ("vae", true)] {
+            let folder = TempDir::new().unwrap();
+            let settings =
+                Settings { preset: Some(preset.into()), steps: Some(7), batch: Some(3), ..Settings::default() };
+            let config = settings.resolve(Size::Tiny).unwrap().to_toml().unwrap();
+            std::fs::write(folder.path().join("config.toml"), config).unwrap();
+            assert_eq!(finished_images(folder.path()), None);
+            let checkpoint = folder.path().join("checkpoint-7");
+            std::fs::create_dir(&checkpoint).unwrap();
+            assert_eq!(finished_images(folder.path()), (!fits).then_some(21), "{preset}");
+            std::fs::write(checkpoint.join(latent_mixture::FILE), "").unwrap();
+            assert_eq!(finished_images(folder.path()), Some(21), "{preset}");
+        }
     }
 
     #[test]

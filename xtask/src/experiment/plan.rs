@@ -142,6 +142,9 @@ impl Experiment {
             }
             trained.insert(run.name.as_str());
         }
+        if samples.iter().any(|samples| samples.classifier.is_some()) && super::count(&self.evaluate).is_empty() {
+            return Err("`evaluate` needs `--count NUMBER`: samples with a classifier are sampled by `sample`".into());
+        }
         Ok(())
     }
 }
@@ -185,6 +188,8 @@ mod tests {
         assert!(problem("[[runs]]\nname = '../a'\ntrain = ''").contains("`../a`"));
         let guided = "[[runs]]\nname = 'a'\ntrain = ''\n[[runs.samples]]\nname = 'b'\nclassifier = 'c'";
         assert!(problem(guided).contains("no run `c`"));
+        let uncounted = "[[runs]]\nname = 'c'\ntrain = ''\nsampled = false\n".to_string() + guided;
+        assert!(problem(&uncounted).contains("--count"));
         assert!(problem("[[runs]]\nname = 'a'\ntrain = ''\nsteps = 3").contains("steps"));
     }
 }
