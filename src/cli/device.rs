@@ -16,7 +16,7 @@ pub struct DeviceOptions {
     #[arg(long)]
     pub adapter: Option<String>,
     /// Which kernels to use where there are several: the fastest, measured at the first use and
-    /// kept in the user's cache folder, or the default ones. A resumed run keeps its kernels
+    /// kept in the user's cache folder, or the default ones
     #[arg(long, value_enum, default_value_t = Kernels::Measured)]
     pub kernels: Kernels,
 }

@@ -41,8 +41,8 @@ pub struct Dataset {
     pub mirrors: bool,
     /// The files that were read, for the run's manifest.
     pub files: Vec<DataFile>,
-    /// What was done when the files were read, for the user: images that were resized or passed
-    /// over, and the cache file.
+    /// What was done when the files were read, for the user: images that were resized or skipped,
+    /// files that are there twice, and the cache file.
     pub notes: Vec<String>,
     /// Smallest, largest, mean and standard deviation of all pixels, scaled to [-1, 1].
     pub statistics: Statistics,

@@ -65,13 +65,19 @@ fn load(path: &Path, split: Split, _options: &LoadOptions) -> Result<Dataset> {
 
     let files = vec![image_source.describe(&images), label_source.describe(&label_bytes)];
     let [of_images, of_labels] = [&files[0], &files[1]].map(|file| known::find(&file.sha256));
-    let mut known = common_set(of_images, of_labels).map_err(|problem| label_source.problem(problem))?;
-    if let (Some(published), Split::Test) = (known, split)
-        && !trains_with(&folder, set, published)?
-    {
-        // The classes are those of the other training labels.
-        known = None;
-    }
+    let known = common_set(of_images, of_labels).map_err(|problem| label_source.problem(problem))?;
+    let training = if split == Split::Test { training_labels(&folder, set)? } else { None };
+    let classes = match &training {
+        Some((labels, published)) => Classes::new(set, labels, *published),
+        None => Classes::new(set, &labels, of_labels),
+    };
+    let labels: Vec<u32> = labels
+        .into_iter()
+        .map(|label| {
+            let unknown = || label_source.problem(format!("has the label {label}, which no training image has"));
+            classes.number(label).ok_or_else(unknown)
+        })
+        .collect::<Result<_>>()?;
 
     images.drain(..header.length);
     let (height, width) = if set.transposed {
@@ -79,13 +85,6 @@ fn load(path: &Path, split: Split, _options: &LoadOptions) -> Result<Dataset> {
         (width, height)
     } else {
         (height, width)
-    };
-    let (class_names, labels) = match known {
-        Some(known) => (
-            known.classes.iter().map(ToString::to_string).collect(),
-            labels.into_iter().map(|label| label as u32).collect(),
-        ),
-        None => classes(&folder, set, split, (&label_source, labels))?,
     };
     Ok(Dataset {
         name: known.map_or(set.name, |known| known.name).to_string(),
@@ -96,8 +95,8 @@ fn load(path: &Path, split: Split, _options: &LoadOptions) -> Result<Dataset> {
         channels: 1,
         height,
         width,
-        classes: class_names.len(),
-        class_names,
+        classes: classes.names.len(),
+        class_names: classes.names,
         // Mirrored digits and letters are not valid, and mirrored clothes look different.
         mirrors: false,
         files,
@@ -110,38 +109,38 @@ fn transposed(image: &[u8], width: usize) -> impl Iterator<Item = u8> {
     (0..width).flat_map(move |column| image.iter().skip(column).step_by(width).copied())
 }
 
-/// Names of the classes, and the class of each label. The classes are the labels that the training
-/// images have, in their order.
-fn classes(
-    folder: &Path,
-    set: &FileSet,
-    split: Split,
-    (source, labels): (&SourceFile, Vec<i32>),
-) -> Result<(Vec<String>, Vec<u32>)> {
-    let training = split == Split::Test && has_training_labels(folder, set);
-    let training = if training { Some(read_labels(folder, set, Split::Train)?.1) } else { None };
-    let table: BTreeSet<i32> = training.as_ref().unwrap_or(&labels).iter().copied().collect();
-    let table: Vec<i32> = table.into_iter().collect();
-    let index = |label: i32| {
-        let unknown = || source.problem(format!("has the label {label}, which no training image has"));
-        table.binary_search(&label).map(|index| index as u32).map_err(|_| unknown())
-    };
-    let indices = labels.into_iter().map(index).collect::<Result<_>>()?;
-    Ok((table.iter().map(|&label| set.class_name(label)).collect(), indices))
+/// The classes of a data set.
+struct Classes {
+    /// The label of each class, in rising order.
+    labels: Vec<i32>,
+    /// The name of each class.
+    names: Vec<String>,
 }
 
-fn has_training_labels(folder: &Path, set: &FileSet) -> bool {
-    set.labels(Split::Train).iter().any(|name| folder.join(name).is_file())
-}
-
-/// Whether the training labels are those of a published data set, or are not there.
-fn trains_with(folder: &Path, set: &FileSet, published: &KnownSet) -> Result<bool> {
-    if !has_training_labels(folder, set) {
-        return Ok(true);
+impl Classes {
+    /// The classes of a published file, or the labels that occur.
+    fn new(set: &FileSet, labels: &[i32], published: Option<&KnownFile>) -> Classes {
+        if let Some(file) = published {
+            let names = file.set.classes.iter().map(ToString::to_string);
+            return Classes { labels: (0..).take(names.len()).collect(), names: names.collect() };
+        }
+        let labels: Vec<i32> = labels.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        Classes { names: labels.iter().map(|&label| set.class_name(label)).collect(), labels }
     }
-    let (source, _, content) = read_labels(folder, set, Split::Train)?;
-    let known = known::find(&source.describe(&content).sha256);
-    Ok(known.is_some_and(|file| file.set.name == published.name))
+
+    /// The number of the class with this label.
+    fn number(&self, label: i32) -> Option<u32> {
+        self.labels.binary_search(&label).ok().map(|number| number as u32)
+    }
+}
+
+/// The training labels of a folder, and which published file they are. `None` if there are none.
+fn training_labels(folder: &Path, set: &FileSet) -> Result<Option<(Vec<i32>, Option<&'static KnownFile>)>> {
+    if !set.labels(Split::Train).iter().any(|name| folder.join(name).is_file()) {
+        return Ok(None);
+    }
+    let (source, labels, content) = read_labels(folder, set, Split::Train)?;
+    Ok(Some((labels, known::find(&source.describe(&content).sha256))))
 }
 
 /// Notes about files that are there twice, with two names.

@@ -162,7 +162,7 @@ impl LabelFile {
                 self.columns = names.iter().map(String::from).collect();
                 self.labeled = label.is_some();
             }
-            if label.is_some() && !self.labeled {
+            if label.is_some_and(|label| !label.is_null()) && !self.labeled {
                 let first = self.rows.first().map_or(0, |row| row.line);
                 let problem =
                     format!("line {line} has a label, and line {first} has none: give all images a label or none");

@@ -8,7 +8,9 @@ use crate::{Error, Result};
 
 /// The plan that turns images into noise. It visits the times of a deterministic sampler with
 /// `spec.steps` steps in reverse order. Each step is x' = alpha' x_0 + sigma' eps, with x_0 and eps
-/// predicted at the previous time. Nothing is clipped, because clipping cannot be undone.
+/// predicted at the previous time. With discrete timesteps, the first step starts from the image:
+/// x' = alpha' x + sigma' eps, with eps predicted at the first timestep. Other processes take the
+/// image for one at their first time. Nothing is clipped, because clipping cannot be undone.
 ///
 /// # Errors
 /// [`Error::Config`] for a number of steps that the process does not have, and for fewer than 2.
@@ -26,6 +28,11 @@ pub fn plan(process: &dyn Process, spec: &StepSpec) -> Result<SamplingPlan> {
         let update = Update { x0: next.alpha, eps: next.sigma, ..Update::default() };
         Stage { time: pair[0], action: Action::Move(update) }
     };
-    let stages = times.windows(2).map(stage).collect();
+    let first = process.schedule().map(|_| {
+        let next = process.marginal(times[0]);
+        let update = Update { x: next.alpha, eps: next.sigma, ..Update::default() };
+        Stage { time: times[0], action: Action::Move(update) }
+    });
+    let stages = first.into_iter().chain(times.windows(2).map(stage)).collect();
     Ok(SamplingPlan::Stages(StagePlan::new(process, stages, f32::INFINITY)))
 }

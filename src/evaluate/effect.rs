@@ -126,7 +126,7 @@ fn likelihoods(target: &EvalTarget) -> Result<Likelihoods> {
         ImageSource::Denoiser(checkpoint) if checkpoint.denoiser(WEIGHTS)?.process.schedule().is_some() => {
             Likelihoods::Bound
         }
-        ImageSource::Denoiser(_) if target.padding.data_shape() != target.padding.model_shape() => Likelihoods::None,
+        ImageSource::Denoiser(_) if target.padding.has_border() => Likelihoods::None,
         ImageSource::Denoiser(_) => Likelihoods::Flow,
         ImageSource::Autoencoder { vae, .. } if vae.likelihood() == Likelihood::DiscretizedLogistic => {
             Likelihoods::Elbo

@@ -123,7 +123,8 @@ pub struct ExtractorInfo {
 pub struct Quality {
     /// Frechet distance between samples and test images.
     pub fd_test: f64,
-    /// The standard error of `fd_test` over other samples, by the bootstrap; `None` in older files.
+    /// The standard error of `fd_test` over other samples, by the bootstrap; `None` in older files,
+    /// and if no class has two samples.
     pub fd_test_error: Option<f64>,
     /// Frechet distance between samples and training images.
     pub fd_train: f64,

@@ -67,7 +67,7 @@ fn method<'a>(context: &'a mut EvalContext<'_>) -> Result<Option<(u32, Measure<'
             let draws = Draws { per_image: options.likelihood_draws.unwrap_or(TIMESTEPS), seed };
             Some((IMAGES, Box::new(move |images, progress| vlb.measure(ctx, images, draws, progress))))
         }
-        ImageSource::Denoiser(_) if target.padding.data_shape() != target.padding.model_shape() => {
+        ImageSource::Denoiser(_) if target.padding.has_border() => {
             eprintln!("warning: bits per dimension are not measured: the model's images are padded");
             None
         }

@@ -313,8 +313,8 @@ fn chosen(train: &Dataset, rows: &[usize]) -> Dataset {
     train.of_kind("training images", images, rows.iter().map(|&row| train.labels[row]).collect())
 }
 
-/// A grid of the first samples, or of the first samples of each class. With few classes, each column
-/// is a class. Classes without a sample are left out.
+/// A grid of the first samples, or of the first samples of each class. With few classes, each
+/// column is a class. Classes without a sample are left out.
 fn sample_grid(samples: &Samples, data: &Dataset) -> Picture {
     let all = samples.bytes.len() / data.pixels();
     let (shape, rows) = match &samples.labels {

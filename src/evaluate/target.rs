@@ -169,9 +169,9 @@ impl EvalTarget {
             Some(run) if run != path => run.join(format!("evaluation-{}", self.info.step)),
             Some(run) => run.join("evaluation"),
             None => {
-                // `.` has a name only in the absolute path.
-                let absolute = std::path::absolute(path).ok().filter(|_| path.file_name().is_none());
-                let path = absolute.as_deref().unwrap_or(path);
+                // `.` and `..` have no name.
+                let named = path.canonicalize().ok().filter(|_| path.file_name().is_none());
+                let path = named.as_deref().unwrap_or(path);
                 // Without the slash at its end that shells write.
                 let mut name = path.components().as_path().as_os_str().to_owned();
                 name.push(".evaluation");

@@ -77,8 +77,8 @@ impl TemporaryFolder {
         Ok(TemporaryFolder(path))
     }
 
-    /// Removes the folders of this name in `parent` that killed processes left. No other process may
-    /// use one.
+    /// Removes the folders of this name in `parent` that killed processes left. No other process
+    /// may use one.
     ///
     /// # Errors
     /// [`Error::Io`] naming a folder.

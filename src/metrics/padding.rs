@@ -31,6 +31,11 @@ impl ImagePadding {
         )))
     }
 
+    /// Whether the model's images have a border that the data's do not have.
+    pub fn has_border(&self) -> bool {
+        self.data != self.model
+    }
+
     /// `[C, H, W]` of the data.
     pub fn data_shape(&self) -> [u32; 3] {
         self.data

@@ -249,7 +249,7 @@ fn table(settings: &Settings) -> Result<toml::Table> {
     toml::Table::try_from(settings).map_err(|e| Error::Config(format!("the settings cannot be written as TOML: {e}")))
 }
 
-/// Whether two values of a setting are equal. `unet_config` is JSON, in which spaces have no meaning.
+/// Whether two values of a setting are equal. `unet_config` is JSON, where spaces have no meaning.
 fn is_same(key: &str, one: &toml::Value, other: &toml::Value) -> bool {
     let json = |value: &toml::Value| serde_json::from_str::<serde_json::Value>(value.as_str()?).ok();
     one == other || key == "unet_config" && json(one).is_some() && json(one) == json(other)

@@ -31,7 +31,8 @@ pub enum LogEntry {
         step: u32,
         /// Seconds spent before this validation.
         seconds: RunSeconds,
-        /// Mean loss of the validation images, with fixed noise; null if it is not finite.
+        /// Mean loss of the validation images, with fixed noise; null if it is not finite. With
+        /// noise levels, the last batch is filled up with the first images.
         #[serde(deserialize_with = "finite_or_nan")]
         validation_loss: f64,
         /// The same for each quarter of the training times.

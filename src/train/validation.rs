@@ -47,8 +47,9 @@ impl Trainer {
         let mut losses: Vec<f32> = vec![];
         let mut times: Vec<f32> = vec![];
         let mut metric_sum = 0.0;
-        // Whole batches, because a batch has all noise levels in equal shares.
         let all = total.next_multiple_of(part.whole);
+        // A batch has all noise levels in equal shares, so whole batches are counted.
+        let counted = if self.objective.num_times() > 1 { all } else { total };
         for first_image in (part.first..all).step_by(part.whole as usize) {
             let step = Step { seed_low: VALIDATION_SEED, first_image, ..Step::default() };
             program.run(&self.ctx, &step)?;
@@ -61,13 +62,13 @@ impl Trainer {
                 metric_sum += count as f64 * metric.measure(&self.ctx, count)?;
             }
         }
-        let losses = self.ranks.gather_batches(&losses, all);
-        let times = self.ranks.gather_batches(&times, all);
+        let losses = self.ranks.gather_batches(&losses, counted);
+        let times = self.ranks.gather_batches(&times, counted);
         let metric_sum = self.ranks.add(metric_sum);
         Ok(LogEntry::Validation {
             step: progress.step,
             seconds: progress.seconds,
-            validation_loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / f64::from(all),
+            validation_loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / f64::from(counted),
             validation_by_quarter: by_quarter(&losses, &times, self.objective.num_times()),
             metric: metric.map(|metric| Metric { name: metric.name().into(), value: metric_sum / f64::from(total) }),
         })

@@ -3,7 +3,8 @@
 
 use crate::common::golden;
 use crate::common::run::copy;
-use crate::harness::{EDIT, EVALUATE, SAMPLE, command, fails, messages, text, trained};
+use crate::harness::{EDIT, EVALUATE, SAMPLE, command, fails, messages, succeeds, text, trained};
+use degrain::output::Picture;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -268,6 +269,22 @@ fn padded_images_of_a_flow_have_no_likelihood() {
     assert!(told.contains("bits per dimension are not measured"), "{told}");
     let found: Value = serde_json::from_slice(&fs::read(out.join("evaluation.json")).unwrap()).unwrap();
     assert_eq!(found["likelihood"], json!([]));
+}
+
+/// The files name no classes: class 1 of the data is class 1 of the model.
+#[test]
+fn edit_takes_the_classes_of_the_data_in_order() {
+    let foreign = Foreign::new();
+    let data = foreign.0.path().join("data");
+    for place in ["train/cat", "train/dog", "test/dog"] {
+        fs::create_dir_all(data.join(place)).unwrap();
+        let picture = Picture { height: 28, width: 28, channels: 1, bytes: vec![40; 784] };
+        picture.save_png(&data.join(place).join("a.png"), &[]).unwrap();
+    }
+    let (root, out) = (foreign.root(), foreign.0.path().join("out.png"));
+    let few = ["--count", "1", "--steps", "2", "--guidance", "1", "--data", text(&data), "--out", text(&out)];
+    let told = succeeds(command(EDIT, &[&["denoise", "--checkpoint", text(&root)], &few[..]].concat()));
+    assert!(told.contains("test image 0, class 1:"), "{told}");
 }
 
 /// Row N of the table is the null class; the others keep their numbers.

@@ -22,10 +22,10 @@ impl Loaded {
     /// Images of the test split of a data set, in [-1, 1], with their classes in the model's order.
     /// `labeled` says whether the model gets the classes.
     pub fn test_images(&self, wanted: &TestImages<'_>, labeled: bool) -> Result<(Vec<f32>, Vec<u32>)> {
-        let data = self.data(wanted.data)?;
+        let (data, is_guessed) = self.data(wanted.data)?;
         let set = load_with(&data, Split::Test, &self.load_options()?)?;
         let trained_on = &self.checkpoint.metadata.dataset;
-        if self.guesses_data(wanted.data)? && !trained_on.is_empty() && *trained_on != set.name {
+        if is_guessed && !trained_on.is_empty() && *trained_on != set.name {
             let problem = format!(
                 "the model was trained on {trained_on}, and {} holds {}: give the folder of its data set with --data",
                 data.display(),
@@ -59,14 +59,17 @@ impl Loaded {
         Ok((bytes.iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect(), labels.collect::<Result<_>>()?))
     }
 
-    /// The model's number of a class of the data. Classes are compared by their names.
+    /// The model's number of a class of the data. Classes are compared by their names. The files of
+    /// other programs have no names, so their classes are those of the data in order.
     fn own_class(&self, label: u32, names: &[String], data: &Path) -> Result<u32> {
         let own = &self.checkpoint.metadata.class_names;
-        if own.is_empty() {
-            return Ok(label);
-        }
         let name = &names[label as usize];
-        own.iter().position(|class| class == name).map(|class| class as u32).ok_or_else(|| {
+        let found = if self.checkpoint.has_metadata {
+            own.iter().position(|class| class == name).map(|class| class as u32)
+        } else {
+            Some(label).filter(|&label| (label as usize) < own.len())
+        };
+        found.ok_or_else(|| {
             let own = own.join(", ");
             Error::file(data, format!("the model does not know its class {name}: give one of {own} with --class"))
         })

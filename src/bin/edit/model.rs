@@ -129,20 +129,18 @@ impl Loaded {
         generator.sample_from(&ctx, x, labels, &mut |done| progress.set(done))
     }
 
-    /// Whether nothing names the folder of the data set.
-    pub fn guesses_data(&self, given: Option<&Path>) -> Result<bool> {
-        Ok(given.is_none() && self.settings()?.and_then(|settings| settings.data).is_none())
-    }
-
     /// Whether the model gets classes with these settings.
     pub fn labeled(&self, sampling: &Sampling) -> Result<bool> {
         Ok(self.denoiser()?.network.classes().is_some() && sampling.guidance != 0.0)
     }
 
-    /// The folder of the data set: `given`, or the run's, or the bundled one.
-    pub fn data(&self, given: Option<&Path>) -> Result<PathBuf> {
+    /// The folder of the data set: `given`, or the run's, or the bundled one. Also returns whether
+    /// nothing names it.
+    pub fn data(&self, given: Option<&Path>) -> Result<(PathBuf, bool)> {
         let run = self.settings()?.and_then(|settings| settings.data);
-        Ok(given.map(Path::to_path_buf).or(run).unwrap_or_else(|| "data/mnist".into()))
+        let named = given.map(Path::to_path_buf).or(run);
+        let is_guessed = named.is_none();
+        Ok((named.unwrap_or_else(|| "data/mnist".into()), is_guessed))
     }
 
     /// How images of a data set are read: at the model's size, as in the run.

@@ -113,7 +113,7 @@ fn split_folders(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The extension in small letters; empty without one.
+/// The extension in lower case; empty without one.
 pub(super) fn extension(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
 }

@@ -125,7 +125,7 @@ impl<'a> FlowLikelihood<'a> {
             let process = model.process.describe();
             return Err(Error::Config(format!("{process}: the likelihood of the flow needs continuous time")));
         }
-        if padding.data_shape() != padding.model_shape() {
+        if padding.has_border() {
             return Err(Error::Config(format!(
                 "the likelihood of the flow needs images of the model's shape {:?}, and the data's shape is {:?}",
                 padding.model_shape(),

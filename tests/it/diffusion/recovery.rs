@@ -9,7 +9,7 @@ use degrain::diffusion::processes::{Edm, Ve, Vp};
 use degrain::diffusion::sampler::{Action, Sampler, StepSpec};
 use degrain::diffusion::{
     BetaSchedule, DenoiserSpec, NoiseSchedule, Prediction, Prior, Process, SamplerName, SamplerOptions, Sampling,
-    SamplingOptions, SamplingPlan, Spacing, Variance,
+    SamplingOptions, SamplingPlan, Spacing, Variance, inversion,
 };
 
 const DATA: Gaussian = Gaussian { mean: 0.3, variance: 0.25 };
@@ -334,6 +334,21 @@ fn ddim_multiplies_standard_normal_data_by_cosines() {
         let variance: f64 = (0..50).map(|k| (angle(20 * k) - angle(20 * k - 20)).cos().powi(2)).product();
         near(sampled_by(&config, 50, data), Gaussian { variance, ..data }, 1e-5);
     }
+}
+
+/// Images become the noise from which they are sampled, in few steps too.
+#[test]
+fn inversion_turns_images_into_their_noise() {
+    let process = discrete("linear", Prediction::VPrediction);
+    let (mean, variance) = DARK.at(&process.marginal(999.0));
+    let errors = [10, 50, 1000].map(|steps| {
+        let spec = StepSpec { steps, spacing: Spacing::Trailing, offset: 0 };
+        let plan = inversion::plan(&process, &spec).unwrap();
+        assert_eq!(plan.fixed().unwrap().stages.len(), steps as usize);
+        let found = sampled(&process, &plan, DARK, (DARK.mean, DARK.variance));
+        (found.0 - mean).abs().max((found.1 - variance).abs())
+    });
+    assert!(errors[0] < 0.1 && errors[1] < 0.08 && errors[2] < 0.01, "{errors:?}");
 }
 
 #[test]

@@ -116,7 +116,11 @@ impl Places {
         }
         match finished_images(&folder) {
             Some(_) => Ok(()),
-            None => Err(format!("{}: stopped before its end: the same command continues", folder.display())),
+            None => Err(format!(
+                "{}: not at its end (the last checkpoint, and for an autoencoder {}): the same command continues",
+                folder.display(),
+                latent_mixture::FILE
+            )),
         }
     }
 

@@ -188,8 +188,13 @@ mod tests {
         assert!(problem("[[runs]]\nname = '../a'\ntrain = ''").contains("`../a`"));
         let guided = "[[runs]]\nname = 'a'\ntrain = ''\n[[runs.samples]]\nname = 'b'\nclassifier = 'c'";
         assert!(problem(guided).contains("no run `c`"));
-        let uncounted = "[[runs]]\nname = 'c'\ntrain = ''\nsampled = false\n".to_string() + guided;
-        assert!(problem(&uncounted).contains("--count"));
         assert!(problem("[[runs]]\nname = 'a'\ntrain = ''\nsteps = 3").contains("steps"));
+    }
+
+    #[test]
+    fn samples_with_a_classifier_need_a_count() {
+        let guide = "[[runs]]\nname = 'a'\ntrain = ''\nsampled = false\n";
+        let guided = "[[runs]]\nname = 'b'\ntrain = ''\n[[runs.samples]]\nname = 'c'\nclassifier = 'a'";
+        assert!(problem(&format!("{guide}{guided}")).contains("--count"));
     }
 }
