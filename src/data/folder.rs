@@ -52,11 +52,6 @@ fn holds(folder: &Path) -> Result<bool> {
     Ok(splits.train.is_some() || splits.test.is_some())
 }
 
-/// Whether a name has the extension of an image that is read.
-pub(super) fn is_image_name(name: &str) -> bool {
-    listing::EXTENSIONS.contains(&&*listing::extension(Path::new(name)))
-}
-
 /// The image formats of a folder that are not read, for a message.
 ///
 /// # Errors

@@ -6,7 +6,7 @@
 //! Face's `ImageFolder` has the column `file_name`.
 
 use super::dataset::DataFile;
-use super::folder::is_image_name;
+use super::image_names::is_image_name;
 use super::source::SourceFile;
 use super::split_names::is_of_split;
 use crate::error::{Error, Result};
@@ -118,8 +118,9 @@ impl LabelFile {
             let Some((file, label)) = places else {
                 width = record.len();
                 // It may be an image of another split.
-                let is_image =
-                    |name: &str| is_image_name(name) || name.contains('.') && self.place_of(&known, name).is_some();
+                let is_image = |name: &str| {
+                    is_image_name(Path::new(name)) || name.contains('.') && self.place_of(&known, name).is_some()
+                };
                 places = Some(match column(&record, &FILE_COLUMNS) {
                     _ if width == 2 && is_image(&record[0]) => {
                         self.add(line, &record[0], &record[1])?;

@@ -10,6 +10,7 @@ mod dataset;
 mod folder;
 mod format;
 mod idx;
+mod image_names;
 mod imagenet;
 mod known;
 mod labels;

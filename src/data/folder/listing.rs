@@ -1,6 +1,7 @@
 //! Finds the images of one split of a folder, and the subfolders that are their classes.
 
 use crate::data::dataset::Split;
+use crate::data::image_names::{extension, is_image_name};
 use crate::data::labels;
 use crate::data::split_names::{TEST_FOLDERS, TRAIN_FOLDERS};
 use crate::error::{Error, Result};
@@ -10,8 +11,6 @@ use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 use walkdir::WalkDir;
 
-/// Extensions of the image formats that are read. The content of a file decides its format.
-pub(super) const EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "jfif", "webp", "bmp"];
 /// Extensions of image formats that are not read.
 const OTHER_EXTENSIONS: [&str; 17] = [
     "pgm", "ppm", "tga", "avif", "cr2", "dng", "gif", "heic", "heif", "ico", "jp2", "jxl", "nef", "psd", "svg", "tif",
@@ -113,11 +112,6 @@ fn split_folders(folder: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The extension in lower case; empty without one.
-pub(super) fn extension(path: &Path) -> String {
-    path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
-}
-
 /// The image formats of a folder that are not read, with their numbers of files.
 pub(super) fn unread_formats(folder: &Path) -> Result<Vec<String>> {
     let mut skipped = BTreeMap::new();
@@ -165,7 +159,7 @@ impl Listing {
             if OTHER_EXTENSIONS.contains(&&*extension) {
                 skip(format!(".{extension}, a format that is not read: convert to PNG"));
             }
-            if !EXTENSIONS.contains(&&*extension) {
+            if !is_image_name(path) {
                 continue;
             }
             let relative = path.strip_prefix(place).unwrap_or(path);
