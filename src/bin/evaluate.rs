@@ -74,10 +74,13 @@ fn run(arguments: &Arguments, given: &[String], ranks: &Rc<dyn Communicator>) ->
     let options = &arguments.options;
     let (path, target) = match (&arguments.checkpoint, &arguments.samples) {
         (Some(path), _) => (path, EvalTarget::from_checkpoint(path, options)?),
-        (None, Some(path)) => (path, EvalTarget::from_samples(path, options.data.as_deref())?),
+        (None, Some(path)) => (path, EvalTarget::from_samples(path, options)?),
         (None, None) => return Err(Error::Config("--checkpoint or --samples is required".into())),
     };
     target.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    for (split, data) in [("training", &*target.train), ("test", &target.test)] {
+        data.notes.iter().for_each(|note| eprintln!("{split} images: {note}"));
+    }
     options.check_effect(&target, &given)?;
     let extractor = FeatureExtractor::open(&options.feature_extractor)?;
     let ctx = arguments.device.open_shared(ranks.clone())?;

@@ -270,8 +270,8 @@ impl Work<'_> {
         if !memory::fits(bytes) {
             let problem = problem.map_or_else(String::new, |problem| format!(", and {problem}"));
             let problem = format!(
-                "its {} need {} at this resolution, more than the memory that is available{problem}: use a smaller \
-                 --resolution, or free some space",
+                "its {} need {} at this resolution, more than the memory that is available{problem}: train with a \
+                 smaller --resolution, or free some space",
                 counted(self.listing.names.len(), "image"),
                 readable(bytes)
             );
@@ -365,7 +365,7 @@ fn damaged_file(listing: &Listing, number: usize, problem: &str, more: usize) ->
         more => format!(" ({more} more of {} cannot be read either)", counted(listing.names.len(), "file")),
     };
     let path = listing.path(&listing.names[number]);
-    Error::file(path, format!("{problem}, or train with --skip-damaged, which skips such files{more}"))
+    Error::file(path, format!("{problem}, or add --skip-damaged, which skips such files{more}"))
 }
 
 /// Which files were skipped, and why.

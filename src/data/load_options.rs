@@ -59,6 +59,32 @@ impl LoadOptions {
     }
 }
 
+/// Settings for reading a folder of images for a model that is trained already. The size and the
+/// channels are the model's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+pub struct ImageFileOptions {
+    /// How image files of another size are brought to the model's [default: as in training, or crop]
+    #[cfg_attr(feature = "cli", arg(long, value_enum))]
+    pub resize: Option<Resize>,
+    /// Skip damaged image files
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub skip_damaged: bool,
+}
+
+impl ImageFileOptions {
+    /// These settings where they are given, otherwise those of `defaults`.
+    pub fn or(self, defaults: LoadOptions) -> LoadOptions {
+        let resize = self.resize.unwrap_or(defaults.resize);
+        LoadOptions { resize, skip_damaged: self.skip_damaged || defaults.skip_damaged, ..defaults }
+    }
+
+    /// Names of the options, and whether they are given.
+    pub fn given(self) -> [(&'static str, bool); 2] {
+        [("resize", self.resize.is_some()), ("skip-damaged", self.skip_damaged)]
+    }
+}
+
 /// Height and width of the images of a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Resolution {

@@ -25,7 +25,7 @@ mod stream;
 
 pub use class_shares::proportional_labels;
 pub use dataset::{DataFile, Dataset, Split, Statistics};
-pub use load_options::{ChannelChoice, LoadOptions, Resize, Resolution};
+pub use load_options::{ChannelChoice, ImageFileOptions, LoadOptions, Resize, Resolution};
 pub use pixels::Pixels;
 pub use samples::{image_shape_of_npz, images_of_npz};
 pub use stream::{Chunk, Stream};
@@ -82,6 +82,21 @@ pub fn is_image_folder(folder: &Path) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Refuses the first of these options for folders of image files that is given, if `folder` holds
+/// a data set of another format. The options are names with whether they are given.
+///
+/// # Errors
+/// [`Error::Config`] that names the option, and a folder that cannot be read.
+pub fn check_image_options(folder: &Path, options: &[(&str, bool)]) -> Result<()> {
+    match options.iter().find(|(_, given)| *given) {
+        Some((option, _)) if !is_image_folder(folder)? => Err(Error::Config(format!(
+            "--{option} has no effect here: it is for folders of image files, and {} holds another format",
+            folder.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a path that is not a folder that can be read.

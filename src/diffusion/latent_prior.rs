@@ -4,7 +4,7 @@
 
 use crate::rng::{key, normal4, philox, uniform};
 use crate::tape::stream;
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use nalgebra::{DMatrix, DVector};
 use std::f64::consts::TAU;
 
@@ -152,7 +152,8 @@ impl Mixture {
     /// starts from k-means.
     ///
     /// # Errors
-    /// [`Error::Config`] for no components, or fewer than twice as many rows as components;
+    /// [`Error::Config`] for no components, fewer than twice as many rows as components, or more of
+    /// them than the memory holds;
     /// [`Error::NonFinite`] for rows that are not finite.
     ///
     /// # Panics
@@ -169,6 +170,14 @@ impl Mixture {
         }
         if latents.iter().any(|x| !x.is_finite()) {
             return Err(Error::NonFinite("the latents of training images are not finite: the model diverged".into()));
+        }
+        // The densities of all latents in each component: old, new, and by component.
+        let bytes = 3 * 8 * count as u128 * components as u128;
+        if !memory::fits(bytes) {
+            return Err(Error::Config(format!(
+                "--latent-components {components}: the fit needs {:.1} GB of memory, more than this system has. Use fewer",
+                bytes as f64 * 1e-9
+            )));
         }
         let data = columns(latents, width);
         let mut shares = nearest_centers(&data, components);

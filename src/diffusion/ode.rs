@@ -19,11 +19,14 @@ pub struct Settings {
     pub rows: usize,
     /// Evaluations after which the solver gives up.
     pub most_evaluations: u32,
+    /// What a user can do instead of raising the tolerances, for the message of a solver that gives up.
+    pub alternative: &'static str,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { relative: 1e-5, absolute: 1e-5, rows: 1, most_evaluations: 10_000 }
+        let alternative = "use a sampler of fixed steps";
+        Settings { relative: 1e-5, absolute: 1e-5, rows: 1, most_evaluations: 10_000, alternative }
     }
 }
 
@@ -95,8 +98,8 @@ pub fn solve(
             let why = if size < smallest { "its steps vanish" } else { "it has made too many" };
             return Err(Error::Config(format!(
                 "the solver stopped at time {t:.4} between {} and {end} after {evaluations} evaluations: {why}. Raise its tolerance \
-                 (rtol = {:e}, atol = {:e}), or use a sampler of fixed steps",
-                span[0], settings.relative, settings.absolute
+                 (rtol = {:e}, atol = {:e}), or {}",
+                span[0], settings.relative, settings.absolute, settings.alternative
             )));
         }
         let last = size >= (end - t).abs();

@@ -39,7 +39,8 @@ pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, images: D
         size: Some(Size::Tiny),
         noise_aware: Some(false),
         steps: Some(steps),
-        seed: Some(context.options.seed),
+        // Settings are written as TOML, whose integers have 63 bits.
+        seed: Some(context.options.seed & i64::MAX as u64),
         warmup: Some(50),
         // On real digits 400 steps reach 97.6 % test accuracy, and 95.7 % with the preset's 2e-3.
         lr: Some(1e-2),

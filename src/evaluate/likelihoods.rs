@@ -60,9 +60,12 @@ fn method<'a>(context: &'a mut EvalContext<'_>) -> Result<Option<(u32, Measure<'
     let options = context.options;
     let ctx = &mut context.ctx;
     let seed = options.seed;
+    // A batch that is not full costs as much as a full one.
+    let most = target.train.count.max(target.test.count) as u32;
+    let batch = |default: u32| options.batch.min(most).min(options.likelihood_images.unwrap_or(default));
     Ok(match &target.source {
         ImageSource::Denoiser(checkpoint) if checkpoint.denoiser(WEIGHTS)?.process.schedule().is_some() => {
-            let vlb = VlbEstimator::new(ctx, &checkpoint.denoiser(WEIGHTS)?, target.padding, options.batch, "vlb")?;
+            let vlb = VlbEstimator::new(ctx, &checkpoint.denoiser(WEIGHTS)?, target.padding, batch(IMAGES), "vlb")?;
             let ctx = &*ctx;
             let draws = Draws { per_image: options.likelihood_draws.unwrap_or(TIMESTEPS), seed };
             Some((IMAGES, Box::new(move |images, progress| vlb.measure(ctx, images, draws, progress))))
@@ -72,14 +75,15 @@ fn method<'a>(context: &'a mut EvalContext<'_>) -> Result<Option<(u32, Measure<'
             None
         }
         ImageSource::Denoiser(checkpoint) => {
-            let flow = FlowLikelihood::new(ctx, checkpoint.denoiser(WEIGHTS)?, target.padding, options.batch, "flow")?;
+            let flow =
+                FlowLikelihood::new(ctx, checkpoint.denoiser(WEIGHTS)?, target.padding, batch(ODE_IMAGES), "flow")?;
             let ctx = &*ctx;
             let settings = FlowSettings { tolerance: options.likelihood_tolerance, seed };
             Some((ODE_IMAGES, Box::new(move |images, progress| flow.measure(ctx, images, settings, progress))))
         }
         ImageSource::Autoencoder { vae, .. } if vae.likelihood() == nn::Likelihood::DiscretizedLogistic => {
             let prior = context.latents.clone().expect("an autoencoder has a distribution of latents");
-            let elbo = ElboEstimator::new(ctx, vae, WEIGHTS, options.batch, "elbo")?.with_prior(prior);
+            let elbo = ElboEstimator::new(ctx, vae, WEIGHTS, batch(IMAGES), "elbo")?.with_prior(prior);
             let ctx = &*ctx;
             let draws = Draws { per_image: options.likelihood_draws.unwrap_or(LATENTS), seed };
             Some((IMAGES, Box::new(move |images, progress| elbo.measure(ctx, images, draws, progress))))

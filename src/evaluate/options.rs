@@ -1,5 +1,6 @@
 //! Options of an evaluation.
 
+use crate::data::ImageFileOptions;
 #[cfg(feature = "cli")]
 use crate::diffusion::SamplerName;
 use crate::diffusion::SamplingOptions;
@@ -13,6 +14,9 @@ pub struct EvalOptions {
     /// Folder of the data set [default: the run's]
     #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER"))]
     pub data: Option<PathBuf>,
+    /// How image files are read.
+    #[cfg_attr(feature = "cli", command(flatten))]
+    pub files: ImageFileOptions,
     /// Feature extractor: a classifier checkpoint of
     /// `train --preset classifier --noise-aware false`
     #[cfg_attr(feature = "cli", arg(long, value_name = "FOLDER", default_value = "data/feature-extractor"))]
@@ -73,7 +77,7 @@ pub struct EvalOptions {
     #[cfg_attr(feature = "cli", arg(long, value_name = "COUNT", default_value_t = 500))]
     pub nearest_count: u32,
     /// Additional samplers whose Frechet distance is measured: SAMPLER:STEPS or
-    /// SAMPLER:STEPS:GUIDANCE, separated by commas
+    /// SAMPLER:STEPS:GUIDANCE, separated by commas; ode chooses its steps: ode or ode::GUIDANCE
     #[cfg_attr(feature = "cli", arg(long, value_name = "SAMPLERS", value_delimiter = ',', value_parser = parse_sweep_entry))]
     pub sweep: Vec<SamplingOptions>,
     /// Number of samples for each --sweep entry
@@ -81,25 +85,29 @@ pub struct EvalOptions {
     pub sweep_count: u32,
 }
 
-/// Sampling options from `SAMPLER:STEPS` or `SAMPLER:STEPS:GUIDANCE`.
+/// Sampling options from `SAMPLER:STEPS` or `SAMPLER:STEPS:GUIDANCE`. For the sampler `ode`, which
+/// chooses its steps itself, from `ode` or `ode::GUIDANCE`.
 #[cfg(feature = "cli")]
 fn parse_sweep_entry(text: &str) -> std::result::Result<SamplingOptions, String> {
     let wrong = || format!("`{text}` must be SAMPLER:STEPS or SAMPLER:STEPS:GUIDANCE, for example ddim:25:2");
     let parts: Vec<&str> = text.trim().split(':').collect();
-    let (name, steps, guidance) = match parts[..] {
-        [name, steps] => (name, steps, None),
-        [name, steps, guidance] => (name, steps, Some(guidance.parse().map_err(|_| wrong())?)),
-        _ => return Err(wrong()),
-    };
-    let sampler = SamplerName::ALL.iter().find(|known| known.name() == name);
-    let unknown = || {
+    let known = |name: &str| SamplerName::ALL.iter().copied().find(|known| known.name() == name);
+    let unknown = |name: &str| {
         let names: Vec<&str> = SamplerName::ALL.iter().map(|sampler| sampler.name()).collect();
         format!("there is no sampler `{name}`; there are: {}", names.join(", "))
     };
+    let (name, steps, guidance) = match parts[..] {
+        ["ode"] => ("ode", None, None),
+        ["ode", "", guidance] => ("ode", None, Some(guidance)),
+        ["ode", ..] => return Err(format!("`{text}`: ode chooses its steps itself, so write ode or ode::GUIDANCE")),
+        [name, steps] => (name, Some(steps), None),
+        [name, steps, guidance] => (name, Some(steps), Some(guidance)),
+        _ => return Err(wrong()),
+    };
     Ok(SamplingOptions {
-        sampler: Some(*sampler.ok_or_else(unknown)?),
-        steps: Some(steps.parse().map_err(|_| wrong())?),
-        guidance,
+        sampler: Some(known(name).ok_or_else(|| unknown(name))?),
+        steps: steps.map(|steps| steps.parse().map_err(|_| wrong())).transpose()?,
+        guidance: guidance.map(|guidance| guidance.parse().map_err(|_| wrong())).transpose()?,
         ..SamplingOptions::default()
     })
 }
@@ -137,5 +145,34 @@ impl EvalOptions {
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweep_entries_name_sampler_steps_and_guidance() {
+        let entry = |text| parse_sweep_entry(text).map(|entry| (entry.sampler.unwrap(), entry.steps, entry.guidance));
+        assert_eq!(entry("ddim:25"), Ok((SamplerName::Ddim, Some(25), None)));
+        assert_eq!(entry(" ddpm:100:1.5"), Ok((SamplerName::Ddpm, Some(100), Some(1.5))));
+        assert_eq!(entry("ode"), Ok((SamplerName::Ode, None, None)));
+        assert_eq!(entry("ode::2"), Ok((SamplerName::Ode, None, Some(2.0))));
+        for wrong in [
+            "",
+            "ddim",
+            "ddim:",
+            "ddim::2",
+            "ddim:x",
+            "ddim:25:x",
+            "ddim:25:2:1",
+            "ode:25",
+            "ode:25:2",
+            "ode:",
+            "ode::x",
+        ] {
+            assert!(entry(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::metrics::frechet::check_count;
 use crate::metrics::proportion::Proportion;
 use crate::output::grid::grid;
 use crate::output::{ClassGrid, Images, Layout, Picture};
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
@@ -77,8 +77,14 @@ pub fn run(
     options.check(extractor.width())?;
     extractor.check(&target.train)?;
     let samplings = Samplings::resolve(target, options)?;
-    if let ImageSource::Images(bytes, _) = &target.source {
-        check_count(bytes.len() / target.train.pixels(), extractor.width())?;
+    for (split, data) in [("training", &*target.train), ("test", &target.test)] {
+        check_count(data.count, &format!("{split} images"), extractor.width())?;
+    }
+    match &target.source {
+        ImageSource::Images(bytes, _) => {
+            check_count(bytes.len() / target.train.pixels(), "images in the file", extractor.width())?;
+        }
+        _ => check_memory(options, target, extractor.width())?,
     }
     if let ImageSource::Denoiser(checkpoint) = &target.source {
         let denoiser = checkpoint.denoiser(WEIGHTS)?;
@@ -113,6 +119,23 @@ pub fn run(
     run.evaluate(&samplings, extractor_info, cost)
 }
 
+/// Refuses more samples than the memory holds: they are kept until all are measured.
+fn check_memory(options: &EvalOptions, target: &EvalTarget, features: usize) -> Result<()> {
+    // The bytes, a copy for the classification accuracy score, the features and the classes.
+    let each = 2 * target.train.pixels() + 4 * features + 8;
+    let sweep = if options.sweep.is_empty() { 0 } else { options.sweep_count };
+    for (option, count) in [("count", options.count), ("sweep-count", sweep)] {
+        let bytes = u128::from(count) * each as u128;
+        if !memory::fits(bytes) {
+            return Err(Error::Config(format!(
+                "--{option} {count}: the samples need {:.1} GB of memory, more than this system has. Use a smaller number",
+                bytes as f64 * 1e-9
+            )));
+        }
+    }
+    Ok(())
+}
+
 impl Samplings {
     fn resolve(target: &EvalTarget, options: &EvalOptions) -> Result<Samplings> {
         let main = resolve(target, &options.sampling)?;
@@ -136,7 +159,7 @@ fn resolve(target: &EvalTarget, options: &SamplingOptions) -> Result<Option<Samp
 }
 
 /// Sampling settings of a sweep entry: the command line's, with this entry's sampler, steps and
-/// guidance. Options of a different sampler are dropped.
+/// guidance. Options of a different sampler are dropped, and the steps for one that chooses them.
 fn resolve_sweep(
     target: &EvalTarget,
     options: &EvalOptions,
@@ -144,10 +167,11 @@ fn resolve_sweep(
     main: Option<&Sampling>,
 ) -> Result<Option<Sampling>> {
     let main = SamplingOptions { sampler: main.map(|main| main.sampler), ..options.sampling };
-    let sampling = entry.or(main);
+    let sampling = SamplingOptions { steps: entry.steps, ..entry.or(main) };
     resolve(target, &sampling).map_err(|problem| {
         let sampler = entry.sampler.map_or("", |sampler| sampler.name());
-        Error::Config(format!("--sweep {sampler}:{}: {problem}", entry.steps.unwrap_or_default()))
+        let steps = entry.steps.map_or(String::new(), |steps| format!(":{steps}"));
+        Error::Config(format!("--sweep {sampler}{steps}: {problem}"))
     })
 }
 

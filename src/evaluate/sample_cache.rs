@@ -7,6 +7,7 @@ use crate::checkpoint::Checkpoint;
 use crate::diffusion::{SAMPLERS_VERSION, Sampling};
 use crate::files::{Appender, remove_file};
 use crate::gpu::Context;
+use crate::metrics::padding::ImagePadding;
 use crate::ranks::Communicator;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -74,12 +75,23 @@ impl SampleCache {
     }
 }
 
-/// The file name for samples of a model. `numbers` are the counts and seeds that determine them.
-pub(super) fn cache_name(ctx: &Context, checkpoint: &Checkpoint, sampling: &Sampling, numbers: &[u64]) -> String {
+/// What determines samples, in addition to model and sampler.
+pub(super) struct Drawn<'a> {
+    /// The class of each sample, which is from the data.
+    pub labels: &'a [u32],
+    /// The border that is cut off.
+    pub padding: ImagePadding,
+    pub batch: u32,
+    pub seed: u64,
+}
+
+/// The file name for samples of a model.
+pub(super) fn cache_name(ctx: &Context, checkpoint: &Checkpoint, sampling: &Sampling, drawn: &Drawn<'_>) -> String {
+    let Drawn { labels, padding, batch, seed } = drawn;
     let mut hash = Sha256::new();
     hash.update(bytemuck::cast_slice::<f32, u8>(&checkpoint.weights));
     hash.update(format!(
-        "{} {SAMPLERS_VERSION} {} {} {:?} {:?} {sampling:?} {numbers:?}",
+        "{} {SAMPLERS_VERSION} {} {} {:?} {:?} {sampling:?} {labels:?} {padding:?} {batch} {seed}",
         env!("CARGO_PKG_VERSION"),
         ctx.gpu.adapter(),
         ctx.target(),

@@ -2,7 +2,7 @@
 
 use super::context::EvalContext;
 use super::progress::Phase;
-use super::sample_cache::{SampleCache, cache_name};
+use super::sample_cache::{Drawn, SampleCache, cache_name};
 use super::target::{EvalTarget, ImageSource, WEIGHTS};
 use crate::checkpoint::Checkpoint;
 use crate::data::proportional_labels;
@@ -119,7 +119,8 @@ impl DenoiserSampling<'_> {
         let spec = BatchSpec { name: "evaluate", size: batch, image: padding.model_shape(), seed: options.seed };
         let generator = Generator::new(ctx, denoiser, self.sampling.guidance(), plan, spec)?;
         let labels = proportional_labels(&target.train.class_counts(), count);
-        let name = cache_name(ctx, self.checkpoint, self.sampling, &[u64::from(count), u64::from(batch), options.seed]);
+        let drawn = Drawn { labels: &labels, padding, batch, seed: options.seed };
+        let name = cache_name(ctx, self.checkpoint, self.sampling, &drawn);
         let mut cache =
             SampleCache::open(&*ctx.ranks, self.context.folder, &name, batch as usize * padding.data_len())?;
         self.context.caches.borrow_mut().extend(cache.path().map(PathBuf::from));

@@ -153,7 +153,9 @@ fn sweep(points: &[SweepPoint], rows: &mut TextTable) {
     rows.title("Sweep of samplers");
     for point in points {
         let accuracy = point.accuracy.as_ref().map_or(String::new(), |a| format!(", class accuracy {}", percent(a)));
-        let name = format!("{} {}, guidance {}", point.sampler, point.steps, point.guidance);
+        // A sampler that chooses its steps itself has none.
+        let steps = if point.steps == 0 { String::new() } else { format!(" {}", point.steps) };
+        let name = format!("{}{steps}, guidance {}", point.sampler, point.guidance);
         rows.add(
             &name,
             format!(

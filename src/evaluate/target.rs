@@ -4,10 +4,13 @@
 use super::evaluation::TargetInfo;
 use super::options::EvalOptions;
 use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata, run_folder};
-use crate::data::{Dataset, LoadOptions, Split, image_shape_of_npz, images_of_npz, load_with};
+use crate::data::{
+    Dataset, ImageFileOptions, LoadOptions, Split, check_image_options, image_shape_of_npz, images_of_npz,
+    is_image_folder, load_with,
+};
 use crate::diffusion::latent_prior::Mixture;
 use crate::metrics::padding::ImagePadding;
-use crate::nn::Vae;
+use crate::nn::{Network, Vae};
 use crate::output::counted;
 use crate::train::Settings;
 use crate::{Error, Result};
@@ -85,9 +88,12 @@ impl EvalTarget {
             None if checkpoint.has_metadata => LoadOptions::of_model(model.image_shape()),
             None => LoadOptions::of_foreign_model(model.image_shape()),
         };
-        let [train, test] = splits(&data, &load_options)?;
+        let [train, test] = splits(&data, options.files, load_options)?;
         check_data(&folder, &metadata, &train, &data)?;
         let padding = padding(&folder, model.image_shape(), &train, options.padded)?;
+        if let AnyModel::Denoiser(_) = checkpoint.model {
+            check_images(&folder, checkpoint.denoiser(WEIGHTS)?.network, padding.model_shape(), &train)?;
+        }
         if !checkpoint.has_metadata {
             check_classes(&checkpoint, &train)?;
             warnings.push(unknown_data(&checkpoint, &train));
@@ -130,13 +136,14 @@ impl EvalTarget {
     }
 
     /// Reads images from an npz archive as guided-diffusion's scripts write it: `arr_0` u8
-    /// `[N, H, W, C]`, and optionally `arr_1` with their classes.
+    /// `[N, H, W, C]`, and optionally `arr_1` with their classes. They are compared with the data set
+    /// of the option `data` [default: MNIST in `data/mnist`].
     ///
     /// # Errors
     /// An archive in another format, or images of another shape than the data's.
-    pub fn from_samples(path: &Path, data: Option<&Path>) -> Result<EvalTarget> {
-        let options = LoadOptions::of_model(image_shape_of_npz(path)?);
-        let [train, test] = splits(data.unwrap_or(Path::new(DATA)), &options)?;
+    pub fn from_samples(path: &Path, options: &EvalOptions) -> Result<EvalTarget> {
+        let data = options.data.as_deref().unwrap_or(Path::new(DATA));
+        let [train, test] = splits(data, options.files, LoadOptions::of_model(image_shape_of_npz(path)?))?;
         let (bytes, labels) = images_of_npz(path, train.shape(), train.classes as u32)?;
         let info = TargetInfo {
             name: path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into()),
@@ -215,6 +222,26 @@ fn padding(folder: &Path, model: Option<[u32; 3]>, data: &Dataset, padded: bool)
     }
 }
 
+/// Checks that a network takes images `[C, H, W]`. The files of a model need not say their size.
+fn check_images(
+    folder: &Path,
+    network: &dyn Network,
+    [channels, height, width]: [u32; 3],
+    data: &Dataset,
+) -> Result<()> {
+    let [own, _] = network.channels();
+    if own != channels {
+        let [own, theirs] = [own, channels].map(|count| counted(count, "channel"));
+        let problem = format!(
+            "the model takes images of {own}, and those of the data {} have {theirs}: give the folder of the model's \
+             data set with --data",
+            data.name
+        );
+        return Err(Error::file(folder, problem));
+    }
+    network.check_size(height, width).map_err(|problem| Error::file(folder, problem.to_string()))
+}
+
 /// Checks that a model that was not written by degrain has the classes of the data.
 fn check_classes(checkpoint: &Checkpoint, data: &Dataset) -> Result<()> {
     let Some(labels) = checkpoint.metadata.denoiser.labels else { return Ok(()) };
@@ -246,8 +273,11 @@ fn unknown_data(checkpoint: &Checkpoint, data: &Dataset) -> String {
     )
 }
 
-fn splits(data: &Path, options: &LoadOptions) -> Result<[Dataset; 2]> {
-    Ok([load_with(data, Split::Train, options)?, load_with(data, Split::Test, options)?])
+fn splits(data: &Path, files: ImageFileOptions, defaults: LoadOptions) -> Result<[Dataset; 2]> {
+    let options = files.or(defaults);
+    let splits = [load_with(data, Split::Train, &options)?, load_with(data, Split::Test, &options)?];
+    check_image_options(data, &files.given())?;
+    Ok(splits)
 }
 
 /// Checks that the model was trained on this data set. Checkpoints not written by degrain do not
@@ -257,10 +287,12 @@ fn check_data(folder: &Path, metadata: &CheckpointMetadata, data: &Dataset, plac
     if metadata.dataset.is_empty() || same {
         return Ok(());
     }
+    let resized = if is_image_folder(place)? { ", and --resize as in training" } else { "" };
     Err(Error::file(
         folder,
         format!(
-            "this checkpoint was trained on {}, and {} holds other data ({}): give the folder of the model's data set with --data",
+            "this checkpoint was trained on {}, and {} holds other data ({}): give the folder of the model's data set with \
+             --data{resized}",
             metadata.dataset,
             place.display(),
             data.name

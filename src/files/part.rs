@@ -45,7 +45,8 @@ impl PartFile {
         let (mut file, created) = open_locked(path)?;
         let line = format!("{header}\n");
         let start = line.len() as u64;
-        if created {
+        // A program that was killed between creating the file and writing its header left it empty.
+        if created || file.metadata().map_err(Error::io(path))?.len() == 0 {
             let written = faults::write_all(&mut file, line.as_bytes()).and_then(|()| faults::sync_all(&file));
             if let Err(error) = written {
                 // The first error is reported.
@@ -219,7 +220,7 @@ mod tests {
     fn part_file_refuses_other_headers_and_a_second_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.part");
-        for content in [&b"other\nmore"[..], b"minerals", b"mi", b"", b"\x00\xff"] {
+        for content in [&b"other\nmore"[..], b"minerals", b"mi", b"\x00\xff"] {
             fs::write(&path, content).unwrap();
             assert!(open(&path, "mine").unwrap_err().to_string().contains("differs: "));
             assert_eq!(fs::read(&path).unwrap(), content);
@@ -230,6 +231,10 @@ mod tests {
         assert!(open(&path, "mine").unwrap_err().to_string().contains("another process"));
         drop(part);
         open(&path, "mine").unwrap();
+        // As a program leaves it that was killed before it wrote the header.
+        fs::write(&path, b"").unwrap();
+        open(&path, "mine").unwrap().append(b"aaaa").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"mine\naaaa");
         let folder_there = folder.path().join("b.part");
         fs::create_dir(&folder_there).unwrap();
         assert!(open(&folder_there, "mine").unwrap_err().to_string().contains("is not a file"));

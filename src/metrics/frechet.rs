@@ -36,7 +36,7 @@ impl Gaussian {
     #[track_caller]
     pub fn fit(features: &[f32], width: usize) -> Result<Gaussian> {
         let count = rows::finite(features, width)?;
-        check_count(count, width)?;
+        check_count(count, "images", width)?;
         let mut mean = DVector::zeros(width);
         for row in features.chunks_exact(width) {
             mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
@@ -118,16 +118,17 @@ fn overlap(f: &DMatrix<f64>, g: &DMatrix<f64>) -> f64 {
     square.symmetric_eigenvalues().iter().map(|x| x.max(0.0).sqrt()).sum()
 }
 
-/// Checks that there are enough images for the covariance of `width` features.
+/// Checks that there are enough images for the covariance of `width` features. `images` says which
+/// they are, such as "test images".
 ///
 /// # Errors
 /// [`Error::Config`] for fewer than width + 1 images.
-pub fn check_count(count: usize, width: usize) -> Result<()> {
+pub fn check_count(count: usize, images: &str, width: usize) -> Result<()> {
     if count > width {
         return Ok(());
     }
     Err(Error::Config(format!(
-        "the Frechet distance of {width} features needs at least {} images, and there are {count}",
+        "the Frechet distance of {width} features needs at least {} {images}, and there are {count}",
         width + 1
     )))
 }

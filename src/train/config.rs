@@ -69,7 +69,7 @@ pub enum NetworkName {
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum RandomFlip {
-    /// If the data set allows it: yes for photographs, no for digits.
+    /// If the data set allows it: yes for CIFAR-10 and ImageNet, no for other data.
     Auto,
     /// Always.
     Always,

@@ -1,7 +1,7 @@
 //! Reads the images of a run.
 
 use super::config::{Config, Settings, Size};
-use crate::data::{Dataset, LoadOptions, Split, is_image_folder, load_with};
+use crate::data::{Dataset, LoadOptions, Split, check_image_options, is_image_folder, load_with};
 use crate::files::is_inside;
 use crate::{Error, Result};
 use std::path::Path;
@@ -53,11 +53,5 @@ fn check_effect(options: &LoadOptions, folder: &Path) -> Result<()> {
         ("channels", options.channels != default.channels),
         ("skip-damaged", options.skip_damaged),
     ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((option, _)) if !is_image_folder(folder)? => Err(Error::Config(format!(
-            "--{option} has no effect here: it is for folders of image files, and {} holds another format",
-            folder.display()
-        ))),
-        _ => Ok(()),
-    }
+    check_image_options(folder, &given)
 }

@@ -34,7 +34,7 @@ pub(super) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
         }
         let problem = format!(
             "written by an earlier version of degrain, whose runs cannot be resumed or evaluated by this one. To train \
-             it again, rename its settings and give the file to --config: {}",
+             it again, rename its settings and give the file to --config with another --out: {}",
             renamed.join(", ")
         );
         Error::file(path, problem)

@@ -107,6 +107,34 @@ fn edit_denoise_depends_on_seed_and_number_of_an_image() {
     assert!(other[0][0] == both[0][0] && other[0][1] != both[0][1]);
 }
 
+/// Image files of another size than the model's, and a damaged one, for a model that is trained
+/// already.
+#[test]
+fn edit_reads_image_files_as_the_options_say() {
+    let folder = TempDir::new().unwrap();
+    let [data, out] = ["data", "out.png"].map(|name| folder.path().join(name));
+    fs::create_dir_all(data.join("test")).unwrap();
+    let image = Picture { height: 56, width: 28, channels: 1, bytes: vec![200; 56 * 28] };
+    image.save_png(&data.join("test/b.png"), &[]).unwrap();
+    let run = trained("plain");
+    let start = ["denoise", "--checkpoint", text(&run), "--steps", "2", "--count", "1", "--out", text(&out)];
+    let edit = |data: &Path, options: &[&str]| command(EDIT, &[&start[..], &["--data", text(data)], options].concat());
+    let first_pixel = |options: &[&str]| {
+        let told = messages(edit(&data, options));
+        assert!(told.contains("56x28 pixels") && told.contains("to 28x28"), "{told}");
+        cells(&out, [1, 3])[0][0][0]
+    };
+    assert_eq!([first_pixel(&[]), first_pixel(&["--resize", "pad"])], [200, 0]);
+    fs::write(data.join("test/a.png"), b"").unwrap();
+    fails(edit(&data, &[]), 1, &["a.png", "is empty", "--skip-damaged"]);
+    let told = messages(edit(&data, &["--skip-damaged"]));
+    assert!(told.contains("1 damaged file") && told.contains("a.png"), "{told}");
+    fails(edit(&mnist(), &["--skip-damaged"]), 1, &["--skip-damaged has no effect here"]);
+    fails(edit(&mnist(), &["--resize", "crop"]), 1, &["--resize has no effect here"]);
+    let png = data.join("test/b.png");
+    fails(edit(&data, &["--image", text(&png)]), 2, &["--image", "--data"]);
+}
+
 #[test]
 fn edit_denoise_takes_png_files() {
     let folder = TempDir::new().unwrap();

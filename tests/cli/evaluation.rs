@@ -272,9 +272,11 @@ fn evaluation_of_an_untrained_model_fails_every_metric() {
 
     let archive = folder.path().join("samples.npz");
     let more = ["--count", "100", "--likelihood-images", "8", "--cas-steps", "5", "--save-samples", text(&archive)];
+    // TOML, in which the settings of the classifiers are written, has no number as large.
+    let seed = ["--seed", "18446744073709551615"];
     // More steps than the main samples, without and with guidance.
     let sweep = ["--sweep", "ddim:1,ddpm:5:1,ddim:3:3", "--sweep-count", "130", "--guidance-interval", "0.3,5"];
-    let untrained = evaluated(["--checkpoint", text(&run)], &[&more[..], &sweep].concat());
+    let untrained = evaluated(["--checkpoint", text(&run)], &[&more[..], &seed, &sweep].concat());
     assert!(untrained.quality.fd_test > 20.0 * untrained.quality.fd_reference, "{:?}", untrained.quality);
     assert!(untrained.quality.precision < 0.2, "{:?}", untrained.quality);
     assert_eq!(untrained.sampling.settings, "guidance_interval 0.3 to 5");
@@ -295,7 +297,7 @@ fn evaluation_of_an_untrained_model_fails_every_metric() {
         untrained.sweep.iter().map(|point| (point.sampler.as_str(), point.steps, point.count)).collect();
     assert_eq!(sweep, [("ddim", 1, 130), ("ddpm", 5, 130), ("ddim", 3, 130)]);
     // The archive contains the evaluated samples.
-    let again = evaluated(["--samples", text(&archive)], &["--cas-steps", "0"]);
+    let again = evaluated(["--samples", text(&archive)], &[&seed[..], &["--cas-steps", "0"]].concat());
     assert_eq!(again.quality, untrained.quality);
     assert_eq!(again.classes.accuracy, untrained.classes.accuracy);
 }
@@ -375,7 +377,14 @@ fn likelihood_of_flows_and_autoencoders_is_measured() {
                 assert_eq!(other.sampling.latent_components, components);
             }
         }
-        let evaluation = evaluated(["--checkpoint", text(&run)], &more);
+        // The sampler that chooses its steps does not get those of the main samples.
+        let sweep = ["--sweep", "ode,ode::2", "--sweep-count", "80"];
+        let evaluation = match preset {
+            "vae" => evaluated(["--checkpoint", text(&run)], &more),
+            _ => evaluated(["--checkpoint", text(&run)], &[&more[..], &sweep].concat()),
+        };
+        let points: Vec<_> = evaluation.sweep.iter().map(|point| (point.steps, point.guidance)).collect();
+        assert_eq!(points, if preset == "vae" { vec![] } else { vec![(0, 1.5), (0, 2.0)] });
         assert_eq!(evaluation.sampling.latent_components, if preset == "vae" { 50 } else { 0 });
         assert_eq!(evaluation.likelihood.iter().map(|bits| bits.split.as_str()).collect::<Vec<_>>(), ["train", "test"]);
         for bits in &evaluation.likelihood {

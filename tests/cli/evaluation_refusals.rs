@@ -1,9 +1,12 @@
 //! `evaluate`: inputs that cannot be evaluated, and options without effect, give one message.
 
-use crate::common::run::{copy, digits};
+use crate::common::run::{copy, digits, idx};
+use crate::common::small::small;
 use crate::evaluation::{chosen, inputs, places, save, untrained};
-use crate::harness::{EVALUATE, command, fails, refused, text};
-use degrain::output::{Images, npz};
+use crate::harness::{EVALUATE, command, fails, refused, succeeds, text, train};
+use degrain::output::{Images, Picture, npz};
+use degrain::train::Settings;
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -26,6 +29,52 @@ fn feature_extractor_of_other_data_with_the_same_name_is_refused() {
     let inputs = ["--feature-extractor", extractor, "--feature-cache", features, "--out", text(&out)];
     let data = ["--samples", text(&samples), "--data", text(&other)];
     refused(EVALUATE, &[&data[..], &inputs].concat(), &["feature extractor", "other data (idx)", "--data FOLDER"]);
+}
+
+/// The user asked for enough samples, so the message says which images are too few.
+#[test]
+fn too_few_test_images_are_named() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let data = folder.path().join("data");
+    copy(Path::new(&places[0]), &data);
+    for (name, dimensions, size) in [("images-idx3", &[40, 28, 28][..], 784), ("labels-idx1", &[40], 1)] {
+        let file = data.join(format!("t10k-{name}-ubyte"));
+        let header = 4 + 4 * dimensions.len();
+        let elements = fs::read(&file).unwrap()[header..][..40 * size].to_vec();
+        fs::write(&file, idx(dimensions, &elements)).unwrap();
+    }
+    let samples = folder.path().join("samples.npz");
+    let (bytes, labels) = chosen(0..100);
+    save(&samples, &bytes, Some(&labels));
+    let [_, extractor, features] = &places;
+    let out = folder.path().join("out");
+    let inputs = ["--feature-extractor", extractor, "--feature-cache", features, "--out", text(&out)];
+    let task = ["--samples", text(&samples), "--data", text(&data)];
+    refused(EVALUATE, &[&task[..], &inputs].concat(), &["at least 65 test images", "there are 40"]);
+}
+
+/// The data of a model is bound to how its files were resized.
+#[test]
+fn evaluation_names_resize_for_image_files() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    for split in ["train", "test"] {
+        fs::create_dir_all(data.join(split)).unwrap();
+        for number in 0..12 {
+            let bytes = (0..28 * 40).map(|i| (i * number) as u8).collect();
+            let picture = Picture { height: 28, width: 40, channels: 1, bytes };
+            picture.save_png(&data.join(format!("{split}/{number}.png")), &[]).unwrap();
+        }
+    }
+    let run = folder.path().join("run");
+    let settings = Settings { data: Some(data), out: Some(run.clone()), validation_count: Some(2), ..small("plain") };
+    succeeds(train(&settings, &["--resolution", "28", "--steps", "1"]));
+    let of_run = ["--checkpoint", text(&run)];
+    let told = ["trained on images", "--data, and --resize as in training"];
+    refused(EVALUATE, &[&of_run[..], &["--resize", "pad"]].concat(), &told);
+    // Read as in training, so the next check fails.
+    let other = ["images of 28x40 pixels", "feature extractor was trained on MNIST"];
+    refused(EVALUATE, &[&of_run[..], &["--resize", "crop"]].concat(), &other);
 }
 
 #[test]
@@ -63,6 +112,10 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     refuses(["--checkpoint", &run], &["--sweep", "heun:5:-2"], &["--sweep heun:5", "guidance scale of -2"]);
     let unknown = command(EVALUATE, &["--checkpoint", &run, "--sweep", "hoin:5"]);
     fails(unknown, 2, &["no sampler `hoin`", "ddpm, ddim", "heun"]);
+    let steps = command(EVALUATE, &["--checkpoint", &run, "--sweep", "ode:5"]);
+    fails(steps, 2, &["`ode:5`", "chooses its steps itself", "ode::GUIDANCE"]);
+    refuses(["--checkpoint", &run], &["--resize", "pad"], &["--resize has no effect here", "another format"]);
+    refuses(["--checkpoint", &run], &["--skip-damaged"], &["--skip-damaged has no effect here"]);
     refuses(["--samples", &run], &[], &["run"]);
     refuses(["--checkpoint", &path("nothing")], &[], &["nothing"]);
 
@@ -93,6 +146,19 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
         &["--checkpoint", extractor, "--data", data, "--out", &out],
         &["classifier, which cannot sample images"],
     );
+    // A feature extractor whose files name another number of classes.
+    let torn = path("torn");
+    copy(Path::new(extractor), Path::new(&torn));
+    let metadata = Path::new(&torn).join("degrain.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&metadata).unwrap()).unwrap();
+    json["class_names"].as_array_mut().unwrap().pop();
+    fs::write(&metadata, json.to_string()).unwrap();
+    refused(
+        EVALUATE,
+        &["--checkpoint", &run, "--data", data, "--feature-extractor", &torn, "--out", &out],
+        &["10 classes", "names 9", "do not belong together"],
+    );
+    refuses(["--checkpoint", &run], &["--count", "4000000000"], &["--count 4000000000", "GB of memory"]);
     let no_test = digits().to_str().unwrap();
     refused(EVALUATE, &["--checkpoint", &run, "--data", no_test, "--out", &out], &["t10k-images"]);
 

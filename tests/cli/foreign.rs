@@ -459,6 +459,22 @@ fn file_of_weights_is_not_a_checkpoint() {
     foreign.refuses(&foreign.path(&format!("unet/{WEIGHTS}")), &[], &["name its folder", "config.json"]);
 }
 
+/// The files of a U-Net need not say the size of its images, but they say the channels.
+#[test]
+fn evaluation_refuses_data_of_other_channels() {
+    let foreign = Foreign::new();
+    foreign.set("unet/config.json", json!({"sample_size": null}));
+    let data = foreign.0.path().join("data");
+    for split in ["train", "test"] {
+        fs::create_dir_all(data.join(split)).unwrap();
+        let picture = Picture { height: 28, width: 28, channels: 3, bytes: (0..3 * 784).map(|i| i as u8).collect() };
+        picture.save_png(&data.join(split).join("a.png"), &[]).unwrap();
+    }
+    let root = foreign.root();
+    let arguments = ["--checkpoint", text(&root), "--data", text(&data)];
+    fails(command(EVALUATE, &arguments), 1, &["images of 1 channel,", "have 3 channels", "--data"]);
+}
+
 /// A model whose images are larger than the data's can be trained on padded or on resized images,
 /// and its files do not say which.
 #[test]

@@ -1,14 +1,14 @@
 //! Denoising: noises images to a time, and denoises them again.
 
-use super::images::{TestImages, read_png, rms_difference};
-use super::model::{Loaded, LoadedModel, check_output};
+use super::images::{DataOptions, TestImages, read_png, rms_difference};
+use super::model::{Loaded, LoadedModel, check_memory, check_output};
 use clap::Args;
 use degrain::diffusion::process::Marginal;
 use degrain::diffusion::sdedit::{Step, last_steps, noised};
 use degrain::diffusion::{Generator, Sampling, SamplingOptions};
 use degrain::gpu::Context;
 use degrain::output::counted;
-use degrain::{Error, Result, cli, files, memory};
+use degrain::{Error, Result, cli, files};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -34,11 +34,10 @@ pub struct Denoise {
     #[arg(long, value_name = "N")]
     every: Option<usize>,
     /// Images: PNG files of the model's size and channels [default: test images of --data]
-    #[arg(long, value_name = "PNG", num_args = 1.., conflicts_with_all = ["data", "first", "count"])]
+    #[arg(long, value_name = "PNG", num_args = 1.., conflicts_with_all = ["data", "resize", "skip_damaged", "first", "count"])]
     image: Vec<PathBuf>,
-    /// Folder of the data set whose test images are denoised [default: the run's]
-    #[arg(long)]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataOptions,
     /// Number of the first test image
     #[arg(long, default_value_t = 0)]
     first: usize,
@@ -79,7 +78,9 @@ impl Denoise {
         let steps = &last.steps;
         let shown = shown_steps(self.every, steps.len())?;
         let originals = self.originals(&loaded, &sampling)?;
-        check_memory(originals.images.len(), shown.len() + 3)?;
+        let columns = shown.len() + 3;
+        let what = format!("{} of all images", counted(columns, "column"));
+        check_memory(originals.images.len() * columns, &what, "use a larger --every, or fewer images")?;
 
         let start = steps[0];
         let first = originals.numbers.start;
@@ -119,8 +120,7 @@ impl Denoise {
         let classes = &loaded.checkpoint.metadata.class_names;
         let conditional = loaded.labeled(sampling)?;
         if self.image.is_empty() {
-            let wanted =
-                TestImages { data: self.data.as_deref(), option: "--first", first: self.first, count: self.count };
+            let wanted = TestImages { data: &self.data, option: "--first", first: self.first, count: self.count };
             let (images, labels) = loaded.test_images(&wanted, conditional)?;
             let of_class = |label: u32| classes.get(label as usize).filter(|_| conditional);
             let name = |(k, &label): (usize, &u32)| {
@@ -185,20 +185,6 @@ fn shown_steps(every: Option<usize>, steps: usize) -> Result<Vec<usize>> {
 fn visible(x: &[f32], at: &Marginal) -> Vec<f32> {
     let scale = at.alpha.hypot(at.sigma).max(1.0);
     x.iter().map(|x| (f64::from(*x) / scale) as f32).collect()
-}
-
-/// Refuses a picture that the memory cannot hold: `values` per column.
-fn check_memory(values: usize, columns: usize) -> Result<()> {
-    // The states in f32, twice, their bytes, and the picture with at most 2 x 2 pixels per pixel.
-    let bytes = values as u128 * columns as u128 * (2 * 4 + 1 + 4);
-    if memory::fits(bytes) {
-        return Ok(());
-    }
-    Err(Error::Config(format!(
-        "{} of all images need {:.1} GB of memory, more than this system has: use a larger --every, or fewer images",
-        counted(columns, "column"),
-        bytes as f64 * 1e-9
-    )))
 }
 
 #[cfg(test)]

@@ -1,15 +1,26 @@
 //! Reads images of the model's size from a data set or a file.
 
 use super::model::Loaded;
-use degrain::data::{Split, load_with};
+use clap::Args;
+use degrain::data::{ImageFileOptions, Split, check_image_options, load_with};
 use degrain::output::{Picture, counted};
 use degrain::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The data set whose test images are edited.
+#[derive(Args)]
+pub struct DataOptions {
+    /// Folder of the data set whose test images are used [default: the run's]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    files: ImageFileOptions,
+}
 
 /// Which images of a test split to read.
 pub struct TestImages<'a> {
-    /// The folder of the data set [default: the run's, or the bundled one].
-    pub data: Option<&'a Path>,
+    /// The data set.
+    pub data: &'a DataOptions,
     /// The option that chose the first image.
     pub option: &'static str,
     /// Number of the first image.
@@ -22,8 +33,11 @@ impl Loaded {
     /// Images of the test split of a data set, in [-1, 1], with their classes in the model's order.
     /// `labeled` says whether the model gets the classes.
     pub fn test_images(&self, wanted: &TestImages<'_>, labeled: bool) -> Result<(Vec<f32>, Vec<u32>)> {
-        let (data, is_guessed) = self.data(wanted.data)?;
-        let set = load_with(&data, Split::Test, &self.load_options()?)?;
+        let DataOptions { data, files } = wanted.data;
+        let (data, is_guessed) = self.data(data.as_deref())?;
+        let set = load_with(&data, Split::Test, &files.or(self.load_options()?))?;
+        check_image_options(&data, &files.given())?;
+        set.notes.iter().for_each(|note| eprintln!("{note}"));
         let trained_on = &self.checkpoint.metadata.dataset;
         if is_guessed && !trained_on.is_empty() && *trained_on != set.name {
             let problem = format!(

@@ -1,6 +1,6 @@
 //! Inpainting: samples the unknown part of an image.
 
-use super::images::{TestImages, read_png};
+use super::images::{DataOptions, TestImages, read_png};
 use super::model::{Loaded, LoadedModel, StepOptions, check_output};
 use clap::Args;
 use degrain::diffusion::inpaint::{Known, inpaint};
@@ -22,11 +22,10 @@ pub struct Inpaint {
     #[arg(long)]
     mask: PathBuf,
     /// Image: a PNG file of the model's size and channels [default: a test image of --data]
-    #[arg(long, value_name = "PNG")]
+    #[arg(long, value_name = "PNG", conflicts_with_all = ["data", "resize", "skip_damaged"])]
     image: Option<PathBuf>,
-    /// Folder of the data set whose test image is inpainted [default: the run's]
-    #[arg(long, conflicts_with = "image")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataOptions,
     /// Number of the test image
     #[arg(long, default_value_t = 0, conflicts_with = "image")]
     index: usize,
@@ -65,7 +64,7 @@ impl Inpaint {
                 (bytes.into_iter().map(|b| f32::from(b) / 127.5 - 1.0).collect(), None)
             }
             None => {
-                let wanted = TestImages { data: self.data.as_deref(), option: "--index", first: self.index, count: 1 };
+                let wanted = TestImages { data: &self.data, option: "--index", first: self.index, count: 1 };
                 let labeled = loaded.denoiser()?.network.classes().is_some();
                 let (image, labels) = loaded.test_images(&wanted, labeled)?;
                 (image, labels.first().copied())

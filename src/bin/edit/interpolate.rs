@@ -1,6 +1,6 @@
 //! Interpolation: samples from noises between two noises.
 
-use super::model::{LoadedModel, StepOptions, check_output};
+use super::model::{LoadedModel, StepOptions, check_memory, check_output};
 use clap::Args;
 use degrain::diffusion::interpolation;
 use degrain::gpu::MAX_WORKGROUPS;
@@ -51,6 +51,7 @@ impl Interpolate {
         let classes = loaded.checkpoint.metadata.class_names.len().max(1) as u32;
         let label = |k: u32| loaded.class.unwrap_or(k / self.columns % classes);
         let labels: Vec<u32> = (0..count).map(label).collect();
+        check_memory(count as usize * loaded.pixels(), "the images", "use fewer --rows or --columns")?;
         let shape = [self.rows, self.columns];
         let noise = plan.prior().of_unit(&interpolation::rows(shape, self.seed, loaded.pixels()));
         let images = loaded.sample_from(&sampling, plan, &noise, &labels)?;

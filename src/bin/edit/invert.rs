@@ -1,6 +1,6 @@
 //! Inversion: finds the noise of images, and samples the images from this noise again.
 
-use super::images::{TestImages, rms_difference};
+use super::images::{DataOptions, TestImages, rms_difference};
 use super::model::{LoadedModel, StepOptions, check_output};
 use clap::Args;
 use degrain::checkpoint::noise;
@@ -15,9 +15,8 @@ pub struct Invert {
     model: LoadedModel,
     #[command(flatten)]
     steps: StepOptions,
-    /// Folder of the data set whose test images are inverted [default: the run's]
-    #[arg(long)]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataOptions,
     /// Number of the first image
     #[arg(long, default_value_t = 0)]
     first: usize,
@@ -46,7 +45,7 @@ impl Invert {
         let loaded = self.model.load("--count")?;
         let sampling = loaded.checkpoint.deterministic_sampling(self.steps.options(1.0))?;
         let back = inversion::plan(loaded.denoiser()?.process, &sampling.step_spec())?;
-        let wanted = TestImages { data: self.data.as_deref(), option: "--first", first: self.first, count: self.count };
+        let wanted = TestImages { data: &self.data, option: "--first", first: self.first, count: self.count };
         let (images, labels) = loaded.test_images(&wanted, loaded.labeled(&sampling)?)?;
         let (forth, _) = sampling.plan(loaded.denoiser()?.process)?;
         let prior = forth.prior();

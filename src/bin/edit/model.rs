@@ -8,7 +8,7 @@ use degrain::diffusion::{BatchSpec, Denoiser, Generator, Sampling, SamplingOptio
 use degrain::gpu::Context;
 use degrain::output::{Images, Layout, counted, grid};
 use degrain::train::Settings;
-use degrain::{Error, Result, cli, files};
+use degrain::{Error, Result, cli, files, memory};
 use std::path::{Path, PathBuf};
 
 /// Name of the buffer of the weights.
@@ -108,7 +108,8 @@ impl Loaded {
     /// Adds the options that make the batch smaller to a message that asks for a smaller batch.
     fn with_batch_options(&self, problem: Error) -> Error {
         let add = |text: String| {
-            if text.contains("smaller batch") { format!("{text} (the batch is {})", self.batch) } else { text }
+            let of_batch = text.contains("smaller batch") || text.starts_with("batch size");
+            if of_batch { format!("{text} (the batch is {})", self.batch) } else { text }
         };
         match problem {
             Error::TooLarge { what, bytes, limit, advice } => {
@@ -143,7 +144,7 @@ impl Loaded {
         Ok((named.unwrap_or_else(|| "data/mnist".into()), is_guessed))
     }
 
-    /// How images of a data set are read: at the model's size, as in the run.
+    /// How images of a data set are read: at the model's size, as in training.
     pub fn load_options(&self) -> Result<LoadOptions> {
         let options = LoadOptions::of_model(Some(self.image));
         Ok(match self.settings()? {
@@ -181,4 +182,18 @@ pub fn check_output(path: &Path) -> Result<()> {
         return Err(Error::Config(format!("--out {}: the name must end in .png", path.display())));
     }
     files::check_writable(path)
+}
+
+/// Refuses images and their picture that the memory cannot hold, `values` pixel values in all. `what`
+/// names them, and `remedy` says what makes them fewer.
+pub fn check_memory(values: usize, what: &str, remedy: &str) -> Result<()> {
+    // The images in f32, twice, their bytes, and the picture with at most 2 x 2 pixels per pixel.
+    let bytes = values as u128 * (2 * 4 + 1 + 4);
+    if memory::fits(bytes) {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "{what} need {:.1} GB of memory, more than this system has: {remedy}",
+        bytes as f64 * 1e-9
+    )))
 }

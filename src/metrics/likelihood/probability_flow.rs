@@ -86,6 +86,7 @@ impl LikelihoodOde<'_> {
             relative: self.tolerance,
             absolute: self.tolerance,
             rows: self.images,
+            alternative: "leave the likelihood out (--likelihood-tolerance, --likelihood-images 0)",
             ..ode::Settings::default()
         };
         let share = |t: f64| (t - span[0]) / (span[1] - span[0]);

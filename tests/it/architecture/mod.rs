@@ -5,8 +5,8 @@
 //!     bin, cli      argument parsing and printing
 //!     evaluate      a trained model in numbers, a table and a page
 //!     train         config, objectives, the training loop, logs
-//!     checkpoint    opens and writes models
 //!     metrics       feature statistics, likelihoods
+//!     checkpoint    opens and writes models
 //!     diffusion     schedules, processes, samplers, guidance, the generator
 //!     nn            parameters, layers, models
 //!     ops           operators
