@@ -1,4 +1,4 @@
-# Targets. Each runs one ordinary command; `test`, `tint` and `swiftshader` first install what is missing.
+# Targets. Each runs one ordinary command. Most first install what is missing.
 #
 #   make train ARGS="--size tiny --steps 200"      ARGS is passed to the command of the target
 
@@ -12,7 +12,7 @@ TINT := tools/tint/node_modules/.package-lock.json
 train: driver ## train a model on the bundled MNIST
 	cargo run --release --bin train -- $(ARGS)
 
-test: driver browser ## run all tests
+test: driver browser ## run all tests, except those of several processes
 	cargo test --release --workspace $(ARGS)
 
 # With `--workspace`, the dependencies are those that `make test` has built (xtask/Cargo.toml).
