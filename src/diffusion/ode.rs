@@ -19,14 +19,14 @@ pub struct Settings {
     pub rows: usize,
     /// Evaluations after which the solver gives up.
     pub most_evaluations: u32,
-    /// What a user can do instead of raising the tolerances, for the message of a solver that gives up.
-    pub alternative: &'static str,
+    /// What a user can do if the solver gives up, for its message.
+    pub advice: &'static str,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        let alternative = "use a sampler of fixed steps";
-        Settings { relative: 1e-5, absolute: 1e-5, rows: 1, most_evaluations: 10_000, alternative }
+        let advice = "raise --rtol and --atol, or use a sampler of fixed steps";
+        Settings { relative: 1e-5, absolute: 1e-5, rows: 1, most_evaluations: 10_000, advice }
     }
 }
 
@@ -97,9 +97,9 @@ pub fn solve(
         if evaluations + 6 > settings.most_evaluations || size < smallest {
             let why = if size < smallest { "its steps vanish" } else { "it has made too many" };
             return Err(Error::Config(format!(
-                "the solver stopped at time {t:.4} between {} and {end} after {evaluations} evaluations: {why}. Raise its tolerance \
-                 (rtol = {:e}, atol = {:e}), or {}",
-                span[0], settings.relative, settings.absolute, settings.alternative
+                "the solver stopped at time {t:.4} between {} and {end} after {evaluations} evaluations with a relative \
+                 tolerance of {:e} and an absolute one of {:e}: {why}. To continue, {}",
+                span[0], settings.relative, settings.absolute, settings.advice
             )));
         }
         let last = size >= (end - t).abs();

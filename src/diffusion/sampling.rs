@@ -44,7 +44,7 @@ pub struct SamplingOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, value_name = "LOW,HIGH"))]
     pub guidance_interval: Option<GuidanceInterval>,
-    /// Sampler [default: the run's; without a run ddim, or euler for flow matching]
+    /// Sampler [default: the checkpoint's, or ddim, or euler for flow matching]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub sampler: Option<SamplerName>,

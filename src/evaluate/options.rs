@@ -98,7 +98,7 @@ fn parse_sweep_entry(text: &str) -> std::result::Result<SamplingOptions, String>
     };
     let (name, steps, guidance) = match parts[..] {
         ["ode"] => ("ode", None, None),
-        ["ode", "", guidance] => ("ode", None, Some(guidance)),
+        ["ode", "", guidance] if guidance.parse::<f32>().is_ok() => ("ode", None, Some(guidance)),
         ["ode", ..] => return Err(format!("`{text}`: ode chooses its steps itself, so write ode or ode::GUIDANCE")),
         [name, steps] => (name, Some(steps), None),
         [name, steps, guidance] => (name, Some(steps), Some(guidance)),

@@ -124,7 +124,8 @@ fn check_memory(options: &EvalOptions, target: &EvalTarget, features: usize) -> 
     // The bytes, a copy for the classification accuracy score, the features and the classes.
     let each = 2 * target.train.pixels() + 4 * features + 8;
     let sweep = if options.sweep.is_empty() { 0 } else { options.sweep_count };
-    for (option, count) in [("count", options.count), ("sweep-count", sweep)] {
+    let balance = options.balance_count.unwrap_or(0);
+    for (option, count) in [("count", options.count), ("balance-count", balance), ("sweep-count", sweep)] {
         let bytes = u128::from(count) * each as u128;
         if !memory::fits(bytes) {
             return Err(Error::Config(format!(

@@ -85,7 +85,10 @@ impl EvalTarget {
         let model = checkpoint.model.model();
         let load_options = match &settings {
             Some(settings) => settings.load_options(),
-            None if checkpoint.has_metadata => LoadOptions::of_model(model.image_shape()),
+            // The user says that the model's images are resized ones.
+            None if checkpoint.has_metadata || options.files.resize.is_some() => {
+                LoadOptions::of_model(model.image_shape())
+            }
             None => LoadOptions::of_foreign_model(model.image_shape()),
         };
         let [train, test] = splits(&data, options.files, load_options)?;
@@ -215,8 +218,8 @@ fn padding(folder: &Path, model: Option<[u32; 3]>, data: &Dataset, padded: bool)
             folder,
             format!(
                 "the model samples images of {height}x{width}, and the data's are {h}x{w}. If the model was trained on the \
-                 data with a black border, add --padded. If it was trained on resized images, give them as --data, \
-                 with a feature extractor that was trained on them"
+                 data with a black border, add --padded. If it was trained on resized images, add --resize for a folder \
+                 of image files, or give the resized images as --data, with a feature extractor that was trained on them"
             ),
         )),
     }

@@ -42,11 +42,11 @@ impl PartFile {
     /// [`Error::Io`].
     pub fn open(path: &Path, header: &str, record: usize, explain: &dyn Fn(&str) -> String) -> Result<PartFile> {
         assert!(!header.contains('\n') && record > 0, "a header of one line and records of at least one byte");
-        let (mut file, created) = open_locked(path)?;
+        let mut file = open_locked(path)?;
         let line = format!("{header}\n");
         let start = line.len() as u64;
-        // A program that was killed between creating the file and writing its header left it empty.
-        if created || file.metadata().map_err(Error::io(path))?.len() == 0 {
+        // It is new, or a program was killed before it wrote the header.
+        if file.metadata().map_err(Error::io(path))?.len() == 0 {
             let written = faults::write_all(&mut file, line.as_bytes()).and_then(|()| faults::sync_all(&file));
             if let Err(error) = written {
                 // The first error is reported.
@@ -134,8 +134,8 @@ impl PartFile {
     }
 }
 
-/// Opens or creates a file and locks it. Also returns whether it was created.
-fn open_locked(path: &Path) -> Result<(File, bool)> {
+/// Opens or creates a file and locks it.
+fn open_locked(path: &Path) -> Result<File> {
     loop {
         match fs::symlink_metadata(path) {
             Ok(found) if !found.is_file() => {
@@ -146,13 +146,13 @@ fn open_locked(path: &Path) -> Result<(File, bool)> {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true);
-        let (file, created) = match faults::open(&options, path) {
-            Ok(file) => (file, false),
+        let file = match faults::open(&options, path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match faults::open(options.create_new(true), path) {
                     // Another process created it in the meantime.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                    created => (created.map_err(Error::io(path))?, true),
+                    created => created.map_err(Error::io(path))?,
                 }
             }
             Err(error) => return Err(Error::io(path)(error)),
@@ -169,7 +169,7 @@ fn open_locked(path: &Path) -> Result<(File, bool)> {
         }
         // Another process may have removed the file between opening and locking.
         if !is_removed(&file, path).map_err(Error::io(path))? {
-            return Ok((file, created));
+            return Ok(file);
         }
     }
 }

@@ -132,7 +132,16 @@ fn edit_reads_image_files_as_the_options_say() {
     fails(edit(&mnist(), &["--skip-damaged"]), 1, &["--skip-damaged has no effect here"]);
     fails(edit(&mnist(), &["--resize", "crop"]), 1, &["--resize has no effect here"]);
     let png = data.join("test/b.png");
-    fails(edit(&data, &["--image", text(&png)]), 2, &["--image", "--data"]);
+    let of_file = |task: &str, option: &[&str]| {
+        let start = [task, "--checkpoint", text(&run), "--out", text(&out), "--image", text(&png)];
+        let mask: &[&str] = if task == "inpaint" { &["--mask", "docs/gallery/mask.png"] } else { &[] };
+        fails(command(EDIT, &[&start[..], mask, option].concat()), 2, &["--image", option[0]]);
+    };
+    for task in ["denoise", "inpaint"] {
+        for option in [&["--data", text(&data)][..], &["--resize", "pad"], &["--skip-damaged"]] {
+            of_file(task, option);
+        }
+    }
 }
 
 #[test]

@@ -158,7 +158,10 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
         &["--checkpoint", &run, "--data", data, "--feature-extractor", &torn, "--out", &out],
         &["10 classes", "names 9", "do not belong together"],
     );
-    refuses(["--checkpoint", &run], &["--count", "4000000000"], &["--count 4000000000", "GB of memory"]);
+    for option in ["--count", "--balance-count", "--sweep-count"] {
+        let given = format!("{option} 4000000000");
+        refuses(["--checkpoint", &run], &["--sweep", "ddim:2", option, "4000000000"], &[&given, "GB of memory"]);
+    }
     let no_test = digits().to_str().unwrap();
     refused(EVALUATE, &["--checkpoint", &run, "--data", no_test, "--out", &out], &["t10k-images"]);
 

@@ -475,6 +475,28 @@ fn evaluation_refuses_data_of_other_channels() {
     fails(command(EVALUATE, &arguments), 1, &["images of 1 channel,", "have 3 channels", "--data"]);
 }
 
+/// The user says that a model was trained on resized images.
+#[test]
+fn evaluation_resizes_image_files_to_the_size_of_the_model() {
+    let foreign = Foreign::new();
+    let data = foreign.0.path().join("data");
+    for class in 0..11 {
+        for split in ["train", "test"] {
+            let place = data.join(split).join(class.to_string());
+            fs::create_dir_all(&place).unwrap();
+            let picture = Picture { height: 14, width: 14, channels: 1, bytes: vec![class as u8; 196] };
+            picture.save_png(&place.join("a.png"), &[]).unwrap();
+        }
+    }
+    let root = foreign.root();
+    let evaluate = |options: &[&str], parts: &[&str]| {
+        let of_model = ["--checkpoint", text(&root), "--data", text(&data)];
+        fails(command(EVALUATE, &[&of_model[..], options].concat()), 1, parts);
+    };
+    evaluate(&[], &["28x28", "14x14", "--padded", "--resize"]);
+    evaluate(&["--resize", "stretch"], &["brought to 28x28: stretched", "feature extractor was trained on MNIST"]);
+}
+
 /// A model whose images are larger than the data's can be trained on padded or on resized images,
 /// and its files do not say which.
 #[test]

@@ -121,7 +121,7 @@ impl Sizes {
             Resize::Stretch => "stretched to it",
         };
         Some(format!(
-            "images of {sizes} pixels (height x width) are brought to {}: {how} (train --resolution and --resize change it)",
+            "images of {sizes} pixels (height x width) are brought to {}: {how} (options: --resize, and --resolution of train)",
             show(wanted)
         ))
     }

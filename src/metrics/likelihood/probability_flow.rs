@@ -86,7 +86,7 @@ impl LikelihoodOde<'_> {
             relative: self.tolerance,
             absolute: self.tolerance,
             rows: self.images,
-            alternative: "leave the likelihood out (--likelihood-tolerance, --likelihood-images 0)",
+            advice: "raise --likelihood-tolerance, or leave the likelihood out with --likelihood-images 0",
             ..ode::Settings::default()
         };
         let share = |t: f64| (t - span[0]) / (span[1] - span[0]);

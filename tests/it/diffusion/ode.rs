@@ -131,7 +131,14 @@ fn ode_solver_reports_that_it_has_no_steps_left() {
     let few = Settings { most_evaluations: 100, ..settings(1e-10, 1) };
     let turn = |_: f64, x: &[f64]| vec![x[1], -x[0]];
     let problem = refusal(solved(turn, [0.0, 100.0], &[0.0, 1.0], few));
-    for part in ["between 0 and 100", "98 evaluations", "too many", "rtol = 1e-10", "atol = 1e-10", "fixed steps"] {
+    for part in [
+        "between 0 and 100",
+        "98 evaluations",
+        "too many",
+        "relative tolerance of 1e-10",
+        "absolute one of 1e-10",
+        "fixed steps",
+    ] {
         assert!(problem.contains(part), "{part}: {problem}");
     }
     // A right-hand side that is NaN, from the beginning or from the middle on.

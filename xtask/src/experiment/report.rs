@@ -41,6 +41,12 @@ const COLUMNS: &[Column] = &[
         Some(format!("{:.2}, {:.2}", quality.precision, quality.recall))
     }),
     ("class accuracy", |row| row.evaluation.classes.accuracy.as_ref().map(percent)),
+    ("classification accuracy score (that of as many training images)", |row| {
+        let classes = &row.evaluation.classes;
+        let scores = [classes.classification_accuracy_score, classes.classification_accuracy_reference];
+        let [own, reference] = scores.map(|score| score.map(|score| format!("{:.1} %", 100.0 * score.share())));
+        Some(format!("{}{}", own?, reference.map_or(String::new(), |reference| format!(" ({reference})"))))
+    }),
     ("class balance without labels: p", |row| {
         row.evaluation.classes.balance.as_ref().map(|balance| format!("{:.1e}", balance.p_value))
     }),
