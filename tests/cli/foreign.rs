@@ -3,7 +3,7 @@
 
 use crate::common::golden;
 use crate::common::run::copy;
-use crate::harness::{EDIT, EVALUATE, SAMPLE, command, fails, messages, succeeds, text, trained};
+use crate::harness::{EDIT, SAMPLE, command, fails, messages, succeeds, text, trained};
 use degrain::output::Picture;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -16,10 +16,10 @@ const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
 /// A folder of diffusers: a small class-conditional U-Net with 11 rows of classes, and a scheduler.
-struct Foreign(TempDir);
+pub struct Foreign(pub TempDir);
 
 impl Foreign {
-    fn new() -> Foreign {
+    pub fn new() -> Foreign {
         let foreign = Foreign::with_metadata("ddpm");
         foreign.remove("degrain.json");
         foreign.remove("model_index.json");
@@ -27,14 +27,14 @@ impl Foreign {
     }
 
     /// A small trained checkpoint of degrain.
-    fn with_metadata(preset: &str) -> Foreign {
+    pub fn with_metadata(preset: &str) -> Foreign {
         let foreign = Foreign(TempDir::new().unwrap());
         copy(&golden::path(&format!("exports/{preset}")), &foreign.root());
         foreign.remove("golden.safetensors");
         foreign
     }
 
-    fn root(&self) -> PathBuf {
+    pub fn root(&self) -> PathBuf {
         self.0.path().join("model")
     }
 
@@ -52,7 +52,7 @@ impl Foreign {
         fs::read(self.path(name)).unwrap()
     }
 
-    fn remove(&self, name: &str) {
+    pub fn remove(&self, name: &str) {
         fs::remove_file(self.path(name)).unwrap();
     }
 
@@ -61,7 +61,7 @@ impl Foreign {
     }
 
     /// Sets keys of a JSON file; null removes a key.
-    fn set(&self, name: &str, keys: Value) {
+    pub fn set(&self, name: &str, keys: Value) {
         let mut map: Value = serde_json::from_slice(&self.read(name)).unwrap();
         for (key, value) in keys.as_object().unwrap() {
             map[key] = value.clone();
@@ -252,25 +252,6 @@ fn flow_matching_is_read_from_its_scheduler() {
     foreign.refuses(&foreign.root(), &[], &["invert_sigmas", "false"]);
 }
 
-/// Images of a flow are measured only without padding. An evaluation of padded ones says so and
-/// measures the rest.
-#[test]
-fn padded_images_of_a_flow_have_no_likelihood() {
-    let foreign = Foreign::with_metadata("flow");
-    foreign.remove("degrain.json");
-    foreign.set("unet/config.json", json!({"sample_size": 32}));
-    let out = foreign.0.path().join("evaluation");
-    let [data, extractor, cache] = crate::evaluation::places();
-    let root = foreign.root();
-    let model = ["--checkpoint", text(&root), "--padded"];
-    let places = ["--data", &data, "--feature-extractor", &extractor, "--feature-cache", &cache, "--out", text(&out)];
-    let few = ["--count", "80", "--steps", "1", "--nearest-count", "20"];
-    let told = messages(command(EVALUATE, &[&model[..], &places, &few].concat()));
-    assert!(told.contains("bits per dimension are not measured"), "{told}");
-    let found: Value = serde_json::from_slice(&fs::read(out.join("evaluation.json")).unwrap()).unwrap();
-    assert_eq!(found["likelihood"], json!([]));
-}
-
 /// The files name no classes: class 1 of the data is class 1 of the model.
 #[test]
 fn edit_takes_the_classes_of_the_data_in_order() {
@@ -457,67 +438,4 @@ fn part_of_a_pipeline_of_latents_is_refused() {
 fn file_of_weights_is_not_a_checkpoint() {
     let foreign = Foreign::new();
     foreign.refuses(&foreign.path(&format!("unet/{WEIGHTS}")), &[], &["name its folder", "config.json"]);
-}
-
-/// The files of a U-Net need not say the size of its images, but they say the channels.
-#[test]
-fn evaluation_refuses_data_of_other_channels() {
-    let foreign = Foreign::new();
-    foreign.set("unet/config.json", json!({"sample_size": null}));
-    let data = foreign.0.path().join("data");
-    for split in ["train", "test"] {
-        fs::create_dir_all(data.join(split)).unwrap();
-        let picture = Picture { height: 28, width: 28, channels: 3, bytes: (0..3 * 784).map(|i| i as u8).collect() };
-        picture.save_png(&data.join(split).join("a.png"), &[]).unwrap();
-    }
-    let root = foreign.root();
-    let arguments = ["--checkpoint", text(&root), "--data", text(&data)];
-    fails(command(EVALUATE, &arguments), 1, &["images of 1 channel,", "have 3 channels", "--data"]);
-}
-
-/// The user says that a model was trained on resized images.
-#[test]
-fn evaluation_resizes_image_files_to_the_size_of_the_model() {
-    let foreign = Foreign::new();
-    let data = foreign.0.path().join("data");
-    for class in 0..11 {
-        for split in ["train", "test"] {
-            let place = data.join(split).join(class.to_string());
-            fs::create_dir_all(&place).unwrap();
-            let picture = Picture { height: 14, width: 14, channels: 1, bytes: vec![class as u8; 196] };
-            picture.save_png(&place.join("a.png"), &[]).unwrap();
-        }
-    }
-    let root = foreign.root();
-    let evaluate = |options: &[&str], parts: &[&str]| {
-        let of_model = ["--checkpoint", text(&root), "--data", text(&data)];
-        fails(command(EVALUATE, &[&of_model[..], options].concat()), 1, parts);
-    };
-    evaluate(&[], &["28x28", "14x14", "--padded", "--resize"]);
-    evaluate(&["--resize", "stretch"], &["brought to 28x28: stretched", "feature extractor was trained on MNIST"]);
-}
-
-/// A model whose images are larger than the data's can be trained on padded or on resized images,
-/// and its files do not say which.
-#[test]
-fn evaluation_does_not_guess_between_padded_and_resized() {
-    let foreign = Foreign::new();
-    let root = foreign.root();
-    let out = foreign.0.path().join("evaluation");
-    let [data, extractor, cache] = crate::evaluation::places();
-    let evaluate = |options: &[&str], parts: &[&str]| {
-        let common = ["--checkpoint", text(&root), "--data", &data, "--feature-extractor", &extractor];
-        let places = ["--feature-cache", &cache, "--out", text(&out)];
-        fails(command(EVALUATE, &[&common[..], &places, options].concat()), 1, parts);
-        assert!(!out.exists(), "{options:?}: files are left");
-    };
-    evaluate(&["--count", "9"], &["the model has 11 classes", "--null-class", "such as 10"]);
-    evaluate(&["--count", "9", "--null-class", "10"], &["--count 9", "at least 65"]);
-    evaluate(&["--null-class", "10", "--padded"], &["--padded has no effect"]);
-    foreign.set("unet/config.json", json!({"sample_size": 32}));
-    let parts = ["32x32", "28x28", "--padded", "resized", "--data", "feature extractor"];
-    evaluate(&["--null-class", "10"], &parts);
-    evaluate(&["--null-class", "10", "--padded", "--count", "9"], &["--count 9", "at least 65"]);
-    foreign.set("unet/config.json", json!({"sample_size": 20}));
-    evaluate(&["--null-class", "10", "--padded"], &["20, 20", "cannot be padded"]);
 }

@@ -16,6 +16,7 @@ mod environment; // wrong command lines, full disks, no adapter, closed pipes
 mod evaluation; // `evaluate` from checkpoint to page
 mod evaluation_refusals; // inputs that `evaluate` refuses
 mod foreign; // checkpoints that were not written by degrain
+mod foreign_evaluation; // `evaluate` on such checkpoints
 mod sample; // damaged checkpoints, samplers, classifiers
 mod sample_resume; // images that an interrupted `sample` keeps
 mod sizes; // images, batches and models that are too large
