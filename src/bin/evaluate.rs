@@ -78,9 +78,7 @@ fn run(arguments: &Arguments, given: &[String], ranks: &Rc<dyn Communicator>) ->
         (None, None) => return Err(Error::Config("--checkpoint or --samples is required".into())),
     };
     target.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    for (split, data) in [("training", &*target.train), ("test", &target.test)] {
-        data.notes.iter().for_each(|note| eprintln!("{split} images: {note}"));
-    }
+    print_notes(&target.train.notes, &target.test.notes);
     options.check_effect(&target, &given)?;
     let extractor = FeatureExtractor::open(&options.feature_extractor)?;
     let ctx = arguments.device.open_shared(ranks.clone())?;
@@ -102,6 +100,15 @@ fn run(arguments: &Arguments, given: &[String], ranks: &Rc<dyn Communicator>) ->
     evaluate::write(&output, &folder, archive, &target.train)?;
     print(evaluate::table(&output.evaluation))?;
     print(format!("\n{}\n", folder.join(Evaluation::FILE).display()))
+}
+
+/// Prints the notes of both splits of the data, and those that both have only once.
+fn print_notes(train: &[String], test: &[String]) {
+    let print = |what: &str, note: &str| note.lines().for_each(|line| eprintln!("{what}: {line}"));
+    for note in train {
+        print(if test.contains(note) { "training and test images, each" } else { "training images" }, note);
+    }
+    test.iter().filter(|note| !train.contains(note)).for_each(|note| print("test images", note));
 }
 
 fn compare(folders: &[PathBuf], page: &Path) -> Result<()> {

@@ -37,6 +37,7 @@ use crate::diffusion::{Denoiser, Labels, Process, ProcessConfig, SamplerName, Sa
 use crate::files::{create_folder, write_atomically};
 use crate::gpu::Context;
 use crate::nn::Model;
+use crate::output::counted;
 use crate::{Error, Result};
 use export::{SchedulerExport, UNET};
 use folder::{CONFIG, WEIGHTS, model_folder, skipped, two_sets_of_weights};
@@ -264,7 +265,14 @@ fn complete(
     metadata: Option<CheckpointMetadata>,
     scheduler: Option<&SchedulerConfig>,
 ) -> Result<CheckpointMetadata> {
-    let AnyModel::Denoiser(network) = model else { return Ok(metadata.unwrap_or_default()) };
+    let network = match model {
+        AnyModel::Denoiser(network) => network,
+        AnyModel::Classifier(classifier) => {
+            check_class_names(folder, classifier.config().classes as usize, metadata.as_ref())?;
+            return Ok(metadata.unwrap_or_default());
+        }
+        AnyModel::Vae(_) => return Ok(metadata.unwrap_or_default()),
+    };
     let classes = network.classes().unwrap_or(0);
     // Diffusers does not say whether the last class is a null class, so all of them are classes.
     let mut metadata = metadata.unwrap_or_else(|| CheckpointMetadata {
@@ -287,6 +295,20 @@ fn complete(
     }
     metadata.check(classes).map_err(|problem| Error::file(folder.join(CheckpointMetadata::FILE), problem))?;
     Ok(metadata)
+}
+
+/// Checks that the metadata names all classes of a classifier.
+fn check_class_names(folder: &Path, classes: usize, metadata: Option<&CheckpointMetadata>) -> Result<()> {
+    match metadata.map(|metadata| metadata.class_names.len()) {
+        Some(names) if names != classes => {
+            let problem = format!(
+                "its config.json has {}, and its degrain.json names {names}: the files do not belong together",
+                counted(classes, "class")
+            );
+            Err(Error::file(folder, problem))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes the files of a checkpoint into a folder, which the caller then renames. `scheduler` is

@@ -31,7 +31,7 @@ impl LoadOptions {
         let cache = LoadOptions::user_cache();
         let options = LoadOptions { cache, ..LoadOptions::default() };
         let Some([channels, height, width]) = image else { return options };
-        let channels = if channels == 1 { ChannelChoice::Gray } else { ChannelChoice::Rgb };
+        let channels = ChannelChoice::of(channels);
         // The shape of a damaged file can be anything.
         match Resolution::fixed(height, width) {
             Some(resolution) => LoadOptions { resolution, channels, ..options },
@@ -59,12 +59,12 @@ impl LoadOptions {
     }
 }
 
-/// Settings for reading a folder of images for a model that is trained already. The size and the
-/// channels are the model's.
+/// Settings for reading a folder of images for a model that is trained already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 pub struct ImageFileOptions {
-    /// How image files of another size are brought to the model's [default: as in training, or crop]
+    /// How image files of another size are brought to the model's [default: as in training, or
+    /// crop; `evaluate` keeps files of one size for a model that was not written by degrain]
     #[cfg_attr(feature = "cli", arg(long, value_enum))]
     pub resize: Option<Resize>,
     /// Skip damaged image files
@@ -198,4 +198,11 @@ pub enum ChannelChoice {
     Gray,
     /// Three channels.
     Rgb,
+}
+
+impl ChannelChoice {
+    /// The choice for a model with this number of channels, 1 or 3.
+    pub fn of(channels: u32) -> ChannelChoice {
+        if channels == 1 { ChannelChoice::Gray } else { ChannelChoice::Rgb }
+    }
 }

@@ -171,8 +171,9 @@ impl Mixture {
         if latents.iter().any(|x| !x.is_finite()) {
             return Err(Error::NonFinite("the latents of training images are not finite: the model diverged".into()));
         }
-        // The densities of all latents in each component: old, new, and by component.
-        let bytes = 3 * 8 * count as u128 * components as u128;
+        // The densities of all latents in each component (old, new, and by component), and the
+        // covariances' factors (old and new).
+        let bytes = 8 * components as u128 * (3 * count as u128 + 2 * (width as u128).pow(2));
         if !memory::fits(bytes) {
             return Err(Error::Config(format!(
                 "--latent-components {components}: the fit needs {:.1} GB of memory, more than this system has. Use fewer",

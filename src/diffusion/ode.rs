@@ -25,7 +25,8 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        let advice = "raise --rtol and --atol, or use a sampler of fixed steps";
+        let advice = "raise the solver's tolerances (--rtol and --atol of `sample`, and of `evaluate --sampler \
+                      ode`), or use a sampler of fixed steps";
         Settings { relative: 1e-5, absolute: 1e-5, rows: 1, most_evaluations: 10_000, advice }
     }
 }

@@ -284,7 +284,7 @@ pub struct Cost {
 pub struct SweepPoint {
     /// Name of the sampler.
     pub sampler: String,
-    /// Number of steps.
+    /// Number of steps; 0 for a sampler that chooses its steps.
     pub steps: u32,
     /// Scale of classifier-free guidance.
     pub guidance: f32,

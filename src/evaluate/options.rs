@@ -38,7 +38,7 @@ pub struct EvalOptions {
     pub null_class: Option<u32>,
     /// The model's images are those of the data with a black border, which is removed. For a model
     /// that was not written by degrain, and whose images are larger than the data's
-    #[cfg_attr(feature = "cli", arg(long))]
+    #[cfg_attr(feature = "cli", arg(long, conflicts_with = "resize"))]
     pub padded: bool,
     /// Random seed
     #[cfg_attr(feature = "cli", arg(long, default_value_t = 0))]
@@ -99,6 +99,9 @@ fn parse_sweep_entry(text: &str) -> std::result::Result<SamplingOptions, String>
     let (name, steps, guidance) = match parts[..] {
         ["ode"] => ("ode", None, None),
         ["ode", "", guidance] if guidance.parse::<f32>().is_ok() => ("ode", None, Some(guidance)),
+        ["ode", "", guidance] if !guidance.is_empty() => {
+            return Err(format!("`{text}`: the guidance scale `{guidance}` is not a number"));
+        }
         ["ode", ..] => return Err(format!("`{text}`: ode chooses its steps itself, so write ode or ode::GUIDANCE")),
         [name, steps] => (name, Some(steps), None),
         [name, steps, guidance] => (name, Some(steps), Some(guidance)),
@@ -174,5 +177,6 @@ mod tests {
         ] {
             assert!(entry(wrong).is_err(), "{wrong}");
         }
+        assert!(entry("ode::x").unwrap_err().contains("guidance scale `x`"));
     }
 }

@@ -121,15 +121,19 @@ pub fn run(
 
 /// Refuses more samples than the memory holds: they are kept until all are measured.
 fn check_memory(options: &EvalOptions, target: &EvalTarget, features: usize) -> Result<()> {
-    // The bytes, a copy for the classification accuracy score, the features and the classes.
-    let each = 2 * target.train.pixels() + 4 * features + 8;
+    // The bytes and a copy for the classification accuracy score, the features and a copy, and the
+    // classes.
+    let each = 2 * target.train.pixels() + 8 * features + 8;
     let sweep = if options.sweep.is_empty() { 0 } else { options.sweep_count };
     let balance = options.balance_count.unwrap_or(0);
-    for (option, count) in [("count", options.count), ("balance-count", balance), ("sweep-count", sweep)] {
-        let bytes = u128::from(count) * each as u128;
+    // The other samples are drawn while the main ones are kept.
+    let options =
+        [("count", 0, options.count), ("balance-count", options.count, balance), ("sweep-count", options.count, sweep)];
+    for (option, kept, count) in options.into_iter().filter(|&(_, _, count)| count > 0) {
+        let bytes = (u128::from(kept) + u128::from(count)) * each as u128;
         if !memory::fits(bytes) {
             return Err(Error::Config(format!(
-                "--{option} {count}: the samples need {:.1} GB of memory, more than this system has. Use a smaller number",
+                "--{option} {count}: all samples need {:.1} GB of memory, more than this system has. Use a smaller number",
                 bytes as f64 * 1e-9
             )));
         }

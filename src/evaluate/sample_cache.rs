@@ -6,7 +6,6 @@
 use crate::checkpoint::Checkpoint;
 use crate::diffusion::{SAMPLERS_VERSION, Sampling};
 use crate::files::{Appender, remove_file};
-use crate::gpu::Context;
 use crate::metrics::padding::ImagePadding;
 use crate::ranks::Communicator;
 use crate::{Error, Result};
@@ -85,16 +84,14 @@ pub(super) struct Drawn<'a> {
     pub seed: u64,
 }
 
-/// The file name for samples of a model.
-pub(super) fn cache_name(ctx: &Context, checkpoint: &Checkpoint, sampling: &Sampling, drawn: &Drawn<'_>) -> String {
+/// The file name for samples of a model. `device` is the device with the kernels' target.
+pub(super) fn cache_name(device: &str, checkpoint: &Checkpoint, sampling: &Sampling, drawn: &Drawn<'_>) -> String {
     let Drawn { labels, padding, batch, seed } = drawn;
     let mut hash = Sha256::new();
     hash.update(bytemuck::cast_slice::<f32, u8>(&checkpoint.weights));
     hash.update(format!(
-        "{} {SAMPLERS_VERSION} {} {} {:?} {:?} {sampling:?} {labels:?} {padding:?} {batch} {seed}",
+        "{} {SAMPLERS_VERSION} {device} {:?} {:?} {sampling:?} {labels:?} {padding:?} {batch} {seed}",
         env!("CARGO_PKG_VERSION"),
-        ctx.gpu.adapter(),
-        ctx.target(),
         checkpoint.metadata,
         checkpoint.scheduler,
     ));
@@ -105,4 +102,37 @@ pub(super) fn cache_name(ctx: &Context, checkpoint: &Checkpoint, sampling: &Samp
 /// caches.
 pub(super) fn remove(caches: &[PathBuf]) -> Result<()> {
     caches.iter().try_for_each(|path| remove_file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::SamplingOptions;
+
+    #[test]
+    fn name_depends_on_the_model_the_sampler_and_what_is_drawn() {
+        let mut checkpoint =
+            Checkpoint::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/mnist-tiny")).unwrap();
+        let name =
+            |checkpoint: &Checkpoint, device: &str, guidance: f32, labels: &[u32], side: u32, numbers: [u32; 2]| {
+                let asked = SamplingOptions { guidance: Some(guidance), ..SamplingOptions::default() };
+                let padding = ImagePadding::new([1, 28, 28], [1, side, side]).unwrap();
+                let [batch, seed] = numbers;
+                let drawn = Drawn { labels, padding, batch, seed: seed.into() };
+                cache_name(device, checkpoint, &checkpoint.sampling(asked).unwrap(), &drawn)
+            };
+        let base = name(&checkpoint, "GPU", 1.5, &[0, 1], 28, [64, 0]);
+        assert_eq!(base, name(&checkpoint, "GPU", 1.5, &[0, 1], 28, [64, 0]));
+        let mut others = vec![
+            name(&checkpoint, "other GPU", 1.5, &[0, 1], 28, [64, 0]),
+            name(&checkpoint, "GPU", 1.0, &[0, 1], 28, [64, 0]),
+            name(&checkpoint, "GPU", 1.5, &[0, 2], 28, [64, 0]),
+            name(&checkpoint, "GPU", 1.5, &[0, 1], 32, [64, 0]),
+            name(&checkpoint, "GPU", 1.5, &[0, 1], 28, [32, 0]),
+            name(&checkpoint, "GPU", 1.5, &[0, 1], 28, [64, 1]),
+        ];
+        checkpoint.weights[0] += 1.0;
+        others.push(name(&checkpoint, "GPU", 1.5, &[0, 1], 28, [64, 0]));
+        assert!(!others.contains(&base), "{others:?}");
+    }
 }

@@ -120,7 +120,8 @@ impl DenoiserSampling<'_> {
         let generator = Generator::new(ctx, denoiser, self.sampling.guidance(), plan, spec)?;
         let labels = proportional_labels(&target.train.class_counts(), count);
         let drawn = Drawn { labels: &labels, padding, batch, seed: options.seed };
-        let name = cache_name(ctx, self.checkpoint, self.sampling, &drawn);
+        let device = format!("{} {}", ctx.gpu.adapter(), ctx.target());
+        let name = cache_name(&device, self.checkpoint, self.sampling, &drawn);
         let mut cache =
             SampleCache::open(&*ctx.ranks, self.context.folder, &name, batch as usize * padding.data_len())?;
         self.context.caches.borrow_mut().extend(cache.path().map(PathBuf::from));

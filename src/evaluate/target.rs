@@ -5,8 +5,8 @@ use super::evaluation::TargetInfo;
 use super::options::EvalOptions;
 use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata, run_folder};
 use crate::data::{
-    Dataset, ImageFileOptions, LoadOptions, Split, check_image_options, image_shape_of_npz, images_of_npz,
-    is_image_folder, load_with,
+    ChannelChoice, Dataset, ImageFileOptions, LoadOptions, Split, check_image_options, image_shape_of_npz,
+    images_of_npz, is_image_folder, load_with,
 };
 use crate::diffusion::latent_prior::Mixture;
 use crate::metrics::padding::ImagePadding;
@@ -83,7 +83,7 @@ impl EvalTarget {
         let mut warnings = std::mem::take(&mut checkpoint.warnings);
         let metadata = checkpoint.metadata.clone();
         let model = checkpoint.model.model();
-        let load_options = match &settings {
+        let mut load_options = match &settings {
             Some(settings) => settings.load_options(),
             // The user says that the model's images are resized ones.
             None if checkpoint.has_metadata || options.files.resize.is_some() => {
@@ -91,15 +91,21 @@ impl EvalTarget {
             }
             None => LoadOptions::of_foreign_model(model.image_shape()),
         };
+        // The files of a model need not say the size of its images, but they say the channels.
+        if settings.is_none()
+            && let AnyModel::Denoiser(network) = &checkpoint.model
+        {
+            load_options.channels = ChannelChoice::of(network.channels()[0]);
+        }
         let [train, test] = splits(&data, options.files, load_options)?;
         check_data(&folder, &metadata, &train, &data)?;
         let padding = padding(&folder, model.image_shape(), &train, options.padded)?;
         if let AnyModel::Denoiser(_) = checkpoint.model {
-            check_images(&folder, checkpoint.denoiser(WEIGHTS)?.network, padding.model_shape(), &train)?;
+            check_images(&folder, checkpoint.denoiser(WEIGHTS)?.network, padding.model_shape(), &data)?;
         }
         if !checkpoint.has_metadata {
-            check_classes(&checkpoint, &train)?;
-            warnings.push(unknown_data(&checkpoint, &train));
+            check_classes(&checkpoint, train.classes, &data)?;
+            warnings.push(unknown_data(&checkpoint, &data));
         }
         let mut info = TargetInfo {
             name: name(path, run, &folder, metadata.step)?,
@@ -226,19 +232,14 @@ fn padding(folder: &Path, model: Option<[u32; 3]>, data: &Dataset, padded: bool)
 }
 
 /// Checks that a network takes images `[C, H, W]`. The files of a model need not say their size.
-fn check_images(
-    folder: &Path,
-    network: &dyn Network,
-    [channels, height, width]: [u32; 3],
-    data: &Dataset,
-) -> Result<()> {
+fn check_images(folder: &Path, network: &dyn Network, [channels, height, width]: [u32; 3], data: &Path) -> Result<()> {
     let [own, _] = network.channels();
     if own != channels {
         let [own, theirs] = [own, channels].map(|count| counted(count, "channel"));
         let problem = format!(
-            "the model takes images of {own}, and those of the data {} have {theirs}: give the folder of the model's \
-             data set with --data",
-            data.name
+            "the model takes images of {own}, and those in {} have {theirs}: give the folder of the model's data set \
+             with --data",
+            data.display()
         );
         return Err(Error::file(folder, problem));
     }
@@ -246,23 +247,23 @@ fn check_images(
 }
 
 /// Checks that a model that was not written by degrain has the classes of the data.
-fn check_classes(checkpoint: &Checkpoint, data: &Dataset) -> Result<()> {
+fn check_classes(checkpoint: &Checkpoint, classes: usize, data: &Path) -> Result<()> {
     let Some(labels) = checkpoint.metadata.denoiser.labels else { return Ok(()) };
-    if labels.classes as usize == data.classes {
+    if labels.classes as usize == classes {
         return Ok(());
     }
-    let [own, theirs] = [labels.classes as usize, data.classes].map(|count| counted(count, "class"));
-    let advice = if labels.null_class().is_none() && labels.classes as usize == data.classes + 1 {
-        format!("If one of them means \"no label\", name it with --null-class, such as {}", data.classes)
+    let [own, theirs] = [labels.classes as usize, classes].map(|count| counted(count, "class"));
+    let advice = if labels.null_class().is_none() && labels.classes as usize == classes + 1 {
+        format!("If one of them means \"no label\", name it with --null-class, such as {classes}")
     } else {
         "Give the folder of the model's data set with --data".into()
     };
-    let problem = format!("the model has {own}, and the data {} has {theirs}. {advice}", data.name);
+    let problem = format!("the model has {own}, and the data in {} has {theirs}. {advice}", data.display());
     Err(Error::file(&checkpoint.folder, problem))
 }
 
 /// A warning that a model may have been trained on other data.
-fn unknown_data(checkpoint: &Checkpoint, data: &Dataset) -> String {
+fn unknown_data(checkpoint: &Checkpoint, data: &Path) -> String {
     let classes =
         if checkpoint.metadata.class_names.is_empty() { "" } else { ", and its classes with the data's in order" };
     let size = match checkpoint.model.model().image_shape() {
@@ -272,15 +273,15 @@ fn unknown_data(checkpoint: &Checkpoint, data: &Dataset) -> String {
     format!(
         "{}: nothing says which data the model was trained on. It is compared with {}{classes}{size}",
         checkpoint.folder.display(),
-        data.name
+        data.display()
     )
 }
 
 fn splits(data: &Path, files: ImageFileOptions, defaults: LoadOptions) -> Result<[Dataset; 2]> {
     let options = files.or(defaults);
-    let splits = [load_with(data, Split::Train, &options)?, load_with(data, Split::Test, &options)?];
+    let train = load_with(data, Split::Train, &options)?;
     check_image_options(data, &files.given())?;
-    Ok(splits)
+    Ok([train, load_with(data, Split::Test, &options)?])
 }
 
 /// Checks that the model was trained on this data set. Checkpoints not written by degrain do not

@@ -11,7 +11,6 @@ use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata};
 use crate::data::Dataset;
 use crate::gpu::Context;
 use crate::nn::{Classifier, Conditions, Model, Network};
-use crate::output::counted;
 use crate::ranks::divide;
 use crate::tape::{Program, Shape, Step, record};
 use crate::{Error, Result};
@@ -72,15 +71,6 @@ impl FeatureExtractor {
         let CheckpointMetadata { dataset, data_sha256, class_names, .. } = metadata;
         if class_names.len() < 2 {
             let problem = "distinguishes fewer than two classes: features need a classifier of several classes";
-            return Err(Error::file(&folder, problem));
-        }
-        let classes = network.config().classes as usize;
-        if classes != class_names.len() {
-            let problem = format!(
-                "its config.json has {}, and its degrain.json names {}: the files do not belong together",
-                counted(classes, "class"),
-                class_names.len()
-            );
             return Err(Error::file(&folder, problem));
         }
         Ok(FeatureExtractor { folder, network, weights, sha256, dataset, data_sha256, class_names })

@@ -39,6 +39,8 @@ fn edit_refuses_options_and_models_that_do_not_fit() {
     }
     refuses("interpolate", &["--columns", "100000", "--rows", "100000"], &["--columns", "--rows", "65535"]);
     refuses("interpolate", &["--rows", "1", "--columns", "20000"], &["smaller batch", "--rows times --columns"]);
+    let wide = ["--rows", "1", "--columns", "32768", "--guidance", "2"];
+    refuses("interpolate", &wide, &["batch size", "--rows times --columns"]);
     refuses("interpolate", &["--guidance", "-3"], &["guidance", "-3", "1.5 to 4"]);
     refuses("interpolate", &["--guidance", "0", "--class", "3"], &["--class 3 has no effect", "--guidance 0"]);
     refuses("invert", &["--data", data, "--count", "0"], &["--count must be at least 1"]);

@@ -53,7 +53,7 @@ fn too_few_test_images_are_named() {
     refused(EVALUATE, &[&task[..], &inputs].concat(), &["at least 65 test images", "there are 40"]);
 }
 
-/// The data of a model is bound to how its files were resized.
+/// The checksum of the data depends on how the files were resized.
 #[test]
 fn evaluation_names_resize_for_image_files() {
     let folder = TempDir::new().unwrap();

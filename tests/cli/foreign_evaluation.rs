@@ -5,6 +5,7 @@ use crate::harness::{EVALUATE, command, fails, messages, text};
 use degrain::output::Picture;
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 /// Images of a flow are measured only without padding. An evaluation of padded ones says so and
 /// measures the rest.
@@ -25,20 +26,37 @@ fn padded_images_of_a_flow_have_no_likelihood() {
     assert_eq!(found["likelihood"], json!([]));
 }
 
-/// The files of a U-Net need not say the size of its images, but they say the channels.
+/// The files of a U-Net need not say the size of its images, but they say the channels: image files
+/// are read with those, and other data must have them.
 #[test]
-fn evaluation_refuses_data_of_other_channels() {
+fn evaluation_takes_the_channels_of_the_model() {
     let foreign = Foreign::new();
     foreign.set("unet/config.json", json!({"sample_size": null}));
-    let data = foreign.0.path().join("data");
-    for split in ["train", "test"] {
-        fs::create_dir_all(data.join(split)).unwrap();
-        let picture = Picture { height: 28, width: 28, channels: 3, bytes: (0..3 * 784).map(|i| i as u8).collect() };
-        picture.save_png(&data.join(split).join("a.png"), &[]).unwrap();
-    }
     let root = foreign.root();
-    let arguments = ["--checkpoint", text(&root), "--data", text(&data)];
-    fails(command(EVALUATE, &arguments), 1, &["images of 1 channel,", "have 3 channels", "--data"]);
+    let evaluate = |data: &Path, parts: &[&str]| {
+        fails(command(EVALUATE, &["--checkpoint", text(&root), "--data", text(data)]), 1, parts);
+    };
+    let [pictures, records] = ["pictures", "records"].map(|name| foreign.0.path().join(name));
+    fs::create_dir_all(&records).unwrap();
+    for split in ["train", "test"] {
+        let place = pictures.join(split);
+        fs::create_dir_all(&place).unwrap();
+        let picture = Picture { height: 28, width: 28, channels: 3, bytes: (0..3 * 784).map(|i| i as u8).collect() };
+        picture.save_png(&place.join("a.png"), &[]).unwrap();
+    }
+    evaluate(&pictures, &["the model has 11 classes", text(&pictures)]);
+    for name in ["data_batch_1.bin", "test_batch.bin"] {
+        fs::write(records.join(name), vec![0; 3073]).unwrap();
+    }
+    evaluate(&records, &["images of 1 channel,", text(&records), "have 3 channels", "--data"]);
+}
+
+#[test]
+fn images_are_padded_or_resized() {
+    let foreign = Foreign::new();
+    let root = foreign.root();
+    let arguments = ["--checkpoint", text(&root), "--padded", "--resize", "crop"];
+    fails(command(EVALUATE, &arguments), 2, &["--padded", "--resize", "cannot be used with"]);
 }
 
 /// The user says that a model was trained on resized images.
@@ -60,7 +78,8 @@ fn evaluation_resizes_image_files_to_the_size_of_the_model() {
         fails(command(EVALUATE, &[&of_model[..], options].concat()), 1, parts);
     };
     evaluate(&[], &["28x28", "14x14", "--padded", "--resize"]);
-    evaluate(&["--resize", "stretch"], &["brought to 28x28: stretched", "feature extractor was trained on MNIST"]);
+    let resized = ["training and test images, each: ", "brought to 28x28: stretched", "extractor was trained on MNIST"];
+    evaluate(&["--resize", "stretch"], &resized);
 }
 
 /// A model whose images are larger than the data's can be trained on padded or on resized images,

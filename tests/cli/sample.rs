@@ -221,8 +221,17 @@ fn classifier_guidance_refuses_classifiers_of_other_models_and_data() {
     let noise_aware = trained("classifier");
     guided_by("flow", &noise_aware, &["different processes", "flow", "--noise-aware false"]);
 
-    // A classifier of clean images guides every process.
+    // A copy whose degrain.json lacks a class.
     let folder = TempDir::new().unwrap();
+    let torn = folder.path().join("torn");
+    copy(&noise_aware.join("checkpoint-1"), &torn);
+    let metadata = torn.join("degrain.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&metadata).unwrap()).unwrap();
+    json["class_names"].as_array_mut().unwrap().pop();
+    fs::write(&metadata, json.to_string()).unwrap();
+    guided_by("guided", &torn, &["10 classes", "names 9", "do not belong together"]);
+
+    // A classifier of clean images guides every process.
     let (clean, out) = (folder.path().join("clean"), folder.path().join("out.png"));
     let settings = Settings { out: Some(clean.clone()), ..small("classifier") };
     succeeds(train(&settings, &["--noise-aware", "false", "--stop-after", "1"]));

@@ -40,7 +40,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
     let (file, rest) = arguments.split_first().ok_or("no file: give one of experiments/*.toml")?;
     let file = Path::new(file);
     let experiment = Experiment::read(file)?;
-    let mut out = Path::new("runs").join(file.file_stem().unwrap_or_default());
+    let mut out = experiment.folder.clone();
     let (mut document, mut names) = (false, vec![]);
     let mut rest = rest.iter();
     while let Some(argument) = rest.next() {
@@ -257,18 +257,20 @@ fn trained_seconds(folder: &Path) -> Result<f64, String> {
     seconds.next().ok_or_else(|| format!("{}: has no training step", log.display()))
 }
 
-/// The commands of a document, with the folders that a user gets.
+/// The commands of a document. Their folders are not those of the experiment.
 fn shown(experiment: &Experiment, run: &Run, samples: &Samples) -> Vec<String> {
-    let train = format!("train {} --out runs/{}", run.train, run.name);
+    let folder = |run: &str| format!("{}-{run}", experiment.folder.display());
+    let train = format!("train {} --out {}", run.train, folder(&run.name));
     let options = if samples.options.is_empty() { String::new() } else { format!(" {}", samples.options) };
-    let of_run = format!("--checkpoint runs/{}", run.name);
+    let of_run = format!("--checkpoint {}", folder(&run.name));
     match &samples.classifier {
         None => vec![train, format!("evaluate {of_run} {}{options}", experiment.evaluate)],
         Some(guide) => vec![
             train,
             format!(
-                "sample {of_run} --count {}{options} --classifier runs/{guide} --out {}.npz",
+                "sample {of_run} --count {}{options} --classifier {} --out {}.npz",
                 count(&experiment.evaluate),
+                folder(guide),
                 samples.name
             ),
             format!("evaluate --samples {}.npz {}", samples.name, of_images(&experiment.evaluate)),
@@ -390,6 +392,23 @@ mod tests {
             std::fs::write(checkpoint.join(latent_mixture::FILE), "").unwrap();
             assert_eq!(finished_images(folder.path()), Some(21), "{preset}");
         }
+    }
+
+    #[test]
+    fn shown_commands_have_folders_named_after_the_experiment() {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("digits.toml");
+        let text = "title = 't'\nevaluate = '--count 9'\n[[runs]]\nname = 'guide'\ntrain = '--steps 1'\nsampled = false\n\
+                    [[runs]]\nname = 'm'\ntrain = '--steps 2'\n[[runs.samples]]\nname = 's'\nclassifier = 'guide'\n\
+                    [[runs.samples]]\nname = 'r'\noptions = '--steps 3'\n";
+        std::fs::write(&file, text).unwrap();
+        let experiment = Experiment::read(&file).unwrap();
+        let run = &experiment.runs[1];
+        let train = "train --steps 2 --out runs/digits-m";
+        let sample = "sample --checkpoint runs/digits-m --count 9 --classifier runs/digits-guide --out s.npz";
+        assert_eq!(shown(&experiment, run, &run.samples[0])[..2], [train, sample]);
+        let evaluate = "evaluate --checkpoint runs/digits-m --count 9 --steps 3";
+        assert_eq!(shown(&experiment, run, &run.samples[1]), [train, evaluate]);
     }
 
     #[test]

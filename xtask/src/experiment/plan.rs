@@ -38,6 +38,9 @@ pub struct Experiment {
     pub evaluate: String,
     /// The runs, in the order of training.
     pub runs: Vec<Run>,
+    /// The folder of the runs without `--out`: `runs/` and the name of the file.
+    #[serde(skip)]
+    pub folder: PathBuf,
 }
 
 /// A run of an experiment.
@@ -106,7 +109,8 @@ impl Experiment {
     pub fn read(path: &Path) -> Result<Experiment, String> {
         let named = |problem: String| format!("{}: {problem}", path.display());
         let text = std::fs::read_to_string(path).map_err(|problem| named(problem.to_string()))?;
-        Experiment::parse(&text).map_err(named)
+        let folder = Path::new("runs").join(path.file_stem().unwrap_or_default());
+        Ok(Experiment { folder, ..Experiment::parse(&text).map_err(named)? })
     }
 
     fn parse(text: &str) -> Result<Experiment, String> {
