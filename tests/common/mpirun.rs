@@ -28,8 +28,12 @@ pub fn children(process: u32) -> Vec<String> {
 }
 
 /// Whether a process has not ended, on Linux. One that has ended is a zombie until its parent asks
-/// for it.
+/// for it. The first thread of a killed process can be a zombie while other threads are still
+/// ending; until then its files stay open, and their locks are kept.
 pub fn is_running(process: &str) -> bool {
-    let status = std::fs::read_to_string(Path::new("/proc").join(process).join("status")).unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && !line.contains("zombie"))
+    let threads = std::fs::read_dir(Path::new("/proc").join(process).join("task"));
+    threads.into_iter().flatten().flatten().any(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:") && !line.contains("zombie"))
+    })
 }
