@@ -18,7 +18,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// Largest number of lines of README.md.
 const README_LINES: usize = 150;
-/// Folders of data that the reader brings: the documents name them, and the repository does not have them.
+/// Folders of data that the reader brings: documents name them, and the repository lacks them.
 const READERS_DATA: [&str; 2] = ["data/fashion-mnist", "data/cifar-10-subset"];
 const BEGIN: &str = "<!-- operators: written by tests/docs -->\n";
 const END: &str = "<!-- end of operators -->";
