@@ -1,6 +1,6 @@
-// y = (x, sin(2^f pi x), cos(2^f pi x), sin(2^(f+1) pi x), cos(2^(f+1) pi x), ...) along the
-// channels, for N frequencies (Kingma et al. 2021, appendix C).
-// dx = dy_0 + sum over k of 2^(f+k) pi (cos dy_sin - sin dy_cos)
+// y = (x, sin(2^f pi z), cos(2^f pi z), sin(2^(f+1) pi z), cos(2^(f+1) pi z), ...) along the
+// channels, for N frequencies and z = 255/256 x (Kingma et al. 2021, appendix C).
+// dx = dy_0 + sum over k of 255/256 2^(f+k) pi (cos dy_sin - sin dy_cos)
 //
 // x, dx  [B, C, n]
 // y, dy  [B, (1 + 2 N) C, n]
@@ -18,11 +18,16 @@ struct Dims { length: u32 }   // B C n
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> dims: Dims;
 
-// (cos, sin) of 2^f pi x. The turns 2^(f-1) x are exact in f32, and so is their distance to the
-// nearest whole number, from -1/2 to 1/2.
+// Distance to the nearest whole number, from -1/2 to 1/2.
+fn fraction(turns: f32) -> f32 {
+  return turns - floor(turns + 0.5);
+}
+
+// (cos, sin) of 2^f pi z. The turns are 2^(f-1) z = 2^(f-1) x - 2^(f-9) x. Both terms are exact in
+// f32, and so is the fraction of the first, which would be lost in a product with 255/256.
 fn wave(x: f32, f: u32) -> vec2<f32> {
   let turns = 0.5 * x * f32(1u << f);
-  let part = turns - floor(turns + 0.5);
+  let part = fraction(fraction(turns) - turns * 0x1p-8);
   return unit_circle(bitcast<u32>(i32(part * 0x1p31)) << 1u);
 }
 
@@ -56,7 +61,7 @@ fn backward(lane: Lane) {
     var sum = dy[at];
     for (var k = 0u; k < COUNT; k++) {
       let w = wave(x[i], FIRST + k);
-      let slope = 3.14159265358979 * f32(1u << (FIRST + k));
+      let slope = 3.12932080728671 * f32(1u << (FIRST + k));   // 255/256 pi
       sum += slope * (w.x * dy[at + (1u + 2u * k) * IMAGE] - w.y * dy[at + (2u + 2u * k) * IMAGE]);
     }
     if (ADD) {

@@ -128,9 +128,10 @@ pub fn remove_file(path: &Path) -> Result<()> {
 }
 
 /// A path as a word of a shell command, which a user can paste: in quotes if it has a space or a
-/// special character.
+/// special character. A path that begins like an option gets `./` in front.
 pub fn shell_quoted(path: &Path) -> String {
     let path = path.display().to_string();
+    let path = if path.starts_with('-') { format!("./{path}") } else { path };
     let plain = |c: char| c.is_alphanumeric() || "_-./\\:".contains(c);
     if !path.is_empty() && path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
@@ -212,6 +213,12 @@ impl Appender {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_quoted_for_a_shell() {
+        let quoted = ["runs/a", "my run", "it's", "", "-x", "-my run"].map(|path| shell_quoted(Path::new(path)));
+        assert_eq!(quoted, ["runs/a", "'my run'", r"'it'\''s'", "''", "./-x", "'./-my run'"]);
+    }
 
     #[test]
     fn path_is_inside_a_folder_through_links() {

@@ -184,7 +184,7 @@ fn interrupted_samples_of_two_ranks_continue() {
     let all = all.wait_until(|| fs::read(&part).is_ok_and(|part| images(part) >= 4));
     let ranks = children(all.mpirun.id());
     assert_eq!(ranks.len(), 2, "{ranks:?}");
-    assert!(Command::new("kill").args(["-INT", &ranks[1]]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-TERM", &ranks[1]]).status().unwrap().success());
     let output = all.output();
     let printed = text(&output);
     assert!(!output.status.success() && printed.contains("The same command continues there"), "{printed}");

@@ -6,7 +6,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use degrain::cli::DeviceOptions;
 use degrain::diffusion::{BetaSchedule, ProcessConfig};
 use degrain::files::{FolderLock, print};
-use degrain::output::{Layout, Picture, jsonl, stack};
+use degrain::output::{Layout, Picture, jsonl, note, stack};
 use degrain::train::{Config, LogEntry, NetworkName, Outcome, Settings, Size, Trainer, on_interrupt};
 use degrain::{Error, Result, cli};
 use std::path::{Path, PathBuf};
@@ -147,7 +147,7 @@ fn refuse_other_settings(trainer: &Trainer) -> Result<()> {
         let problem = format!("has finished with other settings ({changed}): give the same settings, or another --out");
         return Err(Error::file(folder, problem));
     }
-    eprintln!("{}: changed since the last start: {changed}", folder.display());
+    note(format_args!("{}: changed since the last start: {changed}", folder.display()));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use degrain::evaluate::html::EvaluatedRun;
 use degrain::evaluate::{self, EvalOptions, EvalTarget, Evaluation};
 use degrain::files::{print, write_atomically};
 use degrain::metrics::feature_extractor::FeatureExtractor;
+use degrain::output::note;
 use degrain::ranks::{Communicator, Single};
 use degrain::{Error, Result, cli};
 use std::ffi::OsString;
@@ -77,7 +78,7 @@ fn run(arguments: &Arguments, given: &[String], ranks: &Rc<dyn Communicator>) ->
         (None, Some(path)) => (path, EvalTarget::from_samples(path, options)?),
         (None, None) => return Err(Error::Config("--checkpoint or --samples is required".into())),
     };
-    target.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    target.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     print_notes(&target.train.notes, &target.test.notes);
     options.check_effect(&target, &given)?;
     let extractor = FeatureExtractor::open(&options.feature_extractor)?;
@@ -88,10 +89,10 @@ fn run(arguments: &Arguments, given: &[String], ranks: &Rc<dyn Communicator>) ->
         evaluate::check_outputs(&folder, archive)?;
     }
     if let Some(archive) = archive.filter(|archive| archive.exists()) {
-        eprintln!("{} will be replaced", archive.display());
+        note(format_args!("{} will be replaced", archive.display()));
     }
     if folder.join(Evaluation::FILE).exists() {
-        eprintln!("the evaluation in {} will be replaced", folder.display());
+        note(format_args!("the evaluation in {} will be replaced", folder.display()));
     }
     let output = evaluate::run(&ctx, &target, &extractor, options, &folder)?;
     if !ranks.is_first() {
@@ -104,11 +105,11 @@ fn run(arguments: &Arguments, given: &[String], ranks: &Rc<dyn Communicator>) ->
 
 /// Prints the notes of both splits of the data, and those that both have only once.
 fn print_notes(train: &[String], test: &[String]) {
-    let print = |what: &str, note: &str| note.lines().for_each(|line| eprintln!("{what}: {line}"));
-    for note in train {
-        print(if test.contains(note) { "training and test images, each" } else { "training images" }, note);
+    let print = |what: &str, text: &str| text.lines().for_each(|line| note(format_args!("{what}: {line}")));
+    for text in train {
+        print(if test.contains(text) { "training and test images, each" } else { "training images" }, text);
     }
-    test.iter().filter(|note| !train.contains(note)).for_each(|note| print("test images", note));
+    test.iter().filter(|text| !train.contains(text)).for_each(|text| print("test images", text));
 }
 
 fn compare(folders: &[PathBuf], page: &Path) -> Result<()> {
@@ -117,10 +118,10 @@ fn compare(folders: &[PathBuf], page: &Path) -> Result<()> {
     let replaced = if page.exists() { " (replaced)" } else { "" };
     write_atomically(page, html.as_bytes())?;
     if !runs.windows(2).all(|pair| pair[0].same_counts(&pair[1])) {
-        eprintln!(
+        note(format_args!(
             "warning: the runs were evaluated with different numbers of images, so their FD, precision and recall \
              cannot be compared"
-        );
+        ));
     }
     print(evaluate::comparison(runs.iter().map(|run| (run.name(), &run.evaluation))))?;
     print(format!("\n{}{replaced}\n", page.display()))

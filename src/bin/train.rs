@@ -4,6 +4,7 @@ use clap::{Parser, ValueEnum};
 use degrain::cli::DeviceOptions;
 use degrain::files::{print, shell_quoted};
 use degrain::gpu::list_adapters;
+use degrain::output::note;
 use degrain::ranks::Communicator;
 use degrain::train::{InitialModel, Inspection, Outcome, ResumePath, Settings, Size, Trainer, on_interrupt};
 use degrain::{Error, Result, cli};
@@ -88,7 +89,7 @@ fn run(arguments: Arguments, ranks: Rc<dyn Communicator>) -> Result<()> {
     let settings = match &initial {
         Some(initial) => {
             let (settings, warnings) = initial.settings(settings)?;
-            warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
             settings
         }
         None => settings,
@@ -119,9 +120,9 @@ fn run(arguments: Arguments, ranks: Rc<dyn Communicator>) -> Result<()> {
     }
     given.check_effect(trainer.config())?;
     print(trainer.describe())?;
-    let mut note = None;
+    let mut change = None;
     if let Some(initial) = &initial {
-        (trainer, note) = trainer.init_from(initial)?;
+        (trainer, change) = trainer.init_from(initial)?;
     }
     if let Some(path) = &resume {
         trainer = match path.step {
@@ -130,14 +131,14 @@ fn run(arguments: Arguments, ranks: Rc<dyn Communicator>) -> Result<()> {
             None => trainer.resume()?,
         };
         for changed in trainer.changed_settings() {
-            eprintln!("changed since the last start: {changed}");
+            note(format_args!("changed since the last start: {changed}"));
         }
     }
     if let Some(origin) = trainer.origin() {
         print(format!("origin    {origin}\n"))?;
     }
-    if let Some(note) = note {
-        print(format!("          {note}\n"))?;
+    if let Some(change) = change {
+        print(format!("          {change}\n"))?;
     }
     if arguments.dry_run || arguments.listing || arguments.profile || arguments.verify {
         let Arguments { listing, profile, verify, .. } = arguments;

@@ -103,9 +103,17 @@ fn all_steps(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
     Ok(all)
 }
 
-/// The run folder that a user named, or that holds the checkpoint `folder`: it has a config.toml.
+/// The run folder that a user named, which has a config.toml, or that holds the checkpoint `folder`.
+/// A folder that the user did not name must also have a run's manifest: a checkpoint can be copied
+/// into any project.
 pub fn run_folder<'a>(path: &'a Path, folder: &'a Path) -> Option<&'a Path> {
-    [Some(path), folder.parent()].into_iter().flatten().find(|run| run.join("config.toml").is_file())
+    let has = |run: &Path, file: &str| run.join(file).is_file();
+    if has(path, "config.toml") {
+        return Some(path);
+    }
+    // The parent of a bare name is the current folder.
+    let run = folder.parent().map(|run| if run.as_os_str().is_empty() { Path::new(".") } else { run })?;
+    (has(run, "config.toml") && has(run, "manifest.json")).then_some(run)
 }
 
 /// Whether a folder holds the weights of a model.

@@ -162,10 +162,7 @@ impl Checkpoint {
             }
             _ => {
                 let class = self.model.model().class();
-                Err(Error::file(
-                    config_file(&self.folder),
-                    format!("`{class}` is not a denoiser: it cannot be sampled"),
-                ))
+                Err(Error::file(config_file(&self.folder), format!("`{class}` is not a denoiser, and this needs one")))
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::data::LoadOptions;
 use crate::gpu::{AdapterChoice, Context, best_adapters};
-use crate::output::counted;
+use crate::output::{counted, note};
 use crate::ranks::{Communicator, Single, gather};
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
@@ -63,7 +63,7 @@ impl DeviceOptions {
         let ctx = Context::open(wanted.as_deref())?;
         let warning = sharing(&devices(ranks, ctx.gpu.adapter()));
         if let Some(warning) = warning.filter(|_| ranks.is_first()) {
-            eprintln!("{warning}");
+            note(&warning);
         }
         // The others use the kernels that rank 0 measured.
         if self.kernels == Kernels::Measured && ranks.is_first() {

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::checkpoint::Checkpoint;
-use crate::output::counted;
+use crate::output::{counted, note};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser};
 use std::ffi::OsString;
@@ -41,10 +41,10 @@ impl ModelOptions {
     pub fn open(&self) -> Result<Checkpoint> {
         let checkpoint = Checkpoint::open(self.path())?;
         if self.checkpoint.is_none() {
-            eprintln!("no --checkpoint: using {DEFAULT_MODEL}, {}", origin(&checkpoint));
+            note(format_args!("no --checkpoint: using {DEFAULT_MODEL}, {}", origin(&checkpoint)));
         }
         let checkpoint = checkpoint.with_null_class(self.null_class)?;
-        checkpoint.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        checkpoint.warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         Ok(checkpoint)
     }
 }

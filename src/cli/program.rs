@@ -1,6 +1,7 @@
 //! The frame of a program: its error message, its exit code, and a Vulkan loader without spurious
 //! errors.
 
+use crate::output::note;
 use crate::{Error, Result};
 use std::process::ExitCode;
 
@@ -15,7 +16,7 @@ pub fn main(run: impl FnOnce() -> Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Interrupted) => ExitCode::from(STOPPED),
         Err(error) => {
-            eprintln!("error: {error}");
+            note(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }

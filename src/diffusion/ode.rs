@@ -4,7 +4,8 @@
 //!
 //! The error of a step is measured image by image, as the root mean square of error / (absolute +
 //! relative max(|x|, |x'|)). The largest error decides, so that every image meets the tolerance in
-//! any batch. Local errors accumulate, so each step must meet a tenth of the requested tolerance.
+//! any batch. Numbers that are results by themselves, as the integral of a likelihood, must meet it
+//! alone: in the mean over the pixels of an image their error would hardly count. Local errors accumulate, so each step must meet a tenth of the requested tolerance.
 
 use crate::{Error, Result};
 
@@ -17,6 +18,8 @@ pub struct Settings {
     pub absolute: f64,
     /// Number of equal parts of x (images) each of which must be within its tolerance.
     pub rows: usize,
+    /// Numbers at the end of each row that must be within the tolerance one by one.
+    pub alone: usize,
     /// Evaluations after which the solver gives up.
     pub most_evaluations: u32,
     /// What a user can do if the solver gives up, for its message.
@@ -27,7 +30,7 @@ impl Default for Settings {
     fn default() -> Settings {
         let advice = "raise the solver's tolerances (--rtol and --atol of `sample`, and of `evaluate --sampler \
                       ode`), or use a sampler of fixed steps";
-        Settings { relative: 1e-5, absolute: 1e-5, rows: 1, most_evaluations: 10_000, advice }
+        Settings { relative: 1e-5, absolute: 1e-5, rows: 1, alone: 0, most_evaluations: 10_000, advice }
     }
 }
 
@@ -70,7 +73,7 @@ const ERROR: [f64; 7] =
 /// whose steps vanish because f is not smooth.
 ///
 /// # Panics
-/// If x cannot be divided into `settings.rows` rows, a tolerance is not positive, or f returns a
+/// If x cannot be divided into `settings.rows` rows of more than `settings.alone` numbers, a tolerance is not positive, or f returns a
 /// different length.
 #[track_caller]
 pub fn solve(
@@ -82,6 +85,7 @@ pub fn solve(
 ) -> Result<Solution> {
     let whole = settings.rows > 0 && x.len().is_multiple_of(settings.rows) && !x.is_empty();
     assert!(whole, "{} numbers in {} rows", x.len(), settings.rows);
+    assert!(settings.alone < x.len() / settings.rows, "{} numbers alone: {settings:?}", settings.alone);
     assert!(settings.relative > 0.0 && settings.absolute > 0.0, "tolerances must be positive: {settings:?}");
     let [mut t, end] = span;
     if t == end {
@@ -143,15 +147,21 @@ fn moved(x: &[f64], slopes: &[Vec<f64>], weights: &[f64], step: f64) -> Vec<f64>
 const SHARE: f64 = 0.1;
 
 /// Scaled error norm: the root mean square of v / (SHARE (absolute + relative max(|x|, |x'|))) of
-/// each row (image), maximized over the rows. NaN counts as the largest.
+/// each row (image) without the numbers that are tested alone, and the absolute value for each of
+/// those; the largest of all. NaN counts as the largest.
 fn error_norm(v: &[f64], at: [&[f64]; 2], settings: Settings) -> f64 {
     let part = |i: usize| {
         let scale = settings.absolute + settings.relative * at[0][i].abs().max(at[1][i].abs());
         (v[i] / (SHARE * scale)).powi(2)
     };
     let width = v.len() / settings.rows;
-    let row = |row: usize| ((row * width..(row + 1) * width).map(part).sum::<f64>() / width as f64).sqrt();
-    (0..settings.rows).map(row).fold(0.0, |most, size| if size > most || size.is_nan() { size } else { most })
+    let together = width - settings.alone;
+    let row = |row: usize| ((row * width..row * width + together).map(part).sum::<f64>() / together as f64).sqrt();
+    let alone = (0..v.len()).filter(|i| i % width >= together).map(|i| part(i).sqrt());
+    (0..settings.rows)
+        .map(row)
+        .chain(alone)
+        .fold(0.0, |most, size| if size > most || size.is_nan() { size } else { most })
 }
 
 /// A first step whose explicit Euler step would change little (Hairer et al., section II.4,

@@ -41,10 +41,34 @@ pub fn table(
             Variance::LearnedRange if t == 0 && decoder > 0.0 => [2.0 * decoder.ln(), largest],
             Variance::LearnedRange => [smallest, largest],
             Variance::FixedSmall => [smallest; 2],
+            // As in the program of Ho et al.: beta_0 makes a worse decoder of pixels.
+            Variance::FixedLarge if t == 0 => [smallest; 2],
             Variance::FixedLarge => [largest; 2],
         };
         let first = if t == 0 { 1.0 } else { 0.0 };
         [k0, k1, x0, x, smallest, low, high, first].map(|x| x as f32)
     };
     (0..noise.timesteps()).map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::{BetaSchedule, Discrete, Prediction};
+
+    /// At timestep 0, Ho et al. and Nichol and Dhariwal decode with the posterior's variance at
+    /// timestep 1, whichever variance the other steps have.
+    #[test]
+    fn fixed_variances_decode_with_the_posterior_at_timestep_1() {
+        let schedule = BetaSchedule::Given { betas: vec![0.1, 0.2, 0.3] };
+        let process = Discrete::new(NoiseSchedule::new(&schedule, 3, false).unwrap(), Prediction::Epsilon).unwrap();
+        let posterior = 0.2f32 * 0.1 / (1.0 - 0.9 * 0.8);
+        for (variance, at_1) in [(Variance::FixedSmall, posterior), (Variance::FixedLarge, 0.2)] {
+            let rows = table(process.schedule().unwrap(), &process, variance, 0.0);
+            for (row, expected) in rows.iter().zip([posterior, at_1]) {
+                let [.., low, high, _] = *row;
+                assert!((low.exp() - expected).abs() < 1e-6 && low == high, "{variance:?}: {low} {high}");
+            }
+        }
+    }
 }

@@ -51,9 +51,8 @@ pub(super) fn classification_accuracy_score(context: &EvalContext<'_>, images: D
         out: Some(folder.path().into()),
         ..Settings::default()
     };
-    let mut trainer = Trainer::with_data(&context.ctx.fork_alone(), settings, images)?;
-    trainer.run(&AtomicBool::new(false))?;
-    bar.set(1.0);
+    let mut trainer = Trainer::with_data(&context.ctx.fork_alone(), settings, images)?.quiet();
+    trainer.run_with(&AtomicBool::new(false), &mut |entry| bar.set(f64::from(entry.step()) / f64::from(steps)))?;
     let model = trainer.objective().model();
     let weights = model.parameters().read(trainer.context(), EMA)?;
     let (any, _) = model_from_json(&model.config_json()).map_err(Error::Config)?;

@@ -128,14 +128,15 @@ pub struct Quality {
     pub fd_test_error: Option<f64>,
     /// Frechet distance between samples and training images.
     pub fd_train: f64,
-    /// Frechet distance between test images and as many training images as there are samples: the
-    /// value for a perfect model.
+    /// Frechet distance between test images and as many random training images as there are samples,
+    /// with the class counts of samples that have labels, as the mean over 20 subsets: the value for a
+    /// perfect model.
     pub fd_reference: f64,
     /// Numbers of images.
     pub counts: ImageCounts,
     /// Kernel distance between samples and test images.
     pub kid: Estimate,
-    /// Kernel distance between test images and as many training images as there are samples.
+    /// Kernel distance between test images and the first of these subsets.
     pub kid_reference: Estimate,
     /// Share of samples within the radius of a test image.
     pub precision: f64,
@@ -249,8 +250,9 @@ pub struct NearestDistances {
     pub samples: Quantiles,
     /// Distances of test images.
     pub test: Quantiles,
-    /// Share of samples at most as far away as the 1st percentile of test images. It is 1 % if
-    /// samples are as far away as test images.
+    /// Share of samples at most as far away as the 1st percentile of test images. It is about 1 % if
+    /// samples are as far away as test images. Its interval does not include the error of the
+    /// percentile, which is estimated from as many test images as there are samples.
     pub near_duplicates: Proportion,
 }
 

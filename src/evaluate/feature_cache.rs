@@ -5,7 +5,7 @@ use crate::data::Dataset;
 use crate::files::{create_folder, write_atomically};
 use crate::gpu::Context;
 use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram, Features};
-use crate::output::counted;
+use crate::output::{counted, note};
 use crate::{Error, Result};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -41,7 +41,7 @@ impl FeatureCache<'_> {
             match read(&path, self.extractor.width(), data.count) {
                 Ok(features) => kept = bytes(&path, &features)?,
                 Err(problem) => {
-                    eprintln!("warning: {problem}: the features are computed again, and the file is replaced")
+                    note(format_args!("warning: {problem}: the features are computed again, and the file is replaced"))
                 }
             }
         }
@@ -61,7 +61,7 @@ impl FeatureCache<'_> {
         if ctx.ranks.is_first()
             && let Err(problem) = write(&path, &features)
         {
-            eprintln!("warning: the features are not kept for the next evaluation: {problem}");
+            note(format_args!("warning: the features are not kept for the next evaluation: {problem}"));
         }
         Ok(features)
     }

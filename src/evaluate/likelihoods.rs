@@ -11,7 +11,7 @@ use crate::metrics::likelihood::vlb::VlbEstimator;
 use crate::metrics::likelihood::{BitsPerDimension, Draws, LabeledImages};
 use crate::metrics::subset::subset;
 use crate::nn;
-use crate::output::counted;
+use crate::output::{counted, note};
 
 /// Default number of images per split.
 const IMAGES: u32 = 1_000;
@@ -71,7 +71,7 @@ fn method<'a>(context: &'a mut EvalContext<'_>) -> Result<Option<(u32, Measure<'
             Some((IMAGES, Box::new(move |images, progress| vlb.measure(ctx, images, draws, progress))))
         }
         ImageSource::Denoiser(_) if target.padding.has_border() => {
-            eprintln!("warning: bits per dimension are not measured: the model's images are padded");
+            note("warning: bits per dimension are not measured: the model's images are padded");
             None
         }
         ImageSource::Denoiser(checkpoint) => {

@@ -1,6 +1,7 @@
 //! Progress of long operations: a bar on a terminal, or one line per operation if there is no
 //! terminal.
 
+use crate::output::note;
 use crate::output::progress::{self, progress_bar};
 
 /// A phase of the evaluation with its progress bar, which disappears when the phase is dropped.
@@ -17,7 +18,7 @@ impl Phase {
         let bar = progress_bar(STEPS as u64, "{bar:30} {percent:>3} %  {eta_precise} left  {msg}");
         bar.set_message(message.to_string());
         if bar.is_hidden() {
-            eprintln!("{message}");
+            note(message);
         }
         Phase { bar }
     }

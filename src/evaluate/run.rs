@@ -22,7 +22,7 @@ use crate::metrics::feature_extractor::{FeatureExtractor, FeatureProgram, Featur
 use crate::metrics::frechet::check_count;
 use crate::metrics::proportion::Proportion;
 use crate::output::grid::grid;
-use crate::output::{ClassGrid, Images, Layout, Picture};
+use crate::output::{ClassGrid, Images, Layout, Picture, note};
 use crate::{Error, Result, memory};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ pub fn run(
         let denoiser = checkpoint.denoiser(WEIGHTS)?;
         for sampling in samplings.main.iter().chain(&samplings.sweep) {
             let (_, warnings) = sampling.plan(denoiser.process)?;
-            warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         }
     }
     // A missing or damaged file of the run must fail here, before hours of sampling.
@@ -112,7 +112,7 @@ pub fn run(
         accuracy: test.accuracy(&target.test.labels),
         dataset: extractor.dataset.clone(),
     };
-    let reference = Reference::fit(train, test)?;
+    let reference = Reference::fit(train, &target.train.labels, test)?;
     let latents = latent_prior(&mut ctx, target, options)?;
     let context = EvalContext { ctx, target, options, folder, latents, caches: RefCell::default() };
     let run = EvaluationRun { context, extractor: program, reference, lock };
@@ -281,7 +281,7 @@ impl EvaluationRun<'_> {
         if options.cas_steps > 0 && self.context.ctx.ranks.is_first() {
             let images = train.of_kind("samples", samples.bytes.clone(), labels.clone());
             metrics.classification_accuracy_score = Some(cas::classification_accuracy_score(&self.context, images)?);
-            let images = chosen(train, &reference_subset(train.count, labels.len()));
+            let images = chosen(train, &reference_subset(&train.labels, labels.len(), Some(labels), 0));
             metrics.classification_accuracy_reference =
                 Some(cas::classification_accuracy_score(&self.context, images)?);
         }

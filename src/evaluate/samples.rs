@@ -11,8 +11,8 @@ use crate::diffusion::{BatchSpec, Generator, Sampling};
 use crate::gpu::Context;
 use crate::metrics::padding::ImagePadding;
 use crate::nn::Model;
-use crate::output::counted;
 use crate::output::images::to_bytes;
+use crate::output::{counted, note};
 use crate::ranks::{divide, gather};
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -127,7 +127,10 @@ impl DenoiserSampling<'_> {
         self.context.caches.borrow_mut().extend(cache.path().map(PathBuf::from));
         let cached = (cache.bytes.len() / padding.data_len()) as u32;
         if cached > 0 {
-            eprintln!("resuming an interrupted evaluation: {cached} of {} already sampled", counted(count, "image"));
+            note(format_args!(
+                "resuming an interrupted evaluation: {cached} of {} already sampled",
+                counted(count, "image")
+            ));
         }
         // The ranks sample batches in turn, and rank 0 caches them.
         let (rank, ranks) = (ctx.ranks.rank() as u32, ctx.ranks.size() as u32);

@@ -153,6 +153,7 @@ impl EvalTarget {
     pub fn from_samples(path: &Path, options: &EvalOptions) -> Result<EvalTarget> {
         let data = options.data.as_deref().unwrap_or(Path::new(DATA));
         let [train, test] = splits(data, options.files, LoadOptions::of_model(image_shape_of_npz(path)?))?;
+        check_samples(path, data, train.shape())?;
         let (bytes, labels) = images_of_npz(path, train.shape(), train.classes as u32)?;
         let info = TargetInfo {
             name: path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into()),
@@ -228,6 +229,24 @@ fn padding(folder: &Path, model: Option<[u32; 3]>, data: &Dataset, padded: bool)
                  of image files, or give the resized images as --data, with a feature extractor that was trained on them"
             ),
         )),
+    }
+}
+
+/// Checks that the images in an archive have the shape `[C, H, W]` of those in the folder `data`.
+fn check_samples(path: &Path, data: &Path, shape: [u32; 3]) -> Result<()> {
+    match image_shape_of_npz(path)? {
+        Some(other) if other != shape => {
+            let [[c, h, w], [channels, height, width]] = [other, shape];
+            let problem = format!(
+                "holds images of {h}x{w} with {}, and those in {} have {height}x{width} with {}: give the folder of the \
+                 data set that they are compared with as --data, and its feature extractor as --feature-extractor",
+                counted(c as usize, "channel"),
+                data.display(),
+                counted(channels as usize, "channel")
+            );
+            Err(Error::file(path, problem))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) fn capabilities(adapter: &wgpu::Adapter) -> Capabilities {
         subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(range),
         workgroup_memory: adapter.limits().max_compute_workgroup_storage_size,
         f16: features.contains(wgpu::Features::SHADER_F16),
-        int64: features.contains(wgpu::Features::SHADER_INT64),
+        // Other backends' compilers have not been tried with the kernels that need it.
+        int64: info.backend == wgpu::Backend::Vulkan && features.contains(wgpu::Features::SHADER_INT64),
     }
 }
 
@@ -105,7 +106,7 @@ pub fn best_adapters() -> Vec<AdapterChoice> {
     all
 }
 
-/// The adapter with this number or part of a name, or the best one.
+/// The adapter with this number, or with this part of a name, or the best one.
 pub(super) fn choose(wanted: Option<&str>) -> Result<(AdapterChoice, wgpu::Adapter)> {
     let mut all = ranked();
     if all.is_empty() {
@@ -117,11 +118,8 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<(AdapterChoice, wgpu::Adapt
         ));
     }
     let Some(wanted) = wanted else { return Ok(all.swap_remove(0)) };
-    let matches = |choice: &AdapterChoice| match wanted.parse::<usize>() {
-        Ok(number) => choice.number == number,
-        Err(_) => choice.name.to_lowercase().contains(&wanted.to_lowercase()),
-    };
-    match all.iter().position(|(choice, _)| matches(choice)) {
+    let names: Vec<(usize, &str)> = all.iter().map(|(choice, _)| (choice.number, &*choice.name)).collect();
+    match find(&names, wanted) {
         Some(found) => Ok(all.swap_remove(found)),
         None => {
             let list: Vec<String> = all.iter().map(|(choice, _)| format!("  {choice}")).collect();
@@ -130,10 +128,23 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<(AdapterChoice, wgpu::Adapt
     }
 }
 
+/// Place of the adapter with this number, or else of the first with this part of a name, such as 4090.
+fn find(all: &[(usize, &str)], wanted: &str) -> Option<usize> {
+    let numbered = wanted.parse().ok().and_then(|wanted: usize| all.iter().position(|&(number, _)| number == wanted));
+    numbered.or_else(|| all.iter().position(|(_, name)| name.to_lowercase().contains(&wanted.to_lowercase())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use wgpu::{Backend, DeviceType};
+
+    #[test]
+    fn adapters_are_found_by_number_and_by_part_of_a_name() {
+        let all = [(0, "NVIDIA GeForce RTX 4090"), (1, "Intel UHD 770"), (2, "llvmpipe")];
+        let found = ["1", "intel", "4090", "770", "0", "3", "radeon"].map(|wanted| find(&all, wanted));
+        assert_eq!(found, [Some(1), Some(1), Some(0), Some(1), Some(0), None, None]);
+    }
 
     #[test]
     fn adapters_are_ranked_by_class_then_vulkan_comes_first() {

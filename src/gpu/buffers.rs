@@ -106,7 +106,7 @@ impl Gpu {
         self.counter.count(&mut encoder.begin_compute_pass(&Default::default()));
         let sent = self.counter.copy(&mut encoder, &staging, size);
         let index = self.submit(Some(encoder));
-        let submitted = Submission { index, work: 0.0, submitted: Instant::now() };
+        let submitted = Submission { index, submitted: Instant::now() };
         let (sender, mapped) = channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
             let _ = sender.send(result); // fails only if the readback was dropped

@@ -173,7 +173,8 @@ impl CommandList {
         // Without kernels, the write is submitted.
         let index = last.unwrap_or_else(|| ctx.gpu.submit(None));
         ctx.gpu.check()?;
-        Ok(Submission { index, work: work.iter().sum(), submitted })
+        ctx.gpu.pace().began(submitted, work.iter().sum());
+        Ok(Submission { index, submitted })
     }
 
     /// The ranges of kernels that a run would submit now.

@@ -14,7 +14,7 @@ use super::submission::Submission;
 use super::submission_counter::SubmissionCounter;
 use super::target::Target;
 use super::wait::{self, catch_loss, wait_until};
-use crate::output::progress::print_above;
+use crate::output::note;
 use crate::{Error, Result};
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -226,9 +226,7 @@ impl Gpu {
     pub fn wait_for(&self, submission: &Submission) -> Result<()> {
         let began = Instant::now();
         self.wait_with(Some(&submission.index))?;
-        if submission.work > 0.0 {
-            self.pace.ended(submission.work, submission.submitted, began);
-        }
+        self.pace.ended(submission.submitted, began);
         Ok(())
     }
 
@@ -237,7 +235,10 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::wait_for`].
     pub fn wait(&self) -> Result<()> {
-        self.wait_with(None)
+        let began = Instant::now();
+        self.wait_with(None)?;
+        self.pace.ended(began, began);
+        Ok(())
     }
 
     /// Waits for a submission, or for all of them. Warns once if the device does not answer.
@@ -254,7 +255,7 @@ impl Gpu {
         };
         let warn = || {
             if !self.warned.replace(true) {
-                print_above(&wait::warning(&self.adapter));
+                note(wait::warning(&self.adapter));
             }
         };
         wait_until(poll, || self.finished.load(Ordering::Relaxed), warn)?;

@@ -7,7 +7,7 @@ use super::adapter::AdapterChoice;
 use super::kernel_choices::KernelChoices;
 use super::target::Target;
 use crate::files::{FileLock, write_atomically};
-use crate::output::progress::print_above;
+use crate::output::note;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -71,7 +71,7 @@ impl Measured {
         match kept {
             Ok(kept) if kept.key == self.key => self.choices = kept.choices.with(&self.choices),
             Ok(_) => {}
-            Err(error) => print_above(&format!("{}: {error}. The kernels are measured again", path.display())),
+            Err(error) => note(format_args!("{}: {error}. The kernels are measured again", path.display())),
         }
     }
 
@@ -87,7 +87,7 @@ impl Measured {
         self.choices = std::mem::take(&mut self.choices).with(&new);
         let written = lock.and_then(|lock| self.write().map(|()| drop(lock)));
         if let Err(error) = written {
-            print_above(&format!(
+            note(format_args!(
                 "the measured choice of kernels is not kept, so the next command may choose others (--kernels default does not \
                  measure): {error}"
             ));

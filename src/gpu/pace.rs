@@ -5,7 +5,7 @@
 //! program is split into submissions of about [`SECONDS`], by the work of its calls and the rate at
 //! which the device has done work before.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -33,13 +33,20 @@ pub struct Pace {
     rate: Cell<f64>,
     /// The end of the last run, if a wait saw it.
     last_end: Cell<Option<Instant>>,
+    /// When runs were submitted, and their work, until a wait sees their end.
+    running: RefCell<Vec<(Instant, f64)>>,
     /// Calls per submission, if it does not depend on the rate.
     fixed: Cell<Option<usize>>,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { rate: Cell::new(FIRST_RATE), last_end: Cell::new(None), fixed: Cell::new(None) }
+        Pace {
+            rate: Cell::new(FIRST_RATE),
+            last_end: Cell::default(),
+            running: RefCell::default(),
+            fixed: Cell::default(),
+        }
     }
 }
 
@@ -87,10 +94,21 @@ impl Pace {
         self.fixed.set(calls);
     }
 
-    /// Learns from a wait that began at `wait` for a run that was submitted at `submitted` and has
-    /// ended now.
-    pub(super) fn ended(&self, work: f64, submitted: Instant, wait: Instant) {
+    /// Notes a run that was submitted.
+    pub(super) fn began(&self, submitted: Instant, work: f64) {
+        if work > 0.0 {
+            self.running.borrow_mut().push((submitted, work));
+        }
+    }
+
+    /// Learns from a wait that began at `wait`: the runs that were submitted until `last` have ended.
+    /// It can be a wait for one of them, or for a later read of their results.
+    pub(super) fn ended(&self, last: Instant, wait: Instant) {
         let now = Instant::now();
+        let mut running = self.running.borrow_mut();
+        let count = running.partition_point(|&(submitted, _)| submitted <= last);
+        let Some(&(submitted, _)) = running[..count].first() else { return };
+        let work = running.drain(..count).map(|(_, work)| work).sum();
         if now - wait < BLOCKED {
             // It had ended before, at a time that nobody knows.
             self.last_end.set(None);
@@ -135,12 +153,31 @@ mod tests {
         let pace = Pace::default();
         let now = Instant::now();
         let before = now - Duration::from_secs(2);
-        pace.ended(1e11, before, now);
+        pace.began(before, 1e11);
+        pace.ended(before, now);
         assert_eq!(pace.rate.get(), FIRST_RATE, "the wait returned at once");
         assert_eq!(pace.last_end.get(), None);
-        pace.ended(4e10, before, before);
+        pace.began(before, 4e10);
+        pace.ended(before, before);
         let rate = pace.rate.get();
         assert!((1.9e10..2.1e10).contains(&rate), "from the submission to the end: {rate}");
         assert!(pace.last_end.get().is_some());
+    }
+
+    /// Nobody waits for the runs of a divided training step: a read of their results does.
+    #[test]
+    fn pace_learns_from_a_read_of_the_results() {
+        let pace = Pace::default();
+        let now = Instant::now();
+        let [first, second, read] = [4, 3, 2].map(|seconds| now - Duration::from_secs(seconds));
+        pace.began(first, 4e10);
+        pace.began(second, 2e10);
+        pace.began(now, 1e15);
+        pace.ended(read, read);
+        let rate = pace.rate.get();
+        assert!((1.4e10..1.6e10).contains(&rate), "6e10 in 4 seconds: {rate}");
+        pace.ended(read, read);
+        assert_eq!(pace.rate.get(), rate, "a read alone does not count");
+        assert_eq!(*pace.running.borrow(), [(now, 1e15)]);
     }
 }

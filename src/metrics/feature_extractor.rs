@@ -11,6 +11,7 @@ use crate::checkpoint::{AnyModel, Checkpoint, CheckpointMetadata};
 use crate::data::Dataset;
 use crate::gpu::Context;
 use crate::nn::{Classifier, Conditions, Model, Network};
+use crate::output::counted;
 use crate::ranks::divide;
 use crate::tape::{Program, Shape, Step, record};
 use crate::{Error, Result};
@@ -85,14 +86,37 @@ impl FeatureExtractor {
     /// of a published data set.
     ///
     /// # Errors
-    /// It was trained on other data.
+    /// It was trained on other data, or on images of another size; data of one class, for which there
+    /// is no classifier.
     pub fn check(&self, data: &Dataset) -> Result<()> {
+        if data.class_names.len() < 2 {
+            return Err(Error::Config(format!(
+                "{}: all images are of one class. The features of an evaluation are those of a classifier that was \
+                 trained on the same data, so this data cannot be evaluated unless its images have classes",
+                data.name
+            )));
+        }
         let same = match &self.data_sha256 {
             Some(sum) => *sum == data.sha256(),
             None => self.dataset == data.name && data.is_published(),
         };
-        if same && self.class_names == data.class_names && self.network.image_shape() == Some(data.shape()) {
+        let shape = self.network.image_shape();
+        if same && self.class_names == data.class_names && shape == Some(data.shape()) {
             return Ok(());
+        }
+        if let Some(shape) = shape.filter(|&shape| shape != data.shape()) {
+            let [[c, h, w], [channels, height, width]] = [shape, data.shape()];
+            return Err(Error::file(
+                &self.folder,
+                format!(
+                    "this feature extractor was trained on images of {h}x{w} with {}, and those of {} have {height}x{width} \
+                     with {}: train one on images of this size with `train --preset classifier --noise-aware false --data \
+                     FOLDER` and name it with --feature-extractor",
+                    counted(c as usize, "channel"),
+                    data.name,
+                    counted(channels as usize, "channel")
+                ),
+            ));
         }
         Err(Error::file(
             &self.folder,

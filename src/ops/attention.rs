@@ -60,6 +60,9 @@ struct AttentionSizes {
     scale: f32,
     /// FLOPs of one product of the token matrix with the channels, over all heads.
     product: u64,
+    /// Workgroups compute the result of a head in this many chunks of channels. Each chunk needs all
+    /// scores, so the kernels compute them again for each chunk.
+    chunks: u64,
     grid: [u32; 3],
 }
 
@@ -80,6 +83,7 @@ impl Attention {
             width,
             scale,
             product,
+            chunks: u64::from(width.div_ceil(chunk)),
             grid: [t.div_ceil(tokens), heads * width.div_ceil(chunk), batch],
         }
     }
@@ -106,7 +110,7 @@ impl Attention {
     /// Writes the gradient, or adds to it, by a kernel for q and one for k and v.
     fn separate_gradients(&self, tape: &mut Tape, o: Operands, dqkv: Tensor, add: bool) {
         let Operands { qkv, y, saved, dy } = o;
-        let AttentionSizes { t, heads, width, scale, product, grid } = self.sizes(tape, dy);
+        let AttentionSizes { t, heads, width, scale, product, chunks, grid } = self.sizes(tape, dy);
         let [batch, ..] = tape.shape(dy).as_array::<3>();
         let delta = tape.transient(Shape::f32([batch, heads, t]));
         let length = batch * heads * t;
@@ -124,6 +128,8 @@ impl Attention {
                 tape.emit_grid(kernel, grid, 3 * product);
             }
         }
+        // Of 2 chunks + 1 products: the scores and their gradients in each chunk, and the result.
+        tape.repeats((2 * chunks - 2) * product);
         let part = tape.shape(dy).bytes();
         tape.moves(dqkv, part);
         match tape.target().variant {
@@ -138,6 +144,8 @@ impl Attention {
                 tape.emit_grid(kernel, grid, 2 * product);
             }
         }
+        // Of 2 chunks + 2 products: both results.
+        tape.repeats(2 * chunks * product);
         tape.moves(dqkv, 2 * part);
     }
 
@@ -206,7 +214,7 @@ impl Op for Attention {
     }
 
     fn forward(&self, tape: &mut Tape, x: &[Tensor], y: &[Tensor]) -> Vec<Tensor> {
-        let AttentionSizes { t, heads, width, scale, product, grid } = self.sizes(tape, y[0]);
+        let AttentionSizes { t, heads, width, scale, product, chunks, grid } = self.sizes(tape, y[0]);
         let [batch, ..] = tape.shape(y[0]).as_array::<3>();
         let stats = tape.transient(Shape::f32([batch, heads, 2, t]));
         let qkv = x[0];
@@ -216,9 +224,13 @@ impl Op for Attention {
             WIDE => wide::forward(tape, WideSizes::new(tape, y, width), qkv, [y, stats]),
             SUBGROUP => {
                 tape.emit_grid(attention_subgroup::Forward { qkv, y, stats, t, heads, width, scale }, grid, flops);
+                tape.repeats((chunks - 1) * product);
             }
             TILED => tiled::forward(tape, TiledSizes::forward(tape, y, width), qkv, [y, stats]),
-            _ => tape.emit_grid(attention_untiled::Forward { qkv, y, stats, t, heads, width, scale }, grid, flops),
+            _ => {
+                tape.emit_grid(attention_untiled::Forward { qkv, y, stats, t, heads, width, scale }, grid, flops);
+                tape.repeats((chunks - 1) * product);
+            }
         });
         vec![stats]
     }

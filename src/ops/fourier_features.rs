@@ -1,9 +1,11 @@
 //! Fourier features: sines and cosines of the values of an image as more channels.
 //!
 //! For frequencies f to f + N - 1, y `[B, (1 + 2 N) C, ...]` has the channels of `x` `[B, C, ...]`,
-//! then those of sin(2^f pi x), cos(2^f pi x), sin(2^(f+1) pi x) and so on. They show a network
-//! differences of a few 256ths of the range, on which likelihoods depend (Kingma et al. 2021,
-//! appendix C, with f = 6 and N = 2). Differentiable in `x`.
+//! then those of sin(2^f pi z), cos(2^f pi z), sin(2^(f+1) pi z) and so on, with z = 255/256 x
+//! (Kingma et al. 2021, appendix C, with f = 7 and N = 2). z is the paper's encoding of a byte b,
+//! (2 b + 1) / 256 - 1, where x is 2 b / 255 - 1. With frequency 8, one period is one gray level: all
+//! bytes have the same sine and cosine, and a value between two bytes has others. With frequency 7,
+//! even and odd bytes differ. Likelihoods depend on such small differences. Differentiable in `x`.
 //!
 //! ```
 //! # use degrain::{gpu::Target, tape::{Shape, Tape}};
@@ -11,7 +13,7 @@
 //! use degrain::ops::fourier_features;
 //!
 //! let x = t.named("x", Shape::f32([64, 1, 28, 28]));
-//! let y = fourier_features(t, x, 6, 2);
+//! let y = fourier_features(t, x, 7, 2);
 //! assert_eq!(t.shape(y), Shape::f32([64, 5, 28, 28]));
 //! ```
 
@@ -21,7 +23,7 @@ use crate::tape::{Array, Dtype, Node, Op, Shape, Step, Tape, Tensor};
 use std::f64::consts::PI;
 use std::rc::Rc;
 
-/// Frequencies are below this: 2^16 pi x still distinguishes neighboring values of f32 near 1.
+/// Frequencies are below this: 2^16 pi z still distinguishes neighboring values of f32 near 1.
 pub const MAX_FREQUENCY: u32 = 16;
 /// Roundings of the prelude's sine and cosine, polynomials in f32.
 const WAVE_TERMS: usize = 8;
@@ -32,8 +34,8 @@ struct FourierFeatures {
     count: u32,
 }
 
-/// `x` `[B, C, ...]` and the sines and cosines of 2^k pi `x` for `count` frequencies k from `first`
-/// on: `[B, (1 + 2 count) C, ...]`.
+/// `x` `[B, C, ...]` and the sines and cosines of 2^k pi 255/256 `x` for `count` frequencies k from
+/// `first` on: `[B, (1 + 2 count) C, ...]`.
 #[track_caller]
 pub fn fourier_features(t: &mut Tape, x: Tensor, first: u32, count: u32) -> Tensor {
     t.apply1(FourierFeatures { first, count }, &[x])
@@ -88,7 +90,8 @@ impl Op for FourierFeatures {
         vec![Array::from_fn(Shape::new(&dims, Dtype::F32), |i| {
             let (row, block, rest) = (i / (image * blocks), i / image % blocks, i % image);
             let value = x.data[row * image + rest];
-            let angle = |block: usize| 2f64.powi(self.first as i32 + (block as i32 - 1) / 2) * PI * value;
+            let z = 255.0 / 256.0 * value;
+            let angle = |block: usize| 2f64.powi(self.first as i32 + (block as i32 - 1) / 2) * PI * z;
             match block {
                 0 => value,
                 odd if odd % 2 == 1 => angle(odd).sin(),
@@ -108,7 +111,7 @@ impl Op for FourierFeatures {
 
 /// For tests, benches and the table of operators.
 pub(super) const OPERATOR: Operator = Operator {
-    formula: "y = (x, sin 2^f πx, cos 2^f πx, ...)",
+    formula: "y = (x, sin 2^f πz, cos 2^f πz, ...), z = 255/256 x",
     case: |draw: &mut Choices| {
         let shape = Shape::f32([draw.range(1, 4), draw.range(1, 4), draw.range(1, 30), draw.range(1, 9)]);
         let op = FourierFeatures { first: draw.range(0, 8), count: draw.range(1, 4) };
@@ -119,7 +122,7 @@ pub(super) const OPERATOR: Operator = Operator {
     },
     edge: Vec::new,
     bench: || {
-        let op = FourierFeatures { first: 6, count: 2 };
+        let op = FourierFeatures { first: 7, count: 2 };
         vec![Case { op: Rc::new(op), inputs: vec![(Shape::f32([64, 1, 28, 28]), Fill::Normal(1.0))] }]
     },
 };

@@ -31,5 +31,6 @@ pub use jsonl::JsonLines;
 #[cfg(feature = "cli")]
 pub use plot::Plot;
 pub use plural::counted;
+pub use progress::note;
 pub use shortest::shortest;
 pub use tensorboard::EventWriter;

@@ -1,6 +1,8 @@
 //! Progress bars on a terminal. Without the feature `cli` every bar is hidden, and the callers
 //! print lines instead, as they do without a terminal.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::time::Duration;
 
 #[cfg(feature = "cli")]
@@ -21,21 +23,33 @@ pub fn progress_bar(length: u64, template: &str) -> ProgressBar {
     bar
 }
 
+/// A bar that is never visible.
+#[cfg(feature = "cli")]
+pub fn hidden_bar() -> ProgressBar {
+    ProgressBar::hidden()
+}
+
 /// Prints a line to stderr, above the newest bar if it is visible. A line that is printed in any
 /// other way is erased when a bar that fills several lines of the terminal is drawn again.
+///
+/// A closed stderr does not stop the work: `eprintln!` would end the program.
 #[cfg(feature = "cli")]
-pub fn print_above(line: &str) {
+pub fn note(line: impl Display) {
     let newest = NEWEST.lock().ok().and_then(|newest| newest.as_ref().and_then(indicatif::WeakProgressBar::upgrade));
     match newest.filter(|bar| !bar.is_finished()) {
-        Some(bar) => bar.suspend(|| eprintln!("{line}")),
-        None => eprintln!("{line}"),
+        Some(bar) => bar.suspend(|| print(line)),
+        None => print(line),
     }
 }
 
-/// Prints a line to stderr.
+/// Prints a line to stderr. A closed stderr does not stop the work.
 #[cfg(not(feature = "cli"))]
-pub fn print_above(line: &str) {
-    eprintln!("{line}");
+pub fn note(line: impl Display) {
+    print(line);
+}
+
+fn print(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A hidden bar.
@@ -44,6 +58,11 @@ pub struct ProgressBar;
 
 #[cfg(not(feature = "cli"))]
 pub fn progress_bar(_length: u64, _template: &str) -> ProgressBar {
+    ProgressBar
+}
+
+#[cfg(not(feature = "cli"))]
+pub fn hidden_bar() -> ProgressBar {
     ProgressBar
 }
 

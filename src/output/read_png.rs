@@ -9,6 +9,8 @@ use std::path::Path;
 /// The largest ratio of content to compressed bytes of deflate: a match of 258 bytes takes two
 /// bits.
 const LARGEST_RATIO: u128 = 4 * 258;
+/// The first bytes of every PNG file.
+const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
 impl Picture {
     /// Reads a PNG file of 8 bits per channel, gray or RGB: a file of [`Picture::save_png`], or a
@@ -24,6 +26,9 @@ impl Picture {
 }
 
 fn decode(bytes: &[u8]) -> std::result::Result<Picture, String> {
+    if !bytes.starts_with(&SIGNATURE) {
+        return Err("is not a PNG file: convert it to a gray or RGB PNG with 8 bits per channel".into());
+    }
     let damaged = |error: &dyn std::fmt::Display| format!("is not a readable PNG ({error}): replace or remove it");
     let unreadable = |error: png::DecodingError| damaged(&error);
     let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().map_err(unreadable)?;

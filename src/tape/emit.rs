@@ -64,7 +64,19 @@ impl Tape {
         }
         self.assert_hazard_free(&dispatch);
         self.assert_types(&dispatch);
-        self.calls.push(Call { dispatch, groups, flops, moved: vec![] });
+        self.calls.push(Call { dispatch, groups, flops, repeated: 0, moved: vec![] });
+    }
+
+    /// Says that the kernel of the last recorded call does these operations again, because it does not
+    /// keep their results. They take time on the device, and are not a part of the FLOPs that are
+    /// reported.
+    ///
+    /// # Panics
+    /// If no call was recorded.
+    #[track_caller]
+    pub fn repeats(&mut self, flops: u64) {
+        let Some(call) = self.calls.last_mut() else { panic!("no call was recorded") };
+        call.repeated = flops;
     }
 
     /// Says that the last recorded call reads or writes only this many bytes of an operand, such as

@@ -4,11 +4,12 @@
 use super::choice::Choice;
 use super::program::Program;
 use super::record::Tape;
+use super::shape::Shape;
 use super::step::Step;
 use super::testing::{Case, Fill};
-use crate::Result;
 use crate::gpu::{Context, KernelChoices};
-use crate::output::progress::print_above;
+use crate::output::note;
+use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 const BUDGET: Duration = Duration::from_secs(5);
 /// Runs of which the fastest counts. One run before them does not: drivers compile then.
 const RUNS: usize = 2;
+/// Most FLOPs of a call that is timed: half a second of a slow integrated GPU. Windows resets a
+/// device after two seconds.
+const MOST_FLOPS: u64 = 50_000_000_000;
 /// Another form than the first is chosen if it takes at most this share of the first one's time.
 const GAIN: f64 = 0.95;
 
@@ -69,7 +73,7 @@ fn record_fastest<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(T
                 continue;
             }
             if new.is_empty() {
-                print_above("measuring which kernels are fastest on this device (once for each model)");
+                note("measuring which kernels are fastest on this device (once for each model)");
             }
             if began.elapsed() < BUDGET {
                 measure(ctx, &tape, choice, known, &mut new)?;
@@ -86,13 +90,15 @@ fn record_fastest<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(T
 /// known stay.
 fn measure(ctx: &Context, tape: &Tape, choice: &Choice, known: &KernelChoices, new: &mut KernelChoices) -> Result<()> {
     let op = tape.nodes()[choice.node].op.clone();
-    let inputs = choice.class.inputs.iter().map(|&shape| (shape, Fill::Normal(1.0))).collect();
+    let mut shapes = choice.class.inputs.clone();
+    shapes[0] = with_batch(shapes[0], timed_batch(shapes[0].dims()[0], op.flops(&shapes)));
+    let inputs = shapes.into_iter().map(|shape| (shape, Fill::Normal(1.0))).collect();
     let measured = match time_forms(ctx, &Case { op, inputs }, RUNS) {
         Ok(measured) => measured,
         Err(error) => {
             // Not a reason to stop, unless the device failed: the inputs may be too large for it.
-            ctx.gpu.check()?;
-            print_above(&format!("{}: not measured: {error}", choice.class.name));
+            ctx.gpu.check().map_err(while_measuring)?;
+            note(format_args!("{}: not measured: {error}", choice.class.name));
             new.insert(&choice.class.name, choice.form);
             return Ok(());
         }
@@ -106,6 +112,29 @@ fn measure(ctx: &Context, tape: &Tape, choice: &Choice, known: &KernelChoices, n
         new.insert(&class, if fastest <= GAIN * default { best } else { first });
     }
     Ok(())
+}
+
+/// The images of a batch of `count` that are timed, given the FLOPs of the batch.
+fn timed_batch(count: u32, flops: u64) -> u32 {
+    let fitting = u128::from(count) * u128::from(MOST_FLOPS) / u128::from(flops.max(1));
+    u32::try_from(fitting).unwrap_or(u32::MAX).clamp(1, count)
+}
+
+fn with_batch(shape: Shape, batch: u32) -> Shape {
+    let mut dims = shape.dims().to_vec();
+    dims[0] = batch;
+    Shape::new(&dims, shape.dtype)
+}
+
+/// The error of a device that failed while kernels were measured. The batch of the run is not the
+/// cause.
+fn while_measuring(error: Error) -> Error {
+    match error {
+        Error::Device(problem) => Error::Device(format!(
+            "{problem}. It happened while kernels were measured; --kernels default does not measure them"
+        )),
+        error => error,
+    }
 }
 
 /// Times of the forms of a class of work.
@@ -124,10 +153,11 @@ pub struct FormTimes {
 /// A device that was lost or is out of memory.
 pub fn time_forms(ctx: &Context, case: &Case, runs: usize) -> Result<Vec<FormTimes>> {
     let mut programs = Vec::new();
+    let mut values = None;
     for choices in case.forms(ctx.target()) {
         let recorded = case.record_with(ctx.target(), 1, choices);
         let mut ctx = ctx.fork();
-        recorded.fill(&mut ctx)?;
+        recorded.fill_with(&mut ctx, values.get_or_insert_with(|| recorded.values()))?;
         let program = Program::compile(&mut ctx, &recorded.tape)?;
         ctx.wait_for(&program.run(&ctx, &Step::default())?)?;
         programs.push((ctx, program, recorded.tape));
@@ -146,4 +176,17 @@ pub fn time_forms(ctx: &Context, case: &Case, runs: usize) -> Result<Vec<FormTim
         }
     }
     Ok(classes.into_iter().map(|(class, times)| FormTimes { class: class.into(), times }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timed_batches_are_short_on_slow_devices() {
+        assert_eq!(timed_batch(64, 3_700_000_000), 64);
+        assert_eq!(timed_batch(128, 155_000_000_000), 41);
+        assert_eq!(timed_batch(8, u64::MAX), 1);
+        assert_eq!(timed_batch(8, 0), 8);
+    }
 }

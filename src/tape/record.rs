@@ -24,6 +24,8 @@ pub struct Call {
     pub groups: [u32; 3],
     /// Floating-point operations.
     pub flops: u64,
+    /// Floating-point operations that the kernel does again, in addition to `flops`.
+    pub(super) repeated: u64,
     /// Operands of which the call moves only some bytes.
     pub(super) moved: Vec<(Tensor, u64)>,
 }

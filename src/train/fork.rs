@@ -35,7 +35,8 @@ impl Trainer {
             let metadata = CheckpointMetadata::read(path)?.unwrap_or_default();
             let run = metadata.run.or(Manifest::read(run)?.and_then(|manifest| manifest.run));
             let sha256 = sha256(&[path.join(STATE_FILE)])?;
-            trainer.origin = Some(Origin { taken: Taken::State, path: path.clone(), run, step: *step, sha256 });
+            let (taken, path, step) = (Taken::State, path.clone(), *step);
+            trainer.origin = Some(Origin { taken, path, run, step, sha256, null_class: None });
         }
         Ok(trainer)
     }

@@ -58,13 +58,19 @@ fn choose(labels: &[u32], count: usize) -> Vec<usize> {
     let classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
     let mut of_class = vec![vec![]; classes];
     labels.iter().enumerate().for_each(|(image, &label)| of_class[label as usize].push(image));
-    // The largest remainders get the images that rounding down leaves.
     let exact = |images: &Vec<usize>| (images.len() * count) as f64 / labels.len() as f64;
     let mut shares: Vec<usize> = of_class.iter().map(|images| exact(images) as usize).collect();
-    let mut by_remainder: Vec<usize> = (0..classes).collect();
-    by_remainder.sort_by(|&a, &b| exact(&of_class[b]).fract().total_cmp(&exact(&of_class[a]).fract()));
-    let left = count - shares.iter().sum::<usize>();
-    by_remainder.iter().take(left).for_each(|&class| shares[class] += 1);
+    // The largest remainders get the images that rounding down leaves. A class keeps its last image,
+    // if others have more: the model could not learn it.
+    for _ in shares.iter().sum::<usize>()..count {
+        let order =
+            |class: usize| (of_class[class].len() > shares[class] + 1, exact(&of_class[class]) - shares[class] as f64);
+        let first = |&a: &usize, &b: &usize| order(b).0.cmp(&order(a).0).then(order(b).1.total_cmp(&order(a).1));
+        let Some(class) = (0..classes).filter(|&class| of_class[class].len() > shares[class]).min_by(first) else {
+            break;
+        };
+        shares[class] += 1;
+    }
     let choose = |(class, (images, share)): (usize, (&Vec<usize>, usize))| -> Vec<usize> {
         subset(images.len(), share, [SUBSET, class as u32], SEED).into_iter().map(|row| images[row]).collect()
     };
@@ -109,6 +115,18 @@ mod tests {
         let mut again = sorted();
         move_to_end(&mut again, 30);
         assert_eq!(again.images, data.images, "the choice is the same in each run");
+    }
+
+    /// The model could not learn a class without its only image.
+    #[test]
+    fn validation_leaves_the_only_image_of_a_class() {
+        let images: Vec<u8> = (0..12u8).flat_map(|image| [image, 0]).collect();
+        let labels: Vec<u32> = (0..12u32).map(|image| image.saturating_sub(3)).collect();
+        for held_out in 1..=3 {
+            let mut data = Dataset::from_arrays("rare", images.clone(), labels.clone(), [1, 1, 2]);
+            move_to_end(&mut data, held_out);
+            assert_eq!(data.labels[12 - held_out..], vec![0; held_out]);
+        }
     }
 
     #[test]

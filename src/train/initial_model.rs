@@ -29,6 +29,7 @@ const FREE_KEYS: [&str; 9] = [
 /// A trained model whose weights a new run starts from.
 pub struct InitialModel {
     checkpoint: Checkpoint,
+    null_class: Option<u32>,
 }
 
 impl InitialModel {
@@ -38,7 +39,7 @@ impl InitialModel {
     /// # Errors
     /// As [`Checkpoint::open`] and [`Checkpoint::with_null_class`].
     pub fn open(path: &Path, null_class: Option<u32>) -> Result<InitialModel> {
-        Ok(InitialModel { checkpoint: Checkpoint::open(path)?.with_null_class(null_class)? })
+        Ok(InitialModel { checkpoint: Checkpoint::open(path)?.with_null_class(null_class)?, null_class })
     }
 
     /// These settings, completed by the model's: its network, and the process that it was trained
@@ -77,6 +78,7 @@ impl Trainer {
             run: metadata.run.clone(),
             step: metadata.step,
             sha256: sha256(&initial.checkpoint.weights_files()?)?,
+            null_class: initial.null_class,
         });
         Ok((self, note))
     }
@@ -106,6 +108,14 @@ fn check_network(old: &dyn Model, new: &dyn Model) -> std::result::Result<(), St
                 old.class()
             ));
         }
+    }
+    let has_classes = |model: &dyn Model| model.parameters().iter().any(is_of_classes);
+    if old.class() == "PlainUNet" && new.class() == "PlainUNet" && has_classes(old) != has_classes(new) {
+        let which = if has_classes(old) { "has" } else { "does not have" };
+        return Err(format!(
+            "the model {which} classes, and a PlainUNet with classes has other layers than one without: leave \
+             --unconditional as it was in its training, or start without --init-from"
+        ));
     }
     let keys = |model: &dyn Model| -> Map<String, Value> {
         let mut keys: Map<String, Value> = serde_json::from_str(&model.config_json()).unwrap_or_default();

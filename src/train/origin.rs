@@ -31,6 +31,9 @@ pub struct Origin {
     pub step: u32,
     /// SHA-256 of its file with the values, in lower-case hexadecimal.
     pub sha256: String,
+    /// The null class that the user named for a model of another program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub null_class: Option<u32>,
 }
 
 impl Origin {
@@ -39,7 +42,10 @@ impl Origin {
         let (path, out) = (shell_quoted(&self.path), shell_quoted(out));
         match self.taken {
             Taken::State => format!("--resume {path} --out {out}"),
-            Taken::Weights => format!("--init-from {path} --config {out}/config.toml"),
+            Taken::Weights => {
+                let null_class = self.null_class.map_or(String::new(), |class| format!(" --null-class {class}"));
+                format!("--init-from {path}{null_class} --config {out}/config.toml")
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::files::{FolderLock, shell_quoted};
 use crate::gpu::Gpu;
 use crate::nn::GRADIENTS;
 use crate::ops::measure_peak_flops;
-use crate::output::counted;
+use crate::output::{counted, note};
 use crate::tape::{Program, record};
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -129,17 +129,20 @@ impl Trainer {
 
         // Clean the run's folder and open its log.
         self.run = self.earlier_name()?;
+        // First the log: once the later checkpoints have other names, nothing tells that it is longer.
+        if let Some(newest) = self.newest.filter(|&newest| newest > start.step)
+            && let Some(path) = training_state::keep_log(&folder, newest)?
+        {
+            note(format_args!("the log of the later steps was kept as {}", path.display()));
+        }
         for path in training_state::clean(&folder, &self.run, start.step)? {
             let (steps, path) = (start.step, path.display());
-            eprintln!("this run continues from step {steps}: a later checkpoint was kept as {path}");
+            note(format_args!("this run continues from step {steps}: a later checkpoint was kept as {path}"));
         }
-        if let Some(newest) = self.newest.filter(|&newest| newest > start.step) {
-            let path = training_state::keep_log(&folder, newest)?;
-            eprintln!("the log of the later steps was kept as {}", path.display());
-        }
-        self.copy_log()?;
+        // The manifest shows that the other files belong to a run.
         self.write_manifest(training.program.forms())?;
-        let mut log = RunLog::open(&folder, &self.config, start, flops, on_entry)?;
+        self.copy_log()?;
+        let mut log = RunLog::open(&folder, &self.config, start, flops, on_entry, self.quiet)?;
 
         // Train.
         let config = self.config.clone();
@@ -225,7 +228,7 @@ impl Trainer {
             log.print(&format!("{share:.1} % of the steps waited for streamed images ({waits} of {steps})"));
         }
         if let Err(problem) = log.finish() {
-            eprintln!("warning: the curves could not be written: {problem}");
+            note(format_args!("warning: the curves could not be written: {problem}"));
         }
         if step < config.steps {
             return Ok(Outcome::Stopped(step));
@@ -234,7 +237,7 @@ impl Trainer {
             Ok(()) | Err(Error::Interrupted) => {}
             Err(problem) => {
                 gpu.check()?;
-                eprintln!("warning: the pictures of the process could not be made: {problem}");
+                note(format_args!("warning: the pictures of the process could not be made: {problem}"));
             }
         }
         // An interrupt after the last step leaves out measurements, which a resumption makes.

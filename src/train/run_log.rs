@@ -9,7 +9,7 @@ use super::due::Due;
 use super::log_entry::LogEntry;
 use crate::Result;
 use crate::files::create_folder;
-use crate::output::progress::{ProgressBar, clock, progress_bar};
+use crate::output::progress::{ProgressBar, clock, hidden_bar, progress_bar};
 use crate::output::{EventWriter, JsonLines, Picture};
 use crate::tape::inspect::scaled;
 use std::collections::VecDeque;
@@ -34,6 +34,8 @@ pub struct RunLog<'a> {
     /// Whether the log has an evaluation of that step.
     evaluated: bool,
     bar: ProgressBar,
+    /// Whether nothing is printed but warnings.
+    quiet: bool,
     printed: Instant,
     status: Status,
     on_entry: &'a mut dyn FnMut(&LogEntry),
@@ -52,7 +54,7 @@ pub struct Grid {
 
 impl<'a> RunLog<'a> {
     /// Opens the log in a run's folder. Entries of later steps, left by an interrupted run, are cut
-    /// off. `on_entry` receives every new entry.
+    /// off. `on_entry` receives every new entry. A `quiet` log prints nothing but warnings.
     ///
     /// # Errors
     /// A file that cannot be read or written.
@@ -62,8 +64,12 @@ impl<'a> RunLog<'a> {
         start: Progress,
         flops: u64,
         on_entry: &'a mut dyn FnMut(&LogEntry),
+        quiet: bool,
     ) -> Result<RunLog<'a>> {
-        let bar = progress_bar(u64::from(config.steps), "{bar:20} {pos}/{len} steps  {msg}");
+        let bar = match quiet {
+            true => hidden_bar(),
+            false => progress_bar(u64::from(config.steps), "{bar:20} {pos}/{len} steps  {msg}"),
+        };
         bar.set_position(u64::from(start.step));
         bar.set_message("the first step takes longest");
         let mut lines = JsonLines::open(&folder.join("log.jsonl"))?;
@@ -83,6 +89,7 @@ impl<'a> RunLog<'a> {
             validated,
             evaluated,
             bar,
+            quiet,
             printed: Instant::now(),
             status: Status::new(config, start, flops),
             on_entry,
@@ -101,7 +108,7 @@ impl<'a> RunLog<'a> {
 
     /// Whether the progress line is visible and the device's peak speed is not known yet.
     pub fn needs_peak(&self) -> bool {
-        self.status.peak.is_none() && (!self.bar.is_hidden() || self.printed.elapsed() > INTERVAL)
+        self.status.peak.is_none() && !self.quiet && (!self.bar.is_hidden() || self.printed.elapsed() > INTERVAL)
     }
 
     /// Sets the peak of the device in FLOP/s.
@@ -188,11 +195,17 @@ impl<'a> RunLog<'a> {
 
     /// Prints a warning to stderr, above the progress bar.
     pub fn warn(&self, problem: &str) {
-        self.bar.suspend(|| eprintln!("warning: {problem}"));
+        self.bar.suspend(|| {
+            // Nor must a closed stderr.
+            let _ = writeln!(std::io::stderr(), "warning: {problem}");
+        });
     }
 
     /// Prints a line above the progress bar.
     pub fn print(&self, line: &str) {
+        if self.quiet {
+            return;
+        }
         if self.bar.is_hidden() {
             // A closed stdout must not stop training.
             let _ = writeln!(std::io::stdout(), "{line}");

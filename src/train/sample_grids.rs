@@ -7,7 +7,7 @@ use super::run_log::Grid;
 use super::trainer::Trainer;
 use crate::Result;
 use crate::nn::PARAMETERS;
-use crate::output::{ClassGrid, Images, Layout, grid, strip};
+use crate::output::{ClassGrid, Images, Layout, grid, note, strip};
 use crate::rng::{key, normal4, philox};
 use crate::tape::stream;
 use std::sync::atomic::AtomicBool;
@@ -57,7 +57,7 @@ impl Trainer {
             strip::strip(&forward, layout).save_png(&self.config.out.join("forward.png"), &text)?;
         }
         if !forward.is_empty() {
-            eprintln!("sampling the pictures of the process");
+            note("sampling the pictures of the process");
         }
         let classes = self.dataset.class_names.len().max(1) as u32;
         let labels: Vec<u32> = (0..STRIP_ROWS).map(|k| k % classes).collect();

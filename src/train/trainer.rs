@@ -70,6 +70,8 @@ pub struct Trainer {
     pub(super) latents: Option<Mixture>,
     /// The size, if it was chosen for the device.
     pub(super) default_size: Option<DefaultSize>,
+    /// Whether the run shows no progress.
+    pub(super) quiet: bool,
 }
 
 impl Trainer {
@@ -189,6 +191,7 @@ impl Trainer {
             newest: None,
             changed: vec![],
             stop_after: None,
+            quiet: false,
             origin: None,
             initial: None,
             latents: None,
@@ -268,6 +271,12 @@ impl Trainer {
     /// the run.
     pub fn stop_after(mut self, steps: Option<u32>) -> Trainer {
         self.stop_after = steps;
+        self
+    }
+
+    /// Shows no progress: the run is a part of other work.
+    pub(crate) fn quiet(mut self) -> Trainer {
+        self.quiet = true;
         self
     }
 

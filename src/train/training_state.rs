@@ -12,6 +12,7 @@ use super::trainer::{Trainer, all_checkpoints};
 use crate::checkpoint::{self, CheckpointMetadata};
 use crate::files::{remove_folder, rename, sync_folder, write_atomically};
 use crate::nn::{PARAMETERS, statistics_of};
+use crate::output::note;
 use crate::{Error, Result};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
@@ -123,7 +124,7 @@ impl Trainer {
             match self.check_state(&path) {
                 Ok(()) => {
                     if let Some(problem) = first {
-                        eprintln!("warning: {problem}. The run continues from {}", path.display());
+                        note(format_args!("warning: {problem}. The run continues from {}", path.display()));
                     }
                     return Ok(Some((step, path)));
                 }
@@ -232,16 +233,19 @@ fn set_aside(run: &Path, step: u32, path: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// Copies the log of a run to `abandoned-log-STEP.jsonl`, or to that with a number, before its last
-/// entries are cut off. Returns the new path.
+/// entries are cut off. Returns the new path; `None` if the run has no log.
 ///
 /// # Errors
 /// A file that cannot be read or written.
-pub(super) fn keep_log(run: &Path, step: u32) -> Result<PathBuf> {
+pub(super) fn keep_log(run: &Path, step: u32) -> Result<Option<PathBuf>> {
     let log = run.join("log.jsonl");
+    if !log.exists() {
+        return Ok(None);
+    }
     let bytes = fs::read(&log).map_err(Error::io(&log))?;
     let copy = free_name(run, &format!("abandoned-log-{step}"), ".jsonl")?;
     write_atomically(&copy, &bytes)?;
-    Ok(copy)
+    Ok(Some(copy))
 }
 
 /// The first of NAME, NAME-2, NAME-3, ... that is free in a folder.

@@ -2,7 +2,9 @@
 //! disk, no adapter, a closed pipe.
 
 use crate::common::run::{copy, files};
-use crate::harness::{SAMPLE, TRAIN, command, fails, text, trained};
+use crate::common::small::small;
+use crate::harness::{SAMPLE, TRAIN, command, fails, text, train, trained};
+use degrain::train::Settings;
 use std::fs;
 use std::process::Command;
 use tempfile::TempDir;
@@ -86,4 +88,61 @@ fn pipe_that_is_closed_is_reported() {
     let output = command("sh", &["-c", script, TRAIN]).output().unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("standard output") && !errors.contains("panicked"), "{errors}");
+}
+
+/// A training run of small steps, started by a script of `sh` that gets its command line as `$0` and
+/// `$@`.
+#[cfg(unix)]
+fn train_in_a_script(script: &str, settings: &Settings) -> Command {
+    let run = train(settings, &[]);
+    let arguments = run.get_args().map(|argument| argument.to_str().unwrap());
+    command("sh", &["-c", script, TRAIN].into_iter().chain(arguments).collect::<Vec<_>>())
+}
+
+/// Nobody reads its output after the first line, as in a terminal that was closed. Notes and warnings
+/// are lost, and only the last message, which says that training has finished, is an error.
+#[test]
+#[cfg(unix)]
+fn training_goes_on_without_a_reader() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let settings = Settings { out: Some(run.clone()), steps: Some(2), ..small("ddpm") };
+    let script =
+        "{ \"$0\" \"$@\" 2>&1; echo $? >\"$CODE\"; } | head -n 1; while [ ! -s \"$CODE\" ]; do sleep 0.1; done";
+    let code = folder.path().join("code");
+    let output = train_in_a_script(script, &settings).env("CODE", &code).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(fs::read_to_string(code).unwrap(), "1\n");
+    assert!(run.join("checkpoint-2").is_dir() && run.join("reverse.png").is_file());
+}
+
+/// `nohup` ignores SIGHUP, and a script ignores SIGINT for programs in the background. Neither may
+/// stop the run.
+#[test]
+#[cfg(unix)]
+fn signals_that_were_ignored_stay_ignored() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let settings = Settings {
+        out: Some(run.clone()),
+        checkpoint_every: Some(5),
+        sample_every: Some(5),
+        timesteps: Some(1000),
+        sampling_steps: Some(100),
+        ..small("ddpm")
+    };
+    let piped = std::process::Stdio::piped;
+    let mut child = train_in_a_script("trap '' HUP INT; exec \"$0\" \"$@\"", &settings);
+    let mut child = child.stdout(piped()).stderr(piped()).spawn().unwrap();
+    while !run.join("checkpoint-5").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before the signals");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    for signal in ["-HUP", "-INT"] {
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    }
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && !told.contains("press Ctrl-C again"), "{told}");
+    assert!(run.join("checkpoint-20").is_dir(), "{told}");
 }

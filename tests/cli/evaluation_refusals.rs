@@ -31,6 +31,48 @@ fn feature_extractor_of_other_data_with_the_same_name_is_refused() {
     refused(EVALUATE, &[&data[..], &inputs].concat(), &["feature extractor", "other data (idx)", "--data FOLDER"]);
 }
 
+/// The name of the data does not show that the images have another size.
+#[test]
+fn feature_extractor_of_other_images_is_refused_with_both_sizes() {
+    let (folder, places) = (TempDir::new().unwrap(), places());
+    let data = folder.path().join("data");
+    for split in ["train", "test"] {
+        for number in 0..100u8 {
+            let place = data.join(format!("{split}/{}", number % 2));
+            fs::create_dir_all(&place).unwrap();
+            let picture = Picture { height: 32, width: 32, channels: 1, bytes: vec![number; 32 * 32] };
+            picture.save_png(&place.join(format!("{number}.png")), &[]).unwrap();
+        }
+    }
+    let samples = folder.path().join("samples.npz");
+    npz::save_npz(&samples, &Images::new(vec![0; 100 * 1024], [100, 1, 32, 32]), None).unwrap();
+    let [_, extractor, features] = &places;
+    let out = folder.path().join("out");
+    let inputs = ["--feature-extractor", extractor, "--feature-cache", features, "--out", text(&out)];
+    let task = ["--samples", text(&samples), "--data", text(&data)];
+    refused(EVALUATE, &[&task[..], &inputs].concat(), &["images of 28x28 with 1 channel", "32x32 with 1 channel"]);
+}
+
+/// A checkpoint by its bare name, in the folder of its run, belongs to the run. A copy of it in
+/// another project does not belong to the `config.toml` there.
+#[test]
+fn run_of_a_checkpoint_is_found_by_its_files() {
+    let folder = TempDir::new().unwrap();
+    let [run, project] = ["run", "project"].map(|name| folder.path().join(name));
+    untrained("ddpm", &run, &[]);
+    let mut names = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let name = names.find(|name| name.starts_with("checkpoint-")).unwrap();
+    copy(&run.join(&name), &project.join(&name));
+    fs::write(project.join("config.toml"), "title = \"another program's\"").unwrap();
+    let [data, extractor, features] = &places();
+    let given = ["--data", data, "--feature-extractor", extractor, "--feature-cache", features, "--count", "5"];
+    for (place, checkpoint) in [(&run, name.clone()), (&project, name.clone()), (&project, format!("./{name}"))] {
+        let mut evaluate = command(EVALUATE, &[&["--checkpoint", &checkpoint][..], &given].concat());
+        evaluate.current_dir(place);
+        fails(evaluate, 1, &["--count 5", "at least 65"]);
+    }
+}
+
 /// The user asked for enough samples, so the message says which images are too few.
 #[test]
 fn too_few_test_images_are_named() {
@@ -73,7 +115,7 @@ fn evaluation_names_resize_for_image_files() {
     let told = ["trained on images", "--data, and --resize as in training"];
     refused(EVALUATE, &[&of_run[..], &["--resize", "pad"]].concat(), &told);
     // Read as in training, so the next check fails.
-    let other = ["images of 28x40 pixels", "feature extractor was trained on MNIST"];
+    let other = ["images of 28x40 pixels", "all images are of one class", "cannot be evaluated"];
     refused(EVALUATE, &[&of_run[..], &["--resize", "crop"]].concat(), &other);
 }
 
@@ -178,7 +220,7 @@ fn evaluate_refuses_invalid_inputs_with_one_message() {
     }
     let wide = Images::new(vec![0u8; 100 * 900], [100, 1, 30, 30]);
     npz::save_npz(Path::new(&archive), &wide, None).unwrap();
-    refuses(["--samples", &archive], &[], &["arr_0", "[100, 30, 30, 1]", "28, 28, 1"]);
+    refuses(["--samples", &archive], &[], &["samples.npz", "30x30", "28x28", "--data", "--feature-extractor"]);
     save(Path::new(&archive), &bytes, Some(&[12; 64]));
     refuses(["--samples", &archive], &[], &["arr_1", "label 12"]);
     fs::write(&archive, wrong_type()).unwrap();

@@ -206,6 +206,7 @@ fn sample_refuses_samplers_of_another_process() {
         ),
         ("ddpm", &["--class", "3", "--guidance", "0"], &["--class 3 has no effect", "--guidance 0"]),
         ("classifier", &[], &["Classifier", "not a denoiser"]),
+        ("ddpm", &["--class", "-1"], &["-1"]),
         ("flow", &["--sampler", "ode", "--rtol", "-1"], &["rtol"]),
     ] {
         refuses(SAMPLE, &[], &trained(preset), &[options, &["--count", "2"]].concat(), parts);

@@ -84,7 +84,7 @@ fn sample_keeps_finished_images_after_an_interrupt() {
     let options = BATCHES;
     succeeds(sample("ddpm", &whole, &options));
     let child = after_the_first_batch(sample("ddpm", &out, &options), &part, 784);
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{told}");

@@ -118,7 +118,7 @@ def fill(model, seed):
 # ---- networks ------------------------------------------------------------------------------------
 
 def unet(layers=1, scale_shift=True, learned_variance=False, frequencies=()):
-    """diffusers' U-Net; `frequencies` k add the channels sin(2^k pi x) and cos(2^k pi x) (Kingma et al. 2021)."""
+    """diffusers' U-Net; `frequencies` k add the channels sin(2^k pi z) and cos(2^k pi z), z = 255/256 x (Kingma et al. 2021)."""
     model = UNet2DModel(
         sample_size=28, in_channels=1 + 2 * len(frequencies), out_channels=1 + learned_variance, layers_per_block=layers,
         block_out_channels=CHANNELS, norm_num_groups=GROUPS, attention_head_dim=HEAD, num_class_embeds=CLASSES + 1,
@@ -127,7 +127,7 @@ def unet(layers=1, scale_shift=True, learned_variance=False, frequencies=()):
     model = in_float64(model)
 
     def forward(x, time, labels):
-        waves = [wave(2**k * math.pi * x) for k in frequencies for wave in (torch.sin, torch.cos)]
+        waves = [wave(2**k * math.pi * (255 / 256) * x) for k in frequencies for wave in (torch.sin, torch.cos)]
         return model(torch.cat([x, *waves], 1), time, class_labels=labels).sample
     return model, forward
 
@@ -474,9 +474,9 @@ CASES = {
     "score-published": ddpm_like(lambda f, s: sde(f, "vp", "epsilon", s)),
     "guided": ddpm_like(lambda f, s: discrete(f, linear_betas(1000), "v", s)),
     "hybrid": ddpm_like(lambda f, s: discrete(f, cosine_betas(1000), "v", s, learned_variance=0.001), learned_variance=True),
-    # The sine of 2^7 pi x_t has 400 times the rounding errors of x_t, so both sides take the same x_t.
+    # The sine of 2^8 pi z has 800 times the rounding errors of x_t, so both sides take the same x_t.
     "vdm": ddpm_like(lambda f, s: discrete(f, log_snr_betas(1000), "epsilon", s, learned_variance=0.0005, rounded=True),
-                     learned_variance=True, frequencies=(6, 7)),
+                     learned_variance=True, frequencies=(7, 8)),
     "edm": ddpm_like(edm),
     "flow": ddpm_like(flow),
     "vae": vae(False),

@@ -2,6 +2,7 @@
 
 use crate::common::context;
 use crate::common::golden;
+use crate::common::run::digits;
 use crate::common::small::small;
 use crate::runs::{REST, WHOLE, checkpoint, first, same_files, train};
 use degrain::checkpoint::Checkpoint;
@@ -97,7 +98,7 @@ fn init_from_takes_the_settings_of_the_run() {
     let [run, new] = ["run", "new"].map(|name| folder.path().join(name));
     train(&ctx, Settings { out: Some(run.clone()), steps: Some(1), ..small("vdm") }, WHOLE);
     let given = Settings { out: Some(new), ..Settings::read(&run.join("config.toml")).unwrap() };
-    assert!(given.unet_config.as_ref().is_some_and(|json| json.contains("input_frequencies")));
+    assert!(given.unet_config.as_ref().is_some_and(|json| json.contains("fourier_features")));
     started(&ctx, &run, given, None);
 }
 
@@ -206,6 +207,7 @@ fn init_from_takes_the_null_class_of_diffusers() {
     let (trainer, note) = trainer.init_from(&initial).unwrap();
     assert_eq!(note, None, "all rows are taken over");
     let trainer = not_trained(trainer);
+    assert_eq!(manifest(&folder.path().join("run"))["origin"]["null_class"], 1);
     let objective = trainer.objective().clone();
     let after = objective.model().parameters().read(trainer.context(), degrain::train::EMA).unwrap();
     for (class, from) in (0..rows).zip((0..rows).filter(|row| *row != 1).chain([1])) {
@@ -215,6 +217,20 @@ fn init_from_takes_the_null_class_of_diffusers() {
         ];
         assert_eq!(ours, theirs, "class {class}");
     }
+}
+
+/// A `PlainUNet` has other layers with classes than without.
+#[test]
+fn init_from_refuses_to_add_classes_to_a_plain_network() {
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
+    let [run, new] = ["run", "new"].map(|name| folder.path().join(name));
+    train(&ctx, Settings { out: Some(run.clone()), steps: Some(1), ..small("plain") }, WHOLE);
+    let initial = InitialModel::open(&run, None).unwrap();
+    let given = Settings { unconditional: Some(false), ..without_network(&new, 1) };
+    let (settings, _) = initial.settings(given).unwrap();
+    let trainer = Trainer::new(&ctx, Settings { data: Some(digits().into()), ..settings }).unwrap();
+    let problem = trainer.init_from(&initial).err().expect("must be refused").to_string();
+    assert!(problem.contains("does not have classes") && problem.contains("--unconditional"), "{problem}");
 }
 
 /// A run that was killed before its first checkpoint is not started again with other weights.

@@ -92,6 +92,10 @@ fn png_keeps_pixels_mode_and_text() {
     let foreign = folder.path().join("foreign.png");
     fs::write(&foreign, b"no picture").unwrap();
     let message = Picture::load_png(&foreign).unwrap_err().to_string();
+    assert!(message.contains("foreign.png") && message.contains("not a PNG file: convert it"), "{message}");
+    let whole = fs::read(folder.path().join("1.png")).unwrap();
+    fs::write(&foreign, &whole[..whole.len() / 2]).unwrap();
+    let message = Picture::load_png(&foreign).unwrap_err().to_string();
     assert!(message.contains("foreign.png") && message.contains("not a readable PNG"), "{message}");
 }
 

@@ -5,7 +5,8 @@ use crate::common::context;
 use crate::common::run::digits;
 use crate::common::small::small;
 use degrain::gpu::{Context, Pace, SUBMISSION_SECONDS, Target};
-use degrain::tape::{Call, Tape};
+use degrain::ops::attention;
+use degrain::tape::{Call, Shape, Tape};
 use degrain::train::{Settings, Size, Trainer};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -28,6 +29,32 @@ fn submissions_of_any_length_give_the_same_weights_and_samples() {
     assert!(whole.len() >= 3, "weights, training state and grid");
     for (name, calls) in [("one", Some(1)), ("seven", Some(7)), ("adaptive", None)] {
         assert!(weights_after(&ctx, &folder.path().join(name), calls) == whole, "{name}: other weights or samples");
+    }
+}
+
+/// The kernels for heads over 128 channels compute the scores again for each 8 channels of the result.
+/// Programs are split by all of this work.
+#[test]
+fn attention_of_wide_heads_counts_repeated_work() {
+    let (batch, width, tokens) = (2u64, 256u64, 64u64);
+    let mut tape = Tape::new(Target::DISCRETE_GPU);
+    let qkv = tape.named("qkv", Shape::f32([batch as u32, 3 * width as u32, tokens as u32]));
+    tape.watch(qkv);
+    let y = attention(&mut tape, qkv, width as u32);
+    let dy = tape.named("dy", tape.shape(y));
+    tape.backward(y, dy);
+    let product = 2 * batch * width * tokens * tokens;
+    let chunks = width / 8;
+    // Of each call: products that count as its FLOPs, and those that the kernel does.
+    for (name, counted, done) in [
+        ("attention_untiled.forward", 2, chunks + 1),
+        ("attention_untiled.backward_query", 3, 2 * chunks + 1),
+        ("attention_untiled.backward_key_value", 2, 2 * chunks + 2),
+    ] {
+        let call =
+            tape.calls().iter().find(|call| call.dispatch.entry.label == name).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(call.flops, counted * product, "{name}");
+        assert_eq!(tape.work(call), degrain::gpu::work(done * product, tape.bytes(call)), "{name}");
     }
 }
 

@@ -7,6 +7,7 @@ use crate::common::run::{copy, files, mnist};
 use crate::common::small::small;
 use degrain::Error;
 use degrain::checkpoint::{Checkpoint, checkpoints};
+use degrain::files::{DiskFault, inject};
 use degrain::nn::PARAMETERS;
 use degrain::train::{EMA, LrSchedule, Outcome, Settings, Trainer};
 use safetensors::SafeTensors;
@@ -231,6 +232,45 @@ fn validation_of_few_images_has_all_noise_levels() {
     let log = log(run.path());
     let quarters = log.iter().find_map(|line| line.get("validation_by_quarter")).unwrap().as_array().unwrap();
     assert!(quarters.iter().all(Value::is_f64), "{quarters:?}");
+}
+
+/// The disk is full when the log is kept: the later checkpoints have their names yet, so that the
+/// next start keeps the log.
+#[test]
+fn log_is_kept_before_later_checkpoints_are_renamed() {
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
+    let run = folder.path().join("run");
+    let settings = || Settings { checkpoint_every: Some(4), keep_checkpoints: Some(9), ..run_settings(&run, 12) };
+    train(&ctx, settings(), first(8));
+    let mut trainer = Trainer::new(&ctx, settings()).unwrap().resume_from(4).unwrap();
+    // Enough for the lock.
+    inject(Some(DiskFault::Full(100)));
+    let problem = trainer.run(&AtomicBool::new(false));
+    inject(None);
+    let problem = problem.unwrap_err().to_string();
+    assert!(problem.contains("abandoned-log-8.jsonl"), "{problem}");
+    assert!(run.join("checkpoint-8").is_dir());
+    let mut trainer = Trainer::new(&ctx, settings()).unwrap().resume_from(4).unwrap();
+    trainer.run(&AtomicBool::new(false)).unwrap();
+    assert!(run.join("abandoned-log-8.jsonl").is_file() && run.join("abandoned-checkpoint-8").is_dir());
+}
+
+/// The disk is full after the log was copied, or before: the same start can be repeated.
+#[test]
+fn fork_that_failed_can_be_started_again() {
+    let (ctx, folder) = (context(), TempDir::new().unwrap());
+    let [run, new] = ["run", "new"].map(|name| folder.path().join(name));
+    train(&ctx, run_settings(&run, 6), first(3));
+    let length = fs::metadata(run.join("log.jsonl")).unwrap().len();
+    let fork = || Trainer::new(&ctx, run_settings(&new, 6)).unwrap().fork(&run, None).unwrap();
+    for space in [0, length + 100, 2 * length] {
+        inject(Some(DiskFault::Full(space)));
+        let outcome = fork().run(&AtomicBool::new(false));
+        inject(None);
+        outcome.unwrap_err();
+        assert!(!new.join("checkpoint-3").exists(), "{space} bytes are enough");
+    }
+    assert_eq!(fork().run(&AtomicBool::new(false)).unwrap(), Outcome::Finished);
 }
 
 /// A fork that was killed before its first own checkpoint goes on from where it started.

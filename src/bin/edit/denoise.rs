@@ -7,7 +7,7 @@ use degrain::diffusion::process::Marginal;
 use degrain::diffusion::sdedit::{Step, last_steps, noised};
 use degrain::diffusion::{Generator, Sampling, SamplingOptions};
 use degrain::gpu::Context;
-use degrain::output::counted;
+use degrain::output::{counted, note};
 use degrain::{Error, Result, cli, files};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ impl Denoise {
         loaded.checkpoint.check_effect(&self.options, &sampling)?;
         sampling.check_class(self.model.class.as_deref())?;
         let (last, warnings) = last_steps(loaded.denoiser()?.process, &sampling, self.strength)?;
-        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         let steps = &last.steps;
         let shown = shown_steps(self.every, steps.len())?;
         let originals = self.originals(&loaded, &sampling)?;

@@ -3,7 +3,7 @@
 use super::model::Loaded;
 use clap::Args;
 use degrain::data::{ImageFileOptions, Split, check_image_options, load_with};
-use degrain::output::{Picture, counted};
+use degrain::output::{Picture, counted, note};
 use degrain::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ impl Loaded {
         let (data, is_guessed) = self.data(data.as_deref())?;
         let set = load_with(&data, Split::Test, &files.or(self.load_options()?))?;
         check_image_options(&data, &files.given())?;
-        set.notes.iter().for_each(|note| eprintln!("{note}"));
+        set.notes.iter().for_each(note);
         let trained_on = &self.checkpoint.metadata.dataset;
         if is_guessed && !trained_on.is_empty() && *trained_on != set.name {
             let problem = format!(

@@ -5,7 +5,7 @@ use super::model::{Loaded, LoadedModel, StepOptions, check_output};
 use clap::Args;
 use degrain::diffusion::inpaint::{Known, inpaint};
 use degrain::diffusion::{SamplerName, SamplingOptions};
-use degrain::output::counted;
+use degrain::output::{counted, note};
 use degrain::{Error, Result, cli, files};
 use std::path::{Path, PathBuf};
 
@@ -54,9 +54,9 @@ impl Inpaint {
         let mask = read_png(&self.mask, [1, height, width], "mask")?;
         let mask: Vec<bool> = mask.into_iter().map(|byte| byte > 127).collect();
         if mask.iter().all(|&known| known) {
-            eprintln!("warning: the mask is white everywhere, so the whole image is known and nothing is sampled");
+            note("warning: the mask is white everywhere, so the whole image is known and nothing is sampled");
         } else if !mask.contains(&true) {
-            eprintln!("warning: the mask has no white pixel (a value above 127), so nothing of the image is kept");
+            note("warning: the mask has no white pixel (a value above 127), so nothing of the image is kept");
         }
         let (image, label) = match &self.image {
             Some(path) => {
@@ -99,7 +99,7 @@ impl Inpaint {
 fn without_class(loaded: &Loaded) -> Result<f32> {
     let metadata = &loaded.checkpoint.metadata;
     if metadata.denoiser.labels.and_then(|labels| labels.null_class()).is_some() {
-        eprintln!("no --class: the unknown part is sampled without a class");
+        note("no --class: the unknown part is sampled without a class");
         return Ok(0.0);
     }
     let classes = metadata.class_names.join(", ");

@@ -6,7 +6,7 @@ use degrain::cli::{DeviceOptions, ModelOptions};
 use degrain::data::LoadOptions;
 use degrain::diffusion::{BatchSpec, Denoiser, Generator, Sampling, SamplingOptions, SamplingPlan};
 use degrain::gpu::Context;
-use degrain::output::{Images, Layout, counted, grid};
+use degrain::output::{Images, Layout, counted, grid, note};
 use degrain::train::Settings;
 use degrain::{Error, Result, cli, files, memory};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub struct LoadedModel {
     #[command(flatten)]
     model: ModelOptions,
     /// Class of the images, for a model with classes: a name, or its number if no name is a number
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub class: Option<String>,
     #[command(flatten)]
     device: DeviceOptions,
@@ -77,7 +77,7 @@ impl Loaded {
     /// The plan of a sampler. Prints its warnings.
     pub fn plan(&self, sampling: &Sampling) -> Result<SamplingPlan> {
         let (plan, warnings) = sampling.plan(self.denoiser()?.process)?;
-        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
         Ok(plan)
     }
 
@@ -102,7 +102,11 @@ impl Loaded {
     pub fn announce(&self, images: u32, steps: u32) {
         let (images, steps) = (counted(images, "image"), counted(steps, "step"));
         let class = self.of_class.iter().map(|class| format!(", {class}")).collect::<String>();
-        eprintln!("{}: {images}, {steps}{class}, on {}", self.checkpoint.folder.display(), self.ctx.gpu.adapter());
+        note(format_args!(
+            "{}: {images}, {steps}{class}, on {}",
+            self.checkpoint.folder.display(),
+            self.ctx.gpu.adapter()
+        ));
     }
 
     /// Adds the options that make the batch smaller to a message that asks for a smaller batch.

@@ -7,8 +7,8 @@ use degrain::cli::Progress;
 use degrain::diffusion::{Observer, SampledImages};
 use degrain::error::check_stop;
 use degrain::files::PartFile;
-use degrain::output::counted;
 use degrain::output::images::to_bytes;
+use degrain::output::{counted, note};
 use degrain::ranks::{Communicator, gather};
 use degrain::{Error, Result};
 use std::ops::Range;
@@ -46,7 +46,12 @@ impl Drawing {
         let whole = part.count().min(u64::from(self.count));
         part.truncate(if whole == u64::from(self.count) { whole } else { whole / batch * batch })?;
         if part.count() > 0 {
-            eprintln!("{}: continues after {} of {}", path.display(), part.count(), counted(self.count, "image"));
+            note(format_args!(
+                "{}: continues after {} of {}",
+                path.display(),
+                part.count(),
+                counted(self.count, "image")
+            ));
         }
         Ok(Store::File(part))
     }

@@ -17,7 +17,7 @@ use degrain::diffusion::{
 use degrain::files::{PartFile, check_writable, print};
 use degrain::gpu::Context;
 use degrain::nn::Vae;
-use degrain::output::counted;
+use degrain::output::{counted, note};
 use degrain::ranks::{Communicator, Single};
 use degrain::{Error, Result, cli};
 use drawing::{Draw, Drawing};
@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long)]
     count: Option<u32>,
     /// Class: a name, or its number if no name is a number [default: all classes in turn]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     class: Option<String>,
     /// Draw the classes in their shares of the training images: samples without labels of a model
     /// with classes
@@ -123,14 +123,14 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks:
     let denoiser = checkpoint.denoiser("weights")?;
     let image = checkpoint.image_shape(arguments.image_size)?;
     if let Some([_, height, width]) = denoiser.network.image_shape().filter(|&shape| shape != image) {
-        eprintln!(
+        note(format_args!(
             "warning: --image-size {}: the model was trained on images of {height}x{width}. Samples of another size are \
              images of another distribution: do not evaluate them against the model's data",
             image[1]
-        );
+        ));
     }
     let guide = arguments.classifier.as_deref().map(|run| checkpoint.open_guide(run, image)).transpose()?;
-    guide.iter().flat_map(|guide| &guide.warnings).for_each(|warning| eprintln!("warning: {warning}"));
+    guide.iter().flat_map(|guide| &guide.warnings).for_each(|warning| note(format_args!("warning: {warning}")));
     let class = checkpoint.class(arguments.class.as_deref(), guide.as_ref())?;
     let sampling = checkpoint.sampling(arguments.options)?;
     checkpoint.check_effect(&arguments.options, &sampling)?;
@@ -142,7 +142,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks:
         }
     }
     let (plan, warnings) = sampling.plan(denoiser.process)?;
-    warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
     if arguments.seed.is_some() && arguments.noise.is_some() && !plan.adds_noise() {
         let problem = "--seed has no effect: the noise comes from --noise, and this sampler adds none";
         return Err(Error::Config(problem.into()));
@@ -181,7 +181,7 @@ fn sample(arguments: &Arguments, output: Output, checkpoint: &Checkpoint, ranks:
         _ => "all classes in turn".into(),
     };
     let text = describe(arguments, count, &of_class, &sampling);
-    eprintln!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
+    note(format_args!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter()));
 
     let classes = named.class_names.len();
     let shares = if arguments.class_shares { class_shares(named, count)? } else { vec![] };
@@ -261,7 +261,7 @@ fn decode(
         components => format!("a mixture of {}", counted(components, "Gaussian")),
     };
     let text = format!("{} of latents from {latents}, seed {}", counted(count, "image"), arguments.seed());
-    eprintln!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter());
+    note(format_args!("{}: {text} on {}", checkpoint.folder.display(), ctx.gpu.adapter()));
     let mut header = header(arguments, &drawing, checkpoint, &ctx);
     // A few latents stand for the distribution.
     let few: Vec<f32> = (0..8).flat_map(|number| prior.draw(arguments.seed(), number)).collect();
@@ -294,7 +294,7 @@ fn finish(arguments: &Arguments, work: Work<'_>, draw: &mut Draw<'_>, descriptio
             // The first error is reported.
             let _ = store.remove();
             if matches!(problem, Error::Interrupted) {
-                eprintln!("stopped before the first batch was finished");
+                note("stopped before the first batch was finished");
             }
             return Err(problem);
         }
@@ -303,7 +303,7 @@ fn finish(arguments: &Arguments, work: Work<'_>, draw: &mut Draw<'_>, descriptio
             let keeps = format!("{} keeps {} of {}", part.display(), store.count(), counted(drawing.count, "image"));
             // Numbers that are not finite would come again.
             let next = if matches!(problem, Error::NonFinite(_)) { "" } else { ". The same command continues there" };
-            eprintln!("stopped: {keeps}{next}");
+            note(format_args!("stopped: {keeps}{next}"));
             return Err(problem);
         }
     }

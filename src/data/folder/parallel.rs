@@ -1,6 +1,7 @@
 //! The same work for many files, on all cores, with a progress bar.
 
-use crate::output::progress::{print_above, progress_bar};
+use crate::output::note;
+use crate::output::progress::progress_bar;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -24,7 +25,7 @@ impl Bar {
         let template = format!("{what} {{bar:30}} {{pos}}/{{len}} images  {{eta_precise}} left");
         let bar = progress_bar(count as u64, &template);
         if bar.is_hidden() && count >= MANY {
-            print_above(&format!("{what} {count} images"));
+            note(format_args!("{what} {count} images"));
         }
         Bar { bar, done: AtomicUsize::new(0) }
     }

@@ -15,8 +15,8 @@ const DEFINITIONS: &[(&str, &str)] = &[
     (
         "Reference FD, FD / reference",
         "The reference FD is the Fréchet distance between test images and as many random training images as there are \
-         samples. A perfect model reaches about this value. \
-         It is slightly above if the samples have equally many images of each class and the test images do not.",
+         samples, with the class counts of samples that have labels, as the mean over 20 subsets. A perfect model \
+         reaches about this value.",
     ),
     (
         "KID",
@@ -24,7 +24,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
          with a polynomial kernel of degree 3. The estimate is unbiased and can be negative. The value is the mean over \
          random subsets. ± is its standard error with respect to the choice of \
          subsets of these images, not of other images. \
-         The reference KID compares training with test images. Bińkowski et al. 2018.",
+         The reference KID compares the training images of the first subset with test images. Bińkowski et al. 2018.",
     ),
     (
         "Precision, recall",

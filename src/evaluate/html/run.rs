@@ -3,6 +3,7 @@
 use super::history::History;
 use super::number::Number;
 use crate::evaluate::evaluation::Evaluation;
+use crate::files::shell_quoted;
 use crate::output::Picture;
 use crate::{Error, Result};
 use serde_json::Value;
@@ -45,7 +46,7 @@ impl EvaluatedRun {
         let run = if alone { folder.parent().unwrap_or(folder) } else { folder };
         let path = evaluated.join(Evaluation::FILE);
         if !path.is_file() {
-            let run = folder.display();
+            let run = shell_quoted(folder);
             let problem = format!("has not been evaluated: run `evaluate --checkpoint {run}` first");
             return Err(Error::file(folder, problem));
         }

@@ -86,6 +86,7 @@ impl LikelihoodOde<'_> {
             relative: self.tolerance,
             absolute: self.tolerance,
             rows: self.images,
+            alone: 1,
             advice: "raise --likelihood-tolerance, or leave the likelihood out with --likelihood-images 0",
             ..ode::Settings::default()
         };

@@ -137,9 +137,9 @@ impl Network for UNet2d {
         let e = self.config.act_fn.apply(t, e);
         let x = if self.config.center_input_sample { affine(t, x, 2.0, -1.0) } else { x };
         let x = resized(t, x, self.padded_size(size));
-        let x = match self.config.input_frequencies[..] {
+        let x = match self.config.fourier_features[..] {
             [] => x,
-            [first, ..] => fourier_features(t, x, first, self.config.input_frequencies.len() as u32),
+            [first, ..] => fourier_features(t, x, first, self.config.fourier_features.len() as u32),
         };
         let h = self.conv_in.forward(t, w, x);
         let h = self.levels.forward(t, w, h, e);

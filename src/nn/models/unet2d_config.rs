@@ -96,13 +96,14 @@ config! {
     num_class_embeds: Option<u32> = None;
     /// Only used by a time embedding that is not supported.
     num_train_timesteps: Option<u32> = None;
-    /// Consecutive numbers k: the first convolution also takes sin(2^k pi x) and cos(2^k pi x)
-    /// ([`fourier_features`](crate::ops::fourier_features())). `UNet2DModel` does not have this key,
-    /// so it is only written if the list is not empty, and diffusers cannot load such a model.
-    input_frequencies: Vec<u32> = vec![];
+    /// Consecutive numbers k: the first convolution also takes sin(2^k pi z) and cos(2^k pi z), with
+    /// z = 255/256 x ([`fourier_features`](crate::ops::fourier_features())). `UNet2DModel` does not
+    /// have this key, so it is only written if the list is not empty, and diffusers cannot load such
+    /// a model.
+    fourier_features: Vec<u32> = vec![];
 }
 
-/// Largest entry of `input_frequencies`, plus 1.
+/// Largest entry of `fourier_features`, plus 1.
 const MAX_FREQUENCY: u32 = crate::ops::fourier_features::MAX_FREQUENCY;
 
 /// Takes a key out of the map, if it exists.
@@ -145,7 +146,7 @@ impl UNet2dConfig {
         map.insert("_class_name".into(), "UNet2DModel".into());
         map.insert("_diffusers_version".into(), "0.42.1".into());
         let all = serde_json::to_value(self).expect("numbers, names and lists have a form in JSON");
-        let written = |(key, _): &(&String, &Value)| *key != "input_frequencies" || !self.input_frequencies.is_empty();
+        let written = |(key, _): &(&String, &Value)| *key != "fourier_features" || !self.fourier_features.is_empty();
         let all = all.as_object().into_iter().flatten().filter(written);
         map.extend(all.map(|(key, value)| (key.clone(), whole(value))));
         format!("{:#}\n", Value::Object(map))
@@ -153,7 +154,7 @@ impl UNet2dConfig {
 
     /// Channels of the first convolution for each channel of the image.
     pub(super) fn features(&self) -> u32 {
-        1 + 2 * self.input_frequencies.len() as u32
+        1 + 2 * self.fourier_features.len() as u32
     }
 
     /// Checks that the values are supported and fit each other.
@@ -215,10 +216,10 @@ fn check(config: &UNet2dConfig) -> Rule {
         value.map_or(Ok(()), |value| channels(key, value))?;
     }
     rate("dropout", config.dropout)?;
-    let given = &config.input_frequencies;
+    let given = &config.fourier_features;
     if given.iter().any(|&k| k >= MAX_FREQUENCY) || given.windows(2).any(|pair| pair[1] != pair[0] + 1) {
         return Err(format!(
-            "`input_frequencies` = {given:?} is not supported: use consecutive numbers below {MAX_FREQUENCY}, such as [6, 7]"
+            "`fourier_features` = {given:?} is not supported: use consecutive numbers below {MAX_FREQUENCY}, such as [7, 8]"
         ));
     }
     if config.downsample_padding > 1 {

@@ -52,7 +52,7 @@ impl Tape {
 
     /// Work of a call, by which programs are split into submissions.
     pub fn work(&self, call: &Call) -> f64 {
-        work(call.flops, self.bytes(call))
+        work(call.flops + call.repeated, self.bytes(call))
     }
 
     /// The tape in numbers.

@@ -89,13 +89,26 @@ impl RecordedCase {
     /// Makes and fills the named buffers of the inputs. The padding after floating-point numbers, which
     /// other kernels may write, is filled with NaN: no result may depend on it.
     pub fn fill(&self, ctx: &mut Context) -> Result<()> {
-        for Input { name, shape, fill, seed } in &self.inputs {
-            ctx.require(name, shape.bytes())?;
+        self.fill_with(ctx, &self.values())
+    }
+
+    /// The words that [`RecordedCase::fill`] writes, for each input.
+    pub fn values(&self) -> Vec<Vec<u32>> {
+        let values = |Input { shape, fill, seed, .. }: &Input| {
             let mut words = fill.words(*shape, *seed);
             if shape.dtype == Dtype::F32 {
                 words.resize(shape.bytes() as usize / 4, f32::NAN.to_bits());
             }
-            ctx.write(name, 0, &words)?;
+            words
+        };
+        self.inputs.iter().map(values).collect()
+    }
+
+    /// [`RecordedCase::fill`] with the values of another form of the same case.
+    pub fn fill_with(&self, ctx: &mut Context, values: &[Vec<u32>]) -> Result<()> {
+        for (Input { name, shape, .. }, words) in self.inputs.iter().zip(values) {
+            ctx.require(name, shape.bytes())?;
+            ctx.write(name, 0, words)?;
         }
         Ok(())
     }

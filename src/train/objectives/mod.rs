@@ -26,7 +26,10 @@ pub fn from_config(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>>
     match config.network {
         NetworkName::Vae => {
             let model = networks::autoencoder(config, data)?;
-            let Config { kl_weight, latent_components, .. } = *config;
+            let Config { kl_weight, latent_components, validation_count, .. } = *config;
+            // A mixture needs two latents.
+            let fits = data.count >= 2 + validation_count as usize;
+            let latent_components = if fits { latent_components } else { 0 };
             Ok(Rc::new(autoencode::Autoencode { model, kl_weight, latent_components }))
         }
         NetworkName::Classifier => classify(config, data),

@@ -1,6 +1,6 @@
 //! The rules of the source tree, checked on the sources: modules import lower layers only, files do
-//! not import each other in circles, one module names wgpu, one module writes files, and no file is
-//! too long.
+//! not import each other in circles, one module names wgpu, one module writes files, nothing ends the
+//! program when its output is closed, and no file is too long.
 //!
 //!     bin, cli      argument parsing and printing
 //!     evaluate      a trained model in numbers, a table and a page
@@ -66,6 +66,9 @@ const WRITES: &[&str] = &[
     "File::options",
     "OpenOptions",
 ];
+
+/// Macros that end the program if nobody reads its output. `output::note` and `files::print` do not.
+const PRINTS: &[&str] = &["print!", "println!", "eprint!", "eprintln!"];
 
 /// Functions of the device, and the only file of src/gpu that calls each, so that the campaign of
 /// failing devices reaches every call.
@@ -176,6 +179,12 @@ fn check_rust(path: &str, text: &str, exported: &BTreeMap<String, String>, probl
     }
     if module != "files" {
         check_writes(path, &without_tests(&code), problems);
+    }
+    for print in PRINTS {
+        let code = without_tests(&code);
+        for at in words(&code, print.trim_end_matches('!')).filter(|&at| code[at..].starts_with(print)) {
+            problems.push(format!("{path}:{}: {print} ends the program if its output is closed", line_of(&code, at)));
+        }
     }
     if module == "lib" || module == "bin" {
         return; // they may import every module
@@ -335,6 +344,13 @@ mod examples {
             "src/train/run.rs",
             "fn f() { fs::read(x); files::rename(a, b); }\n#[cfg(test)]\nmod tests { fn f() { fs::write(x, y); } }",
         );
+    }
+
+    #[test]
+    fn output_that_is_closed_is_no_panic() {
+        fails("src/train/run.rs", "\nfn f() { eprintln!(\"x\"); }", "run.rs:2: eprintln! ends the program");
+        fails("src/bin/train.rs", "fn f() { print!(\"x\"); }", "print! ends the program");
+        passes("src/bin/train.rs", "fn f() { print(x); note(y); }\n#[cfg(test)]\nmod tests { fn f() { println!(); } }");
     }
 
     #[test]
