@@ -119,8 +119,8 @@ fn compare(folders: &[PathBuf], page: &Path) -> Result<()> {
     write_atomically(page, html.as_bytes())?;
     if !runs.windows(2).all(|pair| pair[0].same_counts(&pair[1])) {
         note(format_args!(
-            "warning: the runs were evaluated with different numbers of images, so their FD, precision and recall \
-             cannot be compared"
+            "warning: the runs were evaluated with different numbers of images or by another version, so their FD, \
+             precision and recall cannot be compared"
         ));
     }
     print(evaluate::comparison(runs.iter().map(|run| (run.name(), &run.evaluation))))?;

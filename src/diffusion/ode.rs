@@ -5,7 +5,8 @@
 //! The error of a step is measured image by image, as the root mean square of error / (absolute +
 //! relative max(|x|, |x'|)). The largest error decides, so that every image meets the tolerance in
 //! any batch. Numbers that are results by themselves, as the integral of a likelihood, must meet it
-//! alone: in the mean over the pixels of an image their error would hardly count. Local errors accumulate, so each step must meet a tenth of the requested tolerance.
+//! alone: in the mean over the pixels of an image their error would hardly count. Local errors
+//! accumulate, so each step must meet a tenth of the requested tolerance.
 
 use crate::{Error, Result};
 
@@ -73,8 +74,8 @@ const ERROR: [f64; 7] =
 /// whose steps vanish because f is not smooth.
 ///
 /// # Panics
-/// If x cannot be divided into `settings.rows` rows of more than `settings.alone` numbers, a tolerance is not positive, or f returns a
-/// different length.
+/// If x cannot be divided into `settings.rows` rows of more than `settings.alone` numbers, a
+/// tolerance is not positive, or f returns a different length.
 #[track_caller]
 pub fn solve(
     f: &mut Slope<'_>,

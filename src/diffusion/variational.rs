@@ -13,7 +13,7 @@ use crate::ops::vlb::COEFFICIENTS;
 /// * log variance is the posterior's at t; at timestep 0, the posterior's at timestep 1 (Nichol and
 ///   Dhariwal 2021, section 3.1);
 /// * log smallest and log largest bound a learned variance (posterior and beta_t) and are equal for
-///   a fixed variance;
+///   a fixed variance, which is the posterior's at timestep 1 for timestep 0;
 /// * first is 1 at timestep 0, else 0.
 ///
 /// `decoder` is the lower bound of the learned standard deviation at timestep 0, where it is the
@@ -41,7 +41,7 @@ pub fn table(
             Variance::LearnedRange if t == 0 && decoder > 0.0 => [2.0 * decoder.ln(), largest],
             Variance::LearnedRange => [smallest, largest],
             Variance::FixedSmall => [smallest; 2],
-            // As in the program of Ho et al.: beta_0 makes a worse decoder of pixels.
+            // As in the programs of Ho et al. and of Nichol and Dhariwal: beta_0 decodes pixels worse.
             Variance::FixedLarge if t == 0 => [smallest; 2],
             Variance::FixedLarge => [largest; 2],
         };

@@ -169,6 +169,9 @@ pub struct ImageCounts {
     pub samples: u32,
     /// Training images of the reference distances.
     pub reference: u32,
+    /// Subsets of them. Older files do not have it: their only subset had any classes.
+    #[serde(default)]
+    pub reference_subsets: u32,
     /// All training images.
     pub train: u32,
     /// Test images.

@@ -109,6 +109,7 @@ impl Reference {
             counts: ImageCounts {
                 samples: samples.count() as u32,
                 reference: (reference.len() / width) as u32,
+                reference_subsets: REFERENCE_SUBSETS,
                 train: self.train.count() as u32,
                 test: test.count() as u32,
             },

@@ -81,8 +81,11 @@ pub fn run(
         check_count(data.count, &format!("{split} images"), extractor.width())?;
     }
     match &target.source {
-        ImageSource::Images(bytes, _) => {
-            check_count(bytes.len() / target.train.pixels(), "images in the file", extractor.width())?;
+        ImageSource::Images(bytes, labels) => {
+            let count = bytes.len() / target.train.pixels();
+            check_count(count, "images in the file", extractor.width())?;
+            let alike = reference_subset(&target.train.labels, count, labels.as_deref(), 0).len();
+            check_count(alike, "training images of the classes in the file", extractor.width())?;
         }
         _ => check_memory(options, target, extractor.width())?,
     }

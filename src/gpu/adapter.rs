@@ -128,10 +128,16 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<(AdapterChoice, wgpu::Adapt
     }
 }
 
-/// Place of the adapter with this number, or else of the first with this part of a name, such as 4090.
+/// Place of the adapter with this number, or else of the first with this part of a name. A number is
+/// such a part only if it is a word, such as 4090.
 fn find(all: &[(usize, &str)], wanted: &str) -> Option<usize> {
     let numbered = wanted.parse().ok().and_then(|wanted: usize| all.iter().position(|&(number, _)| number == wanted));
-    numbered.or_else(|| all.iter().position(|(_, name)| name.to_lowercase().contains(&wanted.to_lowercase())))
+    let is_number = wanted.parse::<usize>().is_ok();
+    let named = |name: &str| match is_number {
+        true => name.split_whitespace().any(|word| word == wanted),
+        false => name.to_lowercase().contains(&wanted.to_lowercase()),
+    };
+    numbered.or_else(|| all.iter().position(|(_, name)| named(name)))
 }
 
 #[cfg(test)]
@@ -142,7 +148,7 @@ mod tests {
     #[test]
     fn adapters_are_found_by_number_and_by_part_of_a_name() {
         let all = [(0, "NVIDIA GeForce RTX 4090"), (1, "Intel UHD 770"), (2, "llvmpipe")];
-        let found = ["1", "intel", "4090", "770", "0", "3", "radeon"].map(|wanted| find(&all, wanted));
+        let found = ["1", "intel", "4090", "770", "0", "9", "radeon"].map(|wanted| find(&all, wanted));
         assert_eq!(found, [Some(1), Some(1), Some(0), Some(1), Some(0), None, None]);
     }
 

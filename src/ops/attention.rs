@@ -90,20 +90,29 @@ impl Attention {
 
     /// The class of the work for a result of the shape of `y`, with the forms that fit.
     fn class(&self, work: &str, tape: &Tape, y: Tensor) -> KernelClass {
-        let [_, channels, tokens] = tape.shape(y).as_array();
+        let [batch, channels, tokens] = tape.shape(y).as_array();
         let width = self.head_width;
+        let AttentionSizes { product, chunks, .. } = self.sizes(tape, y);
+        // The longest call, for the gradients of k and v.
+        let most = KernelClass::most_timed((2 * chunks + 2) * product / u64::from(batch));
         let mut forms = match tape.target().variant {
             KernelVariant::Subgroup => vec![SUBGROUP],
+            // If one image takes too long, nothing is measured.
+            KernelVariant::Tiled if width <= attention::MAX_WIDTH && most == 0 => vec![TILED],
             KernelVariant::Tiled if width <= attention::MAX_WIDTH => vec![TILED, UNTILED],
             KernelVariant::Tiled => vec![UNTILED],
         };
         if WideSizes::fit(tape, y, width) {
             forms.insert(0, WIDE);
         }
+        let timed = match tape.target().variant {
+            KernelVariant::Subgroup => KernelClass::timed_batch(tokens),
+            KernelVariant::Tiled => KernelClass::timed_batch(tokens).min(most).max(1),
+        };
         KernelClass {
             name: format!("attention.{work} {} heads of {width}, {tokens} tokens", channels / width),
             forms,
-            inputs: vec![Shape::f32([KernelClass::timed_batch(tokens), 3 * channels, tokens])],
+            inputs: vec![Shape::f32([timed, 3 * channels, tokens])],
         }
     }
 
@@ -128,7 +137,8 @@ impl Attention {
                 tape.emit_grid(kernel, grid, 3 * product);
             }
         }
-        // Of 2 chunks + 1 products: the scores and their gradients in each chunk, and the result.
+        // The kernel does 2 chunks + 1 products: the scores and their gradients for each chunk, and the
+        // result once.
         tape.repeats((2 * chunks - 2) * product);
         let part = tape.shape(dy).bytes();
         tape.moves(dqkv, part);
@@ -144,7 +154,7 @@ impl Attention {
                 tape.emit_grid(kernel, grid, 2 * product);
             }
         }
-        // Of 2 chunks + 2 products: both results.
+        // It does 2 chunks + 2 products: there are two results.
         tape.repeats(2 * chunks * product);
         tape.moves(dqkv, 2 * part);
     }

@@ -63,8 +63,8 @@ mod ignored {
         SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty())
     }
 
-    /// The ignored ones of the signals that `ctrlc` handles. The system tells the action of a signal
-    /// when it is replaced.
+    /// The ignored ones of the signals that `ctrlc` handles. The action of a signal is known when it is
+    /// replaced; a signal that arrives before it is set again is lost.
     pub fn signals() -> Result<Vec<Signal>> {
         let mut ignored = vec![];
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {

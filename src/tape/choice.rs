@@ -14,6 +14,10 @@ const FEWEST_TIMED: u32 = 8;
 /// Most images of such a batch.
 const MOST_TIMED: u32 = 64;
 
+/// Most operations of a call that is timed: half a second of a slow integrated GPU. Windows resets a
+/// device after two seconds.
+const MOST_FLOPS: u64 = 50_000_000_000;
+
 /// A class of work for which an operator has several forms of kernels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelClass {
@@ -31,6 +35,12 @@ impl KernelClass {
     /// little work.
     pub fn timed_batch(pixels: u32) -> u32 {
         (TIMED_PIXELS / pixels).clamp(FEWEST_TIMED, MOST_TIMED)
+    }
+
+    /// Most images of a batch on which forms are timed on a GPU, given the operations of the longest
+    /// call for one image. With 0, one image takes too long already.
+    pub fn most_timed(flops: u64) -> u32 {
+        u32::try_from(MOST_FLOPS / flops.max(1)).unwrap_or(u32::MAX)
     }
 }
 

@@ -4,7 +4,6 @@
 use super::choice::Choice;
 use super::program::Program;
 use super::record::Tape;
-use super::shape::Shape;
 use super::step::Step;
 use super::testing::{Case, Fill};
 use crate::gpu::{Context, KernelChoices};
@@ -19,9 +18,6 @@ use std::time::{Duration, Instant};
 const BUDGET: Duration = Duration::from_secs(5);
 /// Runs of which the fastest counts. One run before them does not: drivers compile then.
 const RUNS: usize = 2;
-/// Most FLOPs of a call that is timed: half a second of a slow integrated GPU. Windows resets a
-/// device after two seconds.
-const MOST_FLOPS: u64 = 50_000_000_000;
 /// Another form than the first is chosen if it takes at most this share of the first one's time.
 const GAIN: f64 = 0.95;
 
@@ -90,9 +86,7 @@ fn record_fastest<R>(ctx: &Context, write: impl Fn(&mut Tape) -> R) -> Result<(T
 /// known stay.
 fn measure(ctx: &Context, tape: &Tape, choice: &Choice, known: &KernelChoices, new: &mut KernelChoices) -> Result<()> {
     let op = tape.nodes()[choice.node].op.clone();
-    let mut shapes = choice.class.inputs.clone();
-    shapes[0] = with_batch(shapes[0], timed_batch(shapes[0].dims()[0], op.flops(&shapes)));
-    let inputs = shapes.into_iter().map(|shape| (shape, Fill::Normal(1.0))).collect();
+    let inputs = choice.class.inputs.iter().map(|&shape| (shape, Fill::Normal(1.0))).collect();
     let measured = match time_forms(ctx, &Case { op, inputs }, RUNS) {
         Ok(measured) => measured,
         Err(error) => {
@@ -112,18 +106,6 @@ fn measure(ctx: &Context, tape: &Tape, choice: &Choice, known: &KernelChoices, n
         new.insert(&class, if fastest <= GAIN * default { best } else { first });
     }
     Ok(())
-}
-
-/// The images of a batch of `count` that are timed, given the FLOPs of the batch.
-fn timed_batch(count: u32, flops: u64) -> u32 {
-    let fitting = u128::from(count) * u128::from(MOST_FLOPS) / u128::from(flops.max(1));
-    u32::try_from(fitting).unwrap_or(u32::MAX).clamp(1, count)
-}
-
-fn with_batch(shape: Shape, batch: u32) -> Shape {
-    let mut dims = shape.dims().to_vec();
-    dims[0] = batch;
-    Shape::new(&dims, shape.dtype)
 }
 
 /// The error of a device that failed while kernels were measured. The batch of the run is not the
@@ -176,17 +158,4 @@ pub fn time_forms(ctx: &Context, case: &Case, runs: usize) -> Result<Vec<FormTim
         }
     }
     Ok(classes.into_iter().map(|(class, times)| FormTimes { class: class.into(), times }).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timed_batches_are_short_on_slow_devices() {
-        assert_eq!(timed_batch(64, 3_700_000_000), 64);
-        assert_eq!(timed_batch(128, 155_000_000_000), 41);
-        assert_eq!(timed_batch(8, u64::MAX), 1);
-        assert_eq!(timed_batch(8, 0), 8);
-    }
 }

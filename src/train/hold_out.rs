@@ -66,9 +66,8 @@ fn choose(labels: &[u32], count: usize) -> Vec<usize> {
         let order =
             |class: usize| (of_class[class].len() > shares[class] + 1, exact(&of_class[class]) - shares[class] as f64);
         let first = |&a: &usize, &b: &usize| order(b).0.cmp(&order(a).0).then(order(b).1.total_cmp(&order(a).1));
-        let Some(class) = (0..classes).filter(|&class| of_class[class].len() > shares[class]).min_by(first) else {
-            break;
-        };
+        let open = (0..classes).filter(|&class| of_class[class].len() > shares[class]);
+        let class = open.min_by(first).expect("fewer images are chosen than there are");
         shares[class] += 1;
     }
     let choose = |(class, (images, share)): (usize, (&Vec<usize>, usize))| -> Vec<usize> {

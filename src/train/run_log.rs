@@ -10,7 +10,7 @@ use super::log_entry::LogEntry;
 use crate::Result;
 use crate::files::create_folder;
 use crate::output::progress::{ProgressBar, clock, hidden_bar, progress_bar};
-use crate::output::{EventWriter, JsonLines, Picture};
+use crate::output::{EventWriter, JsonLines, Picture, note};
 use crate::tape::inspect::scaled;
 use std::collections::VecDeque;
 use std::io::Write;
@@ -193,10 +193,15 @@ impl<'a> RunLog<'a> {
         }
     }
 
-    /// Prints a warning to stderr, above the progress bar.
+    /// Prints a warning to stderr, above the progress bar, or above that of the work of which a quiet run
+    /// is a part.
     pub fn warn(&self, problem: &str) {
+        if self.quiet {
+            note(format_args!("warning: {problem}"));
+            return;
+        }
         self.bar.suspend(|| {
-            // Nor must a closed stderr.
+            // A closed stderr must not stop training.
             let _ = writeln!(std::io::stderr(), "warning: {problem}");
         });
     }

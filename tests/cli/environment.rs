@@ -128,7 +128,7 @@ fn signals_that_were_ignored_stay_ignored() {
         checkpoint_every: Some(5),
         sample_every: Some(5),
         timesteps: Some(1000),
-        sampling_steps: Some(100),
+        sampling_steps: Some(10),
         ..small("ddpm")
     };
     let piped = std::process::Stdio::piped;

@@ -103,6 +103,20 @@ fn train_names_the_classes_without_a_training_image() {
     }
 }
 
+/// No mixture fits a single latent. The run ends without one, and counts as finished.
+#[test]
+fn train_of_an_autoencoder_on_one_image_ends() {
+    let data = TempDir::new().unwrap();
+    fs::write(data.path().join("train-images-idx3-ubyte"), idx(&[1, 28, 28], &[7; 784])).unwrap();
+    fs::write(data.path().join("train-labels-idx1-ubyte"), idx(&[1], &[0])).unwrap();
+    let run = data.path().join("run");
+    let settings = Settings { out: Some(run.clone()), validation_count: None, ..small("vae") };
+    let options = ["--data", text(data.path()), "--steps", "2", "--batch", "1"];
+    let told = messages(train(&settings, &options));
+    assert!(!told.contains("latent"), "{told}");
+    fails(command(TRAIN, &["--resume", text(&run)]), 1, &["has finished"]);
+}
+
 #[test]
 fn train_refuses_options_without_effect() {
     for (preset, options, parts) in [

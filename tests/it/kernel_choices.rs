@@ -2,7 +2,7 @@
 
 use crate::common::{context, context_for, small::small};
 use degrain::gpu::{Capabilities, Context, DeviceClass, KernelChoices, Target};
-use degrain::ops::{Conv2d, Padding, conv2d};
+use degrain::ops::{Conv2d, Padding, attention, conv2d, conv2d_add};
 use degrain::tape::{Shape, Tape, record};
 use degrain::train::{Settings, Trainer};
 use std::fs;
@@ -30,6 +30,36 @@ fn shaders(t: &Tape) -> Vec<&'static str> {
     let mut names: Vec<_> = t.calls().iter().map(|call| call.dispatch.entry.shader.name).collect();
     names.dedup();
     names
+}
+
+/// On a slow GPU, a call on which forms are timed takes half a second at most, and work that takes
+/// longer for one image is not measured. All inputs keep one batch.
+#[test]
+fn forms_are_timed_on_batches_that_are_short() {
+    let timed = |channels: u32, size: u32| {
+        let mut t = Tape::new(Target::DISCRETE_GPU);
+        let x = t.named("x", Shape::f32([1, channels, size, size]));
+        let w = t.named("w", Shape::f32([channels, channels, 3, 3]));
+        let b = t.named("b", Shape::f32([channels]));
+        let y = conv2d_add(&mut t, [x, w, b], Conv2d { stride: 1, padding: Padding::Same }, x);
+        t.keep(y, "y");
+        t.made_choices().first().map(|choice| {
+            let inputs = choice.class.inputs.clone();
+            let outputs = t.nodes()[choice.node].op.outputs(&inputs).unwrap();
+            let flops = t.nodes()[choice.node].op.flops(&inputs);
+            (inputs[0].dims()[0], outputs[0].dims()[0], flops)
+        })
+    };
+    assert_eq!(timed(64, 28).map(|(images, ..)| images), Some(64));
+    let (images, results, flops) = timed(512, 16).unwrap();
+    assert!(images == results && images < 64 && (4e10..=5.1e10).contains(&(flops as f64)), "{images} {flops}");
+    assert_eq!(timed(512, 256), None);
+    // Heads whose backward pass in one of the forms takes too long for one image.
+    let mut t = Tape::new(Target::DISCRETE_GPU);
+    let qkv = t.named("qkv", Shape::f32([1, 3 * 256, 64 * 64]));
+    let y = attention(&mut t, qkv, 128);
+    t.keep(y, "y");
+    assert!(t.made_choices().is_empty());
 }
 
 #[test]

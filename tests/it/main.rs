@@ -20,6 +20,7 @@ mod dispatches; // calls of a step on a GPU
 mod exports; // checkpoints that diffusers samples
 mod fast_math; // sums that a compiler may reorder
 mod folded_grids; // which kernels a folded grid may launch
+mod fourier_features; // features of bytes against closed forms
 mod importance; // importance sampling of timesteps over many steps
 mod initial_model; // runs that start from the weights of another model
 mod kernel_choices; // forms of kernels, measured and kept

@@ -130,5 +130,7 @@ pub(super) fn backward(tape: &mut Tape, s: TiledSizes, o: Operands, dqkv: Tensor
         all_heads,
     };
     tape.emit(key_value, s.workgroups(), 2 * s.product());
+    // The scores and their gradients.
+    tape.repeats(2 * s.product());
     tape.moves(dqkv, 2 * part);
 }
