@@ -193,8 +193,8 @@ impl<'a> RunLog<'a> {
         }
     }
 
-    /// Prints a warning to stderr, above the progress bar, or above that of the work of which a quiet run
-    /// is a part.
+    /// Prints a warning to stderr, above the visible progress bar. A quiet run has a hidden bar, so
+    /// another one may be visible.
     pub fn warn(&self, problem: &str) {
         if self.quiet {
             note(format_args!("warning: {problem}"));
