@@ -32,7 +32,7 @@ pub struct SamplerOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long = "variance", value_enum))]
     pub variance_type: Option<Variance>,
-    /// DDIM: noise, from 0 (none) to 1 (as much as DDPM) [default: 0]
+    /// DDIM and DPM-Solver++: noise, from 0 (none) to 1 (as much as DDPM) [default: 0]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub eta: Option<f64>,
@@ -75,6 +75,19 @@ impl SamplerOptions {
             snr: self.snr.or(others.snr),
             rtol: self.rtol.or(others.rtol),
             atol: self.atol.or(others.atol),
+        }
+    }
+
+    /// The option `eta`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] outside 0 to 1.
+    pub(super) fn eta(&self) -> Result<Option<f64>> {
+        match self.eta {
+            Some(eta) if !(0.0..=1.0).contains(&eta) => {
+                Err(Error::Config(format!("eta = {eta}: use 0 (no noise) to 1 (as much as DDPM)")))
+            }
+            eta => Ok(eta),
         }
     }
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.embeddings import get_timestep_embedding
@@ -397,6 +397,33 @@ def steps_golden(root):
     print(f"steps: {len(cases)} cases")
 
 
+# ---- multistep -----------------------------------------------------------------------------------
+
+def multistep_golden(root):
+    """DPM-Solver++(2M). `step` computes in float32, so its parts are called here in its order."""
+    steps, cases = 12, []
+    start, outputs, noise = normal(60, 4).double(), normal(61, steps, 4).double(), normal(62, steps, 4).double()
+    for algorithm in ("dpmsolver++", "sde-dpmsolver++"):
+        for betas in ("linear", "squaredcos_cap_v2"):
+            for prediction in ("epsilon", "v_prediction"):
+                config = dict(beta_schedule=betas, prediction_type=prediction, timestep_spacing="trailing")
+                solver = DPMSolverMultistepScheduler(**config, algorithm_type=algorithm, final_sigmas_type="zero")
+                solver.set_timesteps(steps)
+                alpha_bar = (1 - betas_in_float64(solver.config)).cumprod(0)[solver.timesteps]
+                solver.sigmas = torch.cat([((1 - alpha_bar) / alpha_bar).sqrt(), torch.zeros(1, dtype=F64)])
+                x, images, states = start, [], []
+                for k in range(steps):
+                    solver._step_index = k
+                    images.append(solver.convert_model_output(outputs[k], sample=x))
+                    if k in (0, steps - 1):
+                        x = solver.dpm_solver_first_order_update(images[-1], sample=x, noise=noise[k])
+                    else:
+                        x = solver.multistep_dpm_solver_second_order_update(images[-2:], sample=x, noise=noise[k])
+                    states.append(x.tolist())
+                cases.append(dict(algorithm=algorithm, config=config, timesteps=solver.timesteps.tolist(), states=states))
+    write_json(dict(start=start.tolist(), outputs=outputs.tolist(), noise=noise.tolist(), cases=cases), root / "multistep.json")
+
+
 # ---- trajectories --------------------------------------------------------------------------------
 
 def trajectories_golden(unet, root):
@@ -448,6 +475,7 @@ def main():
     blocks_golden(root)
     schedules_golden(root)
     steps_golden(root)
+    multistep_golden(root)
     trajectories_golden(unets["unet_class"], root)
     size = sum(p.stat().st_size for kind in ("json", "safetensors") for p in root.rglob(f"*.{kind}"))
     print(f"{root}: {size / 1e6:.2f} MB")

@@ -10,12 +10,12 @@
 //! x_0 is clipped. eps is the network's, unless `use_clipped_model_output` is set: then eps = (x - sqrt(abar_t) x_0) / sqrt(1
 //! - abar_t) with the clipped x_0.
 
+use crate::Result;
 use crate::diffusion::process::{Family, Process};
 use crate::diffusion::sampler::{
     Action, Sampler, SamplerOptions, Stage, StepSpec, Trajectory, Update, alpha_bar_at, discrete_timesteps,
     posterior_variance,
 };
-use crate::{Error, Result};
 
 /// Implicit sampling.
 #[derive(Clone, Copy, Debug)]
@@ -30,12 +30,8 @@ impl Ddim {
     pub(super) const OPTIONS: &[&str] = &["eta", "set_alpha_to_one", "use_clipped_model_output"];
 
     pub(super) fn new(options: &SamplerOptions) -> Result<Ddim> {
-        let eta = options.eta.unwrap_or(0.0);
-        if !(0.0..=1.0).contains(&eta) {
-            return Err(Error::Config(format!("eta = {eta}: use 0 (no noise) to 1 (as much as DDPM)")));
-        }
         Ok(Ddim {
-            eta,
+            eta: options.eta()?.unwrap_or(0.0),
             to_image: options.set_alpha_to_one.unwrap_or(true),
             from_clipped: options.use_clipped_model_output.unwrap_or(false),
         })

@@ -1,15 +1,21 @@
-//! DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2), as diffusers' DPMSolverMultistepScheduler:
-//! order 2, one stage per step.
+//! DPM-Solver++(2M) (Lu et al. 2022b), as diffusers' DPMSolverMultistepScheduler: order 2, one
+//! stage per step.
 //!
-//! With lambda = log(alpha / sigma), h the step of lambda and h_p the previous step of lambda:
+//! With lambda = log(alpha / sigma), h the step of lambda, h_p the previous step of lambda and
+//! fresh noise z ~ N(0, 1):
 //!
 //! ```text
-//! x' = (sigma' / sigma) x + alpha' (1 - exp(-h)) D
+//! x' = (sigma' / sigma) exp(-eta h) x + alpha' (1 - exp(-h - eta h)) D + sigma' sqrt(1 - exp(-2 eta h)) z
 //! D  = (1 + w) x_0 - w (previous x_0),  w = h / (2 h_p)
 //! ```
 //!
 //! w is 0 in the first step. It is also 0 in the last step, because lambda is infinite at the
 //! image.
+//!
+//! With eta = 0 this is DPM-Solver++(2M) for the probability flow (algorithm 2), without noise. With
+//! eta = 1 it is SDE-DPM-Solver++(2M) for the reverse SDE (appendix B of the same paper), diffusers'
+//! `sde-dpmsolver++`. Values between them solve the SDEs between the two, as k-diffusion's
+//! `sample_dpmpp_2m_sde`.
 
 use crate::Result;
 use crate::diffusion::process::{Family, Marginal, Process};
@@ -19,14 +25,16 @@ use crate::diffusion::sampler::{
 
 /// DPM-Solver++(2M).
 #[derive(Clone, Copy, Debug)]
-pub struct DpmSolver;
+pub struct DpmSolver {
+    eta: f64,
+}
 
 impl DpmSolver {
     pub(super) const KEYS: &[&str] = &[];
-    pub(super) const OPTIONS: &[&str] = &[];
+    pub(super) const OPTIONS: &[&str] = &["eta"];
 
-    pub(super) fn new(_options: &SamplerOptions) -> Result<DpmSolver> {
-        Ok(DpmSolver)
+    pub(super) fn new(options: &SamplerOptions) -> Result<DpmSolver> {
+        Ok(DpmSolver { eta: options.eta()?.unwrap_or(0.0) })
     }
 }
 
@@ -51,10 +59,12 @@ impl Sampler for DpmSolver {
                 (Some(before), Some(next)) => 0.5 * lambda_step(at, next) / lambda_step(before, at),
                 _ => 0.0,
             };
-            let x = sigma / at.sigma;
-            let x0 = alpha - at.alpha * x; // alpha' (1 - exp(-h))
-            let update =
-                Update { x0: (1.0 + weight) * x0, x, h: -weight * x0, h_next: [1.0, 0.0, 0.0], ..Update::default() };
+            let left = (at.alpha * sigma / (at.sigma * alpha)).powf(self.eta); // exp(-eta h)
+            let x = sigma / at.sigma * left;
+            let x0 = alpha - at.alpha * x; // alpha' (1 - exp(-h - eta h))
+            let z = sigma * (1.0 - left * left).max(0.0).sqrt();
+            let h_next = [1.0, 0.0, 0.0];
+            let update = Update { x0: (1.0 + weight) * x0, x, z, h: -weight * x0, h_next, ..Update::default() };
             Stage { time, action: Action::Move(update) }
         };
         Ok(Trajectory::Stages(times.iter().zip(&path).enumerate().map(stage).collect()))

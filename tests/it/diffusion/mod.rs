@@ -2,6 +2,7 @@
 
 mod classes;
 mod configs;
+mod dpm_solver;
 mod gaussian_samples;
 mod linear;
 mod mixture;

@@ -170,7 +170,9 @@ fn ddim_with_eta_1_is_ddpm() {
 fn sampling_plans_refuse_invalid_settings() {
     let eta = |eta| SamplerOptions { eta: Some(eta), ..SamplerOptions::default() };
     for value in [-0.1, 1.1, f64::NAN] {
-        assert!(refusal(SamplerName::Ddim.build(&eta(value))).contains("eta ="));
+        for sampler in [SamplerName::Ddim, SamplerName::DpmSolver] {
+            assert!(refusal(sampler.build(&eta(value))).contains("eta ="), "{sampler:?}");
+        }
     }
     assert!(refusal(SamplerName::Ddpm.build(&eta(0.5))).contains("ddpm has no --eta: it has --variance"));
     let large = SamplerOptions { variance_type: Some(Variance::FixedLarge), ..SamplerOptions::default() };
