@@ -137,8 +137,8 @@ impl SchedulerConfig {
         write_atomically(path, self.to_json().as_bytes())
     }
 
-    /// The config as diffusers reads it. eta has no key, because diffusers takes it as an argument
-    /// of each step. A sampler without a class in diffusers is written as [`SamplerName::Ddpm`].
+    /// The config as diffusers reads it. eta has no key, because diffusers takes that of DDIM as an
+    /// argument of each step. A sampler without a class in diffusers is written as [`SamplerName::Ddpm`].
     pub fn to_json(&self) -> String {
         let mut map = Map::new();
         let mut put = |key: &str, value: Value| map.insert(key.into(), value);

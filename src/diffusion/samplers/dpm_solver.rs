@@ -5,7 +5,8 @@
 //! fresh noise z ~ N(0, 1):
 //!
 //! ```text
-//! x' = (sigma' / sigma) exp(-eta h) x + alpha' (1 - exp(-h - eta h)) D + sigma' sqrt(1 - exp(-2 eta h)) z
+//! x' = (sigma' / sigma) exp(-eta h) x + alpha' (1 - exp(-h - eta h)) D
+//!    + sigma' sqrt(1 - exp(-2 eta h)) z
 //! D  = (1 + w) x_0 - w (previous x_0),  w = h / (2 h_p)
 //! ```
 //!
@@ -13,9 +14,10 @@
 //! image.
 //!
 //! With eta = 0 this is DPM-Solver++(2M) for the probability flow (algorithm 2), without noise. With
-//! eta = 1 it is SDE-DPM-Solver++(2M) for the reverse SDE (appendix B of the same paper), diffusers'
-//! `sde-dpmsolver++`. Values between them solve the SDEs between the two, as k-diffusion's
-//! `sample_dpmpp_2m_sde`.
+//! eta = 1 it is SDE-DPM-Solver++(2M) for the reverse SDE, diffusers' `sde-dpmsolver++`. Values
+//! between them solve the SDEs between the two, as k-diffusion's `sample_dpmpp_2m_sde`. There the
+//! variance of the noise of a small step is proportional to eta; with DDIM's eta, its standard
+//! deviation is.
 
 use crate::Result;
 use crate::diffusion::process::{Family, Marginal, Process};

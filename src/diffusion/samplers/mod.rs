@@ -92,7 +92,7 @@ samplers! {
     ddpm: Ddpm = Some(DDPM),
     /// DDIM, deterministic for eta 0 (Song et al. 2021).
     ddim: Ddim = Some("DDIMScheduler"),
-    /// DPM-Solver++(2M) (Lu et al. 2022).
+    /// DPM-Solver++(2M), deterministic for eta 0 (Lu et al. 2022).
     dpm_solver: DpmSolver = None,
     /// Euler's method for the probability flow.
     euler: Euler = None,
