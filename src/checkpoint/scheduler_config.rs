@@ -138,7 +138,8 @@ impl SchedulerConfig {
     }
 
     /// The config as diffusers reads it. eta has no key, because diffusers takes that of DDIM as an
-    /// argument of each step. A sampler without a class in diffusers is written as [`SamplerName::Ddpm`].
+    /// argument of each step. A sampler without a class in diffusers is written as
+    /// [`SamplerName::Ddpm`].
     pub fn to_json(&self) -> String {
         let mut map = Map::new();
         let mut put = |key: &str, value: Value| map.insert(key.into(), value);

@@ -78,17 +78,16 @@ impl SamplerOptions {
         }
     }
 
-    /// The option `eta`.
+    /// The option `eta`, or its default.
     ///
     /// # Errors
     /// [`Error::Config`] outside 0 to 1.
-    pub(super) fn eta(&self) -> Result<Option<f64>> {
-        match self.eta {
-            Some(eta) if !(0.0..=1.0).contains(&eta) => {
-                Err(Error::Config(format!("eta = {eta}: use 0 (no noise) to 1 (as much as DDPM)")))
-            }
-            eta => Ok(eta),
+    pub(super) fn eta(&self) -> Result<f64> {
+        let eta = self.eta.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&eta) {
+            return Err(Error::Config(format!("eta = {eta}: use 0 (no noise) to 1 (as much as DDPM)")));
         }
+        Ok(eta)
     }
 
     /// The options that are set, by their keys.

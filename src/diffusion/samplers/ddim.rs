@@ -31,7 +31,7 @@ impl Ddim {
 
     pub(super) fn new(options: &SamplerOptions) -> Result<Ddim> {
         Ok(Ddim {
-            eta: options.eta()?.unwrap_or(0.0),
+            eta: options.eta()?,
             to_image: options.set_alpha_to_one.unwrap_or(true),
             from_clipped: options.use_clipped_model_output.unwrap_or(false),
         })

@@ -36,7 +36,7 @@ impl DpmSolver {
     pub(super) const OPTIONS: &[&str] = &["eta"];
 
     pub(super) fn new(options: &SamplerOptions) -> Result<DpmSolver> {
-        Ok(DpmSolver { eta: options.eta()?.unwrap_or(0.0) })
+        Ok(DpmSolver { eta: options.eta()? })
     }
 }
 
