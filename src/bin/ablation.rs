@@ -49,7 +49,7 @@ fn run(arguments: Arguments) -> Result<()> {
     let ctx = arguments.device.open()?;
     let out = asked.out.clone().unwrap_or_else(|| PathBuf::from("runs/ablation"));
     let _lock = FolderLock::acquire(&out)?;
-    // The size is chosen for a run with attention.
+    // The size is chosen for a run with attention, if the preset has any.
     let attention = asked.block_out_channels.as_ref().map(|channels| coarsest(channels.len()));
     let (sized, default) = Settings { attention, ..asked }.with_default_size(&ctx)?;
     let asked = Settings { attention: None, ..sized };
@@ -107,8 +107,8 @@ fn settings(asked: Settings, schedule: &str, attention: bool, folder: &Path) -> 
     let linear = Settings { schedule: Some("linear".parse()?), ..asked.clone() };
     let usual = Settings { block_out_channels: None, ..linear.clone() }.resolve(Size::Tiny)?.attention;
     let levels = asked.block_out_channels.as_ref().map_or(usual.len(), Vec::len);
-    // The preset's attention, if it has the same number of levels.
-    let usual = if levels == usual.len() { usual } else { coarsest(levels) };
+    // The preset's attention, if it has any at this number of levels.
+    let usual = if levels == usual.len() && usual.contains(&true) { usual } else { coarsest(levels) };
     let config = Settings { attention: Some(usual.clone()), ..linear }.resolve(Size::Tiny)?;
     asked.check_effect(&config)?;
     let differ = config.process == ProcessConfig::Discrete
@@ -124,12 +124,6 @@ fn settings(asked: Settings, schedule: &str, attention: bool, folder: &Path) -> 
         return Err(Error::Config(
             "--validation-count 0: the runs are compared by their validation losses, which need 1 image or more".into(),
         ));
-    }
-    if !usual.contains(&true) {
-        return Err(Error::Config(format!(
-            "the four runs would not differ: no level of size {} has attention. Use another --size",
-            config.size
-        )));
     }
     let schedule: BetaSchedule = schedule.parse()?;
     let levels = if attention { usual } else { vec![false; usual.len()] };

@@ -106,14 +106,17 @@ fn all_steps(run: &Path) -> Result<Vec<(u32, PathBuf)>> {
 /// The run folder that a user named, which has a config.toml, or that holds the checkpoint `folder`.
 /// A folder that the user did not name must also have a run's manifest: a checkpoint can be copied
 /// into any project.
-pub fn run_folder<'a>(path: &'a Path, folder: &'a Path) -> Option<&'a Path> {
+pub fn run_folder(path: &Path, folder: &Path) -> Option<PathBuf> {
     let has = |run: &Path, file: &str| run.join(file).is_file();
     if has(path, "config.toml") {
-        return Some(path);
+        return Some(path.into());
     }
-    // The parent of a bare name is the current folder.
-    let run = folder.parent().map(|run| if run.as_os_str().is_empty() { Path::new(".") } else { run })?;
-    (has(run, "config.toml") && has(run, "manifest.json")).then_some(run)
+    let run: PathBuf = match (folder.file_name(), folder.parent()) {
+        (None, _) => fs::canonicalize(folder).ok()?.parent()?.into(), // `.`, or a path that ends in `..`
+        (_, Some(run)) if run.as_os_str().is_empty() => ".".into(),
+        (_, run) => run?.into(),
+    };
+    (has(&run, "config.toml") && has(&run, "manifest.json")).then_some(run)
 }
 
 /// Whether a folder holds the weights of a model.

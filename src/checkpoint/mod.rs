@@ -33,7 +33,9 @@ pub use metadata::{CheckpointMetadata, RunSeconds};
 pub use scheduler_config::SchedulerConfig;
 
 use crate::diffusion::latent_prior::Mixture;
-use crate::diffusion::{Denoiser, Labels, Process, ProcessConfig, SamplerName, Sampling, SamplingOptions, Variance};
+use crate::diffusion::{
+    Denoiser, Labels, Process, ProcessConfig, SamplerName, SamplerOptions, Sampling, SamplingOptions, Variance,
+};
 use crate::files::{create_folder, write_atomically};
 use crate::gpu::Context;
 use crate::nn::Model;
@@ -201,7 +203,9 @@ impl Checkpoint {
     pub fn deterministic_sampling(&self, asked: SamplingOptions) -> Result<Sampling> {
         let discrete = self.process.as_ref().is_some_and(|process| process.schedule().is_some());
         let sampler = if discrete { SamplerName::Ddim } else { SamplerName::Euler };
-        self.sampling(SamplingOptions { sampler: Some(sampler), ..asked })
+        // A run can have chosen noise for DDIM.
+        let options = SamplerOptions { eta: discrete.then_some(0.0), ..asked.options };
+        self.sampling(SamplingOptions { sampler: Some(sampler), options, ..asked })
     }
 
     /// The shape `[C, H, W]` of the denoiser's images. `side` replaces height and width.

@@ -226,7 +226,8 @@ impl Sampling {
             (clip != 1.0).then(|| format!("clip {clip}")),
         ];
         let usual = |key: &str, value: &Value| {
-            ["use_clipped_model_output", "set_alpha_to_one"].contains(&key) && value == &Value::Bool(true)
+            let on = ["use_clipped_model_output", "set_alpha_to_one"].contains(&key) && value == &Value::Bool(true);
+            on || key == "eta" && value.as_f64() == Some(0.0)
         };
         let of_sampler = self.options.set().into_iter().filter(|(key, value)| !usual(key, value));
         settings.extend(of_sampler.map(|(key, value)| {

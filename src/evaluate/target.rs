@@ -77,7 +77,7 @@ impl EvalTarget {
             return Err(Error::file(&folder, problem));
         }
         let run = run_folder(path, &folder);
-        let settings = run.map(|run| Settings::read(&run.join("config.toml"))).transpose()?;
+        let settings = run.as_ref().map(|run| Settings::read(&run.join("config.toml"))).transpose()?;
         let run_data = settings.as_ref().and_then(|settings| settings.data.clone());
         let data = options.data.clone().or(run_data).unwrap_or_else(|| DATA.into());
         let mut warnings = std::mem::take(&mut checkpoint.warnings);
@@ -108,7 +108,7 @@ impl EvalTarget {
             warnings.push(unknown_data(&checkpoint, &data));
         }
         let mut info = TargetInfo {
-            name: name(path, run, &folder, metadata.step)?,
+            name: name(path, run.as_deref(), &folder, metadata.step)?,
             model: model.class().into(),
             process: "variational autoencoder".into(),
             dataset: train.name.clone(),
@@ -130,7 +130,6 @@ impl EvalTarget {
                 ImageSource::Denoiser(Box::new(checkpoint))
             }
         };
-        let run = run.map(Path::to_path_buf);
         Ok(EvalTarget {
             source,
             info,

@@ -313,6 +313,9 @@ settings! {
     spacing: Spacing,
     /// Variance of the noise that DDPM adds in each sampling step, without a learned variance
     variance: Variance,
+    /// Noise that DDIM and DPM-Solver++ add in each sampling step, from 0 (none) to 1 (as much as DDPM)
+    #[arg(allow_negative_numbers = true)]
+    eta: f64,
     /// Scale of classifier-free guidance in the grids; 1 is none
     #[arg(allow_negative_numbers = true)]
     guidance: f32,
@@ -357,7 +360,15 @@ pub(super) fn of_run(run: &Path) -> Result<Settings> {
         };
         return Err(Error::file(run, problem));
     }
-    Settings::read(&path)
+    Ok(Settings::read(&path)?.of_earlier_version())
+}
+
+impl Settings {
+    /// The settings of a run, perhaps of an earlier version. Its samples had no noise if it has no
+    /// `eta`, whatever its preset has today.
+    pub(super) fn of_earlier_version(self) -> Settings {
+        Settings { eta: self.eta.or(Some(0.0)), ..self }
+    }
 }
 
 impl Config {

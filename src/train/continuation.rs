@@ -49,6 +49,7 @@ const FREE: &[&str] = &[
     "sampling_steps",
     "spacing",
     "variance",
+    "eta",
     "guidance",
     "guidance_rescale",
 ];
@@ -198,7 +199,7 @@ fn earlier_config(run: &Path, size: Size) -> Result<Config> {
         Some(settings) => settings,
         None => Settings::read(&run.join("config.toml"))?,
     };
-    settings.resolve(size)
+    settings.of_earlier_version().resolve(size)
 }
 
 /// The settings that differ, without places.

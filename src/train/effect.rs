@@ -94,6 +94,9 @@ fn needs(key: &str, config: &Config) -> Option<String> {
             denoises && config.sampler == SamplerName::Ddpm && !config.learned_variance,
             "it is for --sampler ddpm without a learned variance",
         ),
+        "eta" => {
+            unless(denoises && config.sampler.options().contains(&"eta"), "it is for --sampler ddim or dpm_solver")
+        }
         "validate_every" => unless(config.validation_count > 0, "it needs --validation-count above 0"),
         "sample_every" | "evaluate_every" => unless(network != Classifier, "a classifier does not generate images"),
         "evaluate_count" | "feature_extractor" => {

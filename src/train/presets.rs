@@ -1,6 +1,6 @@
 //! Presets, one TOML file each, compiled into the crate. A preset has settings for all sizes, and a
-//! table for each size. Other settings come from the preset that its key `like` names, or from
-//! `presets/defaults.toml`.
+//! table for each size. Other settings come from the file that its key `like` names, a preset or
+//! `presets/unet.toml`, or from `presets/defaults.toml`.
 
 use super::config::{Config, Settings, Size, missing, of_run};
 use crate::{Error, Result};
@@ -36,14 +36,18 @@ presets![
     "classifier",
 ];
 
+/// The settings that presets with the U-Net of diffusers share, and their name for `like`.
+const UNET: (&str, &str) = ("unet", include_str!("presets/unet.toml"));
+
 /// Default settings of all presets.
 const DEFAULTS: &str = include_str!("presets/defaults.toml");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Preset {
-    /// The preset that this one is based on.
+    /// The file that this one is based on.
     like: Option<String>,
+    #[serde(default)]
     common: Settings,
     #[serde(default)]
     tiny: Settings,
@@ -61,7 +65,12 @@ pub fn settings(name: &str, size: Size) -> Result<Settings> {
     let known = NAMES.iter().zip(TEXTS).find(|(known, _)| **known == name);
     let unknown = || Error::Config(format!("there is no preset `{name}`; there are: {}", NAMES.join(", ")));
     let (_, text) = known.ok_or_else(unknown)?;
-    let damaged = |e: toml::de::Error| Error::Config(format!("preset {name}: {e}"));
+    settings_in(text, name, size)
+}
+
+/// The settings in the text of a file for a size, completed by the file that it is based on.
+fn settings_in(text: &str, name: &str, size: Size) -> Result<Settings> {
+    let damaged = |e: toml::de::Error| Error::Config(format!("preset file {name}: {e}"));
     let preset: Preset = toml::from_str(text).map_err(damaged)?;
     let sized = match size {
         Size::Tiny => preset.tiny,
@@ -69,6 +78,7 @@ pub fn settings(name: &str, size: Size) -> Result<Settings> {
         Size::Base => preset.base,
     };
     let rest = match preset.like {
+        Some(like) if like == UNET.0 => settings_in(UNET.1, UNET.0, size)?,
         Some(like) => settings(&like, size)?,
         None => toml::from_str(DEFAULTS).map_err(damaged)?,
     };
@@ -84,8 +94,17 @@ impl Settings {
         let preset = self.preset.clone().unwrap_or_else(|| "ddpm".into());
         let size = self.size.unwrap_or(size);
         let out = PathBuf::from(format!("runs/{preset}-{size}"));
-        let chosen = Settings { preset: Some(preset.clone()), size: Some(size), out: Some(out), ..Settings::default() };
-        let config = self.or(chosen).or(settings(&preset, size)?).complete()?;
+        let of_preset = settings(&preset, size)?;
+        // The preset's noise is that of its own sampler.
+        let other_sampler = self.sampler.is_some() && self.sampler != of_preset.sampler;
+        let chosen = Settings {
+            preset: Some(preset),
+            size: Some(size),
+            out: Some(out),
+            eta: other_sampler.then_some(0.0),
+            ..Settings::default()
+        };
+        let config = self.or(chosen).or(of_preset).complete()?;
         config.check()?;
         Ok(config)
     }

@@ -6,6 +6,8 @@ use crate::common::pictures::{Pictures, gray};
 use crate::common::run::{copy, digits, files, idx, mnist};
 use crate::common::small::small;
 use crate::harness::{TRAIN, command, fails, messages, refused, succeeds, text, train, train_refuses, trained};
+use degrain::checkpoint::Checkpoint;
+use degrain::diffusion::{SamplerName, SamplingOptions};
 use degrain::output::Picture;
 use degrain::train::Settings;
 use std::fs;
@@ -72,6 +74,7 @@ fn train_refuses_invalid_settings() {
             &["--sampler", "ddpm", "--variance", "learned_range"],
             &["--variance learned_range", "--learned-variance"],
         ),
+        ("ddpm", &["--eta", "1.5"], &["eta = 1.5", "0 (no noise) to 1"]),
         ("vae", &["--latent-channels", "4000000000"], &["`latent_channels` = 4000000000", "at most 16384"]),
         ("residual-attention", &["--layers-per-block", "4000000000"], &["`layers_per_block`", "at most 64"]),
     ] {
@@ -147,6 +150,7 @@ fn train_refuses_options_without_effect() {
             &["--sampler", "ode", "--sampling-steps", "9"],
             &["--sampling-steps has no effect", "ode chooses its steps"],
         ),
+        ("hybrid", &["--eta", "1"], &["--eta has no effect", "ddim or dpm_solver"]),
         ("ddpm", &["--unconditional", "--guidance", "2"], &["--guidance has no effect", "classes"]),
         ("classifier", &["--sample-every", "5"], &["--sample-every has no effect", "classifier"]),
     ] {
@@ -343,6 +347,35 @@ fn missing_data_folder_is_named_with_the_option_and_the_current_folder() {
     let mut start = Command::new(TRAIN);
     start.current_dir(folder.path());
     fails(start, 1, &["data/mnist", "no such folder in", text(folder.path()), "--data"]);
+}
+
+/// Samples have the noise that their run chose, but not with another sampler. The preset's noise is
+/// that of its own sampler.
+#[test]
+fn eta_of_a_run_is_the_default_of_its_sampler() {
+    use SamplerName::{Ddim, DpmSolver};
+    let folder = TempDir::new().unwrap();
+    for (number, (options, ddim, dpm_solver)) in [
+        (&["--eta", "0.5"][..], None, Some(0.5)),
+        (&["--sampler", "ddim", "--eta", "0.5"], Some(0.5), None),
+        (&["--sampler", "ddim"], None, None),
+        (&[], None, Some(1.0)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let run = folder.path().join(number.to_string());
+        let settings = Settings { out: Some(run.clone()), ..small("ddpm") };
+        succeeds(train(&settings, &[options, &["--stop-after", "1"]].concat()));
+        let checkpoint = Checkpoint::open(&run).unwrap();
+        let eta = |sampler| {
+            let asked = SamplingOptions { sampler: Some(sampler), ..SamplingOptions::default() };
+            checkpoint.sampling(asked).unwrap().options.eta
+        };
+        assert_eq!((eta(Ddim), eta(DpmSolver)), (ddim, dpm_solver), "{options:?}");
+        let deterministic = checkpoint.deterministic_sampling(SamplingOptions::default()).unwrap();
+        assert_eq!((deterministic.sampler, deterministic.options.eta), (Ddim, Some(0.0)), "{options:?}");
+    }
 }
 
 /// What `--show-settings` prints is a complete file for `--config`.

@@ -3,6 +3,7 @@
 //! nothing.
 
 use crate::programs::{PROGRAMS, command};
+use degrain::train::presets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -94,7 +95,7 @@ static OPTIONS: LazyLock<BTreeMap<String, BTreeSet<String>>> = LazyLock::new(|| 
 fn program(name: &str, arguments: &[String], kind: Kind) -> Result<(), String> {
     if let Some(preset) = arguments.iter().position(|word| word == "--preset").and_then(|at| arguments.get(at + 1)) {
         let placeholder = preset.chars().all(|c| c.is_uppercase() || c == '…');
-        if !placeholder && !path(&format!("src/train/presets/{preset}.toml")).exists() {
+        if !placeholder && !presets::NAMES.contains(&preset.as_str()) {
             return Err(format!("there is no preset `{preset}`"));
         }
     }

@@ -47,7 +47,7 @@ impl LoadedModel {
         let image = checkpoint.denoiser(WEIGHTS)?.network.image_shape().ok_or_else(unknown)?;
         let class = checkpoint.class(self.class.as_deref(), None)?;
         let ctx = self.device.open()?;
-        let run = run_folder(self.model.path(), &checkpoint.folder).map(Path::to_path_buf);
+        let run = run_folder(self.model.path(), &checkpoint.folder);
         let asked = self.class.as_deref().zip(class);
         let of_class = asked.map(|(wanted, class)| checkpoint.metadata.describe_class(wanted, class));
         Ok(Loaded { ctx, checkpoint, image, class, of_class, batch, run })

@@ -69,6 +69,11 @@ macro_rules! samplers {
                 match self { $(SamplerName::$type => $type::KEYS),* }
             }
 
+            /// The names of all its options.
+            pub fn options(self) -> &'static [&'static str] {
+                match self { $(SamplerName::$type => $type::OPTIONS),* }
+            }
+
             /// Builds the sampler with these options.
             ///
             /// # Errors

@@ -107,6 +107,7 @@ fn denoise(config: &Config, data: &Dataset) -> Result<Rc<dyn Objective>> {
 fn sampling_options(config: &Config) -> SamplingOptions {
     // The learned variance is the default if there is one.
     let fixed_variance = config.sampler == SamplerName::Ddpm && !config.learned_variance;
+    let noise = config.sampler.options().contains(&"eta") && config.eta != 0.0;
     SamplingOptions {
         guidance: (!config.unconditional).then_some(config.guidance),
         guidance_rescale: Some(config.guidance_rescale),
@@ -115,6 +116,7 @@ fn sampling_options(config: &Config) -> SamplingOptions {
         steps: Some(config.sampling_steps),
         options: SamplerOptions {
             variance_type: fixed_variance.then_some(config.variance),
+            eta: noise.then_some(config.eta),
             ..SamplerOptions::default()
         },
         spacing: Some(config.spacing),

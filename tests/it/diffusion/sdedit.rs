@@ -135,6 +135,44 @@ fn sdedit_with_an_exact_model_returns_the_image() {
     assert!(tested > 10 * STEPS);
 }
 
+/// Samplers that add noise keep the marginals of the process, from any step on, if the model knows
+/// the image: the mean of x is alpha times the image, and its variance is sigma^2.
+#[test]
+fn sdedit_with_noise_keeps_the_marginals() {
+    let image = 0.4;
+    let with_noise = [SamplerName::Ddim, SamplerName::DpmSolver];
+    let mut tested = [0; 2];
+    for (sampling, process) in pairs() {
+        let Some(sampler) = with_noise.iter().position(|name| *name == sampling.sampler) else { continue };
+        for (eta, run) in [0.3, 1.0].into_iter().flat_map(|eta| (1..=STEPS as usize).map(move |run| (eta, run))) {
+            let options = SamplerOptions { eta: Some(eta), ..sampling.options };
+            let steps = last(&*process, &Sampling { options, ..sampling }, run);
+            let what = format!("{} for {}, eta {eta}, {run} steps", sampling.sampler.name(), process.describe());
+            let at = |stage: usize| {
+                steps.plan.stages().get(stage).map_or((1.0, 0.0), |stage| {
+                    let at = process.marginal(stage.time);
+                    (at.alpha, at.sigma)
+                })
+            };
+            let (alpha, sigma) = at(0);
+            let (mut mean, mut variance) = ((alpha * image, None), sigma * sigma);
+            for (k, stage) in steps.plan.stages().iter().enumerate() {
+                let Action::Move(update) = stage.action else { panic!("{stage:?}") };
+                assert!((update.z > 0.0) == (k + 1 < steps.plan.stages().len()), "{what}: {update:?}");
+                // A change of x by 1 changes the next x by `slope`: every step is linear in x.
+                let next = moved(&*process, stage, image, mean);
+                let slope = moved(&*process, stage, image, (mean.0 + 1.0, mean.1)).0 - next.0;
+                (mean, variance) = (next, slope * slope * variance + update.z * update.z);
+                let (alpha, sigma) = at(k + 1);
+                assert!((mean.0 - alpha * image).abs() < 1e-11 * (alpha + sigma), "{what}: mean {}", mean.0);
+                assert!((variance - sigma * sigma).abs() < 1e-11 * (alpha + sigma).powi(2), "{what}: {variance}");
+            }
+            tested[sampler] += 1;
+        }
+    }
+    assert!(tested.iter().all(|&tested| tested >= 4 * STEPS), "{tested:?}");
+}
+
 #[test]
 fn sdedit_starts_dpm_solver_with_a_step_of_order_one() {
     let process = Edm::default();
