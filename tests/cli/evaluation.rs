@@ -285,7 +285,7 @@ fn evaluation_of_an_untrained_model_fails_every_metric() {
     let untrained = evaluated(["--checkpoint", text(&run)], &[&more[..], &seed, &sweep].concat());
     assert!(untrained.quality.fd_test > 20.0 * untrained.quality.fd_reference, "{:?}", untrained.quality);
     assert!(untrained.quality.precision < 0.2, "{:?}", untrained.quality);
-    assert_eq!(untrained.sampling.settings, "guidance_interval 0.3 to 5");
+    assert_eq!(untrained.sampling.settings, "guidance_interval 0.3 to 5, eta 1.0");
     assert!(untrained.brightness.unwrap().samples.bright_corners > 0.1, "{:?}", untrained.brightness);
     assert!(untrained.classes.accuracy.unwrap().high < 0.5, "{:?}", untrained.classes);
     assert!(untrained.classes.balance.as_ref().unwrap().p_value < 1e-3, "{:?}", untrained.classes);
