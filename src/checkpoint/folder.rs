@@ -128,7 +128,9 @@ fn has_weights(folder: &Path) -> bool {
 fn checkpoint_of_part(path: &Path) -> Option<PathBuf> {
     let is_part = path.file_name().is_some_and(|name| name == "unet" || name == "model");
     let checkpoint = path.parent().filter(|folder| is_part && folder.join(CheckpointMetadata::FILE).is_file())?;
-    path.join(CONFIG).is_file().then(|| checkpoint.into())
+    // The parent of a bare name is the current folder.
+    let here = checkpoint.as_os_str().is_empty();
+    path.join(CONFIG).is_file().then(|| if here { ".".into() } else { checkpoint.into() })
 }
 
 /// What is wrong with a path that is neither a checkpoint nor a run.

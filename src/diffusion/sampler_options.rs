@@ -32,7 +32,8 @@ pub struct SamplerOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long = "variance", value_enum))]
     pub variance_type: Option<Variance>,
-    /// DDIM and DPM-Solver++: noise, from 0 (none) to 1 (as much as DDPM) [default: 0]
+    /// DDIM and DPM-Solver++: noise, from 0 (none) to 1 (as much as DDPM) [default: the
+    /// run's with its sampler, or 0]
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "cli", arg(long, allow_negative_numbers = true))]
     pub eta: Option<f64>,

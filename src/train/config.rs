@@ -132,9 +132,13 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// These settings, completed by `others`.
+            /// These settings, completed by `others`. The noise `eta` of `others` is that of their own
+            /// sampler: it is none if these settings have another sampler.
             pub fn or(self, others: Settings) -> Settings {
-                Settings { $($name: self.$name.or(others.$name),)* }
+                let other_sampler = self.sampler.zip(others.sampler).is_some_and(|(own, other)| own != other);
+                let eta = self.eta.or(other_sampler.then_some(0.0));
+                let all = Settings { $($name: self.$name.or(others.$name),)* };
+                Settings { eta: eta.or(all.eta), ..all }
             }
 
             pub(super) fn complete(self) -> Result<Config> {
@@ -349,7 +353,7 @@ impl Settings {
 }
 
 /// The settings in the folder of a run. A setting that did not exist when the run was made is
-/// missing.
+/// missing, except `eta`.
 pub(super) fn of_run(run: &Path) -> Result<Settings> {
     let path = run.join("config.toml");
     if !path.is_file() {

@@ -94,17 +94,8 @@ impl Settings {
         let preset = self.preset.clone().unwrap_or_else(|| "ddpm".into());
         let size = self.size.unwrap_or(size);
         let out = PathBuf::from(format!("runs/{preset}-{size}"));
-        let of_preset = settings(&preset, size)?;
-        // The preset's noise is that of its own sampler.
-        let other_sampler = self.sampler.is_some() && self.sampler != of_preset.sampler;
-        let chosen = Settings {
-            preset: Some(preset),
-            size: Some(size),
-            out: Some(out),
-            eta: other_sampler.then_some(0.0),
-            ..Settings::default()
-        };
-        let config = self.or(chosen).or(of_preset).complete()?;
+        let chosen = Settings { preset: Some(preset.clone()), size: Some(size), out: Some(out), ..Settings::default() };
+        let config = self.or(chosen).or(settings(&preset, size)?).complete()?;
         config.check()?;
         Ok(config)
     }

@@ -72,9 +72,11 @@ fn run_of_a_checkpoint_is_found_by_its_files() {
         fails(evaluate, 1, &["--count 5", "at least 65"]);
     }
     // The run's settings also say where its data are, which are not in the default folder here.
-    let mut evaluate = command(EVALUATE, &[&["--checkpoint", "."][..], &given[2..]].concat());
-    evaluate.current_dir(run.join(&name));
-    fails(evaluate, 1, &["--count 5", "at least 65"]);
+    for checkpoint in [".", "unet"] {
+        let mut evaluate = command(EVALUATE, &[&["--checkpoint", checkpoint][..], &given[2..]].concat());
+        evaluate.current_dir(run.join(&name));
+        fails(evaluate, 1, &["--count 5", "at least 65"]);
+    }
 }
 
 /// The user asked for enough samples, so the message says which images are too few.

@@ -373,6 +373,12 @@ fn eta_of_a_run_is_the_default_of_its_sampler() {
             checkpoint.sampling(asked).unwrap().options.eta
         };
         assert_eq!((eta(Ddim), eta(DpmSolver)), (ddim, dpm_solver), "{options:?}");
+        // A resumed run keeps the noise of its own sampler only.
+        let other = if ddim.is_some() || options.contains(&"ddim") { "dpm_solver" } else { "ddim" };
+        let resume = ["--resume", text(&run), "--sampler", other, "--stop-after", "2"];
+        succeeds(command(TRAIN, &resume));
+        let resumed = Checkpoint::open(&run).unwrap().sampling(SamplingOptions::default()).unwrap();
+        assert_eq!((resumed.sampler.name(), resumed.options.eta), (other, None), "{options:?}");
         let deterministic = checkpoint.deterministic_sampling(SamplingOptions::default()).unwrap();
         assert_eq!((deterministic.sampler, deterministic.options.eta), (Ddim, Some(0.0)), "{options:?}");
     }

@@ -47,6 +47,8 @@ fn presets_resolve_for_every_size() {
 fn presets_with_the_unet_share_its_settings() {
     for preset in ["ddpm", "hybrid", "vdm", "edm", "flow", "score", "guided"] {
         let config = Settings { preset: Some(preset.into()), ..Settings::default() }.resolve(Size::Tiny).unwrap();
+        let small = Settings { preset: Some(preset.into()), ..Settings::default() }.resolve(Size::Small).unwrap();
+        assert_eq!((small.batch, small.eta), (64, 0.0), "{preset}");
         let expected = if preset == "ddpm" { (16, [false; 3], 1.0) } else { (32, [false, false, true], 0.0) };
         assert_eq!(
             (config.batch, &config.attention[..], config.eta),
