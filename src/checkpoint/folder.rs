@@ -111,12 +111,17 @@ pub fn run_folder(path: &Path, folder: &Path) -> Option<PathBuf> {
     if has(path, "config.toml") {
         return Some(path.into());
     }
-    let run: PathBuf = match (folder.file_name(), folder.parent()) {
-        (None, _) => fs::canonicalize(folder).ok()?.parent()?.into(), // `.`, or a path that ends in `..`
-        (_, Some(run)) if run.as_os_str().is_empty() => ".".into(),
-        (_, run) => run?.into(),
-    };
+    let run = parent(folder)?;
     (has(&run, "config.toml") && has(&run, "manifest.json")).then_some(run)
+}
+
+/// The folder that holds `path`, which can be relative.
+fn parent(path: &Path) -> Option<PathBuf> {
+    match (path.file_name(), path.parent()) {
+        (None, _) => fs::canonicalize(path).ok()?.parent().map(Path::to_path_buf), // `.` or `..`
+        (_, Some(parent)) if parent.as_os_str().is_empty() => Some(".".into()),
+        (_, parent) => parent.map(Path::to_path_buf),
+    }
 }
 
 /// Whether a folder holds the weights of a model.
@@ -127,10 +132,8 @@ fn has_weights(folder: &Path) -> bool {
 /// The checkpoint of degrain whose `unet/` or `model/` the user named.
 fn checkpoint_of_part(path: &Path) -> Option<PathBuf> {
     let is_part = path.file_name().is_some_and(|name| name == "unet" || name == "model");
-    let checkpoint = path.parent().filter(|folder| is_part && folder.join(CheckpointMetadata::FILE).is_file())?;
-    // The parent of a bare name is the current folder.
-    let here = checkpoint.as_os_str().is_empty();
-    path.join(CONFIG).is_file().then(|| if here { ".".into() } else { checkpoint.into() })
+    let checkpoint = parent(path).filter(|folder| is_part && folder.join(CheckpointMetadata::FILE).is_file())?;
+    path.join(CONFIG).is_file().then_some(checkpoint)
 }
 
 /// What is wrong with a path that is neither a checkpoint nor a run.

@@ -132,8 +132,8 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// These settings, completed by `others`. The noise `eta` of `others` is that of their own
-            /// sampler: it is none if these settings have another sampler.
+            /// These settings, completed by `others`. If these settings have a sampler and `others`
+            /// have another one, `eta` of `others` is ignored, and 0 is the default.
             pub fn or(self, others: Settings) -> Settings {
                 let other_sampler = self.sampler.zip(others.sampler).is_some_and(|(own, other)| own != other);
                 let eta = self.eta.or(other_sampler.then_some(0.0));

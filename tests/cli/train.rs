@@ -349,8 +349,8 @@ fn missing_data_folder_is_named_with_the_option_and_the_current_folder() {
     fails(start, 1, &["data/mnist", "no such folder in", text(folder.path()), "--data"]);
 }
 
-/// Samples have the noise that their run chose, but not with another sampler. The preset's noise is
-/// that of its own sampler.
+/// The run's `eta` is the default for its own sampler. With another sampler than the preset's or the
+/// run's, the default is 0.
 #[test]
 fn eta_of_a_run_is_the_default_of_its_sampler() {
     use SamplerName::{Ddim, DpmSolver};
@@ -373,7 +373,7 @@ fn eta_of_a_run_is_the_default_of_its_sampler() {
             checkpoint.sampling(asked).unwrap().options.eta
         };
         assert_eq!((eta(Ddim), eta(DpmSolver)), (ddim, dpm_solver), "{options:?}");
-        // A resumed run keeps the noise of its own sampler only.
+        // A run that is resumed with another sampler adds no noise.
         let other = if ddim.is_some() || options.contains(&"ddim") { "dpm_solver" } else { "ddim" };
         let resume = ["--resume", text(&run), "--sampler", other, "--stop-after", "2"];
         succeeds(command(TRAIN, &resume));
