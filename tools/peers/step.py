@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 DOWN, ADOWN, UP, AUP = "DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"
 SIZES = {
-    # With attention, as in the preset guided. The preset ddpm has none at this size.
+    # With attention, as in the preset score. The preset ddpm has none at this size.
     "tiny": dict(block_out_channels=(16, 32, 32), layers_per_block=1, norm_num_groups=8,
                  down_block_types=(DOWN, DOWN, ADOWN), up_block_types=(AUP, UP, UP)),
     "small": dict(block_out_channels=(32, 64, 64), layers_per_block=2, norm_num_groups=8,

@@ -96,7 +96,7 @@ fn sections(adapter: Option<&str>, scratch: &Path) -> Vec<Section> {
         section("kernels against their references (minutes)", "test --release --workspace --test kernels"),
         section(
             "kernels of a training step against their references",
-            "run --release --bin train -- --preset guided --size tiny --verify",
+            "run --release --bin train -- --preset score --size tiny --verify",
         )
         .on(adapter),
         section("time of each kernel of a training step", "run --release --bin train -- --profile").on(adapter),
