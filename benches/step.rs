@@ -5,8 +5,8 @@
 //!
 //! - training: images per second, for a whole step (batch, noise, network, gradients, clipping,
 //!   AdamW, EMA);
-//! - sampling: image-steps per second (one image moved by one DDIM step; guidance doubles the
-//!   cost);
+//! - sampling: image-steps per second (one image moved by one step of the preset's sampler;
+//!   guidance doubles the cost);
 //! - the host's part of a replayed step: CPU time of the calling thread in `Program::run`. It has
 //!   our code, wgpu's, and the driver's work on that thread while commands are recorded, but not
 //!   the driver's other threads;

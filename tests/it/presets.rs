@@ -7,11 +7,12 @@ use crate::common::context;
 use crate::common::small::small;
 use degrain::checkpoint::Checkpoint;
 use degrain::diffusion::{
-    BatchSpec, ClassifierGuide, Generator, Guidance, ProcessConfig, SamplerName, SamplingOptions,
+    BatchSpec, BetaSchedule, ClassifierGuide, Generator, Guidance, Prediction, ProcessConfig, SamplerName,
+    SamplingOptions,
 };
 use degrain::gpu::Context;
 use degrain::nn::{DownsampleType, Likelihood, Model};
-use degrain::train::{Inspection, Settings, Size, Storage, Trainer, presets};
+use degrain::train::{Config, Inspection, Settings, Size, Storage, Trainer, presets};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -58,6 +59,17 @@ fn presets_with_the_unet_share_its_settings() {
             "{preset}"
         );
     }
+}
+
+/// `guided` at size tiny is `ddpm` with a linear schedule.
+#[test]
+fn guided_is_ddpm_with_a_linear_schedule() {
+    let [guided, ddpm] = ["guided", "ddpm"]
+        .map(|preset| Settings { preset: Some(preset.into()), ..Settings::default() }.resolve(Size::Tiny).unwrap());
+    assert_eq!((&guided.schedule, &ddpm.schedule), (&BetaSchedule::default(), &BetaSchedule::Cosine));
+    assert_eq!(guided.prediction, Prediction::VPrediction);
+    let same = Config { preset: ddpm.preset.clone(), out: ddpm.out.clone(), schedule: BetaSchedule::Cosine, ..guided };
+    assert_eq!(same, ddpm);
 }
 
 /// Trains a preset with these changes, and compares the whole run with one that was resumed.
